@@ -1,0 +1,137 @@
+//! The balance item: one workspace's credits as the counters that a conditional write can move.
+//!
+//! Counters and not a computed split, so that a debit needs no read. An *epoch* is the time between two closes.
+//! `spendable = Σ grants + prepaid + credit_limit − used − held − Σ (closed.held − closed.dead)`, always.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::change::Change;
+use crate::close::CloseError;
+use crate::credits::{Credits, OutOfRange};
+use crate::grant::ExpiringGrant;
+use crate::month::Month;
+use crate::waterfall::Waterfall;
+
+/// `expires_next` while changes wait: no debit is before it.
+pub const FENCE: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// `expires_next` where nothing expires: the last second of the year 9998.
+pub const NEVER: Timestamp = Timestamp::constant(253_370_764_799, 0);
+
+/// How often a balance closes between two reads at most, before it is taken for broken.
+const MOST_CLOSES: usize = 1_000;
+
+/// Credits in open holds that were placed in an earlier epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClosedHolds {
+    /// All that these holds keep.
+    pub held: Credits,
+    /// What of it stood on credits that have expired since.
+    pub dead: Credits,
+}
+
+/// A workspace's balance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance {
+    /// What a debit may take now, the credit limit included.
+    pub spendable: Credits,
+    /// Taken by debits since the epoch began.
+    pub used: Credits,
+    /// The expiring grants as they stood when the epoch began, earliest expiry first.
+    pub grants: Vec<ExpiringGrant>,
+    /// All that never expires; below zero it is debt.
+    pub prepaid: Credits,
+    /// How far below zero an Enterprise workspace may spend.
+    pub credit_limit: Credits,
+    /// The earliest expiry, [`NEVER`], or the [`FENCE`].
+    pub expires_next: Timestamp,
+    /// What waits for the next close.
+    pub changes: Vec<Change>,
+    /// Credits in open holds of this epoch.
+    pub held: Credits,
+    /// Credits in open holds of earlier epochs.
+    pub closed: BTreeMap<u64, ClosedHolds>,
+    /// Consumption by month.
+    pub consumed: BTreeMap<Month, Credits>,
+    /// How many closes there were.
+    pub epoch: u64,
+    /// One up at every write.
+    pub version: u64,
+    /// The ledger entry of the last write, so that the stream can be put in order.
+    pub last: String,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self {
+            spendable: Credits::ZERO,
+            used: Credits::ZERO,
+            grants: Vec::new(),
+            prepaid: Credits::ZERO,
+            credit_limit: Credits::ZERO,
+            expires_next: NEVER,
+            changes: Vec::new(),
+            held: Credits::ZERO,
+            closed: BTreeMap::new(),
+            consumed: BTreeMap::new(),
+            epoch: 0,
+            version: 0,
+            last: String::new(),
+        }
+    }
+}
+
+impl Balance {
+    /// Whether a close has to come before the next debit.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.expires_next <= now
+    }
+
+    /// What the customer owns and may spend; without the credit limit (API.md, Balance).
+    pub fn available(&self) -> Result<Credits, OutOfRange> {
+        self.spendable.minus(self.credit_limit)
+    }
+
+    /// What is left of each grant.
+    pub fn waterfall(&self) -> Result<Waterfall, OutOfRange> {
+        Waterfall::run_down(&self.grants, self.prepaid, self.used)
+    }
+
+    /// All that open holds keep.
+    pub fn all_held(&self) -> Result<Credits, OutOfRange> {
+        Credits::sum(self.closed.values().map(|closed| closed.held))?.plus(self.held)
+    }
+
+    /// What open holds of earlier epochs keep of credits that have not expired.
+    pub fn live_in_closed(&self) -> Result<Credits, OutOfRange> {
+        self.closed.values().try_fold(Credits::ZERO, |sum, closed| sum.plus(closed.held.minus(closed.dead)?))
+    }
+
+    /// Consumption of a month.
+    #[must_use]
+    pub fn consumed_in(&self, month: Month) -> Credits {
+        self.consumed.get(&month).copied().unwrap_or_default()
+    }
+
+    /// The balance as if all that is due by `now` were closed, which is how a read shows it.
+    pub fn as_of(&self, now: Timestamp) -> Result<Self, CloseError> {
+        let mut balance = self.clone();
+        for _ in 0..MOST_CLOSES {
+            if !balance.is_due(now) {
+                return Ok(balance);
+            }
+            balance = balance.close(now)?.next;
+        }
+        Err(CloseError::Endless)
+    }
+
+    /// Whether the counters agree with each other.
+    pub fn is_consistent(&self) -> Result<bool, OutOfRange> {
+        let owned = Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)?;
+        let taken = self.used.plus(self.held)?.plus(self.live_in_closed()?)?;
+        Ok(self.spendable == owned.plus(self.credit_limit)?.minus(taken)?)
+    }
+}

@@ -1,0 +1,31 @@
+//! Changes that reorder or shrink the waterfall, and so wait behind the fence for the next close (DESIGN.md).
+
+use crate::credits::Amount;
+use crate::grant::ExpiringGrant;
+use crate::id::Id;
+
+/// What waits for the next close, in order.
+///
+/// Such a change can't be a read and a conditional write: under a stream of debits it would starve. It is appended
+/// blindly, together with the fence that lets no debit pass before a close has applied it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An expiring grant pays debt first, then joins the waterfall.
+    Grant(ExpiringGrant),
+    /// What is left of a grant is taken back; how much, only the close can say.
+    Void {
+        /// The idempotency key under which it was asked for, and under which its ledger entry will stand.
+        key: String,
+        /// The expiring grant, or the prepaid one if `prepaid` is given.
+        grant_id: Id,
+        /// For a prepaid grant, what was granted: at most so much is taken from the prepaid sum.
+        prepaid: Option<Amount>,
+    },
+    /// A refund or dispute takes credits back: prepaid first, then expiring grants, the rest becomes debt.
+    ClawBack(Amount),
+    /// Debt is billed, which clears it.
+    Invoice {
+        /// The idempotency key under which its ledger entry will stand.
+        key: String,
+    },
+}

@@ -1,0 +1,256 @@
+//! Credits: decimal quantities with at most six fractional digits, and checked arithmetic.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// How many fractional digits a quantity of credits may have (API.md).
+pub const FRACTION_DIGITS: u32 = 6;
+
+/// How many integer digits an amount from outside may have (API.md, Prices).
+pub const INTEGER_DIGITS: usize = 12;
+
+/// A signed quantity of credits, exact to six fractional digits.
+///
+/// Used wherever a quantity may be zero or negative: a balance, a sum, a ledger entry. What a caller spends or is
+/// given is an [`Amount`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Credits(Decimal);
+
+/// A sum of credits that has left the range that a decimal of 28 digits can hold exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a quantity of credits is out of range")]
+pub struct OutOfRange;
+
+/// Why a text is not a quantity of credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseCreditsError {
+    /// The text has a sign, exponent, padding zero or character that API.md does not allow.
+    #[error("must be a plain decimal, such as \"3.4\", without padding zeros")]
+    NotDecimal,
+    /// The text has more than six fractional digits.
+    #[error("must have at most 6 fractional digits")]
+    TooPrecise,
+    /// The text has more than twelve integer digits.
+    #[error("must have at most 12 integer digits")]
+    TooLarge,
+    /// The quantity is zero or below, where only a positive one makes sense.
+    #[error("must be more than zero")]
+    NotPositive,
+}
+
+impl Credits {
+    /// No credits.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// Makes a quantity from millionths of a credit; errors where a decimal can't hold it exactly.
+    pub fn from_micros(micros: i128) -> Result<Self, OutOfRange> {
+        Decimal::try_from_i128_with_scale(micros, FRACTION_DIGITS).map(Self).map_err(|_| OutOfRange)
+    }
+
+    /// Reads a number as a database writes it: with an exponent or padding zeros, for all we know.
+    pub fn from_number(digits: &str) -> Result<Self, OutOfRange> {
+        let parsed = Decimal::from_str_exact(digits).or_else(|_| Decimal::from_scientific(digits));
+        parsed.map_or(Err(OutOfRange), |number| Self::exact(number.normalize()))
+    }
+
+    /// The quantity in millionths of a credit.
+    pub fn micros(self) -> Result<i128, OutOfRange> {
+        let mut scaled = self.0;
+        scaled.rescale(FRACTION_DIGITS);
+        if scaled.scale() == FRACTION_DIGITS { Ok(scaled.mantissa()) } else { Err(OutOfRange) }
+    }
+
+    /// The sum, or [`OutOfRange`].
+    pub fn plus(self, other: Self) -> Result<Self, OutOfRange> {
+        self.0.checked_add(other.0).map_or(Err(OutOfRange), Self::exact)
+    }
+
+    /// The difference, or [`OutOfRange`].
+    pub fn minus(self, other: Self) -> Result<Self, OutOfRange> {
+        self.0.checked_sub(other.0).map_or(Err(OutOfRange), Self::exact)
+    }
+
+    /// The sum of many, or [`OutOfRange`].
+    pub fn sum(parts: impl IntoIterator<Item = Self>) -> Result<Self, OutOfRange> {
+        parts.into_iter().try_fold(Self::ZERO, Self::plus)
+    }
+
+    /// The same quantity with the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        let mut flipped = self.0;
+        flipped.set_sign_negative(self.0.is_sign_positive());
+        Self(flipped)
+    }
+
+    /// The quantity, or zero if it is negative.
+    #[must_use]
+    pub fn or_zero(self) -> Self {
+        self.max(Self::ZERO)
+    }
+
+    /// Whether nothing is there.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// The part of this quantity that `numerator` is of `denominator`, rounded down to six digits.
+    ///
+    /// Used for partial refunds: rounding down favours the customer. All three are taken as non-negative.
+    pub fn share(self, numerator: u64, denominator: u64) -> Result<Self, OutOfRange> {
+        let whole = self.micros()?.checked_mul(i128::from(numerator)).ok_or(OutOfRange)?;
+        Self::from_micros(whole.checked_div(i128::from(denominator)).ok_or(OutOfRange)?)
+    }
+
+    /// Rust's decimals round silently where digits run out, and a money sum must not.
+    fn exact(sum: Decimal) -> Result<Self, OutOfRange> {
+        let credits = Self(sum);
+        credits.micros().map(|_| credits)
+    }
+}
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_zero() { f.write_str("0") } else { write!(f, "{}", self.0.normalize()) }
+    }
+}
+
+impl fmt::Debug for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Credits {
+    type Err = ParseCreditsError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCreditsError> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (integer, fraction) = match unsigned.split_once('.') {
+            Some((integer, fraction)) => (integer, Some(fraction)),
+            None => (unsigned, None),
+        };
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(integer) || !fraction.is_none_or(digits) || (integer.len() > 1 && integer.starts_with('0')) {
+            return Err(ParseCreditsError::NotDecimal);
+        }
+        if fraction.is_some_and(|fraction| fraction.len() > 6) {
+            return Err(ParseCreditsError::TooPrecise);
+        }
+        if fraction.is_some_and(|fraction| fraction.ends_with('0')) {
+            return Err(ParseCreditsError::NotDecimal);
+        }
+        let value = Decimal::from_str_exact(text).map_err(|_| ParseCreditsError::TooLarge)?;
+        Self::exact(value).map_err(|_| ParseCreditsError::TooLarge)
+    }
+}
+
+impl Serialize for Credits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Credits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A positive quantity of credits that is moved: the price of a call, the size of a pack, a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(Credits);
+
+impl Amount {
+    /// Takes a quantity as an amount; refused at or below zero, and above twelve integer digits.
+    pub fn new(credits: Credits) -> Result<Self, ParseCreditsError> {
+        if credits <= Credits::ZERO {
+            return Err(ParseCreditsError::NotPositive);
+        }
+        if credits.0 >= Decimal::from(1_000_000_000_000_u64) {
+            return Err(ParseCreditsError::TooLarge);
+        }
+        Ok(Self(credits))
+    }
+
+    /// The amount as a signed quantity.
+    #[must_use]
+    pub fn credits(self) -> Credits {
+        self.0
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Amount {
+    type Err = ParseCreditsError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCreditsError> {
+        let integer_digits = text.split('.').next().map_or(0, str::len);
+        match text.parse() {
+            Ok(credits) => Self::new(credits),
+            Err(ParseCreditsError::NotDecimal) => Err(ParseCreditsError::NotDecimal),
+            Err(_) if integer_digits > INTEGER_DIGITS => Err(ParseCreditsError::TooLarge),
+            Err(refused) => Err(refused),
+        }
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Amount, Credits, ParseCreditsError};
+
+    #[test]
+    fn credits_are_plain_decimals_of_at_most_six_digits() {
+        for good in ["0", "3.4", "-12.000001", "999999999999.999999", "1"] {
+            assert_eq!(good.parse::<Credits>().map(|credits| credits.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", ".", "1.", ".5", "+1", "1e3", "01", "1.50", "0x1", " 1", "1_000", "٣", "--1", "NaN"] {
+            assert_eq!(bad.parse::<Credits>(), Err(ParseCreditsError::NotDecimal), "{bad:?}");
+        }
+        assert_eq!("0.0000001".parse::<Credits>(), Err(ParseCreditsError::TooPrecise));
+    }
+
+    #[test]
+    fn an_amount_is_positive_and_has_at_most_twelve_integer_digits() {
+        assert_eq!("0".parse::<Amount>(), Err(ParseCreditsError::NotPositive));
+        assert_eq!("-3".parse::<Amount>(), Err(ParseCreditsError::NotPositive));
+        assert_eq!("1000000000000".parse::<Amount>(), Err(ParseCreditsError::TooLarge));
+        assert_eq!(format!("1{}", "0".repeat(30)).parse::<Amount>(), Err(ParseCreditsError::TooLarge));
+        assert!("999999999999.999999".parse::<Amount>().is_ok());
+    }
+
+    #[test]
+    fn sums_that_a_decimal_cannot_hold_exactly_are_refused() {
+        let large = Credits::from_micros(70_000_000_000_000_000_000_000_000_000).expect("28 digits");
+        assert!(large.plus(large).is_err());
+        assert!(large.negated().minus(large).is_err());
+    }
+
+    #[test]
+    fn a_share_is_rounded_down_and_the_whole_is_the_whole() {
+        let pack: Credits = "1000".parse().expect("a pack");
+        assert_eq!(pack.share(1, 3).expect("a third").to_string(), "333.333333");
+        assert_eq!(pack.share(999, 999), Ok(pack));
+    }
+}

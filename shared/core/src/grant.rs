@@ -1,0 +1,36 @@
+//! Grants: credits that were given, with or without an end.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::credits::{Amount, Credits};
+use crate::id::Id;
+
+/// What sort of grant it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantKind {
+    /// Never expires; kept in the balance's one sum (M5).
+    Prepaid,
+    /// Given by the operator, with an end.
+    Promotional,
+    /// An Enterprise commitment's month (M8).
+    Commitment,
+    /// A subscription's month (M6).
+    Allocation,
+}
+
+/// A grant that expires, as it stood when the epoch began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiringGrant {
+    /// Its id.
+    pub grant_id: Id,
+    /// Its kind; never [`GrantKind::Prepaid`].
+    pub kind: GrantKind,
+    /// What was given.
+    pub granted: Amount,
+    /// What of it was left when the epoch began.
+    pub amount: Credits,
+    /// When the rest of it is gone.
+    pub expires_at: Timestamp,
+}

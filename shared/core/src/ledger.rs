@@ -1,0 +1,104 @@
+//! Ledger entries: every movement of credits, with its cause, for good.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::consumer::Consumer;
+use crate::credits::Credits;
+use crate::grant::GrantKind;
+use crate::id::Id;
+use crate::rate_card::Units;
+
+/// Why credits moved; its kind is the ledger entry's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// An AI call.
+    Debit {
+        /// What was called.
+        operation: Id,
+        /// By which model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<Id>,
+        /// What it used; absent where the caller had priced it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        units: Option<Units>,
+        /// The version of the prices.
+        rate_card: Id,
+        /// Who spent.
+        consumer: Consumer,
+    },
+    /// A paid pack (M5).
+    TopUp {
+        /// Which top-up.
+        top_up_id: Id,
+        /// Which pack.
+        pack: Id,
+        /// Which payment.
+        payment_id: String,
+    },
+    /// A grant by the operator or a subscription.
+    Grant {
+        /// Which grant.
+        grant_id: Id,
+        /// Of what sort.
+        grant_kind: GrantKind,
+        /// Why.
+        reason: String,
+    },
+    /// A subscription's month (M6).
+    Allocation {
+        /// Which grant.
+        grant_id: Id,
+    },
+    /// What was left of grants when they expired.
+    Expiry {
+        /// Which grants.
+        grant_ids: Vec<Id>,
+    },
+    /// What was left of a grant when it was voided.
+    Void {
+        /// Which grant.
+        grant_id: Id,
+    },
+    /// A refund or dispute of a payment.
+    ClawBack {
+        /// Which payment.
+        payment_id: String,
+    },
+    /// A claw-back that was undone: a dispute was won.
+    ClawBackReversed {
+        /// Which payment.
+        payment_id: String,
+    },
+    /// Use beyond credits, billed.
+    Invoiced {},
+}
+
+/// The kinds of entry that API.md names, as a filter takes them.
+pub const KINDS: [&str; 10] = [
+    "debit",
+    "hold_settled",
+    "top_up",
+    "allocation",
+    "grant",
+    "expiry",
+    "void",
+    "claw_back",
+    "claw_back_reversed",
+    "invoiced",
+];
+
+/// One line of a workspace's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its id: the debit's, the grant's, or one of our own.
+    pub entry_id: Id,
+    /// Why it was written.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// What it added, or below zero what it took.
+    pub credits: Credits,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,25 @@
+//! The domain of AI Credits: what a workspace owns, what a call costs, and what a posting changes.
+//!
+//! This crate has no I/O, no async and no clock: instants, ids and randomness are passed in, so every rule here
+//! can be run a million times a second by a property test. The store turns a [`posting::Posting`] into one
+//! conditional write; the functions turn requests into postings.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+
+pub mod balance;
+pub mod catalogue;
+pub mod change;
+pub mod close;
+pub mod consumer;
+pub mod credits;
+pub mod grant;
+pub mod id;
+pub mod ledger;
+pub mod month;
+pub mod payment;
+pub mod posting;
+pub mod price;
+pub mod rate_card;
+pub mod top_up;
+pub mod waterfall;
+pub mod workspace;

@@ -1,0 +1,77 @@
+//! Calendar months in UTC, the unit of consumption counters (M9).
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// How many months before the last one a debit takes off the balance item, so that the item stays small without a
+/// close. After a longer pause at most two months per pause are left for the next close to take.
+const RETIRED_BY_A_DEBIT: i32 = 3;
+
+/// A calendar month in UTC, written `YYYY-MM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(Date);
+
+/// A text that is not a month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a month such as 2026-11")]
+pub struct InvalidMonth;
+
+impl Month {
+    /// The month in which an instant lies.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self(at.to_zoned(TimeZone::UTC).date().first_of_month())
+    }
+
+    /// The month before.
+    #[must_use]
+    pub fn last(self) -> Self {
+        self.back(1)
+    }
+
+    /// The months whose counters a debit of this month takes off the balance item: all before the last, as far back
+    /// as one expression reasonably names.
+    pub fn retired(self) -> impl Iterator<Item = Self> {
+        (2_i32..).take(usize::try_from(RETIRED_BY_A_DEBIT).unwrap_or_default()).map(move |months| self.back(months))
+    }
+
+    fn back(self, months: i32) -> Self {
+        Self(self.0.saturating_sub(jiff::Span::new().months(months)))
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.0.year(), self.0.month())
+    }
+}
+
+impl FromStr for Month {
+    type Err = InvalidMonth;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMonth> {
+        if text.len() != 7 {
+            return Err(InvalidMonth);
+        }
+        format!("{text}-01").parse().map(Self).map_err(|_| InvalidMonth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Month;
+
+    #[test]
+    fn months_are_utc_and_roll_over_the_year() {
+        let month = Month::of("2026-01-01T00:30:00+01:00".parse().expect("an instant"));
+        assert_eq!(month.to_string(), "2025-12");
+        assert_eq!(Month::of("2026-01-31T23:59:59Z".parse().expect("an instant")).last().to_string(), "2025-12");
+        let retired: Vec<String> = "2026-03".parse::<Month>().expect("a month").retired().map(|m| m.to_string()).collect();
+        assert_eq!(retired, ["2026-01", "2025-12", "2025-11"]);
+        assert!("2026-13".parse::<Month>().is_err() && "26-01".parse::<Month>().is_err());
+    }
+}

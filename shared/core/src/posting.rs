@@ -1,0 +1,129 @@
+//! Postings: what a debit, a top-up or a change does to a balance, and under which condition.
+//!
+//! Core states a posting, the store makes one conditional write of it, and [`Posting::apply`] says what that write
+//! does, so that the rules are tested here at full speed and the store is tested against this statement.
+
+use jiff::Timestamp;
+
+use crate::balance::{Balance, FENCE};
+use crate::change::Change;
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::month::Month;
+
+/// Under which condition a posting is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// The workspace has a balance; nothing else is asked.
+    Exists,
+    /// `spendable` covers the amount, and nothing is due: `spendable >= amount AND expires_next > now`.
+    Covers {
+        /// What is wanted.
+        amount: Amount,
+        /// The instant of the attempt.
+        now: Timestamp,
+    },
+}
+
+/// What a posting adds to the balance's counters, and what it queues behind the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Movement {
+    /// Added to `spendable`.
+    pub spendable: Credits,
+    /// Added to `used`.
+    pub used: Credits,
+    /// Added to `prepaid`.
+    pub prepaid: Credits,
+    /// Added to a month's consumption; the counters of the months that it retires go.
+    pub consumed: Option<(Month, Credits)>,
+    /// Waits for the next close; where there is one, `expires_next` becomes the fence.
+    pub change: Option<Change>,
+}
+
+/// One conditional change of a balance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posting {
+    /// Under which condition.
+    pub condition: Condition,
+    /// What changes.
+    pub movement: Movement,
+}
+
+/// Why the balance refuses a posting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Something has expired, or changes wait: close first.
+    #[error("the balance has to be closed first")]
+    Due,
+    /// There is not enough to spend.
+    #[error("{available} credits are available")]
+    Insufficient {
+        /// What there is, the credit limit included.
+        available: Credits,
+    },
+    /// The sums leave their range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+}
+
+impl Posting {
+    /// An AI call draws credits (M2).
+    #[must_use]
+    pub fn debit(amount: Amount, now: Timestamp) -> Self {
+        let taken = amount.credits();
+        Self {
+            condition: Condition::Covers { amount, now },
+            movement: Movement {
+                spendable: taken.negated(),
+                used: taken,
+                consumed: Some((Month::of(now), taken)),
+                ..Movement::default()
+            },
+        }
+    }
+
+    /// Prepaid credits arrive (M5), blindly: they pay debt by themselves.
+    #[must_use]
+    pub fn top_up(amount: Amount) -> Self {
+        let added = amount.credits();
+        let movement = Movement { spendable: added, prepaid: added, ..Movement::default() };
+        Self { condition: Condition::Exists, movement }
+    }
+
+    /// Something that reorders or shrinks the waterfall is put behind the fence.
+    #[must_use]
+    pub fn change(change: Change) -> Self {
+        let movement = Movement { change: Some(change), ..Movement::default() };
+        Self { condition: Condition::Exists, movement }
+    }
+
+    /// Why the balance, as it stands, would refuse; the order is that of DESIGN.md: what is due before what is short.
+    pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
+        match self.condition {
+            Condition::Covers { now, .. } if balance.is_due(now) => Err(Refusal::Due),
+            Condition::Covers { amount, .. } if balance.spendable < amount.credits() => {
+                Err(Refusal::Insufficient { available: balance.spendable })
+            }
+            Condition::Exists | Condition::Covers { .. } => Ok(()),
+        }
+    }
+
+    /// The balance after the posting, as the database's one conditional write makes it.
+    pub fn apply(&self, balance: &Balance, last: &str) -> Result<Balance, Refusal> {
+        self.check(balance)?;
+        let mut next = balance.clone();
+        next.spendable = next.spendable.plus(self.movement.spendable)?;
+        next.used = next.used.plus(self.movement.used)?;
+        next.prepaid = next.prepaid.plus(self.movement.prepaid)?;
+        if let Some((month, credits)) = self.movement.consumed {
+            next.consumed.insert(month, balance.consumed_in(month).plus(credits)?);
+            next.consumed.retain(|counted, _| !month.retired().any(|retired| retired == *counted));
+        }
+        if let Some(change) = &self.movement.change {
+            next.changes.push(change.clone());
+            next.expires_next = FENCE;
+        }
+        next.version = next.version.saturating_add(1);
+        last.clone_into(&mut next.last);
+        Ok(next)
+    }
+}

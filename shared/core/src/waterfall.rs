@@ -1,0 +1,103 @@
+//! The waterfall: who paid for what is used, as arithmetic at read time (M16).
+//!
+//! The allocation is spent first, the buffer after: `used` runs down the expiring grants, earliest expiry first, and
+//! then `prepaid`, which may go below zero and is debt then. The balance item keeps only the sums, so a debit needs
+//! to know nothing of this.
+
+use jiff::Timestamp;
+
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::grant::ExpiringGrant;
+use crate::id::Id;
+
+/// What is left of each grant, in the order of spending.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Waterfall {
+    /// The expiring grants with what is left of them, earliest expiry first.
+    pub grants: Vec<ExpiringGrant>,
+    /// What never expires; below zero it is debt.
+    pub prepaid: Credits,
+}
+
+impl Waterfall {
+    /// Runs `used` down the grants and then the prepaid sum.
+    pub fn run_down(grants: &[ExpiringGrant], prepaid: Credits, used: Credits) -> Result<Self, OutOfRange> {
+        let mut waterfall = Self { grants: grants.to_vec(), prepaid };
+        waterfall.sort();
+        waterfall.spend(used)?;
+        Ok(waterfall)
+    }
+
+    /// Takes credits in the order of spending.
+    fn spend(&mut self, amount: Credits) -> Result<(), OutOfRange> {
+        let unpaid = self.take_from_grants(amount)?;
+        self.prepaid = self.prepaid.minus(unpaid)?;
+        Ok(())
+    }
+
+    /// Takes what has expired off the front, and names the grants of which something was left.
+    pub fn expire(&mut self, now: Timestamp) -> Result<(Credits, Vec<Id>), OutOfRange> {
+        let (gone, kept): (Vec<_>, Vec<_>) = self.grants.drain(..).partition(|grant| grant.expires_at <= now);
+        self.grants = kept;
+        let left: Vec<_> = gone.into_iter().filter(|grant| !grant.amount.is_zero()).collect();
+        let total = Credits::sum(left.iter().map(|grant| grant.amount))?;
+        Ok((total, left.into_iter().map(|grant| grant.grant_id).collect()))
+    }
+
+    /// Adds an expiring grant, which pays debt first.
+    pub fn join(&mut self, grant: &ExpiringGrant) -> Result<(), OutOfRange> {
+        let paid = grant.amount.min(self.prepaid.negated().or_zero());
+        self.prepaid = self.prepaid.plus(paid)?;
+        self.grants.push(ExpiringGrant { amount: grant.amount.minus(paid)?, ..grant.clone() });
+        self.sort();
+        Ok(())
+    }
+
+    /// Takes back what is left of an expiring grant, and says how much that was.
+    pub fn void(&mut self, grant_id: &Id) -> Credits {
+        let Some(at) = self.grants.iter().position(|grant| grant.grant_id == *grant_id) else {
+            return Credits::ZERO;
+        };
+        self.grants.remove(at).amount
+    }
+
+    /// Takes back at most what a prepaid grant gave, as far as it is left, and says how much that was.
+    pub fn void_prepaid(&mut self, granted: Amount) -> Result<Credits, OutOfRange> {
+        let taken = granted.credits().min(self.prepaid.or_zero());
+        self.prepaid = self.prepaid.minus(taken)?;
+        Ok(taken)
+    }
+
+    /// Claws credits back: what is left of prepaid first, then expiring grants, earliest first, the rest is debt.
+    pub fn claw_back(&mut self, amount: Amount) -> Result<(), OutOfRange> {
+        let from_prepaid = amount.credits().min(self.prepaid.or_zero());
+        self.prepaid = self.prepaid.minus(from_prepaid)?;
+        self.spend(amount.credits().minus(from_prepaid)?)
+    }
+
+    /// Clears debt that is billed, and says how much that was.
+    pub fn invoice(&mut self) -> Credits {
+        let debt = self.prepaid.negated().or_zero();
+        self.prepaid = self.prepaid.or_zero();
+        debt
+    }
+
+    /// What all of it comes to.
+    pub fn total(&self) -> Result<Credits, OutOfRange> {
+        Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)
+    }
+
+    fn take_from_grants(&mut self, amount: Credits) -> Result<Credits, OutOfRange> {
+        let mut wanted = amount;
+        for grant in &mut self.grants {
+            let taken = wanted.min(grant.amount);
+            grant.amount = grant.amount.minus(taken)?;
+            wanted = wanted.minus(taken)?;
+        }
+        Ok(wanted)
+    }
+
+    fn sort(&mut self) {
+        self.grants.sort_by(|a, b| (a.expires_at, &a.grant_id).cmp(&(b.expires_at, &b.grant_id)));
+    }
+}

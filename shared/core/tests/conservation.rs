@@ -1,0 +1,290 @@
+//! The balance against a slow truth that is written differently: lots of single millicredits and a list of open holds.
+//!
+//! Holds have no postings yet, so the truth here knows grants, top-ups, debits, expiries, voids, claw-backs, invoices
+//! and credit limits: all that can move a balance in this crate.
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use credits_core::balance::{Balance, NEVER};
+use credits_core::change::Change;
+use credits_core::close::Outcome;
+use credits_core::credits::{Amount, Credits};
+use credits_core::grant::{ExpiringGrant, GrantKind};
+use credits_core::posting::{Posting, Refusal};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+const START: i64 = 1_790_000_000;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Debit { credits: i64, skew: i64 },
+    TopUp { credits: i64 },
+    Grant { credits: i64, lives: i64 },
+    Void { pick: usize },
+    VoidPrepaid { credits: i64 },
+    ClawBack { credits: i64 },
+    Invoice,
+    Wait { seconds: i64 },
+    Read,
+}
+
+/// One credit each, with the second it dies in; `i64::MAX` for never.
+#[derive(Debug, Default)]
+struct Truth {
+    coins: Vec<(i64, String)>,
+    debt: i64,
+    granted: i64,
+    consumed: i64,
+    expired: i64,
+    voided: i64,
+    clawed: i64,
+    invoiced: i64,
+}
+
+impl Truth {
+    fn give(&mut self, credits: i64, dies: i64, grant: &str) {
+        self.granted += credits;
+        let pays = self.debt.min(credits);
+        self.debt -= pays;
+        self.coins.extend((pays..credits).map(|_| (dies, grant.to_owned())));
+    }
+
+    fn spend(&mut self, credits: i64) {
+        self.coins.sort();
+        let taken = (credits as usize).min(self.coins.len());
+        self.coins.drain(..taken);
+        self.debt += credits - taken as i64;
+    }
+
+    fn expire(&mut self, now: i64) {
+        let before = self.coins.len();
+        self.coins.retain(|(dies, _)| *dies > now);
+        self.expired += (before - self.coins.len()) as i64;
+    }
+
+    fn claw(&mut self, credits: i64) {
+        self.clawed += credits;
+        let everlasting = self.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count();
+        let mut from_prepaid = everlasting.min(credits as usize);
+        let rest = credits - from_prepaid as i64;
+        self.coins.retain(|(dies, _)| {
+            let take = *dies == i64::MAX && from_prepaid > 0;
+            from_prepaid -= usize::from(take);
+            !take
+        });
+        self.spend(rest);
+    }
+
+    fn remove(&mut self, grant: &str, at_most: usize) -> i64 {
+        let mut left = at_most;
+        let before = self.coins.len();
+        self.coins.retain(|(_, of)| {
+            let take = of == grant && left > 0;
+            left -= usize::from(take);
+            !take
+        });
+        (before - self.coins.len()) as i64
+    }
+
+    fn available(&self) -> i64 {
+        self.coins.len() as i64 - self.debt
+    }
+
+    fn law(&self) -> bool {
+        self.granted + self.invoiced
+            == self.available() + self.consumed + self.expired + self.voided + self.clawed
+    }
+}
+
+fn credits(units: i64) -> Credits {
+    Credits::from_micros(i128::from(units) * 1_000_000).unwrap()
+}
+
+fn amount(units: i64) -> Amount {
+    Amount::new(credits(units)).unwrap()
+}
+
+fn second(at: i64) -> Timestamp {
+    Timestamp::from_second(START + at).unwrap()
+}
+
+/// The balance and its truth, driven side by side.
+struct Bench {
+    balance: Balance,
+    truth: Truth,
+    now: i64,
+    grants: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { balance: Balance::default(), truth: Truth::default(), now: 0, grants: 0 }
+    }
+
+    fn close(&mut self, now: i64) {
+        let mut closes = 0;
+        while self.balance.is_due(second(now)) {
+            let waiting = self.balance.changes.clone();
+            let closing = self.balance.close(second(now)).unwrap();
+            let expired = self.truth.expired;
+            self.truth.expire(now);
+            assert_eq!(closing.expired, credits(self.truth.expired - expired), "what expired");
+            let mut outcomes = closing.outcomes.iter();
+            for change in waiting {
+                self.apply(&change, &mut outcomes);
+            }
+            assert!(outcomes.next().is_none());
+            self.balance = closing.next;
+            closes += 1;
+            assert!(closes < 10, "closes come to an end");
+        }
+    }
+
+    fn apply<'a>(&mut self, change: &Change, outcomes: &mut impl Iterator<Item = &'a Outcome>) {
+        let whole = |credits: Credits| (credits.micros().unwrap() / 1_000_000) as i64;
+        match change {
+            Change::Grant(grant) => {
+                let dies = grant.expires_at.as_second() - START;
+                self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
+            }
+            Change::ClawBack(amount) => self.truth.claw(whole(amount.credits())),
+            Change::Void { grant_id, prepaid, .. } => {
+                let taken = match prepaid {
+                    Some(granted) => self.truth.remove("prepaid", whole(granted.credits()) as usize),
+                    None => self.truth.remove(grant_id.as_str(), usize::MAX),
+                };
+                self.truth.voided += taken;
+                let Some(Outcome::Voided { credits: said, .. }) = outcomes.next() else { panic!("a void is told") };
+                assert_eq!(*said, credits(taken), "what was voided");
+            }
+            Change::Invoice { .. } => {
+                let debt = std::mem::take(&mut self.truth.debt);
+                self.truth.invoiced += debt;
+                let Some(Outcome::Invoiced { credits: said, .. }) = outcomes.next() else { panic!("it is told") };
+                assert_eq!(*said, credits(debt), "what was invoiced");
+            }
+        }
+    }
+
+    fn post(&mut self, posting: &Posting) -> Result<(), Refusal> {
+        self.balance = posting.apply(&self.balance, "entry")?;
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        self.post(&Posting::change(change)).unwrap();
+        let refused = self.post(&Posting::debit(amount(1), second(self.now)));
+        assert_eq!(refused, Err(Refusal::Due), "no debit passes the fence");
+        self.close(self.now);
+    }
+
+    fn debit(&mut self, wanted: i64, skew: i64) {
+        let now = self.now + skew;
+        self.close(now);
+        let before = self.truth.available();
+        match self.post(&Posting::debit(amount(wanted), second(now))) {
+            Ok(()) => {
+                self.truth.spend(wanted);
+                self.truth.consumed += wanted;
+                assert!(before >= wanted, "a debit never takes the balance below zero");
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
+                assert!(before < wanted, "no debit is refused that the credits cover");
+            }
+        }
+    }
+
+    fn run(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Debit { credits, skew } => self.debit(credits, skew),
+            Operation::TopUp { credits } => {
+                self.post(&Posting::top_up(amount(credits))).unwrap();
+                self.truth.give(credits, i64::MAX, "prepaid");
+            }
+            Operation::Grant { credits: given, lives } => {
+                self.grants += 1;
+                let grant = ExpiringGrant {
+                    grant_id: format!("g{:03}", self.grants).parse().unwrap(),
+                    kind: GrantKind::Promotional,
+                    granted: amount(given),
+                    amount: credits(given),
+                    expires_at: second(self.now).checked_add(SignedDuration::from_secs(lives)).unwrap(),
+                };
+                self.change(Change::Grant(grant));
+            }
+            Operation::Void { pick } => {
+                let grant_id = format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap();
+                self.change(Change::Void { key: "void".into(), grant_id, prepaid: None });
+            }
+            Operation::VoidPrepaid { credits } => {
+                let grant_id = "prepaid".parse().unwrap();
+                self.change(Change::Void { key: "void".into(), grant_id, prepaid: Some(amount(credits)) });
+            }
+            Operation::ClawBack { credits } => self.change(Change::ClawBack(amount(credits))),
+            Operation::Invoice => self.change(Change::Invoice { key: "invoice".into() }),
+            Operation::Wait { seconds } => self.now += seconds,
+            Operation::Read => {
+                let read = self.balance.as_of(second(self.now)).unwrap();
+                self.close(self.now);
+                assert_eq!(read, self.balance, "a read shows the balance as if it were closed");
+            }
+        }
+    }
+
+    fn check(&self) {
+        let (balance, truth) = (&self.balance, &self.truth);
+        assert!(balance.is_consistent().unwrap());
+        assert!(truth.law(), "conservation");
+        assert_eq!(balance.available().unwrap(), credits(truth.available()));
+        let left = balance.waterfall().unwrap();
+        let prepaid = truth.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count() as i64;
+        assert_eq!(left.prepaid, credits(prepaid - truth.debt), "prepaid is spent last");
+        for grant in &left.grants {
+            let coins = truth.coins.iter().filter(|(_, of)| of == grant.grant_id.as_str()).count() as i64;
+            assert_eq!(grant.amount, credits(coins), "the earliest expiry is spent first");
+        }
+        let consumed = Credits::sum(balance.consumed.values().copied()).unwrap();
+        assert_eq!(consumed, credits(truth.consumed), "the month's counter is exact");
+        assert!(balance.grants.iter().all(|grant| grant.expires_at < NEVER));
+    }
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),
+        2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
+        3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
+        1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
+        1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
+        2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
+        1 => Just(Operation::Invoice),
+        3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
+        1 => Just(Operation::Read),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn conservation_and_the_order_of_spending_hold_at_every_step(
+        operations in prop::collection::vec(operation(), 1..60),
+    ) {
+        let mut bench = Bench::new();
+        for operation in &operations {
+            bench.run(operation);
+            bench.check();
+        }
+    }
+}
+
+#[test]
+fn m16_the_expiring_allocation_is_spent_first_and_the_buffer_after_it() {
+    let mut bench = Bench::new();
+    bench.run(&Operation::TopUp { credits: 5 });
+    bench.run(&Operation::Grant { credits: 3, lives: 100 });
+    bench.run(&Operation::Debit { credits: 4, skew: 0 });
+    let left = bench.balance.waterfall().unwrap();
+    assert_eq!((left.grants[0].amount, left.prepaid), (credits(0), credits(4)));
+}

@@ -1,0 +1,228 @@
+//! Events: the few types and fields of the provider's that we read (API.md, Payments).
+
+use std::collections::HashMap;
+
+use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
+use credits_core::price::Currency;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The most characters that an id of the provider's may have; Stripe says 255.
+const MOST_CHARACTERS: usize = 255;
+
+/// What an event means to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something about a payment.
+    Payment {
+        /// The provider's id of the payment.
+        payment_id: String,
+        /// What is told of it.
+        news: News,
+    },
+    /// Of a type, or in a state, that changes nothing here.
+    LeftAlone,
+}
+
+/// Why a signed event can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// It is not JSON.
+    #[error("the event is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// It is JSON, but not the event that its type says it is.
+    #[error("the event is not as its type says")]
+    Shape(#[source] serde_json::Error),
+    /// An id is missing, too long, or has characters that no id has.
+    #[error("the event names no payment")]
+    NoPayment,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    data: EventObject,
+}
+
+#[derive(Deserialize)]
+struct EventObject {
+    object: Value,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    id: String,
+    payment_intent: Option<Reference>,
+    payment_status: String,
+    amount_total: u64,
+    currency: Currency,
+    client_reference_id: Option<String>,
+    metadata: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Intent {
+    id: String,
+    amount: u64,
+    amount_received: Option<u64>,
+    currency: Currency,
+    metadata: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    id: String,
+    payment_intent: Option<Reference>,
+    amount_refunded: u64,
+}
+
+#[derive(Deserialize)]
+struct ProviderDispute {
+    id: String,
+    payment_intent: Option<Reference>,
+    charge: Option<Reference>,
+    amount: u64,
+    status: String,
+}
+
+/// A reference to another object of the provider's: its id, or the object itself where it was expanded.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference {
+    Id(String),
+    Expanded { id: String },
+}
+
+impl Reference {
+    fn into_id(self) -> String {
+        match self {
+            Self::Id(id) | Self::Expanded { id } => id,
+        }
+    }
+}
+
+/// Reads a signed event. The caller has verified the signature before.
+pub fn read(body: &[u8]) -> Result<Event, EventError> {
+    let json: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
+    let Envelope { kind, data } = serde_json::from_value(json).map_err(EventError::Shape)?;
+    match kind.as_str() {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => session(object(data)?),
+        "payment_intent.succeeded" => intent(object(data)?),
+        "charge.refunded" => charge(object(data)?),
+        "charge.dispute.created" | "charge.dispute.closed" => dispute(object(data)?),
+        // A failed payment leaves its checkout open: the payer may try again, and nothing is granted.
+        _ => Ok(Event::LeftAlone),
+    }
+}
+
+fn object<T: DeserializeOwned>(data: EventObject) -> Result<T, EventError> {
+    serde_json::from_value(data.object).map_err(EventError::Shape)
+}
+
+fn session(session: Session) -> Result<Event, EventError> {
+    if session.payment_status != "paid" {
+        return Ok(Event::LeftAlone);
+    }
+    let mut metadata = session.metadata.unwrap_or_default();
+    let paid = Paid {
+        amount_minor: session.amount_total,
+        currency: session.currency,
+        top_up_id: metadata.remove("top_up_id").or(session.client_reference_id),
+        workspace_id: metadata.remove("workspace_id"),
+    };
+    payment(session.payment_intent.map_or(session.id, Reference::into_id), News::Paid(paid))
+}
+
+fn intent(intent: Intent) -> Result<Event, EventError> {
+    let mut metadata = intent.metadata.unwrap_or_default();
+    let paid = Paid {
+        amount_minor: intent.amount_received.unwrap_or(intent.amount),
+        currency: intent.currency,
+        top_up_id: metadata.remove("top_up_id"),
+        workspace_id: metadata.remove("workspace_id"),
+    };
+    payment(intent.id, News::Paid(paid))
+}
+
+fn charge(charge: Charge) -> Result<Event, EventError> {
+    let refunded = News::Refunded { refunded_minor: charge.amount_refunded };
+    payment(charge.payment_intent.map_or(charge.id, Reference::into_id), refunded)
+}
+
+fn dispute(dispute: ProviderDispute) -> Result<Event, EventError> {
+    let status = match dispute.status.as_str() {
+        "won" => DisputeStatus::Won,
+        "lost" | "charge_refunded" => DisputeStatus::Lost,
+        // An inquiry withholds no money, and a prevented one never did.
+        "prevented" => DisputeStatus::Inquiry,
+        status if status.starts_with("warning_") => DisputeStatus::Inquiry,
+        _ => DisputeStatus::Open,
+    };
+    let news = News::Disputed {
+        dispute_id: valid(dispute.id)?,
+        dispute: Dispute { amount_minor: dispute.amount, status },
+    };
+    let paid_by = dispute.payment_intent.or(dispute.charge).ok_or(EventError::NoPayment)?;
+    payment(paid_by.into_id(), news)
+}
+
+fn payment(payment_id: String, news: News) -> Result<Event, EventError> {
+    Ok(Event::Payment { payment_id: valid(payment_id)?, news })
+}
+
+fn valid(id: String) -> Result<String, EventError> {
+    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if plain && (1..=MOST_CHARACTERS).contains(&id.len()) { Ok(id) } else { Err(EventError::NoPayment) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, EventError, read};
+    use credits_core::payment::{Dispute, DisputeStatus, News};
+
+    fn event(kind: &str, object: &str) -> Result<Event, EventError> {
+        read(format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#).as_bytes())
+    }
+
+    #[test]
+    fn a_session_that_is_not_paid_yet_changes_nothing() {
+        let object = r#"{"id":"cs_1","payment_status":"unpaid","amount_total":900,"currency":"usd"}"#;
+        assert_eq!(event("checkout.session.completed", object).unwrap(), Event::LeftAlone);
+        assert_eq!(event("payment_intent.payment_failed", "{}").unwrap(), Event::LeftAlone);
+        assert_eq!(event("customer.created", "null").unwrap(), Event::LeftAlone);
+    }
+
+    #[test]
+    fn all_events_of_one_payment_name_the_same_payment() {
+        let name = |kind, object| match event(kind, object).unwrap() {
+            Event::Payment { payment_id, .. } => payment_id,
+            Event::LeftAlone => "none".into(),
+        };
+        let session = r#"{"id":"cs_1","payment_intent":"pi_1","payment_status":"paid","amount_total":900,
+            "currency":"usd","client_reference_id":"top_1"}"#;
+        assert_eq!(name("checkout.session.completed", session), "pi_1");
+        assert_eq!(name("payment_intent.succeeded", r#"{"id":"pi_1","amount":900,"currency":"usd"}"#), "pi_1");
+        assert_eq!(name("charge.refunded", r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1}"#), "pi_1");
+        let dispute = r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"status":"needs_response"}"#;
+        assert_eq!(name("charge.dispute.created", dispute), "pi_1");
+    }
+
+    #[test]
+    fn an_inquiry_is_not_yet_a_dispute() {
+        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"status":"warning_needs_response"}"#;
+        let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else { panic!("a payment") };
+        let dispute = Dispute { amount_minor: 9, status: DisputeStatus::Inquiry };
+        assert_eq!(news, News::Disputed { dispute_id: "dp_1".into(), dispute });
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_told_apart() {
+        assert!(matches!(read(b"{"), Err(EventError::Json(_))));
+        assert!(matches!(read(b"[]"), Err(EventError::Shape(_))));
+        assert!(matches!(event("payment_intent.succeeded", "{}"), Err(EventError::Shape(_))));
+        let object = r#"{"id":"pi#1","amount":1,"currency":"usd"}"#;
+        assert!(matches!(event("payment_intent.succeeded", object), Err(EventError::NoPayment)));
+    }
+}

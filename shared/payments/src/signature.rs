@@ -1,0 +1,166 @@
+//! The signature of an event: `t=<unix>,v1=<hex hmac-sha256 of "<t>.<raw body>">`.
+//!
+//! Source: API.md, Payments, which is Stripe's scheme of version 1. Several `v1` are allowed, and several secrets may
+//! be active while one is being rotated.
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// How far the signature's time may be from ours, either way.
+pub const TOLERANCE_SECONDS: u64 = 300;
+
+/// How many signatures of one header are looked at; a provider sends one for each active secret.
+const MOST_SIGNATURES: usize = 16;
+
+/// A text that must not be shown: a signing secret, an API key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// An event that is not believed. One answer for all reasons: a forger learns nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not fit the body, the time or any active secret")]
+pub struct SignatureInvalid;
+
+impl Secret {
+    /// Takes a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The active secrets that a setting holds, separated by white space or commas.
+    #[must_use]
+    pub fn list(setting: &str) -> Vec<Self> {
+        let separators = |c: char| c.is_whitespace() || c == ',';
+        setting.split(separators).filter(|part| !part.is_empty()).map(Self::new).collect()
+    }
+
+    /// The secret itself, to be sent to whom it belongs.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Verifies a header over the raw body, in constant time for each signature and secret.
+pub fn verify(header: &str, body: &[u8], secrets: &[Secret], now: Timestamp) -> Result<(), SignatureInvalid> {
+    let (time, signatures) = read_header(header).ok_or(SignatureInvalid)?;
+    let signed_at: i64 = time.parse().map_err(|_| SignatureInvalid)?;
+    if now.as_second().abs_diff(signed_at) > TOLERANCE_SECONDS {
+        return Err(SignatureInvalid);
+    }
+    let mut fits = subtle::Choice::from(0);
+    for secret in secrets {
+        let expected = mac(secret, time, body)?;
+        for signature in &signatures {
+            fits |= expected.ct_eq(signature);
+        }
+    }
+    if bool::from(fits) { Ok(()) } else { Err(SignatureInvalid) }
+}
+
+/// The header that a provider would send, for the local stand-in and for tests.
+pub fn sign(body: &[u8], secret: &Secret, now: Timestamp) -> Result<String, SignatureInvalid> {
+    let time = now.as_second().to_string();
+    let signature = mac(secret, &time, body)?;
+    let hex = signature.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    Ok(format!("t={time},v1={hex}"))
+}
+
+fn mac(secret: &Secret, time: &str, body: &[u8]) -> Result<[u8; 32], SignatureInvalid> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()).map_err(|_| SignatureInvalid)?;
+    mac.update(time.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    Ok(mac.finalize().into_bytes().into())
+}
+
+/// The time, as it is written, and the signatures of version 1.
+fn read_header(header: &str) -> Option<(&str, Vec<[u8; 32]>)> {
+    let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
+    let mut times = parts().filter(|(name, _)| *name == "t").map(|(_, time)| time);
+    let (time, None) = (times.next()?, times.next()) else { return None };
+    let canonical = !time.is_empty() && time.len() <= 12 && time.bytes().all(|byte| byte.is_ascii_digit());
+    let signatures = parts().filter(|(name, _)| *name == "v1").filter_map(|(_, hex)| read_hex(hex));
+    canonical.then(|| (time, signatures.take(MOST_SIGNATURES).collect()))
+}
+
+fn read_hex(hex: &str) -> Option<[u8; 32]> {
+    let digits = hex.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|nibble| u8::try_from(nibble).ok());
+        *byte = nibble(*high)?.checked_mul(16)?.checked_add(nibble(*low)?)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Secret, sign, verify};
+    use jiff::Timestamp;
+
+    const BODY: &[u8] = b"{\"id\":\"evt_1\"}";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_signed_event_is_believed_within_300_seconds_either_way() {
+        let secret = Secret::new("whsec_a");
+        let header = sign(BODY, &secret, at(0)).unwrap();
+        for seconds in [-300, 0, 300] {
+            assert_eq!(verify(&header, BODY, std::slice::from_ref(&secret), at(seconds)), Ok(()));
+        }
+        for seconds in [-301, 301, 600, -600] {
+            assert!(verify(&header, BODY, std::slice::from_ref(&secret), at(seconds)).is_err());
+        }
+    }
+
+    #[test]
+    fn any_active_secret_and_any_of_several_signatures_will_do() {
+        let secrets = Secret::list("whsec_new, whsec_old");
+        let old = sign(BODY, &secrets[1], at(0)).unwrap();
+        assert_eq!(verify(&old, BODY, &secrets, at(1)), Ok(()));
+        let foreign = sign(BODY, &Secret::new("whsec_other"), at(0)).unwrap();
+        let both = format!("{foreign},{},v0=00", old.split_once(',').unwrap().1);
+        assert_eq!(verify(&both, BODY, &secrets, at(1)), Ok(()));
+        assert!(verify(&foreign, BODY, &secrets, at(1)).is_err());
+        assert!(verify(&old, BODY, &[], at(1)).is_err());
+    }
+
+    #[test]
+    fn a_body_or_header_altered_by_one_byte_is_not_believed() {
+        let secret = [Secret::new("whsec_a")];
+        let header = sign(BODY, &secret[0], at(0)).unwrap();
+        for at_byte in 0..BODY.len() {
+            let mut body = BODY.to_vec();
+            body[at_byte] ^= 1;
+            assert!(verify(&header, &body, &secret, at(0)).is_err());
+        }
+        for at_byte in 0..header.len() {
+            let mut altered = header.clone().into_bytes();
+            altered[at_byte] ^= 1;
+            let altered = String::from_utf8(altered).unwrap();
+            assert!(verify(&altered, BODY, &secret, at(0)).is_err(), "{altered}");
+        }
+        for odd in ["", "t=", "t=1790000000", "v1=00", "t=1790000000,t=1790000000,v1=00", "t=+1790000000,v1=0"] {
+            assert!(verify(odd, BODY, &secret, at(0)).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The balance item: how a balance is kept, and what a posting's conditional write says.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::balance::{Balance, ClosedHolds, FENCE};
+use credits_core::change::Change;
+use credits_core::credits::{Amount, Credits};
+use credits_core::grant::{ExpiringGrant, GrantKind};
+use credits_core::id::WorkspaceId;
+use credits_core::month::Month;
+use credits_core::posting::{Condition, Posting};
+
+use crate::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
+use crate::error::Corrupt;
+use crate::expression::Expression;
+use crate::keys::ItemKey;
+
+/// The prefix of the counters of consumption: `c2026-11`.
+const CONSUMED: char = 'c';
+
+/// The write that a posting is: its condition and its movement in one expression.
+pub(crate) fn write_of(
+    table: &str,
+    workspace: &WorkspaceId,
+    posting: &Posting,
+    last: &str,
+) -> Result<TransactWriteItem, Corrupt> {
+    let movement = &posting.movement;
+    let mut write = Expression::new().set("last", text(last)).add("version", number(1));
+    for (counter, moved) in
+        [("spendable", movement.spendable), ("used", movement.used), ("prepaid", movement.prepaid)]
+    {
+        if !moved.is_zero() {
+            write = write.add(counter, credits(moved));
+        }
+    }
+    if let Some((month, consumed)) = movement.consumed {
+        write = write.add(&counter_of(month), credits(consumed));
+        write = month.retired().fold(write, |write, month| write.remove(&counter_of(month)));
+    }
+    if let Some(change) = &movement.change {
+        write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
+    }
+    match posting.condition {
+        Condition::Exists => write.when_exists(),
+        Condition::Covers { amount, now } => write
+            .when("spendable", ">=", credits(amount.credits()))
+            .when("expires_next", ">", instant(now)),
+    }
+    .update(table, &ItemKey::balance(workspace))
+}
+
+/// The whole item of a balance.
+pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
+    let mut item = keyed(&ItemKey::balance(workspace));
+    let closed = balance.closed.iter().map(|(epoch, holds)| {
+        let holds = [("held", credits(holds.held)), ("dead", credits(holds.dead))];
+        (epoch.to_string(), map(holds))
+    });
+    let attributes = [
+        ("spendable", credits(balance.spendable)),
+        ("used", credits(balance.used)),
+        ("grants", AttributeValue::L(balance.grants.iter().map(grant_value).collect())),
+        ("prepaid", credits(balance.prepaid)),
+        ("credit_limit", credits(balance.credit_limit)),
+        ("expires_next", instant(balance.expires_next)),
+        ("changes", AttributeValue::L(balance.changes.iter().map(change_value).collect())),
+        ("held", credits(balance.held)),
+        ("closed", AttributeValue::M(closed.collect())),
+        ("epoch", number(balance.epoch)),
+        ("version", number(balance.version)),
+        ("last", text(&balance.last)),
+    ];
+    item.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+    item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
+    item
+}
+
+/// The balance of an item.
+pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
+    let reader = Reader(item);
+    Ok(Balance {
+        spendable: reader.credits("spendable")?,
+        used: reader.credits("used")?,
+        grants: reader.list("grants")?.iter().map(read_grant).collect::<Result<_, _>>()?,
+        prepaid: reader.credits("prepaid")?,
+        credit_limit: reader.credits("credit_limit")?,
+        expires_next: reader.instant("expires_next")?,
+        changes: reader.list("changes")?.iter().map(read_change).collect::<Result<_, _>>()?,
+        held: reader.credits("held")?,
+        closed: read_closed(reader.map("closed")?)?,
+        consumed: item.iter().filter_map(read_counter).collect(),
+        epoch: reader.number("epoch")?,
+        version: reader.number("version")?,
+        last: reader.text("last")?.to_owned(),
+    })
+}
+
+fn counter_of(month: Month) -> String {
+    format!("{CONSUMED}{month}")
+}
+
+fn read_counter((name, value): (&String, &AttributeValue)) -> Option<(Month, Credits)> {
+    Some((name.strip_prefix(CONSUMED)?.parse().ok()?, read_credits(value)?))
+}
+
+fn read_closed(item: &Item) -> Result<BTreeMap<u64, ClosedHolds>, Corrupt> {
+    let holds = |(epoch, value): (&String, &AttributeValue)| {
+        let holds = Reader(value.as_m().map_err(|_| Corrupt::Attribute("closed"))?);
+        let epoch = epoch.parse().map_err(|_| Corrupt::Attribute("closed"))?;
+        Ok((epoch, ClosedHolds { held: holds.credits("held")?, dead: holds.credits("dead")? }))
+    };
+    item.iter().map(holds).collect()
+}
+
+fn map<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
+    AttributeValue::M(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
+    map([
+        ("id", text(grant.grant_id.as_str())),
+        ("kind", text(kind_name(grant.kind))),
+        ("granted", credits(grant.granted.credits())),
+        ("amount", credits(grant.amount)),
+        ("expires", instant(grant.expires_at)),
+    ])
+}
+
+fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
+    let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("grants"))?);
+    let kind = [GrantKind::Promotional, GrantKind::Commitment, GrantKind::Allocation]
+        .into_iter()
+        .find(|kind| Some(kind_name(*kind)) == reader.optional_text("kind"));
+    Ok(ExpiringGrant {
+        grant_id: reader.parsed("id")?,
+        kind: kind.ok_or(Corrupt::Attribute("kind"))?,
+        granted: read_amount(reader, "granted")?,
+        amount: reader.credits("amount")?,
+        expires_at: reader.instant("expires")?,
+    })
+}
+
+fn kind_name(kind: GrantKind) -> &'static str {
+    match kind {
+        GrantKind::Prepaid => "prepaid",
+        GrantKind::Promotional => "promotional",
+        GrantKind::Commitment => "commitment",
+        GrantKind::Allocation => "allocation",
+    }
+}
+
+fn change_value(change: &Change) -> AttributeValue {
+    match change {
+        Change::Grant(grant) => map([("grant", grant_value(grant))]),
+        Change::ClawBack(amount) => map([("claw_back", credits(amount.credits()))]),
+        Change::Void { key, grant_id, prepaid } => {
+            let prepaid = prepaid.map_or(Credits::ZERO, Amount::credits);
+            map([("void", text(grant_id.as_str())), ("key", text(key)), ("prepaid", credits(prepaid))])
+        }
+        Change::Invoice { key } => map([("invoice", text(key))]),
+    }
+}
+
+fn read_change(value: &AttributeValue) -> Result<Change, Corrupt> {
+    let item = value.as_m().map_err(|_| Corrupt::Attribute("changes"))?;
+    let reader = Reader(item);
+    if let Some(grant) = item.get("grant") {
+        return Ok(Change::Grant(read_grant(grant)?));
+    }
+    if item.contains_key("claw_back") {
+        return Ok(Change::ClawBack(read_amount(reader, "claw_back")?));
+    }
+    if let Some(key) = reader.optional_text("invoice") {
+        return Ok(Change::Invoice { key: key.to_owned() });
+    }
+    let prepaid = Amount::new(reader.credits("prepaid")?).ok();
+    Ok(Change::Void { key: reader.text("key")?.to_owned(), grant_id: reader.parsed("void")?, prepaid })
+}
+
+fn read_amount(reader: Reader<'_>, name: &'static str) -> Result<Amount, Corrupt> {
+    Amount::new(reader.credits(name)?).map_err(|_| Corrupt::Attribute(name))
+}

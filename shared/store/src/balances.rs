@@ -1,0 +1,39 @@
+//! Reading a balance.
+
+use credits_core::balance::Balance;
+use credits_core::id::WorkspaceId;
+
+use crate::Store;
+use crate::attribute::{Item, keyed};
+use crate::balance_item;
+use crate::error::{Corrupt, Fault};
+use crate::keys::ItemKey;
+
+impl Store {
+    /// The workspace's balance with all that is due closed; `None` where there is no workspace.
+    ///
+    /// What is due is closed for good, so that the ledger sums to what is shown. Where that can't be done now, the
+    /// balance is shown as if it had been.
+    pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let Some(balance) = self.read_balance(workspace).await? else { return Ok(None) };
+        if !balance.is_due(self.now()) {
+            return Ok(Some(balance));
+        }
+        match self.close_due(workspace).await {
+            Ok(current) => Ok(current.balance),
+            Err(Fault::Contended) => Ok(Some(balance.as_of(self.now()).map_err(Corrupt::from)?)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let item = self.get(&ItemKey::balance(workspace)).await?;
+        Ok(item.as_ref().map(balance_item::read).transpose()?)
+    }
+
+    /// Reads an item as the last write left it.
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Fault> {
+        let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(key)));
+        Ok(request.consistent_read(true).send().await.map_err(Fault::unavailable)?.item)
+    }
+}

@@ -1,0 +1,160 @@
+//! Closing what is due: whoever meets an expired grant or the fence closes the epoch and goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use aws_sdk_dynamodb::config::ConfigBag;
+use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use credits_core::balance::Balance;
+use credits_core::close::{Closing, Outcome as ChangeOutcome, close_key};
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::{Cause, Entry};
+use jiff::Timestamp;
+
+use crate::attribute::keyed;
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::ItemKey;
+use crate::transaction::Outcome;
+use crate::{Store, attribute, balance_item, entry_item};
+
+/// A balance with nothing due, and how late it may be taken to be.
+pub(crate) struct Current {
+    /// The balance; `None` where there is no workspace.
+    pub balance: Option<Balance>,
+    /// The instant up to which DynamoDB's own clock vouches.
+    pub no_later_than: Timestamp,
+}
+
+impl Store {
+    /// Reads the balance, and closes its epoch as often as it is due.
+    ///
+    /// A fast clock must not destroy credits, so what DynamoDB's own clock doesn't take for expired is left as it is.
+    pub(crate) async fn close_due(&self, workspace: &WorkspaceId) -> Result<Current, Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let (balance, no_later_than) = self.read_dated(workspace).await?;
+            let now = self.now().min(no_later_than);
+            let due = match balance {
+                Some(balance) if balance.is_due(now) => balance,
+                balance => return Ok(Current { balance, no_later_than }),
+            };
+            let closing = due.close(now).map_err(Corrupt::from)?;
+            match self.transact(self.closing_writes(workspace, &due, &closing, now)?).await? {
+                Outcome::Written => tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch"),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                // Whoever loses reads again.
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// Closes what has just been put behind the fence. Where that can't be done now, nothing is lost: no debit passes
+    /// the fence, and whoever comes next closes.
+    pub(crate) async fn settle_fence(&self, workspace: &WorkspaceId) {
+        if let Err(fault) = self.close_due(workspace).await {
+            let error: &dyn std::error::Error = &fault;
+            tracing::warn!(%workspace, error, "a fence is left to the next caller");
+        }
+    }
+
+    fn closing_writes(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Balance,
+        closing: &Closing,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let next = balance_item::item_of(workspace, &closing.next);
+        let unchanged = Expression::new().when("version", "=", attribute::number(read.version));
+        let mut writes = vec![unchanged.put(&self.table, next)?];
+        if !closing.expired.is_zero() {
+            let entry = Entry {
+                entry_id: self.sources.new_id("exp"),
+                cause: Cause::Expiry { grant_ids: closing.expired_grants.clone() },
+                credits: closing.expired.negated(),
+                at: now,
+            };
+            let key = ItemKey::ours(workspace, &close_key(read.epoch));
+            writes.push(entry_item::put(&self.table, entry_item::item_of(workspace, &key, None, &entry)?)?);
+        }
+        for outcome in &closing.outcomes {
+            let (pk, entry) = self.outcome_entry(outcome, now);
+            writes.push(entry_item::complete(&self.table, workspace, pk, &entry)?);
+        }
+        Ok(writes)
+    }
+
+    fn outcome_entry<'a>(&self, outcome: &'a ChangeOutcome, at: Timestamp) -> (&'a str, Entry) {
+        match outcome {
+            ChangeOutcome::Voided { key, grant_id, credits } => {
+                let cause = Cause::Void { grant_id: grant_id.clone() };
+                (key, Entry { entry_id: self.sources.new_id("void"), cause, credits: credits.negated(), at })
+            }
+            ChangeOutcome::Invoiced { key, credits } => {
+                let entry_id = self.sources.new_id("invd");
+                (key, Entry { entry_id, cause: Cause::Invoiced {}, credits: *credits, at })
+            }
+        }
+    }
+
+    /// Reads the balance, with the time at which DynamoDB says that it answered.
+    async fn read_dated(&self, workspace: &WorkspaceId) -> Result<(Option<Balance>, Timestamp), Fault> {
+        let answered = AnswerDate::default();
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(keyed(&ItemKey::balance(workspace))))
+            .consistent_read(true)
+            .customize()
+            .interceptor(answered.clone())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        let balance = output.item.as_ref().map(balance_item::read).transpose()?;
+        Ok((balance, answered.read()))
+    }
+}
+
+/// Keeps the `Date` of an answer. Without one nothing is past, so nothing is closed but a fence.
+#[derive(Debug, Clone)]
+struct AnswerDate(Arc<AtomicI64>);
+
+impl Default for AnswerDate {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(0)))
+    }
+}
+
+impl AnswerDate {
+    /// The last millisecond of the second that it names. Grants expire at whole seconds, so none is taken too early.
+    fn read(&self) -> Timestamp {
+        let end = self.0.load(Ordering::Acquire).saturating_mul(1_000).saturating_add(999);
+        Timestamp::from_millisecond(end).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for AnswerDate {
+    fn name(&self) -> &'static str {
+        "AnswerDate"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+            self.0.store(date.timestamp().as_second(), Ordering::Release);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Idempotency: the caller's key, and what it was first used for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use credits_core::id::WorkspaceId;
+use sha2::{Digest, Sha256};
+
+/// A caller's key: 1 to 255 visible ASCII characters (API.md).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+/// A text that is not an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key is 1 to 255 visible ASCII characters")]
+pub struct InvalidKey;
+
+/// What a call was: a digest of its method, path and payload. The same key with another one is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// A call under its key: once it succeeds, the key stands for it for good.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Whose space of keys it is.
+    pub workspace_id: WorkspaceId,
+    /// The caller's key.
+    pub key: IdempotencyKey,
+    /// What was asked for.
+    pub fingerprint: Fingerprint,
+}
+
+impl IdempotencyKey {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if visible && (1..=255).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(InvalidKey) }
+    }
+}
+
+impl Fingerprint {
+    /// The digest of a call's parts, each with its length, so that no two calls run into one another.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fingerprint, IdempotencyKey};
+
+    #[test]
+    fn a_key_is_1_to_255_visible_ascii_characters() {
+        assert!("a".repeat(255).parse::<IdempotencyKey>().is_ok() && "run#1/step:2".parse::<IdempotencyKey>().is_ok());
+        for bad in [String::new(), "a".repeat(256), "a b".into(), "ä".into(), "a\n".into()] {
+            assert!(bad.parse::<IdempotencyKey>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parts_do_not_run_into_one_another() {
+        assert_ne!(Fingerprint::of(&[b"ab", b"c"]), Fingerprint::of(&[b"a", b"bc"]));
+    }
+}

@@ -1,0 +1,107 @@
+//! Every key of the table, in one place. Ids hold no `#`, so no two kinds of item can meet.
+//!
+//! | item | `pk` | `sk` | `index_pk` | `index_sk` |
+//! | --- | --- | --- | --- | --- |
+//! | workspace | `workspace#W` | `profile` | | |
+//! | balance | `balance#W` | `balance` | | |
+//! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
+//! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
+//! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
+//! | top-up | `top_up#T` | `top_up` | | |
+//! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
+//!
+//! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
+//! second. `TIME` is milliseconds since 1970 in 15 digits, which sort as numbers do until the year 9999.
+
+use credits_core::id::{Id, WorkspaceId};
+use jiff::Timestamp;
+
+use crate::idempotency::IdempotencyKey;
+
+/// The table's partition key.
+pub const PK: &str = "pk";
+/// The table's sort key.
+pub const SK: &str = "sk";
+/// The index, which knows entries by time, and whatever else is due or has to be looked at.
+pub const INDEX: &str = "by_time";
+/// The index's partition key.
+pub const INDEX_PK: &str = "index_pk";
+/// The index's sort key.
+pub const INDEX_SK: &str = "index_sk";
+
+/// The index partition of payments that fit nothing.
+pub const UNMATCHED: &str = "unmatched";
+
+/// The key of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemKey {
+    /// Its partition key.
+    pub pk: String,
+    /// Its sort key.
+    pub sk: &'static str,
+}
+
+impl ItemKey {
+    /// A workspace's profile.
+    #[must_use]
+    pub fn workspace(workspace: &WorkspaceId) -> Self {
+        Self { pk: format!("workspace#{workspace}"), sk: "profile" }
+    }
+
+    /// A workspace's balance.
+    #[must_use]
+    pub fn balance(workspace: &WorkspaceId) -> Self {
+        Self { pk: format!("balance#{workspace}"), sk: "balance" }
+    }
+
+    /// What stands under a caller's key.
+    #[must_use]
+    pub fn called(workspace: &WorkspaceId, key: &IdempotencyKey) -> Self {
+        Self::entry(format!("entry#{workspace}#key#{}", key.as_str()))
+    }
+
+    /// What stands under a key of ours.
+    #[must_use]
+    pub fn ours(workspace: &WorkspaceId, key: &str) -> Self {
+        Self::entry(format!("entry#{workspace}#sys#{key}"))
+    }
+
+    /// A ledger entry whose partition key is known.
+    #[must_use]
+    pub fn entry(pk: String) -> Self {
+        Self { pk, sk: "entry" }
+    }
+
+    /// A top-up.
+    #[must_use]
+    pub fn top_up(top_up: &Id) -> Self {
+        Self { pk: format!("top_up#{top_up}"), sk: "top_up" }
+    }
+
+    /// A payment.
+    #[must_use]
+    pub fn payment(payment_id: &str) -> Self {
+        Self { pk: format!("payment#{payment_id}"), sk: "payment" }
+    }
+}
+
+/// The index partition of a workspace's ledger.
+#[must_use]
+pub fn ledger(workspace: &WorkspaceId) -> String {
+    format!("ledger#{workspace}")
+}
+
+/// An index position: an instant, and what sets apart those that share it.
+#[must_use]
+pub fn position(at: Timestamp, id: &str) -> String {
+    format!("{:015}#{id}", at.as_millisecond().max(0))
+}
+
+/// The instant and the id of an index position.
+#[must_use]
+pub fn read_position(position: &str) -> Option<(Timestamp, &str)> {
+    let (millis, id) = position.split_once('#')?;
+    let digits = millis.len() == 15 && millis.bytes().all(|byte| byte.is_ascii_digit());
+    let at = Timestamp::from_millisecond(millis.parse().ok().filter(|_| digits)?).ok()?;
+    Some((at, id))
+}

@@ -1,0 +1,71 @@
+//! The only DynamoDB code: items, keys, expressions, and one conditional write for each posting.
+//!
+//! Nothing here reads a balance in order to decide whether to spend: core states the condition and DynamoDB enforces
+//! it. There is no `Store` trait and no mocked store; tests swap the endpoint, not the type.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+mod attribute;
+mod balance_item;
+mod balances;
+mod close;
+pub mod debits;
+mod entry_item;
+pub mod error;
+mod expression;
+pub mod grants;
+pub mod idempotency;
+pub mod keys;
+pub mod ledger;
+mod payment_item;
+pub mod payments;
+mod posting;
+pub mod sources;
+pub mod top_ups;
+mod transaction;
+pub mod workspaces;
+
+pub use error::Fault;
+pub use idempotency::{Claim, Fingerprint, IdempotencyKey};
+pub use sources::{Clock, Randomness, Sources};
+
+/// The table, and what a call needs to write to it: a clock, randomness and the time that is left.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: Arc<str>,
+    sources: Sources,
+    deadline: Option<Instant>,
+}
+
+impl Store {
+    /// A store on one table.
+    #[must_use]
+    pub fn new(client: Client, table: &str, sources: Sources) -> Self {
+        Self { client, table: table.into(), sources, deadline: None }
+    }
+
+    /// The same store for one invocation, whose retries end before its time does.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    /// The clock, ids and randomness that it was given.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The instant, to the millisecond, which is what items keep.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.sources.now()
+    }
+}

@@ -1,0 +1,218 @@
+//! Payments: what the provider tells becomes credits once, however often and in whatever order it is told.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::change::Change;
+use credits_core::credits::{Amount, Credits};
+use credits_core::ledger::Cause;
+use credits_core::payment::{Granted, Mismatch, News, Payment, Step};
+use credits_core::posting::Posting;
+use credits_core::price::Currency;
+use jiff::Timestamp;
+
+use crate::attribute::{Item, text};
+use crate::error::{Corrupt, Fault};
+use crate::keys::{INDEX, INDEX_PK, ItemKey, PK, UNMATCHED};
+use crate::posting::{Order, Unposted};
+use crate::transaction::Outcome;
+use crate::{Store, payment_item, top_ups};
+
+/// How many unmatched payments are shown at most, oldest first: they wait for an operator.
+const MOST_SHOWN: i32 = 1_000;
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It is all known already.
+    Nothing,
+    /// Something was granted, clawed back or kept.
+    Settled,
+    /// The payment fits nothing of ours, and is kept for an operator.
+    Unmatched(Mismatch),
+}
+
+/// A payment that waits for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmatchedPayment {
+    /// The provider's id.
+    pub payment_id: String,
+    /// What was paid, in minor units.
+    pub amount_minor: u64,
+    /// In which currency.
+    pub currency: Currency,
+    /// Why it fits nothing.
+    pub reason: Mismatch,
+    /// When it was first heard of.
+    pub at: Timestamp,
+}
+
+/// What one transaction did for a payment.
+enum Progress {
+    /// Our side is what it ought to be.
+    Done(Told),
+    /// A step was taken, and another may follow.
+    Stepped(Told),
+    /// Another event of the same payment was faster.
+    Overtaken,
+}
+
+impl Store {
+    /// Merges an event into its payment, and does what follows from it, step by step, until nothing more does.
+    ///
+    /// Each step is one transaction on the payment's item, the balance and the ledger. A crash between two leaves the
+    /// rest to the provider's next try, which finds what is still to be done.
+    pub async fn tell(&self, payment_id: &str, news: &News) -> Result<Told, Fault> {
+        let mut attempts = self.attempts();
+        let mut told = Told::Nothing;
+        loop {
+            match self.advance(payment_id, news).await? {
+                Progress::Done(Told::Nothing) => return Ok(told),
+                Progress::Done(last) => return Ok(last),
+                Progress::Stepped(step) => told = step,
+                Progress::Overtaken => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// The payments that fit nothing, oldest first.
+    pub async fn unmatched_payments(&self) -> Result<Vec<UnmatchedPayment>, Fault> {
+        let query = self.client.query().table_name(&*self.table).index_name(INDEX).limit(MOST_SHOWN);
+        let output = query
+            .key_condition_expression("#partition = :partition")
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_values(":partition", text(UNMATCHED))
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        let mut unmatched = Vec::new();
+        for position in output.items() {
+            // The index keeps keys and a ledger entry's few attributes; the rest is with the payment.
+            let pk = position.get(PK).and_then(|pk| pk.as_s().ok()).ok_or(Corrupt::Attribute(PK))?;
+            let key = ItemKey::payment(pk.trim_start_matches("payment#"));
+            if let Some(item) = self.get(&key).await? {
+                unmatched.extend(read_unmatched(&item)?);
+            }
+        }
+        Ok(unmatched)
+    }
+
+    async fn advance(&self, payment_id: &str, news: &News) -> Result<Progress, Fault> {
+        let item = self.get(&ItemKey::payment(payment_id)).await?;
+        let known = item.as_ref().map(payment_item::read).transpose()?;
+        let before = known.unwrap_or_else(|| Payment::unheard_of(payment_id, self.now()));
+        let mut heard = before.clone();
+        heard.hear(news);
+        let top_up = match heard.named_top_up().filter(|_| heard.granted.is_none()) {
+            Some(id) => self.top_up(&id).await?,
+            None => None,
+        };
+        match heard.next_step(top_up.as_ref()).map_err(Corrupt::from)? {
+            None if heard == before => Ok(Progress::Done(Told::Nothing)),
+            None => self.keep(heard, Told::Settled).await,
+            Some(step) => self.take(heard, step).await,
+        }
+    }
+
+    async fn take(&self, heard: Payment, step: Step) -> Result<Progress, Fault> {
+        let after = step.taken(&heard).map_err(Corrupt::from)?;
+        match step {
+            Step::KeepUnmatched(mismatch) => self.keep(after, Told::Unmatched(mismatch)).await,
+            Step::Grant(granted) => {
+                let cause = Cause::TopUp {
+                    top_up_id: granted.top_up_id.clone(),
+                    pack: self.pack_of(&granted).await?,
+                    payment_id: after.payment_id.clone(),
+                };
+                let paid = top_ups::paid_write(&self.table, &granted.top_up_id, &after.payment_id)?;
+                let amount = granted.credits;
+                let entry = PaymentEntry { prefix: "pay", cause, credits: amount.credits() };
+                self.settle(&granted, after, entry, &|_| Posting::top_up(amount), vec![paid]).await
+            }
+            Step::ClawBack(granted, amount) => {
+                let cause = Cause::ClawBack { payment_id: after.payment_id.clone() };
+                let entry = PaymentEntry { prefix: "claw", cause, credits: amount.credits().negated() };
+                self.settle(&granted, after, entry, &|_| claw_back(amount), Vec::new()).await
+            }
+            Step::Reverse(granted, amount) => {
+                let cause = Cause::ClawBackReversed { payment_id: after.payment_id.clone() };
+                let entry = PaymentEntry { prefix: "rev", cause, credits: amount.credits() };
+                self.settle(&granted, after, entry, &|_| Posting::top_up(amount), Vec::new()).await
+            }
+        }
+    }
+
+    /// Writes the payment alone.
+    async fn keep(&self, payment: Payment, told: Told) -> Result<Progress, Fault> {
+        match self.transact(vec![payment_item::write_of(&self.table, &next_version(payment))?]).await? {
+            Outcome::Written => Ok(Progress::Done(told)),
+            Outcome::Cancelled(_) | Outcome::Unknown(_) => Ok(Progress::Overtaken),
+        }
+    }
+
+    /// Writes the payment together with the balance and the ledger entry of the step.
+    async fn settle(
+        &self,
+        granted: &Granted,
+        payment: Payment,
+        entry: PaymentEntry,
+        posting: &(dyn Fn(Timestamp) -> Posting + Sync),
+        mut also: Vec<TransactWriteItem>,
+    ) -> Result<Progress, Fault> {
+        also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
+        let key = format!("payment#{}#{}{}", payment.payment_id, entry.prefix, payment.claws);
+        let order = Order {
+            workspace: &granted.workspace_id,
+            key: ItemKey::ours(&granted.workspace_id, &key),
+            fingerprint: None,
+            entry_id: self.sources.new_id(entry.prefix),
+            credits: entry.credits,
+            cause: entry.cause,
+            posting,
+            also,
+        };
+        match self.post(order).await {
+            Ok(_) => {
+                self.settle_fence(&granted.workspace_id).await;
+                Ok(Progress::Stepped(Told::Settled))
+            }
+            Err(Unposted::Fault(fault)) => Err(fault),
+            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => Err(Corrupt::Attribute("balance").into()),
+            Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
+        }
+    }
+
+    async fn pack_of(&self, granted: &Granted) -> Result<credits_core::id::Id, Fault> {
+        let top_up = self.top_up(&granted.top_up_id).await?;
+        Ok(top_up.map(|top_up| top_up.pack).ok_or(Corrupt::Attribute("pack"))?)
+    }
+}
+
+/// The ledger entry of a step.
+struct PaymentEntry {
+    prefix: &'static str,
+    cause: Cause,
+    credits: Credits,
+}
+
+fn claw_back(amount: Amount) -> Posting {
+    Posting::change(Change::ClawBack(amount))
+}
+
+fn next_version(payment: Payment) -> Payment {
+    Payment { version: payment.version.saturating_add(1), ..payment }
+}
+
+fn read_unmatched(item: &Item) -> Result<Option<UnmatchedPayment>, Corrupt> {
+    let payment = payment_item::read(item)?;
+    // The index may be behind: it is matched by now.
+    if !payment.is_unmatched() {
+        return Ok(None);
+    }
+    let known = payment.paid.zip(payment.mismatch);
+    Ok(known.map(|(paid, reason)| UnmatchedPayment {
+        payment_id: payment.payment_id,
+        amount_minor: paid.amount_minor,
+        currency: paid.currency,
+        reason,
+        at: payment.first_heard_at,
+    }))
+}

@@ -1,0 +1,136 @@
+//! Posting: one transaction of the balance and its ledger entry, with its refusals read in the right order.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::credits::Credits;
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::ledger::{Cause, Entry};
+use credits_core::posting::{Posting, Refusal};
+use jiff::Timestamp;
+
+use crate::attribute::Item;
+use crate::error::Fault;
+use crate::idempotency::Fingerprint;
+use crate::keys::ItemKey;
+use crate::transaction::{Outcome, Reason, is_busy};
+use crate::{Store, balance_item, entry_item};
+
+/// A posting with its ledger entry, and what else belongs to the same fact.
+pub(crate) struct Order<'a> {
+    pub workspace: &'a WorkspaceId,
+    /// The key that the entry will stand under.
+    pub key: ItemKey,
+    pub fingerprint: Option<Fingerprint>,
+    pub entry_id: Id,
+    pub credits: Credits,
+    pub cause: Cause,
+    /// The posting at an instant: each attempt has its own.
+    pub posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
+    /// Further writes of the same transaction.
+    pub also: Vec<TransactWriteItem>,
+}
+
+/// Why a posting was not written.
+#[derive(Debug)]
+pub(crate) enum Unposted {
+    /// Something stands under its key already.
+    KeyTaken(Item),
+    /// There is no balance.
+    NoBalance,
+    /// The balance doesn't cover it.
+    Insufficient { available: Credits },
+    /// The condition of a further write failed.
+    AlsoRefused,
+    Fault(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for Unposted {
+    fn from(error: E) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// What to do after a cancelled attempt.
+enum Next {
+    /// Others were in the way.
+    Pause,
+    /// The epoch has to be closed first.
+    Close,
+}
+
+impl Store {
+    /// Writes a posting exactly once, or says why not.
+    pub(crate) async fn post(&self, order: Order<'_>) -> Result<Entry, Unposted> {
+        let mut attempts = self.attempts();
+        // A fast clock may take a grant for expired that DynamoDB's clock, which decides, does not.
+        let mut no_later_than = Timestamp::MAX;
+        loop {
+            let now = self.now().min(no_later_than);
+            let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
+            let posting = (order.posting)(now);
+            match self.transact(self.writes(&order, &posting, &entry)?).await? {
+                Outcome::Written => return Ok(entry),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) => match order.read(&posting, reasons)? {
+                    Read::Ours(entry) => return Ok(*entry),
+                    Read::Again(Next::Pause) => attempts.after_conflict().await?,
+                    Read::Again(Next::Close) => {
+                        attempts.at_once()?;
+                        no_later_than = self.close_due(order.workspace).await?.no_later_than;
+                    }
+                },
+            }
+        }
+    }
+
+    fn writes(
+        &self,
+        order: &Order<'_>,
+        posting: &Posting,
+        entry: &Entry,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
+        let last = order.entry_id.as_str();
+        let mut writes = vec![
+            balance_item::write_of(&self.table, order.workspace, posting, last)?,
+            entry_item::put(&self.table, item)?,
+        ];
+        writes.extend(order.also.iter().cloned());
+        Ok(writes)
+    }
+}
+
+/// What a cancelled attempt tells.
+enum Read {
+    /// It was written after all: the answer to an earlier attempt was lost.
+    Ours(Box<Entry>),
+    Again(Next),
+}
+
+impl Order<'_> {
+    /// Reads the reasons in the one right order: the key's first (a replay, whatever the balance says), then any
+    /// conflict or throttle, then what else refused, and only then the balance.
+    fn read(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<Read, Unposted> {
+        let busy = is_busy(&reasons);
+        let mut reasons = reasons.into_iter();
+        let (balance, key) = (reasons.next(), reasons.next());
+        if let Some(Reason::Condition(Some(item))) = key {
+            let entry = entry_item::read(&item).ok().filter(|entry| entry.entry_id == self.entry_id);
+            return entry.map_or(Err(Unposted::KeyTaken(item)), |entry| Ok(Read::Ours(Box::new(entry))));
+        }
+        if busy {
+            return Ok(Read::Again(Next::Pause));
+        }
+        if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
+            return Err(Unposted::AlsoRefused);
+        }
+        let Some(Reason::Condition(item)) = balance else { return Ok(Read::Again(Next::Pause)) };
+        let item = item.ok_or(Unposted::NoBalance)?;
+        match posting.check(&balance_item::read(&item).map_err(Fault::from)?) {
+            Err(Refusal::Insufficient { available }) => Err(Unposted::Insufficient { available }),
+            Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
+            Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
+            // The item satisfies the condition by now: it was read after it was checked.
+            Ok(()) => Ok(Read::Again(Next::Pause)),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the outside gives: the clock and randomness, passed in so that a simulation can give its own.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use credits_core::id::Id;
+use jiff::Timestamp;
+
+/// Tells the time.
+pub trait Clock: Debug + Send + Sync {
+    /// The present instant.
+    fn now(&self) -> Timestamp;
+}
+
+/// Gives random bytes, for ids and for jitter; nothing secret is made of them.
+pub trait Randomness: Debug + Send + Sync {
+    /// Fills the bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// A clock and randomness.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl Sources {
+    /// Takes a clock and randomness.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { clock, randomness }
+    }
+
+    /// The present instant, cut to the millisecond.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
+    /// A new id: a prefix that tells what it names, and a UUID of version 7, so that ids sort by time.
+    #[must_use]
+    pub fn new_id(&self, prefix: &str) -> Id {
+        let mut random = [0; 10];
+        self.randomness.fill(&mut random);
+        let millis = u64::try_from(self.now().as_millisecond()).unwrap_or(0);
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        let text = format!("{prefix}_{}", uuid.simple());
+        text.parse().unwrap_or_else(|_| unreachable!("a prefix and 32 hex digits are an id"))
+    }
+
+    /// A number below `bound`, for jitter.
+    #[must_use]
+    pub fn below(&self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.randomness.fill(&mut bytes);
+        u64::from_le_bytes(bytes).checked_rem(bound).unwrap_or(0)
+    }
+}

@@ -1,0 +1,163 @@
+//! The one room for writes: a transaction, what became of it, and when to try again.
+//!
+//! DynamoDB cancels a transaction that meets another on the same item; it does not queue it. So a cancelled one is
+//! tried again after a pause with full jitter, bounded by attempts and by the invocation's remaining time.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use tokio::time::Instant;
+
+use crate::attribute::Item;
+use crate::error::{CancelCode, Corrupt, Fault};
+use crate::{Sources, Store};
+
+/// How often a transaction is sent at most. With the pauses below this lasts about three seconds.
+const MOST_ATTEMPTS: u32 = 16;
+/// The longest first pause; each further one may be twice as long.
+const FIRST_PAUSE_MILLIS: u64 = 12;
+/// The longest pause.
+const LONGEST_PAUSE_MILLIS: u64 = 400;
+/// What is left of an invocation for its answer.
+const KEPT_FOR_THE_ANSWER: Duration = Duration::from_millis(250);
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// All of it is written.
+    Written,
+    /// None of it is written; a reason for each item, in order.
+    Cancelled(Vec<Reason>),
+    /// It is not known whether it is written: no answer came, or one without meaning.
+    Unknown(Box<aws_sdk_dynamodb::Error>),
+}
+
+/// Why an item cancelled its transaction.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    /// It didn't.
+    None,
+    /// Its condition failed; with the item as it stood, if there was one.
+    Condition(Option<Item>),
+    /// Another transaction was on it, or it was throttled.
+    Busy,
+}
+
+/// Counts the attempts at one write and pauses between them.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    made: u32,
+    sources: Sources,
+    deadline: Option<Instant>,
+}
+
+impl Store {
+    /// Sends a transaction once.
+    ///
+    /// The SDK's own retries are off: each attempt takes the time anew, and all are counted in one place.
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
+        let once = aws_sdk_dynamodb::config::Builder::new()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(REQUEST_TIMEOUT).build());
+        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+        let request = self.client.transact_write_items();
+        match request.set_transact_items(Some(writes)).customize().config_override(once).send().await {
+            Ok(_) => Ok(Outcome::Written),
+            Err(error) => read_failure(error),
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts { made: 0, sources: self.sources.clone(), deadline: self.deadline }
+    }
+}
+
+impl Attempts {
+    /// Waits before the next attempt, after others were in the way.
+    pub async fn after_conflict(&mut self) -> Result<(), Fault> {
+        self.pause().await.ok_or(Fault::Contended)
+    }
+
+    /// Waits before the next attempt, after an answer that never came.
+    pub async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
+        self.pause().await.ok_or(Fault::Unavailable(error))
+    }
+
+    /// Counts an attempt that needs no pause, since something was put right in between.
+    pub fn at_once(&mut self) -> Result<(), Fault> {
+        self.count().ok_or(Fault::Contended)
+    }
+
+    async fn pause(&mut self) -> Option<()> {
+        let longest = FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(LONGEST_PAUSE_MILLIS);
+        self.count()?;
+        let pause = Duration::from_millis(self.sources.below(longest.saturating_add(1)));
+        let end = self.deadline.and_then(|deadline| deadline.checked_sub(KEPT_FOR_THE_ANSWER));
+        if end.is_some_and(|end| Instant::now().checked_add(pause).is_none_or(|resumed| resumed >= end)) {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        Some(())
+    }
+
+    fn count(&mut self) -> Option<()> {
+        self.made = self.made.saturating_add(1);
+        (self.made < MOST_ATTEMPTS).then_some(())
+    }
+}
+
+/// Whether any item was busy: then no refusal beside it may be believed.
+pub(crate) fn is_busy(reasons: &[Reason]) -> bool {
+    reasons.iter().any(|reason| matches!(reason, Reason::Busy))
+}
+
+fn read_failure(error: SdkError<TransactWriteItemsError>) -> Result<Outcome, Fault> {
+    let Some(service) = error.as_service_error() else {
+        // Neither a lost connection nor a time-out says whether the transaction was written.
+        return Ok(Outcome::Unknown(Box::new(error.into())));
+    };
+    if let TransactWriteItemsError::TransactionCanceledException(cancelled) = service {
+        let reasons = cancelled.cancellation_reasons().iter().map(read_reason);
+        return Ok(Outcome::Cancelled(reasons.collect::<Result<_, _>>()?));
+    }
+    let server_failed = error.raw_response().is_some_and(|response| response.status().is_server_error());
+    match error.code() {
+        Some(code) if is_busy_code(code) => Ok(Outcome::Cancelled(vec![Reason::Busy])),
+        _ if server_failed => Ok(Outcome::Unknown(Box::new(error.into()))),
+        _ => Err(Fault::unavailable(error)),
+    }
+}
+
+fn read_reason(reason: &CancellationReason) -> Result<Reason, Corrupt> {
+    match reason.code() {
+        None | Some("None") => Ok(Reason::None),
+        Some("ConditionalCheckFailed") => Ok(Reason::Condition(reason.item().cloned())),
+        Some(code) if is_busy_code(code) => Ok(Reason::Busy),
+        Some("ValidationError") => Err(Corrupt::Cancelled(CancelCode::Validation)),
+        Some("ItemCollectionSizeLimitExceeded") => Err(Corrupt::Cancelled(CancelCode::CollectionSize)),
+        Some(_) => Err(Corrupt::Cancelled(CancelCode::Unknown)),
+    }
+}
+
+/// The codes by which DynamoDB says that others are in the way, of a whole request or of one item.
+fn is_busy_code(code: &str) -> bool {
+    matches!(
+        code,
+        "TransactionConflict"
+            | "TransactionConflictException"
+            | "TransactionInProgressException"
+            | "ThrottlingError"
+            | "ThrottlingException"
+            | "Throttling"
+            | "ProvisionedThroughputExceeded"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "LimitExceededException"
+    )
+}

@@ -1,0 +1,87 @@
+//! Workspaces: made by the hub, each with a balance of its own from the first moment (M1).
+
+use credits_core::balance::Balance;
+use credits_core::id::WorkspaceId;
+use credits_core::workspace::{Profile, Workspace};
+
+use crate::attribute::{Item, Reader, instant, keyed, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{ItemKey, PK};
+use crate::transaction::Outcome;
+use crate::{Store, balance_item};
+
+/// A workspace that was put, and whether it is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// As it stands now.
+    pub workspace: Workspace,
+    /// Whether it was made by this call.
+    pub created: bool,
+}
+
+impl Store {
+    /// Makes the workspace and its empty balance, or changes what the hub tells of it.
+    pub async fn put_workspace(&self, id: &WorkspaceId, profile: &Profile) -> Result<Put, Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let known = self.workspace(id).await?;
+            let created = known.is_none();
+            let created_at = known.map_or_else(|| self.now(), |known| known.created_at);
+            let workspace = Workspace { workspace_id: id.clone(), profile: profile.clone(), created_at };
+            match self.transact(self.workspace_writes(&workspace, created)?).await? {
+                Outcome::Written => return Ok(Put { workspace, created }),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                // Somebody else made it in between, or is at it.
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// The workspace of that id.
+    pub async fn workspace(&self, id: &WorkspaceId) -> Result<Option<Workspace>, Fault> {
+        let item = self.get(&ItemKey::workspace(id)).await?;
+        Ok(item.as_ref().map(|item| read(id, item)).transpose()?)
+    }
+
+    fn workspace_writes(
+        &self,
+        workspace: &Workspace,
+        created: bool,
+    ) -> Result<Vec<aws_sdk_dynamodb::types::TransactWriteItem>, Corrupt> {
+        if !created {
+            let Profile { name, plan, billing_email } = &workspace.profile;
+            let update = Expression::new()
+                .set("name", text(name))
+                .set("plan", text(plan.as_str()))
+                .set("billing_email", text(billing_email))
+                .when_exists();
+            return Ok(vec![update.update(&self.table, &ItemKey::workspace(&workspace.workspace_id))?]);
+        }
+        let balance = balance_item::item_of(&workspace.workspace_id, &Balance::default());
+        Ok(vec![
+            Expression::new().when_absent(PK).put(&self.table, item_of(workspace))?,
+            Expression::new().when_absent(PK).put(&self.table, balance)?,
+        ])
+    }
+}
+
+fn item_of(workspace: &Workspace) -> Item {
+    let mut item = keyed(&ItemKey::workspace(&workspace.workspace_id));
+    let Profile { name, plan, billing_email } = &workspace.profile;
+    item.insert("name".into(), text(name));
+    item.insert("plan".into(), text(plan.as_str()));
+    item.insert("billing_email".into(), text(billing_email));
+    item.insert("created_at".into(), instant(workspace.created_at));
+    item
+}
+
+fn read(id: &WorkspaceId, item: &Item) -> Result<Workspace, Corrupt> {
+    let reader = Reader(item);
+    let profile = Profile {
+        name: reader.text("name")?.to_owned(),
+        plan: reader.parsed("plan")?,
+        billing_email: reader.text("billing_email")?.to_owned(),
+    };
+    Ok(Workspace { workspace_id: id.clone(), profile, created_at: reader.instant("created_at")? })
+}
