@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::credits::Amount;
-use crate::id::Id;
+use crate::id::{Id, Name};
 use crate::price::Price;
 use crate::rate_card::{ModelRate, OperationRate, RateCard, RateCardError};
 use crate::workspace::Plan;
@@ -85,7 +85,7 @@ struct CatalogueFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RateCardFile {
-    version: Id,
+    version: Name,
     operations: Vec<OperationRate>,
     models: Vec<ModelRate>,
 }

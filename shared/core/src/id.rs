@@ -18,6 +18,16 @@ pub struct Id(String);
 #[serde(transparent)]
 pub struct WorkspaceId(Id);
 
+/// The name of an operation, a model or a rate card's version: an id that may hold dots, such as `text.classify`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+/// A text that is not a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 64 characters of A-Z, a-z, 0-9, _, - and .")]
+pub struct InvalidName;
+
 /// A text that is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")]
@@ -43,13 +53,21 @@ impl FromStr for Id {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if (1..=MAX_CHARACTERS).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidId)
-        }
+        if is_made_of(text, b"_-") { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
     }
+}
+
+impl FromStr for Name {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if is_made_of(text, b"_-.") { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+    }
+}
+
+fn is_made_of(text: &str, punctuation: &[u8]) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || punctuation.contains(&byte);
+    (1..=MAX_CHARACTERS).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 impl FromStr for WorkspaceId {
@@ -63,6 +81,18 @@ impl FromStr for WorkspaceId {
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
-use crate::id::Id;
+use crate::id::{Id, Name};
 use crate::rate_card::Units;
 
 /// Why credits moved; its kind is the ledger entry's.
@@ -16,15 +16,15 @@ pub enum Cause {
     /// An AI call.
     Debit {
         /// What was called.
-        operation: Id,
+        operation: Name,
         /// By which model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<Id>,
+        model: Option<Name>,
         /// What it used; absent where the caller had priced it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         units: Option<Units>,
         /// The version of the prices.
-        rate_card: Id,
+        rate_card: Name,
         /// Who spent.
         consumer: Consumer,
     },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
-use crate::id::Id;
+use crate::id::Name;
 
 /// The most units of one kind that a single call may claim.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
@@ -19,7 +19,7 @@ const PER_THOUSAND: u128 = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct OperationRate {
     /// The operation's name.
-    pub operation: Id,
+    pub operation: Name,
     /// Taken once a call.
     pub base: Credits,
     /// Taken per 1,000 input tokens, in proportion.
@@ -35,7 +35,7 @@ pub struct OperationRate {
 #[serde(deny_unknown_fields)]
 pub struct ModelRate {
     /// The model's name.
-    pub model: Id,
+    pub model: Name,
     /// What the operation's price is multiplied by.
     pub multiplier: Credits,
 }
@@ -43,11 +43,11 @@ pub struct ModelRate {
 /// A version of the prices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RateCard {
-    version: Id,
+    version: Name,
     #[serde(serialize_with = "crate::catalogue::values")]
-    operations: BTreeMap<Id, OperationRate>,
+    operations: BTreeMap<Name, OperationRate>,
     #[serde(serialize_with = "crate::catalogue::values")]
-    models: BTreeMap<Id, ModelRate>,
+    models: BTreeMap<Name, ModelRate>,
 }
 
 /// What a call used. Every count is allowed on every operation, and at least one is given.
@@ -95,15 +95,15 @@ pub enum RatingRefusal {
 pub enum RateCardError {
     /// An operation or model stands on the card twice.
     #[error("{0} stands on the rate card twice")]
-    Twice(Id),
+    Twice(Name),
     /// A price or a multiplier is below zero, or too large to calculate with.
     #[error("a rate of {0} is negative or too large")]
-    Rate(Id),
+    Rate(Name),
 }
 
 impl RateCard {
     /// Makes a card; refused where a name stands twice or a rate is negative or absurd.
-    pub fn new(version: Id, operations: Vec<OperationRate>, models: Vec<ModelRate>) -> Result<Self, RateCardError> {
+    pub fn new(version: Name, operations: Vec<OperationRate>, models: Vec<ModelRate>) -> Result<Self, RateCardError> {
         let mut card = Self { version, operations: BTreeMap::new(), models: BTreeMap::new() };
         for rate in operations {
             for part in [rate.base, rate.per_1k_input_tokens, rate.per_1k_output_tokens, rate.per_record] {
@@ -126,7 +126,7 @@ impl RateCard {
 
     /// The card's version, which every debit names.
     #[must_use]
-    pub fn version(&self) -> &Id {
+    pub fn version(&self) -> &Name {
         &self.version
     }
 
@@ -141,18 +141,18 @@ impl RateCard {
     }
 
     /// Whether the operation can be priced; asked also where the caller has priced it.
-    pub fn operation(&self, operation: &Id) -> Result<&OperationRate, RatingRefusal> {
+    pub fn operation(&self, operation: &Name) -> Result<&OperationRate, RatingRefusal> {
         self.operations.get(operation).ok_or(RatingRefusal::UnknownOperation)
     }
 
     /// Whether the model is known.
-    pub fn model(&self, model: &Id) -> Result<&ModelRate, RatingRefusal> {
+    pub fn model(&self, model: &Name) -> Result<&ModelRate, RatingRefusal> {
         self.models.get(model).ok_or(RatingRefusal::UnknownModel)
     }
 
     /// What a call costs: `(base + input/1000 × per_1k_input + output/1000 × per_1k_output + records × per_record) ×
     /// multiplier`, exact, and rounded up once to six digits. No model means a multiplier of 1.
-    pub fn price(&self, operation: &Id, model: Option<&Id>, units: &Units) -> Result<Amount, RatingRefusal> {
+    pub fn price(&self, operation: &Name, model: Option<&Name>, units: &Units) -> Result<Amount, RatingRefusal> {
         let rate = self.operation(operation)?;
         let multiplier = model.map(|model| self.model(model)).transpose()?.map(|rate| rate.multiplier);
         let micros = exact_price(rate, multiplier, units).ok_or(RatingRefusal::TooDear)?;
@@ -165,7 +165,7 @@ impl RateCard {
     }
 }
 
-fn check_rate(name: &Id, rate: Credits) -> Result<(), RateCardError> {
+fn check_rate(name: &Name, rate: Credits) -> Result<(), RateCardError> {
     let allowed = 0..=1_000_000_000_000_i128;
     match rate.micros() {
         Ok(micros) if allowed.contains(&micros) => Ok(()),
@@ -192,9 +192,9 @@ fn unsigned(rate: Credits) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::{ModelRate, OperationRate, RateCard, RatingRefusal, Units};
-    use crate::id::Id;
+    use crate::id::Name;
 
-    fn id(text: &str) -> Id {
+    fn id(text: &str) -> Name {
         text.parse().expect("an id")
     }
 

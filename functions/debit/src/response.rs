@@ -1,0 +1,48 @@
+//! What the function answers.
+
+use credits_core::balance::Balance;
+use credits_core::consumer::Consumer;
+use credits_core::credits::{Amount, Credits, OutOfRange};
+use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::ledger::{Cause, Entry};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A posted debit.
+#[derive(Debug, Serialize)]
+pub(crate) struct DebitBody<'a> {
+    debit_id: Id,
+    workspace_id: &'a WorkspaceId,
+    operation: Name,
+    credits: Credits,
+    rate_card: Name,
+    consumer: Consumer,
+    posted_at: Timestamp,
+}
+
+/// What a debit would cost.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuoteBody {
+    credits: Amount,
+    rate_card: Name,
+    available: Credits,
+    spendable: Credits,
+    affordable: bool,
+}
+
+impl<'a> DebitBody<'a> {
+    /// The body of a debit's entry; the same from the write as from a replay of it.
+    pub fn of(workspace_id: &'a WorkspaceId, entry: Entry) -> Option<Self> {
+        let Cause::Debit { operation, rate_card, consumer, .. } = entry.cause else { return None };
+        let credits = entry.credits.negated();
+        let (debit_id, posted_at) = (entry.entry_id, entry.at);
+        Some(Self { debit_id, workspace_id, operation, credits, rate_card, consumer, posted_at })
+    }
+}
+
+impl QuoteBody {
+    pub fn of(credits: Amount, rate_card: Name, balance: &Balance) -> Result<Self, OutOfRange> {
+        let (available, spendable) = (balance.available()?, balance.spendable);
+        Ok(Self { credits, rate_card, available, spendable, affordable: spendable >= credits.credits() })
+    }
+}

@@ -1,0 +1,91 @@
+//! Answers: what a function gives back to API Gateway.
+
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// An answer to a call.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+    /// The problem's code, for the log.
+    code: Option<&'static str>,
+}
+
+impl Answer {
+    /// A 200 with a JSON body.
+    #[must_use]
+    pub fn ok(body: &impl Serialize) -> Self {
+        Self::json(200, body)
+    }
+
+    /// A 201 with a JSON body.
+    #[must_use]
+    pub fn created(body: &impl Serialize) -> Self {
+        Self::json(201, body)
+    }
+
+    /// The answer to a call under an idempotency key: 201 at first, 200 and a header that says so at each replay.
+    #[must_use]
+    pub fn once(replayed: bool, body: &impl Serialize) -> Self {
+        if !replayed {
+            return Self::created(body);
+        }
+        let mut answer = Self::ok(body);
+        answer.headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        answer
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The code of the problem, if it is one.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        self.code
+    }
+
+    fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_string(body) {
+            Ok(body) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Self { status, headers, body, code: None }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "an answer could not be written");
+                Problem::unavailable().into()
+            }
+        }
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = problem.retry_after_seconds() {
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let body = problem.body().to_string();
+        Self { status: problem.status(), headers, body, code: Some(problem.code()) }
+    }
+}
+
+impl From<Answer> for ApiGatewayV2httpResponse {
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::default();
+        response.status_code = answer.status.into();
+        response.headers = answer.headers;
+        response.body = Some(answer.body.into());
+        response
+    }
+}

@@ -1,0 +1,132 @@
+//! A call: an HTTP request as API Gateway hands it on, with what every function asks of it.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use credits_core::id::WorkspaceId;
+use credits_store::{Claim, Fingerprint};
+use http::HeaderMap;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::authorisation::{Claims, Scope};
+use crate::problem::Problem;
+
+/// The largest body that is read (API.md).
+pub const MOST_BODY_BYTES: usize = 256 * 1024;
+
+/// A call of ours.
+#[derive(Debug, Clone)]
+pub struct Call {
+    route: String,
+    path: String,
+    path_parameters: HashMap<String, String>,
+    query: HashMap<String, String>,
+    headers: HeaderMap,
+    claims: Claims,
+    body: Option<Vec<u8>>,
+    request_id: String,
+    deadline: Instant,
+}
+
+impl Call {
+    /// Reads an event. A body that API Gateway sent in base64 is the raw body again.
+    #[must_use]
+    pub fn read(event: ApiGatewayV2httpRequest, deadline: Instant) -> Self {
+        let body = event.body.unwrap_or_default();
+        let body = if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) };
+        let context = event.request_context;
+        let jwt = context.authorizer.and_then(|authorizer| authorizer.jwt);
+        let query = event.query_string_parameters;
+        Self {
+            route: event.route_key.unwrap_or_default(),
+            path: event.raw_path.unwrap_or_default(),
+            path_parameters: event.path_parameters,
+            query: query.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            headers: event.headers,
+            claims: jwt.map(|jwt| Claims::read(&jwt.claims)).unwrap_or_default(),
+            body,
+            request_id: context.request_id.unwrap_or_default(),
+            deadline,
+        }
+    }
+
+    /// The route that API Gateway matched, such as `GET /v1/catalog`.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// API Gateway's id of the request.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The workspace that the path names, as it stands there.
+    #[must_use]
+    pub fn named_workspace(&self) -> &str {
+        self.path_parameters.get("workspace_id").map_or("", String::as_str)
+    }
+
+    /// Until when the invocation must have answered.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The token's claims.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// A header, if it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The query's parameters.
+    #[must_use]
+    pub fn query(&self) -> &HashMap<String, String> {
+        &self.query
+    }
+
+    /// The workspace of the path, for a token that has the scope and is for it.
+    pub fn workspace(&self, scope: Scope) -> Result<WorkspaceId, Problem> {
+        self.claims.demand(scope)?;
+        self.claims.workspace(self.named_workspace())
+    }
+
+    /// The raw body, if it isn't too large.
+    pub fn raw_body(&self) -> Result<&[u8], Problem> {
+        let body = self.body.as_deref().ok_or_else(Problem::malformed_json)?;
+        if body.len() > MOST_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value, Problem> {
+        let body = self.raw_body()?;
+        let media_type = self.header("content-type").and_then(|media| media.split(';').next());
+        if !media_type.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::unsupported_media_type());
+        }
+        serde_json::from_slice(body).map_err(|_| Problem::malformed_json())
+    }
+
+    /// The claim of the call's idempotency key, for this method, path and payload.
+    ///
+    /// The payload is taken as what it says: neither white space nor the order of members makes it another one.
+    pub fn claim(&self, workspace_id: &WorkspaceId, body: &Value) -> Result<Claim, Problem> {
+        let key = self.headers.get("idempotency-key").ok_or_else(Problem::idempotency_key_missing)?;
+        let key = key.to_str().ok().and_then(|key| key.parse().ok());
+        let method = self.route.split(' ').next().unwrap_or_default();
+        let payload = body.to_string();
+        let fingerprint = Fingerprint::of(&[method.as_bytes(), self.path.as_bytes(), payload.as_bytes()]);
+        let key = key.ok_or_else(Problem::idempotency_key_invalid)?;
+        Ok(Claim { workspace_id: workspace_id.clone(), key, fingerprint })
+    }
+}

@@ -1,0 +1,30 @@
+//! The catalogue that is deployed: the operator's data file, which a build carries along.
+
+use credits_core::catalogue::{Catalogue, CatalogueError};
+
+/// The operator's file, `infra/catalogue.json`.
+pub const DEPLOYED: &str = include_str!("../../../infra/catalogue.json");
+
+/// The deployed catalogue.
+pub fn deployed() -> Result<Catalogue, CatalogueError> {
+    Catalogue::parse(DEPLOYED)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn m02_m05_m07_the_shipped_catalogue_has_what_is_promised() {
+        let shipped = serde_json::to_value(super::deployed().unwrap()).unwrap();
+        let names = |list: &serde_json::Value, key: &str| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&shipped["packs"], "pack"), ["pack_1k", "pack_5k", "pack_25k"]);
+        assert_eq!(names(&shipped["tiers"], "tier"), ["tier_2k", "tier_10k", "tier_50k"]);
+        assert_eq!(names(&shipped["plans"], "plan"), ["free", "starter", "team", "pro", "enterprise"]);
+        assert_eq!(names(&shipped["rate_card"]["models"], "model"), ["large", "small", "standard"]);
+        let operations = names(&shipped["rate_card"]["operations"], "operation");
+        for operation in ["text.classify", "text.extract", "text.summarize", "text.generate", "document.generate"] {
+            assert!(operations.contains(&operation.to_owned()));
+        }
+    }
+}

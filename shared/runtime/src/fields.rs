@@ -1,0 +1,168 @@
+//! Reading a request's JSON: every field once, all errors at once, unknown fields by name.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::problem::Problem;
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field's path, such as `units.output_tokens`; empty for the body itself.
+    pub field: String,
+    /// What it must be.
+    pub message: String,
+}
+
+/// A JSON object that is being read.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    path: String,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Begins to read a body, which must be an object.
+    pub fn of(body: &'a Value) -> Result<Self, Problem> {
+        let not_an_object = || FieldError { field: String::new(), message: "must be an object".into() };
+        let object = body.as_object().ok_or_else(|| Problem::invalid_request(&[not_an_object()]))?;
+        Ok(Self { object, path: String::new(), known: Vec::new(), errors: Vec::new() })
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        if self.present(name).is_none() {
+            self.refuse(name, "is required");
+        }
+        self.optional(name, read)
+    }
+
+    /// A field that may be absent or null.
+    pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        let value = self.present(name)?;
+        match read(value) {
+            Ok(read) => Some(read),
+            Err(message) => {
+                self.refuse(name, message);
+                None
+            }
+        }
+    }
+
+    /// Whether a field is there and not null; it counts as known from here on.
+    pub fn present(&mut self, name: &'static str) -> Option<&'a Value> {
+        self.known.push(name);
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// An object within this one, if it is there.
+    pub fn nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields<'a>) -> Option<T>) -> Option<T> {
+        let value = self.present(name)?;
+        let Some(object) = value.as_object() else {
+            self.refuse(name, "must be an object");
+            return None;
+        };
+        let mut nested = Fields { object, path: self.path_of(name), known: Vec::new(), errors: Vec::new() };
+        let read = read(&mut nested);
+        self.errors.append(&mut nested.all_errors());
+        read
+    }
+
+    /// Says what is wrong with a field.
+    pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { field: self.path_of(name), message: message.into() });
+    }
+
+    /// Whether nothing is wrong so far but what an unknown field would be.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// What was read, or all that is wrong.
+    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
+        let errors = self.all_errors();
+        match read {
+            Some(read) if errors.is_empty() => Ok(read),
+            _ => Err(Problem::invalid_request(&errors)),
+        }
+    }
+
+    fn all_errors(&mut self) -> Vec<FieldError> {
+        let unknown: Vec<&String> =
+            self.object.keys().filter(|name| !self.known.iter().any(|known| known == name)).collect();
+        for name in unknown {
+            self.refuse(name, "is not a field of this request");
+        }
+        std::mem::take(&mut self.errors)
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+/// Reads a text as what its type makes of it: an id, an amount, a plan.
+pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
+    let text = value.as_str().ok_or("must be a string")?;
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// Reads a count of at most `most`.
+pub fn count(value: &Value, most: u64) -> Result<u64, String> {
+    let count = value.as_u64().ok_or("must be a whole number of zero or more")?;
+    if count <= most { Ok(count) } else { Err(format!("must be at most {most}")) }
+}
+
+/// Reads a text of 1 to `most` characters without control characters, as a name or a reason.
+pub fn line(value: &Value, most: usize) -> Result<String, String> {
+    let text = value.as_str().ok_or("must be a string")?;
+    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let said = || format!("must be 1 to {most} characters without control characters");
+    if fits && !text.trim().is_empty() { Ok(text.to_owned()) } else { Err(said()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, count, parsed};
+    use credits_core::id::Id;
+    use serde_json::json;
+
+    #[test]
+    fn all_field_errors_are_told_at_once_with_unknown_fields_by_name() {
+        let body = json!({"operation": 7, "units": {"records": -1, "pages": 2}, "extra": true});
+        let mut fields = Fields::of(&body).unwrap();
+        fields.required("operation", parsed::<Id>);
+        fields.required("consumer", parsed::<Id>);
+        fields.nested("units", |units| units.optional("records", |value| count(value, 10)));
+        insta::assert_json_snapshot!(fields.finish(Some(())).unwrap_err().body()["errors"], @r#"
+        [
+          {
+            "field": "operation",
+            "message": "must be a string"
+          },
+          {
+            "field": "consumer",
+            "message": "is required"
+          },
+          {
+            "field": "units.records",
+            "message": "must be a whole number of zero or more"
+          },
+          {
+            "field": "units.pages",
+            "message": "is not a field of this request"
+          },
+          {
+            "field": "extra",
+            "message": "is not a field of this request"
+          }
+        ]
+        "#);
+    }
+}

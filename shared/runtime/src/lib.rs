@@ -1,0 +1,20 @@
+//! What every function shares: settings, start-up, authorisation, reading requests, and problem+json.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+
+pub mod answer;
+pub mod authorisation;
+pub mod call;
+pub mod catalogue;
+pub mod fields;
+pub mod problem;
+pub mod secrets;
+pub mod settings;
+pub mod sources;
+pub mod start;
+
+pub use answer::Answer;
+pub use authorisation::Scope;
+pub use call::Call;
+pub use problem::Problem;
+pub use settings::Settings;
+pub use start::{Function, StartError, run};

@@ -1,0 +1,277 @@
+//! The one file that turns refusals into status codes, as `application/problem+json` (RFC 9457; API.md, Errors).
+//!
+//! A problem is what the public may read; what went wrong inside is logged where the problem is made, never sent.
+
+use credits_core::credits::{Amount, Credits};
+use credits_payments::event::EventError;
+use credits_payments::signature::SignatureInvalid;
+use credits_store::Fault;
+use credits_store::debits::DebitRefusal;
+use credits_store::grants::GrantRefusal;
+use credits_store::top_ups::TopUpRefusal;
+use serde_json::{Map, Value, json};
+
+use crate::fields::FieldError;
+
+/// A refusal or a fault, as the caller reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    status: u16,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+    retry_after_seconds: Option<u16>,
+}
+
+impl Problem {
+    /// 400: the body is not JSON.
+    #[must_use]
+    pub fn malformed_json() -> Self {
+        Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid JSON.")
+    }
+
+    /// 400: a POST without its key.
+    #[must_use]
+    pub fn idempotency_key_missing() -> Self {
+        let detail = "This call needs an Idempotency-Key header.";
+        Self::new(400, "idempotency_key_missing", "Idempotency key missing", detail)
+    }
+
+    /// 400: a key that isn't one.
+    #[must_use]
+    pub fn idempotency_key_invalid() -> Self {
+        let detail = "The Idempotency-Key must be 1 to 255 visible ASCII characters.";
+        Self::new(400, "idempotency_key_invalid", "Idempotency key invalid", detail)
+    }
+
+    /// 403: the token lacks a scope.
+    #[must_use]
+    pub fn scope_missing(scope: &str) -> Self {
+        Self::new(403, "scope_missing", "Scope missing", format!("The token lacks the scope {scope}."))
+    }
+
+    /// 403: the token is for another workspace, whether the one that was named exists or not.
+    #[must_use]
+    pub fn workspace_forbidden() -> Self {
+        let detail = "The token is not for this call's workspace.";
+        Self::new(403, "workspace_forbidden", "Workspace forbidden", detail)
+    }
+
+    /// 404: no such workspace.
+    #[must_use]
+    pub fn workspace_not_found() -> Self {
+        let detail = "There is no workspace of this id.";
+        Self::new(404, "workspace_not_found", "Workspace not found", detail)
+    }
+
+    /// 404: nothing there.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(404, "not_found", "Not found", "There is nothing here.")
+    }
+
+    /// 409: the key stands for another call.
+    #[must_use]
+    pub fn idempotency_key_reused() -> Self {
+        let detail = "The Idempotency-Key was used before, for another call or another payload.";
+        Self::new(409, "idempotency_key_reused", "Idempotency key reused", detail)
+    }
+
+    /// 413: above 256 KiB.
+    #[must_use]
+    pub fn body_too_large() -> Self {
+        Self::new(413, "body_too_large", "Body too large", "The body is larger than 256 KiB.")
+    }
+
+    /// 415: not JSON by its own word.
+    #[must_use]
+    pub fn unsupported_media_type() -> Self {
+        let detail = "The body must be application/json.";
+        Self::new(415, "unsupported_media_type", "Unsupported media type", detail)
+    }
+
+    /// 422: all that is wrong with a request, at once.
+    #[must_use]
+    pub fn invalid_request(errors: &[FieldError]) -> Self {
+        let detail = match errors {
+            [one] => format!("{} {}.", one.field, one.message),
+            many => format!("{} fields are not as they must be.", many.len()),
+        };
+        Self::new(422, "invalid_request", "Invalid request", detail.trim().to_owned())
+            .with("errors", json!(errors))
+    }
+
+    /// 402: the balance doesn't cover the call (M11): what the app needs to show a prompt.
+    #[must_use]
+    pub fn insufficient_credits(required: Amount, available: Credits, top_up_url: &str) -> Self {
+        let shortfall = required.credits().minus(available).unwrap_or(required.credits());
+        let prompt = if available > Credits::ZERO {
+            format!("This needs {required} AI credits and {available} are left. Add credits to go on.")
+        } else {
+            "Your workspace is out of AI credits. Add credits to go on.".to_owned()
+        };
+        let detail = format!("The call costs {required} credits, and {available} may be spent.");
+        Self::new(402, "insufficient_credits", "Insufficient credits", detail)
+            .with("required", json!(required))
+            .with("available", json!(available))
+            .with("shortfall", json!(shortfall))
+            .with("top_up_url", json!(top_up_url))
+            .with("prompt", json!(prompt))
+    }
+
+    /// 503: others are writing to the same workspace.
+    #[must_use]
+    pub fn contended() -> Self {
+        let detail = "The workspace is busy. Nothing was changed by this call; try again with the same key.";
+        Self::new(503, "contended", "Contended", detail).retry_after(1)
+    }
+
+    /// 503: something that we stand on is not there.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        let detail = "The service can't answer now. Try again with the same key: nothing is done twice.";
+        Self::new(503, "unavailable", "Unavailable", detail).retry_after(5)
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The code, which a program tells problems apart by.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// In how many seconds to try again.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u16> {
+        self.retry_after_seconds
+    }
+
+    /// The body as RFC 9457 has it.
+    #[must_use]
+    pub fn body(&self) -> Value {
+        let mut body = json!({
+            "type": format!("urn:ai-credits:problem:{}", self.code),
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        });
+        if let Some(object) = body.as_object_mut() {
+            object.extend(self.members.clone());
+        }
+        body
+    }
+
+    /// The problem of a debit's refusal.
+    #[must_use]
+    pub fn of_debit(refusal: DebitRefusal, top_up_url: &str) -> Self {
+        match refusal {
+            DebitRefusal::KeyReused => Self::idempotency_key_reused(),
+            DebitRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            DebitRefusal::Insufficient { required, available } => {
+                Self::insufficient_credits(required, available, top_up_url)
+            }
+            DebitRefusal::Fault(fault) => fault.into(),
+        }
+    }
+
+    fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, code, title, detail, members: Map::new(), retry_after_seconds: None }
+    }
+
+    fn with(mut self, member: &str, value: Value) -> Self {
+        self.members.insert(member.to_owned(), value);
+        self
+    }
+
+    fn retry_after(self, seconds: u16) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let error: &dyn std::error::Error = &fault;
+        if matches!(fault, Fault::Contended) {
+            tracing::warn!(error, "gave up on a contended workspace");
+            return Self::contended();
+        }
+        tracing::error!(error, "the store failed");
+        Self::unavailable()
+    }
+}
+
+impl From<GrantRefusal> for Problem {
+    fn from(refusal: GrantRefusal) -> Self {
+        match refusal {
+            GrantRefusal::KeyReused => Self::idempotency_key_reused(),
+            GrantRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            GrantRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TopUpRefusal> for Problem {
+    fn from(refusal: TopUpRefusal) -> Self {
+        match refusal {
+            TopUpRefusal::KeyReused => Self::idempotency_key_reused(),
+            TopUpRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            TopUpRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<SignatureInvalid> for Problem {
+    fn from(invalid: SignatureInvalid) -> Self {
+        Self::new(400, "signature_invalid", "Signature invalid", format!("{invalid}."))
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(unread: EventError) -> Self {
+        let error: &dyn std::error::Error = &unread;
+        tracing::error!(error, "a signed event could not be read");
+        match unread {
+            EventError::Json(_) => Self::malformed_json(),
+            EventError::Shape(_) | EventError::NoPayment => {
+                let field = FieldError { field: "data.object".into(), message: unread.to_string() };
+                Self::invalid_request(&[field])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Problem;
+
+    #[test]
+    fn m11_a_refusal_at_zero_tells_the_app_what_a_prompt_needs() {
+        let problem = Problem::insufficient_credits(
+            "3.4".parse().unwrap(),
+            "1.2".parse().unwrap(),
+            "https://hub.test/settings/ai-credits",
+        );
+        insta::assert_json_snapshot!(problem.body(), @r#"
+        {
+          "available": "1.2",
+          "code": "insufficient_credits",
+          "detail": "The call costs 3.4 credits, and 1.2 may be spent.",
+          "prompt": "This needs 3.4 AI credits and 1.2 are left. Add credits to go on.",
+          "required": "3.4",
+          "shortfall": "2.2",
+          "status": 402,
+          "title": "Insufficient credits",
+          "top_up_url": "https://hub.test/settings/ai-credits",
+          "type": "urn:ai-credits:problem:insufficient_credits"
+        }
+        "#);
+    }
+}

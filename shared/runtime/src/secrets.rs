@@ -1,0 +1,111 @@
+//! Secrets: read by a setting, kept for a while, and read anew when one may have been rotated.
+
+use std::time::Duration;
+
+use credits_payments::signature::Secret;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::settings::{SecretSetting, Settings};
+use crate::start::StartError;
+
+/// How soon a secret may be read again because one didn't fit: a flood of forged events must not become one of reads.
+const SOONEST_REREAD: Duration = Duration::from_secs(10);
+
+/// A secret that couldn't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// SSM didn't give it.
+    #[cfg(feature = "ssm")]
+    #[error("the parameter can't be read")]
+    Unread(#[source] Box<aws_sdk_ssm::Error>),
+    /// There is nothing in it.
+    #[error("the parameter holds no secret")]
+    Empty,
+}
+
+/// One or several secrets that are active at the same time.
+#[derive(Debug)]
+pub struct Secrets {
+    source: Source,
+    ttl: Duration,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(Vec<Secret>),
+    #[cfg(feature = "ssm")]
+    Parameter { client: aws_sdk_ssm::Client, name: String },
+}
+
+#[derive(Debug)]
+struct Kept {
+    secrets: Vec<Secret>,
+    read_at: Instant,
+}
+
+impl Secrets {
+    /// Takes the secrets that a setting points to; they are read when they are first needed.
+    pub fn from_setting(setting: SecretSetting, settings: Settings) -> Result<Self, StartError> {
+        let source = match setting {
+            SecretSetting::Plain(secret) => Source::Plain(Secret::list(secret.expose())),
+            #[cfg(feature = "ssm")]
+            SecretSetting::Parameter(name) => Source::Parameter { client: ssm(settings)?, name },
+            #[cfg(not(feature = "ssm"))]
+            SecretSetting::Parameter(_) => return Err(StartError::Part("client of SSM")),
+        };
+        Ok(Self { source, ttl: settings.secret_ttl(), kept: Mutex::new(None) })
+    }
+
+    /// The active secrets.
+    pub async fn active(&self) -> Result<Vec<Secret>, SecretError> {
+        self.younger_than(self.ttl).await
+    }
+
+    /// The active secrets after one didn't fit: read anew, unless that was done just now.
+    pub async fn reread(&self) -> Result<Vec<Secret>, SecretError> {
+        self.younger_than(SOONEST_REREAD.min(self.ttl)).await
+    }
+
+    async fn younger_than(&self, age: Duration) -> Result<Vec<Secret>, SecretError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.read_at.elapsed() < age) {
+            return Ok(kept.secrets.clone());
+        }
+        let secrets = self.source.read().await?;
+        if secrets.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        *kept = Some(Kept { secrets: secrets.clone(), read_at: Instant::now() });
+        Ok(secrets)
+    }
+}
+
+impl Source {
+    #[cfg_attr(not(feature = "ssm"), expect(clippy::unused_async, reason = "reading a parameter waits"))]
+    async fn read(&self) -> Result<Vec<Secret>, SecretError> {
+        match self {
+            Self::Plain(secrets) => Ok(secrets.clone()),
+            #[cfg(feature = "ssm")]
+            Self::Parameter { client, name } => {
+                let request = client.get_parameter().name(name).with_decryption(true);
+                let output =
+                    request.send().await.map_err(|error| SecretError::Unread(Box::new(error.into())))?;
+                let value = output.parameter.and_then(|parameter| parameter.value);
+                Ok(Secret::list(&value.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "ssm")]
+fn ssm(settings: Settings) -> Result<aws_sdk_ssm::Client, StartError> {
+    let mut config = aws_sdk_ssm::Config::builder()
+        .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+        .region(aws_sdk_ssm::config::Region::new(settings.region()?))
+        .credentials_provider(settings.credentials()?)
+        .http_client(crate::start::https_client());
+    config.set_endpoint_url(settings.endpoint("AWS_ENDPOINT_URL_SSM"));
+    Ok(aws_sdk_ssm::Client::from_conf(config.build()))
+}

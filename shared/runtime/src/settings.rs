@@ -1,0 +1,93 @@
+//! Settings: the one room that reads the environment. template.yaml sets each of these.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+
+/// Where a secret is found.
+#[derive(Debug, Clone)]
+pub enum SecretSetting {
+    /// In the environment itself: the local stack.
+    Plain(credits_payments::signature::Secret),
+    /// In an SSM parameter. `/aws/reference/secretsmanager/NAME` is a secret of Secrets Manager.
+    Parameter(String),
+}
+
+/// A setting that is missing or can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the setting {0} is missing or can't be used")]
+pub struct SettingError(pub &'static str);
+
+/// The environment's settings, read by name when a function starts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings;
+
+impl Settings {
+    /// The table's name: `TABLE_NAME`.
+    pub fn table(self) -> Result<String, SettingError> {
+        required("TABLE_NAME")
+    }
+
+    /// Where people add credits: `TOP_UP_URL`.
+    pub fn top_up_url(self) -> Result<String, SettingError> {
+        required("TOP_UP_URL")
+    }
+
+    /// The payment provider's base address: `STRIPE_API_BASE`, Stripe's own if absent.
+    #[must_use]
+    pub fn provider_base(self) -> String {
+        optional("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned())
+    }
+
+    /// The secrets that sign events: `STRIPE_WEBHOOK_SECRET`, or the parameter that `STRIPE_WEBHOOK_SECRET_PARAMETER`
+    /// names. Several are separated by white space or commas.
+    pub fn webhook_secret(self) -> Result<SecretSetting, SettingError> {
+        secret("STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET_PARAMETER")
+    }
+
+    /// The provider's API key: `STRIPE_API_KEY`, or the parameter that `STRIPE_API_KEY_PARAMETER` names.
+    pub fn provider_key(self) -> Result<SecretSetting, SettingError> {
+        secret("STRIPE_API_KEY", "STRIPE_API_KEY_PARAMETER")
+    }
+
+    /// How long a secret is kept before it is read again: `SECRET_TTL_SECONDS`, five minutes if absent.
+    #[must_use]
+    pub fn secret_ttl(self) -> Duration {
+        let seconds = optional("SECRET_TTL_SECONDS").and_then(|seconds| seconds.parse().ok());
+        Duration::from_secs(seconds.unwrap_or(300))
+    }
+
+    /// The region: `AWS_REGION`, which Lambda sets.
+    pub fn region(self) -> Result<String, SettingError> {
+        required("AWS_REGION")
+    }
+
+    /// Another address for a service: `AWS_ENDPOINT_URL_DYNAMODB` or the like, else `AWS_ENDPOINT_URL`.
+    #[must_use]
+    pub fn endpoint(self, service: &'static str) -> Option<String> {
+        optional(service).or_else(|| optional("AWS_ENDPOINT_URL"))
+    }
+
+    /// The credentials of the execution environment, which Lambda sets and which last as long as it does.
+    pub fn credentials(self) -> Result<Credentials, SettingError> {
+        let id = required("AWS_ACCESS_KEY_ID")?;
+        let secret = required("AWS_SECRET_ACCESS_KEY")?;
+        Ok(Credentials::new(id, secret, optional("AWS_SESSION_TOKEN"), None, "environment"))
+    }
+}
+
+fn secret(plain: &'static str, parameter: &'static str) -> Result<SecretSetting, SettingError> {
+    if let Some(name) = optional(parameter) {
+        return Ok(SecretSetting::Parameter(name));
+    }
+    required(plain).map(|text| SecretSetting::Plain(credits_payments::signature::Secret::new(text)))
+}
+
+fn required(name: &'static str) -> Result<String, SettingError> {
+    optional(name).ok_or(SettingError(name))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
+fn optional(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,121 @@
+//! Start-up: from the environment to a function that answers calls.
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use credits_store::{Clock, Store};
+use lambda_runtime::{LambdaEvent, service_fn};
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::settings::{SettingError, Settings};
+use crate::sources::{self, SystemClock};
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one attempt at a request may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A function that answers calls.
+pub trait Function: Send + Sync + 'static {
+    /// Answers a call of one of its routes.
+    fn answer(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
+}
+
+/// Why a function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The catalogue file is wrong.
+    #[error("the catalogue can't be used")]
+    Catalogue(#[from] credits_core::catalogue::CatalogueError),
+    /// A part of it can't be made.
+    #[error("the {0} can't be made")]
+    Part(&'static str),
+    /// There is no runtime to run on.
+    #[error("the runtime can't be started")]
+    Runtime(#[from] std::io::Error),
+    /// Lambda's runtime API failed.
+    #[error("lambda's runtime failed")]
+    Lambda(#[source] lambda_runtime::Error),
+}
+
+/// Starts a function and serves it until Lambda ends it.
+pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
+    tracing_subscriber::fmt().json().with_target(false).without_time().flatten_event(true).init();
+    let function = make(Settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        let now = Instant::now();
+        let left = event.context.deadline().duration_since(SystemClock.now().into()).unwrap_or_default();
+        let deadline = now.checked_add(left).unwrap_or(now);
+        Ok::<_, std::convert::Infallible>(respond(&function, event.payload, deadline).await)
+    });
+    runtime.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
+}
+
+/// Answers one event: every call ends in a response and a line in the log.
+pub async fn respond<F: Function>(
+    function: &F,
+    event: ApiGatewayV2httpRequest,
+    deadline: Instant,
+) -> ApiGatewayV2httpResponse {
+    let call = Call::read(event, deadline);
+    let answer = function.answer(&call).await.unwrap_or_else(Answer::from);
+    tracing::info!(
+        request_id = call.request_id(),
+        route = call.route(),
+        workspace_id = call.named_workspace(),
+        status = answer.status(),
+        code = answer.code(),
+        "answered"
+    );
+    answer.into()
+}
+
+/// The store of a deployed function.
+pub fn store(settings: Settings) -> Result<Store, StartError> {
+    let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
+    let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    Ok(Store::new(client, &settings.table()?, sources::system()))
+}
+
+/// The configuration of a `DynamoDB` client. Reads are retried by the SDK, writes by the store itself.
+#[must_use]
+pub fn dynamodb_config(
+    region: &str,
+    credentials: Credentials,
+    endpoint: Option<String>,
+    http_client: SharedHttpClient,
+) -> aws_sdk_dynamodb::Config {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    let mut config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(credentials)
+        .http_client(http_client)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(4));
+    config.set_endpoint_url(endpoint);
+    config.build()
+}
+
+/// The HTTP client of the AWS clients: rustls on ring, whose start costs the least.
+#[must_use]
+pub fn https_client() -> SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
