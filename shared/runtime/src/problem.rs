@@ -234,6 +234,23 @@ impl From<SignatureInvalid> for Problem {
     }
 }
 
+impl From<crate::secrets::SecretError> for Problem {
+    fn from(unread: crate::secrets::SecretError) -> Self {
+        let error: &dyn std::error::Error = &unread;
+        tracing::error!(error, "a secret could not be read");
+        Self::unavailable()
+    }
+}
+
+#[cfg(feature = "provider")]
+impl From<credits_payments::checkout::ProviderError> for Problem {
+    fn from(failed: credits_payments::checkout::ProviderError) -> Self {
+        let error: &dyn std::error::Error = &failed;
+        tracing::error!(error, "the payment provider opened no checkout");
+        Self::unavailable()
+    }
+}
+
 impl From<EventError> for Problem {
     fn from(unread: EventError) -> Self {
         let error: &dyn std::error::Error = &unread;

@@ -85,6 +85,19 @@ impl Store {
         Ok(item.as_ref().map(read).transpose()?)
     }
 
+    /// The top-up that the key stands for, if it was begun by this very call. Asked before a call is refused for a pack
+    /// that is no longer in the catalogue.
+    pub async fn earlier_top_up(&self, claim: &Claim) -> Result<Option<TopUp>, Fault> {
+        let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
+            return Ok(None);
+        };
+        match self.begun(claim, &item).await {
+            Ok(top_up) => Ok(Some(top_up)),
+            Err(TopUpRefusal::Fault(fault)) => Err(fault),
+            Err(TopUpRefusal::KeyReused | TopUpRefusal::WorkspaceNotFound) => Ok(None),
+        }
+    }
+
     async fn begun(&self, claim: &Claim, taken: &Item) -> Result<TopUp, TopUpRefusal> {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
             return Err(TopUpRefusal::KeyReused);

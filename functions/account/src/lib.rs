@@ -1,0 +1,74 @@
+//! What the settings page and the hub's backend ask for: workspaces, catalogue, balance, ledger, top-ups.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+
+use std::sync::Arc;
+
+use credits_core::catalogue::Catalogue;
+use credits_payments::checkout::Provider;
+use credits_runtime::secrets::Secrets;
+use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, catalogue, start};
+use credits_store::Store;
+
+mod balance;
+mod ledger;
+mod top_ups;
+mod unmatched_payments;
+mod workspaces;
+
+/// The function's routes, as template.yaml has them.
+pub const ROUTES: [&str; 7] = [
+    "PUT /v1/workspaces/{workspace_id}",
+    "GET /v1/workspaces/{workspace_id}",
+    "GET /v1/catalog",
+    "GET /v1/workspaces/{workspace_id}/balance",
+    "GET /v1/workspaces/{workspace_id}/ledger",
+    "POST /v1/workspaces/{workspace_id}/top-ups",
+    "GET /v1/unmatched-payments",
+];
+
+/// The function: a store, the catalogue, and the payment provider.
+#[derive(Debug)]
+pub struct Account {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    provider: Provider,
+    provider_key: Secrets,
+    top_up_url: String,
+}
+
+impl Account {
+    /// Puts the function together.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        catalogue: Arc<Catalogue>,
+        provider: Provider,
+        provider_key: Secrets,
+        top_up_url: String,
+    ) -> Self {
+        Self { store, catalogue, provider, provider_key, top_up_url }
+    }
+
+    /// Puts the deployed function together.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let catalogue = Arc::new(catalogue::deployed()?);
+        let provider = Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
+        let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
+        Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
+    }
+}
+
+impl Function for Account {
+    async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
+        match call.route() {
+            "PUT /v1/workspaces/{workspace_id}" => self.put_workspace(call).await,
+            "GET /v1/workspaces/{workspace_id}" => self.workspace(call).await,
+            "GET /v1/catalog" => Ok(Answer::ok(&*self.catalogue)),
+            "GET /v1/workspaces/{workspace_id}/balance" => self.balance(call).await,
+            "GET /v1/workspaces/{workspace_id}/ledger" => self.ledger(call).await,
+            "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
+            "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
+            _ => Err(Problem::not_found()),
+        }
+    }
+}
