@@ -62,7 +62,8 @@ impl Asked {
         match name {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MOST_ENTRIES).contains(limit));
-                self.limit = limit.ok_or_else(|| format!("must be a whole number from 1 to {MOST_ENTRIES}"))?;
+                self.limit =
+                    limit.ok_or_else(|| format!("must be a whole number from 1 to {MOST_ENTRIES}"))?;
             }
             "cursor" => self.after = Some(read_cursor(value).map_err(|invalid| invalid.to_string())?),
             "kind" if KINDS.contains(&value) => self.kind = Some(value.to_owned()),

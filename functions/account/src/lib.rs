@@ -52,7 +52,8 @@ impl Account {
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let catalogue = Arc::new(catalogue::deployed()?);
-        let provider = Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
+        let provider =
+            Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
         Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
     }

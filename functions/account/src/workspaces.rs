@@ -28,7 +28,10 @@ impl Account {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let id = call.named_workspace().parse().map_err(|invalid: credits_core::id::InvalidId| {
-            Problem::invalid_request(&[FieldError { field: "workspace_id".into(), message: invalid.to_string() }])
+            Problem::invalid_request(&[FieldError {
+                field: "workspace_id".into(),
+                message: invalid.to_string(),
+            }])
         })?;
         let profile = read_profile(&call.json()?)?;
         let put = self.store.until(call.deadline()).put_workspace(&id, &profile).await?;
@@ -46,7 +49,8 @@ impl Account {
 
 impl From<Workspace> for WorkspaceBody {
     fn from(workspace: Workspace) -> Self {
-        let Workspace { workspace_id, profile: Profile { name, plan, billing_email }, created_at } = workspace;
+        let Workspace { workspace_id, profile: Profile { name, plan, billing_email }, created_at } =
+            workspace;
         Self { workspace_id, name, plan, billing_email, created_at }
     }
 }
@@ -79,7 +83,17 @@ mod tests {
     #[test]
     fn an_address_cannot_carry_a_header_or_a_second_recipient() {
         assert!(mail_address(&json!("billing+ai@acme.example")).is_ok());
-        for bad in ["", "acme", "a@b", "a@@b.example", "a b@c.example", "a@b.example\r\nBcc: x@y.example", "a@b..example", "a@b.example,c@d.example", "<a@b.example>"] {
+        for bad in [
+            "",
+            "acme",
+            "a@b",
+            "a@@b.example",
+            "a b@c.example",
+            "a@b.example\r\nBcc: x@y.example",
+            "a@b..example",
+            "a@b.example,c@d.example",
+            "<a@b.example>",
+        ] {
             assert!(mail_address(&json!(bad)).is_err(), "{bad:?}");
         }
     }

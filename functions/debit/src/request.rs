@@ -32,7 +32,8 @@ pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read, Problem> {
     let size = read_size(&mut fields);
     let consumer = read_consumer(&mut fields);
     let of_a_debits_shape = fields.is_sound();
-    let amount = operation.as_ref().and_then(|operation| price(&mut fields, card, operation, model.as_ref(), size));
+    let amount =
+        operation.as_ref().and_then(|operation| price(&mut fields, card, operation, model.as_ref(), size));
     let debit = operation.zip(size).zip(consumer).zip(amount);
     let debit = debit.map(|(((operation, size), consumer), amount)| {
         let units = match size {

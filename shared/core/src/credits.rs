@@ -135,7 +135,8 @@ impl FromStr for Credits {
             None => (unsigned, None),
         };
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(integer) || !fraction.is_none_or(digits) || (integer.len() > 1 && integer.starts_with('0')) {
+        if !digits(integer) || !fraction.is_none_or(digits) || (integer.len() > 1 && integer.starts_with('0'))
+        {
             return Err(ParseCreditsError::NotDecimal);
         }
         if fraction.is_some_and(|fraction| fraction.len() > 6) {
@@ -225,7 +226,8 @@ mod tests {
         for good in ["0", "3.4", "-12.000001", "999999999999.999999", "1"] {
             assert_eq!(good.parse::<Credits>().map(|credits| credits.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["", ".", "1.", ".5", "+1", "1e3", "01", "1.50", "0x1", " 1", "1_000", "٣", "--1", "NaN"] {
+        for bad in ["", ".", "1.", ".5", "+1", "1e3", "01", "1.50", "0x1", " 1", "1_000", "٣", "--1", "NaN"]
+        {
             assert_eq!(bad.parse::<Credits>(), Err(ParseCreditsError::NotDecimal), "{bad:?}");
         }
         assert_eq!("0.0000001".parse::<Credits>(), Err(ParseCreditsError::TooPrecise));

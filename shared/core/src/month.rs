@@ -36,7 +36,9 @@ impl Month {
     /// The months whose counters a debit of this month takes off the balance item: all before the last, as far back
     /// as one expression reasonably names.
     pub fn retired(self) -> impl Iterator<Item = Self> {
-        (2_i32..).take(usize::try_from(RETIRED_BY_A_DEBIT).unwrap_or_default()).map(move |months| self.back(months))
+        (2_i32..)
+            .take(usize::try_from(RETIRED_BY_A_DEBIT).unwrap_or_default())
+            .map(move |months| self.back(months))
     }
 
     fn back(self, months: i32) -> Self {
@@ -69,8 +71,12 @@ mod tests {
     fn months_are_utc_and_roll_over_the_year() {
         let month = Month::of("2026-01-01T00:30:00+01:00".parse().expect("an instant"));
         assert_eq!(month.to_string(), "2025-12");
-        assert_eq!(Month::of("2026-01-31T23:59:59Z".parse().expect("an instant")).last().to_string(), "2025-12");
-        let retired: Vec<String> = "2026-03".parse::<Month>().expect("a month").retired().map(|m| m.to_string()).collect();
+        assert_eq!(
+            Month::of("2026-01-31T23:59:59Z".parse().expect("an instant")).last().to_string(),
+            "2025-12"
+        );
+        let retired: Vec<String> =
+            "2026-03".parse::<Month>().expect("a month").retired().map(|m| m.to_string()).collect();
         assert_eq!(retired, ["2026-01", "2025-12", "2025-11"]);
         assert!("2026-13".parse::<Month>().is_err() && "26-01".parse::<Month>().is_err());
     }

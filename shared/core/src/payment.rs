@@ -163,7 +163,9 @@ impl Payment {
         match news {
             News::Paid(_) if self.granted.is_some() => {}
             News::Paid(paid) => self.paid = Some(paid.clone()),
-            News::Refunded { refunded_minor } => self.refunded_minor = self.refunded_minor.max(*refunded_minor),
+            News::Refunded { refunded_minor } => {
+                self.refunded_minor = self.refunded_minor.max(*refunded_minor);
+            }
             News::Disputed { dispute_id, dispute } => {
                 let known = self.disputes.entry(dispute_id.clone()).or_insert(*dispute);
                 if dispute.status > known.status && known.status < DisputeStatus::Won {
@@ -226,11 +228,12 @@ impl Payment {
 
     /// What is refunded or in dispute is the target, capped at the grant, less what was clawed before.
     fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
-        let withheld = |dispute: &&Dispute| matches!(dispute.status, DisputeStatus::Open | DisputeStatus::Lost);
+        let withheld =
+            |dispute: &&Dispute| matches!(dispute.status, DisputeStatus::Open | DisputeStatus::Lost);
         let disputed = self.disputes.values().filter(withheld);
-        let gone = disputed.fold(self.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor));
-        let target =
-            granted.credits.credits().share(gone.min(granted.amount_minor), granted.amount_minor)?;
+        let gone =
+            disputed.fold(self.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor));
+        let target = granted.credits.credits().share(gone.min(granted.amount_minor), granted.amount_minor)?;
         let missing = target.minus(self.clawed)?;
         Ok(match (Amount::new(missing), Amount::new(missing.negated())) {
             (Ok(amount), _) => Some(Step::ClawBack(granted.clone(), amount)),
@@ -264,9 +267,16 @@ impl std::str::FromStr for Mismatch {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::NoReference, Self::UnknownTopUp, Self::Workspace, Self::Amount, Self::Currency, Self::AlreadyPaid]
-            .into_iter()
-            .find(|mismatch| mismatch.to_string() == text)
-            .ok_or(())
+        [
+            Self::NoReference,
+            Self::UnknownTopUp,
+            Self::Workspace,
+            Self::Amount,
+            Self::Currency,
+            Self::AlreadyPaid,
+        ]
+        .into_iter()
+        .find(|mismatch| mismatch.to_string() == text)
+        .ok_or(())
     }
 }

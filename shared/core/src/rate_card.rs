@@ -103,7 +103,11 @@ pub enum RateCardError {
 
 impl RateCard {
     /// Makes a card; refused where a name stands twice or a rate is negative or absurd.
-    pub fn new(version: Name, operations: Vec<OperationRate>, models: Vec<ModelRate>) -> Result<Self, RateCardError> {
+    pub fn new(
+        version: Name,
+        operations: Vec<OperationRate>,
+        models: Vec<ModelRate>,
+    ) -> Result<Self, RateCardError> {
         let mut card = Self { version, operations: BTreeMap::new(), models: BTreeMap::new() };
         for rate in operations {
             for part in [rate.base, rate.per_1k_input_tokens, rate.per_1k_output_tokens, rate.per_record] {
@@ -152,7 +156,12 @@ impl RateCard {
 
     /// What a call costs: `(base + input/1000 × per_1k_input + output/1000 × per_1k_output + records × per_record) ×
     /// multiplier`, exact, and rounded up once to six digits. No model means a multiplier of 1.
-    pub fn price(&self, operation: &Name, model: Option<&Name>, units: &Units) -> Result<Amount, RatingRefusal> {
+    pub fn price(
+        &self,
+        operation: &Name,
+        model: Option<&Name>,
+        units: &Units,
+    ) -> Result<Amount, RatingRefusal> {
         let rate = self.operation(operation)?;
         let multiplier = model.map(|model| self.model(model)).transpose()?.map(|rate| rate.multiplier);
         let micros = exact_price(rate, multiplier, units).ok_or(RatingRefusal::TooDear)?;
@@ -207,8 +216,12 @@ mod tests {
             per_record: "0.5".parse().expect("a rate"),
         };
         let models = vec![ModelRate { model: id("large"), multiplier: "2.5".parse().expect("a rate") }];
-        RateCard::new(id("v1"), vec![operation("classify", "0.1", "0.000001"), operation("free", "0", "0")], models)
-            .expect("a card")
+        RateCard::new(
+            id("v1"),
+            vec![operation("classify", "0.1", "0.000001"), operation("free", "0", "0")],
+            models,
+        )
+        .expect("a card")
     }
 
     #[test]
@@ -231,7 +244,10 @@ mod tests {
     fn what_is_not_on_the_card_or_costs_nothing_has_no_price() {
         let none = Units::default();
         assert_eq!(card().price(&id("other"), None, &none), Err(RatingRefusal::UnknownOperation));
-        assert_eq!(card().price(&id("classify"), Some(&id("other")), &none), Err(RatingRefusal::UnknownModel));
+        assert_eq!(
+            card().price(&id("classify"), Some(&id("other")), &none),
+            Err(RatingRefusal::UnknownModel)
+        );
         assert_eq!(card().price(&id("free"), None, &none), Err(RatingRefusal::Free));
         let many = Units { records: Some(super::MAX_COUNT), input_tokens: Some(0), output_tokens: None };
         assert_eq!(card().price(&id("classify"), Some(&id("large")), &many), Err(RatingRefusal::TooDear));

@@ -154,13 +154,17 @@ impl Bench {
                     None => self.truth.remove(grant_id.as_str(), usize::MAX),
                 };
                 self.truth.voided += taken;
-                let Some(Outcome::Voided { credits: said, .. }) = outcomes.next() else { panic!("a void is told") };
+                let Some(Outcome::Voided { credits: said, .. }) = outcomes.next() else {
+                    panic!("a void is told")
+                };
                 assert_eq!(*said, credits(taken), "what was voided");
             }
             Change::Invoice { .. } => {
                 let debt = std::mem::take(&mut self.truth.debt);
                 self.truth.invoiced += debt;
-                let Some(Outcome::Invoiced { credits: said, .. }) = outcomes.next() else { panic!("it is told") };
+                let Some(Outcome::Invoiced { credits: said, .. }) = outcomes.next() else {
+                    panic!("it is told")
+                };
                 assert_eq!(*said, credits(debt), "what was invoiced");
             }
         }

@@ -113,9 +113,12 @@ mod tests {
             checkout: None,
             paid_by: None,
         };
-        let urls = ReturnUrls { success: "https://hub.test/ok".into(), cancel: "https://hub.test/back".into() };
-        let form: Vec<String> =
-            checkout_form(&top_up, &urls).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let urls =
+            ReturnUrls { success: "https://hub.test/ok".into(), cancel: "https://hub.test/back".into() };
+        let form: Vec<String> = checkout_form(&top_up, &urls)
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         insta::assert_snapshot!(form.join("\n"), @r"
         mode=payment
         client_reference_id=top_1

@@ -203,16 +203,25 @@ mod tests {
         let session = r#"{"id":"cs_1","payment_intent":"pi_1","payment_status":"paid","amount_total":900,
             "currency":"usd","client_reference_id":"top_1"}"#;
         assert_eq!(name("checkout.session.completed", session), "pi_1");
-        assert_eq!(name("payment_intent.succeeded", r#"{"id":"pi_1","amount":900,"currency":"usd"}"#), "pi_1");
-        assert_eq!(name("charge.refunded", r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1}"#), "pi_1");
-        let dispute = r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"status":"needs_response"}"#;
+        assert_eq!(
+            name("payment_intent.succeeded", r#"{"id":"pi_1","amount":900,"currency":"usd"}"#),
+            "pi_1"
+        );
+        assert_eq!(
+            name("charge.refunded", r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1}"#),
+            "pi_1"
+        );
+        let dispute =
+            r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"status":"needs_response"}"#;
         assert_eq!(name("charge.dispute.created", dispute), "pi_1");
     }
 
     #[test]
     fn an_inquiry_is_not_yet_a_dispute() {
         let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"status":"warning_needs_response"}"#;
-        let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else { panic!("a payment") };
+        let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else {
+            panic!("a payment")
+        };
         let dispute = Dispute { amount_minor: 9, status: DisputeStatus::Inquiry };
         assert_eq!(news, News::Disputed { dispute_id: "dp_1".into(), dispute });
     }

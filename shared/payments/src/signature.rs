@@ -159,7 +159,9 @@ mod tests {
             let altered = String::from_utf8(altered).unwrap();
             assert!(verify(&altered, BODY, &secret, at(0)).is_err(), "{altered}");
         }
-        for odd in ["", "t=", "t=1790000000", "v1=00", "t=1790000000,t=1790000000,v1=00", "t=+1790000000,v1=0"] {
+        for odd in
+            ["", "t=", "t=1790000000", "v1=00", "t=1790000000,t=1790000000,v1=00", "t=+1790000000,v1=0"]
+        {
             assert!(verify(odd, BODY, &secret, at(0)).is_err(), "{odd}");
         }
     }

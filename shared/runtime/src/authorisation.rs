@@ -40,7 +40,8 @@ impl Claims {
     /// Reads the claims that the authorizer hands on.
     #[must_use]
     pub fn read(claims: &HashMap<String, String>) -> Self {
-        let scopes = claims.get("scope").map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
+        let scopes =
+            claims.get("scope").map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
         let workspace = claims.get("workspace").cloned().unwrap_or_default();
         Self { scopes: scopes.unwrap_or_default(), workspace }
     }

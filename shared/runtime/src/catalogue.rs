@@ -23,7 +23,9 @@ mod tests {
         assert_eq!(names(&shipped["plans"], "plan"), ["free", "starter", "team", "pro", "enterprise"]);
         assert_eq!(names(&shipped["rate_card"]["models"], "model"), ["large", "small", "standard"]);
         let operations = names(&shipped["rate_card"]["operations"], "operation");
-        for operation in ["text.classify", "text.extract", "text.summarize", "text.generate", "document.generate"] {
+        for operation in
+            ["text.classify", "text.extract", "text.summarize", "text.generate", "document.generate"]
+        {
             assert!(operations.contains(&operation.to_owned()));
         }
     }

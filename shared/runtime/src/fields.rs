@@ -35,7 +35,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that must be there.
-    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         if self.present(name).is_none() {
             self.refuse(name, "is required");
         }
@@ -43,7 +47,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be absent or null.
-    pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         let value = self.present(name)?;
         match read(value) {
             Ok(read) => Some(read),
@@ -61,7 +69,11 @@ impl<'a> Fields<'a> {
     }
 
     /// An object within this one, if it is there.
-    pub fn nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields<'a>) -> Option<T>) -> Option<T> {
+    pub fn nested<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Fields<'a>) -> Option<T>,
+    ) -> Option<T> {
         let value = self.present(name)?;
         let Some(object) = value.as_object() else {
             self.refuse(name, "must be an object");

@@ -36,7 +36,10 @@ pub struct Secrets {
 enum Source {
     Plain(Vec<Secret>),
     #[cfg(feature = "ssm")]
-    Parameter { client: aws_sdk_ssm::Client, name: String },
+    Parameter {
+        client: aws_sdk_ssm::Client,
+        name: String,
+    },
 }
 
 #[derive(Debug)]

@@ -23,7 +23,8 @@ impl Clock for SystemClock {
 impl Randomness for SystemRandomness {
     fn fill(&self, bytes: &mut [u8]) {
         // Without the kernel's randomness two ids could be one, and a charge could pass for another's replay.
-        getrandom::fill(bytes).unwrap_or_else(|error| panic!("the operating system gives no randomness: {error}"));
+        getrandom::fill(bytes)
+            .unwrap_or_else(|error| panic!("the operating system gives no randomness: {error}"));
     }
 }
 

@@ -68,7 +68,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn list(self, name: &'static str) -> Result<&'a [AttributeValue], Corrupt> {
-        self.0.get(name).and_then(|value| value.as_l().ok()).map(Vec::as_slice).ok_or(Corrupt::Attribute(name))
+        self.0
+            .get(name)
+            .and_then(|value| value.as_l().ok())
+            .map(Vec::as_slice)
+            .ok_or(Corrupt::Attribute(name))
     }
 
     pub fn map(self, name: &'static str) -> Result<&'a Item, Corrupt> {
@@ -80,7 +84,11 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(self, name: &'static str) -> Result<&'a str, Corrupt> {
-        self.0.get(name).and_then(|value| value.as_n().ok()).map(String::as_str).ok_or(Corrupt::Attribute(name))
+        self.0
+            .get(name)
+            .and_then(|value| value.as_n().ok())
+            .map(String::as_str)
+            .ok_or(Corrupt::Attribute(name))
     }
 }
 

@@ -44,9 +44,9 @@ pub(crate) fn write_of(
     }
     match posting.condition {
         Condition::Exists => write.when_exists(),
-        Condition::Covers { amount, now } => write
-            .when("spendable", ">=", credits(amount.credits()))
-            .when("expires_next", ">", instant(now)),
+        Condition::Covers { amount, now } => {
+            write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(now))
+        }
     }
     .update(table, &ItemKey::balance(workspace))
 }

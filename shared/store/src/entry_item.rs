@@ -72,6 +72,11 @@ pub(crate) fn is_of(item: &Item, fingerprint: Option<Fingerprint>) -> bool {
 }
 
 /// Puts an entry together.
-pub(crate) fn entry(entry_id: &credits_core::id::Id, cause: &Cause, credits: Credits, at: Timestamp) -> Entry {
+pub(crate) fn entry(
+    entry_id: &credits_core::id::Id,
+    cause: &Cause,
+    credits: Credits,
+    at: Timestamp,
+) -> Entry {
     Entry { entry_id: entry_id.clone(), cause: cause.clone(), credits, at }
 }

@@ -76,7 +76,10 @@ mod tests {
 
     #[test]
     fn a_key_is_1_to_255_visible_ascii_characters() {
-        assert!("a".repeat(255).parse::<IdempotencyKey>().is_ok() && "run#1/step:2".parse::<IdempotencyKey>().is_ok());
+        assert!(
+            "a".repeat(255).parse::<IdempotencyKey>().is_ok()
+                && "run#1/step:2".parse::<IdempotencyKey>().is_ok()
+        );
         for bad in [String::new(), "a".repeat(256), "a b".into(), "ä".into(), "a\n".into()] {
             assert!(bad.parse::<IdempotencyKey>().is_err(), "{bad:?}");
         }

@@ -64,7 +64,11 @@ impl std::str::FromStr for Cursor {
 impl Store {
     /// A page of the workspace's ledger. With a filter for a rare kind, a page may hold fewer entries than its limit
     /// and still have a next one.
-    pub async fn ledger(&self, workspace: &WorkspaceId, query: &LedgerQuery<'_>) -> Result<LedgerPage, Fault> {
+    pub async fn ledger(
+        &self,
+        workspace: &WorkspaceId,
+        query: &LedgerQuery<'_>,
+    ) -> Result<LedgerPage, Fault> {
         let mut page = LedgerPage { next: query.after.cloned(), ..LedgerPage::default() };
         let limit = usize::from(query.limit);
         for _ in 0..MOST_PAGES {

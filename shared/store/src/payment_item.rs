@@ -96,7 +96,8 @@ fn read_granted(reader: Reader<'_>) -> Result<Granted, Corrupt> {
 }
 
 fn dispute_value(dispute: Dispute) -> AttributeValue {
-    let status = STATUSES.iter().find(|(status, _)| *status == dispute.status).map_or("lost", |(_, name)| name);
+    let status =
+        STATUSES.iter().find(|(status, _)| *status == dispute.status).map_or("lost", |(_, name)| name);
     let fields = [("amount_minor", number(dispute.amount_minor)), ("status", text(status))];
     AttributeValue::M(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -175,7 +175,9 @@ impl Store {
                 Ok(Progress::Stepped(Told::Settled))
             }
             Err(Unposted::Fault(fault)) => Err(fault),
-            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => Err(Corrupt::Attribute("balance").into()),
+            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+                Err(Corrupt::Attribute("balance").into())
+            }
             Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
         }
     }

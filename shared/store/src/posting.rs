@@ -37,7 +37,9 @@ pub(crate) enum Unposted {
     /// There is no balance.
     NoBalance,
     /// The balance doesn't cover it.
-    Insufficient { available: Credits },
+    Insufficient {
+        available: Credits,
+    },
     /// The condition of a further write failed.
     AlsoRefused,
     Fault(Fault),

@@ -95,7 +95,8 @@ impl Attempts {
     }
 
     async fn pause(&mut self) -> Option<()> {
-        let longest = FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(LONGEST_PAUSE_MILLIS);
+        let longest =
+            FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(LONGEST_PAUSE_MILLIS);
         self.count()?;
         let pause = Duration::from_millis(self.sources.below(longest.saturating_add(1)));
         let end = self.deadline.and_then(|deadline| deadline.checked_sub(KEPT_FOR_THE_ANSWER));

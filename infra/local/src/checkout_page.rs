@@ -1,0 +1,34 @@
+//! The page that a payer sees in place of the provider's.
+
+use crate::provider::Session;
+
+/// A page with two buttons. Nothing in it comes from outside but what our own functions sent to the provider, and
+/// that is escaped all the same.
+pub(crate) fn page(session: &Session) -> String {
+    let amount = format!("{} {}", session.currency.to_uppercase(), in_major_units(session.amount_minor));
+    format!(
+        r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Local checkout</title>
+<body style="font-family:system-ui;max-width:28rem;margin:4rem auto">
+<h1>{product}</h1><p>{amount}, at a stand-in payment provider: no money moves.</p>
+<button onclick="pay('succeeded')">Pay</button> <button onclick="pay('declined')">Decline</button>
+<p id="said" role="status"></p>
+<script>
+async function pay(outcome) {{
+  const response = await fetch(location.pathname + '/pay', {{ method: 'POST', body: JSON.stringify({{ outcome }}) }});
+  document.getElementById('said').textContent = outcome + ': the webhook answered ' + response.status;
+}}
+</script></body></html>"#,
+        product = escaped(&session.product),
+        amount = escaped(&amount),
+    )
+}
+
+fn in_major_units(minor: u64) -> String {
+    let digits = format!("{minor:03}");
+    let (major, minor) = digits.split_at(digits.len().saturating_sub(2));
+    format!("{major}.{minor}")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

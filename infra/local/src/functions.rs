@@ -1,0 +1,97 @@
+//! The functions as the stack runs them: the deployed handlers, each with a counted client of its own.
+
+use std::sync::Arc;
+
+use account::Account;
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use credits_core::catalogue::Catalogue;
+use credits_payments::checkout::Provider;
+use credits_payments::signature::Secret;
+use credits_runtime::secrets::Secrets;
+use credits_runtime::settings::SecretSetting;
+use credits_runtime::start::{dynamodb_config, https_client, respond};
+use credits_runtime::{Settings, StartError, sources};
+use credits_store::Store;
+use debit::Debits;
+use tokio::time::Instant;
+use topup_webhook::TopUpWebhook;
+
+use crate::database::TABLE;
+use crate::wire::Wire;
+
+/// How long an invocation may take, as template.yaml has it.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the functions are given.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub wire: Wire,
+    pub endpoint: String,
+    pub catalogue: Arc<Catalogue>,
+    pub provider_base: String,
+    pub provider_key: Secret,
+    pub webhook_secret: Secret,
+    pub top_up_url: String,
+}
+
+/// Every function.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    debit: Debits,
+    account: Account,
+    topup_webhook: TopUpWebhook,
+}
+
+impl Functions {
+    pub fn start(parts: &Parts) -> Result<Self, StartError> {
+        let secrets = |secret: &Secret| Secrets::from_setting(SecretSetting::Plain(secret.clone()), Settings);
+        let provider =
+            Provider::new(&parts.provider_base).map_err(|_| StartError::Part("provider's client"))?;
+        let (catalogue, url) = (&parts.catalogue, &parts.top_up_url);
+        Ok(Self {
+            debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), url.clone()),
+            account: Account::new(
+                parts.store("account"),
+                Arc::clone(catalogue),
+                provider,
+                secrets(&parts.provider_key)?,
+                url.clone(),
+            ),
+            topup_webhook: TopUpWebhook::new(parts.store("topup_webhook"), secrets(&parts.webhook_secret)?),
+        })
+    }
+
+    /// Invokes the function of that binary's name; `None` if there is none.
+    pub async fn invoke(
+        &self,
+        binary: &str,
+        event: ApiGatewayV2httpRequest,
+    ) -> Option<ApiGatewayV2httpResponse> {
+        let now = Instant::now();
+        let deadline = now.checked_add(TIMEOUT).unwrap_or(now);
+        Some(match binary {
+            "debit" => respond(&self.debit, event, deadline).await,
+            "account" => respond(&self.account, event, deadline).await,
+            "topup_webhook" => respond(&self.topup_webhook, event, deadline).await,
+            _ => return None,
+        })
+    }
+}
+
+impl Parts {
+    /// A store over a client whose requests are counted under the function's name.
+    fn store(&self, function: &'static str) -> Store {
+        let http = self.wire.client(function, https_client());
+        Store::new(client(&self.endpoint, http), TABLE, sources::system())
+    }
+}
+
+/// A client of the embedded database.
+pub(crate) fn client(
+    endpoint: &str,
+    http: aws_smithy_runtime_api::client::http::SharedHttpClient,
+) -> aws_sdk_dynamodb::Client {
+    let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
+    let config = dynamodb_config("us-east-1", credentials, Some(endpoint.to_owned()), http);
+    aws_sdk_dynamodb::Client::from_conf(config)
+}

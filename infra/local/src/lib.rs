@@ -1,0 +1,20 @@
+//! The whole product on one machine, with nothing else installed: the functions' own code behind template.yaml's own
+//! routes, an embedded `DynamoDB` with template.yaml's own table, and a stand-in payment provider.
+//!
+//! `cargo local` runs it, and the test suite starts one per test. It listens on 127.0.0.1 only.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+
+mod checkout_page;
+pub mod command;
+mod controls;
+pub mod database;
+mod functions;
+mod gateway;
+mod provider;
+mod stack;
+pub mod template;
+mod tokens;
+mod wire;
+
+pub use stack::{Options, Stack, StackError};
+pub use tokens::TokenOrder;

@@ -1,0 +1,209 @@
+//! The stand-in payment provider: Stripe's own form-encoded API for what `shared/payments` calls, and its signed
+//! events, delivered when a payer has been played.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use credits_payments::signature::{Secret, sign};
+use credits_store::Sources;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::StackError;
+
+/// How a payer ends a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Succeeded,
+    Declined,
+}
+
+/// A checkout session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub id: String,
+    pub payment_intent: String,
+    pub amount_minor: u64,
+    pub currency: String,
+    pub product: String,
+    client_reference_id: String,
+    metadata: BTreeMap<String, String>,
+    paid: bool,
+}
+
+/// Why the provider's API refuses, as Stripe says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    WrongKey,
+    Incomplete(&'static str),
+    KeyReused,
+}
+
+/// The provider's memory, in a file where the stack has a folder.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    sessions: BTreeMap<String, Session>,
+    /// Idempotency keys, with the form that each came with.
+    keys: BTreeMap<String, (BTreeMap<String, String>, String)>,
+}
+
+/// The stand-in.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    memory: Memory,
+    file: Option<PathBuf>,
+    api_key: Secret,
+    webhook_secret: Secret,
+    sources: Sources,
+}
+
+/// An event, ready to be delivered.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub signature: String,
+    pub body: String,
+    pub payment_id: String,
+}
+
+impl Provider {
+    pub fn open(
+        folder: Option<&Path>,
+        api_key: Secret,
+        webhook_secret: Secret,
+        sources: Sources,
+    ) -> Result<Self, StackError> {
+        let file = folder.map(|folder| folder.join("provider.json"));
+        let memory = match &file {
+            Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
+            _ => Memory::default(),
+        };
+        Ok(Self { memory, file, api_key, webhook_secret, sources })
+    }
+
+    /// `POST /v1/checkout/sessions`
+    pub fn create_session(
+        &mut self,
+        authorization: Option<&str>,
+        key: Option<&str>,
+        body: &[u8],
+    ) -> Result<Session, Refusal> {
+        if authorization.and_then(|header| header.strip_prefix("Bearer ")) != Some(self.api_key.expose()) {
+            return Err(Refusal::WrongKey);
+        }
+        let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
+        if let Some((earlier, id)) = key.and_then(|key| self.memory.keys.get(key)) {
+            let session = self.memory.sessions.get(id).filter(|_| *earlier == form);
+            return session.cloned().ok_or(Refusal::KeyReused);
+        }
+        let session = self.session_of(&form)?;
+        if let Some(key) = key {
+            self.memory.keys.insert(key.to_owned(), (form, session.id.clone()));
+        }
+        self.memory.sessions.insert(session.id.clone(), session.clone());
+        self.keep();
+        Ok(session)
+    }
+
+    pub fn session(&self, id: &str) -> Option<&Session> {
+        self.memory.sessions.get(id)
+    }
+
+    /// Ends a checkout, and gives the event that tells of it. A paid one stays paid: playing it again tells it again.
+    pub fn play(&mut self, id: &str, outcome: Outcome) -> Option<Delivery> {
+        let event_id = self.sources.new_id("evt").to_string();
+        let session = self.memory.sessions.get_mut(id)?;
+        session.paid |= outcome == Outcome::Succeeded;
+        let session = session.clone();
+        self.keep();
+        let (kind, object) = if session.paid {
+            ("checkout.session.completed", session.object())
+        } else {
+            ("payment_intent.payment_failed", session.declined_intent())
+        };
+        let event = json!({
+            "id": event_id, "object": "event", "type": kind, "created": self.sources.now().as_second(),
+            "livemode": false, "data": { "object": object },
+        });
+        self.signed(&event, session.payment_intent)
+    }
+
+    fn signed(&self, event: &Value, payment_id: String) -> Option<Delivery> {
+        let body = event.to_string();
+        let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
+        let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;
+        Some(Delivery { signature, body, payment_id })
+    }
+
+    fn session_of(&self, form: &BTreeMap<String, String>) -> Result<Session, Refusal> {
+        let field = |name: &'static str| form.get(name).ok_or(Refusal::Incomplete(name));
+        let whole = |name: &'static str| field(name)?.parse::<u64>().map_err(|_| Refusal::Incomplete(name));
+        if field("mode")? != "payment" {
+            return Err(Refusal::Incomplete("mode"));
+        }
+        field("success_url")?;
+        let unit_amount = whole("line_items[0][price_data][unit_amount]")?;
+        let quantity = whole("line_items[0][quantity]")?;
+        let metadata = form.iter().filter_map(|(name, value)| {
+            Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
+        });
+        Ok(Session {
+            id: self.sources.new_id("cs").to_string(),
+            payment_intent: self.sources.new_id("pi").to_string(),
+            amount_minor: unit_amount
+                .checked_mul(quantity)
+                .ok_or(Refusal::Incomplete("line_items[0][quantity]"))?,
+            currency: field("line_items[0][price_data][currency]")?.clone(),
+            product: field("line_items[0][price_data][product_data][name]")?.clone(),
+            client_reference_id: field("client_reference_id")?.clone(),
+            metadata: metadata.collect(),
+            paid: false,
+        })
+    }
+
+    /// Keeps the memory in its file, whole or not at all.
+    fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let written = serde_json::to_vec(&self.memory).map_err(StackError::from).and_then(|bytes| {
+            let part = file.with_extension("part");
+            std::fs::write(&part, bytes)?;
+            Ok(std::fs::rename(&part, file)?)
+        });
+        if let Err(error) = written {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the provider's memory could not be kept");
+        }
+    }
+}
+
+impl Session {
+    /// The session as the provider's API shows it.
+    pub fn object(&self) -> Value {
+        let (status, payment_status) = if self.paid { ("complete", "paid") } else { ("open", "unpaid") };
+        json!({
+            "id": self.id,
+            "object": "checkout.session",
+            "mode": "payment",
+            "status": status,
+            "payment_status": payment_status,
+            "payment_intent": self.payment_intent,
+            "amount_total": self.amount_minor,
+            "currency": self.currency,
+            "client_reference_id": self.client_reference_id,
+            "metadata": self.metadata,
+        })
+    }
+
+    fn declined_intent(&self) -> Value {
+        json!({
+            "id": self.payment_intent,
+            "object": "payment_intent",
+            "status": "requires_payment_method",
+            "amount": self.amount_minor,
+            "amount_received": 0,
+            "currency": self.currency,
+            "metadata": self.metadata,
+            "last_payment_error": { "code": "card_declined" },
+        })
+    }
+}

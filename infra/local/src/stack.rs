@@ -1,0 +1,189 @@
+//! The stack: every part, put together and served.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use credits_core::catalogue::{Catalogue, CatalogueError};
+use credits_payments::signature::Secret;
+use credits_runtime::{StartError, catalogue, sources, start};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::controls;
+use crate::database::{self, Database, Stream, TABLE};
+use crate::functions::{self, Functions, Parts};
+use crate::gateway::{Gateway, Request};
+use crate::provider::Provider;
+use crate::template::{DEPLOYED, Template, TemplateError};
+use crate::tokens::{Issuer, TokenOrder};
+use crate::wire::Wire;
+
+/// The stand-in provider's API key.
+const PROVIDER_KEY: &str = "sk_local";
+/// The secret that signs events where `STRIPE_WEBHOOK_SECRET` names none (API.md).
+const WEBHOOK_SECRET: &str = "whsec_local";
+
+/// How to start a stack.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The port of 127.0.0.1 to listen on; 0 for a free one.
+    pub port: u16,
+    /// Where to keep everything; in memory if absent.
+    pub data: Option<PathBuf>,
+    /// The secrets that sign events.
+    pub webhook_secret: Secret,
+    /// Another catalogue than the deployed one, as JSON.
+    pub catalogue: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { port: 0, data: None, webhook_secret: Secret::new(WEBHOOK_SECRET), catalogue: None }
+    }
+}
+
+/// Why a stack can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// A file or a socket can't be had.
+    #[error("a file or socket can't be had")]
+    Io(#[from] std::io::Error),
+    /// template.yaml is not as expected.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A function can't start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The catalogue is wrong.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The provider's memory can't be read or written.
+    #[error("the provider's memory can't be read or written")]
+    Memory(#[from] serde_json::Error),
+    /// A part can't be made.
+    #[error("the {0} can't be made")]
+    Part(&'static str),
+}
+
+/// What the handlers of a stack share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub gateway: Gateway,
+    pub provider: Mutex<Provider>,
+    pub wire: Wire,
+    pub url: String,
+}
+
+/// A running stack. Dropping it stops it.
+#[derive(Debug)]
+pub struct Stack {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+    shared: Arc<Shared>,
+    database: Database,
+}
+
+impl Stack {
+    /// Starts every part, and returns once it serves.
+    pub async fn start(options: &Options) -> Result<Self, StackError> {
+        if let Some(folder) = &options.data {
+            std::fs::create_dir_all(folder)?;
+        }
+        let database =
+            Database::start(options.data.as_ref().map(|folder| folder.join("table.db")).as_deref())?;
+        let endpoint = database.endpoint();
+        let client = functions::client(&endpoint, start::https_client());
+        database::create_table(&client, TABLE, Stream::Off).await?;
+        let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(shared(options, endpoint, address)?);
+        let router = controls::router(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the stack's server ended");
+            }
+        });
+        Ok(Self { address, server, shared, database })
+    }
+
+    /// Where it serves, such as `http://127.0.0.1:8787`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes a workspace to try things in, as the hub would, and gives a token for all workspaces.
+    pub async fn open_demo(&self, workspace: &str) -> Result<String, StackError> {
+        let gateway = &self.shared.gateway;
+        let scope = "credits:spend credits:read credits:manage".to_owned();
+        let order = TokenOrder { workspace: "*".to_owned(), scope, ttl_seconds: None };
+        let token = gateway.issuer.issue(&order, gateway.sources.now()).ok_or(StackError::Part("token"))?;
+        let path = format!("/v1/workspaces/{workspace}");
+        let profile = json!({ "name": "Demo", "plan": "team", "billing_email": "billing@demo.example" });
+        let request = axum::http::Request::put(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(profile.to_string().into_bytes());
+        let (head, body) = request.map_err(|_| StackError::Part("demo"))?.into_parts();
+        let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
+        if gateway.answer(request).await.status().is_success() {
+            Ok(token)
+        } else {
+            Err(StackError::Part("demo"))
+        }
+    }
+
+    /// A client of its database, whose requests are not counted.
+    #[must_use]
+    pub fn client(&self) -> aws_sdk_dynamodb::Client {
+        functions::client(&self.database.endpoint(), start::https_client())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Shared, StackError> {
+    let url = format!("http://{address}");
+    let (wire, provider_key) = (Wire::default(), Secret::new(PROVIDER_KEY));
+    let catalogue = match &options.catalogue {
+        Some(json) => Catalogue::parse(json)?,
+        None => catalogue::deployed()?,
+    };
+    let parts = Parts {
+        wire: wire.clone(),
+        endpoint,
+        catalogue: Arc::new(catalogue),
+        provider_base: format!("{url}/_local/provider"),
+        provider_key: provider_key.clone(),
+        webhook_secret: options.webhook_secret.clone(),
+        top_up_url: format!("{url}/settings/ai-credits"),
+    };
+    let routes = Template::parse(DEPLOYED)?.routes()?;
+    let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
+    let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, sources::system());
+    let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
+    let provider = Provider::open(folder, provider_key, secret, sources::system())?;
+    Ok(Shared { gateway, provider: Mutex::new(provider), wire, url })
+}
+
+/// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.
+fn issuer_key(folder: Option<&Path>) -> Result<[u8; 32], StackError> {
+    let file = folder.map(|folder| folder.join("issuer.key"));
+    let kept = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    if let Some(key) = kept.and_then(|kept| kept.try_into().ok()) {
+        return Ok(key);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|_| StackError::Part("issuer's key"))?;
+    if let Some(file) = file {
+        std::fs::write(file, key)?;
+    }
+    Ok(key)
+}

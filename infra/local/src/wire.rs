@@ -1,0 +1,115 @@
+//! The wire between the functions and the database, where every request is counted (`GET /_local/requests`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use serde::Serialize;
+use serde_json::{Number, Value, json};
+
+/// One request to the database, as it went over the wire.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Recorded {
+    function: &'static str,
+    operation: String,
+    write_units: Number,
+    read_units: Number,
+}
+
+/// All requests since the list was last cleared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wire(Arc<Mutex<Vec<Recorded>>>);
+
+impl Wire {
+    /// A client for one function, whose requests are counted.
+    pub fn client(&self, function: &'static str, inner: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(CountedClient { function, wire: self.clone(), inner })
+    }
+
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn record(&self, recorded: Recorded) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
+    }
+}
+
+#[derive(Debug)]
+struct CountedClient {
+    function: &'static str,
+    wire: Wire,
+    inner: SharedHttpClient,
+}
+
+#[derive(Debug)]
+struct CountedConnector {
+    function: &'static str,
+    wire: Wire,
+    inner: SharedHttpConnector,
+}
+
+impl HttpClient for CountedClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(CountedConnector { function: self.function, wire: self.wire.clone(), inner })
+    }
+}
+
+impl HttpConnector for CountedConnector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        ask_for_capacity(&mut request);
+        let (function, wire, response) = (self.function, self.wire.clone(), self.inner.call(request));
+        HttpConnectorFuture::new(async move {
+            let response = response.await?;
+            let (response, body) = read(response).await?;
+            wire.record(recorded(function, operation, &body));
+            Ok(response)
+        })
+    }
+}
+
+/// Makes the database tell what a request cost, whether or not the function asked.
+fn ask_for_capacity(request: &mut HttpRequest) {
+    let Some(Ok(mut body)) = request.body().bytes().map(serde_json::from_slice::<Value>) else { return };
+    body["ReturnConsumedCapacity"] = json!("TOTAL");
+    let body = body.to_string();
+    request.headers_mut().insert("content-length", body.len().to_string());
+    *request.body_mut() = SdkBody::from(body);
+}
+
+async fn read(mut response: HttpResponse) -> Result<(HttpResponse, Value), ConnectorError> {
+    let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+    let bytes = ByteStream::new(body).collect().await;
+    let bytes = bytes.map_err(|error| ConnectorError::io(Box::new(error)))?.into_bytes();
+    let value = serde_json::from_slice(&bytes).unwrap_or_default();
+    *response.body_mut() = SdkBody::from(bytes);
+    Ok((response, value))
+}
+
+fn recorded(function: &'static str, operation: String, body: &Value) -> Recorded {
+    // A transaction tells of each table, and ours has one.
+    let consumed = &body["ConsumedCapacity"];
+    let consumed = consumed.get(0).unwrap_or(consumed);
+    let units = consumed["CapacityUnits"].as_number().cloned().unwrap_or_else(|| Number::from(0));
+    let writes = ["TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem"].contains(&operation.as_str());
+    let (write_units, read_units) = if writes { (units, Number::from(0)) } else { (Number::from(0), units) };
+    Recorded { function, operation, write_units, read_units }
+}
