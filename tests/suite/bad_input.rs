@@ -1,0 +1,188 @@
+//! What bad input gets: the problem that API.md names, all field errors at once, and nothing half-written.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World, answer, consumer, taking};
+
+const DEBITS: &str = "/v1/workspaces/acme/debits";
+
+async fn refused_fields(world: &World, body: &Value) -> Vec<String> {
+    let refused = world.debit("acme", "bad", body).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("invalid_request")), "{body}");
+    let fields = refused.body["errors"].as_array().unwrap().iter();
+    fields.map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn raw(world: &World, key: Option<&str>, media: Option<&str>, body: Vec<u8>) -> Answer {
+    let mut request = world.bare(Method::POST, DEBITS).bearer_auth(world.token("*", "credits:spend").await);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    if let Some(media) = media {
+        request = request.header("content-type", media);
+    }
+    answer(request.body(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_that_is_wrong_is_named() {
+    let world = World::with_packs(1).await;
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut body =
+            json!({ "operation": "text.generate", "units": { "input_tokens": 10 }, "consumer": consumer() });
+        change(&mut body);
+        body
+    };
+    let cases: Vec<(Value, Vec<&str>)> = vec![
+        (json!([]), vec![""]),
+        (json!("text"), vec![""]),
+        (json!({}), vec!["operation", "units", "consumer"]),
+        (with(&|it| it["operation"] = json!("text.sing")), vec!["operation"]),
+        (with(&|it| it["operation"] = json!(7)), vec!["operation"]),
+        (with(&|it| it["operation"] = json!("text generate")), vec!["operation"]),
+        (with(&|it| it["model"] = json!("huge")), vec!["model"]),
+        (with(&|it| it["credits"] = json!("1")), vec!["units"]),
+        (with(&|it| it["units"] = json!({})), vec!["units.input_tokens"]),
+        (with(&|it| it["units"] = json!([1])), vec!["units"]),
+        (with(&|it| it["units"] = json!({ "input_tokens": -1 })), vec!["units.input_tokens"]),
+        (with(&|it| it["units"] = json!({ "output_tokens": 1.5 })), vec!["units.output_tokens"]),
+        (with(&|it| it["units"] = json!({ "records": "3" })), vec!["units.records"]),
+        (with(&|it| it["units"] = json!({ "records": 1e30 })), vec!["units.records"]),
+        (with(&|it| it["units"] = json!({ "records": u64::MAX })), vec!["units.records"]),
+        (with(&|it| it["units"] = json!({ "pages": 1, "records": 1 })), vec!["units.pages"]),
+        (
+            with(&|it| it["operation"] = json!("record.enrich")).also("units", &json!({ "records": 0 })),
+            vec!["units"],
+        ),
+        (with(&|it| it["consumer"] = json!("ada")), vec!["consumer"]),
+        (with(&|it| it["consumer"] = json!({})), vec!["consumer.kind"]),
+        (
+            with(&|it| it["consumer"]["kind"] = json!("robot")).also("consumer", &json!({ "kind": "robot" })),
+            vec!["consumer.kind"],
+        ),
+        (with(&|it| it["consumer"]["user_id"] = json!("a b")), vec!["consumer.user_id"]),
+        (with(&|it| it["consumer"]["user_id"] = json!("x".repeat(65))), vec!["consumer.user_id"]),
+        (
+            with(&|it| it["consumer"] = json!({ "kind": "workflow_step" })),
+            vec!["consumer.workflow_id", "consumer.run_id", "consumer.step_id"],
+        ),
+        (with(&|it| it["consumer"]["run_id"] = json!("r")), vec!["consumer.run_id"]),
+        (with(&|it| it["extra"] = json!(1)), vec!["extra"]),
+        (
+            json!({ "operation": "no.such", "model": "none", "units": { "records": -1 }, "consumer": { "kind": "bulk" }, "x": 1 }),
+            vec!["units.records", "consumer.job_id", "consumer.feature", "operation", "model", "x"],
+        ),
+    ];
+    for (body, fields) in cases {
+        assert_eq!(refused_fields(&world, &body).await, fields, "{body}");
+    }
+    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_are_positive_decimals_of_12_and_6_digits() {
+    let world = World::with_packs(1).await;
+    for credits in ["0", "-1", "0.0000001", "1e3", "1.50", "01", "", "NaN", "1000000000000"] {
+        assert_eq!(refused_fields(&world, &taking(credits)).await, ["credits"], "{credits}");
+    }
+    let ten_to_the_30 = format!("1{}", "0".repeat(30));
+    assert_eq!(refused_fields(&world, &taking(&ten_to_the_30)).await, ["credits"]);
+    let mut number = taking("1");
+    number["credits"] = json!(1);
+    assert_eq!(refused_fields(&world, &number).await, ["credits"]);
+    // The operation has to be on the card also where the caller gives the credits.
+    let mut unknown = taking("1");
+    unknown["operation"] = json!("text.sing");
+    assert_eq!(refused_fields(&world, &unknown).await, ["operation"]);
+    assert_eq!(world.take("acme", "largest", "999999999999.999999").await.status, 402);
+    assert_eq!(world.take("acme", "smallest", "0.000001").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_bodies_and_media_types_are_checked_at_the_edge() {
+    let world = World::with_packs(1).await;
+    let (json, body) = (Some("application/json"), taking("1").to_string().into_bytes());
+    let long = "k".repeat(256);
+    let cases = [
+        (raw(&world, None, json, body.clone()).await, 400, "idempotency_key_missing"),
+        (raw(&world, Some(""), json, body.clone()).await, 400, "idempotency_key_invalid"),
+        (raw(&world, Some("a b"), json, body.clone()).await, 400, "idempotency_key_invalid"),
+        (raw(&world, Some(&long), json, body.clone()).await, 400, "idempotency_key_invalid"),
+        (raw(&world, Some("k"), json, b"{\"operation\":".to_vec()).await, 400, "malformed_json"),
+        (raw(&world, Some("k"), json, Vec::new()).await, 400, "malformed_json"),
+        (raw(&world, Some("k"), json, vec![0xff, 0xfe]).await, 400, "malformed_json"),
+        (raw(&world, Some("k"), json, vec![b' '; 1024 * 1024]).await, 413, "body_too_large"),
+        (raw(&world, Some("k"), Some("text/plain"), body.clone()).await, 415, "unsupported_media_type"),
+        (raw(&world, Some("k"), None, body.clone()).await, 415, "unsupported_media_type"),
+    ];
+    for (refused, status, code) in cases {
+        assert_eq!((refused.status, refused.body["code"].as_str()), (status, Some(code)));
+    }
+    let longest = "k".repeat(255);
+    assert_eq!(raw(&world, Some(&longest), json, body).await.status, 201);
+    assert_eq!(world.reconciled("acme").await, ["top_up", "debit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_does_not_exist_is_not_found() {
+    let world = World::new().await;
+    for answer in [
+        world.take("nobody", "k", "1").await,
+        world.call(Method::POST, "/v1/workspaces/nobody/quotes", None, Some(&taking("1"))).await,
+        world.call(Method::GET, "/v1/workspaces/nobody/balance", None, None).await,
+        world.call(Method::GET, "/v1/workspaces/nobody/ledger", None, None).await,
+        world.call(Method::GET, "/v1/workspaces/bad.id/balance", None, None).await,
+    ] {
+        assert_eq!((answer.status, answer.body["code"].as_str()), (404, Some("workspace_not_found")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspaces_profile_is_checked_whole() {
+    let world = World::new().await;
+    let body =
+        json!({ "name": " ", "plan": "gold", "billing_email": "a@b\r\nBcc: c@d.example", "logo": "x" });
+    let refused = world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&body)).await;
+    let fields: Vec<&str> = refused.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    assert_eq!((refused.status, fields), (422, vec!["name", "plan", "billing_email", "logo"]));
+    let body = json!({ "name": "Acme", "plan": "pro", "billing_email": "a@acme.example" });
+    let refused = world.call(Method::PUT, "/v1/workspaces/a.b", None, Some(&body)).await;
+    assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!("workspace_id")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledgers_query_is_checked_whole() {
+    let world = World::with_packs(0).await;
+    let path = "/v1/workspaces/acme/ledger?limit=0&cursor=%21&kind=gift&page=2";
+    let refused = world.call(Method::GET, path, None, None).await;
+    let fields: Vec<&str> = refused.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    assert_eq!((refused.status, fields), (422, vec!["cursor", "kind", "limit", "page"]));
+    for query in ["limit=1001", "limit=-1", "limit=ten", "cursor=", "cursor=Zm9v"] {
+        let refused =
+            world.call(Method::GET, &format!("/v1/workspaces/acme/ledger?{query}"), None, None).await;
+        assert_eq!(refused.status, 422, "{query}");
+    }
+}
+
+/// Sets a member of a JSON object and hands it on.
+trait Also {
+    fn also(self, member: &str, value: &Value) -> Self;
+}
+
+impl Also for Value {
+    fn also(mut self, member: &str, value: &Value) -> Self {
+        self[member] = value.clone();
+        self
+    }
+}

@@ -1,0 +1,184 @@
+//! Conflicts, throttles and lost answers, which no emulator gives: replayed, through the real function and the real SDK.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use credits_core::ledger::Cause;
+use credits_runtime::catalogue;
+use credits_runtime::start::respond;
+use credits_store::debits::DebitRefusal;
+use credits_store::{Claim, Fault as StoreFault, Fingerprint};
+use serde_json::{Value, json};
+
+use crate::table::{Fault, Table, cancelled, failed};
+use crate::world::{World, consumer, taking};
+
+/// A debit through the store, under a key.
+async fn debit(
+    table: &Table,
+    key: &str,
+    credits: &str,
+) -> Result<credits_store::debits::Posted, DebitRefusal> {
+    let claim = claim(key, credits);
+    table.store.debit(&claim, credits.parse().unwrap(), cause()).await
+}
+
+pub fn claim(key: &str, payload: &str) -> Claim {
+    Claim {
+        workspace_id: "acme".parse().unwrap(),
+        key: key.parse().unwrap(),
+        fingerprint: Fingerprint::of(&[payload.as_bytes()]),
+    }
+}
+
+pub fn cause() -> Cause {
+    Cause::Debit {
+        operation: "text.generate".parse().unwrap(),
+        model: None,
+        units: None,
+        rate_card: "v1".parse().unwrap(),
+        consumer: serde_json::from_value(consumer()).unwrap(),
+    }
+}
+
+/// A debit through the function, as API Gateway would call it.
+async fn call(table: &Table, key: &str, credits: &str, time: Duration) -> (i64, Value, Option<String>) {
+    let function = debit_function(table);
+    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+        "routeKey": "POST /v1/workspaces/{workspace_id}/debits",
+        "rawPath": "/v1/workspaces/acme/debits",
+        "headers": { "content-type": "application/json", "idempotency-key": key },
+        "pathParameters": { "workspace_id": "acme" },
+        "requestContext": {
+            "authorizer": { "jwt": { "claims": { "scope": "credits:spend", "workspace": "acme" } } },
+            "http": { "method": "POST" }, "timeEpoch": 0,
+        },
+        "body": taking(credits).to_string(), "isBase64Encoded": false,
+    }))
+    .unwrap();
+    let response = respond(&function, event, tokio::time::Instant::now() + time).await;
+    let body = match response.body {
+        Some(aws_lambda_events::encodings::Body::Text(text)) => serde_json::from_str(&text).unwrap(),
+        other => panic!("a text body, not {other:?}"),
+    };
+    let retry_after = response.headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    (response.status_code, body, retry_after)
+}
+
+fn debit_function(table: &Table) -> debit::Debits {
+    debit::Debits::new(
+        table.store.clone(),
+        Arc::new(catalogue::deployed().unwrap()),
+        "https://hub.test".into(),
+    )
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_beside_a_failed_condition_is_never_answered_insufficient() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    for busy in ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"] {
+        for codes in [["ConditionalCheckFailed", busy], [busy, "ConditionalCheckFailed"], [busy, "None"]] {
+            table.suffers([cancelled(&codes), cancelled(&codes)]);
+            let key = format!("{busy}-{}", codes.join("-"));
+            let (status, body, _) = call(&table, &key, "1", LONG).await;
+            assert_eq!(status, 201, "{codes:?}: {body}");
+        }
+    }
+    assert_eq!(world.available("acme").await, "991");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_or_failing_table_is_tried_again() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    table.suffers([
+        failed(400, "ThrottlingException"),
+        failed(400, "ProvisionedThroughputExceededException"),
+        failed(400, "RequestLimitExceeded"),
+        failed(400, "TransactionInProgressException"),
+        failed(500, "InternalServerError"),
+        failed(503, "ServiceUnavailable"),
+        Fault::RequestLost,
+    ]);
+    let (status, body, _) = call(&table, "k", "1", LONG).await;
+    assert_eq!((status, &body["credits"]), (201, &json!("1")));
+    assert_eq!((table.transactions(), world.available("acme").await.as_str()), (8, "999"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_are_bounded_and_then_it_is_503_contended() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    table.suffers(std::iter::repeat_n(cancelled(&["TransactionConflict", "None"]), 100));
+    let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
+    assert_eq!((status, body["code"].as_str(), retry_after.as_deref()), (503, Some("contended"), Some("1")));
+    assert_eq!(table.transactions(), 16);
+    table.suffers(std::iter::repeat_n(Fault::RequestLost, 100));
+    let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
+    assert_eq!(
+        (status, body["code"].as_str(), retry_after.as_deref()),
+        (503, Some("unavailable"), Some("5"))
+    );
+    table.suffers([]);
+    assert_eq!(world.available("acme").await, "1000");
+    assert_eq!(call(&table, "k", "1", LONG).await.0, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attempt_is_begun_that_the_invocations_time_does_not_cover() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    table.suffers([cancelled(&["TransactionConflict", "None"])]);
+    let (status, body, _) = call(&table, "k", "1", Duration::from_millis(200)).await;
+    assert_eq!((status, body["code"].as_str()), (503, Some("contended")));
+    assert_eq!(table.transactions(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_one_charge_and_the_callers_own_first_success() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    table.suffers([Fault::AnswerLost]);
+    let (status, _, _) = call(&table, "k", "1", LONG).await;
+    assert_eq!((status, table.transactions()), (201, 2));
+    assert_eq!(call(&table, "k", "1", LONG).await.0, 200);
+    assert_eq!(world.available("acme").await, "999");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_our_own_mistake_would_cause_is_a_fault_and_no_refusal() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    for fault in [
+        cancelled(&["ValidationError", "None"]),
+        failed(400, "ValidationException"),
+        failed(400, "AccessDeniedException"),
+    ] {
+        table.suffers([fault]);
+        let refused = debit(&table, "k", "1").await;
+        assert!(matches!(
+            refused,
+            Err(DebitRefusal::Fault(StoreFault::Corrupt(_) | StoreFault::Unavailable(_)))
+        ));
+    }
+    let (status, body, _) = {
+        table.suffers([cancelled(&["ValidationError"])]);
+        call(&table, "k", "1", LONG).await
+    };
+    assert_eq!((status, body["code"].as_str()), (503, Some("unavailable")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debit_is_one_transaction_of_a_balance_and_an_entry() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    debit(&table, "run-1", "3.4").await.unwrap();
+    let sent: Value = serde_json::from_str(&table.transactions.lock().unwrap()[0]).unwrap();
+    insta::assert_json_snapshot!(sent["TransactItems"][0]["Update"], @"");
+    insta::assert_json_snapshot!(sent["TransactItems"][1]["Put"]["ConditionExpression"], @"");
+    assert_eq!(sent["TransactItems"].as_array().unwrap().len(), 2);
+}

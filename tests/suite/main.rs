@@ -1,0 +1,18 @@
+//! The promises of the mission, each through the real functions, the real SDK and a real endpoint.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may calculate; what it tests may not"
+)]
+
+mod bad_input;
+mod closing;
+mod contention;
+mod isolation;
+mod ledger;
+mod requests;
+mod spending;
+mod table;
+mod topping_up;
+mod webhook;
+mod world;

@@ -1,0 +1,98 @@
+//! What calls cost at the wire.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_store::grants::{GrantOrder, Term};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::contention::{cause, claim};
+use crate::table::Table;
+use crate::world::World;
+
+fn is_one_transaction_of_the_debit_function(requests: &[Value]) {
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(
+        (&requests[0]["function"], &requests[0]["operation"]),
+        (&json!("debit"), &json!("TransactWriteItems"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debit_a_replay_and_a_refusal_are_one_request_each() {
+    let world = World::with_packs(1).await;
+    let (answer, requests) = world.requests_of(world.take("acme", "k", "1")).await;
+    assert_eq!(answer.status, 201);
+    is_one_transaction_of_the_debit_function(&requests);
+    assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
+    let (answer, requests) = world.requests_of(world.take("acme", "k", "1")).await;
+    assert_eq!(answer.status, 200);
+    is_one_transaction_of_the_debit_function(&requests);
+    let (answer, requests) = world.requests_of(world.take("acme", "other", "1000")).await;
+    assert_eq!(answer.status, 402);
+    is_one_transaction_of_the_debit_function(&requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_of_200_top_ups_over_two_years_still_pays_5_write_units_a_debit() {
+    let world = World::with_packs(0).await;
+    let table = Table::of(&world);
+    table.at("2024-11-23T12:00:00Z");
+    for top_up in 0..200 {
+        let order =
+            GrantOrder { amount: "1234.567891".parse().unwrap(), term: Term::Prepaid, reason: "pack".into() };
+        let key = format!("top-up-{top_up}");
+        table.store.grant(&claim(&key, &key), &order).await.unwrap();
+        let key = format!("debit-{top_up}");
+        table.store.debit(&claim(&key, &key), "1.234567".parse().unwrap(), cause()).await.unwrap();
+        table.pass(SignedDuration::from_hours(88));
+    }
+    let item = world
+        .stack
+        .client()
+        .get_item()
+        .table_name("credits")
+        .key("pk", AttributeValue::S("balance#acme".into()))
+        .key("sk", AttributeValue::S("balance".into()))
+        .send()
+        .await
+        .unwrap()
+        .item
+        .unwrap();
+    let size: usize = item.iter().map(|(name, value)| name.len() + size_of(value)).sum();
+    assert!(size < 1024, "the balance item has {size} bytes: {item:?}");
+    assert!(item.keys().filter(|name| name.starts_with("c2")).count() <= 2);
+    let (answer, requests) = world.requests_of(world.take("acme", "now", "1")).await;
+    assert_eq!(answer.status, 201);
+    is_one_transaction_of_the_debit_function(&requests);
+    assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_ids_and_key_still_pay_5_write_units_a_debit() {
+    let world = World::with_packs(0).await;
+    let id = "x".repeat(64);
+    world.put_workspace(&id).await;
+    world.buy(&id, "pack_1k", "pack").await;
+    let body = json!({
+        "operation": "document.generate", "model": "standard",
+        "units": { "input_tokens": 123_456, "output_tokens": 12_345, "records": 12 },
+        "consumer": { "kind": "workflow_step", "workflow_id": id, "run_id": id, "step_id": id },
+    });
+    let (answer, requests) = world.requests_of(world.debit(&id, &"k".repeat(64), &body)).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
+}
+
+/// At most what DynamoDB counts: it packs two digits of a number into a byte.
+fn size_of(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len() + 1,
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::L(list) => 3 + list.iter().map(|value| 1 + size_of(value)).sum::<usize>(),
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, value)| 1 + name.len() + size_of(value)).sum::<usize>()
+        }
+        _ => 1,
+    }
+}

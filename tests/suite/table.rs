@@ -1,0 +1,198 @@
+//! A store of the test's own on a stack's table, with a clock and a wire that the test commands.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use credits_runtime::start::https_client;
+use credits_store::{Clock, Randomness, Sources, Store};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::world::World;
+
+/// What happens to the next transactions, one after the other.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It never reaches the table, which answers so instead.
+    Answers(u16, String),
+    /// It is carried out, and the answer is lost.
+    AnswerLost,
+    /// It never reaches the table, and no answer comes.
+    RequestLost,
+}
+
+/// A cancelled transaction with these codes, as DynamoDB says it.
+pub fn cancelled(codes: &[&str]) -> Fault {
+    let reasons: Vec<_> = codes.iter().map(|code| serde_json::json!({ "Code": code })).collect();
+    let body = serde_json::json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled", "CancellationReasons": reasons,
+    });
+    Fault::Answers(400, body.to_string())
+}
+
+/// An error of the whole request.
+pub fn failed(status: u16, kind: &str) -> Fault {
+    let body =
+        serde_json::json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "no" });
+    Fault::Answers(status, body.to_string())
+}
+
+/// A clock that stands still until it is set, for the function and for what DynamoDB's answers are dated with.
+#[derive(Debug, Clone)]
+pub struct Clocks {
+    pub function: Arc<TestClock>,
+    pub database: Arc<TestClock>,
+}
+
+#[derive(Debug, Default)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn set(&self, at: Timestamp) {
+        self.0.store(at.as_second(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+/// Counts, so that ids differ, and gives no jitter, so that nothing waits.
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+
+impl Randomness for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+        if bytes.len() > 8 {
+            let count = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+            let at = bytes.len() - 8;
+            bytes[at..].copy_from_slice(&count);
+        }
+    }
+}
+
+/// A store on the stack's table, whose clocks and faults the test commands.
+pub struct Table {
+    pub store: Store,
+    pub clocks: Clocks,
+    pub faults: Arc<Mutex<Vec<Fault>>>,
+    pub transactions: Arc<Mutex<Vec<String>>>,
+}
+
+impl Table {
+    pub fn of(world: &World) -> Self {
+        let clocks = Clocks { function: Arc::default(), database: Arc::default() };
+        let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
+        let transactions: Arc<Mutex<Vec<String>>> = Arc::default();
+        let wire = CommandedClient {
+            inner: https_client(),
+            date: Arc::clone(&clocks.database),
+            faults: Arc::clone(&faults),
+            transactions: Arc::clone(&transactions),
+        };
+        let config =
+            world.stack.client().config().to_builder().http_client(SharedHttpClient::new(wire)).build();
+        let client = aws_sdk_dynamodb::Client::from_conf(config);
+        let clock: Arc<dyn Clock> = clocks.function.clone();
+        let store = Store::new(client, "credits", Sources::new(clock, Arc::new(Counting::default())));
+        let table = Self { store, clocks, faults, transactions };
+        table.at("2026-11-23T12:00:00Z");
+        table
+    }
+
+    /// Sets both clocks.
+    pub fn at(&self, instant: &str) -> Timestamp {
+        let instant = instant.parse().unwrap();
+        self.clocks.function.set(instant);
+        self.clocks.database.set(instant);
+        instant
+    }
+
+    /// Moves both clocks.
+    pub fn pass(&self, time: SignedDuration) {
+        for clock in [&self.clocks.function, &self.clocks.database] {
+            clock.set(clock.now() + time);
+        }
+    }
+
+    /// What happens to the next transactions.
+    pub fn suffers(&self, faults: impl IntoIterator<Item = Fault>) {
+        *self.faults.lock().unwrap() = faults.into_iter().collect();
+    }
+
+    pub fn transactions(&self) -> usize {
+        self.transactions.lock().unwrap().len()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct CommandedClient {
+    inner: SharedHttpClient,
+    date: Arc<TestClock>,
+    faults: Arc<Mutex<Vec<Fault>>>,
+    transactions: Arc<Mutex<Vec<String>>>,
+}
+
+#[derive(Debug)]
+struct CommandedConnector {
+    client: CommandedClient,
+    inner: SharedHttpConnector,
+}
+
+impl HttpClient for CommandedClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(CommandedConnector { client: self.clone(), inner })
+    }
+}
+
+impl HttpConnector for CommandedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let transaction =
+            request.headers().get("x-amz-target").is_some_and(|it| it.ends_with("TransactWriteItems"));
+        let fault = transaction.then(|| self.next_fault(&request)).flatten();
+        let (date, inner) = (Arc::clone(&self.client.date), self.inner.clone());
+        let lost = || ConnectorError::io("the connection broke".into());
+        HttpConnectorFuture::new(async move {
+            match fault {
+                Some(Fault::Answers(status, body)) => {
+                    return Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)));
+                }
+                Some(Fault::RequestLost) => return Err(lost()),
+                Some(Fault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
+                None => {}
+            }
+            let mut response = inner.call(request).await?;
+            response.headers_mut().insert("date", http_date(date.now()));
+            Ok(response)
+        })
+    }
+}
+
+impl CommandedConnector {
+    fn next_fault(&self, request: &HttpRequest) -> Option<Fault> {
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
+        self.client.transactions.lock().unwrap().push(body);
+        let mut faults = self.client.faults.lock().unwrap();
+        (!faults.is_empty()).then(|| faults.remove(0))
+    }
+}
+
+fn http_date(at: Timestamp) -> String {
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()
+}

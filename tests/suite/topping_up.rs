@@ -1,0 +1,80 @@
+//! Top-ups by packs (M5), from the checkout to the credits.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::world::{World, answer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_paid_pack_is_in_the_balance_when_the_webhook_answers_and_never_expires() {
+    let world = World::with_packs(0).await;
+    let top_up = world.open_top_up("acme", "pack_5k", "order-1").await;
+    assert_eq!(top_up.status, 201);
+    assert_eq!((&top_up.body["pack"], &top_up.body["credits"]), (&json!("pack_5k"), &json!("5000")));
+    assert_eq!(top_up.body["price"], json!({ "amount": 4500, "currency": "USD" }));
+    assert_eq!(world.available("acme").await, "0");
+    let paid = world.pay(top_up.body["checkout_id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!((&paid["status"], &paid["body"]), (&json!(200), &json!({ "received": true })));
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["prepaid"]), (&json!("5000"), &json!("5000")));
+    assert_eq!(balance["grants"], json!([]));
+    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+    let entry = &world.entries("acme").await[0];
+    assert_eq!((&entry["top_up_id"], &entry["pack"]), (&top_up.body["top_up_id"], &json!("pack_5k")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_payment_grants_nothing_and_may_be_tried_again() {
+    let world = World::with_packs(0).await;
+    let top_up = world.open_top_up("acme", "pack_1k", "order-1").await.body;
+    let checkout = top_up["checkout_id"].as_str().unwrap();
+    assert_eq!(world.pay(checkout, "declined").await["status"], 200);
+    assert_eq!(world.available("acme").await, "0");
+    for _ in 0..3 {
+        assert_eq!(world.pay(checkout, "succeeded").await["status"], 200);
+    }
+    assert_eq!(world.available("acme").await, "1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_is_one_checkout_however_often_it_is_sent() {
+    let world = Arc::new(World::with_packs(0).await);
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.open_top_up("acme", "pack_1k", "order-1").await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert!(answers.iter().all(|answer| answer.body == answers[0].body), "{answers:?}");
+    let other = world.open_top_up("acme", "pack_5k", "order-1").await;
+    assert_eq!(other.body["code"], "idempotency_key_reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_does_not_exist_and_a_workspace_that_does_not_exist_are_refused() {
+    let world = World::with_packs(0).await;
+    let unknown = world.open_top_up("acme", "pack_7", "a").await;
+    assert_eq!((unknown.status, &unknown.body["errors"][0]["field"]), (422, &json!("pack")));
+    let nowhere = world.open_top_up("nobody", "pack_1k", "a").await;
+    assert_eq!((nowhere.status, nowhere.body["code"].as_str()), (404, Some("workspace_not_found")));
+    // Nothing was half-written: the key is still free.
+    assert_eq!(world.open_top_up("acme", "pack_1k", "a").await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_page_can_be_opened_by_a_person() {
+    let world = World::with_packs(0).await;
+    let top_up = world.open_top_up("acme", "pack_1k", "order-1").await.body;
+    let url = top_up["checkout_url"].as_str().unwrap();
+    let path = url.strip_prefix(&world.stack.url()).unwrap();
+    let page = world.bare(Method::GET, path).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("1000 AI credits") && page.contains("USD 10.00"), "{page}");
+    assert_eq!(answer(world.bare(Method::GET, "/_local/checkouts/cs_none")).await.status, 404);
+}

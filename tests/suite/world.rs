@@ -1,0 +1,227 @@
+//! A stack of its own for each test, and the calls that tests make.
+
+use credits_local::{Options, Stack};
+use credits_payments::signature::{Secret, sign};
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// The secret that signs events in a stack that was given none.
+pub const WEBHOOK_SECRET: &str = "whsec_local";
+
+/// A running stack with a token for all workspaces.
+pub struct World {
+    pub stack: Stack,
+    http: reqwest::Client,
+    token: String,
+}
+
+/// An answer: its status, the headers that matter, and its body.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub replayed: bool,
+    pub content_type: String,
+    pub retry_after: Option<String>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(&Options::default()).await
+    }
+
+    pub async fn with(options: &Options) -> Self {
+        let stack = Stack::start(options).await.expect("a stack starts");
+        let mut world = Self { stack, http: reqwest::Client::new(), token: String::new() };
+        world.token = world.token("*", "credits:spend credits:read credits:manage").await;
+        world
+    }
+
+    /// A stack in which the workspace `acme` has so many prepaid packs of 1,000.
+    pub async fn with_packs(packs: usize) -> Self {
+        let world = Self::new().await;
+        world.put_workspace("acme").await;
+        for pack in 0..packs {
+            world.buy("acme", "pack_1k", &format!("pack-{pack}")).await;
+        }
+        world
+    }
+
+    pub async fn token(&self, workspace: &str, scope: &str) -> String {
+        self.token_for(workspace, scope, 600).await
+    }
+
+    pub async fn token_for(&self, workspace: &str, scope: &str, ttl_seconds: i64) -> String {
+        let order = json!({ "workspace": workspace, "scope": scope, "ttl_seconds": ttl_seconds });
+        let answer = self.local(Method::POST, "/_local/tokens", Some(&order)).await;
+        answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A call under `/_local`.
+    pub async fn local(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let request = self.http.request(method, format!("{}{path}", self.stack.url()));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        request.send().await.expect("an answer").json().await.expect("json")
+    }
+
+    /// A request with nothing but what the test puts on it.
+    pub fn bare(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.stack.url()))
+    }
+
+    /// A call with the token for all workspaces.
+    pub async fn call(&self, method: Method, path: &str, key: Option<&str>, body: Option<&Value>) -> Answer {
+        let mut request = self.bare(method, path).bearer_auth(&self.token);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        answer(request).await
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.call(Method::GET, path, None, None).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    pub async fn put_workspace(&self, workspace: &str) -> Answer {
+        let body = json!({ "name": "Acme", "plan": "free", "billing_email": "billing@acme.example" });
+        self.call(Method::PUT, &format!("/v1/workspaces/{workspace}"), None, Some(&body)).await
+    }
+
+    pub async fn debit(&self, workspace: &str, key: &str, body: &Value) -> Answer {
+        self.call(Method::POST, &format!("/v1/workspaces/{workspace}/debits"), Some(key), Some(body)).await
+    }
+
+    /// A debit of credits that the caller has priced.
+    pub async fn take(&self, workspace: &str, key: &str, credits: &str) -> Answer {
+        self.debit(workspace, key, &taking(credits)).await
+    }
+
+    pub async fn open_top_up(&self, workspace: &str, pack: &str, key: &str) -> Answer {
+        let path = format!("/v1/workspaces/{workspace}/top-ups");
+        self.call(Method::POST, &path, Some(key), Some(&json!({ "pack": pack }))).await
+    }
+
+    pub async fn pay(&self, checkout_id: &str, outcome: &str) -> Value {
+        let path = format!("/_local/checkouts/{checkout_id}/pay");
+        self.local(Method::POST, &path, Some(&json!({ "outcome": outcome }))).await
+    }
+
+    /// Buys a pack, and gives the top-up.
+    pub async fn buy(&self, workspace: &str, pack: &str, key: &str) -> Value {
+        let top_up = self.open_top_up(workspace, pack, key).await;
+        assert_eq!(top_up.status, 201, "{}", top_up.body);
+        let paid = self.pay(top_up.body["checkout_id"].as_str().unwrap(), "succeeded").await;
+        assert_eq!(paid["status"], 200, "{paid}");
+        let mut body = top_up.body;
+        body["payment_id"] = paid["payment_id"].clone();
+        body
+    }
+
+    pub async fn balance(&self, workspace: &str) -> Value {
+        self.get(&format!("/v1/workspaces/{workspace}/balance")).await
+    }
+
+    pub async fn available(&self, workspace: &str) -> String {
+        self.balance(workspace).await["available"].as_str().unwrap().to_owned()
+    }
+
+    /// Every entry of the ledger, newest first.
+    pub async fn entries(&self, workspace: &str) -> Vec<Value> {
+        let mut entries = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/v1/workspaces/{workspace}/ledger?limit=1000{cursor}")).await;
+            entries.extend(page["entries"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return entries,
+            }
+        }
+    }
+
+    /// Checks that the ledger sums to what the balance shows, and gives the kinds of its entries, oldest first.
+    pub async fn reconciled(&self, workspace: &str) -> Vec<String> {
+        let (balance, entries) = (self.balance(workspace).await, self.entries(workspace).await);
+        let sum = micros(entries.iter().map(|entry| &entry["credits"]));
+        assert_eq!(sum, micros([&balance["available"], &balance["held"]]), "{balance}");
+        entries.iter().rev().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Sends an event to the webhook, signed as the provider would.
+    pub async fn tell(&self, kind: &str, object: &Value) -> Answer {
+        let event = json!({ "id": "evt_1", "type": kind, "data": { "object": object } }).to_string();
+        let signature =
+            sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), Timestamp::now_for_tests()).unwrap();
+        self.deliver(event.into_bytes(), Some(&signature)).await
+    }
+
+    pub async fn deliver(&self, body: Vec<u8>, signature: Option<&str>) -> Answer {
+        let mut request = self.bare(Method::POST, "/v1/webhooks/stripe").body(body);
+        if let Some(signature) = signature {
+            request = request.header("stripe-signature", signature);
+        }
+        answer(request).await
+    }
+
+    /// The requests to the database that a call makes.
+    pub async fn requests_of<T>(&self, call: impl Future<Output = T>) -> (T, Vec<Value>) {
+        self.local(Method::DELETE, "/_local/requests", None).await;
+        let done = call.await;
+        let requests = self.local(Method::GET, "/_local/requests", None).await;
+        (done, requests.as_array().unwrap().clone())
+    }
+}
+
+/// The present instant, as a test may read it.
+pub trait NowForTests {
+    fn now_for_tests() -> Self;
+}
+
+impl NowForTests for Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "a test plays the provider, which has a clock of its own")]
+    fn now_for_tests() -> Self {
+        Self::now()
+    }
+}
+
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let status = response.status();
+    let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
+    let replayed = header("idempotent-replayed").as_deref() == Some("true");
+    let body: Value = response.json().await.unwrap_or_default();
+    if status >= StatusCode::BAD_REQUEST && body.get("code").is_some() {
+        assert_eq!(content_type, "application/problem+json");
+        assert_eq!(body["status"], status.as_u16());
+        for member in ["type", "title", "detail"] {
+            assert!(body[member].is_string(), "{member} of {body}");
+        }
+    }
+    Answer { status: status.as_u16(), body, replayed, content_type, retry_after }
+}
+
+pub fn consumer() -> Value {
+    json!({ "kind": "action", "feature": "assistant", "user_id": "ada" })
+}
+
+pub fn taking(credits: &str) -> Value {
+    json!({ "operation": "text.generate", "credits": credits, "consumer": consumer() })
+}
+
+/// The sum of decimal texts, in millionths.
+pub fn micros<'a>(credits: impl IntoIterator<Item = &'a Value>) -> i128 {
+    let micros = |text: &Value| {
+        text.as_str().unwrap().parse::<credits_core::credits::Credits>().unwrap().micros().unwrap()
+    };
+    credits.into_iter().map(micros).sum()
+}
