@@ -104,6 +104,7 @@ async fn a_fence_that_nobody_closed_is_closed_by_the_next_debit() {
         "a read shows it as if it were closed"
     );
     table.suffers([]);
+    table.pass(SignedDuration::from_secs(1));
     take(&table, "next", "5").await.unwrap();
     assert!(balance(&table).await.spendable.is_zero());
     assert_eq!(world.reconciled("acme").await, ["grant", "debit"]);

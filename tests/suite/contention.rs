@@ -178,7 +178,41 @@ async fn a_debit_is_one_transaction_of_a_balance_and_an_entry() {
     let table = Table::of(&world);
     debit(&table, "run-1", "3.4").await.unwrap();
     let sent: Value = serde_json::from_str(&table.transactions.lock().unwrap()[0]).unwrap();
-    insta::assert_json_snapshot!(sent["TransactItems"][0]["Update"], @"");
-    insta::assert_json_snapshot!(sent["TransactItems"][1]["Put"]["ConditionExpression"], @"");
+    let (update, put) = (&sent["TransactItems"][0]["Update"], &sent["TransactItems"][1]["Put"]);
+    insta::assert_snapshot!(text(update, "UpdateExpression"), @"SET #last = :last ADD #version :version, #spendable :spendable, #used :used, #c2026_11 :c2026_11 REMOVE #c2026_09, #c2026_08, #c2026_07");
+    insta::assert_snapshot!(text(update, "ConditionExpression"), @"#spendable >= :when_spendable AND #expires_next > :when_expires_next");
+    insta::assert_json_snapshot!(update["ExpressionAttributeValues"], @r#"
+    {
+      ":c2026_11": {
+        "N": "3.4"
+      },
+      ":last": {
+        "S": "deb_01a20846fe0070008000000000000000"
+      },
+      ":spendable": {
+        "N": "-3.4"
+      },
+      ":used": {
+        "N": "3.4"
+      },
+      ":version": {
+        "N": "1"
+      },
+      ":when_expires_next": {
+        "N": "1795435200000"
+      },
+      ":when_spendable": {
+        "N": "3.4"
+      }
+    }
+    "#);
+    insta::assert_snapshot!(text(put, "ConditionExpression"), @"attribute_not_exists(#pk)");
+    for write in [update, put] {
+        assert_eq!(text(write, "ReturnValuesOnConditionCheckFailure"), "ALL_OLD");
+    }
     assert_eq!(sent["TransactItems"].as_array().unwrap().len(), 2);
+}
+
+fn text<'a>(write: &'a Value, member: &str) -> &'a str {
+    write[member].as_str().unwrap()
 }

@@ -2,7 +2,10 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
-    reason = "a test may calculate; what it tests may not"
+    clippy::cast_possible_wrap,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
 mod bad_input;

@@ -22,8 +22,6 @@ pub struct Answer {
     pub status: u16,
     pub body: Value,
     pub replayed: bool,
-    pub content_type: String,
-    pub retry_after: Option<String>,
 }
 
 impl World {
@@ -197,7 +195,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let status = response.status();
-    let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
+    let content_type = header("content-type").unwrap_or_default();
     let replayed = header("idempotent-replayed").as_deref() == Some("true");
     let body: Value = response.json().await.unwrap_or_default();
     if status >= StatusCode::BAD_REQUEST && body.get("code").is_some() {
@@ -207,7 +205,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
             assert!(body[member].is_string(), "{member} of {body}");
         }
     }
-    Answer { status: status.as_u16(), body, replayed, content_type, retry_after }
+    Answer { status: status.as_u16(), body, replayed }
 }
 
 pub fn consumer() -> Value {

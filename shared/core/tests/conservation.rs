@@ -2,7 +2,15 @@
 //!
 //! Holds have no postings yet, so the truth here knows grants, top-ups, debits, expiries, voids, claw-backs, invoices
 //! and credit limits: all that can move a balance in this crate.
-#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "a test may calculate and unwrap; what it tests may not"
+)]
 
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;

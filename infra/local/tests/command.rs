@@ -1,0 +1,131 @@
+//! `cargo local` itself: what it prints works, and what it was told survives a kill -9.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "a test may calculate and unwrap; what it tests may not"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// The running command, killed without warning when dropped.
+struct Local {
+    child: Child,
+    url: String,
+    token: String,
+    said: String,
+}
+
+impl Local {
+    fn start(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_credits_local"))
+            .args(["--port", "0", "--data"])
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            said = said + &line.unwrap() + "\n";
+            if said.contains("Ctrl-C") {
+                break;
+            }
+        }
+        let after =
+            |mark: &str| said.split(mark).nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        let (url, token) = (after("running at "), after("TOKEN="));
+        Self { child, url, token, said }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        let request = http().post(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let response = request.header("idempotency-key", key).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    async fn available(&self) -> String {
+        let request = http().get(format!("{}/v1/workspaces/demo/balance", self.url));
+        let balance: Value = request.bearer_auth(&self.token).send().await.unwrap().json().await.unwrap();
+        balance["available"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs the lines that it printed, as a newcomer who copies them would.
+    fn shell(&self, line: &str) -> Value {
+        let output = Command::new("bash").args(["-c", line]).env("TOKEN", &self.token).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {output:?}"))
+    }
+}
+
+fn http() -> reqwest::Client {
+    // It fails only where one is installed already, which will do.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::new()
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("ai-credits-local-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn debit() -> Value {
+    let consumer = json!({ "kind": "action", "feature": "assistant", "user_id": "ada" });
+    json!({ "operation": "text.generate", "credits": "1.5", "consumer": consumer })
+}
+
+#[tokio::test]
+async fn every_credit_is_found_again_after_a_kill_9() {
+    let folder = Folder::new("kill");
+    let local = Local::start(&folder.0);
+    let (_, top_up) = local.post("/v1/workspaces/demo/top-ups", "order", &json!({ "pack": "pack_1k" })).await;
+    let (_, open) = local.post("/v1/workspaces/demo/top-ups", "open", &json!({ "pack": "pack_5k" })).await;
+    let pay = |top_up: &Value| format!("/_local/checkouts/{}/pay", top_up["checkout_id"].as_str().unwrap());
+    assert_eq!(local.post(&pay(&top_up), "", &json!({ "outcome": "succeeded" })).await.0, 200);
+    for call in 0..20 {
+        assert_eq!(local.post("/v1/workspaces/demo/debits", &format!("{call}"), &debit()).await.0, 201);
+    }
+    let token = local.token.clone();
+    local.kill();
+
+    let mut local = Local::start(&folder.0);
+    local.token = token;
+    assert_eq!(local.available().await, "970");
+    assert_eq!(local.post("/v1/workspaces/demo/debits", "7", &debit()).await.0, 200);
+    assert_eq!(local.post(&pay(&top_up), "", &json!({ "outcome": "succeeded" })).await.0, 200);
+    assert_eq!(local.available().await, "970");
+    assert_eq!(local.post(&pay(&open), "", &json!({ "outcome": "succeeded" })).await.0, 200);
+    assert_eq!(local.available().await, "5970");
+    local.kill();
+}
+
+#[tokio::test]
+async fn the_lines_that_it_prints_show_the_product() {
+    let folder = Folder::new("lines");
+    let local = Local::start(&folder.0);
+    let lines: Vec<&str> = local.said.lines().filter(|line| line.starts_with("curl")).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(local.shell(lines[0])["status"], 200);
+    assert_eq!(local.available().await, "1000");
+    assert_eq!(local.shell(lines[1])["credits"], "2.3");
+    assert_eq!(local.shell(lines[2])["code"], "insufficient_credits");
+    assert_eq!(local.available().await, "997.7");
+    local.kill();
+}
