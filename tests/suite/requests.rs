@@ -78,7 +78,7 @@ async fn the_longest_ids_and_key_still_pay_5_write_units_a_debit() {
         "units": { "input_tokens": 123_456, "output_tokens": 12_345, "records": 12 },
         "consumer": { "kind": "workflow_step", "workflow_id": id, "run_id": id, "step_id": id },
     });
-    let (answer, requests) = world.requests_of(world.debit(&id, &"k".repeat(64), &body)).await;
+    let (answer, requests) = world.requests_of(world.debit(&id, &"k".repeat(255), &body)).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
 }

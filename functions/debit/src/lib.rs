@@ -63,7 +63,7 @@ impl Debits {
             Read::Priced(debit) => debit,
             Read::Unpriced(problem) => return Err(problem),
         };
-        let balance = self.store.until(call.deadline()).balance(&workspace).await?;
+        let balance = self.store.until(call.deadline()).peek_balance(&workspace).await?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let card = self.catalogue.rate_card().version().clone();
         let body = QuoteBody::of(debit.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;

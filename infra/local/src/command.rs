@@ -7,6 +7,10 @@ use credits_payments::signature::Secret;
 use credits_runtime::Settings;
 use credits_runtime::settings::SecretSetting;
 use lexopt::{Arg, Parser, ValueExt};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{Options, Stack, StackError};
 
@@ -29,11 +33,10 @@ enum Asked {
 /// Runs the command.
 #[must_use]
 pub fn run() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_max_level(tracing::Level::WARN)
-        .init();
+    // The embedded database warns of every condition that fails, which is how a refusal is found.
+    let shown = Targets::new().with_default(LevelFilter::WARN).with_target("dynoxide", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(lines.with_filter(shown)).init();
     match read_arguments(Parser::from_env()) {
         Ok(Asked::Usage) => say(USAGE),
         Ok(Asked::Serve(options)) => serve(&options),

@@ -54,11 +54,20 @@ impl Secrets {
         let source = match setting {
             SecretSetting::Plain(secret) => Source::Plain(Secret::list(secret.expose())),
             #[cfg(feature = "ssm")]
-            SecretSetting::Parameter(name) => Source::Parameter { client: ssm(settings)?, name },
+            SecretSetting::Parameter(name) => {
+                return Ok(Self::in_parameter(ssm(settings)?, name, settings.secret_ttl()));
+            }
             #[cfg(not(feature = "ssm"))]
             SecretSetting::Parameter(_) => return Err(StartError::Part("client of SSM")),
         };
         Ok(Self { source, ttl: settings.secret_ttl(), kept: Mutex::new(None) })
+    }
+
+    /// Takes the secrets of an SSM parameter, to be kept for a while.
+    #[cfg(feature = "ssm")]
+    #[must_use]
+    pub fn in_parameter(client: aws_sdk_ssm::Client, name: String, ttl: Duration) -> Self {
+        Self { source: Source::Parameter { client, name }, ttl, kept: Mutex::new(None) }
     }
 
     /// The active secrets.
@@ -111,4 +120,84 @@ fn ssm(settings: Settings) -> Result<aws_sdk_ssm::Client, StartError> {
         .http_client(crate::start::https_client());
     config.set_endpoint_url(settings.endpoint("AWS_ENDPOINT_URL_SSM"));
     Ok(aws_sdk_ssm::Client::from_conf(config.build()))
+}
+
+#[cfg(test)]
+#[cfg(feature = "ssm")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use aws_sdk_ssm::config::http::HttpResponse;
+    use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+    use aws_smithy_runtime_api::shared::IntoShared;
+    use aws_smithy_types::body::SdkBody;
+    use credits_payments::signature::Secret;
+
+    use super::{SOONEST_REREAD, Secrets};
+
+    /// A parameter whose value can be changed, and a count of how often it was read.
+    #[derive(Debug, Clone, Default)]
+    struct Parameter {
+        value: Arc<Mutex<String>>,
+        reads: Arc<AtomicUsize>,
+    }
+
+    #[derive(Debug)]
+    struct Endpoint(Parameter);
+
+    impl aws_smithy_runtime_api::client::http::HttpConnector for Endpoint {
+        fn call(&self, _: aws_sdk_ssm::config::http::HttpRequest) -> HttpConnectorFuture {
+            self.0.reads.fetch_add(1, Ordering::SeqCst);
+            let parameter = serde_json::json!({ "Name": "/secret", "Value": *self.0.value.lock().unwrap() });
+            let body = serde_json::json!({ "Parameter": parameter }).to_string();
+            let response = HttpResponse::new(200.try_into().unwrap(), SdkBody::from(body));
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    impl Parameter {
+        fn set(&self, value: &str) {
+            value.clone_into(&mut self.value.lock().unwrap());
+        }
+
+        fn secrets(&self) -> Secrets {
+            let endpoint = self.clone();
+            let http = http_client_fn(move |_, _| SharedHttpConnector::new(Endpoint(endpoint.clone())));
+            let config = aws_sdk_ssm::Config::builder()
+                .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+                .region(aws_sdk_ssm::config::Region::new("us-east-1"))
+                .credentials_provider(aws_sdk_ssm::config::Credentials::new("id", "key", None, None, "test"))
+                .http_client(IntoShared::<aws_sdk_ssm::config::SharedHttpClient>::into_shared(http))
+                .build();
+            let client = aws_sdk_ssm::Client::from_conf(config);
+            Secrets::in_parameter(client, "/secret".into(), Duration::from_mins(5))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_is_kept_for_a_while_and_a_rotated_one_is_found_at_once() {
+        let parameter = Parameter::default();
+        parameter.set("whsec_old");
+        let secrets = parameter.secrets();
+        assert_eq!(secrets.active().await.unwrap(), [Secret::new("whsec_old")]);
+        parameter.set("whsec_new whsec_old");
+        assert_eq!(secrets.active().await.unwrap().len(), 1, "it is kept");
+        // A flood of forged events does not become one of reads.
+        secrets.reread().await.unwrap();
+        assert_eq!(parameter.reads.load(Ordering::SeqCst), 1);
+        tokio::time::advance(SOONEST_REREAD).await;
+        assert_eq!(secrets.reread().await.unwrap(), [Secret::new("whsec_new"), Secret::new("whsec_old")]);
+        parameter.set("whsec_new");
+        tokio::time::advance(Duration::from_mins(5)).await;
+        assert_eq!(secrets.active().await.unwrap(), [Secret::new("whsec_new")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_parameter_is_no_secret_that_could_sign() {
+        let parameter = Parameter::default();
+        parameter.set("  ");
+        assert!(parameter.secrets().active().await.is_err());
+    }
 }

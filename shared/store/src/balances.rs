@@ -26,6 +26,12 @@ impl Store {
         }
     }
 
+    /// The workspace's balance as if all that is due were closed; nothing is written.
+    pub async fn peek_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let balance = self.read_balance(workspace).await?;
+        Ok(balance.map(|balance| balance.as_of(self.now())).transpose().map_err(Corrupt::from)?)
+    }
+
     async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)

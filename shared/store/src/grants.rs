@@ -74,7 +74,9 @@ impl Store {
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
             Err(_) => return Err(GrantRefusal::WorkspaceNotFound),
         };
-        self.settle_fence(&claim.workspace_id).await;
+        if matches!(grant.term, Term::Until(..)) {
+            self.settle_fence(&claim.workspace_id).await;
+        }
         Ok(posted)
     }
 }

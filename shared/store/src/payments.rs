@@ -158,6 +158,7 @@ impl Store {
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
+        let fenced = matches!(entry.cause, Cause::ClawBack { .. });
         let key = format!("payment#{}#{}{}", payment.payment_id, entry.prefix, payment.claws);
         let order = Order {
             workspace: &granted.workspace_id,
@@ -171,7 +172,9 @@ impl Store {
         };
         match self.post(order).await {
             Ok(_) => {
-                self.settle_fence(&granted.workspace_id).await;
+                if fenced {
+                    self.settle_fence(&granted.workspace_id).await;
+                }
                 Ok(Progress::Stepped(Told::Settled))
             }
             Err(Unposted::Fault(fault)) => Err(fault),
