@@ -10,19 +10,22 @@ use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, cat
 use credits_store::Store;
 
 mod balance;
+mod grants;
 mod ledger;
 mod top_ups;
 mod unmatched_payments;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 7] = [
+pub const ROUTES: [&str; 9] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
     "GET /v1/workspaces/{workspace_id}/balance",
     "GET /v1/workspaces/{workspace_id}/ledger",
     "POST /v1/workspaces/{workspace_id}/top-ups",
+    "POST /v1/workspaces/{workspace_id}/grants",
+    "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
     "GET /v1/unmatched-payments",
 ];
 
@@ -68,6 +71,8 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/balance" => self.balance(call).await,
             "GET /v1/workspaces/{workspace_id}/ledger" => self.ledger(call).await,
             "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
+            "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
+            "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
             "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
             _ => Err(Problem::not_found()),
         }

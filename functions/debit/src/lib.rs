@@ -51,7 +51,7 @@ impl Debits {
                 .await
                 .map_err(|refusal| Problem::of_debit(refusal, &self.top_up_url))?,
             // It may have been on the card when the key was first used.
-            Read::Unpriced(problem) => store.earlier_debit(&claim).await?.ok_or(problem)?,
+            Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(posted.replayed, &body))

@@ -34,8 +34,6 @@ pub enum Outcome {
     Voided {
         /// The key it was asked for under.
         key: String,
-        /// Which grant.
-        grant_id: Id,
         /// What was taken back.
         credits: Credits,
     },
@@ -137,7 +135,7 @@ fn apply_changes(waterfall: &mut Waterfall, changes: &[Change]) -> Result<Vec<Ou
                     Some(granted) => waterfall.void_prepaid(*granted)?,
                     None => waterfall.void(grant_id),
                 };
-                outcomes.push(Outcome::Voided { key: key.clone(), grant_id: grant_id.clone(), credits });
+                outcomes.push(Outcome::Voided { key: key.clone(), credits });
             }
             Change::Invoice { key } => {
                 outcomes.push(Outcome::Invoiced { key: key.clone(), credits: waterfall.invoice() });

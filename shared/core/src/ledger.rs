@@ -43,6 +43,9 @@ pub enum Cause {
         grant_id: Id,
         /// Of what sort.
         grant_kind: GrantKind,
+        /// Until when, if it has an end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
         /// Why.
         reason: String,
     },
@@ -60,6 +63,8 @@ pub enum Cause {
     Void {
         /// Which grant.
         grant_id: Id,
+        /// Why.
+        reason: String,
     },
     /// A refund or dispute of a payment.
     ClawBack {

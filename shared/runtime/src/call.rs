@@ -68,7 +68,13 @@ impl Call {
     /// The workspace that the path names, as it stands there.
     #[must_use]
     pub fn named_workspace(&self) -> &str {
-        self.path_parameters.get("workspace_id").map_or("", String::as_str)
+        self.path_parameter("workspace_id")
+    }
+
+    /// A variable of the path, as it stands there.
+    #[must_use]
+    pub fn path_parameter(&self, name: &str) -> &str {
+        self.path_parameters.get(name).map_or("", String::as_str)
     }
 
     /// Until when the invocation must have answered.

@@ -7,7 +7,7 @@ use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
 use credits_store::debits::DebitRefusal;
-use credits_store::grants::GrantRefusal;
+use credits_store::grants::{GrantRefusal, VoidRefusal};
 use credits_store::top_ups::TopUpRefusal;
 use serde_json::{Map, Value, json};
 
@@ -214,6 +214,20 @@ impl From<GrantRefusal> for Problem {
             GrantRefusal::KeyReused => Self::idempotency_key_reused(),
             GrantRefusal::WorkspaceNotFound => Self::workspace_not_found(),
             GrantRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<VoidRefusal> for Problem {
+    fn from(refusal: VoidRefusal) -> Self {
+        match refusal {
+            VoidRefusal::KeyReused => Self::idempotency_key_reused(),
+            VoidRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            VoidRefusal::GrantNotFound => Self::not_found(),
+            VoidRefusal::Voided => {
+                Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
+            }
+            VoidRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -83,23 +83,14 @@ impl Store {
             writes.push(entry_item::put(&self.table, entry_item::item_of(workspace, &key, None, &entry)?)?);
         }
         for outcome in &closing.outcomes {
-            let (pk, entry) = self.outcome_entry(outcome, now);
-            writes.push(entry_item::complete(&self.table, workspace, pk, &entry)?);
+            let (pk, prefix, credits) = match outcome {
+                ChangeOutcome::Voided { key, credits } => (key, "void", credits.negated()),
+                ChangeOutcome::Invoiced { key, credits } => (key, "inv", *credits),
+            };
+            let entry_id = self.sources.new_id(prefix);
+            writes.push(entry_item::complete(&self.table, workspace, pk, (&entry_id, credits, now))?);
         }
         Ok(writes)
-    }
-
-    fn outcome_entry<'a>(&self, outcome: &'a ChangeOutcome, at: Timestamp) -> (&'a str, Entry) {
-        match outcome {
-            ChangeOutcome::Voided { key, grant_id, credits } => {
-                let cause = Cause::Void { grant_id: grant_id.clone() };
-                (key, Entry { entry_id: self.sources.new_id("void"), cause, credits: credits.negated(), at })
-            }
-            ChangeOutcome::Invoiced { key, credits } => {
-                let entry_id = self.sources.new_id("invd");
-                (key, Entry { entry_id, cause: Cause::Invoiced {}, credits: *credits, at })
-            }
-        }
     }
 
     /// Reads the balance, with the time at which DynamoDB says that it answered.

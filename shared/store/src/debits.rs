@@ -55,6 +55,7 @@ impl Store {
             entry_id: self.sources.new_id("deb"),
             credits: amount.credits().negated(),
             cause,
+            listed: true,
             posting: &|now| Posting::debit(amount, now),
             also: Vec::new(),
         };
@@ -71,7 +72,7 @@ impl Store {
 
     /// What the key was first used for, if it was this very call. Asked before a call is refused for a price that is
     /// no longer on the card.
-    pub async fn earlier_debit(&self, claim: &Claim) -> Result<Option<Posted>, Fault> {
+    pub async fn earlier_posting(&self, claim: &Claim) -> Result<Option<Posted>, Fault> {
         let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         item.map_or(Ok(None), |item| replay(&item, claim))
     }

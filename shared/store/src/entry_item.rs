@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::credits::Credits;
-use credits_core::id::WorkspaceId;
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
@@ -36,19 +36,24 @@ pub(crate) fn put(table: &str, item: Item) -> Result<TransactWriteItem, Corrupt>
     Expression::new().when_absent(PK).put(table, item)
 }
 
-/// Completes the item that a key was claimed with by what only the close could say.
+/// Takes an entry off the ledger's index until only the close can say what it comes to.
+pub(crate) fn unlisted(mut item: Item) -> Item {
+    item.remove(INDEX_PK);
+    item.remove(INDEX_SK);
+    item
+}
+
+/// Lists an entry that waited for the close, with what it came to.
 pub(crate) fn complete(
     table: &str,
     workspace: &WorkspaceId,
     pk: &str,
-    entry: &Entry,
+    (entry_id, amount, at): (&Id, Credits, Timestamp),
 ) -> Result<TransactWriteItem, Corrupt> {
-    let cause: AttributeValue = serde_dynamo::to_attribute_value(&entry.cause)?;
     Expression::new()
         .set(INDEX_PK, text(ledger(workspace)))
-        .set(INDEX_SK, text(position(entry.at, entry.entry_id.as_str())))
-        .set("credits", credits(entry.credits))
-        .set("cause", cause)
+        .set(INDEX_SK, text(position(at, entry_id.as_str())))
+        .set("credits", credits(amount))
         .when_absent(INDEX_PK)
         .update(table, &ItemKey::entry(pk.to_owned()))
 }
@@ -66,17 +71,17 @@ pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     })
 }
 
+/// Whether an entry has its place in the ledger; one that waits for a close has none yet.
+pub(crate) fn is_listed(item: &Item) -> bool {
+    item.contains_key(INDEX_SK)
+}
+
 /// Whether an item was written for a call of this fingerprint.
 pub(crate) fn is_of(item: &Item, fingerprint: Option<Fingerprint>) -> bool {
     Reader(item).bytes("fingerprint") == fingerprint.as_ref().map(Fingerprint::bytes)
 }
 
 /// Puts an entry together.
-pub(crate) fn entry(
-    entry_id: &credits_core::id::Id,
-    cause: &Cause,
-    credits: Credits,
-    at: Timestamp,
-) -> Entry {
+pub(crate) fn entry(entry_id: &Id, cause: &Cause, credits: Credits, at: Timestamp) -> Entry {
     Entry { entry_id: entry_id.clone(), cause: cause.clone(), credits, at }
 }

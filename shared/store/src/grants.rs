@@ -1,19 +1,22 @@
-//! Grants by the operator: credits with or without an end (M8).
+//! Grants by the operator: credits with or without an end, and what is left of them taken back (M8).
 
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
-use credits_core::credits::Amount;
+use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
-use credits_core::id::Id;
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::posting::Posting;
 use jiff::Timestamp;
 
-use crate::Store;
+use crate::attribute::{Item, Reader, credits, keyed, text};
 use crate::debits::{Posted, replay};
-use crate::error::Fault;
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::keys::ItemKey;
+use crate::keys::{ItemKey, PK};
 use crate::posting::{Order, Unposted};
+use crate::{Store, entry_item};
 
 /// What is to be granted.
 #[derive(Debug, Clone)]
@@ -49,24 +52,47 @@ pub enum GrantRefusal {
     Fault(#[from] Fault),
 }
 
+/// Why a void is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VoidRefusal {
+    /// The key stands for another call.
+    #[error("the idempotency key was used for another call")]
+    KeyReused,
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// The workspace has no such grant.
+    #[error("the grant does not exist")]
+    GrantNotFound,
+    /// It was voided before, by another call.
+    #[error("the grant was voided before")]
+    Voided,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// What is known of a grant when it is to be voided.
+struct Known {
+    /// For a prepaid grant, how much it was.
+    prepaid: Option<Amount>,
+}
+
 impl Store {
     /// Grants credits under the caller's key. An expiring grant goes behind the fence, and is closed in at once.
     pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
         let grant_id = self.sources.new_id("gr");
-        let grant_kind = match grant.term {
-            Term::Prepaid => GrantKind::Prepaid,
-            Term::Until(kind, _) => kind,
-        };
-        let cause = Cause::Grant { grant_id: grant_id.clone(), grant_kind, reason: grant.reason.clone() };
+        let kept = Expression::new().when_absent(PK).put(&self.table, grant.item(claim, &grant_id));
         let order = Order {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
             fingerprint: Some(claim.fingerprint),
             entry_id: grant_id.clone(),
             credits: grant.amount.credits(),
-            cause,
+            cause: grant.cause(&grant_id),
+            listed: true,
             posting: &|_| grant.posting(&grant_id),
-            also: Vec::new(),
+            also: vec![kept.map_err(Fault::from)?],
         };
         let posted = match self.post(order).await {
             Ok(entry) => Posted { entry, replayed: false },
@@ -79,9 +105,79 @@ impl Store {
         }
         Ok(posted)
     }
+
+    /// Takes back what is left of a grant, under the caller's key, and gives the ledger entry that says how much.
+    ///
+    /// How much, only the close can say: the void goes behind the fence, and its entry is listed by the close.
+    pub async fn void_grant(
+        &self,
+        claim: &Claim,
+        grant_id: &Id,
+        reason: &str,
+    ) -> Result<Posted, VoidRefusal> {
+        let key = ItemKey::called(&claim.workspace_id, &claim.key);
+        let known = self.known_grant(&claim.workspace_id, grant_id).await?;
+        let change = Change::Void { key: key.pk.clone(), grant_id: grant_id.clone(), prepaid: known.prepaid };
+        let order = Order {
+            workspace: &claim.workspace_id,
+            key: key.clone(),
+            fingerprint: Some(claim.fingerprint),
+            entry_id: self.sources.new_id("void"),
+            credits: Credits::ZERO,
+            cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
+            listed: false,
+            posting: &|_| Posting::change(change.clone()),
+            also: vec![self.voided_write(claim, grant_id, &key)?],
+        };
+        let replayed = match self.post(order).await {
+            Ok(_) => false,
+            Err(Unposted::KeyTaken(item)) if entry_item::is_of(&item, Some(claim.fingerprint)) => true,
+            Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
+            Err(Unposted::AlsoRefused) => return Err(VoidRefusal::Voided),
+            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+                return Err(VoidRefusal::WorkspaceNotFound);
+            }
+            Err(Unposted::Fault(fault)) => return Err(fault.into()),
+        };
+        self.close_due(&claim.workspace_id).await?;
+        let item = self.get(&key).await?.filter(entry_item::is_listed).ok_or(Fault::Contended)?;
+        Ok(Posted { entry: entry_item::read(&item).map_err(Fault::from)?, replayed })
+    }
+
+    async fn known_grant(&self, workspace: &WorkspaceId, grant_id: &Id) -> Result<Known, VoidRefusal> {
+        if let Some(item) = self.get(&ItemKey::grant(workspace, grant_id)).await? {
+            return Ok(Known { prepaid: read_prepaid(&item).map_err(Fault::from)? });
+        }
+        match self.get(&ItemKey::workspace(workspace)).await? {
+            Some(_) => Err(VoidRefusal::GrantNotFound),
+            None => Err(VoidRefusal::WorkspaceNotFound),
+        }
+    }
+
+    fn voided_write(&self, claim: &Claim, grant_id: &Id, key: &ItemKey) -> Result<TransactWriteItem, Fault> {
+        let write =
+            Expression::new().set("voided_under", text(&key.pk)).when_absent("voided_under").when_exists();
+        Ok(write.update(&self.table, &ItemKey::grant(&claim.workspace_id, grant_id))?)
+    }
 }
 
 impl GrantOrder {
+    fn cause(&self, grant_id: &Id) -> Cause {
+        let (grant_kind, expires_at) = match self.term {
+            Term::Prepaid => (GrantKind::Prepaid, None),
+            Term::Until(kind, end) => (kind, Some(end)),
+        };
+        Cause::Grant { grant_id: grant_id.clone(), grant_kind, expires_at, reason: self.reason.clone() }
+    }
+
+    fn item(&self, claim: &Claim, grant_id: &Id) -> Item {
+        let mut item = keyed(&ItemKey::grant(&claim.workspace_id, grant_id));
+        item.insert("granted".into(), credits(self.amount.credits()));
+        let term = if self.term == Term::Prepaid { "prepaid" } else { "expiring" };
+        item.insert("term".into(), text(term));
+        item
+    }
+
     fn posting(&self, grant_id: &Id) -> Posting {
         match self.term {
             Term::Prepaid => Posting::top_up(self.amount),
@@ -94,4 +190,12 @@ impl GrantOrder {
             })),
         }
     }
+}
+
+fn read_prepaid(item: &Item) -> Result<Option<Amount>, Corrupt> {
+    let reader = Reader(item);
+    if reader.text("term")? != "prepaid" {
+        return Ok(None);
+    }
+    Amount::new(reader.credits("granted")?).map(Some).map_err(|_| Corrupt::Attribute("granted"))
 }

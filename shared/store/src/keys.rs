@@ -7,6 +7,7 @@
 //! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
+//! | grant by the operator | `grant#W#G` | `grant` | | |
 //! | top-up | `top_up#T` | `top_up` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
 //!
@@ -70,6 +71,12 @@ impl ItemKey {
     #[must_use]
     pub fn entry(pk: String) -> Self {
         Self { pk, sk: "entry" }
+    }
+
+    /// A grant by the operator.
+    #[must_use]
+    pub fn grant(workspace: &WorkspaceId, grant: &Id) -> Self {
+        Self { pk: format!("grant#{workspace}#{grant}"), sk: "grant" }
     }
 
     /// A top-up.

@@ -167,6 +167,7 @@ impl Store {
             entry_id: self.sources.new_id(entry.prefix),
             credits: entry.credits,
             cause: entry.cause,
+            listed: true,
             posting,
             also,
         };

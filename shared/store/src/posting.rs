@@ -23,6 +23,8 @@ pub(crate) struct Order<'a> {
     pub entry_id: Id,
     pub credits: Credits,
     pub cause: Cause,
+    /// Whether the entry is complete; what only the close can say is listed by the close.
+    pub listed: bool,
     /// The posting at an instant: each attempt has its own.
     pub posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
     /// Further writes of the same transaction.
@@ -91,6 +93,7 @@ impl Store {
         entry: &Entry,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
+        let item = if order.listed { item } else { entry_item::unlisted(item) };
         let last = order.entry_id.as_str();
         let mut writes = vec![
             balance_item::write_of(&self.table, order.workspace, posting, last)?,

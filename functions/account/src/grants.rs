@@ -1,0 +1,136 @@
+//! `POST /v1/workspaces/{workspace_id}/grants` and `…/grants/{grant_id}/void`: what the operator gives, and takes back
+//! as far as it is left (M8).
+
+use credits_core::credits::{Amount, Credits};
+use credits_core::grant::GrantKind;
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::ledger::{Cause, Entry};
+use credits_runtime::fields::{Fields, line, parsed};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::grants::{GrantOrder, Term};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Account;
+
+const MOST_REASON_CHARACTERS: usize = 200;
+
+#[derive(Debug, Serialize)]
+struct GrantBody {
+    grant_id: Id,
+    credits: Credits,
+    kind: GrantKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    reason: String,
+    granted_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct VoidBody {
+    grant_id: Id,
+    /// What was left of it, and is taken back.
+    credits: Credits,
+    reason: String,
+    voided_at: Timestamp,
+}
+
+impl Account {
+    pub(crate) async fn grant(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = operators_workspace(call)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let store = self.store.until(call.deadline());
+        let posted = match read_grant(&body, store.now()) {
+            Ok(grant) => store.grant(&claim, &grant).await?,
+            // Its end may have been ahead when the key was first used.
+            Err(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+        };
+        let answer = GrantBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
+        Ok(Answer::once(posted.replayed, &answer))
+    }
+
+    pub(crate) async fn void_grant(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = operators_workspace(call)?;
+        let grant_id: Id = call.path_parameter("grant_id").parse().map_err(|_| Problem::not_found())?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let mut fields = Fields::of(&body)?;
+        let reason = fields.required("reason", |reason| line(reason, MOST_REASON_CHARACTERS));
+        let reason = fields.finish(reason)?;
+        let posted = self.store.until(call.deadline()).void_grant(&claim, &grant_id, &reason).await?;
+        let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
+        Ok(if posted.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+    }
+}
+
+/// The workspace of a call that only the hub's own backend may make: a customer can't grant itself credits.
+fn operators_workspace(call: &Call) -> Result<WorkspaceId, Problem> {
+    let workspace = call.workspace(Scope::Manage)?;
+    call.claims().demand_all_workspaces()?;
+    Ok(workspace)
+}
+
+fn read_grant(body: &Value, now: Timestamp) -> Result<GrantOrder, Problem> {
+    let mut fields = Fields::of(body)?;
+    let amount = fields.required("credits", parsed::<Amount>);
+    let kind = fields.required("kind", read_kind);
+    let reason = fields.required("reason", |reason| line(reason, MOST_REASON_CHARACTERS));
+    let told_end = fields.present("expires_at").is_some();
+    let end = fields.optional("expires_at", |end| read_end(end, now));
+    let term = match kind {
+        Some(GrantKind::Prepaid) if told_end => {
+            fields.refuse("expires_at", "must not be given: prepaid credits never expire");
+            None
+        }
+        Some(GrantKind::Prepaid) => Some(Term::Prepaid),
+        Some(_) if !told_end => {
+            fields.refuse("expires_at", "is required for credits of this kind");
+            None
+        }
+        Some(kind) => end.map(|end| Term::Until(kind, end)),
+        None => None,
+    };
+    let order = amount.zip(term).zip(reason);
+    fields.finish(order.map(|((amount, term), reason)| GrantOrder { amount, term, reason }))
+}
+
+fn read_kind(value: &Value) -> Result<GrantKind, String> {
+    match value.as_str() {
+        Some("prepaid") => Ok(GrantKind::Prepaid),
+        Some("promotional") => Ok(GrantKind::Promotional),
+        Some("commitment") => Ok(GrantKind::Commitment),
+        _ => Err("must be one of prepaid, promotional, commitment".to_owned()),
+    }
+}
+
+/// An instant ahead, cut to the whole second, which is how exactly credits expire.
+fn read_end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
+    let end: Timestamp =
+        parsed(value).map_err(|_| "must be a time such as 2026-12-31T00:00:00Z".to_owned())?;
+    let end = Timestamp::from_second(end.as_second()).unwrap_or(end);
+    if end <= now {
+        return Err("must be in the future".to_owned());
+    }
+    if end >= credits_core::balance::NEVER {
+        return Err("must be before the year 9998 ends".to_owned());
+    }
+    Ok(end)
+}
+
+impl GrantBody {
+    fn of(entry: Entry) -> Option<Self> {
+        let Entry { credits, at: granted_at, cause, .. } = entry;
+        let Cause::Grant { grant_id, grant_kind: kind, expires_at, reason } = cause else { return None };
+        Some(Self { grant_id, credits, kind, expires_at, reason, granted_at })
+    }
+}
+
+impl VoidBody {
+    fn of(entry: Entry) -> Option<Self> {
+        let Entry { credits, at: voided_at, cause, .. } = entry;
+        let Cause::Void { grant_id, reason } = cause else { return None };
+        Some(Self { grant_id, credits: credits.negated(), reason, voided_at })
+    }
+}

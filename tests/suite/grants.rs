@@ -1,0 +1,113 @@
+//! Grants by the operator, and voids (M8).
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, NowForTests, World};
+
+fn in_hours(hours: i64) -> String {
+    (Timestamp::now_for_tests() + SignedDuration::from_hours(hours)).to_string()
+}
+
+async fn grant(world: &World, key: &str, body: &Value) -> Answer {
+    world.call(Method::POST, "/v1/workspaces/acme/grants", Some(key), Some(body)).await
+}
+
+async fn void(world: &World, key: &str, grant: &Answer) -> Answer {
+    let path = format!("/v1/workspaces/acme/grants/{}/void", grant.body["grant_id"].as_str().unwrap());
+    world.call(Method::POST, &path, Some(key), Some(&json!({ "reason": "a mistake" }))).await
+}
+
+fn promotional(credits: &str) -> Value {
+    json!({ "credits": credits, "kind": "promotional", "expires_at": in_hours(24), "reason": "welcome" })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_the_operator_grants_credits_with_and_without_an_end() {
+    let world = World::with_packs(0).await;
+    let prepaid = grant(&world, "a", &json!({ "credits": "10", "kind": "prepaid", "reason": "block" })).await;
+    let expiring = promotional("5");
+    let first = grant(&world, "b", &expiring).await;
+    assert_eq!((prepaid.status, first.status), (201, 201), "{} {}", prepaid.body, first.body);
+    let again = grant(&world, "b", &expiring).await;
+    assert_eq!((again.status, again.replayed, &again.body), (200, true, &first.body));
+    assert_eq!(grant(&world, "b", &promotional("6")).await.body["code"], "idempotency_key_reused");
+    assert_eq!(world.take("acme", "some", "3").await.status, 201);
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["prepaid"]), (&json!("12"), &json!("10")));
+    let listed = &balance["grants"][0];
+    assert_eq!((&listed["grant_id"], &listed["kind"]), (&first.body["grant_id"], &json!("promotional")));
+    assert_eq!((&listed["granted"], &listed["remaining"]), (&json!("5"), &json!("2")));
+    assert_eq!(world.reconciled("acme").await, ["grant", "grant", "debit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_void_takes_back_what_is_left_and_only_once() {
+    let world = World::with_packs(1).await;
+    let expiring = grant(&world, "expiring", &promotional("100")).await;
+    world.take("acme", "some", "30").await;
+    let taken = void(&world, "v1", &expiring).await;
+    assert_eq!((taken.status, &taken.body["credits"]), (200, &json!("70")), "{}", taken.body);
+    let again = void(&world, "v1", &expiring).await;
+    assert_eq!((again.status, again.replayed, &again.body), (200, true, &taken.body));
+    let twice = void(&world, "v2", &expiring).await;
+    assert_eq!((twice.status, twice.body["code"].as_str()), (409, Some("grant_voided")));
+    assert_eq!(world.available("acme").await, "1000");
+    assert_eq!(world.reconciled("acme").await, ["top_up", "grant", "debit", "void"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_voiding_a_prepaid_grant_takes_what_of_its_amount_is_left_in_prepaid() {
+    let world = World::with_packs(0).await;
+    let body = json!({ "credits": "100", "kind": "prepaid", "reason": "block" });
+    let (first, second) = (grant(&world, "a", &body).await, grant(&world, "b", &body).await);
+    world.take("acme", "some", "150").await;
+    assert_eq!(void(&world, "v1", &first).await.body["credits"], "50");
+    assert_eq!(void(&world, "v2", &second).await.body["credits"], "0");
+    assert_eq!(world.available("acme").await, "0");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
+    let world = World::with_packs(0).await;
+    let wrong = [
+        (json!({}), vec!["credits", "kind", "reason"]),
+        (json!({ "credits": "0", "kind": "gift", "reason": "" }), vec!["credits", "kind", "reason"]),
+        (
+            json!({ "credits": "1", "kind": "prepaid", "expires_at": in_hours(1), "reason": "x" }),
+            vec!["expires_at"],
+        ),
+        (json!({ "credits": "1", "kind": "commitment", "reason": "x" }), vec!["expires_at"]),
+        (
+            json!({ "credits": "1", "kind": "promotional", "expires_at": in_hours(-1), "reason": "x" }),
+            vec!["expires_at"],
+        ),
+        (
+            json!({ "credits": "1", "kind": "promotional", "expires_at": "soon", "reason": "x" }),
+            vec!["expires_at"],
+        ),
+    ];
+    for (body, fields) in wrong {
+        let refused = grant(&world, "k", &body).await;
+        let named: Vec<&str> = refused.body["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| error["field"].as_str().unwrap())
+            .collect();
+        assert_eq!((refused.status, named), (422, fields), "{body}");
+    }
+    let path = "/v1/workspaces/acme/grants/gr_none/void";
+    let missing = world.call(Method::POST, path, Some("k"), Some(&json!({ "reason": "x" }))).await;
+    assert_eq!((missing.status, missing.body["code"].as_str()), (404, Some("not_found")));
+    let path = "/v1/workspaces/nobody/grants/gr_none/void";
+    let nowhere = world.call(Method::POST, path, Some("k"), Some(&json!({ "reason": "x" }))).await;
+    assert_eq!(nowhere.body["code"], "workspace_not_found");
+    let own = world.token("acme", "credits:manage").await;
+    let request = world.bare(Method::POST, "/v1/workspaces/acme/grants").bearer_auth(own);
+    let refused = crate::world::answer(request.json(&promotional("5"))).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (403, Some("workspace_forbidden")));
+    assert!(world.entries("acme").await.is_empty());
+}
