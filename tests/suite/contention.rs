@@ -44,6 +44,22 @@ pub fn cause() -> Cause {
 
 /// A debit through the function, as API Gateway would call it.
 async fn call(table: &Table, key: &str, credits: &str, time: Duration) -> (i64, Value, Option<String>) {
+    call_with(table, key, &taking(credits), time).await
+}
+
+/// The same for another consumer.
+pub async fn call_as(
+    table: &Table,
+    key: &str,
+    credits: &str,
+    consumer: &Value,
+) -> (i64, Value, Option<String>) {
+    let mut body = taking(credits);
+    body["consumer"] = consumer.clone();
+    call_with(table, key, &body, LONG).await
+}
+
+async fn call_with(table: &Table, key: &str, body: &Value, time: Duration) -> (i64, Value, Option<String>) {
     let function = debit_function(table);
     let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
         "routeKey": "POST /v1/workspaces/{workspace_id}/debits",
@@ -54,7 +70,7 @@ async fn call(table: &Table, key: &str, credits: &str, time: Duration) -> (i64, 
             "authorizer": { "jwt": { "claims": { "scope": "credits:spend", "workspace": "acme" } } },
             "http": { "method": "POST" }, "timeEpoch": 0,
         },
-        "body": taking(credits).to_string(), "isBase64Encoded": false,
+        "body": body.to_string(), "isBase64Encoded": false,
     }))
     .unwrap();
     let response = respond(&function, event, tokio::time::Instant::now() + time).await;

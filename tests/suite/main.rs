@@ -15,6 +15,7 @@ mod grants;
 mod isolation;
 mod ledger;
 mod requests;
+mod runs;
 mod spending;
 mod table;
 mod topping_up;

@@ -20,6 +20,8 @@ use crate::world::World;
 /// What happens to the next transactions, one after the other.
 #[derive(Debug, Clone)]
 pub enum Fault {
+    /// Nothing: it is carried out.
+    Pass,
     /// It never reaches the table, which answers so instead.
     Answers(u16, String),
     /// It is carried out, and the answer is lost.
@@ -175,7 +177,7 @@ impl HttpConnector for CommandedConnector {
                 }
                 Some(Fault::RequestLost) => return Err(lost()),
                 Some(Fault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
-                None => {}
+                Some(Fault::Pass) | None => {}
             }
             let mut response = inner.call(request).await?;
             response.headers_mut().insert("date", http_date(date.now()));

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credits_core::ledger::{Entry, KINDS};
 use credits_runtime::fields::FieldError;
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::ledger::{Cursor, InvalidCursor, LedgerQuery};
+use credits_store::index::Cursor;
+use credits_store::ledger::LedgerQuery;
 use serde::Serialize;
 
-use crate::Account;
+use crate::{Account, cursor};
 
 const MOST_ENTRIES: u16 = 1_000;
 const USUAL_ENTRIES: u16 = 100;
@@ -39,8 +38,8 @@ impl Account {
         let query =
             LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind.as_deref() };
         let page = store.ledger(&workspace, &query).await?;
-        let next_cursor = page.next.map(|cursor| URL_SAFE_NO_PAD.encode(cursor.as_str()));
-        Ok(Answer::ok(&LedgerBody { entries: page.entries, next_cursor }))
+        let next_cursor = page.next.as_ref().map(cursor::write);
+        Ok(Answer::ok(&LedgerBody { entries: page.items, next_cursor }))
     }
 }
 
@@ -65,16 +64,11 @@ impl Asked {
                 self.limit =
                     limit.ok_or_else(|| format!("must be a whole number from 1 to {MOST_ENTRIES}"))?;
             }
-            "cursor" => self.after = Some(read_cursor(value).map_err(|invalid| invalid.to_string())?),
+            "cursor" => self.after = Some(cursor::read(value).map_err(|invalid| invalid.to_string())?),
             "kind" if KINDS.contains(&value) => self.kind = Some(value.to_owned()),
             "kind" => return Err(format!("must be one of {}", KINDS.join(", "))),
             _ => return Err("is not a parameter of this request".to_owned()),
         }
         Ok(())
     }
-}
-
-fn read_cursor(text: &str) -> Result<Cursor, InvalidCursor> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-    String::from_utf8(bytes).map_err(|_| InvalidCursor)?.parse()
 }

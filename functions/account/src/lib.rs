@@ -10,14 +10,16 @@ use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, cat
 use credits_store::Store;
 
 mod balance;
+mod cursor;
 mod grants;
 mod ledger;
+mod runs;
 mod top_ups;
 mod unmatched_payments;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 9] = [
+pub const ROUTES: [&str; 13] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -26,6 +28,10 @@ pub const ROUTES: [&str; 9] = [
     "POST /v1/workspaces/{workspace_id}/top-ups",
     "POST /v1/workspaces/{workspace_id}/grants",
     "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
+    "POST /v1/workspaces/{workspace_id}/runs",
+    "GET /v1/workspaces/{workspace_id}/runs",
+    "GET /v1/workspaces/{workspace_id}/runs/{run_id}",
+    "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete",
     "GET /v1/unmatched-payments",
 ];
 
@@ -73,6 +79,10 @@ impl Function for Account {
             "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
             "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
             "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
+            "POST /v1/workspaces/{workspace_id}/runs" => self.start_run(call).await,
+            "GET /v1/workspaces/{workspace_id}/runs" => self.runs(call).await,
+            "GET /v1/workspaces/{workspace_id}/runs/{run_id}" => self.run(call).await,
+            "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete" => self.complete_run(call).await,
             "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
             _ => Err(Problem::not_found()),
         }

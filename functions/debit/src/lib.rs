@@ -6,7 +6,12 @@
 use std::sync::Arc;
 
 use credits_core::catalogue::Catalogue;
+use credits_core::consumer::Consumer;
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Cause;
+use credits_core::run::{Failure, FailureCode};
 use credits_runtime::{Answer, Call, Function, Problem, Scope, Settings, StartError, catalogue, start};
+use credits_store::debits::DebitRefusal;
 use credits_store::{Fault, Store};
 
 mod request;
@@ -46,15 +51,38 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let posted = match request::read(&body, self.catalogue.rate_card())? {
-            Read::Priced(debit) => store
-                .debit(&claim, debit.amount, debit.cause)
-                .await
-                .map_err(|refusal| Problem::of_debit(refusal, &self.top_up_url))?,
+            Read::Priced(debit) => match store.debit(&claim, debit.amount, debit.cause.clone()).await {
+                Ok(posted) => posted,
+                Err(refusal) => return Err(self.refused(&store, &workspace, &debit.cause, refusal).await?),
+            },
             // It may have been on the card when the key was first used.
             Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(posted.replayed, &body))
+    }
+
+    /// The problem of a refusal. Where it is for want of credits, the step's run is marked failed before it is told
+    /// (M10): if that can't be done, the answer is that problem instead.
+    async fn refused(
+        &self,
+        store: &Store,
+        workspace: &WorkspaceId,
+        cause: &Cause,
+        refusal: DebitRefusal,
+    ) -> Result<Problem, Fault> {
+        if let DebitRefusal::Insufficient { required, available, version } = &refusal
+            && let Cause::Debit { consumer: Consumer::WorkflowStep { run_id, step_id, .. }, .. } = cause
+        {
+            let failure = Failure {
+                code: FailureCode::InsufficientCredits,
+                step_id: step_id.clone(),
+                required: *required,
+                available: *available,
+            };
+            store.fail_run(workspace, run_id, &failure, *version).await?;
+        }
+        Ok(Problem::of_debit(refusal, &self.top_up_url))
     }
 
     async fn quote(&self, call: &Call) -> Result<Answer, Problem> {

@@ -113,6 +113,12 @@ impl Catalogue {
         self.packs.iter().find(|pack| pack.pack == *id)
     }
 
+    /// What a plan allows. Every plan has its terms: a catalogue without them isn't read.
+    #[must_use]
+    pub fn terms(&self, plan: Plan) -> Option<&PlanTerms> {
+        self.plans.iter().find(|terms| terms.plan == plan)
+    }
+
     fn check_names(&self) -> Result<(), CatalogueError> {
         let packs = self.packs.iter().map(|pack| (&pack.pack, pack.price));
         let mut priced = packs.chain(self.tiers.iter().map(|tier| (&tier.tier, tier.price)));

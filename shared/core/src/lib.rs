@@ -20,6 +20,7 @@ pub mod payment;
 pub mod posting;
 pub mod price;
 pub mod rate_card;
+pub mod run;
 pub mod top_up;
 pub mod waterfall;
 pub mod workspace;

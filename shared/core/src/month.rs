@@ -33,6 +33,13 @@ impl Month {
         self.back(1)
     }
 
+    /// When the month after begins.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        let next = self.0.saturating_add(jiff::Span::new().months(1));
+        next.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+    }
+
     /// The months whose counters a debit of this month takes off the balance item: all before the last, as far back
     /// as one expression reasonably names.
     pub fn retired(self) -> impl Iterator<Item = Self> {

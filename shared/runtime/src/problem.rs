@@ -8,6 +8,7 @@ use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
 use credits_store::debits::DebitRefusal;
 use credits_store::grants::{GrantRefusal, VoidRefusal};
+use credits_store::runs::{CompleteRefusal, StartRefusal};
 use credits_store::top_ups::TopUpRefusal;
 use serde_json::{Map, Value, json};
 
@@ -174,7 +175,7 @@ impl Problem {
         match refusal {
             DebitRefusal::KeyReused => Self::idempotency_key_reused(),
             DebitRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            DebitRefusal::Insufficient { required, available } => {
+            DebitRefusal::Insufficient { required, available, .. } => {
                 Self::insufficient_credits(required, available, top_up_url)
             }
             DebitRefusal::Fault(fault) => fault.into(),
@@ -228,6 +229,34 @@ impl From<VoidRefusal> for Problem {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }
             VoidRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<StartRefusal> for Problem {
+    fn from(refusal: StartRefusal) -> Self {
+        match refusal {
+            StartRefusal::KeyReused => Self::idempotency_key_reused(),
+            StartRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            StartRefusal::AllowanceExhausted(allowance) => {
+                let detail = "The plan's workflow runs of this month are used up.";
+                Self::new(403, "run_allowance_exhausted", "Run allowance exhausted", detail)
+                    .with("used", json!(allowance.used))
+                    .with("limit", json!(allowance.limit))
+                    .with("resets_at", json!(allowance.resets_at))
+            }
+            StartRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<CompleteRefusal> for Problem {
+    fn from(refusal: CompleteRefusal) -> Self {
+        match refusal {
+            CompleteRefusal::KeyReused => Self::idempotency_key_reused(),
+            CompleteRefusal::RunNotFound => Self::not_found(),
+            CompleteRefusal::Closed => Self::new(409, "run_closed", "Run closed", "The run has ended."),
+            CompleteRefusal::Fault(fault) => fault.into(),
         }
     }
 }

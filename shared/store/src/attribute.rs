@@ -34,7 +34,7 @@ pub(crate) fn instant(value: Timestamp) -> AttributeValue {
 
 /// An item that has nothing yet but its key.
 pub(crate) fn keyed(key: &ItemKey) -> Item {
-    HashMap::from([(PK.to_owned(), text(&key.pk)), (SK.to_owned(), text(key.sk))])
+    HashMap::from([(PK.to_owned(), text(&key.pk)), (SK.to_owned(), text(key.sk.as_ref()))])
 }
 
 /// Reads attributes of an item, naming the one that is not as we write it.

@@ -36,6 +36,8 @@ pub enum DebitRefusal {
         required: Amount,
         /// What may be spent.
         available: Credits,
+        /// The balance's version when it was refused.
+        version: u64,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -62,8 +64,8 @@ impl Store {
         match self.post(order).await {
             Ok(entry) => Ok(Posted { entry, replayed: false }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
-            Err(Unposted::Insufficient { available }) => {
-                Err(DebitRefusal::Insufficient { required: amount, available })
+            Err(Unposted::Insufficient { available, version }) => {
+                Err(DebitRefusal::Insufficient { required: amount, available, version })
             }
             Err(Unposted::NoBalance | Unposted::AlsoRefused) => Err(DebitRefusal::WorkspaceNotFound),
             Err(Unposted::Fault(fault)) => Err(fault.into()),

@@ -11,7 +11,7 @@ use crate::attribute::{Item, Reader, credits, keyed, text};
 use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::idempotency::Fingerprint;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
+use crate::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
 
 /// The item of an entry.
 pub(crate) fn item_of(
@@ -24,7 +24,7 @@ pub(crate) fn item_of(
     item.insert(INDEX_PK.into(), text(ledger(workspace)));
     item.insert(INDEX_SK.into(), text(position(entry.at, entry.entry_id.as_str())));
     item.insert("credits".into(), credits(entry.credits));
-    item.insert("cause".into(), serde_dynamo::to_attribute_value(&entry.cause)?);
+    item.insert(DETAIL.into(), serde_dynamo::to_attribute_value(&entry.cause)?);
     if let Some(fingerprint) = fingerprint {
         item.insert("fingerprint".into(), AttributeValue::B(Blob::new(fingerprint.bytes())));
     }
@@ -62,7 +62,7 @@ pub(crate) fn complete(
 pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     let reader = Reader(item);
     let (at, entry_id) = read_position(reader.text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
-    let cause = item.get("cause").cloned().ok_or(Corrupt::Attribute("cause"))?;
+    let cause = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
     Ok(Entry {
         entry_id: entry_id.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?,
         cause: serde_dynamo::from_attribute_value(cause)?,

@@ -131,14 +131,18 @@ impl Expression {
         Some(self.conditions.join(" AND ")).filter(|condition| !condition.is_empty())
     }
 
+    /// The placeholder of an attribute, or of a member of a map where the name has a dot.
     fn name(&mut self, name: &str) -> String {
-        let placeholder = format!("#{}", name.replace('-', "_"));
-        self.names.insert(placeholder.clone(), name.to_owned());
-        placeholder
+        let placeholders = name.split('.').map(|part| {
+            let placeholder = format!("#{}", part.replace('-', "_"));
+            self.names.insert(placeholder.clone(), part.to_owned());
+            placeholder
+        });
+        placeholders.collect::<Vec<_>>().join(".")
     }
 
     fn value(&mut self, name: &str, value: AttributeValue) -> String {
-        let placeholder = format!(":{}", name.replace('-', "_"));
+        let placeholder = format!(":{}", name.replace(['-', '.'], "_"));
         self.values.insert(placeholder.clone(), value);
         placeholder
     }

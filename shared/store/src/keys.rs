@@ -9,12 +9,17 @@
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
 //! | grant by the operator | `grant#W#G` | `grant` | | |
 //! | top-up | `top_up#T` | `top_up` | | |
+//! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
+//! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
 //!
 //! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
 //! second. `TIME` is milliseconds since 1970 in 15 digits, which sort as numbers do until the year 9999.
 
+use std::borrow::Cow;
+
 use credits_core::id::{Id, WorkspaceId};
+use credits_core::month::Month;
 use jiff::Timestamp;
 
 use crate::idempotency::IdempotencyKey;
@@ -30,6 +35,9 @@ pub const INDEX_PK: &str = "index_pk";
 /// The index's sort key.
 pub const INDEX_SK: &str = "index_sk";
 
+/// The one document attribute that the index keeps: an entry's cause, a run.
+pub const DETAIL: &str = "detail";
+
 /// The index partition of payments that fit nothing.
 pub const UNMATCHED: &str = "unmatched";
 
@@ -39,20 +47,20 @@ pub struct ItemKey {
     /// Its partition key.
     pub pk: String,
     /// Its sort key.
-    pub sk: &'static str,
+    pub sk: Cow<'static, str>,
 }
 
 impl ItemKey {
     /// A workspace's profile.
     #[must_use]
     pub fn workspace(workspace: &WorkspaceId) -> Self {
-        Self { pk: format!("workspace#{workspace}"), sk: "profile" }
+        Self::of(format!("workspace#{workspace}"), "profile")
     }
 
     /// A workspace's balance.
     #[must_use]
     pub fn balance(workspace: &WorkspaceId) -> Self {
-        Self { pk: format!("balance#{workspace}"), sk: "balance" }
+        Self::of(format!("balance#{workspace}"), "balance")
     }
 
     /// What stands under a caller's key.
@@ -70,25 +78,43 @@ impl ItemKey {
     /// A ledger entry whose partition key is known.
     #[must_use]
     pub fn entry(pk: String) -> Self {
-        Self { pk, sk: "entry" }
+        Self::of(pk, "entry")
     }
 
     /// A grant by the operator.
     #[must_use]
     pub fn grant(workspace: &WorkspaceId, grant: &Id) -> Self {
-        Self { pk: format!("grant#{workspace}#{grant}"), sk: "grant" }
+        Self::of(format!("grant#{workspace}#{grant}"), "grant")
+    }
+
+    /// A run.
+    #[must_use]
+    pub fn run(workspace: &WorkspaceId, run: &Id) -> Self {
+        Self::of(format!("run#{workspace}#{run}"), "run")
+    }
+
+    /// How many runs a workspace has started in a month.
+    #[must_use]
+    pub fn allowance(workspace: &WorkspaceId, month: Month) -> Self {
+        Self { pk: format!("allowance#{workspace}"), sk: format!("runs#{month}").into() }
     }
 
     /// A top-up.
     #[must_use]
     pub fn top_up(top_up: &Id) -> Self {
-        Self { pk: format!("top_up#{top_up}"), sk: "top_up" }
+        Self::of(format!("top_up#{top_up}"), "top_up")
     }
 
     /// A payment.
     #[must_use]
     pub fn payment(payment_id: &str) -> Self {
-        Self { pk: format!("payment#{payment_id}"), sk: "payment" }
+        Self::of(format!("payment#{payment_id}"), "payment")
+    }
+}
+
+impl ItemKey {
+    fn of(pk: String, sk: &'static str) -> Self {
+        Self { pk, sk: Cow::Borrowed(sk) }
     }
 }
 
@@ -96,6 +122,12 @@ impl ItemKey {
 #[must_use]
 pub fn ledger(workspace: &WorkspaceId) -> String {
     format!("ledger#{workspace}")
+}
+
+/// The index partition of a workspace's runs.
+#[must_use]
+pub fn runs(workspace: &WorkspaceId) -> String {
+    format!("runs#{workspace}")
 }
 
 /// An index position: an instant, and what sets apart those that share it.

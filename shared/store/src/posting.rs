@@ -41,6 +41,8 @@ pub(crate) enum Unposted {
     /// The balance doesn't cover it.
     Insufficient {
         available: Credits,
+        /// The balance's version when it refused.
+        version: u64,
     },
     /// The condition of a further write failed.
     AlsoRefused,
@@ -130,8 +132,11 @@ impl Order<'_> {
         }
         let Some(Reason::Condition(item)) = balance else { return Ok(Read::Again(Next::Pause)) };
         let item = item.ok_or(Unposted::NoBalance)?;
-        match posting.check(&balance_item::read(&item).map_err(Fault::from)?) {
-            Err(Refusal::Insufficient { available }) => Err(Unposted::Insufficient { available }),
+        let balance = balance_item::read(&item).map_err(Fault::from)?;
+        match posting.check(&balance) {
+            Err(Refusal::Insufficient { available }) => {
+                Err(Unposted::Insufficient { available, version: balance.version })
+            }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
             // The item satisfies the condition by now: it was read after it was checked.

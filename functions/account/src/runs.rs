@@ -1,0 +1,96 @@
+//! `/v1/workspaces/{workspace_id}/runs`: workflow runs, which count against the plan's month (M10, M13, M14).
+
+use std::collections::HashMap;
+
+use credits_core::id::Id;
+use credits_core::run::{Allowance, Run, RunStatus, Trigger};
+use credits_runtime::fields::{FieldError, Fields, parsed};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::index::Cursor;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Account, cursor};
+
+#[derive(Debug, Serialize)]
+struct StartedBody {
+    #[serde(flatten)]
+    run: Run,
+    allowance: Allowance,
+}
+
+#[derive(Debug, Serialize)]
+struct RunsBody {
+    runs: Vec<Run>,
+    next_cursor: Option<String>,
+}
+
+impl Account {
+    pub(crate) async fn start_run(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let (workflow_id, trigger) = read_start(&body)?;
+        let limit = |plan| self.catalogue.terms(plan).and_then(|terms| terms.monthly_runs);
+        let store = self.store.until(call.deadline());
+        let started = store.start_run(&claim, (&workflow_id, trigger), limit).await?;
+        let body = StartedBody { run: started.run, allowance: started.allowance };
+        Ok(Answer::once(started.replayed, &body))
+    }
+
+    pub(crate) async fn complete_run(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let run_id = named_run(call)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        Fields::of(&body)?.finish(Some(()))?;
+        let (run, replayed) = self.store.until(call.deadline()).complete_run(&claim, &run_id).await?;
+        Ok(if replayed { Answer::once(true, &run) } else { Answer::ok(&run) })
+    }
+
+    pub(crate) async fn run(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let run = self.store.until(call.deadline()).run(&workspace, &named_run(call)?).await?;
+        Ok(Answer::ok(&run.ok_or_else(Problem::not_found)?))
+    }
+
+    pub(crate) async fn runs(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let (status, after) = read_query(call.query())?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let page = store.runs(&workspace, status, after.as_ref()).await?;
+        Ok(Answer::ok(&RunsBody { runs: page.items, next_cursor: page.next.as_ref().map(cursor::write) }))
+    }
+}
+
+fn named_run(call: &Call) -> Result<Id, Problem> {
+    call.path_parameter("run_id").parse().map_err(|_| Problem::not_found())
+}
+
+fn read_start(body: &Value) -> Result<(Id, Trigger), Problem> {
+    let mut fields = Fields::of(body)?;
+    let workflow_id = fields.required("workflow_id", parsed::<Id>);
+    let trigger = fields.required("trigger", parsed::<Trigger>);
+    fields.finish(workflow_id.zip(trigger))
+}
+
+fn read_query(query: &HashMap<String, String>) -> Result<(Option<RunStatus>, Option<Cursor>), Problem> {
+    let (mut status, mut after, mut errors) = (None, None, Vec::new());
+    for (name, value) in query {
+        let refusal = match name.as_str() {
+            "status" => value
+                .parse()
+                .map(|read| status = Some(read))
+                .err()
+                .map(|invalid: credits_core::run::UnknownStatus| invalid.to_string()),
+            "cursor" => {
+                cursor::read(value).map(|read| after = Some(read)).err().map(|invalid| invalid.to_string())
+            }
+            _ => Some("is not a parameter of this request".to_owned()),
+        };
+        errors.extend(refusal.map(|message| FieldError { field: name.clone(), message }));
+    }
+    errors.sort_by(|a, b| a.field.cmp(&b.field));
+    if errors.is_empty() { Ok((status, after)) } else { Err(Problem::invalid_request(&errors)) }
+}

@@ -1,0 +1,129 @@
+//! Reading the index, newest first, a page at a time.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::Store;
+use crate::attribute::{Item, Reader, text};
+use crate::error::{Corrupt, Fault};
+use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, read_position};
+
+/// How many index pages one request reads at most, however rare what it filters for.
+const MOST_PAGES: usize = 10;
+
+/// How many items DynamoDB looks at in one page where a filter is set.
+const FILTERED_PAGE: i32 = 1_000;
+
+/// Where a page ends: the position of the last item that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(String);
+
+/// A text that is not a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a cursor that an earlier answer gave")]
+pub struct InvalidCursor;
+
+/// A page, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Cursor>,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listing<'a> {
+    /// Which partition of the index.
+    pub partition: &'a str,
+    /// At most so many.
+    pub limit: usize,
+    /// From where an earlier page ended.
+    pub after: Option<&'a Cursor>,
+    /// Only those whose document has this member with this value.
+    pub filter: Option<(&'a str, &'a str)>,
+}
+
+impl Cursor {
+    /// The cursor as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        read_position(text).ok_or(InvalidCursor)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Store {
+    /// A page of an index partition. With a filter for something rare, a page may hold fewer than its limit and still
+    /// have a next one.
+    pub(crate) async fn page<T>(
+        &self,
+        listing: Listing<'_>,
+        read: impl Fn(&Item) -> Result<T, Corrupt>,
+    ) -> Result<Page<T>, Fault> {
+        let mut page = Page { items: Vec::new(), next: listing.after.cloned() };
+        for _ in 0..MOST_PAGES {
+            let wanted = listing.limit.saturating_sub(page.items.len());
+            let (items, end) = self.query_index(listing, page.next.as_ref(), wanted).await?;
+            for item in items.iter().take(wanted) {
+                page.items.push(read(item)?);
+            }
+            page.next = match items.get(wanted.saturating_sub(1)) {
+                // The page is full: what follows its last item is the next one's.
+                Some(last) if items.len() > wanted || end.is_some() => Some(position_of(last)?),
+                _ => end,
+            };
+            if page.next.is_none() || page.items.len() >= listing.limit {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn query_index(
+        &self,
+        listing: Listing<'_>,
+        after: Option<&Cursor>,
+        wanted: usize,
+    ) -> Result<(Vec<Item>, Option<Cursor>), Fault> {
+        let wanted = i32::try_from(wanted.saturating_add(1)).unwrap_or(FILTERED_PAGE);
+        let mut request = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(INDEX)
+            .scan_index_forward(false)
+            .limit(if listing.filter.is_some() { FILTERED_PAGE } else { wanted })
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_values(":partition", text(listing.partition));
+        request = match after {
+            None => request.key_condition_expression("#partition = :partition"),
+            Some(cursor) => request
+                .key_condition_expression("#partition = :partition AND #position < :position")
+                .expression_attribute_names("#position", INDEX_SK)
+                .expression_attribute_values(":position", text(cursor.as_str())),
+        };
+        if let Some((member, value)) = listing.filter {
+            request = request
+                .filter_expression("#detail.#member = :member")
+                .expression_attribute_names("#detail", DETAIL)
+                .expression_attribute_names("#member", member)
+                .expression_attribute_values(":member", AttributeValue::S(value.to_owned()));
+        }
+        let output = request.send().await.map_err(Fault::unavailable)?;
+        let end = output.last_evaluated_key.as_ref().map(position_of).transpose()?;
+        Ok((output.items.unwrap_or_default(), end))
+    }
+}
+
+fn position_of(item: &Item) -> Result<Cursor, Corrupt> {
+    Ok(Cursor(Reader(item).text(INDEX_SK)?.to_owned()))
+}
