@@ -70,6 +70,31 @@ async fn m08_voiding_a_prepaid_grant_takes_what_of_its_amount_is_left_in_prepaid
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_by_the_stacks_clock_is_gone_and_in_the_ledger() {
+    let folder = crate::spending::Folder::new("clock");
+    let options = credits_local::Options { data: Some(folder.path()), ..credits_local::Options::default() };
+    let world = World::with(&options).await;
+    world.put_workspace("acme").await;
+    grant(&world, "a", &promotional("5")).await;
+    assert_eq!(world.take("acme", "some", "2").await.status, 201);
+    let advance = |seconds: i64| json!({ "advance_seconds": seconds });
+    world.local(Method::POST, "/_local/clock", Some(&advance(24 * 3_600 + 1))).await;
+    // The ledger is read first: it closes what is due by itself.
+    let entries = world.entries("acme").await;
+    assert_eq!((&entries[0]["kind"], &entries[0]["credits"]), (&json!("expiry"), &json!("-3")));
+    assert_eq!(world.take("acme", "more", "1").await.status, 402);
+    assert_eq!(world.reconciled("acme").await, ["grant", "debit", "expiry"]);
+    let now = world.local(Method::POST, "/_local/clock", Some(&advance(0))).await["now"].clone();
+    drop(world);
+    let world = World::with(&options).await;
+    let later = world.local(Method::POST, "/_local/clock", Some(&advance(0))).await["now"].clone();
+    let instant = |now: &Value| now.as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(instant(&later) >= instant(&now), "the offset lasts");
+    let back = world.bare(Method::POST, "/_local/clock").json(&advance(-1));
+    assert_eq!(crate::world::answer(back).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
     let world = World::with_packs(0).await;
     let wrong = [

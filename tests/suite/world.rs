@@ -47,12 +47,15 @@ impl World {
     }
 
     pub async fn token(&self, workspace: &str, scope: &str) -> String {
-        self.token_for(workspace, scope, 600).await
+        self.order_token(&json!({ "workspace": workspace, "scope": scope })).await
     }
 
     pub async fn token_for(&self, workspace: &str, scope: &str, ttl_seconds: i64) -> String {
-        let order = json!({ "workspace": workspace, "scope": scope, "ttl_seconds": ttl_seconds });
-        let answer = self.local(Method::POST, "/_local/tokens", Some(&order)).await;
+        self.order_token(&json!({ "workspace": workspace, "scope": scope, "ttl_seconds": ttl_seconds })).await
+    }
+
+    async fn order_token(&self, order: &Value) -> String {
+        let answer = self.local(Method::POST, "/_local/tokens", Some(order)).await;
         answer["token"].as_str().expect("a token").to_owned()
     }
 

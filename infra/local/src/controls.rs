@@ -29,6 +29,12 @@ struct Pay {
     outcome: Outcome,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_seconds: i64,
+}
+
 /// Every path of the stack.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -42,6 +48,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             "/_local/drain",
             post(|| async { reply(json_response(StatusCode::OK, &json!({ "drained": true }))) }),
         )
+        .route("/_local/clock", post(advance_clock))
         .route("/_local/requests", get(requests))
         .route("/_local/requests", delete(clear_requests))
         .route("/_local/checkouts/{checkout_id}", get(checkout))
@@ -70,6 +77,21 @@ async fn issue_token(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     match shared.gateway.issuer.issue(&order, shared.gateway.sources.now()) {
         Some(token) => reply(json_response(StatusCode::OK, &json!({ "token": token }))),
         None => reply(message(StatusCode::BAD_REQUEST, "ttl_seconds is out of range")),
+    }
+}
+
+async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Advance { advance_seconds } = match read(&body) {
+        Ok(advance) => advance,
+        Err(refusal) => return *refusal,
+    };
+    match shared.clock.advance(advance_seconds) {
+        Ok(Some(now)) => reply(json_response(StatusCode::OK, &json!({ "now": now }))),
+        Ok(None) => reply(message(
+            StatusCode::BAD_REQUEST,
+            "the clock moves ahead, by at most a hundred years in all",
+        )),
+        Err(error) => reply(message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
     }
 }
 

@@ -10,8 +10,8 @@ use credits_payments::signature::Secret;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
 use credits_runtime::start::{dynamodb_config, https_client, respond};
-use credits_runtime::{Settings, StartError, sources};
-use credits_store::Store;
+use credits_runtime::{Settings, StartError};
+use credits_store::{Sources, Store};
 use debit::Debits;
 use tokio::time::Instant;
 use topup_webhook::TopUpWebhook;
@@ -26,6 +26,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub wire: Wire,
+    pub sources: Sources,
     pub endpoint: String,
     pub catalogue: Arc<Catalogue>,
     pub provider_base: String,
@@ -82,7 +83,7 @@ impl Parts {
     /// A store over a client whose requests are counted under the function's name.
     fn store(&self, function: &'static str) -> Store {
         let http = self.wire.client(function, https_client());
-        Store::new(client(&self.endpoint, http), TABLE, sources::system())
+        Store::new(client(&self.endpoint, http), TABLE, self.sources.clone())
     }
 }
 

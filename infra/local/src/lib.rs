@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 mod checkout_page;
+mod clock;
 pub mod command;
 mod controls;
 pub mod database;

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_payments::signature::Secret;
-use credits_runtime::{StartError, catalogue, sources, start};
+use credits_runtime::{StartError, catalogue, start};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::clock::LocalClock;
 use crate::controls;
 use crate::database::{self, Database, Stream, TABLE};
 use crate::functions::{self, Functions, Parts};
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     pub gateway: Gateway,
     pub provider: Mutex<Provider>,
     pub wire: Wire,
+    pub clock: Arc<LocalClock>,
     pub url: String,
 }
 
@@ -151,13 +153,15 @@ impl Drop for Stack {
 
 fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
-    let (wire, provider_key) = (Wire::default(), Secret::new(PROVIDER_KEY));
+    let clock = LocalClock::open(options.data.as_deref())?;
+    let (wire, provider_key) = (Wire::new(Arc::clone(&clock)), Secret::new(PROVIDER_KEY));
     let catalogue = match &options.catalogue {
         Some(json) => Catalogue::parse(json)?,
         None => catalogue::deployed()?,
     };
     let parts = Parts {
         wire: wire.clone(),
+        sources: clock.sources(),
         endpoint,
         catalogue: Arc::new(catalogue),
         provider_base: format!("{url}/_local/provider"),
@@ -167,10 +171,10 @@ fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Sh
     };
     let routes = Template::parse(DEPLOYED)?.routes()?;
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
-    let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, sources::system());
+    let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
-    let provider = Provider::open(folder, provider_key, secret, sources::system())?;
-    Ok(Shared { gateway, provider: Mutex::new(provider), wire, url })
+    let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
+    Ok(Shared { gateway, provider: Mutex::new(provider), wire, clock, url })
 }
 
 /// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.

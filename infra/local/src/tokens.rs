@@ -17,8 +17,9 @@ use sha2::Sha256;
 const ISSUER: &str = "http://127.0.0.1/_local";
 const AUDIENCE: &str = "ai-credits-local";
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-/// How long a token lasts where its order doesn't say.
-const USUAL_TTL_SECONDS: i64 = 12 * 60 * 60;
+/// How long a token lasts where its order doesn't say: ten years, so that moving the stack's clock ahead by months
+/// doesn't end it.
+const USUAL_TTL_SECONDS: i64 = 10 * 365 * 24 * 60 * 60;
 
 /// What a token is to allow.
 #[derive(Debug, Clone, Deserialize)]

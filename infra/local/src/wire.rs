@@ -11,8 +11,12 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use credits_store::Clock;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 use serde_json::{Number, Value, json};
+
+use crate::clock::LocalClock;
 
 /// One request to the database, as it went over the wire.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,26 +27,33 @@ pub(crate) struct Recorded {
     read_units: Number,
 }
 
-/// All requests since the list was last cleared.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wire(Arc<Mutex<Vec<Recorded>>>);
+/// All requests since the list was last cleared, and the clock that answers are dated with.
+#[derive(Debug, Clone)]
+pub(crate) struct Wire {
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+    clock: Arc<LocalClock>,
+}
 
 impl Wire {
+    pub fn new(clock: Arc<LocalClock>) -> Self {
+        Self { recorded: Arc::default(), clock }
+    }
+
     /// A client for one function, whose requests are counted.
     pub fn client(&self, function: &'static str, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(CountedClient { function, wire: self.clone(), inner })
     }
 
     pub fn recorded(&self) -> Vec<Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn record(&self, recorded: Recorded) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
     }
 }
 
@@ -78,11 +89,19 @@ impl HttpConnector for CountedConnector {
         ask_for_capacity(&mut request);
         let (function, wire, response) = (self.function, self.wire.clone(), self.inner.call(request));
         HttpConnectorFuture::new(async move {
-            let response = response.await?;
+            let mut response = response.await?;
+            date(&mut response, &wire.clock);
             let (response, body) = read(response).await?;
             wire.record(recorded(function, operation, &body));
             Ok(response)
         })
+    }
+}
+
+/// Dates an answer with the stack's clock: a function closes nothing that the database doesn't take for expired too.
+fn date(response: &mut HttpResponse, clock: &LocalClock) {
+    if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&clock.now()) {
+        response.headers_mut().insert("date", date);
     }
 }
 

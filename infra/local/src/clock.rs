@@ -1,0 +1,58 @@
+//! The clock of the whole stack: the machine's, moved ahead as `POST /_local/clock` says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use credits_runtime::sources::{SystemClock, SystemRandomness};
+use credits_store::{Clock, Sources};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::StackError;
+
+/// How far the clock may be moved in all: a hundred years.
+const MOST_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
+
+/// A clock that can be moved ahead. Its offset lasts in the stack's folder, if it has one.
+#[derive(Debug)]
+pub(crate) struct LocalClock {
+    offset_seconds: AtomicI64,
+    file: Option<PathBuf>,
+}
+
+impl LocalClock {
+    pub fn open(folder: Option<&Path>) -> Result<Arc<Self>, StackError> {
+        let file = folder.map(|folder| folder.join("clock-offset-seconds"));
+        let kept = match &file {
+            Some(file) if file.exists() => std::fs::read_to_string(file)?.trim().parse().ok(),
+            _ => None,
+        };
+        Ok(Arc::new(Self { offset_seconds: AtomicI64::new(kept.unwrap_or(0)), file }))
+    }
+
+    /// Moves the clock ahead; `None` where it would go back, or too far.
+    pub fn advance(&self, seconds: i64) -> Result<Option<Timestamp>, StackError> {
+        let moved = self.offset_seconds.load(Ordering::Acquire).checked_add(seconds);
+        let Some(moved) = moved.filter(|moved| seconds >= 0 && *moved <= MOST_SECONDS) else {
+            return Ok(None);
+        };
+        if let Some(file) = &self.file {
+            std::fs::write(file, moved.to_string())?;
+        }
+        self.offset_seconds.store(moved, Ordering::Release);
+        Ok(Some(self.now()))
+    }
+
+    /// The clock with the machine's randomness, as the functions take them.
+    pub fn sources(self: &Arc<Self>) -> Sources {
+        let clock: Arc<dyn Clock> = Arc::<Self>::clone(self);
+        Sources::new(clock, Arc::new(SystemRandomness))
+    }
+}
+
+impl Clock for LocalClock {
+    fn now(&self) -> Timestamp {
+        let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Acquire));
+        SystemClock.now().saturating_add(offset).unwrap_or(Timestamp::MAX)
+    }
+}
