@@ -1,6 +1,7 @@
 //! The stand-in payment provider: Stripe's own form-encoded API for what `shared/payments` calls, and its signed
 //! events, delivered when a payer has been played.
 
+use credits_store::error::Chain;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -170,8 +171,8 @@ impl Provider {
             Ok(std::fs::rename(&part, file)?)
         });
         if let Err(error) = written {
-            let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "the provider's memory could not be kept");
+            let error = Chain(&error);
+            tracing::error!(%error, "the provider's memory could not be kept");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The stack: every part, put together and served.
 
+use credits_store::error::Chain;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -104,8 +105,8 @@ impl Stack {
         let router = controls::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the stack's server ended");
+                let error = Chain(&error);
+                tracing::error!(%error, "the stack's server ended");
             }
         });
         Ok(Self { address, server, shared, database })

@@ -1,6 +1,7 @@
 //! Answers: what a function gives back to API Gateway.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use credits_store::error::Chain;
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
@@ -60,8 +61,8 @@ impl Answer {
                 Self { status, headers, body, code: None }
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "an answer could not be written");
+                let error = Chain(&error);
+                tracing::error!(%error, "an answer could not be written");
                 Problem::unavailable().into()
             }
         }

@@ -7,6 +7,7 @@ use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
 use credits_store::debits::DebitRefusal;
+use credits_store::error::Chain;
 use credits_store::grants::{GrantRefusal, VoidRefusal};
 use credits_store::runs::{CompleteRefusal, StartRefusal};
 use credits_store::top_ups::TopUpRefusal;
@@ -199,12 +200,12 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        let error: &dyn std::error::Error = &fault;
+        let error = Chain(&fault);
         if matches!(fault, Fault::Contended) {
-            tracing::warn!(error, "gave up on a contended workspace");
+            tracing::warn!(%error, "gave up on a contended workspace");
             return Self::contended();
         }
-        tracing::error!(error, "the store failed");
+        tracing::error!(%error, "the store failed");
         Self::unavailable()
     }
 }
@@ -273,14 +274,16 @@ impl From<TopUpRefusal> for Problem {
 
 impl From<SignatureInvalid> for Problem {
     fn from(invalid: SignatureInvalid) -> Self {
-        Self::new(400, "signature_invalid", "Signature invalid", format!("{invalid}."))
+        tracing::warn!(%invalid, "an event was not believed");
+        let detail = "The signature does not fit the body, the time or any active secret.";
+        Self::new(400, "signature_invalid", "Signature invalid", detail)
     }
 }
 
 impl From<crate::secrets::SecretError> for Problem {
     fn from(unread: crate::secrets::SecretError) -> Self {
-        let error: &dyn std::error::Error = &unread;
-        tracing::error!(error, "a secret could not be read");
+        let error = Chain(&unread);
+        tracing::error!(%error, "a secret could not be read");
         Self::unavailable()
     }
 }
@@ -288,16 +291,16 @@ impl From<crate::secrets::SecretError> for Problem {
 #[cfg(feature = "provider")]
 impl From<credits_payments::checkout::ProviderError> for Problem {
     fn from(failed: credits_payments::checkout::ProviderError) -> Self {
-        let error: &dyn std::error::Error = &failed;
-        tracing::error!(error, "the payment provider opened no checkout");
+        let error = Chain(&failed);
+        tracing::error!(%error, "the payment provider opened no checkout");
         Self::unavailable()
     }
 }
 
 impl From<EventError> for Problem {
     fn from(unread: EventError) -> Self {
-        let error: &dyn std::error::Error = &unread;
-        tracing::error!(error, "a signed event could not be read");
+        let error = Chain(&unread);
+        tracing::error!(%error, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
             EventError::Shape(_) | EventError::NoPayment => {

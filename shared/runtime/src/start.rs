@@ -52,7 +52,13 @@ pub enum StartError {
 
 /// Starts a function and serves it until Lambda ends it.
 pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
-    tracing_subscriber::fmt().json().with_target(false).without_time().flatten_event(true).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_target(false)
+        .with_span_list(false)
+        .without_time()
+        .flatten_event(true)
+        .init();
     let function = make(Settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {

@@ -1,5 +1,6 @@
 //! Closing what is due: whoever meets an expired grant or the fence closes the epoch and goes on.
 
+use crate::error::Chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -57,8 +58,8 @@ impl Store {
     /// the fence, and whoever comes next closes.
     pub(crate) async fn settle_fence(&self, workspace: &WorkspaceId) {
         if let Err(fault) = self.close_due(workspace).await {
-            let error: &dyn std::error::Error = &fault;
-            tracing::warn!(%workspace, error, "a fence is left to the next caller");
+            let error = Chain(&fault);
+            tracing::warn!(%workspace, %error, "a fence is left to the next caller");
         }
     }
 

@@ -51,6 +51,22 @@ pub enum CancelCode {
     Unknown,
 }
 
+/// An error with all that it stems from, for a log's one line: `Display` of an error never repeats its source.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
 impl Fault {
     pub(crate) fn unavailable(error: impl Into<aws_sdk_dynamodb::Error>) -> Self {
         Self::Unavailable(Box::new(error.into()))
