@@ -9,9 +9,7 @@ const DEBITS: &str = "/v1/workspaces/acme/debits";
 
 async fn refused_fields(world: &World, body: &Value) -> Vec<String> {
     let refused = world.debit("acme", "bad", body).await;
-    assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("invalid_request")), "{body}");
-    let fields = refused.body["errors"].as_array().unwrap().iter();
-    fields.map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    refused.fields().into_iter().map(str::to_owned).collect()
 }
 
 async fn raw(world: &World, key: Option<&str>, media: Option<&str>, body: Vec<u8>) -> Answer {
@@ -144,13 +142,7 @@ async fn a_workspaces_profile_is_checked_whole() {
     let body =
         json!({ "name": " ", "plan": "gold", "billing_email": "a@b\r\nBcc: c@d.example", "logo": "x" });
     let refused = world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&body)).await;
-    let fields: Vec<&str> = refused.body["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| error["field"].as_str().unwrap())
-        .collect();
-    assert_eq!((refused.status, fields), (422, vec!["name", "plan", "billing_email", "logo"]));
+    assert_eq!(refused.fields(), vec!["name", "plan", "billing_email", "logo"]);
     let body = json!({ "name": "Acme", "plan": "pro", "billing_email": "a@acme.example" });
     let refused = world.call(Method::PUT, "/v1/workspaces/a.b", None, Some(&body)).await;
     assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!("workspace_id")));
@@ -161,13 +153,7 @@ async fn a_ledgers_query_is_checked_whole() {
     let world = World::with_packs(0).await;
     let path = "/v1/workspaces/acme/ledger?limit=0&cursor=%21&kind=gift&page=2";
     let refused = world.call(Method::GET, path, None, None).await;
-    let fields: Vec<&str> = refused.body["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| error["field"].as_str().unwrap())
-        .collect();
-    assert_eq!((refused.status, fields), (422, vec!["cursor", "kind", "limit", "page"]));
+    assert_eq!(refused.fields(), vec!["cursor", "kind", "limit", "page"]);
     for query in ["limit=1001", "limit=-1", "limit=ten", "cursor=", "cursor=Zm9v"] {
         let refused =
             world.call(Method::GET, &format!("/v1/workspaces/acme/ledger?{query}"), None, None).await;

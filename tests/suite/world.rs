@@ -24,6 +24,20 @@ pub struct Answer {
     pub replayed: bool,
 }
 
+impl Answer {
+    /// The fields that a 422 names.
+    pub fn fields(&self) -> Vec<&str> {
+        assert_eq!(
+            (self.status, self.body["code"].as_str()),
+            (422, Some("invalid_request")),
+            "{}",
+            self.body
+        );
+        let errors = self.body["errors"].as_array().unwrap().iter();
+        errors.map(|error| error["field"].as_str().unwrap()).collect()
+    }
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with(&Options::default()).await

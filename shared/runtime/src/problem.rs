@@ -8,9 +8,9 @@ use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
-use credits_store::grants::{GrantRefusal, VoidRefusal};
+use credits_store::grants::VoidRefusal;
+use credits_store::idempotency::ClaimRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
-use credits_store::top_ups::TopUpRefusal;
 use serde_json::{Map, Value, json};
 
 use crate::fields::FieldError;
@@ -210,12 +210,12 @@ impl From<Fault> for Problem {
     }
 }
 
-impl From<GrantRefusal> for Problem {
-    fn from(refusal: GrantRefusal) -> Self {
+impl From<ClaimRefusal> for Problem {
+    fn from(refusal: ClaimRefusal) -> Self {
         match refusal {
-            GrantRefusal::KeyReused => Self::idempotency_key_reused(),
-            GrantRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            GrantRefusal::Fault(fault) => fault.into(),
+            ClaimRefusal::KeyReused => Self::idempotency_key_reused(),
+            ClaimRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            ClaimRefusal::Fault(fault) => fault.into(),
         }
     }
 }
@@ -258,16 +258,6 @@ impl From<CompleteRefusal> for Problem {
             CompleteRefusal::RunNotFound => Self::not_found(),
             CompleteRefusal::Closed => Self::new(409, "run_closed", "Run closed", "The run has ended."),
             CompleteRefusal::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<TopUpRefusal> for Problem {
-    fn from(refusal: TopUpRefusal) -> Self {
-        match refusal {
-            TopUpRefusal::KeyReused => Self::idempotency_key_reused(),
-            TopUpRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            TopUpRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::attribute::{Item, Reader, credits, keyed, text};
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{ItemKey, PK};
 use crate::posting::{Order, Unposted};
 use crate::{Store, entry_item};
@@ -36,20 +36,6 @@ pub enum Term {
     Prepaid,
     /// Until a whole second.
     Until(GrantKind, Timestamp),
-}
-
-/// Why a grant is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum GrantRefusal {
-    /// The key stands for another call.
-    #[error("the idempotency key was used for another call")]
-    KeyReused,
-    /// There is no such workspace.
-    #[error("the workspace does not exist")]
-    WorkspaceNotFound,
-    /// It could not be carried out.
-    #[error(transparent)]
-    Fault(#[from] Fault),
 }
 
 /// Why a void is refused.
@@ -80,7 +66,7 @@ struct Known {
 
 impl Store {
     /// Grants credits under the caller's key. An expiring grant goes behind the fence, and is closed in at once.
-    pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
+    pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, ClaimRefusal> {
         let grant_id = self.sources.new_id("gr");
         let kept = Expression::new().when_absent(PK).put(&self.table, grant.item(claim, &grant_id));
         let order = Order {
@@ -96,9 +82,9 @@ impl Store {
         };
         let posted = match self.post(order).await {
             Ok(entry) => Posted { entry, replayed: false },
-            Err(Unposted::KeyTaken(item)) => replay(&item, claim)?.ok_or(GrantRefusal::KeyReused)?,
+            Err(Unposted::KeyTaken(item)) => replay(&item, claim)?.ok_or(ClaimRefusal::KeyReused)?,
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
-            Err(_) => return Err(GrantRefusal::WorkspaceNotFound),
+            Err(_) => return Err(ClaimRefusal::WorkspaceNotFound),
         };
         if matches!(grant.term, Term::Until(..)) {
             self.settle_fence(&claim.workspace_id).await;

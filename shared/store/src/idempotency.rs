@@ -6,6 +6,8 @@ use std::str::FromStr;
 use credits_core::id::WorkspaceId;
 use sha2::{Digest, Sha256};
 
+use crate::error::Fault;
+
 /// A caller's key: 1 to 255 visible ASCII characters (API.md).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
@@ -28,6 +30,20 @@ pub struct Claim {
     pub key: IdempotencyKey,
     /// What was asked for.
     pub fingerprint: Fingerprint,
+}
+
+/// Why a call under a key is refused, where nothing but the key and the workspace can be wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimRefusal {
+    /// The key stands for another call.
+    #[error("the idempotency key was used for another call")]
+    KeyReused,
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 impl IdempotencyKey {

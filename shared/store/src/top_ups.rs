@@ -13,30 +13,16 @@ use crate::attribute::{Item, Reader, credits, keyed, number, text};
 use crate::entry_item;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{ItemKey, PK};
 use crate::transaction::{Outcome, Reason, is_busy};
-
-/// Why a top-up can't be begun.
-#[derive(Debug, thiserror::Error)]
-pub enum TopUpRefusal {
-    /// The key stands for another call.
-    #[error("the idempotency key was used for another call")]
-    KeyReused,
-    /// There is no such workspace.
-    #[error("the workspace does not exist")]
-    WorkspaceNotFound,
-    /// It could not be carried out.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
 
 impl Store {
     /// Claims the key for a top-up of this pack; with the same call's key, gives the top-up that it stands for.
     ///
     /// The checkout is opened after this, under the top-up's id as the provider's idempotency key, and kept with
     /// [`Self::open_checkout`].
-    pub async fn begin_top_up(&self, claim: &Claim, pack: &Pack) -> Result<TopUp, TopUpRefusal> {
+    pub async fn begin_top_up(&self, claim: &Claim, pack: &Pack) -> Result<TopUp, ClaimRefusal> {
         let top_up = TopUp {
             top_up_id: self.sources.new_id("top"),
             workspace_id: claim.workspace_id.clone(),
@@ -55,7 +41,7 @@ impl Store {
                 Outcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
                     _ if is_busy(&reasons) => attempts.after_conflict().await?,
-                    _ => return Err(TopUpRefusal::WorkspaceNotFound),
+                    _ => return Err(ClaimRefusal::WorkspaceNotFound),
                 },
             }
         }
@@ -93,14 +79,14 @@ impl Store {
         };
         match self.begun(claim, &item).await {
             Ok(top_up) => Ok(Some(top_up)),
-            Err(TopUpRefusal::Fault(fault)) => Err(fault),
-            Err(TopUpRefusal::KeyReused | TopUpRefusal::WorkspaceNotFound) => Ok(None),
+            Err(ClaimRefusal::Fault(fault)) => Err(fault),
+            Err(ClaimRefusal::KeyReused | ClaimRefusal::WorkspaceNotFound) => Ok(None),
         }
     }
 
-    async fn begun(&self, claim: &Claim, taken: &Item) -> Result<TopUp, TopUpRefusal> {
+    async fn begun(&self, claim: &Claim, taken: &Item) -> Result<TopUp, ClaimRefusal> {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
-            return Err(TopUpRefusal::KeyReused);
+            return Err(ClaimRefusal::KeyReused);
         }
         let id: Id = Reader(taken).parsed("top_up_id").map_err(Fault::from)?;
         let top_up = self.top_up(&id).await?;
