@@ -68,8 +68,8 @@ pub enum CatalogueError {
     /// A pack or tier costs nothing, so no payment could be told from none.
     #[error("{0} has a price of zero")]
     Free(Id),
-    /// A plan is missing or stands in it twice.
-    #[error("the catalogue must state the terms of each plan once")]
+    /// A plan is missing, stands in it twice, or allows no run at all.
+    #[error("the catalogue must state the terms of each plan once, with a run a month or more")]
     Plans,
 }
 
@@ -133,7 +133,8 @@ impl Catalogue {
         }
         let mut plans: Vec<Plan> = self.plans.iter().map(|terms| terms.plan).collect();
         plans.sort();
-        if plans == Plan::ALL { Ok(()) } else { Err(CatalogueError::Plans) }
+        let no_runs = self.plans.iter().any(|terms| terms.monthly_runs == Some(0));
+        if plans == Plan::ALL && !no_runs { Ok(()) } else { Err(CatalogueError::Plans) }
     }
 }
 

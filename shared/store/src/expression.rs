@@ -61,10 +61,11 @@ impl Expression {
         self
     }
 
-    /// Asks that an attribute is not there, or has this value.
-    pub fn when_absent_or(mut self, name: &str, value: AttributeValue) -> Self {
+    /// Asks that an attribute is not there, or compares with a value.
+    pub fn when_absent_or(mut self, name: &str, comparator: &str, value: AttributeValue) -> Self {
         let (placeholder, value) = (self.name(name), self.value(&format!("when_{name}"), value));
-        self.conditions.push(format!("(attribute_not_exists({placeholder}) OR {placeholder} = {value})"));
+        self.conditions
+            .push(format!("(attribute_not_exists({placeholder}) OR {placeholder} {comparator} {value})"));
         self
     }
 

@@ -66,10 +66,11 @@ pub enum CompleteRefusal {
 }
 
 impl Store {
-    /// Starts a run under the caller's key, and counts it against the month in the same transaction.
+    /// Starts a run under the caller's key, and counts it against the month in the same transaction: one conditional
+    /// write, which no storm of starts can take past the limit.
     ///
-    /// `limit` is the runs a month of a plan. The count is conditional on what it was seen to be, so that the answer
-    /// can tell it; a start that was overtaken learns the new count from the refusal itself.
+    /// `limit` is the runs a month of a plan. How many there are by then is read after the fact and kept with the key,
+    /// so that a replay tells the same.
     pub async fn start_run(
         &self,
         claim: &Claim,
@@ -78,45 +79,31 @@ impl Store {
     ) -> Result<Started, StartRefusal> {
         let mut attempts = self.attempts();
         let run_id = self.sources.new_id("run");
-        let (mut plan, mut seen) = (self.plan(&claim.workspace_id).await?, None);
+        let mut plan = self.plan(&claim.workspace_id).await?;
         loop {
-            let started_at = self.now();
-            let month = Month::of(started_at);
-            let used = match seen.take() {
-                Some((of, used)) if of == month => used,
-                _ => self.runs_used(&claim.workspace_id, month).await?,
-            };
-            let resets_at = month.end();
-            let allowance = Allowance { used: used.saturating_add(1), limit: limit(plan), resets_at };
-            if allowance.limit.is_some_and(|limit| allowance.used > limit) {
-                let exhausted = StartRefusal::AllowanceExhausted(Allowance { used, ..allowance });
-                return self.started_before(claim).await?.ok_or(exhausted)?;
-            }
-            let (run_id, workflow_id) = (run_id.clone(), workflow_id.clone());
+            let (run_id, workflow_id, started_at) = (run_id.clone(), workflow_id.clone(), self.now());
             let status = RunStatus::Running;
             let run = Run { run_id, workflow_id, trigger, status, started_at, ended_at: None, failure: None };
-            let started = Started { run, allowance, replayed: false };
-            let writes = self.start_writes(claim, &started, plan, month).map_err(Fault::from)?;
-            let reasons = match self.transact(writes).await? {
-                Outcome::Written => return Ok(started),
-                Outcome::Unknown(error) => {
-                    attempts.after_failure(error).await?;
-                    continue;
-                }
-                Outcome::Cancelled(reasons) => reasons,
-            };
-            if let Some(Reason::Condition(Some(item))) = reasons.first() {
-                return read_started(item, claim, &started);
-            }
-            if is_busy(&reasons) {
-                attempts.after_conflict().await?;
-                continue;
-            }
-            attempts.at_once()?;
-            if let Some(Reason::Condition(item)) = reasons.get(1) {
-                seen = Some((month, item.as_ref().map_or(Ok(0), read_used).map_err(Fault::from)?));
-            } else {
-                plan = self.plan(&claim.workspace_id).await?;
+            let writes = self.start_writes(claim, &run, plan, limit(plan)).map_err(Fault::from)?;
+            match self.transact(writes).await? {
+                Outcome::Written => return self.started(claim, run, limit(plan), false).await,
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
+                    Obstacle::Begun(begun, limit) => {
+                        let replayed = begun.run_id != run.run_id;
+                        return self.started(claim, *begun, limit, replayed).await;
+                    }
+                    Obstacle::Exhausted(used) => {
+                        let resets_at = Month::of(started_at).end();
+                        let allowance = Allowance { used, limit: limit(plan), resets_at };
+                        return Err(StartRefusal::AllowanceExhausted(allowance));
+                    }
+                    Obstacle::Busy => attempts.after_conflict().await?,
+                    Obstacle::OtherPlan => {
+                        plan = self.plan(&claim.workspace_id).await?;
+                        attempts.after_conflict().await?;
+                    }
+                },
             }
         }
     }
@@ -202,39 +189,64 @@ impl Store {
         Ok(workspace.profile.plan)
     }
 
-    async fn runs_used(&self, workspace: &WorkspaceId, month: Month) -> Result<u64, Fault> {
-        let item = self.get(&ItemKey::allowance(workspace, month)).await?;
-        Ok(item.as_ref().map_or(Ok(0), read_used)?)
+    /// What a start answers: the run, and the month's count as it was first told.
+    async fn started(
+        &self,
+        claim: &Claim,
+        run: Run,
+        limit: Option<u64>,
+        replayed: bool,
+    ) -> Result<Started, StartRefusal> {
+        let month = Month::of(run.started_at);
+        let used = self.told_count(claim, month).await?;
+        let allowance = Allowance { used, limit, resets_at: month.end() };
+        Ok(Started { run, allowance, replayed })
     }
 
-    /// What the key stands for, if it is a run: a replay is answered also when the month is used up.
-    async fn started_before(&self, claim: &Claim) -> Result<Option<Result<Started, StartRefusal>>, Fault> {
-        let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
-        Ok(item.map(|item| replayed(&item, claim)))
+    /// The count that the key's first answer told; told now, if it never was.
+    async fn told_count(&self, claim: &Claim, month: Month) -> Result<u64, Fault> {
+        let key = ItemKey::called(&claim.workspace_id, &claim.key);
+        let mut attempts = self.attempts();
+        loop {
+            let kept = self.get(&key).await?.ok_or(Corrupt::Attribute("run"))?;
+            if kept.contains_key("used") {
+                return Ok(read_used(&kept)?);
+            }
+            let count = self.get(&ItemKey::allowance(&claim.workspace_id, month)).await?;
+            let used = read_used(&count.ok_or(Corrupt::Attribute("used"))?)?;
+            let tell = Expression::new().set("used", number(used)).when_absent("used").when_exists();
+            match self.transact(vec![tell.update(&self.table, &key)?]).await? {
+                Outcome::Written => return Ok(used),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                // Another answer to the same key was told first, or is being told.
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
     }
 
     fn start_writes(
         &self,
         claim: &Claim,
-        started: &Started,
+        run: &Run,
         plan: Plan,
-        month: Month,
+        limit: Option<u64>,
     ) -> Result<Vec<TransactWriteItem>, Corrupt> {
-        let Started { run, allowance, .. } = started;
         let mut key = claimed(claim);
         key.insert("run".into(), serde_dynamo::to_attribute_value(run)?);
-        key.insert("used".into(), number(allowance.used));
-        allowance.limit.iter().for_each(|limit| drop(key.insert("limit".into(), number(*limit))));
+        if let Some(limit) = limit {
+            key.insert("limit".into(), number(limit));
+        }
         let mut item = keyed(&ItemKey::run(&claim.workspace_id, &run.run_id));
         item.insert(INDEX_PK.into(), text(keys::runs(&claim.workspace_id)));
         item.insert(INDEX_SK.into(), text(position(run.started_at, run.run_id.as_str())));
         item.insert(DETAIL.into(), serde_dynamo::to_attribute_value(run)?);
-        let count = Expression::new().set("used", number(allowance.used));
-        let count = match allowance.used.saturating_sub(1) {
-            0 => count.when_absent("used"),
-            seen => count.when("used", "=", number(seen)),
+        let count = Expression::new().add("used", number(1));
+        let count = match limit {
+            Some(limit) => count.when_absent_or("used", "<", number(limit)),
+            None => count,
         };
         let same_plan = Expression::new().when("plan", "=", text(plan.as_str()));
+        let month = Month::of(run.started_at);
         Ok(vec![
             entry_item::put(&self.table, key)?,
             count.update(&self.table, &ItemKey::allowance(&claim.workspace_id, month))?,
@@ -268,24 +280,37 @@ fn read_used(item: &Item) -> Result<u64, Corrupt> {
     Reader(item).number("used")
 }
 
-/// What stands under the key: this very start, whose answer was lost, or an earlier one.
-fn read_started(item: &Item, claim: &Claim, started: &Started) -> Result<Started, StartRefusal> {
-    let before = replayed(item, claim)?;
-    let ours = before.run.run_id == started.run.run_id;
-    Ok(Started { replayed: !ours, ..before })
+/// What was in the way of a start.
+enum Obstacle {
+    /// The key stands for a start already, made under this limit: this very one, whose answer was lost, or an earlier.
+    Begun(Box<Run>, Option<u64>),
+    /// The month's runs are used up.
+    Exhausted(u64),
+    /// Another transaction was on the same items.
+    Busy,
+    /// The workspace's plan was changed.
+    OtherPlan,
 }
 
-fn replayed(item: &Item, claim: &Claim) -> Result<Started, StartRefusal> {
-    if !entry_item::is_of(item, Some(claim.fingerprint)) {
-        return Err(StartRefusal::KeyReused);
+/// Reads the reasons in the one right order: the key's, then any conflict, then the count's.
+fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRefusal> {
+    if let Some(Reason::Condition(Some(item))) = reasons.first() {
+        if !entry_item::is_of(item, Some(claim.fingerprint)) {
+            return Err(StartRefusal::KeyReused);
+        }
+        return Ok(read_begun(item).map_err(Fault::from)?);
     }
-    Ok(read_claimed(item).map_err(Fault::from)?)
+    if is_busy(reasons) {
+        return Ok(Obstacle::Busy);
+    }
+    match reasons.get(1) {
+        Some(Reason::Condition(Some(item))) => Ok(Obstacle::Exhausted(read_used(item).map_err(Fault::from)?)),
+        _ => Ok(Obstacle::OtherPlan),
+    }
 }
 
-fn read_claimed(item: &Item) -> Result<Started, Corrupt> {
+fn read_begun(item: &Item) -> Result<Obstacle, Corrupt> {
     let run = item.get("run").cloned().ok_or(Corrupt::Attribute("run"))?;
-    let run: Run = serde_dynamo::from_attribute_value(run)?;
     let limit = item.contains_key("limit").then(|| Reader(item).number("limit")).transpose()?;
-    let allowance = Allowance { used: read_used(item)?, limit, resets_at: Month::of(run.started_at).end() };
-    Ok(Started { run, allowance, replayed: true })
+    Ok(Obstacle::Begun(Box::new(serde_dynamo::from_attribute_value(run)?), limit))
 }

@@ -111,7 +111,7 @@ impl Store {
 pub(crate) fn paid_write(table: &str, top_up: &Id, payment_id: &str) -> Result<TransactWriteItem, Corrupt> {
     Expression::new()
         .set("paid_by", text(payment_id))
-        .when_absent_or("paid_by", text(payment_id))
+        .when_absent_or("paid_by", "=", text(payment_id))
         .update(table, &ItemKey::top_up(top_up))
 }
 
