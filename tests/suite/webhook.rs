@@ -213,6 +213,17 @@ async fn a_dispute_takes_credits_and_a_won_one_gives_them_back_in_any_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_that_a_refund_ended_is_not_counted_beside_the_refund() {
+    let world = World::with_packs(0).await;
+    let sale = Sale::open(&world, "order").await;
+    told(&world, "checkout.session.completed", &sale.session()).await;
+    told(&world, "charge.refunded", &sale.refund(600)).await;
+    told(&world, "charge.dispute.closed", &sale.dispute("dp_1", 600, "charge_refunded")).await;
+    assert_eq!(world.available("acme").await, "400");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_fits_nothing_is_kept_and_shown_and_never_dropped() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;

@@ -99,7 +99,7 @@ async fn welcome(stack: &Stack) -> Result<String, StackError> {
     let dear = format!(r#"{{"operation":"reasoning.chain","model":"large",{},{consumer}}}"#, units(90_000));
     Ok(format!(
         "AI Credits is running at {url}\n\n\
-         Workspace \"{DEMO}\" is there, and empty. A token for all workspaces:\n\n\
+         Workspace \"{DEMO}\" is there to try things in. A token for all workspaces:\n\n\
          export TOKEN={token}\n\n\
          1. Buy 1,000 credits, and play the payer; the provider's signed webhook puts them in the balance:\n\n\
          {top_up} | grep -o 'cs_[0-9a-f]*' | head -1 | xargs -I% curl -s {url}/_local/checkouts/%/pay \

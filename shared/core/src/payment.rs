@@ -162,6 +162,8 @@ impl Payment {
     pub fn hear(&mut self, news: &News) {
         match news {
             News::Paid(_) if self.granted.is_some() => {}
+            // What names a top-up is not forgotten for what names none.
+            News::Paid(paid) if paid.top_up_id.is_none() && self.named_top_up().is_some() => {}
             News::Paid(paid) => self.paid = Some(paid.clone()),
             News::Refunded { refunded_minor } => {
                 self.refunded_minor = self.refunded_minor.max(*refunded_minor);

@@ -34,6 +34,9 @@ pub enum EventError {
     /// It is JSON, but not the event that its type says it is.
     #[error("the event is not as its type says")]
     Shape(#[source] serde_json::Error),
+    /// A paid session says neither how much nor in which currency.
+    #[error("the event names no amount")]
+    NoAmount,
     /// An id is missing, too long, or has characters that no id has.
     #[error("the event names no payment")]
     NoPayment,
@@ -43,11 +46,13 @@ pub enum EventError {
 struct Envelope {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default)]
     data: EventObject,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct EventObject {
+    #[serde(default)]
     object: Value,
 }
 
@@ -56,8 +61,9 @@ struct Session {
     id: String,
     payment_intent: Option<Reference>,
     payment_status: String,
-    amount_total: u64,
-    currency: Currency,
+    // A session that asks for no payment has neither.
+    amount_total: Option<u64>,
+    currency: Option<Currency>,
     client_reference_id: Option<String>,
     metadata: Option<HashMap<String, String>>,
 }
@@ -125,10 +131,11 @@ fn session(session: Session) -> Result<Event, EventError> {
     if session.payment_status != "paid" {
         return Ok(Event::LeftAlone);
     }
+    let (amount_minor, currency) = session.amount_total.zip(session.currency).ok_or(EventError::NoAmount)?;
     let mut metadata = session.metadata.unwrap_or_default();
     let paid = Paid {
-        amount_minor: session.amount_total,
-        currency: session.currency,
+        amount_minor,
+        currency,
         top_up_id: metadata.remove("top_up_id").or(session.client_reference_id),
         workspace_id: metadata.remove("workspace_id"),
     };
@@ -153,8 +160,9 @@ fn charge(charge: Charge) -> Result<Event, EventError> {
 
 fn dispute(dispute: ProviderDispute) -> Result<Event, EventError> {
     let status = match dispute.status.as_str() {
-        "won" => DisputeStatus::Won,
-        "lost" | "charge_refunded" => DisputeStatus::Lost,
+        // A dispute that a refund ended withholds nothing itself: the refund is told, and counted, on its own.
+        "won" | "charge_refunded" => DisputeStatus::Won,
+        "lost" => DisputeStatus::Lost,
         // An inquiry withholds no money, and a prevented one never did.
         "prevented" => DisputeStatus::Inquiry,
         status if status.starts_with("warning_") => DisputeStatus::Inquiry,
@@ -190,6 +198,10 @@ mod tests {
     fn a_session_that_is_not_paid_yet_changes_nothing() {
         let object = r#"{"id":"cs_1","payment_status":"unpaid","amount_total":900,"currency":"usd"}"#;
         assert_eq!(event("checkout.session.completed", object).unwrap(), Event::LeftAlone);
+        let setup =
+            r#"{"id":"cs_1","payment_status":"no_payment_required","amount_total":null,"currency":null}"#;
+        assert_eq!(event("checkout.session.completed", setup).unwrap(), Event::LeftAlone);
+        assert_eq!(read(br#"{"id":"evt_1","type":"v2.core.event"}"#).unwrap(), Event::LeftAlone);
         assert_eq!(event("payment_intent.payment_failed", "{}").unwrap(), Event::LeftAlone);
         assert_eq!(event("customer.created", "null").unwrap(), Event::LeftAlone);
     }

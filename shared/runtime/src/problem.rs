@@ -125,7 +125,7 @@ impl Problem {
     /// 503: others are writing to the same workspace.
     #[must_use]
     pub fn contended() -> Self {
-        let detail = "The workspace is busy. Nothing was changed by this call; try again with the same key.";
+        let detail = "The workspace is busy. Try again with the same key: nothing is done twice.";
         Self::new(503, "contended", "Contended", detail).retry_after(1)
     }
 
@@ -293,7 +293,7 @@ impl From<EventError> for Problem {
         tracing::error!(%error, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
-            EventError::Shape(_) | EventError::NoPayment => {
+            EventError::Shape(_) | EventError::NoAmount | EventError::NoPayment => {
                 let field = FieldError { field: "data.object".into(), message: unread.to_string() };
                 Self::invalid_request(&[field])
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use credits_payments::signature::Secret;
+use credits_store::error::Chain;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -80,15 +81,25 @@ impl Secrets {
         self.younger_than(SOONEST_REREAD.min(self.ttl)).await
     }
 
+    fn not_empty(secrets: Vec<Secret>) -> Result<Vec<Secret>, SecretError> {
+        if secrets.is_empty() { Err(SecretError::Empty) } else { Ok(secrets) }
+    }
+
     async fn younger_than(&self, age: Duration) -> Result<Vec<Secret>, SecretError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = kept.as_ref().filter(|kept| kept.read_at.elapsed() < age) {
             return Ok(kept.secrets.clone());
         }
-        let secrets = self.source.read().await?;
-        if secrets.is_empty() {
-            return Err(SecretError::Empty);
-        }
+        let read = self.source.read().await;
+        let secrets = match (read.and_then(Self::not_empty), kept.as_ref()) {
+            (Ok(secrets), _) => secrets,
+            // Those that were good a while ago are better than none while the parameter can't be read.
+            (Err(error), Some(kept)) => {
+                tracing::warn!(error = %Chain(&error), "a secret could not be read anew");
+                return Ok(kept.secrets.clone());
+            }
+            (Err(error), None) => return Err(error),
+        };
         *kept = Some(Kept { secrets: secrets.clone(), read_at: Instant::now() });
         Ok(secrets)
     }

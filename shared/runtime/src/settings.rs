@@ -1,4 +1,4 @@
-//! Settings: the one room that reads the environment. template.yaml sets each of these.
+//! Settings: the one room that reads the environment. Those that a deployed function needs, template.yaml sets.
 
 use std::time::Duration;
 

@@ -40,6 +40,13 @@ impl Store {
     /// Reads an item as the last write left it.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Fault> {
         let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(key)));
-        Ok(request.consistent_read(true).send().await.map_err(Fault::unavailable)?.item)
+        Ok(request
+            .consistent_read(true)
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?
+            .item)
     }
 }

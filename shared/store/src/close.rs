@@ -104,6 +104,7 @@ impl Store {
             .set_key(Some(keyed(&ItemKey::balance(workspace))))
             .consistent_read(true)
             .customize()
+            .config_override(self.read_config())
             .interceptor(answered.clone())
             .send()
             .await

@@ -118,7 +118,12 @@ impl Store {
                 .expression_attribute_names("#member", member)
                 .expression_attribute_values(":member", AttributeValue::S(value.to_owned()));
         }
-        let output = request.send().await.map_err(Fault::unavailable)?;
+        let output = request
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
         let end = output.last_evaluated_key.as_ref().map(position_of).transpose()?;
         Ok((output.items.unwrap_or_default(), end))
     }

@@ -106,6 +106,10 @@ impl Store {
             None => None,
         };
         match heard.next_step(top_up.as_ref()).map_err(Corrupt::from)? {
+            // Told again at each redelivery: the first alarm may have been lost with its answer.
+            None if heard == before && heard.is_unmatched() => {
+                Ok(Progress::Done(heard.mismatch.map_or(Told::Nothing, Told::Unmatched)))
+            }
             None if heard == before => Ok(Progress::Done(Told::Nothing)),
             None => self.keep(heard, Told::Settled).await,
             Some(step) => self.take(heard, step).await,

@@ -292,7 +292,8 @@ enum Obstacle {
     OtherPlan,
 }
 
-/// Reads the reasons in the one right order: the key's, then any conflict, then the count's.
+/// Reads the reasons in the one right order: the key's, then any conflict, then the plan's (another plan has
+/// another limit), then the count's.
 fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRefusal> {
     if let Some(Reason::Condition(Some(item))) = reasons.first() {
         if !entry_item::is_of(item, Some(claim.fingerprint)) {
@@ -303,9 +304,12 @@ fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRef
     if is_busy(reasons) {
         return Ok(Obstacle::Busy);
     }
+    if matches!(reasons.get(2), Some(Reason::Condition(_))) {
+        return Ok(Obstacle::OtherPlan);
+    }
     match reasons.get(1) {
         Some(Reason::Condition(Some(item))) => Ok(Obstacle::Exhausted(read_used(item).map_err(Fault::from)?)),
-        _ => Ok(Obstacle::OtherPlan),
+        _ => Ok(Obstacle::Busy),
     }
 }
 

@@ -24,6 +24,8 @@ const FIRST_PAUSE_MILLIS: u64 = 12;
 const LONGEST_PAUSE_MILLIS: u64 = 400;
 /// What is left of an invocation for its answer.
 const KEPT_FOR_THE_ANSWER: Duration = Duration::from_millis(250);
+/// The least that a request is given, however late it is.
+const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -64,13 +66,26 @@ impl Store {
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
         let once = aws_sdk_dynamodb::config::Builder::new()
             .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(REQUEST_TIMEOUT).build());
+            .timeout_config(TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build());
         #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
         let request = self.client.transact_write_items();
         match request.set_transact_items(Some(writes)).customize().config_override(once).send().await {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => read_failure(error),
         }
+    }
+
+    /// How long a request may take, so that an answer can still be given within the invocation's time.
+    pub(crate) fn time_for_a_request(&self) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map_or(REQUEST_TIMEOUT, |left| left.saturating_sub(KEPT_FOR_THE_ANSWER));
+        left.clamp(SHORTEST_REQUEST, REQUEST_TIMEOUT)
+    }
+
+    /// What a read is sent with: all its attempts end within the invocation's time.
+    pub(crate) fn read_config(&self) -> aws_sdk_dynamodb::config::Builder {
+        let timeouts = TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build();
+        aws_sdk_dynamodb::config::Builder::new().timeout_config(timeouts)
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
