@@ -55,6 +55,7 @@ async fn every_field_that_is_wrong_is_named() {
         ),
         (with(&|it| it["consumer"] = json!("ada")), vec!["consumer"]),
         (with(&|it| it["consumer"] = json!({})), vec!["consumer.kind"]),
+        (with(&|it| it["consumer"] = json!({ "feature": "f", "user_id": "u" })), vec!["consumer.kind"]),
         (
             with(&|it| it["consumer"]["kind"] = json!("robot")).also("consumer", &json!({ "kind": "robot" })),
             vec!["consumer.kind"],

@@ -101,11 +101,26 @@ fn read_units(fields: &mut Fields<'_>) -> Option<Units> {
     fields.is_sound().then_some(units)
 }
 
+/// The kind; without one, no other member can be told to be wrong.
+fn read_kind(consumer: &mut Fields<'_>) -> Option<String> {
+    let kind = consumer.required("kind", parsed::<String>);
+    if kind.is_none() {
+        know_every_member(consumer);
+    }
+    kind
+}
+
+fn know_every_member(consumer: &mut Fields<'_>) {
+    for member in ["workflow_id", "run_id", "step_id", "feature", "user_id", "job_id", "list_id"] {
+        consumer.present(member);
+    }
+}
+
 fn read_consumer(fields: &mut Fields<'_>) -> Option<Consumer> {
     if fields.present("consumer").is_none() {
         fields.refuse("consumer", "is required");
     }
-    fields.nested("consumer", |consumer| match consumer.required("kind", parsed::<String>)?.as_str() {
+    fields.nested("consumer", |consumer| match read_kind(consumer)?.as_str() {
         "workflow_step" => {
             let workflow_id = consumer.required("workflow_id", parsed::<Id>);
             let run_id = consumer.required("run_id", parsed::<Id>);
@@ -125,6 +140,7 @@ fn read_consumer(fields: &mut Fields<'_>) -> Option<Consumer> {
             Some(Consumer::Bulk { job_id: job_id?, feature: feature?, list_id, user_id })
         }
         _ => {
+            know_every_member(consumer);
             consumer.refuse("kind", "must be one of workflow_step, action, bulk");
             None
         }

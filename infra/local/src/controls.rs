@@ -130,7 +130,14 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     let answer = shared.gateway.answer(request).await;
     let told: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let status = answer.status();
-    let body = json!({ "status": status.as_u16(), "body": told, "payment_id": delivery.payment_id });
+    // The webhook's members stand at the top as well, so that the answer reads as the webhook's own.
+    let mut body = told.clone();
+    if !body.is_object() {
+        body = json!({});
+    }
+    body["status"] = json!(status.as_u16());
+    body["body"] = told;
+    body["payment_id"] = json!(delivery.payment_id);
     reply(json_response(status, &body))
 }
 

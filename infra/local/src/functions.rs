@@ -19,7 +19,7 @@ use topup_webhook::TopUpWebhook;
 use crate::database::TABLE;
 use crate::wire::Wire;
 
-/// How long an invocation may take, as template.yaml has it.
+/// How long an invocation may take: what template.yaml gives a function that asks for no more.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What the functions are given.

@@ -1,7 +1,7 @@
-//! The balance against a slow truth that is written differently: lots of single millicredits and a list of open holds.
+//! The balance against a slow truth that is written differently: a heap of single credits, each with its last second.
 //!
-//! Holds have no postings yet, so the truth here knows grants, top-ups, debits, expiries, voids, claw-backs, invoices
-//! and credit limits: all that can move a balance in this crate.
+//! It knows top-ups, grants, debits, expiries, voids, claw-backs and invoices. Holds and credit limits have no postings
+//! yet.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -14,7 +14,7 @@
 
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
-use credits_core::close::Outcome;
+use credits_core::close::{CHANGES_A_CLOSE, Outcome};
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::posting::{Posting, Refusal};
@@ -25,15 +25,33 @@ const START: i64 = 1_790_000_000;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Debit { credits: i64, skew: i64 },
-    TopUp { credits: i64 },
-    Grant { credits: i64, lives: i64 },
-    Void { pick: usize },
-    VoidPrepaid { credits: i64 },
-    ClawBack { credits: i64 },
+    Debit {
+        credits: i64,
+        skew: i64,
+    },
+    TopUp {
+        credits: i64,
+    },
+    Grant {
+        credits: i64,
+        lives: i64,
+    },
+    Void {
+        pick: usize,
+    },
+    VoidPrepaid {
+        credits: i64,
+    },
+    ClawBack {
+        credits: i64,
+    },
     Invoice,
-    Wait { seconds: i64 },
+    Wait {
+        seconds: i64,
+    },
     Read,
+    /// The next changes are left behind the fence until something closes them.
+    LeaveFenced,
 }
 
 /// One credit each, with the second it dies in; `i64::MAX` for never.
@@ -122,11 +140,12 @@ struct Bench {
     truth: Truth,
     now: i64,
     grants: usize,
+    leaves_fenced: bool,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { balance: Balance::default(), truth: Truth::default(), now: 0, grants: 0 }
+        Self { balance: Balance::default(), truth: Truth::default(), now: 0, grants: 0, leaves_fenced: false }
     }
 
     fn close(&mut self, now: i64) {
@@ -138,7 +157,8 @@ impl Bench {
             self.truth.expire(now);
             assert_eq!(closing.expired, credits(self.truth.expired - expired), "what expired");
             let mut outcomes = closing.outcomes.iter();
-            for change in waiting {
+            self.leaves_fenced = false;
+            for change in waiting.into_iter().take(CHANGES_A_CLOSE) {
                 self.apply(&change, &mut outcomes);
             }
             assert!(outcomes.next().is_none());
@@ -187,7 +207,9 @@ impl Bench {
         self.post(&Posting::change(change)).unwrap();
         let refused = self.post(&Posting::debit(amount(1), second(self.now)));
         assert_eq!(refused, Err(Refusal::Due), "no debit passes the fence");
-        self.close(self.now);
+        if !self.leaves_fenced {
+            self.close(self.now);
+        }
     }
 
     fn debit(&mut self, wanted: i64, skew: i64) {
@@ -235,6 +257,7 @@ impl Bench {
             }
             Operation::ClawBack { credits } => self.change(Change::ClawBack(amount(credits))),
             Operation::Invoice => self.change(Change::Invoice { key: "invoice".into() }),
+            Operation::LeaveFenced => self.leaves_fenced = true,
             Operation::Wait { seconds } => self.now += seconds,
             Operation::Read => {
                 let read = self.balance.as_of(second(self.now)).unwrap();
@@ -247,6 +270,10 @@ impl Bench {
     fn check(&self) {
         let (balance, truth) = (&self.balance, &self.truth);
         assert!(balance.is_consistent().unwrap());
+        if !balance.changes.is_empty() {
+            // What waits is in the truth once a close has applied it.
+            return;
+        }
         assert!(truth.law(), "conservation");
         assert_eq!(balance.available().unwrap(), credits(truth.available()));
         let left = balance.waterfall().unwrap();
@@ -273,6 +300,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Invoice),
         3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
         1 => Just(Operation::Read),
+        1 => Just(Operation::LeaveFenced),
     ]
 }
 
@@ -289,6 +317,23 @@ proptest! {
             bench.check();
         }
     }
+}
+
+#[test]
+fn more_changes_than_one_close_applies_are_applied_by_the_next_and_in_order() {
+    let mut bench = Bench::new();
+    bench.run(&Operation::LeaveFenced);
+    for change in 0..CHANGES_A_CLOSE as i64 + 20 {
+        bench.run(&Operation::Grant { credits: 3, lives: 1 + change % 5 });
+        bench.run(&Operation::ClawBack { credits: 2 });
+        bench.run(&Operation::TopUp { credits: 1 });
+    }
+    assert!(bench.balance.changes.len() > 2 * CHANGES_A_CLOSE);
+    bench.run(&Operation::Read);
+    bench.check();
+    assert!(bench.balance.changes.is_empty() && bench.balance.epoch >= 3);
+    bench.run(&Operation::Debit { credits: 1, skew: 0 });
+    bench.check();
 }
 
 #[test]
