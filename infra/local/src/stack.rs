@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use axum::http::Method;
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_payments::signature::Secret;
 use credits_runtime::{StartError, catalogue, start};
@@ -124,26 +125,33 @@ impl Stack {
         let scope = "credits:spend credits:read credits:manage".to_owned();
         let order = TokenOrder { workspace: "*".to_owned(), scope, ttl_seconds: None };
         let token = gateway.issuer.issue(&order, gateway.sources.now()).ok_or(StackError::Part("token"))?;
-        let path = format!("/v1/workspaces/{workspace}");
-        let known =
-            axum::http::Request::get(path.as_str()).header("authorization", format!("Bearer {token}"));
-        let (head, body) = known.body(Vec::new()).map_err(|_| StackError::Part("demo"))?.into_parts();
-        let known = Request { method: head.method, uri: head.uri, headers: head.headers, body };
-        if gateway.answer(known).await.status().is_success() {
-            return Ok(token);
-        }
         let profile = json!({ "name": "Demo", "plan": "team", "billing_email": "billing@demo.example" });
-        let request = axum::http::Request::put(path)
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
-            .body(profile.to_string().into_bytes());
-        let (head, body) = request.map_err(|_| StackError::Part("demo"))?.into_parts();
-        let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
-        if gateway.answer(request).await.status().is_success() {
+        // One that an earlier start made stays as it is.
+        let known = self.hub_call(Method::GET, workspace, &token, Vec::new()).await?;
+        if known || self.hub_call(Method::PUT, workspace, &token, profile.to_string().into_bytes()).await? {
             Ok(token)
         } else {
             Err(StackError::Part("demo"))
         }
+    }
+
+    /// Calls for a workspace as the hub would, and says whether that succeeded.
+    async fn hub_call(
+        &self,
+        method: Method,
+        workspace: &str,
+        token: &str,
+        body: Vec<u8>,
+    ) -> Result<bool, StackError> {
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(format!("/v1/workspaces/{workspace}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(body);
+        let (head, body) = request.map_err(|_| StackError::Part("demo"))?.into_parts();
+        let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
+        Ok(self.shared.gateway.answer(request).await.status().is_success())
     }
 
     /// A client of its database, whose requests are not counted.

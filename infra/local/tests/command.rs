@@ -51,6 +51,18 @@ impl Local {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    async fn rename(&self, name: &str) {
+        let request = http().put(format!("{}/v1/workspaces/demo", self.url)).bearer_auth(&self.token);
+        let profile = json!({ "name": name, "plan": "free", "billing_email": "ada@acme.example" });
+        assert_eq!(request.json(&profile).send().await.unwrap().status().as_u16(), 200);
+    }
+
+    async fn name(&self) -> String {
+        let request = http().get(format!("{}/v1/workspaces/demo", self.url)).bearer_auth(&self.token);
+        let workspace: Value = request.send().await.unwrap().json().await.unwrap();
+        workspace["name"].as_str().unwrap().to_owned()
+    }
+
     async fn available(&self) -> String {
         let request = http().get(format!("{}/v1/workspaces/demo/balance", self.url));
         let balance: Value = request.bearer_auth(&self.token).send().await.unwrap().json().await.unwrap();
@@ -102,12 +114,13 @@ async fn every_credit_is_found_again_after_a_kill_9() {
     for call in 0..20 {
         assert_eq!(local.post("/v1/workspaces/demo/debits", &format!("{call}"), &debit()).await.0, 201);
     }
+    local.rename("Acme").await;
     let token = local.token.clone();
     local.kill();
 
     let mut local = Local::start(&folder.0);
     local.token = token;
-    assert_eq!(local.available().await, "970");
+    assert_eq!((local.available().await.as_str(), local.name().await.as_str()), ("970", "Acme"));
     assert_eq!(local.post("/v1/workspaces/demo/debits", "7", &debit()).await.0, 200);
     assert_eq!(local.post(&pay(&top_up), "", &json!({ "outcome": "succeeded" })).await.0, 200);
     assert_eq!(local.available().await, "970");
