@@ -17,6 +17,7 @@ mod ledger;
 mod requests;
 mod runs;
 mod spending;
+mod subscribing;
 mod table;
 mod topping_up;
 mod webhook;

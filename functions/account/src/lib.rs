@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
-use credits_payments::checkout::Provider;
+use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, catalogue, start};
 use credits_store::Store;
@@ -14,18 +15,22 @@ mod cursor;
 mod grants;
 mod ledger;
 mod runs;
+mod subscription;
 mod top_ups;
 mod unmatched_payments;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 13] = [
+pub const ROUTES: [&str; 16] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
     "GET /v1/workspaces/{workspace_id}/balance",
     "GET /v1/workspaces/{workspace_id}/ledger",
     "POST /v1/workspaces/{workspace_id}/top-ups",
+    "PUT /v1/workspaces/{workspace_id}/subscription",
+    "GET /v1/workspaces/{workspace_id}/subscription",
+    "DELETE /v1/workspaces/{workspace_id}/subscription",
     "POST /v1/workspaces/{workspace_id}/grants",
     "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
     "POST /v1/workspaces/{workspace_id}/runs",
@@ -68,6 +73,15 @@ impl Account {
     }
 }
 
+impl Account {
+    /// What asks the provider, for one call.
+    async fn billing(&self, call: &Call) -> Result<Billing, Problem> {
+        let key = self.provider_key.first().await?;
+        let (store, catalogue) = (self.store.until(call.deadline()), Arc::clone(&self.catalogue));
+        Ok(Billing::new(store, self.provider.clone(), key, catalogue, ReturnUrls::to(&self.top_up_url)))
+    }
+}
+
 impl Function for Account {
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
         match call.route() {
@@ -77,6 +91,9 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/balance" => self.balance(call).await,
             "GET /v1/workspaces/{workspace_id}/ledger" => self.ledger(call).await,
             "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
+            "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
+            "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,
+            "DELETE /v1/workspaces/{workspace_id}/subscription" => self.unsubscribe(call).await,
             "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
             "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
             "POST /v1/workspaces/{workspace_id}/runs" => self.start_run(call).await,

@@ -4,12 +4,11 @@ use credits_core::catalogue::Pack;
 use credits_core::credits::Amount;
 use credits_core::id::Id;
 use credits_core::price::Price;
-use credits_core::top_up::{Checkout, TopUp};
-use credits_payments::checkout::ReturnUrls;
-use credits_payments::signature::Secret;
+use credits_core::purchase::{Checkout, Goods, Purchase};
+use credits_payments::provider::ReturnUrls;
 use credits_runtime::fields::{Fields, parsed};
-use credits_runtime::secrets::SecretError;
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,18 +30,25 @@ impl Account {
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
-        let top_up = match self.read_pack(&body)? {
+        let kept = match self.read_pack(&body)? {
             Ok(pack) => store.begin_top_up(&claim, pack).await?,
             // It may have been in the catalogue when the key was first used.
             Err(problem) => store.earlier_top_up(&claim).await?.ok_or(problem)?,
         };
-        if let Some(checkout) = top_up.checkout.clone() {
-            return Ok(Answer::once(true, &TopUpBody::of(top_up, checkout)));
-        }
-        let key = self.provider_key().await?;
-        let checkout = self.provider.open_checkout(&key, &top_up, &self.return_urls()).await?;
-        let first = store.open_checkout(&top_up, &checkout).await?;
-        Ok(Answer::once(!first, &TopUpBody::of(top_up, checkout)))
+        let (first, checkout) = match kept.checkout {
+            Some(checkout) => (false, checkout),
+            None => self.open_checkout(&store, &kept.purchase).await?,
+        };
+        let body = TopUpBody::of(kept.purchase, checkout).ok_or_else(Problem::unavailable)?;
+        Ok(Answer::once(!first, &body))
+    }
+
+    async fn open_checkout(&self, store: &Store, purchase: &Purchase) -> Result<(bool, Checkout), Problem> {
+        let key = self.provider_key.first().await?;
+        let customer = store.customer(&purchase.workspace_id).await?;
+        let urls = ReturnUrls::to(&self.top_up_url);
+        let checkout = self.provider.open_checkout(&key, purchase, customer.as_deref(), &urls).await?;
+        Ok((store.open_checkout(purchase, &checkout).await?, checkout))
     }
 
     /// The pack that is asked for; the inner error is a body that is right but for the catalogue.
@@ -59,20 +65,12 @@ impl Account {
             read => Ok(read),
         }
     }
-
-    async fn provider_key(&self) -> Result<Secret, SecretError> {
-        self.provider_key.active().await?.into_iter().next().ok_or(SecretError::Empty)
-    }
-
-    fn return_urls(&self) -> ReturnUrls {
-        let back = |outcome: &str| format!("{}?top_up={outcome}", self.top_up_url);
-        ReturnUrls { success: back("paid"), cancel: back("cancelled") }
-    }
 }
 
 impl TopUpBody {
-    fn of(top_up: TopUp, checkout: Checkout) -> Self {
-        let TopUp { top_up_id, pack, credits, price, .. } = top_up;
-        Self { top_up_id, pack, credits, price, checkout }
+    fn of(purchase: Purchase, checkout: Checkout) -> Option<Self> {
+        let Purchase { purchase_id: top_up_id, goods, price, .. } = purchase;
+        let Goods::Pack { pack, credits } = goods else { return None };
+        Some(Self { top_up_id, pack, credits, price, checkout })
     }
 }

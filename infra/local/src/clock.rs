@@ -16,31 +16,36 @@ const MOST_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
 /// A clock that can be moved ahead. Its offset lasts in the stack's folder, if it has one.
 #[derive(Debug)]
 pub(crate) struct LocalClock {
-    offset_seconds: AtomicI64,
+    offset_millis: AtomicI64,
     file: Option<PathBuf>,
 }
 
 impl LocalClock {
     pub fn open(folder: Option<&Path>) -> Result<Arc<Self>, StackError> {
-        let file = folder.map(|folder| folder.join("clock-offset-seconds"));
+        let file = folder.map(|folder| folder.join("clock-offset-millis"));
         let kept = match &file {
             Some(file) if file.exists() => std::fs::read_to_string(file)?.trim().parse().ok(),
             _ => None,
         };
-        Ok(Arc::new(Self { offset_seconds: AtomicI64::new(kept.unwrap_or(0)), file }))
+        Ok(Arc::new(Self { offset_millis: AtomicI64::new(kept.unwrap_or(0)), file }))
     }
 
-    /// Moves the clock ahead; `None` where it would go back, or too far.
-    pub fn advance(&self, seconds: i64) -> Result<Option<Timestamp>, StackError> {
-        let moved = self.offset_seconds.load(Ordering::Acquire).checked_add(seconds);
-        let Some(moved) = moved.filter(|moved| seconds >= 0 && *moved <= MOST_SECONDS) else {
-            return Ok(None);
-        };
+    /// Where the clock would be after so many seconds; `None` where it would go back, or too far.
+    pub fn ahead(&self, seconds: i64) -> Option<Timestamp> {
+        let target = self.now().checked_add(SignedDuration::from_secs(seconds)).ok()?;
+        let moved = target.duration_since(SystemClock.now()).as_secs();
+        Some(target).filter(|_| seconds >= 0 && moved <= MOST_SECONDS)
+    }
+
+    /// Moves the clock ahead to an instant; it never goes back.
+    pub fn move_to(&self, instant: Timestamp) -> Result<(), StackError> {
+        let moved = instant.duration_since(SystemClock.now()).as_millis();
+        let moved = i64::try_from(moved).unwrap_or(i64::MAX).max(self.offset_millis.load(Ordering::Acquire));
         if let Some(file) = &self.file {
             std::fs::write(file, moved.to_string())?;
         }
-        self.offset_seconds.store(moved, Ordering::Release);
-        Ok(Some(self.now()))
+        self.offset_millis.store(moved, Ordering::Release);
+        Ok(())
     }
 
     /// The clock with the machine's randomness, as the functions take them.
@@ -52,7 +57,7 @@ impl LocalClock {
 
 impl Clock for LocalClock {
     fn now(&self) -> Timestamp {
-        let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Acquire));
+        let offset = SignedDuration::from_millis(self.offset_millis.load(Ordering::Acquire));
         SystemClock.now().saturating_add(offset).unwrap_or(Timestamp::MAX)
     }
 }

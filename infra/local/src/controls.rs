@@ -5,27 +5,38 @@ use std::sync::{Arc, PoisonError};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
+use credits_store::Clock;
+use credits_store::error::Chain;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::checkout_page;
 use crate::gateway::{Request, json_response, message};
-use crate::provider::{Outcome, Refusal};
+use crate::provider::Outcome;
+use crate::provider_api;
 use crate::stack::Shared;
 use crate::tokens::TokenOrder;
+use crate::worker::deliver;
 
 /// What API Gateway takes at most.
 const MOST_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-type Reply = Response<axum::body::Body>;
+pub(crate) type Reply = Response<axum::body::Body>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pay {
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payments {
+    workspace: String,
     outcome: Outcome,
 }
 
@@ -43,17 +54,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             get(|| async { reply(json_response(StatusCode::OK, &json!({ "status": "ok" }))) }),
         )
         .route("/_local/tokens", post(issue_token))
-        // Nothing runs behind a call yet, so all is worked off when it is answered.
-        .route(
-            "/_local/drain",
-            post(|| async { reply(json_response(StatusCode::OK, &json!({ "drained": true }))) }),
-        )
+        .route("/_local/drain", post(drain))
         .route("/_local/clock", post(advance_clock))
         .route("/_local/requests", get(requests))
         .route("/_local/requests", delete(clear_requests))
         .route("/_local/checkouts/{checkout_id}", get(checkout))
         .route("/_local/checkouts/{checkout_id}/pay", post(pay))
-        .route("/_local/provider/v1/checkout/sessions", post(create_session))
+        .route("/_local/payments", post(decide_payments))
+        .merge(provider_api::routes())
         .fallback(gateway)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(shared)
@@ -85,14 +93,28 @@ async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
         Ok(advance) => advance,
         Err(refusal) => return *refusal,
     };
-    match shared.clock.advance(advance_seconds) {
-        Ok(Some(now)) => reply(json_response(StatusCode::OK, &json!({ "now": now }))),
-        Ok(None) => reply(message(
-            StatusCode::BAD_REQUEST,
-            "the clock moves ahead, by at most a hundred years in all",
-        )),
-        Err(error) => reply(message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
+    let Some(target) = shared.clock.ahead(advance_seconds) else {
+        let refusal = "the clock moves ahead, by at most a hundred years in all";
+        return reply(message(StatusCode::BAD_REQUEST, refusal));
+    };
+    match shared.worker.advance(&shared, target).await {
+        Ok(()) => reply(json_response(StatusCode::OK, &json!({ "now": shared.clock.now() }))),
+        Err(error) => reply(message(StatusCode::INTERNAL_SERVER_ERROR, &Chain(&error).to_string())),
     }
+}
+
+async fn drain(State(shared): State<Arc<Shared>>) -> Reply {
+    shared.worker.drain(&shared).await;
+    reply(json_response(StatusCode::OK, &json!({ "drained": true })))
+}
+
+async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Payments { workspace, outcome } = match read(&body) {
+        Ok(payments) => payments,
+        Err(refusal) => return *refusal,
+    };
+    shared.provider.lock().unwrap_or_else(PoisonError::into_inner).decide(&workspace, outcome);
+    reply(json_response(StatusCode::OK, &json!({ "workspace": workspace, "outcome": outcome })))
 }
 
 async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
@@ -119,15 +141,8 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     };
     let delivery = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).play(&id, outcome);
     let Some(delivery) = delivery else { return reply(message(StatusCode::NOT_FOUND, "no such checkout")) };
-    let Ok(signature) = HeaderValue::from_str(&delivery.signature) else {
-        return reply(message(StatusCode::INTERNAL_SERVER_ERROR, "no signature"));
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert("stripe-signature", signature);
-    headers.insert("content-type", HeaderValue::from_static("application/json; charset=utf-8"));
-    let uri = Uri::from_static("/v1/webhooks/stripe");
-    let request = Request { method: Method::POST, uri, headers, body: delivery.body.into_bytes() };
-    let answer = shared.gateway.answer(request).await;
+    let payment_id = delivery.payment_id.clone();
+    let answer = deliver(&shared, delivery).await;
     let told: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let status = answer.status();
     // The webhook's members stand at the top as well, so that the answer reads as the webhook's own.
@@ -137,38 +152,8 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     }
     body["status"] = json!(status.as_u16());
     body["body"] = told;
-    body["payment_id"] = json!(delivery.payment_id);
+    body["payment_id"] = json!(payment_id);
     reply(json_response(status, &body))
-}
-
-async fn create_session(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut provider = shared.provider.lock().unwrap_or_else(PoisonError::into_inner);
-    match provider.create_session(header("authorization"), header("idempotency-key"), &body) {
-        Ok(session) => {
-            let mut object = session.object();
-            object["url"] = json!(format!("{}/_local/checkouts/{}", shared.url, session.id));
-            reply(json_response(StatusCode::OK, &object))
-        }
-        Err(refusal) => reply(provider_error(refusal)),
-    }
-}
-
-fn provider_error(refusal: Refusal) -> Response<Vec<u8>> {
-    let (status, kind, text) = match refusal {
-        Refusal::WrongKey => {
-            (StatusCode::UNAUTHORIZED, "invalid_request_error", "Invalid API Key provided".to_owned())
-        }
-        Refusal::Incomplete(field) => {
-            (StatusCode::BAD_REQUEST, "invalid_request_error", format!("Missing or invalid: {field}"))
-        }
-        Refusal::KeyReused => (
-            StatusCode::BAD_REQUEST,
-            "idempotency_error",
-            "Keys can only be used with the same parameters".to_owned(),
-        ),
-    };
-    json_response(status, &json!({ "error": { "type": kind, "message": text } }))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
@@ -176,6 +161,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
     serde_json::from_slice(body).map_err(|error| Box::new(refusal(error)))
 }
 
-fn reply(response: Response<Vec<u8>>) -> Reply {
+pub(crate) fn reply(response: Response<Vec<u8>>) -> Reply {
     response.map(axum::body::Body::from)
 }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use account::Account;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use credits_core::catalogue::Catalogue;
-use credits_payments::checkout::Provider;
+use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
 use credits_runtime::start::{dynamodb_config, https_client, respond};
-use credits_runtime::{Settings, StartError};
-use credits_store::{Sources, Store};
+use credits_runtime::{EventFunction, Settings, StartError};
+use credits_store::error::Chain;
+use credits_store::{Fault, Sources, Store};
 use debit::Debits;
+use jiff::Timestamp;
+use renewal::{Renewal, RenewalError};
+use serde_json::Value;
 use tokio::time::Instant;
 use topup_webhook::TopUpWebhook;
 
@@ -21,6 +25,9 @@ use crate::wire::Wire;
 
 /// How long an invocation may take: what template.yaml gives a function that asks for no more.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How long `account` may take, which asks the payment provider.
+const ACCOUNT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(28);
 
 /// What the functions are given.
 #[derive(Debug)]
@@ -41,7 +48,13 @@ pub(crate) struct Functions {
     debit: Debits,
     account: Account,
     topup_webhook: TopUpWebhook,
+    renewal: Renewal,
+    /// Not counted: what the stack itself asks.
+    pub observer: Store,
 }
+
+/// How long a sweep may take: what template.yaml gives the function.
+const SWEEP_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
 impl Functions {
     pub fn start(parts: &Parts) -> Result<Self, StartError> {
@@ -49,7 +62,16 @@ impl Functions {
         let provider =
             Provider::new(&parts.provider_base).map_err(|_| StartError::Part("provider's client"))?;
         let (catalogue, url) = (&parts.catalogue, &parts.top_up_url);
+        let renewal = Renewal::new(
+            parts.store("renewal"),
+            Arc::clone(catalogue),
+            provider.clone(),
+            secrets(&parts.provider_key)?,
+            url.clone(),
+        );
         Ok(Self {
+            renewal,
+            observer: Store::new(client(&parts.endpoint, https_client()), TABLE, parts.sources.clone()),
             debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), url.clone()),
             account: Account::new(
                 parts.store("account"),
@@ -62,21 +84,46 @@ impl Functions {
         })
     }
 
+    /// Fires a function as its schedule does; what went wrong is a line for the log.
+    pub async fn fire(&self, binary: &str, input: Value) -> Result<Value, String> {
+        match binary {
+            "renewal" => self.sweep(input).await.map_err(|error| Chain(&error).to_string()),
+            _ => Err("there is no such function".to_owned()),
+        }
+    }
+
+    /// When a function's schedule next finds something due.
+    pub async fn next_due(&self, binary: &str) -> Result<Option<Timestamp>, Fault> {
+        match binary {
+            "renewal" => self.observer.next_due().await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Invokes the renewal function.
+    pub async fn sweep(&self, input: Value) -> Result<Value, RenewalError> {
+        self.renewal.handle(input, after(SWEEP_TIMEOUT)).await
+    }
+
     /// Invokes the function of that binary's name; `None` if there is none.
     pub async fn invoke(
         &self,
         binary: &str,
         event: ApiGatewayV2httpRequest,
     ) -> Option<ApiGatewayV2httpResponse> {
-        let now = Instant::now();
-        let deadline = now.checked_add(TIMEOUT).unwrap_or(now);
+        let deadline = after(if binary == "account" { ACCOUNT_TIMEOUT } else { TIMEOUT });
         Some(match binary {
             "debit" => respond(&self.debit, event, deadline).await,
-            "account" => respond(&self.account, event, deadline).await,
+            "account" => Box::pin(respond(&self.account, event, deadline)).await,
             "topup_webhook" => respond(&self.topup_webhook, event, deadline).await,
             _ => return None,
         })
     }
+}
+
+fn after(time: std::time::Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
 }
 
 impl Parts {

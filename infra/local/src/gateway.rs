@@ -20,7 +20,7 @@ use crate::tokens::Issuer;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     routes: Vec<Route>,
-    functions: Functions,
+    pub functions: Functions,
     pub issuer: Issuer,
     pub sources: Sources,
     requests: AtomicU64,

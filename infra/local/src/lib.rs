@@ -12,10 +12,13 @@ pub mod database;
 mod functions;
 mod gateway;
 mod provider;
+mod provider_api;
+mod schedules;
 mod stack;
 pub mod template;
 mod tokens;
 mod wire;
+mod worker;
 
 pub use stack::{Options, Stack, StackError};
 pub use tokens::TokenOrder;

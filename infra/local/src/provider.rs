@@ -13,12 +13,16 @@ use serde_json::{Value, json};
 use crate::StackError;
 
 /// How a payer ends a checkout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Succeeded,
     Declined,
 }
+
+mod charges;
+
+pub(crate) use charges::Answered;
 
 /// A checkout session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,8 @@ pub(crate) struct Session {
     pub product: String,
     client_reference_id: String,
     metadata: BTreeMap<String, String>,
+    /// Who pays, once somebody has.
+    customer: Option<String>,
     paid: bool,
 }
 
@@ -47,6 +53,15 @@ struct Memory {
     sessions: BTreeMap<String, Session>,
     /// Idempotency keys, with the form that each came with.
     keys: BTreeMap<String, (BTreeMap<String, String>, String)>,
+    /// Charges of stored cards.
+    #[serde(default)]
+    intents: BTreeMap<String, charges::Intent>,
+    /// Customers with a stored card, and whose they are.
+    #[serde(default)]
+    customers: BTreeMap<String, String>,
+    /// How the next charges of a workspace's card end, where `POST /_local/payments` has said so.
+    #[serde(default)]
+    outcomes: BTreeMap<String, Outcome>,
 }
 
 /// The stand-in.
@@ -57,6 +72,8 @@ pub(crate) struct Provider {
     api_key: Secret,
     webhook_secret: Secret,
     sources: Sources,
+    /// Events that wait to be delivered.
+    outbox: Vec<Delivery>,
 }
 
 /// An event, ready to be delivered.
@@ -79,7 +96,7 @@ impl Provider {
             Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
             _ => Memory::default(),
         };
-        Ok(Self { memory, file, api_key, webhook_secret, sources })
+        Ok(Self { memory, file, api_key, webhook_secret, sources, outbox: Vec::new() })
     }
 
     /// `POST /v1/checkout/sessions`
@@ -89,9 +106,7 @@ impl Provider {
         key: Option<&str>,
         body: &[u8],
     ) -> Result<Session, Refusal> {
-        if authorization.and_then(|header| header.strip_prefix("Bearer ")) != Some(self.api_key.expose()) {
-            return Err(Refusal::WrongKey);
-        }
+        self.admit(authorization)?;
         let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
         if let Some((earlier, id)) = key.and_then(|key| self.memory.keys.get(key)) {
             let session = self.memory.sessions.get(id).filter(|_| *earlier == form);
@@ -106,15 +121,25 @@ impl Provider {
         Ok(session)
     }
 
+    fn admit(&self, authorization: Option<&str>) -> Result<(), Refusal> {
+        let key = authorization.and_then(|header| header.strip_prefix("Bearer "));
+        if key == Some(self.api_key.expose()) { Ok(()) } else { Err(Refusal::WrongKey) }
+    }
+
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.memory.sessions.get(id)
     }
 
     /// Ends a checkout, and gives the event that tells of it. A paid one stays paid: playing it again tells it again.
     pub fn play(&mut self, id: &str, outcome: Outcome) -> Option<Delivery> {
-        let event_id = self.sources.new_id("evt").to_string();
+        let new_customer = self.sources.new_id("cus").to_string();
         let session = self.memory.sessions.get_mut(id)?;
         session.paid |= outcome == Outcome::Succeeded;
+        if session.paid {
+            let customer = session.customer.get_or_insert(new_customer).clone();
+            let workspace = session.metadata.get("workspace_id").cloned().unwrap_or_default();
+            self.memory.customers.insert(customer, workspace);
+        }
         let session = session.clone();
         self.keep();
         let (kind, object) = if session.paid {
@@ -122,14 +147,15 @@ impl Provider {
         } else {
             ("payment_intent.payment_failed", session.declined_intent())
         };
-        let event = json!({
-            "id": event_id, "object": "event", "type": kind, "created": self.sources.now().as_second(),
-            "livemode": false, "data": { "object": object },
-        });
-        self.signed(&event, session.payment_intent)
+        self.event(kind, &object, session.payment_intent)
     }
 
-    fn signed(&self, event: &Value, payment_id: String) -> Option<Delivery> {
+    /// A signed event, ready to be delivered.
+    fn event(&self, kind: &str, object: &Value, payment_id: String) -> Option<Delivery> {
+        let event = json!({
+            "id": self.sources.new_id("evt"), "object": "event", "type": kind,
+            "created": self.sources.now().as_second(), "livemode": false, "data": { "object": object },
+        });
         let body = event.to_string();
         let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
         let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;
@@ -158,6 +184,7 @@ impl Provider {
             product: field("line_items[0][price_data][product_data][name]")?.clone(),
             client_reference_id: field("client_reference_id")?.clone(),
             metadata: metadata.collect(),
+            customer: form.get("customer").cloned(),
             paid: false,
         })
     }
@@ -192,6 +219,7 @@ impl Session {
             "currency": self.currency,
             "client_reference_id": self.client_reference_id,
             "metadata": self.metadata,
+            "customer": self.customer,
         })
     }
 

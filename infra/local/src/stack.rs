@@ -1,5 +1,6 @@
 //! The stack: every part, put together and served.
 
+use credits_store::Clock;
 use credits_store::error::Chain;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,15 @@ use crate::provider::Provider;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
+use crate::worker::Worker;
 
 /// The stand-in provider's API key.
 const PROVIDER_KEY: &str = "sk_local";
 /// The secret that signs events where `STRIPE_WEBHOOK_SECRET` names none (API.md).
 const WEBHOOK_SECRET: &str = "whsec_local";
+
+/// How often the stack looks whether a schedule has come.
+const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How to start a stack.
 #[derive(Debug, Clone)]
@@ -65,6 +70,9 @@ pub enum StackError {
     /// The provider's memory can't be read or written.
     #[error("the provider's memory can't be read or written")]
     Memory(#[from] serde_json::Error),
+    /// The table can't be read.
+    #[error("the table can't be read")]
+    Table(#[from] credits_store::Fault),
     /// A part can't be made.
     #[error("the {0} can't be made")]
     Part(&'static str),
@@ -75,6 +83,7 @@ pub enum StackError {
 pub(crate) struct Shared {
     pub gateway: Gateway,
     pub provider: Mutex<Provider>,
+    pub worker: Worker,
     pub wire: Wire,
     pub clock: Arc<LocalClock>,
     pub url: String,
@@ -85,6 +94,7 @@ pub(crate) struct Shared {
 pub struct Stack {
     address: SocketAddr,
     server: JoinHandle<()>,
+    ticker: JoinHandle<()>,
     shared: Arc<Shared>,
     database: Database,
 }
@@ -110,7 +120,8 @@ impl Stack {
                 tracing::error!(%error, "the stack's server ended");
             }
         });
-        Ok(Self { address, server, shared, database })
+        let ticker = tokio::spawn(tick(Arc::clone(&shared)));
+        Ok(Self { address, server, ticker, shared, database })
     }
 
     /// Where it serves, such as `http://127.0.0.1:8787`.
@@ -164,6 +175,15 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         self.server.abort();
+        self.ticker.abort();
+    }
+}
+
+/// Fires schedules as time passes by itself.
+async fn tick(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        shared.worker.catch_up(&shared).await;
     }
 }
 
@@ -185,12 +205,13 @@ fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Sh
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),
     };
-    let routes = Template::parse(DEPLOYED)?.routes()?;
+    let template = Template::parse(DEPLOYED)?;
+    let (routes, worker) = (template.routes()?, Worker::new(template.schedules()?, clock.now()));
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
     let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
-    Ok(Shared { gateway, provider: Mutex::new(provider), wire, clock, url })
+    Ok(Shared { gateway, provider: Mutex::new(provider), worker, wire, clock, url })
 }
 
 /// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.

@@ -1,5 +1,6 @@
 //! Reading template.yaml, so that the local stack's table and routes are the deployed ones.
 
+use crate::schedules::{Every, Schedule};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The template that is deployed.
@@ -64,10 +65,36 @@ impl Template {
 
     /// Every route of every function.
     pub fn routes(&self) -> Result<Vec<Route>, TemplateError> {
+        self.functions()?
+            .into_iter()
+            .map(routes_of)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|routes| routes.concat())
+    }
+
+    /// Every schedule of every function.
+    pub fn schedules(&self) -> Result<Vec<Schedule>, TemplateError> {
+        let mut schedules = Vec::new();
+        for function in self.functions()? {
+            let binary = text(&function["Metadata"]["BuildProperties"]["Binary"], "Binary")?;
+            let events =
+                function["Properties"]["Events"].as_hash().into_iter().flat_map(|events| events.values());
+            for event in events.filter(|event| event["Type"].as_str() == Some("ScheduleV2")) {
+                let event = &event["Properties"];
+                schedules.push(Schedule {
+                    function: binary.clone(),
+                    input: text(&event["Input"], "Input")?,
+                    every: Every::parse(&text(&event["ScheduleExpression"], "ScheduleExpression")?)?,
+                });
+            }
+        }
+        Ok(schedules)
+    }
+
+    fn functions(&self) -> Result<Vec<&Yaml>, TemplateError> {
         let resources = self.0["Resources"].as_hash().ok_or(TemplateError::Missing("Resources"))?;
-        let functions =
-            resources.values().filter(|it| it["Type"].as_str() == Some("AWS::Serverless::Function"));
-        functions.map(routes_of).collect::<Result<Vec<_>, _>>().map(|routes| routes.concat())
+        let is_function = |it: &&Yaml| it["Type"].as_str() == Some("AWS::Serverless::Function");
+        Ok(resources.values().filter(is_function).collect())
     }
 
     /// The table.
@@ -92,8 +119,8 @@ impl Template {
 
 fn routes_of(function: &Yaml) -> Result<Vec<Route>, TemplateError> {
     let binary = text(&function["Metadata"]["BuildProperties"]["Binary"], "Binary")?;
-    let events = function["Properties"]["Events"].as_hash().ok_or(TemplateError::Missing("Events"))?;
-    let http = events.values().filter(|event| event["Type"].as_str() == Some("HttpApi"));
+    let events = function["Properties"]["Events"].as_hash().into_iter().flat_map(|events| events.values());
+    let http = events.filter(|event| event["Type"].as_str() == Some("HttpApi"));
     let route = |event: &Yaml| {
         let event = &event["Properties"];
         let key = format!("{} {}", text(&event["Method"], "Method")?, text(&event["Path"], "Path")?);

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::change::Change;
 use crate::close::CloseError;
-use crate::credits::{Credits, OutOfRange};
-use crate::grant::ExpiringGrant;
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::grant::{ExpiringGrant, NextGrant};
 use crate::month::Month;
 use crate::waterfall::Waterfall;
 
@@ -45,8 +45,15 @@ pub struct Balance {
     pub prepaid: Credits,
     /// How far below zero an Enterprise workspace may spend.
     pub credit_limit: Credits,
-    /// The earliest expiry, [`NEVER`], or the [`FENCE`].
+    /// The earliest instant at which something changes by itself (an expiry, the start of what was paid ahead, the
+    /// end of a billed month), [`NEVER`], or the [`FENCE`].
     pub expires_next: Timestamp,
+    /// Grants that were paid ahead, earliest start first.
+    pub next: Vec<NextGrant>,
+    /// When debt is billed next, where usage is invoiced (M8).
+    pub invoices_at: Option<Timestamp>,
+    /// At or below which `available` is low, where an alert is switched on (M15).
+    pub low_at: Option<Amount>,
     /// What waits for the next close.
     pub changes: Vec<Change>,
     /// Credits in open holds of this epoch.
@@ -72,6 +79,9 @@ impl Default for Balance {
             prepaid: Credits::ZERO,
             credit_limit: Credits::ZERO,
             expires_next: NEVER,
+            next: Vec::new(),
+            invoices_at: None,
+            low_at: None,
             changes: Vec::new(),
             held: Credits::ZERO,
             closed: BTreeMap::new(),
@@ -93,6 +103,18 @@ impl Balance {
     /// What the customer owns and may spend; without the credit limit (API.md, Balance).
     pub fn available(&self) -> Result<Credits, OutOfRange> {
         self.spendable.minus(self.credit_limit)
+    }
+
+    /// Whether an alert's threshold is reached (M15).
+    pub fn is_low(&self) -> Result<bool, OutOfRange> {
+        let available = self.available()?;
+        Ok(self.low_at.is_some_and(|low_at| available <= low_at.credits()))
+    }
+
+    /// Whether nothing may be spent any more.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.spendable <= Credits::ZERO
     }
 
     /// What is left of each grant.

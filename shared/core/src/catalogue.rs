@@ -6,6 +6,7 @@ use crate::credits::Amount;
 use crate::id::{Id, Name};
 use crate::price::Price;
 use crate::rate_card::{ModelRate, OperationRate, RateCard, RateCardError};
+use crate::subscription::Terms;
 use crate::workspace::Plan;
 
 /// A fixed block of prepaid credits (M5).
@@ -30,6 +31,12 @@ pub struct Tier {
     pub monthly_credits: Amount,
     /// What a month costs.
     pub price: Price,
+}
+
+impl From<&Tier> for Terms {
+    fn from(tier: &Tier) -> Self {
+        Self { tier: tier.tier.clone(), monthly_credits: tier.monthly_credits, price: tier.price }
+    }
 }
 
 /// What a plan allows (M7, M13).
@@ -111,6 +118,18 @@ impl Catalogue {
     #[must_use]
     pub fn pack(&self, id: &Id) -> Option<&Pack> {
         self.packs.iter().find(|pack| pack.pack == *id)
+    }
+
+    /// The tier of that id.
+    #[must_use]
+    pub fn tier(&self, id: &Id) -> Option<&Tier> {
+        self.tiers.iter().find(|tier| tier.tier == *id)
+    }
+
+    /// Whether a plan may subscribe (M7).
+    #[must_use]
+    pub fn allows_subscription(&self, plan: Plan) -> bool {
+        self.terms(plan).is_some_and(|terms| terms.subscription)
     }
 
     /// What a plan allows. Every plan has its terms: a catalogue without them isn't read.

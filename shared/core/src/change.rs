@@ -1,7 +1,9 @@
 //! Changes that reorder or shrink the waterfall, and so wait behind the fence for the next close (DESIGN.md).
 
+use jiff::Timestamp;
+
 use crate::credits::Amount;
-use crate::grant::ExpiringGrant;
+use crate::grant::{ExpiringGrant, NextGrant};
 use crate::id::Id;
 
 /// What waits for the next close, in order.
@@ -12,6 +14,8 @@ use crate::id::Id;
 pub enum Change {
     /// An expiring grant pays debt first, then joins the waterfall.
     Grant(ExpiringGrant),
+    /// A grant that was paid ahead waits in the balance for its first second, and joins then.
+    Next(NextGrant),
     /// What is left of a grant is taken back; how much, only the close can say.
     Void {
         /// The idempotency key under which it was asked for, and under which its ledger entry will stand.
@@ -23,9 +27,6 @@ pub enum Change {
     },
     /// A refund or dispute takes credits back: prepaid first, then expiring grants, the rest becomes debt.
     ClawBack(Amount),
-    /// Debt is billed, which clears it.
-    Invoice {
-        /// The idempotency key under which its ledger entry will stand.
-        key: String,
-    },
+    /// From now on debt is billed at the end of each month, for the first time at this instant; `None` ends that.
+    Invoicing(Option<Timestamp>),
 }

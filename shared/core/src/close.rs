@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::balance::{Balance, ClosedHolds, NEVER};
 use crate::change::Change;
 use crate::credits::{Credits, OutOfRange};
+use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
 use crate::id::Id;
 use crate::month::Month;
 use crate::waterfall::Waterfall;
@@ -37,10 +38,17 @@ pub enum Outcome {
         /// What was taken back.
         credits: Credits,
     },
-    /// Debt was billed.
-    Invoiced {
-        /// The key it was asked for under.
+    /// A grant that was paid ahead has started.
+    Started {
+        /// The key under which its ledger entry waits.
         key: String,
+        /// What it granted.
+        credits: Credits,
+    },
+    /// A month's debt was billed.
+    Invoiced {
+        /// The month.
+        month: Month,
         /// How much.
         credits: Credits,
     },
@@ -57,8 +65,19 @@ pub enum CloseError {
     Endless,
 }
 
+/// What a close works on: the waterfall, and what joins it or is billed of it.
+struct Worked {
+    waterfall: Waterfall,
+    next: Vec<NextGrant>,
+    invoices_at: Option<Timestamp>,
+    outcomes: Vec<Outcome>,
+}
+
 impl Balance {
     /// Works out the next epoch's balance. The one who writes it must have read this one, and nothing since.
+    ///
+    /// What has expired goes first, then a month's debt is billed, then what was paid ahead joins, and then the
+    /// changes are applied in order.
     pub fn close(&self, now: Timestamp) -> Result<Closing, CloseError> {
         let mut waterfall = self.waterfall()?;
         let (expired, mut expired_grants) = waterfall.expire(now)?;
@@ -70,27 +89,39 @@ impl Balance {
         if expired.is_zero() {
             expired_grants.clear();
         }
+        let (next, invoices_at) = (self.next.clone(), self.invoices_at);
+        let mut worked = Worked { waterfall, next, invoices_at, outcomes: Vec::new() };
+        worked.invoice(now);
         let (now_applied, later) = self.changes.split_at(self.changes.len().min(CHANGES_A_CLOSE));
-        let outcomes = apply_changes(&mut waterfall, now_applied)?;
-        waterfall.grants.retain(|grant| !grant.amount.is_zero());
-        let next = self.next_epoch(waterfall, closed, later.to_vec(), now)?;
+        worked.start(now)?;
+        worked.apply(now_applied)?;
+        worked.start(now)?;
+        // A period that is used up stays until its end: it says what the period granted.
+        let stays = |grant: &ExpiringGrant| !grant.amount.is_zero() || grant.kind == GrantKind::Allocation;
+        worked.waterfall.grants.retain(stays);
+        let outcomes = std::mem::take(&mut worked.outcomes);
+        let next = self.next_epoch(worked, closed, later.to_vec(), now)?;
         Ok(Closing { next, expired, expired_grants, outcomes })
     }
 
     fn next_epoch(
         &self,
-        waterfall: Waterfall,
+        worked: Worked,
         closed: BTreeMap<u64, ClosedHolds>,
         changes: Vec<Change>,
         now: Timestamp,
     ) -> Result<Self, OutOfRange> {
         let fenced = !changes.is_empty();
-        let earliest = waterfall.grants.first().map_or(NEVER, |grant| grant.expires_at);
+        let expiry = worked.waterfall.grants.first().map(|grant| grant.expires_at);
+        let start = worked.next.first().map(|next| next.starts_at);
+        let earliest = [expiry, start, worked.invoices_at].into_iter().flatten().min().unwrap_or(NEVER);
         let mut next = Self {
             used: Credits::ZERO,
             held: Credits::ZERO,
-            prepaid: waterfall.prepaid,
+            prepaid: worked.waterfall.prepaid,
             expires_next: if fenced { self.expires_next } else { earliest },
+            next: worked.next,
+            invoices_at: worked.invoices_at,
             changes,
             closed,
             consumed: kept_months(&self.consumed, Month::of(now)),
@@ -99,10 +130,56 @@ impl Balance {
             last: close_key(self.epoch),
             ..self.clone()
         };
-        let total = waterfall.total()?;
-        next.grants = waterfall.grants;
+        let total = worked.waterfall.total()?;
+        next.grants = worked.waterfall.grants;
         next.spendable = total.plus(self.credit_limit)?.minus(next.live_in_closed()?)?;
         Ok(next)
+    }
+}
+
+impl Worked {
+    /// Bills the debt of a month that has ended, and sets the date for the one after.
+    fn invoice(&mut self, now: Timestamp) {
+        let Some(due) = self.invoices_at.filter(|due| *due <= now) else { return };
+        let credits = self.waterfall.invoice();
+        if !credits.is_zero() {
+            self.outcomes.push(Outcome::Invoiced { month: Month::before(due), credits });
+        }
+        self.invoices_at = Some(Month::of(due).end());
+    }
+
+    /// Lets what was paid ahead join once it starts.
+    fn start(&mut self, now: Timestamp) -> Result<(), OutOfRange> {
+        let (started, waiting): (Vec<_>, Vec<_>) =
+            self.next.drain(..).partition(|next| next.starts_at <= now);
+        self.next = waiting;
+        for NextGrant { key, grant, .. } in started {
+            self.waterfall.join(&grant)?;
+            self.outcomes.push(Outcome::Started { key, credits: grant.granted.credits() });
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), OutOfRange> {
+        for change in changes {
+            match change {
+                Change::Grant(grant) => self.waterfall.join(grant)?,
+                Change::Next(next) => {
+                    self.next.push(next.clone());
+                    self.next.sort_by_key(|next| next.starts_at);
+                }
+                Change::ClawBack(amount) => self.waterfall.claw_back(*amount)?,
+                Change::Void { key, grant_id, prepaid } => {
+                    let credits = match prepaid {
+                        Some(granted) => self.waterfall.void_prepaid(*granted)?,
+                        None => self.waterfall.void(grant_id),
+                    };
+                    self.outcomes.push(Outcome::Voided { key: key.clone(), credits });
+                }
+                Change::Invoicing(first_at) => self.invoices_at = *first_at,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -122,27 +199,6 @@ fn let_die(closed: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<
         left = left.minus(dying)?;
     }
     Ok(left)
-}
-
-fn apply_changes(waterfall: &mut Waterfall, changes: &[Change]) -> Result<Vec<Outcome>, OutOfRange> {
-    let mut outcomes = Vec::new();
-    for change in changes {
-        match change {
-            Change::Grant(grant) => waterfall.join(grant)?,
-            Change::ClawBack(amount) => waterfall.claw_back(*amount)?,
-            Change::Void { key, grant_id, prepaid } => {
-                let credits = match prepaid {
-                    Some(granted) => waterfall.void_prepaid(*granted)?,
-                    None => waterfall.void(grant_id),
-                };
-                outcomes.push(Outcome::Voided { key: key.clone(), credits });
-            }
-            Change::Invoice { key } => {
-                outcomes.push(Outcome::Invoiced { key: key.clone(), credits: waterfall.invoice() });
-            }
-        }
-    }
-    Ok(outcomes)
 }
 
 fn kept_months(consumed: &BTreeMap<Month, Credits>, this: Month) -> BTreeMap<Month, Credits> {

@@ -34,3 +34,14 @@ pub struct ExpiringGrant {
     /// When the rest of it is gone.
     pub expires_at: Timestamp,
 }
+
+/// A grant that was paid ahead: it waits in the balance item until it starts, whether a schedule fires or not (M6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextGrant {
+    /// Its first instant, a whole second.
+    pub starts_at: Timestamp,
+    /// The idempotency key under which its ledger entry stands, unlisted until it joins.
+    pub key: String,
+    /// The grant.
+    pub grant: ExpiringGrant,
+}

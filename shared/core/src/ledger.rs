@@ -7,6 +7,7 @@ use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
 use crate::id::{Id, Name};
+use crate::month::Month;
 use crate::rate_card::Units;
 
 /// Why credits moved; its kind is the ledger entry's.
@@ -49,10 +50,18 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
-    /// A subscription's month (M6).
+    /// A subscription's month (M6), or what an upgrade adds to it.
     Allocation {
         /// Which grant.
         grant_id: Id,
+        /// Of which subscription.
+        subscription_id: Id,
+        /// Which of its periods, from 1.
+        period: u64,
+        /// At which tier.
+        tier: Id,
+        /// When the rest of it is gone.
+        expires_at: Timestamp,
     },
     /// What was left of grants when they expired.
     Expiry {
@@ -76,8 +85,11 @@ pub enum Cause {
         /// Which payment.
         payment_id: String,
     },
-    /// Use beyond credits, billed.
-    Invoiced {},
+    /// Use beyond credits, billed (M8).
+    Invoiced {
+        /// The month in which it was used.
+        month: Month,
+    },
 }
 
 /// The kinds of entry that API.md names, as a filter takes them.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How many months before the last one a debit takes off the balance item, so that the item stays small without a
 /// close. After a longer pause at most two months per pause are left for the next close to take.
@@ -25,6 +26,18 @@ impl Month {
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
         Self(at.to_zoned(TimeZone::UTC).date().first_of_month())
+    }
+
+    /// The month that ends at an instant, or in which it lies.
+    #[must_use]
+    pub fn before(end: Timestamp) -> Self {
+        Self::of(end.saturating_sub(jiff::SignedDuration::from_millis(1)).unwrap_or(end))
+    }
+
+    /// When it begins.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        self.last().end()
     }
 
     /// The month before.
@@ -56,6 +69,18 @@ impl Month {
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}", self.0.year(), self.0.month())
+    }
+}
+
+impl Serialize for Month {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Month {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::id::{Id, WorkspaceId};
 use crate::price::Currency;
-use crate::top_up::TopUp;
+use crate::purchase::Purchase;
 
 /// What one event tells of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +38,12 @@ pub struct Paid {
     pub amount_minor: u64,
     /// In which currency.
     pub currency: Currency,
-    /// Which top-up it names. A text from outside, not looked at before it is looked up.
-    pub top_up_id: Option<String>,
+    /// Which purchase it names. A text from outside, not looked at before it is looked up.
+    pub purchase_id: Option<String>,
     /// Which workspace it names, likewise.
     pub workspace_id: Option<String>,
+    /// The provider's id of the customer, whose card may be charged again.
+    pub customer: Option<String>,
 }
 
 /// How a dispute stands.
@@ -71,8 +73,8 @@ pub enum DisputeStatus {
 pub struct Granted {
     /// To whom.
     pub workspace_id: WorkspaceId,
-    /// For which top-up.
-    pub top_up_id: Id,
+    /// For which purchase.
+    pub purchase_id: Id,
     /// How much.
     pub credits: Amount,
     /// For how much money, in minor units.
@@ -82,24 +84,27 @@ pub struct Granted {
 /// Why a payment fits nothing of ours. It is kept, shown and alarmed, never dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// It names no top-up.
+    /// It names no purchase.
     #[error("no_reference")]
     NoReference,
-    /// It names a top-up that doesn't exist.
+    /// It names a purchase that doesn't exist.
     #[error("unknown_top_up")]
     UnknownTopUp,
-    /// The top-up is another workspace's.
+    /// The purchase is another workspace's.
     #[error("workspace_mismatch")]
     Workspace,
-    /// Another amount was paid than the top-up costs.
+    /// Another amount was paid than the purchase costs.
     #[error("amount_mismatch")]
     Amount,
-    /// Another currency was paid than the top-up costs.
+    /// Another currency was paid than the purchase costs.
     #[error("currency_mismatch")]
     Currency,
-    /// The top-up was paid by another payment.
+    /// The purchase was paid by another payment.
     #[error("top_up_already_paid")]
     AlreadyPaid,
+    /// The subscription that it was for has moved on: another is running, or the period is paid.
+    #[error("subscription_moved_on")]
+    MovedOn,
 }
 
 /// A payment, as far as it has been told, and what has been done about it.
@@ -130,7 +135,7 @@ pub struct Payment {
 /// What has to be done next, so that our side becomes what it ought to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Grant the top-up's credits.
+    /// Grant the purchase's credits.
     Grant(Granted),
     /// Take credits back.
     ClawBack(Granted, Amount),
@@ -162,8 +167,8 @@ impl Payment {
     pub fn hear(&mut self, news: &News) {
         match news {
             News::Paid(_) if self.granted.is_some() => {}
-            // What names a top-up is not forgotten for what names none.
-            News::Paid(paid) if paid.top_up_id.is_none() && self.named_top_up().is_some() => {}
+            // What names a purchase is not forgotten for what names none.
+            News::Paid(paid) if paid.purchase_id.is_none() && self.named_purchase().is_some() => {}
             News::Paid(paid) => self.paid = Some(paid.clone()),
             News::Refunded { refunded_minor } => {
                 self.refunded_minor = self.refunded_minor.max(*refunded_minor);
@@ -177,19 +182,20 @@ impl Payment {
         }
     }
 
-    /// The top-up that the payment names, if the name could be one.
+    /// The purchase that the payment names, if the name could be one.
     #[must_use]
-    pub fn named_top_up(&self) -> Option<Id> {
-        self.paid.as_ref()?.top_up_id.as_deref()?.parse().ok()
+    pub fn named_purchase(&self) -> Option<Id> {
+        self.paid.as_ref()?.purchase_id.as_deref()?.parse().ok()
     }
 
-    /// What has to be done next; `None` once all is as it ought to be. `top_up` is the one that the payment names.
-    pub fn next_step(&self, top_up: Option<&TopUp>) -> Result<Option<Step>, OutOfRange> {
+    /// What has to be done next; `None` once all is as it ought to be. `bought` is the purchase that the payment names,
+    /// with the payment that paid it, if one did.
+    pub fn next_step(&self, bought: Option<(&Purchase, Option<&str>)>) -> Result<Option<Step>, OutOfRange> {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
         }
         let Some(paid) = &self.paid else { return Ok(None) };
-        Ok(match self.fit(paid, top_up) {
+        Ok(match self.fit(paid, bought) {
             Ok(granted) => Some(Step::Grant(granted)),
             Err(mismatch) if self.mismatch == Some(mismatch) => None,
             Err(mismatch) => Some(Step::KeepUnmatched(mismatch)),
@@ -203,27 +209,27 @@ impl Payment {
         self.mismatch.is_some() && self.granted.is_none() && self.refunded_minor < paid
     }
 
-    fn fit(&self, paid: &Paid, top_up: Option<&TopUp>) -> Result<Granted, Mismatch> {
-        if paid.top_up_id.is_none() {
+    fn fit(&self, paid: &Paid, bought: Option<(&Purchase, Option<&str>)>) -> Result<Granted, Mismatch> {
+        if paid.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
         }
-        let top_up = top_up.ok_or(Mismatch::UnknownTopUp)?;
-        if paid.workspace_id.as_deref().is_some_and(|named| named != top_up.workspace_id.as_str()) {
+        let (purchase, paid_by) = bought.ok_or(Mismatch::UnknownTopUp)?;
+        if paid.workspace_id.as_deref().is_some_and(|named| named != purchase.workspace_id.as_str()) {
             return Err(Mismatch::Workspace);
         }
-        if paid.currency != top_up.price.currency {
+        if paid.currency != purchase.price.currency {
             return Err(Mismatch::Currency);
         }
-        if paid.amount_minor != top_up.price.amount_minor {
+        if paid.amount_minor != purchase.price.amount_minor {
             return Err(Mismatch::Amount);
         }
-        if top_up.paid_by.as_ref().is_some_and(|payment_id| *payment_id != self.payment_id) {
+        if paid_by.is_some_and(|payment_id| *payment_id != self.payment_id) {
             return Err(Mismatch::AlreadyPaid);
         }
         Ok(Granted {
-            workspace_id: top_up.workspace_id.clone(),
-            top_up_id: top_up.top_up_id.clone(),
-            credits: top_up.credits,
+            workspace_id: purchase.workspace_id.clone(),
+            purchase_id: purchase.purchase_id.clone(),
+            credits: purchase.goods.credits(),
             amount_minor: paid.amount_minor,
         })
     }
@@ -276,6 +282,7 @@ impl std::str::FromStr for Mismatch {
             Self::Amount,
             Self::Currency,
             Self::AlreadyPaid,
+            Self::MovedOn,
         ]
         .into_iter()
         .find(|mismatch| mismatch.to_string() == text)

@@ -15,6 +15,8 @@ use crate::month::Month;
 pub enum Condition {
     /// The workspace has a balance; nothing else is asked.
     Exists,
+    /// The credit limit is still this one.
+    LimitIs(Credits),
     /// `spendable` covers the amount, and nothing is due: `spendable >= amount AND expires_next > now`.
     Covers {
         /// What is wanted.
@@ -35,6 +37,8 @@ pub struct Movement {
     pub prepaid: Credits,
     /// Added to a month's consumption; the counters of the months that it retires go.
     pub consumed: Option<(Month, Credits)>,
+    /// Becomes the credit limit.
+    pub credit_limit: Option<Credits>,
     /// Waits for the next close; where there is one, `expires_next` becomes the fence.
     pub change: Option<Change>,
 }
@@ -54,6 +58,12 @@ pub enum Refusal {
     /// Something has expired, or changes wait: close first.
     #[error("the balance has to be closed first")]
     Due,
+    /// The credit limit was changed by somebody else.
+    #[error("the credit limit is {current} by now")]
+    OtherLimit {
+        /// What it is.
+        current: Credits,
+    },
     /// There is not enough to spend.
     #[error("{available} credits are available")]
     Insufficient {
@@ -89,6 +99,13 @@ impl Posting {
         Self { condition: Condition::Exists, movement }
     }
 
+    /// The credit limit becomes another (M8); lowering it may take what may be spent below zero.
+    pub fn limit(old: Credits, new: Credits) -> Result<Self, OutOfRange> {
+        let movement =
+            Movement { spendable: new.minus(old)?, credit_limit: Some(new), ..Movement::default() };
+        Ok(Self { condition: Condition::LimitIs(old), movement })
+    }
+
     /// Something that reorders or shrinks the waterfall is put behind the fence.
     #[must_use]
     pub fn change(change: Change) -> Self {
@@ -103,7 +120,10 @@ impl Posting {
             Condition::Covers { amount, .. } if balance.spendable < amount.credits() => {
                 Err(Refusal::Insufficient { available: balance.spendable })
             }
-            Condition::Exists | Condition::Covers { .. } => Ok(()),
+            Condition::LimitIs(limit) if balance.credit_limit != limit => {
+                Err(Refusal::OtherLimit { current: balance.credit_limit })
+            }
+            Condition::Exists | Condition::LimitIs(_) | Condition::Covers { .. } => Ok(()),
         }
     }
 
@@ -117,6 +137,9 @@ impl Posting {
         if let Some((month, credits)) = self.movement.consumed {
             next.consumed.insert(month, balance.consumed_in(month).plus(credits)?);
             next.consumed.retain(|counted, _| !month.retired().any(|retired| retired == *counted));
+        }
+        if let Some(limit) = self.movement.credit_limit {
+            next.credit_limit = limit;
         }
         if let Some(change) = &self.movement.change {
             next.changes.push(change.clone());

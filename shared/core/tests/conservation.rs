@@ -1,7 +1,7 @@
 //! The balance against a slow truth that is written differently: a heap of single credits, each with its last second.
 //!
-//! It knows top-ups, grants, debits, expiries, voids, claw-backs and invoices. Holds and credit limits have no postings
-//! yet.
+//! It knows top-ups, grants, what is paid ahead, debits, expiries, voids, claw-backs, invoices and credit limits. Holds
+//! have no postings yet.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -16,7 +16,8 @@ use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::close::{CHANGES_A_CLOSE, Outcome};
 use credits_core::credits::{Amount, Credits};
-use credits_core::grant::{ExpiringGrant, GrantKind};
+use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
+use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -45,6 +46,15 @@ enum Operation {
     ClawBack {
         credits: i64,
     },
+    /// A grant that starts later.
+    PayAhead {
+        credits: i64,
+        starts: i64,
+        lives: i64,
+    },
+    Limit {
+        credits: i64,
+    },
     Invoice,
     Wait {
         seconds: i64,
@@ -65,6 +75,9 @@ struct Truth {
     voided: i64,
     clawed: i64,
     invoiced: i64,
+    limit: i64,
+    /// When debt is billed next.
+    invoices: Option<i64>,
 }
 
 impl Truth {
@@ -130,6 +143,10 @@ fn amount(units: i64) -> Amount {
     Amount::new(credits(units)).unwrap()
 }
 
+fn whole(credits: Credits) -> i64 {
+    (credits.micros().unwrap() / 1_000_000) as i64
+}
+
 fn second(at: i64) -> Timestamp {
     Timestamp::from_second(START + at).unwrap()
 }
@@ -158,9 +175,13 @@ impl Bench {
             assert_eq!(closing.expired, credits(self.truth.expired - expired), "what expired");
             let mut outcomes = closing.outcomes.iter();
             self.leaves_fenced = false;
+            self.invoice(now, &mut outcomes);
+            let mut ahead = self.balance.next.clone();
+            self.start(&mut ahead, now, &mut outcomes);
             for change in waiting.into_iter().take(CHANGES_A_CLOSE) {
-                self.apply(&change, &mut outcomes);
+                self.apply(&change, &mut ahead, &mut outcomes);
             }
+            self.start(&mut ahead, now, &mut outcomes);
             assert!(outcomes.next().is_none());
             self.balance = closing.next;
             closes += 1;
@@ -168,8 +189,39 @@ impl Bench {
         }
     }
 
-    fn apply<'a>(&mut self, change: &Change, outcomes: &mut impl Iterator<Item = &'a Outcome>) {
-        let whole = |credits: Credits| (credits.micros().unwrap() / 1_000_000) as i64;
+    fn invoice<'a>(&mut self, now: i64, outcomes: &mut impl Iterator<Item = &'a Outcome>) {
+        let Some(due) = self.truth.invoices.filter(|due| *due <= now) else { return };
+        self.truth.invoices = Some(Month::of(second(due)).end().as_second() - START);
+        let debt = std::mem::take(&mut self.truth.debt);
+        self.truth.invoiced += debt;
+        if debt > 0 {
+            let billed = Outcome::Invoiced { month: Month::before(second(due)), credits: credits(debt) };
+            assert_eq!(outcomes.next(), Some(&billed));
+        }
+    }
+
+    fn start<'a>(
+        &mut self,
+        ahead: &mut Vec<NextGrant>,
+        now: i64,
+        outcomes: &mut impl Iterator<Item = &'a Outcome>,
+    ) {
+        ahead.sort_by_key(|next| next.starts_at);
+        while ahead.first().is_some_and(|next| next.starts_at <= second(now)) {
+            let NextGrant { key, grant, .. } = ahead.remove(0);
+            let started = Outcome::Started { key, credits: grant.granted.credits() };
+            assert_eq!(outcomes.next(), Some(&started));
+            let dies = grant.expires_at.as_second() - START;
+            self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
+        }
+    }
+
+    fn apply<'a>(
+        &mut self,
+        change: &Change,
+        ahead: &mut Vec<NextGrant>,
+        outcomes: &mut impl Iterator<Item = &'a Outcome>,
+    ) {
         match change {
             Change::Grant(grant) => {
                 let dies = grant.expires_at.as_second() - START;
@@ -187,13 +239,9 @@ impl Bench {
                 };
                 assert_eq!(*said, credits(taken), "what was voided");
             }
-            Change::Invoice { .. } => {
-                let debt = std::mem::take(&mut self.truth.debt);
-                self.truth.invoiced += debt;
-                let Some(Outcome::Invoiced { credits: said, .. }) = outcomes.next() else {
-                    panic!("it is told")
-                };
-                assert_eq!(*said, credits(debt), "what was invoiced");
+            Change::Next(next) => ahead.push(next.clone()),
+            Change::Invoicing(first_at) => {
+                self.truth.invoices = first_at.map(|first_at| first_at.as_second() - START);
             }
         }
     }
@@ -215,7 +263,7 @@ impl Bench {
     fn debit(&mut self, wanted: i64, skew: i64) {
         let now = self.now + skew;
         self.close(now);
-        let before = self.truth.available();
+        let before = self.truth.available() + self.truth.limit;
         match self.post(&Posting::debit(amount(wanted), second(now))) {
             Ok(()) => {
                 self.truth.spend(wanted);
@@ -256,7 +304,26 @@ impl Bench {
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: Some(amount(credits)) });
             }
             Operation::ClawBack { credits } => self.change(Change::ClawBack(amount(credits))),
-            Operation::Invoice => self.change(Change::Invoice { key: "invoice".into() }),
+            Operation::PayAhead { credits: given, starts, lives } => {
+                self.grants += 1;
+                let starts_at = second(self.now + starts);
+                let grant = ExpiringGrant {
+                    grant_id: format!("g{:03}", self.grants).parse().unwrap(),
+                    kind: GrantKind::Allocation,
+                    granted: amount(given),
+                    amount: credits(given),
+                    expires_at: starts_at + SignedDuration::from_secs(lives),
+                };
+                self.change(Change::Next(NextGrant { starts_at, key: format!("k{}", self.grants), grant }));
+            }
+            Operation::Limit { credits: limit } => {
+                let posting = Posting::limit(credits(self.truth.limit), credits(limit)).unwrap();
+                self.post(&posting).unwrap();
+                self.truth.limit = limit;
+                let stale = Posting::limit(credits(limit + 1), credits(0)).unwrap();
+                assert!(self.post(&stale).is_err(), "a limit is changed from what it is");
+            }
+            Operation::Invoice => self.change(Change::Invoicing(Some(second(self.now)))),
             Operation::LeaveFenced => self.leaves_fenced = true,
             Operation::Wait { seconds } => self.now += seconds,
             Operation::Read => {
@@ -286,6 +353,8 @@ impl Bench {
         let consumed = Credits::sum(balance.consumed.values().copied()).unwrap();
         assert_eq!(consumed, credits(truth.consumed), "the month's counter is exact");
         assert!(balance.grants.iter().all(|grant| grant.expires_at < NEVER));
+        let changes_next = balance.next.iter().all(|next| balance.expires_next <= next.starts_at);
+        assert!(changes_next, "what was paid ahead needs no schedule");
     }
 }
 
@@ -297,6 +366,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
         1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
         2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
+        2 => (1..8_i64, 0..5_i64, 1..8_i64)
+            .prop_map(|(credits, starts, lives)| Operation::PayAhead { credits, starts, lives }),
+        1 => (0..6_i64).prop_map(|credits| Operation::Limit { credits }),
         1 => Just(Operation::Invoice),
         3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
         1 => Just(Operation::Read),

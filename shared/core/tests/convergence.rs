@@ -8,21 +8,19 @@
 use credits_core::credits::Credits;
 use credits_core::payment::{Dispute, DisputeStatus, News, Paid, Payment, Step};
 use credits_core::price::Price;
-use credits_core::top_up::TopUp;
+use credits_core::purchase::{Goods, Purchase};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 const PRICE: u64 = 900;
 
-fn top_up() -> TopUp {
-    TopUp {
-        top_up_id: "top_1".parse().unwrap(),
+fn top_up() -> Purchase {
+    Purchase {
+        purchase_id: "top_1".parse().unwrap(),
         workspace_id: "acme".parse().unwrap(),
-        pack: "pack_1k".parse().unwrap(),
-        credits: "1000".parse().unwrap(),
+        goods: Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() },
         price: Price { amount_minor: PRICE, currency: "USD".parse().unwrap() },
-        checkout: None,
-        paid_by: None,
+        begun_at: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -30,8 +28,9 @@ fn paid() -> News {
     News::Paid(Paid {
         amount_minor: PRICE,
         currency: "usd".parse().unwrap(),
-        top_up_id: Some("top_1".into()),
+        purchase_id: Some("top_1".into()),
         workspace_id: Some("acme".into()),
+        customer: None,
     })
 }
 
@@ -45,7 +44,7 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
         (Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH), Credits::ZERO, Vec::new());
     for news in told {
         payment.hear(news);
-        while let Some(step) = payment.next_step(Some(&top_up())).unwrap() {
+        while let Some(step) = payment.next_step(Some((&top_up(), None))).unwrap() {
             balance = match &step {
                 Step::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
                 Step::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),
@@ -56,7 +55,10 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
             steps.push(step);
             assert!(steps.len() < 50, "steps come to an end");
         }
-        assert!(balance >= Credits::ZERO && balance <= top_up().credits.credits(), "within what was granted");
+        assert!(
+            balance >= Credits::ZERO && balance <= top_up().goods.credits().credits(),
+            "within what was granted"
+        );
     }
     (balance, steps)
 }

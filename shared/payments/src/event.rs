@@ -64,6 +64,7 @@ struct Session {
     // A session that asks for no payment has neither.
     amount_total: Option<u64>,
     currency: Option<Currency>,
+    customer: Option<Reference>,
     client_reference_id: Option<String>,
     metadata: Option<HashMap<String, String>>,
 }
@@ -74,6 +75,7 @@ struct Intent {
     amount: u64,
     amount_received: Option<u64>,
     currency: Currency,
+    customer: Option<Reference>,
     metadata: Option<HashMap<String, String>>,
 }
 
@@ -136,8 +138,9 @@ fn session(session: Session) -> Result<Event, EventError> {
     let paid = Paid {
         amount_minor,
         currency,
-        top_up_id: metadata.remove("top_up_id").or(session.client_reference_id),
+        purchase_id: named_purchase(&mut metadata).or(session.client_reference_id),
         workspace_id: metadata.remove("workspace_id"),
+        customer: session.customer.map(Reference::into_id).and_then(|id| valid(id).ok()),
     };
     payment(session.payment_intent.map_or(session.id, Reference::into_id), News::Paid(paid))
 }
@@ -147,10 +150,16 @@ fn intent(intent: Intent) -> Result<Event, EventError> {
     let paid = Paid {
         amount_minor: intent.amount_received.unwrap_or(intent.amount),
         currency: intent.currency,
-        top_up_id: metadata.remove("top_up_id"),
+        purchase_id: named_purchase(&mut metadata),
         workspace_id: metadata.remove("workspace_id"),
+        customer: intent.customer.map(Reference::into_id).and_then(|id| valid(id).ok()),
     };
     payment(intent.id, News::Paid(paid))
+}
+
+/// A top-up stands under its own name (API.md, Payments), all else under the general one.
+fn named_purchase(metadata: &mut HashMap<String, String>) -> Option<String> {
+    metadata.remove("top_up_id").or_else(|| metadata.remove("purchase_id"))
 }
 
 fn charge(charge: Charge) -> Result<Event, EventError> {

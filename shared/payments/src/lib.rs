@@ -4,7 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
-#[cfg(feature = "client")]
-pub mod checkout;
 pub mod event;
+#[cfg(feature = "client")]
+pub mod provider;
 pub mod signature;

@@ -17,4 +17,4 @@ pub use authorisation::Scope;
 pub use call::Call;
 pub use problem::Problem;
 pub use settings::Settings;
-pub use start::{Function, StartError, run};
+pub use start::{EventFunction, Function, StartError, run, run_on_events};

@@ -279,11 +279,41 @@ impl From<crate::secrets::SecretError> for Problem {
 }
 
 #[cfg(feature = "provider")]
-impl From<credits_payments::checkout::ProviderError> for Problem {
-    fn from(failed: credits_payments::checkout::ProviderError) -> Self {
+impl From<credits_payments::provider::ProviderError> for Problem {
+    fn from(failed: credits_payments::provider::ProviderError) -> Self {
         let error = Chain(&failed);
-        tracing::error!(%error, "the payment provider opened no checkout");
+        tracing::error!(%error, "the payment provider failed");
         Self::unavailable()
+    }
+}
+
+#[cfg(feature = "provider")]
+impl From<credits_billing::BillingFault> for Problem {
+    fn from(fault: credits_billing::BillingFault) -> Self {
+        match fault {
+            credits_billing::BillingFault::Store(fault) => fault.into(),
+            credits_billing::BillingFault::Provider(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(feature = "provider")]
+impl From<credits_billing::subscribe::SubscribeRefusal> for Problem {
+    fn from(refusal: credits_billing::subscribe::SubscribeRefusal) -> Self {
+        use credits_billing::subscribe::SubscribeRefusal as Refusal;
+        match refusal {
+            Refusal::WorkspaceNotFound => Self::workspace_not_found(),
+            Refusal::NoSubscription => Self::not_found(),
+            Refusal::PlanForbids => {
+                let detail = "The workspace's plan has prepaid credits only.";
+                Self::new(403, "plan_forbids_subscription", "Plan forbids subscription", detail)
+            }
+            Refusal::Declined => {
+                let detail = "The stored card was declined, and nothing has changed.";
+                Self::new(402, "payment_declined", "Payment declined", detail)
+            }
+            Refusal::Fault(fault) => fault.into(),
+        }
     }
 }
 

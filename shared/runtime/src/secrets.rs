@@ -76,6 +76,11 @@ impl Secrets {
         self.younger_than(self.ttl).await
     }
 
+    /// The one secret to sign in with, where several are active.
+    pub async fn first(&self) -> Result<Secret, SecretError> {
+        self.active().await?.into_iter().next().ok_or(SecretError::Empty)
+    }
+
     /// The active secrets after one didn't fit: read anew, unless that was done just now.
     pub async fn reread(&self) -> Result<Vec<Secret>, SecretError> {
         self.younger_than(SOONEST_REREAD.min(self.ttl)).await

@@ -9,8 +9,10 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpC
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use credits_store::error::Chain;
 use credits_store::{Clock, Store};
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -50,8 +52,50 @@ pub enum StartError {
     Lambda(#[source] lambda_runtime::Error),
 }
 
+/// A function that something else than an HTTP call invokes: a schedule, a stream, a bus.
+pub trait EventFunction: Send + Sync + 'static {
+    /// Why an event can't be worked off. Lambda tries again, and in the end the dead-letter queue takes it.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Works an event off.
+    fn handle(
+        &self,
+        event: Value,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Value, Self::Error>> + Send;
+}
+
 /// Starts a function and serves it until Lambda ends it.
 pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
+    log_as_json();
+    let function = make(Settings)?;
+    let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        let deadline = deadline_of(&event.context);
+        Ok::<_, std::convert::Infallible>(respond(&function, event.payload, deadline).await)
+    });
+    runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
+}
+
+/// Starts a function of events and serves it until Lambda ends it.
+pub fn run_on_events<F: EventFunction>(
+    make: impl FnOnce(Settings) -> Result<F, StartError>,
+) -> Result<(), StartError> {
+    log_as_json();
+    let function = make(Settings)?;
+    let serve = service_fn(async |event: LambdaEvent<Value>| {
+        let deadline = deadline_of(&event.context);
+        let handled = function.handle(event.payload, deadline).await;
+        handled.map_err(|error| {
+            let (error_type, error_message) =
+                (std::any::type_name::<F::Error>().to_owned(), Chain(&error).to_string());
+            tracing::error!(request_id = event.context.request_id, error = error_message, "an event failed");
+            Diagnostic { error_type, error_message }
+        })
+    });
+    runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
+}
+
+fn log_as_json() {
     tracing_subscriber::fmt()
         .json()
         .with_target(false)
@@ -59,15 +103,16 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
         .without_time()
         .flatten_event(true)
         .init();
-    let function = make(Settings)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let now = Instant::now();
-        let left = event.context.deadline().duration_since(SystemClock.now().into()).unwrap_or_default();
-        let deadline = now.checked_add(left).unwrap_or(now);
-        Ok::<_, std::convert::Infallible>(respond(&function, event.payload, deadline).await)
-    });
-    runtime.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn deadline_of(context: &lambda_runtime::Context) -> Instant {
+    let now = Instant::now();
+    let left = context.deadline().duration_since(SystemClock.now().into()).unwrap_or_default();
+    now.checked_add(left).unwrap_or(now)
 }
 
 /// Answers one event: every call ends in a response and a line in the log.

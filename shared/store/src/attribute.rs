@@ -67,12 +67,20 @@ impl<'a> Reader<'a> {
         Timestamp::from_millisecond(millis).map_err(|_| Corrupt::Attribute(name))
     }
 
+    pub fn optional_instant(self, name: &'static str) -> Result<Option<Timestamp>, Corrupt> {
+        if self.0.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
+    }
+
     pub fn list(self, name: &'static str) -> Result<&'a [AttributeValue], Corrupt> {
         self.0
             .get(name)
             .and_then(|value| value.as_l().ok())
             .map(Vec::as_slice)
             .ok_or(Corrupt::Attribute(name))
+    }
+
+    pub fn optional_list(self, name: &'static str) -> Result<&'a [AttributeValue], Corrupt> {
+        if self.0.contains_key(name) { self.list(name) } else { Ok(&[]) }
     }
 
     pub fn map(self, name: &'static str) -> Result<&'a Item, Corrupt> {

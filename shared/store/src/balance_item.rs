@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::balance::{Balance, ClosedHolds, FENCE};
 use credits_core::change::Change;
 use credits_core::credits::{Amount, Credits};
-use credits_core::grant::{ExpiringGrant, GrantKind};
+use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
 use credits_core::posting::{Condition, Posting};
@@ -15,6 +15,9 @@ use crate::attribute::{Item, Reader, credits, instant, keyed, number, read_credi
 use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::keys::ItemKey;
+
+/// The threshold of the low-balance alert, where it is switched on.
+pub(crate) const LOW_AT: &str = "low_at";
 
 /// The prefix of the counters of consumption: `c2026-11`.
 const CONSUMED: char = 'c';
@@ -39,11 +42,15 @@ pub(crate) fn write_of(
         write = write.add(&counter_of(month), credits(consumed));
         write = month.retired().fold(write, |write, month| write.remove(&counter_of(month)));
     }
+    if let Some(limit) = movement.credit_limit {
+        write = write.set("credit_limit", credits(limit));
+    }
     if let Some(change) = &movement.change {
         write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
     }
     match posting.condition {
         Condition::Exists => write.when_exists(),
+        Condition::LimitIs(limit) => write.when("credit_limit", "=", credits(limit)),
         Condition::Covers { amount, now } => {
             write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(now))
         }
@@ -73,6 +80,16 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
         ("last", text(&balance.last)),
     ];
     item.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+    if !balance.next.is_empty() {
+        let next = balance.next.iter().map(next_value).collect();
+        item.insert("next".to_owned(), AttributeValue::L(next));
+    }
+    if let Some(invoices_at) = balance.invoices_at {
+        item.insert("invoices_at".to_owned(), instant(invoices_at));
+    }
+    if let Some(low_at) = balance.low_at {
+        item.insert(LOW_AT.to_owned(), credits(low_at.credits()));
+    }
     item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
     item
 }
@@ -87,6 +104,9 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         prepaid: reader.credits("prepaid")?,
         credit_limit: reader.credits("credit_limit")?,
         expires_next: reader.instant("expires_next")?,
+        next: reader.optional_list("next")?.iter().map(read_next).collect::<Result<_, _>>()?,
+        invoices_at: reader.optional_instant("invoices_at")?,
+        low_at: item.contains_key(LOW_AT).then(|| read_amount(reader, LOW_AT)).transpose()?,
         changes: reader.list("changes")?.iter().map(read_change).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
         closed: read_closed(reader.map("closed")?)?,
@@ -142,6 +162,17 @@ fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
     })
 }
 
+fn next_value(next: &NextGrant) -> AttributeValue {
+    map([("next", grant_value(&next.grant)), ("starts", instant(next.starts_at)), ("key", text(&next.key))])
+}
+
+fn read_next(value: &AttributeValue) -> Result<NextGrant, Corrupt> {
+    let item = value.as_m().map_err(|_| Corrupt::Attribute("next"))?;
+    let reader = Reader(item);
+    let grant = read_grant(item.get("next").ok_or(Corrupt::Attribute("next"))?)?;
+    Ok(NextGrant { starts_at: reader.instant("starts")?, key: reader.text("key")?.to_owned(), grant })
+}
+
 fn kind_name(kind: GrantKind) -> &'static str {
     match kind {
         GrantKind::Prepaid => "prepaid",
@@ -159,7 +190,9 @@ fn change_value(change: &Change) -> AttributeValue {
             let prepaid = prepaid.map_or(Credits::ZERO, Amount::credits);
             map([("void", text(grant_id.as_str())), ("key", text(key)), ("prepaid", credits(prepaid))])
         }
-        Change::Invoice { key } => map([("invoice", text(key))]),
+        Change::Next(next) => next_value(next),
+        Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
+        Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
     }
 }
 
@@ -172,8 +205,12 @@ fn read_change(value: &AttributeValue) -> Result<Change, Corrupt> {
     if item.contains_key("claw_back") {
         return Ok(Change::ClawBack(read_amount(reader, "claw_back")?));
     }
-    if let Some(key) = reader.optional_text("invoice") {
-        return Ok(Change::Invoice { key: key.to_owned() });
+    if item.contains_key("next") {
+        return Ok(Change::Next(read_next(value)?));
+    }
+    if let Some(first_at) = item.get("invoicing") {
+        let ends = first_at.is_null();
+        return Ok(Change::Invoicing(if ends { None } else { Some(reader.instant("invoicing")?) }));
     }
     let prepaid = Amount::new(reader.credits("prepaid")?).ok();
     Ok(Change::Void { key: reader.text("key")?.to_owned(), grant_id: reader.parsed("void")?, prepaid })

@@ -84,14 +84,33 @@ impl Store {
             writes.push(entry_item::put(&self.table, entry_item::item_of(workspace, &key, None, &entry)?)?);
         }
         for outcome in &closing.outcomes {
-            let (pk, prefix, credits) = match outcome {
-                ChangeOutcome::Voided { key, credits } => (key, "void", credits.negated()),
-                ChangeOutcome::Invoiced { key, credits } => (key, "inv", *credits),
-            };
-            let entry_id = self.sources.new_id(prefix);
-            writes.push(entry_item::complete(&self.table, workspace, pk, (&entry_id, credits, now))?);
+            writes.push(self.outcome_write(workspace, outcome, now)?);
         }
         Ok(writes)
+    }
+
+    /// What a close tells the ledger: of a void and of what was paid ahead, the entry waits under its key; an invoice's
+    /// is new, and named by its month.
+    fn outcome_write(
+        &self,
+        workspace: &WorkspaceId,
+        outcome: &ChangeOutcome,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, Fault> {
+        let (pk, prefix, credits) = match outcome {
+            ChangeOutcome::Voided { key, credits } => (key, "void", credits.negated()),
+            // Sorts after the expiry of the same close.
+            ChangeOutcome::Started { key, credits } => (key, "gr", *credits),
+            ChangeOutcome::Invoiced { month, credits } => {
+                let (entry_id, cause) = (self.sources.new_id("inv"), Cause::Invoiced { month: *month });
+                let entry = Entry { entry_id, cause, credits: *credits, at: now };
+                let key = ItemKey::ours(workspace, &format!("invoice#{month}"));
+                let item = entry_item::item_of(workspace, &key, None, &entry)?;
+                return Ok(entry_item::put(&self.table, item)?);
+            }
+        };
+        let entry_id = self.sources.new_id(prefix);
+        Ok(entry_item::complete(&self.table, workspace, pk, (&entry_id, credits, now))?)
     }
 
     /// Reads the balance, with the time at which DynamoDB says that it answered.

@@ -13,6 +13,9 @@ use crate::expression::Expression;
 use crate::idempotency::Fingerprint;
 use crate::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
 
+/// The id that an entry was written with before it was listed.
+const UNLISTED: &str = "unlisted";
+
 /// The item of an entry.
 pub(crate) fn item_of(
     workspace: &WorkspaceId,
@@ -36,11 +39,18 @@ pub(crate) fn put(table: &str, item: Item) -> Result<TransactWriteItem, Corrupt>
     Expression::new().when_absent(PK).put(table, item)
 }
 
-/// Takes an entry off the ledger's index until only the close can say what it comes to.
-pub(crate) fn unlisted(mut item: Item) -> Item {
+/// Takes an entry off the ledger's index until a close lists it.
+pub(crate) fn unlisted(mut item: Item, entry: &Entry) -> Item {
     item.remove(INDEX_PK);
     item.remove(INDEX_SK);
+    item.insert(UNLISTED.into(), text(entry.entry_id.as_str()));
     item
+}
+
+/// Whether an item was written as this very entry.
+pub(crate) fn is_written_as(item: &Item, entry_id: &Id) -> bool {
+    let listed = Reader(item).optional_text(INDEX_SK).and_then(read_position).map(|(_, id)| id);
+    listed.or_else(|| Reader(item).optional_text(UNLISTED)) == Some(entry_id.as_str())
 }
 
 /// Lists an entry that waited for the close, with what it came to.

@@ -14,7 +14,7 @@ use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::keys::{ItemKey, PK};
+use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::posting::{Order, Unposted};
 use crate::{Store, entry_item};
 
@@ -161,6 +161,10 @@ impl GrantOrder {
         item.insert("granted".into(), credits(self.amount.credits()));
         let term = if self.term == Term::Prepaid { "prepaid" } else { "expiring" };
         item.insert("term".into(), text(term));
+        if let Term::Until(_, end) = self.term {
+            item.insert(INDEX_PK.into(), text(due(&claim.workspace_id)));
+            item.insert(INDEX_SK.into(), text(position(end, grant_id.as_str())));
+        }
         item
     }
 

@@ -7,8 +7,10 @@
 //! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
-//! | grant by the operator | `grant#W#G` | `grant` | | |
-//! | top-up | `top_up#T` | `top_up` | | |
+//! | grant by the operator | `grant#W#G` | `grant` | `due#NN` if it expires | `TIME#…` |
+//! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is open | `TIME#…` |
+//! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
+//! | stored card | `card#W` | `card` | | |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
@@ -21,6 +23,7 @@ use std::borrow::Cow;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::idempotency::IdempotencyKey;
 
@@ -40,6 +43,12 @@ pub const DETAIL: &str = "detail";
 
 /// The index partition of payments that fit nothing.
 pub const UNMATCHED: &str = "unmatched";
+
+/// The index partition of what keeps failing, and waits for an operator.
+pub const STUCK: &str = "stuck";
+
+/// Over how many index partitions what is due is spread, so that none is hot.
+pub const DUE_SHARDS: u8 = 16;
 
 /// The key of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,10 +108,22 @@ impl ItemKey {
         Self { pk: format!("allowance#{workspace}"), sk: format!("runs#{month}").into() }
     }
 
-    /// A top-up.
+    /// A purchase.
     #[must_use]
-    pub fn top_up(top_up: &Id) -> Self {
-        Self::of(format!("top_up#{top_up}"), "top_up")
+    pub fn purchase(purchase: &Id) -> Self {
+        Self::of(format!("purchase#{purchase}"), "purchase")
+    }
+
+    /// A workspace's subscription.
+    #[must_use]
+    pub fn subscription(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("subscription#{workspace}"), "subscription")
+    }
+
+    /// A workspace's stored card.
+    #[must_use]
+    pub fn card(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("card#{workspace}"), "card")
     }
 
     /// A payment.
@@ -128,6 +149,19 @@ pub fn ledger(workspace: &WorkspaceId) -> String {
 #[must_use]
 pub fn runs(workspace: &WorkspaceId) -> String {
     format!("runs#{workspace}")
+}
+
+/// The index partition in which a workspace's due items stand.
+#[must_use]
+pub fn due(workspace: &WorkspaceId) -> String {
+    let digest = Sha256::digest(workspace.as_str().as_bytes());
+    due_shard(digest.first().copied().unwrap_or_default().checked_rem(DUE_SHARDS).unwrap_or_default())
+}
+
+/// One of the index partitions of due items.
+#[must_use]
+pub fn due_shard(shard: u8) -> String {
+    format!("due#{shard:02}")
 }
 
 /// An index position: an instant, and what sets apart those that share it.

@@ -41,12 +41,13 @@ fn item_of(payment: &Payment) -> Item {
     if let Some(paid) = &payment.paid {
         put("amount_minor", number(paid.amount_minor));
         put("currency", text(paid.currency.as_str()));
-        paid.top_up_id.iter().for_each(|id| put("named_top_up", text(id)));
+        paid.purchase_id.iter().for_each(|id| put("named_purchase", text(id)));
+        paid.customer.iter().for_each(|id| put("customer", text(id)));
         paid.workspace_id.iter().for_each(|id| put("named_workspace", text(id)));
     }
     if let Some(granted) = &payment.granted {
         put("workspace_id", text(granted.workspace_id.as_str()));
-        put("top_up_id", text(granted.top_up_id.as_str()));
+        put("purchase_id", text(granted.purchase_id.as_str()));
         put("credits", credits(granted.credits.credits()));
         put("granted_for_minor", number(granted.amount_minor));
     }
@@ -81,15 +82,16 @@ fn read_paid(reader: Reader<'_>) -> Result<Paid, Corrupt> {
     Ok(Paid {
         amount_minor: reader.number("amount_minor")?,
         currency: reader.parsed("currency")?,
-        top_up_id: reader.optional_text("named_top_up").map(str::to_owned),
+        purchase_id: reader.optional_text("named_purchase").map(str::to_owned),
         workspace_id: reader.optional_text("named_workspace").map(str::to_owned),
+        customer: reader.optional_text("customer").map(str::to_owned),
     })
 }
 
 fn read_granted(reader: Reader<'_>) -> Result<Granted, Corrupt> {
     Ok(Granted {
         workspace_id: reader.parsed("workspace_id")?,
-        top_up_id: reader.parsed("top_up_id")?,
+        purchase_id: reader.parsed("purchase_id")?,
         credits: Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?,
         amount_minor: reader.number("granted_for_minor")?,
     })

@@ -3,10 +3,13 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
 use credits_core::credits::{Amount, Credits};
+use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::ledger::Cause;
 use credits_core::payment::{Granted, Mismatch, News, Payment, Step};
 use credits_core::posting::Posting;
 use credits_core::price::Currency;
+use credits_core::purchase::{Goods, Purchase};
+use credits_core::subscription::PaidPeriod;
 use jiff::Timestamp;
 
 use crate::attribute::{Item, text};
@@ -14,7 +17,7 @@ use crate::error::{Corrupt, Fault};
 use crate::keys::{INDEX, INDEX_PK, ItemKey, PK, UNMATCHED};
 use crate::posting::{Order, Unposted};
 use crate::transaction::Outcome;
-use crate::{Store, payment_item, top_ups};
+use crate::{Store, enrolments, payment_item, purchases};
 
 /// How many unmatched payments are shown at most, oldest first: they wait for an operator.
 const MOST_SHOWN: i32 = 1_000;
@@ -101,18 +104,91 @@ impl Store {
         let before = known.unwrap_or_else(|| Payment::unheard_of(payment_id, self.now()));
         let mut heard = before.clone();
         heard.hear(news);
-        let top_up = match heard.named_top_up().filter(|_| heard.granted.is_none()) {
-            Some(id) => self.top_up(&id).await?,
+        let kept = match heard.named_purchase().filter(|_| heard.granted.is_none()) {
+            Some(id) => self.purchase(&id).await?,
             None => None,
         };
-        match heard.next_step(top_up.as_ref()).map_err(Corrupt::from)? {
-            // Told again at each redelivery: the first alarm may have been lost with its answer.
-            None if heard == before && heard.is_unmatched() => {
-                Ok(Progress::Done(heard.mismatch.map_or(Told::Nothing, Told::Unmatched)))
+        let bought = kept.as_ref().map(|kept| (&kept.purchase, kept.paid_by.as_deref()));
+        match (heard.next_step(bought).map_err(Corrupt::from)?, kept) {
+            (Some(Step::Grant(granted)), Some(kept)) => {
+                self.grant_purchase(&before, heard, granted, kept.purchase).await
             }
-            None if heard == before => Ok(Progress::Done(Told::Nothing)),
-            None => self.keep(heard, Told::Settled).await,
-            Some(step) => self.take(heard, step).await,
+            (Some(step), _) => self.take(heard, step).await,
+            (None, _) => self.keep_news(&before, heard).await,
+        }
+    }
+
+    /// Keeps what was told where nothing follows from it.
+    async fn keep_news(&self, before: &Payment, heard: Payment) -> Result<Progress, Fault> {
+        if heard != *before {
+            return self.keep(heard, Told::Settled).await;
+        }
+        // Told again at each redelivery: the first alarm may have been lost with its answer.
+        let unmatched = heard.mismatch.filter(|_| heard.is_unmatched());
+        Ok(Progress::Done(unmatched.map_or(Told::Nothing, Told::Unmatched)))
+    }
+
+    /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
+    async fn grant_purchase(
+        &self,
+        before: &Payment,
+        heard: Payment,
+        granted: Granted,
+        purchase: Purchase,
+    ) -> Result<Progress, Fault> {
+        let after = Step::Grant(granted.clone()).taken(&heard).map_err(Corrupt::from)?;
+        let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &after.payment_id)?];
+        if let Some(customer) = after.paid.as_ref().and_then(|paid| paid.customer.as_deref()) {
+            also.push(enrolments::card_write(&self.table, &granted.workspace_id, customer)?);
+        }
+        let amount = granted.credits;
+        let (prefix, credits, listed) = ("pay", amount.credits(), true);
+        if let Goods::Pack { pack, .. } = purchase.goods {
+            let (top_up_id, payment_id) = (purchase.purchase_id, after.payment_id.clone());
+            let cause = Cause::TopUp { top_up_id, pack, payment_id };
+            let entry = PaymentEntry { prefix, cause, credits, listed };
+            return self.settle(&granted, after, entry, &|_| Posting::top_up(amount), also).await;
+        }
+        let now = self.now();
+        let read = self.enrolment(&granted.workspace_id).await?;
+        let Ok((enrolment, paid)) = read.enrolment.paid(&purchase, now) else {
+            let unfit = Step::KeepUnmatched(Mismatch::MovedOn);
+            return if heard.mismatch == Some(Mismatch::MovedOn) {
+                self.keep_news(before, heard).await
+            } else {
+                self.take(heard, unfit).await
+            };
+        };
+        also.push(enrolments::write_of(&self.table, &granted.workspace_id, read.version, &enrolment)?);
+        let allocation = self.allocation(&granted, &after, paid, now);
+        let listed = matches!(allocation.change, Change::Grant(_));
+        let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
+        self.settle(&granted, after, entry, &|_| Posting::change(allocation.change.clone()), also).await
+    }
+
+    /// A paid period's grant: at once, or where it was paid ahead, from its first second on.
+    fn allocation(
+        &self,
+        granted: &Granted,
+        payment: &Payment,
+        paid: PaidPeriod,
+        now: Timestamp,
+    ) -> Allocation {
+        let PaidPeriod { subscription_id, period, tier, starts_at, expires_at } = paid;
+        let grant_id = self.sources.new_id("gr");
+        let (granted_amount, amount) = (granted.credits, granted.credits.credits());
+        let kind = GrantKind::Allocation;
+        let grant =
+            ExpiringGrant { grant_id: grant_id.clone(), kind, granted: granted_amount, amount, expires_at };
+        let change = if starts_at > now {
+            let key = payment_key(granted, payment, "pay").pk;
+            Change::Next(NextGrant { starts_at, key, grant })
+        } else {
+            Change::Grant(grant)
+        };
+        Allocation {
+            change,
+            cause: Cause::Allocation { grant_id, subscription_id, period, tier, expires_at },
         }
     }
 
@@ -120,25 +196,17 @@ impl Store {
         let after = step.taken(&heard).map_err(Corrupt::from)?;
         match step {
             Step::KeepUnmatched(mismatch) => self.keep(after, Told::Unmatched(mismatch)).await,
-            Step::Grant(granted) => {
-                let cause = Cause::TopUp {
-                    top_up_id: granted.top_up_id.clone(),
-                    pack: self.pack_of(&granted).await?,
-                    payment_id: after.payment_id.clone(),
-                };
-                let paid = top_ups::paid_write(&self.table, &granted.top_up_id, &after.payment_id)?;
-                let amount = granted.credits;
-                let entry = PaymentEntry { prefix: "pay", cause, credits: amount.credits() };
-                self.settle(&granted, after, entry, &|_| Posting::top_up(amount), vec![paid]).await
-            }
+            // It is granted with the purchase that it names.
+            Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             Step::ClawBack(granted, amount) => {
                 let cause = Cause::ClawBack { payment_id: after.payment_id.clone() };
-                let entry = PaymentEntry { prefix: "claw", cause, credits: amount.credits().negated() };
+                let credits = amount.credits().negated();
+                let entry = PaymentEntry { prefix: "claw", cause, credits, listed: true };
                 self.settle(&granted, after, entry, &|_| claw_back(amount), Vec::new()).await
             }
             Step::Reverse(granted, amount) => {
                 let cause = Cause::ClawBackReversed { payment_id: after.payment_id.clone() };
-                let entry = PaymentEntry { prefix: "rev", cause, credits: amount.credits() };
+                let entry = PaymentEntry { prefix: "rev", cause, credits: amount.credits(), listed: true };
                 self.settle(&granted, after, entry, &|_| Posting::top_up(amount), Vec::new()).await
             }
         }
@@ -162,16 +230,15 @@ impl Store {
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
-        let fenced = matches!(entry.cause, Cause::ClawBack { .. });
-        let key = format!("payment#{}#{}{}", payment.payment_id, entry.prefix, payment.claws);
+        let fenced = matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
         let order = Order {
             workspace: &granted.workspace_id,
-            key: ItemKey::ours(&granted.workspace_id, &key),
+            key: payment_key(granted, &payment, entry.prefix),
             fingerprint: None,
             entry_id: self.sources.new_id(entry.prefix),
             credits: entry.credits,
             cause: entry.cause,
-            listed: true,
+            listed: entry.listed,
             posting,
             also,
         };
@@ -189,11 +256,6 @@ impl Store {
             Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
         }
     }
-
-    async fn pack_of(&self, granted: &Granted) -> Result<credits_core::id::Id, Fault> {
-        let top_up = self.top_up(&granted.top_up_id).await?;
-        Ok(top_up.map(|top_up| top_up.pack).ok_or(Corrupt::Attribute("pack"))?)
-    }
 }
 
 /// The ledger entry of a step.
@@ -201,6 +263,19 @@ struct PaymentEntry {
     prefix: &'static str,
     cause: Cause,
     credits: Credits,
+    listed: bool,
+}
+
+/// What a paid period comes to.
+struct Allocation {
+    change: Change,
+    cause: Cause,
+}
+
+/// The key of a step's entry: a payment grants once, and each claw-back has a number.
+fn payment_key(granted: &Granted, payment: &Payment, prefix: &str) -> ItemKey {
+    let key = format!("payment#{}#{prefix}{}", payment.payment_id, payment.claws);
+    ItemKey::ours(&granted.workspace_id, &key)
 }
 
 fn claw_back(amount: Amount) -> Posting {

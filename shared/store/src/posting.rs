@@ -77,7 +77,7 @@ impl Store {
                 Outcome::Written => return Ok(entry),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) => match order.read(&posting, reasons)? {
-                    Read::Ours(entry) => return Ok(*entry),
+                    Read::Ours(kept) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
                     Read::Again(Next::Pause) => attempts.after_conflict().await?,
                     Read::Again(Next::Close) => {
                         attempts.at_once()?;
@@ -95,7 +95,7 @@ impl Store {
         entry: &Entry,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
-        let item = if order.listed { item } else { entry_item::unlisted(item) };
+        let item = if order.listed { item } else { entry_item::unlisted(item, entry) };
         let last = order.entry_id.as_str();
         let mut writes = vec![
             balance_item::write_of(&self.table, order.workspace, posting, last)?,
@@ -109,7 +109,7 @@ impl Store {
 /// What a cancelled attempt tells.
 enum Read {
     /// It was written after all: the answer to an earlier attempt was lost.
-    Ours(Box<Entry>),
+    Ours(Item),
     Again(Next),
 }
 
@@ -121,8 +121,8 @@ impl Order<'_> {
         let mut reasons = reasons.into_iter();
         let (balance, key) = (reasons.next(), reasons.next());
         if let Some(Reason::Condition(Some(item))) = key {
-            let entry = entry_item::read(&item).ok().filter(|entry| entry.entry_id == self.entry_id);
-            return entry.map_or(Err(Unposted::KeyTaken(item)), |entry| Ok(Read::Ours(Box::new(entry))));
+            let ours = entry_item::is_written_as(&item, &self.entry_id);
+            return if ours { Ok(Read::Ours(item)) } else { Err(Unposted::KeyTaken(item)) };
         }
         if busy {
             return Ok(Read::Again(Next::Pause));
@@ -139,8 +139,9 @@ impl Order<'_> {
             }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
-            // The item satisfies the condition by now: it was read after it was checked.
-            Ok(()) => Ok(Read::Again(Next::Pause)),
+            // The item satisfies the condition by now: it was read after it was checked. No posting with an entry asks
+            // for a limit.
+            Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(Read::Again(Next::Pause)),
         }
     }
 }

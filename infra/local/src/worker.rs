@@ -1,0 +1,117 @@
+//! What goes on behind the calls: the provider's events are delivered, and schedules fire as the clock passes them.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use credits_store::Clock;
+use credits_store::error::Chain;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::StackError;
+use crate::gateway::{Request, message};
+use crate::provider::Delivery;
+use crate::schedules::Schedule;
+use crate::stack::Shared;
+
+/// Works off what waits, one thing after the other.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    schedules: Vec<Schedule>,
+    /// Held while anything is worked off, so that it comes in order; with the instant up to which schedules have fired.
+    turn: Mutex<Timestamp>,
+}
+
+impl Worker {
+    pub fn new(schedules: Vec<Schedule>, now: Timestamp) -> Self {
+        Self { schedules, turn: Mutex::new(now) }
+    }
+
+    /// Works off all that waits, and all that follows from it.
+    pub async fn drain(&self, shared: &Arc<Shared>) {
+        let _turn = self.turn.lock().await;
+        work_off(shared).await;
+    }
+
+    /// Moves the clock ahead, firing every schedule on the way that finds something due.
+    pub async fn advance(&self, shared: &Arc<Shared>, target: Timestamp) -> Result<(), StackError> {
+        let mut fired_until = self.turn.lock().await;
+        work_off(shared).await;
+        while let Some((at, schedule)) = self.next_firing(shared).await? {
+            if at > target {
+                break;
+            }
+            shared.clock.move_to(at)?;
+            fire(shared, schedule).await;
+            work_off(shared).await;
+        }
+        shared.clock.move_to(target)?;
+        *fired_until = target;
+        Ok(())
+    }
+
+    /// Fires what the clock has passed by itself.
+    pub async fn catch_up(&self, shared: &Arc<Shared>) {
+        let mut fired_until = self.turn.lock().await;
+        let now = shared.clock.now();
+        for schedule in self.schedules.iter().filter(|schedule| schedule.every.after(*fired_until) <= now) {
+            fire(shared, schedule).await;
+        }
+        *fired_until = now;
+        work_off(shared).await;
+    }
+
+    /// The next firing that finds something due, and never one that has been.
+    async fn next_firing(&self, shared: &Arc<Shared>) -> Result<Option<(Timestamp, &Schedule)>, StackError> {
+        let now = shared.clock.now();
+        let mut next: Option<(Timestamp, &Schedule)> = None;
+        for schedule in &self.schedules {
+            let due = shared.gateway.functions.next_due(&schedule.function).await?;
+            let firing = due.map(|due| schedule.every.at_or_after(due).max(schedule.every.after(now)));
+            if let Some(at) = firing.filter(|at| next.is_none_or(|(earliest, _)| *at < earliest)) {
+                next = Some((at, schedule));
+            }
+        }
+        Ok(next)
+    }
+}
+
+async fn fire(shared: &Arc<Shared>, schedule: &Schedule) {
+    let input: Value = serde_json::from_str(&schedule.input).unwrap_or_default();
+    if let Err(error) = shared.gateway.functions.fire(&schedule.function, input).await {
+        tracing::warn!(function = schedule.function, error, "a scheduled invocation failed");
+    }
+}
+
+async fn work_off(shared: &Arc<Shared>) {
+    loop {
+        let told = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).take_outbox();
+        if told.is_empty() {
+            return;
+        }
+        for delivery in told {
+            let status = deliver(shared, delivery).await.status();
+            if !status.is_success() {
+                tracing::warn!(%status, "the webhook refused an event");
+            }
+        }
+    }
+}
+
+/// Delivers an event of the provider's to the webhook.
+pub(crate) async fn deliver(shared: &Shared, delivery: Delivery) -> Response<Vec<u8>> {
+    let Ok(signature) = HeaderValue::from_str(&delivery.signature) else {
+        let error = "the signature is no header";
+        tracing::error!(error = %Chain(&StackError::Part(error)), "an event can't be delivered");
+        return message(StatusCode::INTERNAL_SERVER_ERROR, error);
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("stripe-signature", signature);
+    headers.insert("content-type", HeaderValue::from_static("application/json; charset=utf-8"));
+    let uri = Uri::from_static("/v1/webhooks/stripe");
+    shared
+        .gateway
+        .answer(Request { method: Method::POST, uri, headers, body: delivery.body.into_bytes() })
+        .await
+}

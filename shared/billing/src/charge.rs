@@ -1,0 +1,127 @@
+//! A charge of the stored card, from the purchase that is kept first to the grant or the decline.
+
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::payment::{News, Paid};
+use credits_core::purchase::{Card, Purchase};
+use credits_core::subscription::Enrolment;
+use credits_payments::provider::{Charged, is_forgotten};
+use credits_store::Fault;
+use credits_store::enrolments::Versioned;
+use credits_store::error::Corrupt;
+use credits_store::payments::Told;
+use credits_store::purchases::Kept;
+
+use crate::{Billing, BillingFault};
+
+/// How a charge ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is paid and granted.
+    Paid,
+    /// The card was declined.
+    Declined,
+    /// It is paid, but the subscription has moved on: it waits for an operator among the unmatched payments.
+    Unmatched,
+}
+
+impl Billing {
+    /// The card that the workspace's customer stored last.
+    pub(crate) async fn stored_card(&self, workspace: &WorkspaceId) -> Result<Option<Card>, BillingFault> {
+        match self.store.customer(workspace).await? {
+            Some(customer) => Ok(self.provider.card(&self.key, &customer).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps the purchase and charges the card for it; `None` where somebody else changed the subscription meanwhile.
+    pub(crate) async fn charge(
+        &self,
+        read: &Versioned,
+        purchase: &Purchase,
+        card: &Card,
+    ) -> Result<Option<Ended>, BillingFault> {
+        let charging = read.enrolment.charging(purchase);
+        if !self.store.begin_purchase(read, &charging, purchase, Some(card)).await? {
+            return Ok(None);
+        }
+        self.finish(&purchase.workspace_id, &purchase.purchase_id).await.map(Some)
+    }
+
+    /// Asks what became of a charge, charging if it never was, and does what follows from it. However often this is
+    /// done, and by however many at once, there is one charge and one grant.
+    pub(crate) async fn finish(
+        &self,
+        workspace: &WorkspaceId,
+        purchase_id: &Id,
+    ) -> Result<Ended, BillingFault> {
+        let kept = self.store.purchase(purchase_id).await?.ok_or(Corrupt::Attribute("charge"));
+        let kept = kept.map_err(Fault::from)?;
+        let card = kept.card.clone().ok_or(Corrupt::Attribute("card")).map_err(Fault::from)?;
+        match self.ask(&kept, &card).await? {
+            Charged::Succeeded(payment_id) => self.grant(workspace, &kept.purchase, &payment_id, card).await,
+            Charged::Declined => {
+                tracing::info!(%workspace, %purchase_id, "a charge was declined");
+                self.let_go(workspace, purchase_id, |enrolment| {
+                    enrolment.declined(&kept.purchase, self.store.now())
+                })
+                .await?;
+                Ok(Ended::Declined)
+            }
+        }
+    }
+
+    async fn ask(&self, kept: &Kept, card: &Card) -> Result<Charged, BillingFault> {
+        if let Some(payment_id) = &kept.paid_by {
+            return Ok(Charged::Succeeded(payment_id.clone()));
+        }
+        if is_forgotten(kept.purchase.begun_at, self.store.now())
+            && let Some(charged) = self.provider.find_charge(&self.key, &kept.purchase, card).await?
+        {
+            return Ok(charged);
+        }
+        Ok(self.provider.charge(&self.key, &kept.purchase, card).await?)
+    }
+
+    async fn grant(
+        &self,
+        workspace: &WorkspaceId,
+        purchase: &Purchase,
+        payment_id: &str,
+        card: Card,
+    ) -> Result<Ended, BillingFault> {
+        let paid = Paid {
+            amount_minor: purchase.price.amount_minor,
+            currency: purchase.price.currency,
+            purchase_id: Some(purchase.purchase_id.to_string()),
+            workspace_id: Some(workspace.to_string()),
+            customer: Some(card.customer),
+        };
+        let told = self.store.tell(payment_id, &News::Paid(paid)).await?;
+        let Told::Unmatched(reason) = told else { return Ok(Ended::Paid) };
+        tracing::error!(payment_id, %reason, "a charge fits nothing any more and waits for an operator");
+        self.let_go(workspace, &purchase.purchase_id, |enrolment| Enrolment {
+            charge: None,
+            ..enrolment.clone()
+        })
+        .await?;
+        Ok(Ended::Unmatched)
+    }
+
+    /// Ends the open charge, if it still is this one.
+    async fn let_go(
+        &self,
+        workspace: &WorkspaceId,
+        purchase_id: &Id,
+        after: impl Fn(&Enrolment) -> Enrolment,
+    ) -> Result<(), BillingFault> {
+        loop {
+            let read = self.store.enrolment(workspace).await?;
+            if read.enrolment.charge.as_ref().is_none_or(|charge| charge.purchase_id != *purchase_id) {
+                return Ok(());
+            }
+            if self.store.change_enrolment(workspace, &read, &after(&read.enrolment)).await? {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Events: what the rest of the world is told of committed facts, on an `EventBridge` bus.
+//!
+//! The table's stream is the outbox: an event is made of what was written and of nothing else, so nothing is told that
+//! was rolled back, and nothing that was committed goes untold. Each has a JSON Schema under `infra/events/`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::credits::{Amount, Credits};
+use crate::id::{Id, WorkspaceId};
+use crate::month::Month;
+use crate::price::Price;
+use crate::run::Trigger;
+
+/// The source that our events name on the bus.
+pub const SOURCE: &str = "ai-credits";
+
+/// A fact, with what every event has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Names the fact: a redelivery repeats it.
+    pub event_id: String,
+    /// Whose it is; absent where a payment names no workspace of ours.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The balance's version: of the write itself where the fact is the balance's own, else as it stood when the event
+    /// was made, which is that of the fact or a later one.
+    pub version: u64,
+    /// When it was so.
+    pub at: Timestamp,
+    /// What it is.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What has happened; its name is the event's `detail-type`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Fact {
+    /// Credits joined a balance.
+    CreditsAdded {
+        /// The ledger entry.
+        entry_id: Id,
+        /// The entry's kind: `top_up`, `allocation`, `grant` or `claw_back_reversed`.
+        kind: String,
+        /// How many.
+        credits: Credits,
+    },
+    /// A balance fell to its alert's threshold or below, or the alert was switched on there (M15).
+    CreditsLow {
+        /// The threshold.
+        threshold: Amount,
+        /// What is left.
+        available: Credits,
+    },
+    /// Nothing may be spent any more.
+    CreditsExhausted {
+        /// What is left; below zero within a credit limit or after a claw-back.
+        available: Credits,
+    },
+    /// A run failed for want of credits (M12).
+    RunFailed {
+        /// The run.
+        run_id: Id,
+        /// The workflow that it is of.
+        workflow_id: Id,
+        /// What had started it.
+        trigger: Trigger,
+        /// The step that was refused.
+        step_id: Id,
+        /// What it would have cost.
+        required: Amount,
+        /// What could be spent.
+        available: Credits,
+    },
+    /// A period of a subscription was paid, the first included (M6).
+    SubscriptionRenewed {
+        /// Which subscription.
+        subscription_id: Id,
+        /// At which tier.
+        tier: Id,
+        /// What the period starts with.
+        monthly_credits: Amount,
+        /// Which period, from 1.
+        period: u64,
+        /// When it begins.
+        period_start: Timestamp,
+        /// When the next one begins.
+        renews_at: Timestamp,
+        /// How many periods before it nobody was charged for, since nothing renewed the subscription while they ran.
+        skipped_periods: u64,
+    },
+    /// A charge of a subscription was declined (M6).
+    RenewalFailed {
+        /// Which subscription.
+        subscription_id: Id,
+        /// At which tier.
+        tier: Id,
+        /// What a period costs.
+        price: Price,
+        /// How many declines there were for this period.
+        declines: u64,
+        /// When it is tried again.
+        next_attempt_at: Timestamp,
+    },
+    /// A subscription has ended (M6).
+    SubscriptionCancelled {
+        /// Which subscription.
+        subscription_id: Id,
+        /// At which tier.
+        tier: Id,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A month's invoice is there (M8).
+    InvoiceReady {
+        /// Which invoice.
+        invoice_id: Id,
+        /// Of which month.
+        month: Month,
+        /// What it comes to.
+        total: Price,
+    },
+    /// A payment fits nothing of ours, and waits for an operator.
+    PaymentUnmatched {
+        /// The provider's id of it.
+        payment_id: String,
+        /// What was paid.
+        price: Price,
+        /// Why it fits nothing.
+        reason: String,
+    },
+    /// Something was paid: what a receipt tells.
+    PaymentReceived {
+        /// What was bought.
+        purchase_id: Id,
+        /// The provider's id of the payment.
+        payment_id: String,
+        /// What the payer reads.
+        description: String,
+        /// What it granted.
+        credits: Amount,
+        /// What was paid.
+        price: Price,
+    },
+}
+
+/// Why a subscription ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The charge was declined until the last try.
+    PaymentFailed,
+    /// It was cancelled, or the plan has no subscriptions any more.
+    Cancelled,
+}
+
+impl Fact {
+    /// Its name, which is the event's `detail-type`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreditsAdded { .. } => "CreditsAdded",
+            Self::CreditsLow { .. } => "CreditsLow",
+            Self::CreditsExhausted { .. } => "CreditsExhausted",
+            Self::RunFailed { .. } => "RunFailed",
+            Self::SubscriptionRenewed { .. } => "SubscriptionRenewed",
+            Self::RenewalFailed { .. } => "RenewalFailed",
+            Self::SubscriptionCancelled { .. } => "SubscriptionCancelled",
+            Self::InvoiceReady { .. } => "InvoiceReady",
+            Self::PaymentUnmatched { .. } => "PaymentUnmatched",
+            Self::PaymentReceived { .. } => "PaymentReceived",
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Purchases: all that a payment can be for, kept before anybody is asked to pay (M5, M6).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::credits::Amount;
+use crate::id::{Id, WorkspaceId};
+use crate::price::Price;
+use crate::subscription::Terms;
+
+/// Something that is being bought. What was promised is kept with it: a later change of the catalogue changes neither
+/// what it grants nor what has to be paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Its id, which is the provider's idempotency key, and what a payment names.
+    pub purchase_id: Id,
+    /// Whose it is.
+    pub workspace_id: WorkspaceId,
+    /// What is bought.
+    pub goods: Goods,
+    /// What it costs.
+    pub price: Price,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+}
+
+/// What a purchase grants once it is paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "goods", rename_all = "snake_case")]
+pub enum Goods {
+    /// A fixed block of prepaid credits (M5); the purchase is a top-up.
+    Pack {
+        /// The pack that was chosen.
+        pack: Id,
+        /// What it grants.
+        credits: Amount,
+    },
+    /// A period of a subscription (M6).
+    Period {
+        /// Which subscription; a new one where the period is 1.
+        subscription_id: Id,
+        /// Which of its periods, from 1.
+        period: u64,
+        /// At which tier.
+        terms: Terms,
+    },
+    /// The rest of a period at a higher tier.
+    Upgrade {
+        /// Which subscription.
+        subscription_id: Id,
+        /// In which of its periods.
+        period: u64,
+        /// To which tier.
+        terms: Terms,
+        /// What it adds to the running period.
+        credits: Amount,
+    },
+}
+
+/// A checkout at the payment provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkout {
+    /// The provider's id.
+    pub checkout_id: String,
+    /// Where the payer goes.
+    pub checkout_url: String,
+}
+
+/// A charge of a stored card: what the provider is asked for, again with the same id after an answer that was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The provider's id of the customer.
+    pub customer: String,
+    /// The provider's id of the card.
+    pub payment_method: String,
+}
+
+impl Goods {
+    /// What it grants.
+    #[must_use]
+    pub fn credits(&self) -> Amount {
+        match self {
+            Self::Pack { credits, .. } | Self::Upgrade { credits, .. } => *credits,
+            Self::Period { terms, .. } => terms.monthly_credits,
+        }
+    }
+
+    /// What a payer reads on the checkout's page and the receipt.
+    #[must_use]
+    pub fn description(&self) -> String {
+        match self {
+            Self::Pack { credits, .. } => format!("{credits} AI credits"),
+            Self::Period { terms, .. } => format!("{} AI credits a month", terms.monthly_credits),
+            Self::Upgrade { terms, .. } => {
+                format!("Upgrade to {} AI credits a month", terms.monthly_credits)
+            }
+        }
+    }
+}

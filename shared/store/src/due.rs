@@ -1,0 +1,189 @@
+//! What is due: an index of few partitions in which whatever has a date stands under it, and nothing else (M6).
+//!
+//! A sweep reads each partition from its oldest date on. What was done has another date or none, so a sweep that was
+//! cut short, or two at once, need no memory of their own.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::id::{Id, WorkspaceId};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::Store;
+use crate::attribute::{Item, Reader, number, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{
+    DUE_SHARDS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
+};
+use crate::transaction::{Outcome, is_busy};
+
+/// How many due items one page of a partition has.
+const PAGE: i32 = 100;
+
+/// How long after a failure something is tried again: twice as long after each further one.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+
+/// After how many failures in a row it waits for an operator.
+const MOST_FAILURES: u64 = 5;
+
+/// Something that has a date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueItem {
+    /// What it is.
+    pub what: Due,
+    key: ItemKey,
+    position: String,
+}
+
+/// What can be due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// A workspace's subscription.
+    Subscription(WorkspaceId),
+    /// A workspace's agreement.
+    Agreement(WorkspaceId),
+    /// A grant that has expired: its workspace's balance is to be closed.
+    Grant(WorkspaceId),
+    /// A purchase whose checkout can't be paid any more.
+    Checkout(Id),
+}
+
+/// What becomes of something that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// It is tried again later.
+    Postponed,
+    /// It has failed too often, and waits for an operator.
+    Stuck,
+}
+
+impl Store {
+    /// Every partition of due items.
+    pub fn due_shards(&self) -> impl Iterator<Item = u8> + use<> {
+        0..DUE_SHARDS
+    }
+
+    /// A page of what is due in one partition, oldest first. `after` is the last item of the page before.
+    pub async fn due(&self, shard: u8, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {
+        let end = position(
+            self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_else(|_| self.now()),
+            "",
+        );
+        let start = after.map_or_else(String::new, |item| item.position.clone());
+        let items = self.dated(&due_shard(shard), (&start, &end), PAGE).await?;
+        Ok(items.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// The next date in any partition, which a clock that is moved ahead must not jump over.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
+        let mut next = None;
+        for shard in self.due_shards() {
+            let items = self.dated(&due_shard(shard), ("", "9"), 1).await?;
+            let first = items.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
+            let at = first.and_then(read_position).map(|(at, _)| at);
+            next = [next, at].into_iter().flatten().min();
+        }
+        Ok(next)
+    }
+
+    /// Closes all that is due of a workspace's balance.
+    pub async fn close_balance(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        self.close_due(workspace).await.map(drop)
+    }
+
+    /// Takes an item off the dates, if it is still at the date at which it was found.
+    pub async fn settle_date(&self, item: &DueItem) -> Result<(), Fault> {
+        self.redate(item, Expression::new().remove(INDEX_PK).remove(INDEX_SK)).await
+    }
+
+    /// Postpones something that failed, or lays it aside for an operator.
+    pub async fn failed(&self, item: &DueItem) -> Result<Failed, Fault> {
+        let kept = self.get(&item.key).await?.unwrap_or_default();
+        let failures = kept.get("failures").and_then(|failures| failures.as_n().ok()?.parse().ok());
+        let failures = failures.unwrap_or(0_u64).saturating_add(1);
+        let counted = Expression::new().set("failures", number(failures));
+        if failures >= MOST_FAILURES {
+            self.redate(item, counted.set(INDEX_PK, text(STUCK))).await?;
+            return Ok(Failed::Stuck);
+        }
+        let pauses = i32::try_from(1_u64.checked_shl(u32::try_from(failures).unwrap_or(0)).unwrap_or(1));
+        let pause = FIRST_PAUSE.checked_mul(pauses.unwrap_or(1)).unwrap_or(FIRST_PAUSE);
+        let later = self.now().checked_add(pause).unwrap_or_else(|_| self.now());
+        let (_, name) = read_position(&item.position).ok_or(Corrupt::Attribute(INDEX_SK))?;
+        self.redate(item, counted.set(INDEX_SK, text(position(later, name)))).await?;
+        Ok(Failed::Postponed)
+    }
+
+    /// What has failed too often, oldest first.
+    pub async fn stuck(&self) -> Result<Vec<DueItem>, Fault> {
+        let items = self.dated(STUCK, ("", "9"), PAGE).await?;
+        Ok(items.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// Puts something that was stuck back among what is due.
+    pub async fn unstick(&self, item: &DueItem) -> Result<(), Fault> {
+        let workspace = match &item.what {
+            Due::Subscription(workspace) | Due::Agreement(workspace) | Due::Grant(workspace) => {
+                workspace.clone()
+            }
+            Due::Checkout(purchase) => match self.purchase(purchase).await? {
+                Some(kept) => kept.purchase.workspace_id,
+                None => return Ok(()),
+            },
+        };
+        let again = Expression::new().remove("failures").set(INDEX_PK, text(crate::keys::due(&workspace)));
+        self.redate(item, again).await
+    }
+
+    async fn redate(&self, item: &DueItem, change: Expression) -> Result<(), Fault> {
+        let write = change.when(INDEX_SK, "=", text(&item.position)).update(&self.table, &item.key)?;
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(vec![write.clone()]).await? {
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                // Cancelled, it has another date by now, which is somebody else's doing.
+                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+            }
+        }
+    }
+
+    async fn dated(
+        &self,
+        partition: &str,
+        (after, before): (&str, &str),
+        limit: i32,
+    ) -> Result<Vec<Item>, Fault> {
+        // A sort key is never empty, and both ends of a range are part of it.
+        let after = format!("{after}\u{0}");
+        let query = self.client.query().table_name(&*self.table).index_name(INDEX).limit(limit);
+        let output = query
+            .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_names("#position", INDEX_SK)
+            .expression_attribute_values(":partition", text(partition))
+            .expression_attribute_values(":after", AttributeValue::S(after))
+            .expression_attribute_values(":before", text(before))
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        Ok(output.items.unwrap_or_default())
+    }
+}
+
+fn read(item: &Item) -> Result<DueItem, Corrupt> {
+    let reader = Reader(item);
+    let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(crate::keys::SK)?.to_owned());
+    let (kind, rest) = pk.split_once('#').ok_or(Corrupt::Attribute(PK))?;
+    let workspace = || rest.split('#').next().unwrap_or_default().parse().map_err(|_| Corrupt::Attribute(PK));
+    let what = match kind {
+        "subscription" => Due::Subscription(workspace()?),
+        "agreement" => Due::Agreement(workspace()?),
+        "grant" => Due::Grant(workspace()?),
+        "purchase" => Due::Checkout(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
+        _ => return Err(Corrupt::Attribute(PK)),
+    };
+    let position = reader.text(INDEX_SK)?.to_owned();
+    Ok(DueItem { what, key: ItemKey { pk, sk: sk.into() }, position })
+}
