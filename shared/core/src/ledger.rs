@@ -92,6 +92,24 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Its kind, as API.md names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Debit { .. } => "debit",
+            Self::TopUp { .. } => "top_up",
+            Self::Grant { .. } => "grant",
+            Self::Allocation { .. } => "allocation",
+            Self::Expiry { .. } => "expiry",
+            Self::Void { .. } => "void",
+            Self::ClawBack { .. } => "claw_back",
+            Self::ClawBackReversed { .. } => "claw_back_reversed",
+            Self::Invoiced { .. } => "invoiced",
+        }
+    }
+}
+
 /// The kinds of entry that API.md names, as a filter takes them.
 pub const KINDS: [&str; 10] = [
     "debit",

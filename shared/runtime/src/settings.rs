@@ -33,6 +33,11 @@ impl Settings {
         required("TOP_UP_URL")
     }
 
+    /// The bus that events are told on: `EVENT_BUS_NAME`.
+    pub fn bus_name(self) -> Result<String, SettingError> {
+        required("EVENT_BUS_NAME")
+    }
+
     /// The payment provider's base address: `STRIPE_API_BASE`, Stripe's own if absent.
     #[must_use]
     pub fn provider_base(self) -> String {

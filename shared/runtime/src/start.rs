@@ -150,19 +150,24 @@ pub fn dynamodb_config(
     endpoint: Option<String>,
     http_client: SharedHttpClient,
 ) -> aws_sdk_dynamodb::Config {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .build();
     let mut config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .credentials_provider(credentials)
         .http_client(http_client)
-        .timeout_config(timeouts)
+        .timeout_config(timeouts())
         .retry_config(RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);
     config.build()
+}
+
+/// How long an attempt at a request to AWS may take.
+#[must_use]
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build()
 }
 
 /// The HTTP client of the AWS clients: rustls on ring, whose start costs the least.

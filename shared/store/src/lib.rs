@@ -32,6 +32,7 @@ mod posting;
 pub mod purchases;
 pub mod runs;
 pub mod sources;
+pub mod stream;
 mod transaction;
 pub mod workspaces;
 

@@ -271,7 +271,7 @@ fn end_write(status: RunStatus, at: Timestamp) -> Expression {
         .when("detail.status", "=", text(RunStatus::Running.as_str()))
 }
 
-fn read(item: &Item) -> Result<Run, Corrupt> {
+pub(crate) fn read(item: &Item) -> Result<Run, Corrupt> {
     let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
     Ok(serde_dynamo::from_attribute_value(detail)?)
 }

@@ -1,0 +1,164 @@
+//! What follows from what was written. Each fact has a name of its own, which a redelivery repeats.
+
+use credits_core::balance::Balance;
+use credits_core::event::{EndReason, Fact};
+use credits_core::id::WorkspaceId;
+use credits_core::payment::Payment;
+use credits_core::price::Price;
+use credits_core::run::Run;
+use credits_core::subscription::{Enrolment, Status, Subscription};
+use credits_store::stream::Written;
+use jiff::Timestamp;
+
+/// A fact that is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Names it.
+    pub event_id: String,
+    /// Whose it is.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The balance's version, where what was written knows it.
+    pub version: Option<u64>,
+    /// When it was so, where what was written knows it.
+    pub at: Option<Timestamp>,
+    /// What it is.
+    pub fact: Fact,
+}
+
+/// The ledger's kinds by which credits are added.
+const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
+
+/// What follows from what was written.
+#[must_use]
+pub fn of(written: &Written) -> Vec<Told> {
+    match written {
+        Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after),
+        Written::Entry { workspace, entry } => {
+            let kind = entry.cause.kind();
+            let added = Fact::CreditsAdded {
+                entry_id: entry.entry_id.clone(),
+                kind: kind.to_owned(),
+                credits: entry.credits,
+            };
+            let told = told(format!("added-{}", entry.entry_id), workspace, added);
+            let told = Told { at: Some(entry.at), ..told };
+            if ADDING.contains(&kind) { vec![told] } else { Vec::new() }
+        }
+        Written::RunFailed { workspace, run, version } => {
+            of_failed_run(workspace, run, *version).into_iter().collect()
+        }
+        Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
+        Written::Payment { before, after } => of_payment(before.as_ref(), after).into_iter().collect(),
+        Written::Paid { purchase, payment_id } => {
+            let received = Fact::PaymentReceived {
+                purchase_id: purchase.purchase_id.clone(),
+                payment_id: payment_id.clone(),
+                description: purchase.goods.description(),
+                credits: purchase.goods.credits(),
+                price: purchase.price,
+            };
+            vec![told(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
+        }
+    }
+}
+
+fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
+    Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
+}
+
+/// A balance is low or exhausted once a crossing: what it was before the write says whether this write crossed.
+fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance) -> Vec<Told> {
+    let Some(before) = before else { return Vec::new() };
+    let (Ok(available), Ok(low), Ok(was_low)) = (after.available(), after.is_low(), before.is_low()) else {
+        return Vec::new();
+    };
+    let mut facts = Vec::new();
+    if let Some(threshold) = after.low_at.filter(|_| low && !was_low) {
+        let event_id = format!("low-{workspace}-{}", after.version);
+        facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available }));
+    }
+    if after.is_exhausted() && !before.is_exhausted() {
+        let event_id = format!("exhausted-{workspace}-{}", after.version);
+        facts.push(told(event_id, workspace, Fact::CreditsExhausted { available }));
+    }
+    facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
+}
+
+fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Told> {
+    let failure = run.failure.clone()?;
+    let failed = Fact::RunFailed {
+        run_id: run.run_id.clone(),
+        workflow_id: run.workflow_id.clone(),
+        trigger: run.trigger,
+        step_id: failure.step_id,
+        required: failure.required,
+        available: failure.available,
+    };
+    let told = told(format!("run-failed-{}", run.run_id), workspace, failed);
+    Some(Told { version: Some(version), at: run.ended_at, ..told })
+}
+
+fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolment) -> Vec<Told> {
+    let Some(now) = &after.subscription else { return Vec::new() };
+    let same = |was: &&Subscription| was.subscription_id == now.subscription_id;
+    let was = before.subscription.as_ref().filter(same);
+    let id = &now.subscription_id;
+    let mut facts = Vec::new();
+    if was.is_none_or(|was| was.period < now.period) {
+        let renewed = renewed(now, was.map_or(0, |was| was.skipped));
+        facts.push(told(format!("renewed-{id}-{}", now.period), workspace, renewed));
+    }
+    let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
+    if let Some(declined) = now.declines.filter(|_| now.status == Status::PastDue)
+        && declined.count > declines(was)
+    {
+        let failed = Fact::RenewalFailed {
+            subscription_id: id.clone(),
+            tier: now.next_terms().tier.clone(),
+            price: now.next_terms().price,
+            declines: declined.count,
+            next_attempt_at: declined.next_at,
+        };
+        let event_id = format!("renewal-failed-{id}-{}-{}", now.period, declined.count);
+        facts.push(told(event_id, workspace, failed));
+    }
+    if now.status == Status::Cancelled && was.is_some_and(Subscription::is_running) {
+        let reason = if now.declines.is_some() { EndReason::PaymentFailed } else { EndReason::Cancelled };
+        let (subscription_id, tier) = (id.clone(), now.terms.tier.clone());
+        let cancelled = Fact::SubscriptionCancelled { subscription_id, tier, reason };
+        facts.push(told(format!("cancelled-{id}"), workspace, cancelled));
+    }
+    facts
+}
+
+fn renewed(now: &Subscription, skipped_before: u64) -> Fact {
+    Fact::SubscriptionRenewed {
+        subscription_id: now.subscription_id.clone(),
+        tier: now.terms.tier.clone(),
+        monthly_credits: now.terms.monthly_credits,
+        period: now.period,
+        period_start: now.start_of(now.period),
+        renews_at: now.end_of(now.period),
+        skipped_periods: now.skipped.saturating_sub(skipped_before),
+    }
+}
+
+fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<Told> {
+    let reason = after.mismatch.filter(|_| after.is_unmatched())?;
+    if before.is_some_and(|before| before.mismatch == Some(reason)) {
+        return None;
+    }
+    let paid = after.paid.as_ref()?;
+    let unmatched = Fact::PaymentUnmatched {
+        payment_id: after.payment_id.clone(),
+        price: Price { amount_minor: paid.amount_minor, currency: paid.currency },
+        reason: reason.to_string(),
+    };
+    Some(Told {
+        event_id: format!("unmatched-{}-{reason}", after.payment_id),
+        workspace_id: paid.workspace_id.as_deref().and_then(|named| named.parse().ok()),
+        version: None,
+        at: Some(after.first_heard_at),
+        fact: unmatched,
+    })
+}

@@ -1,0 +1,174 @@
+//! The table's stream: what was written, item by item, as the facts that events are made of (the outbox).
+
+use std::collections::HashMap;
+
+use credits_core::balance::Balance;
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Entry;
+use credits_core::payment::Payment;
+use credits_core::purchase::Purchase;
+use credits_core::run::{Run, RunStatus};
+use credits_core::subscription::Enrolment;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::attribute::{Item, Reader};
+use crate::error::Corrupt;
+use crate::keys::PK;
+use crate::{balance_item, enrolments, entry_item, payment_item, purchases, runs};
+
+/// A record of the stream, as Lambda hands it over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The stream's own id of it.
+    pub event_id: String,
+    /// Its place in its shard.
+    pub sequence_number: String,
+    /// When it was written, to the second.
+    pub at: Timestamp,
+    before: Option<Item>,
+    after: Option<Item>,
+}
+
+/// Something that was written, with what it was before.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// A balance changed.
+    Balance {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// What it was; `None` where the workspace is new.
+        before: Option<Box<Balance>>,
+        /// What it is.
+        after: Box<Balance>,
+    },
+    /// A ledger entry was listed.
+    Entry {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// The entry.
+        entry: Entry,
+    },
+    /// A run failed for want of credits.
+    RunFailed {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// The run.
+        run: Run,
+        /// The version of the balance that refused.
+        version: u64,
+    },
+    /// A subscription changed.
+    Subscription {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// What it was.
+        before: Box<Enrolment>,
+        /// What it is.
+        after: Box<Enrolment>,
+    },
+    /// A payment changed.
+    Payment {
+        /// What it was.
+        before: Option<Payment>,
+        /// What it is.
+        after: Payment,
+    },
+    /// A purchase was paid.
+    Paid {
+        /// What was bought.
+        purchase: Purchase,
+        /// The payment.
+        payment_id: String,
+    },
+}
+
+/// A record that is not one.
+#[derive(Debug, thiserror::Error)]
+#[error("a stream record can't be read")]
+pub struct UnreadRecord(#[from] serde_json::Error);
+
+#[derive(Deserialize)]
+struct RawRecord {
+    #[serde(rename = "eventID")]
+    event_id: String,
+    dynamodb: RawChange,
+}
+
+type RawItem = HashMap<String, serde_dynamo::AttributeValue>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawChange {
+    sequence_number: String,
+    approximate_creation_date_time: Option<serde_json::Number>,
+    old_image: Option<RawItem>,
+    new_image: Option<RawItem>,
+}
+
+impl Record {
+    /// Reads a record of Lambda's event.
+    pub fn parse(record: &serde_json::Value) -> Result<Self, UnreadRecord> {
+        let RawRecord { event_id, dynamodb } = RawRecord::deserialize(record)?;
+        let item = |raw: RawItem| raw.into_iter().map(|(name, value)| (name, value.into())).collect();
+        // Whole seconds, which some stand-ins of the stream write with a fraction.
+        let seconds = dynamodb.approximate_creation_date_time.map(|time| time.to_string()).unwrap_or_default();
+        let seconds = seconds.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or_default();
+        Ok(Self {
+            event_id,
+            sequence_number: dynamodb.sequence_number,
+            at: Timestamp::from_second(seconds).unwrap_or_default(),
+            before: dynamodb.old_image.map(item),
+            after: dynamodb.new_image.map(item),
+        })
+    }
+
+    /// What was written, if anything follows from it.
+    pub fn read(&self) -> Result<Option<Written>, Corrupt> {
+        let Some(after) = &self.after else { return Ok(None) };
+        let before = self.before.as_ref();
+        let pk = Reader(after).text(PK)?;
+        let (kind, rest) = pk.split_once('#').ok_or(Corrupt::Attribute(PK))?;
+        let workspace =
+            || rest.split('#').next().unwrap_or_default().parse().map_err(|_| Corrupt::Attribute(PK));
+        match kind {
+            "balance" => {
+                let before = before.map(balance_item::read).transpose()?.map(Box::new);
+                let after = Box::new(balance_item::read(after)?);
+                Ok(Some(Written::Balance { workspace: workspace()?, before, after }))
+            }
+            "entry" if entry_item::is_listed(after) && !before.is_some_and(entry_item::is_listed) => {
+                Ok(Some(Written::Entry { workspace: workspace()?, entry: entry_item::read(after)? }))
+            }
+            "run" => read_run(before, after, workspace()?),
+            "subscription" => {
+                let before = before.map(enrolments::read).transpose()?.unwrap_or_default().enrolment;
+                let after = Box::new(enrolments::read(after)?.enrolment);
+                Ok(Some(Written::Subscription { workspace: workspace()?, before: Box::new(before), after }))
+            }
+            "payment" => {
+                let before = before.map(payment_item::read).transpose()?;
+                Ok(Some(Written::Payment { before, after: payment_item::read(after)? }))
+            }
+            "purchase" => read_paid(before, after),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn read_run(before: Option<&Item>, after: &Item, workspace: WorkspaceId) -> Result<Option<Written>, Corrupt> {
+    let run = runs::read(after)?;
+    let failed_before =
+        before.map(runs::read).transpose()?.is_some_and(|run| run.status == RunStatus::Failed);
+    if run.status != RunStatus::Failed || failed_before {
+        return Ok(None);
+    }
+    Ok(Some(Written::RunFailed { workspace, run, version: Reader(after).number("balance_version")? }))
+}
+
+fn read_paid(before: Option<&Item>, after: &Item) -> Result<Option<Written>, Corrupt> {
+    let paid_before = before.is_some_and(|before| before.contains_key("paid_by"));
+    let kept = purchases::read(after)?;
+    let paid = kept.paid_by.filter(|_| !paid_before);
+    Ok(paid.map(|payment_id| Written::Paid { purchase: kept.purchase, payment_id }))
+}
