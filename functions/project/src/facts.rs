@@ -48,7 +48,7 @@ pub fn of(written: &Written) -> Vec<Told> {
             of_failed_run(workspace, run, *version).into_iter().collect()
         }
         Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
-        Written::Payment { before, after } => of_payment(before.as_ref(), after).into_iter().collect(),
+        Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
         Written::Paid { purchase, payment_id } => {
             let received = Fact::PaymentReceived {
                 purchase_id: purchase.purchase_id.clone(),

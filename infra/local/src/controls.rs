@@ -14,13 +14,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::checkout_page;
 use crate::gateway::{Request, json_response, message};
 use crate::provider::Outcome;
 use crate::provider_api;
 use crate::stack::Shared;
 use crate::tokens::TokenOrder;
 use crate::worker::deliver;
+use crate::{aws_api, checkout_page};
 
 /// What API Gateway takes at most.
 const MOST_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -62,6 +62,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/_local/checkouts/{checkout_id}/pay", post(pay))
         .route("/_local/payments", post(decide_payments))
         .merge(provider_api::routes())
+        .merge(aws_api::routes())
         .fallback(gateway)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(shared)
@@ -156,7 +157,7 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     reply(json_response(status, &body))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
     let refusal = |error: serde_json::Error| reply(message(StatusCode::BAD_REQUEST, &error.to_string()));
     serde_json::from_slice(body).map_err(|error| Box::new(refusal(error)))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use aws_sdk_dynamodb::Client;
@@ -19,10 +20,7 @@ use crate::template::{DEPLOYED, Index, Table, Template};
 /// The table's name in a stack of its own.
 pub const TABLE: &str = "credits";
 
-/// Whether the table has its stream.
-///
-/// The embedded database looks through all stream records at every write and drops none, so what reads no stream goes
-/// without.
+/// Whether the table has its stream. What reads no stream may go without, and is faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// As the template has it.
@@ -32,9 +30,9 @@ pub enum Stream {
 }
 
 /// A database that serves on a free port of 127.0.0.1 until it is dropped.
-#[derive(Debug)]
 pub struct Database {
     address: SocketAddr,
+    handle: dynoxide::Database,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,11 +40,10 @@ pub struct Database {
 impl Database {
     /// Starts a database, in memory or in a file.
     pub fn start(file: Option<&Path>) -> Result<Self, StackError> {
-        let database = match file {
-            Some(file) => dynoxide::Database::new(&file.to_string_lossy()),
-            None => dynoxide::Database::memory(),
-        };
-        let database = database.map_err(|_| StackError::Part("database"))?;
+        let path = file.map_or_else(in_memory, |file| file.to_string_lossy().into_owned());
+        let database = dynoxide::Database::new(&path).map_err(|_| StackError::Part("database"))?;
+        index_the_stream(&path)?;
+        let handle = database.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -68,7 +65,12 @@ impl Database {
                 tracing::error!(error, "the embedded database ended");
             }
         });
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The database itself, whose stream no client of ours reads.
+    pub(crate) fn handle(&self) -> dynoxide::Database {
+        self.handle.clone()
     }
 
     /// The address for an SDK client.
@@ -76,6 +78,27 @@ impl Database {
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The name of a database in memory that a second connection of this process can open.
+fn in_memory() -> String {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    format!("file:credits-{}?mode=memory&cache=shared", MADE.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The embedded database looks through all stream records at every write, and drops none: with an index it needs no
+/// more than a glance.
+fn index_the_stream(path: &str) -> Result<(), StackError> {
+    let connection = rusqlite::Connection::open(path).map_err(|_| StackError::Part("stream's index"))?;
+    let index = "CREATE INDEX IF NOT EXISTS stream_by_sequence
+                 ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
+    connection.execute_batch(index).map_err(|_| StackError::Part("stream's index"))
 }
 
 impl Drop for Database {

@@ -15,6 +15,8 @@ use credits_store::error::Chain;
 use credits_store::{Fault, Sources, Store};
 use debit::Debits;
 use jiff::Timestamp;
+use notify::{MailSettings, Notify};
+use project::Project;
 use renewal::{Renewal, RenewalError};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -35,6 +37,8 @@ pub(crate) struct Parts {
     pub wire: Wire,
     pub sources: Sources,
     pub endpoint: String,
+    /// Where the stand-ins of AWS's other services are.
+    pub aws_base: String,
     pub catalogue: Arc<Catalogue>,
     pub provider_base: String,
     pub provider_key: Secret,
@@ -49,6 +53,8 @@ pub(crate) struct Functions {
     account: Account,
     topup_webhook: TopUpWebhook,
     renewal: Renewal,
+    project: Project,
+    notify: Notify,
     /// Not counted: what the stack itself asks.
     pub observer: Store,
 }
@@ -69,8 +75,25 @@ impl Functions {
             secrets(&parts.provider_key)?,
             url.clone(),
         );
+        let mail = MailSettings {
+            from: "AI Credits <credits@hub.example>".to_owned(),
+            configuration_set: None,
+            top_up_url: url.clone(),
+        };
+        let bus = aws_sdk_eventbridge::Client::from_conf(project::config(
+            "us-east-1",
+            credentials(),
+            Some(format!("{}/eventbridge", parts.aws_base)),
+        ));
+        let ses = aws_sdk_sesv2::Client::from_conf(notify::config(
+            "us-east-1",
+            credentials(),
+            Some(format!("{}/ses", parts.aws_base)),
+        ));
         Ok(Self {
             renewal,
+            project: Project::new(parts.store("project"), bus, "ai-credits".to_owned()),
+            notify: Notify::new(parts.store("notify"), ses, mail)?,
             observer: Store::new(client(&parts.endpoint, https_client()), TABLE, parts.sources.clone()),
             debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), url.clone()),
             account: Account::new(
@@ -84,10 +107,14 @@ impl Functions {
         })
     }
 
-    /// Fires a function as its schedule does; what went wrong is a line for the log.
+    /// Invokes a function of events, as a schedule, the stream or the bus does; what went wrong is a line for the log.
     pub async fn fire(&self, binary: &str, input: Value) -> Result<Value, String> {
         match binary {
             "renewal" => self.sweep(input).await.map_err(|error| Chain(&error).to_string()),
+            "project" => Ok(self.project.handle(input, after(TIMEOUT)).await.unwrap_or_default()),
+            "notify" => {
+                self.notify.handle(input, after(TIMEOUT)).await.map_err(|error| Chain(&error).to_string())
+            }
             _ => Err("there is no such function".to_owned()),
         }
     }
@@ -96,6 +123,7 @@ impl Functions {
     pub async fn next_due(&self, binary: &str) -> Result<Option<Timestamp>, Fault> {
         match binary {
             "renewal" => self.observer.next_due().await,
+            "notify" => self.observer.next_digest().await,
             _ => Ok(None),
         }
     }
@@ -134,12 +162,15 @@ impl Parts {
     }
 }
 
+fn credentials() -> aws_credential_types::Credentials {
+    aws_credential_types::Credentials::new("local", "local", None, None, "local")
+}
+
 /// A client of the embedded database.
 pub(crate) fn client(
     endpoint: &str,
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,
 ) -> aws_sdk_dynamodb::Client {
-    let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
-    let config = dynamodb_config("us-east-1", credentials, Some(endpoint.to_owned()), http);
+    let config = dynamodb_config("us-east-1", credentials(), Some(endpoint.to_owned()), http);
     aws_sdk_dynamodb::Client::from_conf(config)
 }

@@ -4,6 +4,8 @@
 //! `cargo local` runs it, and the test suite starts one per test. It listens on 127.0.0.1 only.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+mod aws_api;
+pub mod bus;
 mod checkout_page;
 mod clock;
 pub mod command;
@@ -11,10 +13,12 @@ mod controls;
 pub mod database;
 mod functions;
 mod gateway;
+mod mailbox;
 mod provider;
 mod provider_api;
-mod schedules;
+pub mod schedules;
 mod stack;
+mod stream;
 pub mod template;
 mod tokens;
 mod wire;

@@ -14,12 +14,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::bus::Bus;
 use crate::clock::LocalClock;
 use crate::controls;
-use crate::database::{self, Database, Stream, TABLE};
+use crate::database::{self, Database, Stream as TableStream, TABLE};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
+use crate::mailbox::Mailbox;
 use crate::provider::Provider;
+use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
@@ -42,13 +45,21 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The secrets that sign events.
     pub webhook_secret: Secret,
+    /// Whether the table has its stream; without it there are no events, and no mails.
+    pub stream: TableStream,
     /// Another catalogue than the deployed one, as JSON.
     pub catalogue: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: 0, data: None, webhook_secret: Secret::new(WEBHOOK_SECRET), catalogue: None }
+        Self {
+            port: 0,
+            data: None,
+            webhook_secret: Secret::new(WEBHOOK_SECRET),
+            stream: TableStream::On,
+            catalogue: None,
+        }
     }
 }
 
@@ -84,6 +95,9 @@ pub(crate) struct Shared {
     pub gateway: Gateway,
     pub provider: Mutex<Provider>,
     pub worker: Worker,
+    pub bus: Bus,
+    pub mailbox: Mailbox,
+    pub stream: Stream,
     pub wire: Wire,
     pub clock: Arc<LocalClock>,
     pub url: String,
@@ -109,10 +123,10 @@ impl Stack {
             Database::start(options.data.as_ref().map(|folder| folder.join("table.db")).as_deref())?;
         let endpoint = database.endpoint();
         let client = functions::client(&endpoint, start::https_client());
-        database::create_table(&client, TABLE, Stream::Off).await?;
+        database::create_table(&client, TABLE, options.stream).await?;
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(shared(options, endpoint, address)?);
+        let shared = Arc::new(shared(options, &database, address)?);
         let router = controls::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -187,7 +201,7 @@ async fn tick(shared: Arc<Shared>) {
     }
 }
 
-fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Shared, StackError> {
+fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
     let clock = LocalClock::open(options.data.as_deref())?;
     let (wire, provider_key) = (Wire::new(Arc::clone(&clock)), Secret::new(PROVIDER_KEY));
@@ -198,7 +212,8 @@ fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Sh
     let parts = Parts {
         wire: wire.clone(),
         sources: clock.sources(),
-        endpoint,
+        endpoint: database.endpoint(),
+        aws_base: format!("{url}/_local"),
         catalogue: Arc::new(catalogue),
         provider_base: format!("{url}/_local/provider"),
         provider_key: provider_key.clone(),
@@ -206,12 +221,15 @@ fn shared(options: &Options, endpoint: String, address: SocketAddr) -> Result<Sh
         top_up_url: format!("{url}/settings/ai-credits"),
     };
     let template = Template::parse(DEPLOYED)?;
+    let bus = Bus::new(template.rules()?, clock.sources());
+    let mailbox = Mailbox::open(options.data.as_deref())?;
+    let stream = Stream::open(database.handle(), options.data.as_deref())?;
     let (routes, worker) = (template.routes()?, Worker::new(template.schedules()?, clock.now()));
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
     let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
-    Ok(Shared { gateway, provider: Mutex::new(provider), worker, wire, clock, url })
+    Ok(Shared { gateway, provider: Mutex::new(provider), worker, bus, mailbox, stream, wire, clock, url })
 }
 
 /// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.

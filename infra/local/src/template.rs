@@ -1,5 +1,6 @@
 //! Reading template.yaml, so that the local stack's table and routes are the deployed ones.
 
+use crate::bus::Rule;
 use crate::schedules::{Every, Schedule};
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -89,6 +90,26 @@ impl Template {
             }
         }
         Ok(schedules)
+    }
+
+    /// Every rule of a bus that invokes a function.
+    pub fn rules(&self) -> Result<Vec<Rule>, TemplateError> {
+        let mut rules = Vec::new();
+        for function in self.functions()? {
+            let binary = text(&function["Metadata"]["BuildProperties"]["Binary"], "Binary")?;
+            let events =
+                function["Properties"]["Events"].as_hash().into_iter().flat_map(|events| events.values());
+            for event in events.filter(|event| event["Type"].as_str() == Some("EventBridgeRule")) {
+                let pattern = &event["Properties"]["Pattern"];
+                let names = list(&pattern["detail-type"]).map(|name| text(name, "detail-type"));
+                rules.push(Rule {
+                    function: binary.clone(),
+                    source: text(&pattern["source"][0], "source")?,
+                    names: names.collect::<Result<_, _>>()?,
+                });
+            }
+        }
+        Ok(rules)
     }
 
     fn functions(&self) -> Result<Vec<&Yaml>, TemplateError> {

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use credits_store::Clock;
 use credits_store::error::Chain;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::StackError;
@@ -84,19 +84,59 @@ async fn fire(shared: &Arc<Shared>, schedule: &Schedule) {
     }
 }
 
+/// How often an event is handed to a function before the dead-letter queue has it: Lambda's own three times.
+const MOST_TRIES: u32 = 3;
+
+/// Works off the provider's events, the stream and the bus, until nothing waits in any of them.
 async fn work_off(shared: &Arc<Shared>) {
     loop {
         let told = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).take_outbox();
-        if told.is_empty() {
-            return;
-        }
+        let events = told.len();
         for delivery in told {
             let status = deliver(shared, delivery).await.status();
             if !status.is_success() {
                 tracing::warn!(%status, "the webhook refused an event");
             }
         }
+        if events == 0 && !work_off_stream(shared).await && !work_off_bus(shared).await {
+            return;
+        }
     }
+}
+
+/// Hands the next records of the stream over, and says whether there were any.
+async fn work_off_stream(shared: &Arc<Shared>) -> bool {
+    let Some(batch) = shared.stream.next(&shared.clock) else { return false };
+    let projected = shared.gateway.functions.fire("project", json!({ "Records": batch.records })).await;
+    let failed =
+        projected.map(|answer| answer["batchItemFailures"].as_array().is_none_or(|it| !it.is_empty()));
+    if failed.unwrap_or(true) {
+        // The bus could not be reached; the records come again.
+        return false;
+    }
+    // What they came to is worked off before the place in the stream is kept, so that a crash loses nothing.
+    while work_off_bus(shared).await {}
+    shared.stream.go_on(batch);
+    true
+}
+
+/// Hands the next event of the bus to the functions that its rules name, and says whether there was one.
+async fn work_off_bus(shared: &Arc<Shared>) -> bool {
+    let Some((event, functions)) = shared.bus.next() else { return false };
+    for function in functions {
+        let mut failed = None;
+        for _ in 0..MOST_TRIES {
+            failed = shared.gateway.functions.fire(&function, event.clone()).await.err();
+            if failed.is_none() {
+                break;
+            }
+        }
+        if let Some(error) = failed {
+            tracing::error!(function, error, "an event has failed too often");
+            shared.bus.bury(&function, &event, &error);
+        }
+    }
+    true
 }
 
 /// Delivers an event of the provider's to the webhook.

@@ -45,6 +45,34 @@ impl std::str::FromStr for Currency {
     }
 }
 
+impl Currency {
+    /// How many digits its minor unit has (ISO 4217): two, but for the few that have none or three.
+    #[must_use]
+    pub fn minor_digits(self) -> u32 {
+        const NONE: [&str; 16] = [
+            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF",
+            "XOF", "XPF",
+        ];
+        const THREE: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
+        match self.as_str() {
+            code if NONE.contains(&code) => 0,
+            code if THREE.contains(&code) => 3,
+            _ => 2,
+        }
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.currency.minor_digits();
+        let amount = rust_decimal::Decimal::try_from_i128_with_scale(self.amount_minor.into(), digits);
+        match amount {
+            Ok(amount) => write!(f, "{} {amount}", self.currency),
+            Err(_) => write!(f, "{} {} minor units", self.currency, self.amount_minor),
+        }
+    }
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -60,5 +88,19 @@ impl Serialize for Currency {
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Price;
+
+    #[test]
+    fn a_price_reads_in_its_currencys_own_digits() {
+        let read =
+            |amount_minor, code: &str| Price { amount_minor, currency: code.parse().unwrap() }.to_string();
+        assert_eq!(read(1600, "usd"), "USD 16.00");
+        assert_eq!(read(1600, "JPY"), "JPY 1600");
+        assert_eq!(read(1605, "kwd"), "KWD 1.605");
     }
 }

@@ -38,6 +38,17 @@ impl Settings {
         required("EVENT_BUS_NAME")
     }
 
+    /// From whom mails come: `MAIL_FROM`.
+    pub fn mail_from(self) -> Result<String, SettingError> {
+        required("MAIL_FROM")
+    }
+
+    /// The SES configuration set that tells of bounces: `SES_CONFIGURATION_SET`, none if absent.
+    #[must_use]
+    pub fn mail_configuration_set(self) -> Option<String> {
+        optional("SES_CONFIGURATION_SET")
+    }
+
     /// The payment provider's base address: `STRIPE_API_BASE`, Stripe's own if absent.
     #[must_use]
     pub fn provider_base(self) -> String {

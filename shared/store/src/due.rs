@@ -147,7 +147,8 @@ impl Store {
         }
     }
 
-    async fn dated(
+    /// What stands in an index partition between two positions, oldest first.
+    pub(crate) async fn dated(
         &self,
         partition: &str,
         (after, before): (&str, &str),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
 };
 
 use crate::attribute::{Item, keyed};
@@ -113,6 +114,18 @@ impl Expression {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// The deletion of an item.
+    pub fn delete(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
+        let delete = Delete::builder()
+            .table_name(table)
+            .set_key(Some(keyed(key)))
+            .set_condition_expression(self.condition())
+            .set_expression_attribute_names(Some(self.names).filter(|names| !names.is_empty()))
+            .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
+            .build()?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// The mere check of an item.

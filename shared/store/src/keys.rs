@@ -13,6 +13,11 @@
 //! | stored card | `card#W` | `card` | | |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
+//! | alert settings | `alerts#W` | `alerts` | | |
+//! | mail | `mail#M` | `mail` | | |
+//! | address that is switched off | `address#DIGEST` | `address` | | |
+//! | failed runs of a workflow | `failures#W#WORKFLOW` | `failures` | `digests` | `TIME#W#WORKFLOW` |
+//! | a counted fact | `fact#F` | `fact` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
 //!
 //! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
@@ -43,6 +48,9 @@ pub const DETAIL: &str = "detail";
 
 /// The index partition of payments that fit nothing.
 pub const UNMATCHED: &str = "unmatched";
+
+/// The index partition of failed runs that wait to be told of together.
+pub const DIGESTS: &str = "digests";
 
 /// The index partition of what keeps failing, and waits for an operator.
 pub const STUCK: &str = "stuck";
@@ -118,6 +126,37 @@ impl ItemKey {
     #[must_use]
     pub fn subscription(workspace: &WorkspaceId) -> Self {
         Self::of(format!("subscription#{workspace}"), "subscription")
+    }
+
+    /// A workspace's alert settings.
+    #[must_use]
+    pub fn alerts(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("alerts#{workspace}"), "alerts")
+    }
+
+    /// A mail, by the fact that it tells.
+    #[must_use]
+    pub fn mail(mail_id: &str) -> Self {
+        Self::of(format!("mail#{mail_id}"), "mail")
+    }
+
+    /// A mail address, which is known by its digest alone.
+    #[must_use]
+    pub fn address(address: &str) -> Self {
+        let digest = Sha256::digest(address.to_ascii_lowercase().as_bytes());
+        Self::of(format!("address#{digest:x}"), "address")
+    }
+
+    /// The failed runs of a workflow within an hour.
+    #[must_use]
+    pub fn failures(workspace: &WorkspaceId, workflow: &Id) -> Self {
+        Self::of(format!("failures#{workspace}#{workflow}"), "failures")
+    }
+
+    /// A fact that was counted.
+    #[must_use]
+    pub fn fact(event_id: &str) -> Self {
+        Self::of(format!("fact#{event_id}"), "fact")
     }
 
     /// A workspace's stored card.

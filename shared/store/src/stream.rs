@@ -70,9 +70,9 @@ pub enum Written {
     /// A payment changed.
     Payment {
         /// What it was.
-        before: Option<Payment>,
+        before: Option<Box<Payment>>,
         /// What it is.
-        after: Payment,
+        after: Box<Payment>,
     },
     /// A purchase was paid.
     Paid {
@@ -112,7 +112,8 @@ impl Record {
         let RawRecord { event_id, dynamodb } = RawRecord::deserialize(record)?;
         let item = |raw: RawItem| raw.into_iter().map(|(name, value)| (name, value.into())).collect();
         // Whole seconds, which some stand-ins of the stream write with a fraction.
-        let seconds = dynamodb.approximate_creation_date_time.map(|time| time.to_string()).unwrap_or_default();
+        let seconds =
+            dynamodb.approximate_creation_date_time.map(|time| time.to_string()).unwrap_or_default();
         let seconds = seconds.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or_default();
         Ok(Self {
             event_id,
@@ -147,8 +148,8 @@ impl Record {
                 Ok(Some(Written::Subscription { workspace: workspace()?, before: Box::new(before), after }))
             }
             "payment" => {
-                let before = before.map(payment_item::read).transpose()?;
-                Ok(Some(Written::Payment { before, after: payment_item::read(after)? }))
+                let before = before.map(payment_item::read).transpose()?.map(Box::new);
+                Ok(Some(Written::Payment { before, after: Box::new(payment_item::read(after)?) }))
             }
             "purchase" => read_paid(before, after),
             _ => Ok(None),

@@ -1,0 +1,37 @@
+//! What SES tells of mails that did not arrive, or were not wanted (SES event publishing to `EventBridge`).
+
+use serde_json::Value;
+
+/// The addresses that an event switches off, each with the reason.
+pub(crate) fn addresses(event: &Value) -> Vec<(String, &'static str)> {
+    let detail = &event["detail"];
+    let (recipients, reason) = match event["detail-type"].as_str() {
+        // A transient bounce, such as of a full mailbox, may pass.
+        Some("Email Bounced") if detail["bounce"]["bounceType"] == "Permanent" => {
+            (&detail["bounce"]["bouncedRecipients"], "bounce")
+        }
+        Some("Email Complaint Received") => (&detail["complaint"]["complainedRecipients"], "complaint"),
+        _ => return Vec::new(),
+    };
+    let named = recipients.as_array().into_iter().flatten();
+    named.filter_map(|recipient| Some((recipient["emailAddress"].as_str()?.to_owned(), reason))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::addresses;
+    use serde_json::json;
+
+    #[test]
+    fn a_permanent_bounce_and_a_complaint_switch_an_address_off_and_a_passing_bounce_does_not() {
+        let bounced = |kind: &str| {
+            json!({ "source": "aws.ses", "detail-type": "Email Bounced", "detail": { "eventType": "Bounce",
+                "bounce": { "bounceType": kind, "bouncedRecipients": [{ "emailAddress": "a@acme.example" }] } } })
+        };
+        assert_eq!(addresses(&bounced("Permanent")), [("a@acme.example".to_owned(), "bounce")]);
+        assert!(addresses(&bounced("Transient")).is_empty());
+        let complained = json!({ "source": "aws.ses", "detail-type": "Email Complaint Received", "detail": {
+            "complaint": { "complainedRecipients": [{ "emailAddress": "b@acme.example" }] } } });
+        assert_eq!(addresses(&complained), [("b@acme.example".to_owned(), "complaint")]);
+    }
+}

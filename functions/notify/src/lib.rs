@@ -1,0 +1,227 @@
+//! Mails: events from the bus, and a schedule for what is told together, become letters by SES (M12, M15).
+//!
+//! One mail for one fact, whatever is redelivered: a mail is claimed by the fact's name before it is sent. What SES does
+//! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
+
+use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use credits_core::event::{Event, Fact, SOURCE};
+use credits_core::id::WorkspaceId;
+use credits_runtime::{EventFunction, Settings, StartError, start};
+use credits_store::error::Chain;
+use credits_store::failures::{Digest, Grouped};
+use credits_store::mails::MailClaim;
+use credits_store::{Fault, Store};
+use serde_json::Value;
+use tokio::time::Instant;
+
+mod feedback;
+pub mod letter;
+
+use letter::{Desk, Letter, Reader, Unwritten, Written};
+
+/// From whom mails come, and where they point.
+#[derive(Debug, Clone)]
+pub struct MailSettings {
+    /// The sender's address, which SES has verified.
+    pub from: String,
+    /// The SES configuration set that tells of bounces and complaints.
+    pub configuration_set: Option<String>,
+    /// Where people add credits.
+    pub top_up_url: String,
+}
+
+/// The function: a store, SES, and the templates.
+#[derive(Debug)]
+pub struct Notify {
+    store: Store,
+    ses: Client,
+    desk: Desk,
+    settings: MailSettings,
+}
+
+/// Why an event is to come again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// It is not an event of ours.
+    #[error("the event can't be read")]
+    Unread(#[from] serde_json::Error),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] Fault),
+    /// A template is wrong.
+    #[error("the letter can't be written")]
+    Unwritten(#[from] Unwritten),
+    /// SES didn't take a mail.
+    #[error("the mail could not be sent")]
+    Unsent(#[source] Box<aws_sdk_sesv2::Error>),
+    /// A mail could not be put together as SES wants it.
+    #[error("the mail is incomplete")]
+    Incomplete(#[from] aws_sdk_sesv2::error::BuildError),
+    /// Another invocation is sending it, and may fail.
+    #[error("the mail is being sent by another invocation")]
+    Busy,
+    /// Some of what was due together could not be sent.
+    #[error("{0} digests could not be sent")]
+    Digests(usize),
+}
+
+impl Notify {
+    /// Puts the function together.
+    pub fn new(store: Store, ses: Client, settings: MailSettings) -> Result<Self, StartError> {
+        let desk = Desk::new(settings.top_up_url.clone()).map_err(|_| StartError::Part("mail templates"))?;
+        Ok(Self { store, ses, desk, settings })
+    }
+
+    /// Puts the deployed function together.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
+        let ses = Client::from_conf(config(&settings.region()?, settings.credentials()?, endpoint));
+        let mail = MailSettings {
+            from: settings.mail_from()?,
+            configuration_set: settings.mail_configuration_set(),
+            top_up_url: settings.top_up_url()?,
+        };
+        Self::new(start::store(settings)?, ses, mail)
+    }
+
+    async fn tell(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
+        let (Some(letter), Some(workspace)) = (Letter::of(event), &event.workspace_id) else { return Ok(()) };
+        if let Fact::RunFailed { workflow_id, .. } = &event.fact {
+            loop {
+                match store.group_failure(workspace, workflow_id, &event.event_id, event.at).await? {
+                    Grouped::First => break,
+                    Grouped::Counted => return Ok(()),
+                    Grouped::Flush(digest) => self.tell_digest(store, &digest).await?,
+                }
+            }
+        }
+        self.send_once(store, workspace, &letter).await
+    }
+
+    async fn tell_digests(&self, store: &Store) -> Result<(), NotifyError> {
+        let mut failed = 0_usize;
+        for digest in store.due_digests().await? {
+            if let Err(error) = self.tell_digest(store, &digest).await {
+                tracing::error!(workspace_id = %digest.workspace_id, error = %Chain(&error), "a digest failed");
+                failed = failed.saturating_add(1);
+            }
+        }
+        if failed == 0 { Ok(()) } else { Err(NotifyError::Digests(failed)) }
+    }
+
+    async fn tell_digest(&self, store: &Store, digest: &Digest) -> Result<(), NotifyError> {
+        if digest.waiting > 0 {
+            if !store.close_digest(digest).await? {
+                // It has grown meanwhile: it is read again.
+                return Ok(());
+            }
+            self.send_once(store, &digest.workspace_id, &Letter::of_digest(digest)).await?;
+        }
+        store.digest_sent(digest).await?;
+        Ok(())
+    }
+
+    /// Sends a letter, unless it is sent already.
+    async fn send_once(
+        &self,
+        store: &Store,
+        workspace: &WorkspaceId,
+        letter: &Letter,
+    ) -> Result<(), NotifyError> {
+        let Some((name, recipients)) = recipients(store, workspace, letter.reader).await? else {
+            return Ok(());
+        };
+        match store.claim_mail(&letter.mail_id).await? {
+            MailClaim::Ours => {}
+            MailClaim::Sent => return Ok(()),
+            MailClaim::Busy => return Err(NotifyError::Busy),
+        }
+        let written = self.desk.write(letter, &name)?;
+        if recipients.is_empty() {
+            tracing::info!(mail_id = letter.mail_id, "no recipient is left");
+        } else if let Err(error) = self.send(recipients, written).await {
+            store.release_mail(&letter.mail_id).await?;
+            return Err(error);
+        }
+        tracing::info!(mail_id = letter.mail_id, "a mail was sent");
+        Ok(store.mail_sent(&letter.mail_id).await?)
+    }
+
+    async fn send(&self, recipients: Vec<String>, written: Written) -> Result<(), NotifyError> {
+        let content = |text: String| Content::builder().data(text).charset("UTF-8").build();
+        let body = Body::builder().text(content(written.text)?).html(content(written.html)?).build();
+        let message = Message::builder().subject(content(written.subject)?).body(body).build();
+        let request = self
+            .ses
+            .send_email()
+            .from_email_address(&self.settings.from)
+            .set_configuration_set_name(self.settings.configuration_set.clone())
+            .destination(Destination::builder().set_to_addresses(Some(recipients)).build())
+            .content(EmailContent::builder().simple(message).build());
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotifyError::Unsent(Box::new(error.into()))),
+        }
+    }
+}
+
+impl EventFunction for Notify {
+    type Error = NotifyError;
+
+    async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, NotifyError> {
+        let store = self.store.until(deadline);
+        if event.get("schedule").is_some() {
+            self.tell_digests(&store).await?;
+        } else if event["source"] == "aws.ses" {
+            for (address, reason) in feedback::addresses(&event) {
+                tracing::info!(reason, "an address is switched off");
+                store.switch_off_address(&address, reason).await?;
+            }
+        } else if event["source"] == SOURCE {
+            self.tell(&store, &serde_json::from_value(event["detail"].clone())?).await?;
+        }
+        Ok(Value::Null)
+    }
+}
+
+/// The workspace's name, and the addresses that a letter goes to; `None` where there is no workspace any more.
+async fn recipients(
+    store: &Store,
+    workspace: &WorkspaceId,
+    reader: Reader,
+) -> Result<Option<(String, Vec<String>)>, Fault> {
+    let Some(known) = store.workspace(workspace).await? else { return Ok(None) };
+    let named = match reader {
+        Reader::Billing => vec![known.profile.billing_email],
+        Reader::AlertRecipients => {
+            let alert = store.low_balance_alert(workspace).await?;
+            alert.filter(|alert| alert.enabled).map(|alert| alert.recipients).unwrap_or_default()
+        }
+    };
+    let mut recipients = Vec::new();
+    for address in named {
+        if !store.is_switched_off(&address).await? {
+            recipients.push(address);
+        }
+    }
+    Ok(Some((known.profile.name, recipients)))
+}
+
+/// The configuration of a client of SES.
+#[must_use]
+pub fn config(
+    region: &str,
+    credentials: aws_sdk_sesv2::config::Credentials,
+    endpoint: Option<String>,
+) -> aws_sdk_sesv2::Config {
+    let mut config = aws_sdk_sesv2::Config::builder()
+        .behavior_version(aws_sdk_sesv2::config::BehaviorVersion::latest())
+        .region(aws_sdk_sesv2::config::Region::new(region.to_owned()))
+        .credentials_provider(credentials)
+        .http_client(start::https_client())
+        .timeout_config(start::timeouts())
+        .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3));
+    config.set_endpoint_url(endpoint);
+    config.build()
+}

@@ -1,0 +1,5 @@
+//! The Lambda binary.
+
+fn main() -> Result<(), credits_runtime::StartError> {
+    credits_runtime::run_on_events(notify::Notify::start)
+}

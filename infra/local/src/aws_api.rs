@@ -1,0 +1,126 @@
+//! The stand-ins of AWS's own HTTP APIs: the bus under `/_local/eventbridge`, and SES under `/_local/ses`; and what a
+//! person may look at of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::controls::{Reply, read, reply};
+use crate::gateway::{json_response, message};
+use crate::mailbox::Refused;
+use crate::stack::Shared;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refusals {
+    count: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Feedback {
+    address: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Bounce,
+    Complaint,
+}
+
+/// Every path of the stand-ins.
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/_local/eventbridge/", post(put_events))
+        .route("/_local/eventbridge", post(put_events))
+        .route("/_local/ses/v2/email/outbound-emails", post(send_email))
+        .route("/_local/mail", get(mails))
+        .route("/_local/mail/{number}", get(mail))
+        .route("/_local/mail/refusals", post(refuse_mails))
+        .route("/_local/mail/feedback", post(give_feedback))
+        .route("/_local/events", get(events))
+        .route("/_local/dead-letters", get(dead_letters))
+}
+
+async fn put_events(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    match shared.bus.put(&body, &shared.clock) {
+        Ok(answer) => reply(json_response(StatusCode::OK, &answer)),
+        Err(error) => reply(message(StatusCode::BAD_REQUEST, &error.to_string())),
+    }
+}
+
+async fn send_email(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    match shared.mailbox.take(&body, &shared.clock) {
+        Ok(()) => reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" }))),
+        Err(Refused::TooFast) => {
+            let mut answer = reply(json_response(
+                StatusCode::TOO_MANY_REQUESTS,
+                &json!({ "message": "Maximum sending rate exceeded." }),
+            ));
+            let kind = axum::http::HeaderValue::from_static("TooManyRequestsException");
+            answer.headers_mut().insert("x-amzn-errortype", kind);
+            answer
+        }
+        Err(Refused::Unread(error)) => reply(message(StatusCode::BAD_REQUEST, &error.to_string())),
+    }
+}
+
+async fn mails(State(shared): State<Arc<Shared>>) -> Reply {
+    reply(json_response(StatusCode::OK, &json!(shared.mailbox.mails())))
+}
+
+/// A mail's HTML, as a browser shows it; the first has the number 1.
+async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> Reply {
+    let mails = shared.mailbox.mails();
+    match number.checked_sub(1).and_then(|at| mails.get(at)) {
+        Some(mail) => Html(mail.html.clone()).into_response(),
+        None => reply(message(StatusCode::NOT_FOUND, "no such mail")),
+    }
+}
+
+async fn refuse_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Refusals { count } = match read(&body) {
+        Ok(refusals) => refusals,
+        Err(refusal) => return *refusal,
+    };
+    shared.mailbox.refuse(count);
+    reply(json_response(StatusCode::OK, &json!({ "count": count })))
+}
+
+/// Plays a mailbox that refuses a mail for good, or a reader who complains, as SES tells of it.
+async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Feedback { address, kind } = match read(&body) {
+        Ok(feedback) => feedback,
+        Err(refusal) => return *refusal,
+    };
+    let recipients = json!([{ "emailAddress": address }]);
+    let (name, detail) = match kind {
+        Kind::Bounce => {
+            let bounce = json!({ "bounceType": "Permanent", "bouncedRecipients": recipients });
+            ("Email Bounced", json!({ "eventType": "Bounce", "bounce": bounce }))
+        }
+        Kind::Complaint => {
+            let complaint = json!({ "complainedRecipients": recipients });
+            ("Email Complaint Received", json!({ "eventType": "Complaint", "complaint": complaint }))
+        }
+    };
+    shared.bus.publish("aws.ses", name, &detail, &shared.clock);
+    reply(json_response(StatusCode::OK, &json!({ "told": name })))
+}
+
+async fn events(State(shared): State<Arc<Shared>>) -> Reply {
+    reply(json_response(StatusCode::OK, &json!(shared.bus.shown())))
+}
+
+async fn dead_letters(State(shared): State<Arc<Shared>>) -> Reply {
+    reply(json_response(StatusCode::OK, &json!(shared.bus.dead())))
+}

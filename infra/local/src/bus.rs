@@ -1,0 +1,116 @@
+//! The stand-in event bus: takes what `PutEvents` sends, and hands it to the rules of template.yaml.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use credits_store::{Clock, Sources};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::clock::LocalClock;
+
+/// How many events are kept to be looked at.
+const MOST_SHOWN: usize = 10_000;
+
+/// A rule: which events go to which function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The binary of the function.
+    pub function: String,
+    /// The events' source.
+    pub source: String,
+    /// Their `detail-type`s.
+    pub names: Vec<String>,
+}
+
+/// The bus.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    rules: Vec<Rule>,
+    sources: Sources,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    waiting: VecDeque<Value>,
+    shown: VecDeque<Value>,
+    dead: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PutEvents {
+    entries: Vec<PutEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PutEntry {
+    source: String,
+    detail_type: String,
+    detail: String,
+}
+
+impl Bus {
+    pub fn new(rules: Vec<Rule>, sources: Sources) -> Self {
+        Self { rules, sources, kept: Mutex::default() }
+    }
+
+    /// `PutEvents`
+    pub fn put(&self, body: &[u8], clock: &LocalClock) -> Result<Value, serde_json::Error> {
+        let put: PutEvents = serde_json::from_slice(body)?;
+        let mut answers = Vec::new();
+        for entry in put.entries {
+            let detail: Value = serde_json::from_str(&entry.detail)?;
+            let id = self.publish(&entry.source, &entry.detail_type, &detail, clock);
+            answers.push(json!({ "EventId": id }));
+        }
+        Ok(json!({ "Entries": answers, "FailedEntryCount": 0 }))
+    }
+
+    /// Puts an event on the bus.
+    pub fn publish(&self, source: &str, name: &str, detail: &Value, clock: &LocalClock) -> String {
+        let id = self.sources.new_id("bus").to_string();
+        let event = json!({
+            "id": id, "source": source, "detail-type": name, "time": clock.now(), "detail": detail,
+        });
+        let mut kept = self.kept();
+        if kept.shown.len() >= MOST_SHOWN {
+            kept.shown.pop_front();
+        }
+        kept.shown.push_back(event.clone());
+        kept.waiting.push_back(event);
+        id
+    }
+
+    /// The next event that waits, with the functions that it goes to.
+    pub fn next(&self) -> Option<(Value, Vec<String>)> {
+        let event = self.kept().waiting.pop_front()?;
+        let fits = |rule: &&Rule| {
+            event["source"] == rule.source.as_str()
+                && rule.names.iter().any(|name| event["detail-type"] == name.as_str())
+        };
+        let functions = self.rules.iter().filter(fits).map(|rule| rule.function.clone()).collect();
+        Some((event, functions))
+    }
+
+    /// Keeps what could not be worked off.
+    pub fn bury(&self, function: &str, event: &Value, error: &str) {
+        self.kept().dead.push(json!({ "function": function, "event": event, "error": error }));
+    }
+
+    /// Everything that was put, oldest first.
+    pub fn shown(&self) -> Vec<Value> {
+        self.kept().shown.iter().cloned().collect()
+    }
+
+    /// What could not be worked off, oldest first.
+    pub fn dead(&self) -> Vec<Value> {
+        self.kept().dead.clone()
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,138 @@
+//! The stand-in of SES: a mailbox that takes what `SendEmail` sends, in a file where the stack has a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use credits_store::Clock;
+use credits_store::error::Chain;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StackError;
+use crate::clock::LocalClock;
+
+/// A mail that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mail {
+    pub to: Vec<String>,
+    from: String,
+    subject: String,
+    text: String,
+    pub html: String,
+    at: Timestamp,
+}
+
+/// The mailbox.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    file: Option<PathBuf>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    mails: Vec<Mail>,
+    /// How many of the next mails are refused, as SES does when it is asked too fast.
+    refusals: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendEmail {
+    from_email_address: String,
+    destination: Destination,
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Destination {
+    to_addresses: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Content {
+    simple: Simple,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Simple {
+    subject: Text,
+    body: Body,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body {
+    text: Text,
+    html: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Text {
+    data: String,
+}
+
+/// Why a mail is not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    TooFast,
+    Unread(serde_json::Error),
+}
+
+impl Mailbox {
+    pub fn open(folder: Option<&Path>) -> Result<Self, StackError> {
+        let file = folder.map(|folder| folder.join("mail.json"));
+        let mails = match &file {
+            Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
+            _ => Vec::new(),
+        };
+        Ok(Self { file, kept: Mutex::new(Kept { mails, refusals: 0 }) })
+    }
+
+    /// `SendEmail`
+    pub fn take(&self, body: &[u8], clock: &LocalClock) -> Result<(), Refused> {
+        let mut kept = self.kept();
+        if kept.refusals > 0 {
+            kept.refusals = kept.refusals.saturating_sub(1);
+            return Err(Refused::TooFast);
+        }
+        let sent: SendEmail = serde_json::from_slice(body).map_err(Refused::Unread)?;
+        let Simple { subject, body } = sent.content.simple;
+        kept.mails.push(Mail {
+            to: sent.destination.to_addresses,
+            from: sent.from_email_address,
+            subject: subject.data,
+            text: body.text.data,
+            html: body.html.data,
+            at: clock.now(),
+        });
+        self.keep(&kept.mails);
+        Ok(())
+    }
+
+    /// All mails, oldest first.
+    pub fn mails(&self) -> Vec<Mail> {
+        self.kept().mails.clone()
+    }
+
+    /// Refuses so many of the next mails.
+    pub fn refuse(&self, count: u64) {
+        self.kept().refusals = count;
+    }
+
+    fn keep(&self, mails: &[Mail]) {
+        let Some(file) = &self.file else { return };
+        let written = serde_json::to_vec(mails).map_err(StackError::from);
+        if let Err(error) = written.and_then(|bytes| Ok(std::fs::write(file, bytes)?)) {
+            tracing::error!(error = %Chain(&error), "the mailbox could not be kept");
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,109 @@
+//! Mails: claimed by the fact that they tell, so that one fact makes one mail; and addresses that are switched off.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::Store;
+use crate::attribute::{Reader, instant, text};
+use crate::error::Fault;
+use crate::expression::Expression;
+use crate::keys::{ItemKey, PK};
+use crate::transaction::{Outcome, Reason};
+
+/// How long a claim holds: longer than an invocation lasts, so that who finds it later knows that its owner died.
+const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
+
+/// How long it is remembered that a mail was sent: much longer than any queue delivers again.
+const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Who sends a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailClaim {
+    /// Whoever asked.
+    Ours,
+    /// Nobody: it is sent.
+    Sent,
+    /// Somebody else is at it.
+    Busy,
+}
+
+impl Store {
+    /// Claims a mail, so that nobody else sends it.
+    pub async fn claim_mail(&self, mail_id: &str) -> Result<MailClaim, Fault> {
+        let (key, claim) = (ItemKey::mail(mail_id), self.sources.new_id("claim"));
+        let mut attempts = self.attempts();
+        loop {
+            let now = self.now();
+            let until = now.checked_add(CLAIM_LASTS).unwrap_or(now);
+            // A claim that was given up, or whose owner died, is as good as none.
+            let write = Expression::new()
+                .set("claim", text(claim.as_str()))
+                .set("claimed_until", instant(until))
+                .set("ttl", expiry(now))
+                .when_absent("sent")
+                .when_absent_or("claimed_until", "<", instant(now));
+            let outcome = self.transact(vec![write.update(&self.table, &key)?]).await?;
+            match outcome {
+                Outcome::Written => return Ok(MailClaim::Ours),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) => match reasons.first() {
+                    Some(Reason::Condition(Some(item))) if item.contains_key("sent") => {
+                        return Ok(MailClaim::Sent);
+                    }
+                    Some(Reason::Condition(Some(item))) => {
+                        // Ours, where the answer to an earlier attempt was lost.
+                        let ours = Reader(item).optional_text("claim") == Some(claim.as_str());
+                        return Ok(if ours { MailClaim::Ours } else { MailClaim::Busy });
+                    }
+                    _ => attempts.after_conflict().await?,
+                },
+            }
+        }
+    }
+
+    /// Remembers that a claimed mail was sent.
+    pub async fn mail_sent(&self, mail_id: &str) -> Result<(), Fault> {
+        self.insist(Expression::new().set("sent", instant(self.now())), &ItemKey::mail(mail_id)).await
+    }
+
+    /// Gives a claim up, so that the next try need not wait for it to end.
+    pub async fn release_mail(&self, mail_id: &str) -> Result<(), Fault> {
+        self.insist(Expression::new().remove("claimed_until"), &ItemKey::mail(mail_id)).await
+    }
+
+    /// Switches an address off: mails to it bounce, or its owner has complained.
+    pub async fn switch_off_address(&self, address: &str, reason: &'static str) -> Result<(), Fault> {
+        let off = Expression::new().set("reason", text(reason)).set("since", instant(self.now()));
+        self.insist(off, &ItemKey::address(address)).await
+    }
+
+    /// Whether an address is switched off.
+    pub async fn is_switched_off(&self, address: &str) -> Result<bool, Fault> {
+        Ok(self.get(&ItemKey::address(address)).await?.is_some())
+    }
+
+    /// Writes something that nothing can refuse.
+    async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
+        let write: TransactWriteItem = change.update(&self.table, key)?;
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(vec![write.clone()]).await? {
+                Outcome::Written => return Ok(()),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// Whether a fact was counted before, written beside what counts it.
+    pub(crate) fn fact_write(&self, event_id: &str, role: &str) -> Result<TransactWriteItem, Fault> {
+        let fact = Expression::new().set("role", text(role)).set("ttl", expiry(self.now())).when_absent(PK);
+        Ok(fact.update(&self.table, &ItemKey::fact(event_id))?)
+    }
+}
+
+/// When the table forgets an item: seconds since 1970, as its time to live wants it.
+fn expiry(now: Timestamp) -> AttributeValue {
+    let end = now.checked_add(REMEMBERED_FOR).unwrap_or(now);
+    AttributeValue::N(end.as_second().to_string())
+}
