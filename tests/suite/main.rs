@@ -14,6 +14,7 @@ mod contention;
 mod grants;
 mod isolation;
 mod ledger;
+mod mails;
 mod requests;
 mod runs;
 mod spending;

@@ -10,6 +10,7 @@ use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, catalogue, start};
 use credits_store::Store;
 
+mod alerts;
 mod balance;
 mod cursor;
 mod grants;
@@ -21,7 +22,7 @@ mod unmatched_payments;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 16] = [
+pub const ROUTES: [&str; 18] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -31,6 +32,8 @@ pub const ROUTES: [&str; 16] = [
     "PUT /v1/workspaces/{workspace_id}/subscription",
     "GET /v1/workspaces/{workspace_id}/subscription",
     "DELETE /v1/workspaces/{workspace_id}/subscription",
+    "PUT /v1/workspaces/{workspace_id}/alerts",
+    "GET /v1/workspaces/{workspace_id}/alerts",
     "POST /v1/workspaces/{workspace_id}/grants",
     "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
     "POST /v1/workspaces/{workspace_id}/runs",
@@ -94,6 +97,8 @@ impl Function for Account {
             "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
             "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,
             "DELETE /v1/workspaces/{workspace_id}/subscription" => self.unsubscribe(call).await,
+            "PUT /v1/workspaces/{workspace_id}/alerts" => self.put_alerts(call).await,
+            "GET /v1/workspaces/{workspace_id}/alerts" => self.alerts(call).await,
             "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
             "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
             "POST /v1/workspaces/{workspace_id}/runs" => self.start_run(call).await,

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
+/// RFC 5321, 4.5.3.1.3: a path of 256 characters with its angle brackets.
+const MOST_ADDRESS_CHARACTERS: usize = 254;
+
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -139,9 +142,20 @@ pub fn line(value: &Value, most: usize) -> Result<String, String> {
     if fits && !text.trim().is_empty() { Ok(text.to_owned()) } else { Err(said()) }
 }
 
+/// Reads an address that a mail could go to, without what could end a header or name a second one.
+pub fn mail_address(value: &Value) -> Result<String, String> {
+    let said = || "must be an e-mail address".to_owned();
+    let text = value.as_str().ok_or_else(said)?;
+    let allowed = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
+    let (local, domain) = text.rsplit_once('@').ok_or_else(said)?;
+    let whole = !local.is_empty() && !local.contains('@') && text.len() <= MOST_ADDRESS_CHARACTERS;
+    let labels = domain.contains('.') && domain.split('.').all(|label| !label.is_empty());
+    if whole && labels && text.chars().all(allowed) { Ok(text.to_owned()) } else { Err(said()) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Fields, count, parsed};
+    use super::{Fields, count, mail_address, parsed};
     use credits_core::id::Id;
     use serde_json::json;
 
@@ -176,5 +190,23 @@ mod tests {
           }
         ]
         "#);
+    }
+
+    #[test]
+    fn an_address_cannot_carry_a_header_or_a_second_recipient() {
+        assert!(mail_address(&json!("billing+ai@acme.example")).is_ok());
+        for bad in [
+            "",
+            "acme",
+            "a@b",
+            "a@@b.example",
+            "a b@c.example",
+            "a@b.example\r\nBcc: x@y.example",
+            "a@b..example",
+            "a@b.example,c@d.example",
+            "<a@b.example>",
+        ] {
+            assert!(mail_address(&json!(bad)).is_err(), "{bad:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use credits_core::credits::{Amount, Credits};
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
+use credits_store::alerts::AlertRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
 use credits_store::grants::VoidRefusal;
@@ -230,6 +231,15 @@ impl From<VoidRefusal> for Problem {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }
             VoidRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<AlertRefusal> for Problem {
+    fn from(refusal: AlertRefusal) -> Self {
+        match refusal {
+            AlertRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            AlertRefusal::Fault(fault) => fault.into(),
         }
     }
 }

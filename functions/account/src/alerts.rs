@@ -1,0 +1,75 @@
+//! `PUT` and `GET /v1/workspaces/{workspace_id}/alerts`: who is told when the balance is low (M15).
+
+use credits_core::alert::LowBalance;
+use credits_core::credits::Amount;
+use credits_runtime::fields::{Fields, mail_address, parsed};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Account;
+
+/// How many addresses one alert goes to at most.
+const MOST_RECIPIENTS: usize = 20;
+
+#[derive(Debug, Serialize)]
+struct AlertsBody {
+    low_balance: LowBalance,
+}
+
+impl Account {
+    pub(crate) async fn put_alerts(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let low_balance = read_alerts(&call.json()?)?;
+        let store = self.store.until(call.deadline());
+        let first = store.set_low_balance_alert(&workspace, &low_balance).await?;
+        let body = AlertsBody { low_balance };
+        Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
+    }
+
+    pub(crate) async fn alerts(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let low_balance = store.low_balance_alert(&workspace).await?.unwrap_or_else(LowBalance::off);
+        Ok(Answer::ok(&AlertsBody { low_balance }))
+    }
+}
+
+fn read_alerts(body: &Value) -> Result<LowBalance, Problem> {
+    let mut fields = Fields::of(body)?;
+    if fields.present("low_balance").is_none() {
+        fields.refuse("low_balance", "is required");
+    }
+    let alert = fields.nested("low_balance", |alert| {
+        let enabled =
+            alert.required("enabled", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+        let (threshold, recipients) = if enabled == Some(false) {
+            // What is switched off needs neither.
+            (alert.optional("threshold", parsed::<Amount>), alert.optional("recipients", addresses))
+        } else {
+            (alert.required("threshold", parsed::<Amount>), alert.required("recipients", addresses))
+        };
+        let recipients = recipients.unwrap_or_default();
+        if enabled == Some(true) && recipients.is_empty() && alert.is_sound() {
+            alert.refuse("recipients", "must name somebody while the alert is on");
+        }
+        enabled.map(|enabled| LowBalance { enabled, threshold, recipients })
+    });
+    fields.finish(alert)
+}
+
+fn addresses(value: &Value) -> Result<Vec<String>, String> {
+    let listed = value.as_array().ok_or("must be a list of e-mail addresses")?;
+    if listed.len() > MOST_RECIPIENTS {
+        return Err(format!("must be at most {MOST_RECIPIENTS} addresses"));
+    }
+    let mut addresses: Vec<String> = Vec::new();
+    for (at, address) in listed.iter().enumerate() {
+        let address = mail_address(address).map_err(|message| format!("[{at}] {message}"))?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}

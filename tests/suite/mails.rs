@@ -1,0 +1,238 @@
+//! Mails and events: facts of committed writes, each told once (M12, M15).
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::subscribing::time;
+use crate::world::World;
+
+impl World {
+    pub async fn drain(&self) {
+        self.local(Method::POST, "/_local/drain", None).await;
+    }
+
+    /// All mails, after everything that waits is worked off.
+    pub async fn mails(&self) -> Vec<Value> {
+        self.drain().await;
+        self.local(Method::GET, "/_local/mail", None).await.as_array().unwrap().clone()
+    }
+
+    pub async fn subjects(&self) -> Vec<String> {
+        self.mails().await.iter().map(|mail| mail["subject"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub async fn events(&self, name: &str) -> Vec<Value> {
+        self.drain().await;
+        let events = self.local(Method::GET, "/_local/events", None).await;
+        let events = events.as_array().unwrap().iter().filter(|event| event["detail-type"] == name);
+        events.map(|event| event["detail"].clone()).collect()
+    }
+
+    async fn alert_at(&self, threshold: &str, recipients: &[&str]) -> u16 {
+        let low_balance = json!({ "enabled": true, "threshold": threshold, "recipients": recipients });
+        let path = "/v1/workspaces/acme/alerts";
+        self.call(Method::PUT, path, None, Some(&json!({ "low_balance": low_balance }))).await.status
+    }
+
+    /// Starts a run and lets its step fail for want of credits.
+    async fn failing_run(&self, key: &str, workflow: &str, trigger: &str) {
+        let start = json!({ "workflow_id": workflow, "trigger": trigger });
+        let run = self.call(Method::POST, "/v1/workspaces/acme/runs", Some(key), Some(&start)).await;
+        let consumer = json!({ "kind": "workflow_step", "workflow_id": workflow,
+            "run_id": run.body["run_id"], "step_id": "summarize" });
+        let body = json!({ "operation": "text.generate", "credits": "5000", "consumer": consumer });
+        assert_eq!(self.debit("acme", &format!("{key}-step"), &body).await.status, 402);
+    }
+}
+
+fn to(mail: &Value) -> Vec<&str> {
+    mail["to"].as_array().unwrap().iter().map(|to| to.as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_paid_top_up_has_one_receipt() {
+    let world = World::with_packs(1).await;
+    let mails = world.mails().await;
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0]["subject"], "Receipt: 1000 AI credits, USD 10.00");
+    assert_eq!(to(&mails[0]), ["billing@acme.example"]);
+    assert!(mails[0]["html"].as_str().unwrap().contains("USD 10.00"));
+    assert_eq!(world.events("CreditsAdded").await[0]["credits"], "1000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m15_a_low_balance_is_told_once_a_crossing_and_armed_again_above_the_threshold() {
+    let world = World::with_packs(1).await;
+    assert_eq!(world.alert_at("100", &["ops@acme.example", "cto@acme.example"]).await, 201);
+    world.take("acme", "a", "850").await;
+    assert_eq!(world.mails().await.len(), 1, "150 are left");
+    world.take("acme", "b", "60").await;
+    let mails = world.mails().await;
+    assert_eq!(mails.last().unwrap()["subject"], "AI credits are running low in Acme");
+    assert_eq!(to(mails.last().unwrap()), ["ops@acme.example", "cto@acme.example"]);
+    assert!(mails.last().unwrap()["text"].as_str().unwrap().contains("90"));
+    world.take("acme", "c", "10").await;
+    assert_eq!(world.mails().await.len(), 2, "it is low still");
+    world.buy("acme", "pack_1k", "again").await;
+    world.take("acme", "d", "1000").await;
+    let low = world.events("CreditsLow").await;
+    assert_eq!(low.len(), 2);
+    assert_eq!(low[1]["version"], world.balance("acme").await["version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m15_switching_an_alert_on_below_its_threshold_sends_one_mail() {
+    let world = World::with_packs(1).await;
+    assert_eq!(world.alert_at("2000", &["ops@acme.example"]).await, 201);
+    assert_eq!(world.alert_at("2000", &["ops@acme.example"]).await, 200);
+    let low = "AI credits are running low in Acme".to_owned();
+    assert_eq!(world.subjects().await.into_iter().filter(|subject| *subject == low).count(), 1);
+    let off = json!({ "low_balance": { "enabled": false } });
+    assert_eq!(world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&off)).await.status, 200);
+    world.take("acme", "a", "10").await;
+    assert_eq!(world.events("CreditsLow").await.len(), 1);
+    assert_eq!(world.get("/v1/workspaces/acme/alerts").await["low_balance"]["enabled"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_with_a_bad_threshold_or_address_or_too_many_recipients_is_refused() {
+    let world = World::with_packs(0).await;
+    let many: Vec<String> = (0..50).map(|number| format!("ops{number}@acme.example")).collect();
+    for (body, fields) in [
+        (json!({}), vec!["low_balance"]),
+        (
+            json!({ "low_balance": { "enabled": "yes", "threshold": 5, "recipients": "a@b.example" } }),
+            vec!["low_balance.enabled", "low_balance.threshold", "low_balance.recipients"],
+        ),
+        (
+            json!({ "low_balance": { "enabled": true, "threshold": "-1", "recipients": ["no address"], "x": 1 } }),
+            vec!["low_balance.threshold", "low_balance.recipients", "low_balance.x"],
+        ),
+        (
+            json!({ "low_balance": { "enabled": true, "threshold": "0.0000001", "recipients": many } }),
+            vec!["low_balance.threshold", "low_balance.recipients"],
+        ),
+        (
+            json!({ "low_balance": { "enabled": true, "threshold": "5", "recipients": [] } }),
+            vec!["low_balance.recipients"],
+        ),
+    ] {
+        let refused = world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&body)).await;
+        assert_eq!(refused.fields(), fields, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m10_an_exhausted_balance_is_told_to_the_billing_contact_once() {
+    let world = World::with_packs(1).await;
+    world.take("acme", "all", "1000").await;
+    world.take("acme", "more", "1").await;
+    let mails = world.mails().await;
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[1]["subject"], "Acme is out of AI credits");
+    assert!(mails[1]["text"].as_str().unwrap().contains("/settings/ai-credits"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_a_scheduled_run_that_fails_is_told_and_a_manual_one_is_not() {
+    let world = World::with_packs(0).await;
+    world.failing_run("manual", "weekly-report", "manual").await;
+    assert_eq!(world.mails().await.len(), 0);
+    world.failing_run("scheduled", "weekly-report", "scheduled").await;
+    world.failing_run("event", "welcome-mail", "event").await;
+    let mails = world.mails().await;
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0]["subject"], "A run of weekly-report failed: out of AI credits");
+    assert_eq!(mails[1]["subject"], "A run of welcome-mail failed: out of AI credits");
+    assert_eq!(to(&mails[0]), ["billing@acme.example"]);
+    assert_eq!(world.events("RunFailed").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_many_failures_of_one_workflow_within_an_hour_make_one_more_mail_with_a_count() {
+    let world = World::with_packs(0).await;
+    for run in 0..5 {
+        world.failing_run(&format!("run-{run}"), "weekly-report", "scheduled").await;
+    }
+    assert_eq!(world.subjects().await, ["A run of weekly-report failed: out of AI credits"]);
+    world.advance(3_600 + 300).await;
+    let mails = world.subjects().await;
+    assert_eq!(mails.last().unwrap(), "4 more runs of weekly-report failed: out of AI credits");
+    world.advance(7_200).await;
+    assert_eq!(world.mails().await.len(), 2);
+    world.failing_run("later", "weekly-report", "scheduled").await;
+    assert_eq!(world.mails().await.len(), 3, "a new hour begins with a mail at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_that_ses_throttles_are_sent_later_or_laid_aside_and_never_lost() {
+    let world = World::with_packs(0).await;
+    let refuse = |count: u64| json!({ "count": count });
+    // The SDK tries three times an invocation.
+    world.local(Method::POST, "/_local/mail/refusals", Some(&refuse(4))).await;
+    world.buy("acme", "pack_1k", "one").await;
+    assert_eq!(world.mails().await.len(), 1);
+    world.local(Method::POST, "/_local/mail/refusals", Some(&refuse(100))).await;
+    world.buy("acme", "pack_1k", "two").await;
+    assert_eq!(world.mails().await.len(), 1);
+    let dead = world.local(Method::GET, "/_local/dead-letters", None).await;
+    assert_eq!(dead[0]["event"]["detail-type"], "PaymentReceived");
+    assert_eq!(dead.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_switches_an_address_off() {
+    let world = World::with_packs(0).await;
+    world.alert_at("5000", &["gone@acme.example", "ops@acme.example"]).await;
+    let bounce = json!({ "address": "GONE@acme.example", "kind": "bounce" });
+    world.drain().await;
+    world.local(Method::POST, "/_local/mail/feedback", Some(&bounce)).await;
+    world.drain().await;
+    world.alert_at("1", &["gone@acme.example", "ops@acme.example"]).await;
+    world.buy("acme", "pack_1k", "one").await;
+    world.alert_at("6000", &["gone@acme.example", "ops@acme.example"]).await;
+    let mails = world.mails().await;
+    let low: Vec<_> =
+        mails.iter().filter(|mail| mail["subject"].as_str().unwrap().contains("running low")).collect();
+    assert_eq!(to(low[0]), ["gone@acme.example", "ops@acme.example"]);
+    assert_eq!(to(low.last().unwrap()), ["ops@acme.example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_can_inject_neither_html_nor_headers() {
+    let world = World::with_packs(0).await;
+    let body = json!({ "name": "<script>alert(1)</script> & Söhne", "plan": "team", "billing_email": "a@b.example" });
+    world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&body)).await;
+    world.failing_run("run", "weekly-report", "event").await;
+    let mail = &world.mails().await[0];
+    let html = mail["html"].as_str().unwrap();
+    assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"), "{html}");
+    assert!(!mail["subject"].as_str().unwrap().contains(['\r', '\n']));
+    let with_break =
+        json!({ "name": "Acme\r\nBcc: x@y.example", "plan": "team", "billing_email": "a@b.example" });
+    let refused = world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&with_break)).await;
+    assert_eq!(refused.fields(), ["name"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_declined_renewal_and_the_end_of_a_subscription_are_told() {
+    let world = World::with_card().await;
+    let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    world.card_is("acme", "declined").await;
+    world.advance_to(renews_at).await;
+    let subscribed = world.subscribed("acme").await;
+    assert_eq!((&subscribed["status"], &subscribed["period"]), (&json!("past_due"), &json!(1)));
+    assert_eq!(
+        world.mails().await.last().unwrap()["subject"],
+        "The payment for your AI credits was declined"
+    );
+    assert_eq!(world.take("acme", "buffer", "900").await.status, 201, "prepaid credits stay spendable");
+    world.advance(6 * 86_400).await;
+    assert_eq!(world.subscribed("acme").await["status"], "cancelled");
+    let subjects = world.subjects().await;
+    let declined = subjects.iter().filter(|subject| subject.contains("declined")).count();
+    assert_eq!((declined, subjects.last().unwrap().as_str()), (3, "Your AI credits subscription has ended"));
+    assert_eq!(world.events("RenewalFailed").await.len(), 3);
+    assert_eq!(world.events("SubscriptionCancelled").await[0]["reason"], "payment_failed");
+    assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "expiry -2000", "debit -900"]);
+}
