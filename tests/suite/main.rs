@@ -11,6 +11,7 @@
 mod bad_input;
 mod closing;
 mod contention;
+mod enterprise;
 mod grants;
 mod isolation;
 mod ledger;

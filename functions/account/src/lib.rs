@@ -10,6 +10,7 @@ use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, catalogue, start};
 use credits_store::Store;
 
+mod agreement;
 mod alerts;
 mod balance;
 mod cursor;
@@ -22,7 +23,7 @@ mod unmatched_payments;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 18] = [
+pub const ROUTES: [&str; 21] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -32,6 +33,9 @@ pub const ROUTES: [&str; 18] = [
     "PUT /v1/workspaces/{workspace_id}/subscription",
     "GET /v1/workspaces/{workspace_id}/subscription",
     "DELETE /v1/workspaces/{workspace_id}/subscription",
+    "PUT /v1/workspaces/{workspace_id}/agreement",
+    "GET /v1/workspaces/{workspace_id}/agreement",
+    "GET /v1/workspaces/{workspace_id}/invoices",
     "PUT /v1/workspaces/{workspace_id}/alerts",
     "GET /v1/workspaces/{workspace_id}/alerts",
     "POST /v1/workspaces/{workspace_id}/grants",
@@ -97,6 +101,9 @@ impl Function for Account {
             "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
             "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,
             "DELETE /v1/workspaces/{workspace_id}/subscription" => self.unsubscribe(call).await,
+            "PUT /v1/workspaces/{workspace_id}/agreement" => self.put_agreement(call).await,
+            "GET /v1/workspaces/{workspace_id}/agreement" => self.agreement(call).await,
+            "GET /v1/workspaces/{workspace_id}/invoices" => self.invoices(call).await,
             "PUT /v1/workspaces/{workspace_id}/alerts" => self.put_alerts(call).await,
             "GET /v1/workspaces/{workspace_id}/alerts" => self.alerts(call).await,
             "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,

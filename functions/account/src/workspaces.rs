@@ -32,7 +32,11 @@ impl Account {
             }])
         })?;
         let profile = read_profile(&call.json()?)?;
-        let put = self.store.until(call.deadline()).put_workspace(&id, &profile).await?;
+        let store = self.store.until(call.deadline());
+        let put = store.put_workspace(&id, &profile).await?;
+        if !put.created && profile.plan != Plan::Enterprise {
+            store.end_agreement(&id).await?;
+        }
         let body = WorkspaceBody::from(put.workspace);
         Ok(if put.created { Answer::created(&body) } else { Answer::ok(&body) })
     }

@@ -49,6 +49,12 @@ pub fn of(written: &Written) -> Vec<Told> {
         }
         Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
         Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
+        Written::Invoice { workspace, invoice } => {
+            let (invoice_id, month, total) = (invoice.invoice_id.clone(), invoice.month, invoice.total);
+            let ready = Fact::InvoiceReady { invoice_id, month, total };
+            let event_id = format!("invoice-{workspace}-{}", invoice.invoice_id);
+            vec![Told { at: Some(invoice.issued_at), ..told(event_id, workspace, ready) }]
+        }
         Written::Paid { purchase, payment_id } => {
             let received = Fact::PaymentReceived {
                 purchase_id: purchase.purchase_id.clone(),

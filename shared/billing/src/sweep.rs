@@ -82,7 +82,7 @@ impl Billing {
     async fn attend(&self, item: &DueItem) -> Result<(), BillingFault> {
         match &item.what {
             Due::Subscription(workspace) => self.renew(workspace).await,
-            Due::Agreement(_) => Ok(()),
+            Due::Agreement(workspace) => Ok(self.store.advance_agreement(workspace).await?),
             Due::Grant(workspace) => {
                 self.store.close_balance(workspace).await?;
                 Ok(self.store.settle_date(item).await?)

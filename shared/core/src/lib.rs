@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+pub mod agreement;
 pub mod alert;
 pub mod balance;
 pub mod catalogue;

@@ -6,6 +6,7 @@ use credits_core::credits::{Amount, Credits};
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
+use credits_store::agreements::AgreementRefusal;
 use credits_store::alerts::AlertRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
@@ -59,6 +60,13 @@ impl Problem {
     pub fn workspace_forbidden() -> Self {
         let detail = "The token is not for this call's workspace.";
         Self::new(403, "workspace_forbidden", "Workspace forbidden", detail)
+    }
+
+    /// 403: only Enterprise has agreements.
+    #[must_use]
+    pub fn agreement_forbidden() -> Self {
+        let detail = "Only a workspace on the Enterprise plan can have an agreement.";
+        Self::new(403, "agreement_forbidden", "Agreement forbidden", detail)
     }
 
     /// 404: no such workspace.
@@ -231,6 +239,15 @@ impl From<VoidRefusal> for Problem {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }
             VoidRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<AgreementRefusal> for Problem {
+    fn from(refusal: AgreementRefusal) -> Self {
+        match refusal {
+            AgreementRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            AgreementRefusal::Fault(fault) => fault.into(),
         }
     }
 }

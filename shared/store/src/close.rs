@@ -99,8 +99,8 @@ impl Store {
     ) -> Result<TransactWriteItem, Fault> {
         let (pk, prefix, credits) = match outcome {
             ChangeOutcome::Voided { key, credits } => (key, "void", credits.negated()),
-            // Sorts after the expiry of the same close.
-            ChangeOutcome::Started { key, credits } => (key, "gr", *credits),
+            // Sorts after the expiry and the invoice of the same close.
+            ChangeOutcome::Started { key, credits } => (key, "start", *credits),
             ChangeOutcome::Invoiced { month, credits } => {
                 let (entry_id, cause) = (self.sources.new_id("inv"), Cause::Invoiced { month: *month });
                 let entry = Entry { entry_id, cause, credits: *credits, at: now };

@@ -10,6 +10,8 @@
 //! | grant by the operator | `grant#W#G` | `grant` | `due#NN` if it expires | `TIME#…` |
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is open | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
+//! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
+//! | invoice | `invoice#W` | `NUMBER` | | |
 //! | stored card | `card#W` | `card` | | |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
@@ -126,6 +128,18 @@ impl ItemKey {
     #[must_use]
     pub fn subscription(workspace: &WorkspaceId) -> Self {
         Self::of(format!("subscription#{workspace}"), "subscription")
+    }
+
+    /// A workspace's agreement.
+    #[must_use]
+    pub fn agreement(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("agreement#{workspace}"), "agreement")
+    }
+
+    /// A workspace's invoice of a number.
+    #[must_use]
+    pub fn invoice(workspace: &WorkspaceId, number: u64) -> Self {
+        Self { pk: format!("invoice#{workspace}"), sk: format!("{number:06}").into() }
     }
 
     /// A workspace's alert settings.

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub mod agreements;
 pub mod alerts;
 mod attribute;
 mod balance_item;

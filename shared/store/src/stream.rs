@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use credits_core::agreement::Invoice;
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::attribute::{Item, Reader};
 use crate::error::Corrupt;
 use crate::keys::PK;
-use crate::{balance_item, enrolments, entry_item, payment_item, purchases, runs};
+use crate::{agreements, balance_item, enrolments, entry_item, payment_item, purchases, runs};
 
 /// A record of the stream, as Lambda hands it over.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +74,13 @@ pub enum Written {
         before: Option<Box<Payment>>,
         /// What it is.
         after: Box<Payment>,
+    },
+    /// An invoice was made.
+    Invoice {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// The invoice.
+        invoice: Invoice,
     },
     /// A purchase was paid.
     Paid {
@@ -150,6 +158,10 @@ impl Record {
             "payment" => {
                 let before = before.map(payment_item::read).transpose()?.map(Box::new);
                 Ok(Some(Written::Payment { before, after: Box::new(payment_item::read(after)?) }))
+            }
+            "invoice" => {
+                let invoice = agreements::read_invoice(after)?;
+                Ok(Some(Written::Invoice { workspace: workspace()?, invoice }))
             }
             "purchase" => read_paid(before, after),
             _ => Ok(None),

@@ -1,0 +1,301 @@
+//! Agreements with Enterprise workspaces: a credit limit, a monthly commitment, use that is invoiced, in any
+//! combination (M8).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::id::Id;
+use crate::month::Month;
+use crate::price::{Currency, Price};
+use crate::subscription::AHEAD;
+
+/// What is agreed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// How far below zero the workspace may spend.
+    pub credit_limit: Credits,
+    /// What is granted each month, and invoiced whatever was used.
+    pub commitment: Option<Commitment>,
+    /// At which price use beyond credits is invoiced.
+    pub invoicing: Option<Invoicing>,
+}
+
+/// A monthly commitment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commitment {
+    /// What each month starts with.
+    pub monthly_credits: Amount,
+    /// What a month costs.
+    pub price: Price,
+}
+
+/// The price of use beyond credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoicing {
+    /// In millionths of the currency's major unit.
+    pub price_per_credit_micros: u64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+/// An agreement with what has been done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What is agreed.
+    pub agreement: Agreement,
+    /// The month that is invoiced next.
+    pub open: Month,
+    /// Commitments that were granted and are not invoiced yet, by month.
+    pub granted: BTreeMap<Month, Commitment>,
+    /// How many invoices there are: the last one's number.
+    pub invoices: u64,
+    /// Whether the workspace has left Enterprise: it ends with the month that is open.
+    pub ends: bool,
+}
+
+/// What is to be done next about an agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing yet.
+    Wait,
+    /// Grant a month's commitment.
+    Grant(Month, Commitment),
+    /// Invoice a month that has ended.
+    Invoice(Month),
+}
+
+/// A month's invoice. It has a number without gaps, and never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    /// Its number within the workspace.
+    pub invoice_id: Id,
+    /// Its month.
+    pub month: Month,
+    /// What it is for.
+    pub lines: Vec<Line>,
+    /// The sum of its lines.
+    pub total: Price,
+    /// When it was made.
+    pub issued_at: Timestamp,
+}
+
+/// A line of an invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// An operation, or the commitment.
+    pub description: String,
+    /// How many credits.
+    pub credits: Credits,
+    /// What they cost, in minor units.
+    #[serde(rename = "amount")]
+    pub amount_minor: u64,
+}
+
+impl Agreement {
+    /// Nothing agreed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { credit_limit: Credits::ZERO, commitment: None, invoicing: None }
+    }
+}
+
+impl Standing {
+    /// An agreement that begins at an instant.
+    #[must_use]
+    pub fn begun(now: Timestamp) -> Self {
+        let (agreement, open) = (Agreement::none(), Month::of(now));
+        Self { agreement, open, granted: BTreeMap::new(), invoices: 0, ends: false }
+    }
+
+    /// When something has to be done about it.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let end = self.open.end();
+        match &self.agreement.commitment {
+            Some(_) if !self.granted.contains_key(&self.open) => Some(self.open.start()),
+            Some(_) if !self.granted.contains_key(&Month::of(end)) => end.checked_sub(AHEAD).ok(),
+            _ if self.is_over() => None,
+            _ => Some(end),
+        }
+    }
+
+    /// What is to be done next. A month that has ended is invoiced before a later one's commitment is granted, and a
+    /// month that passed without a grant is not granted any more.
+    #[must_use]
+    pub fn step(&self, now: Timestamp) -> Step {
+        let (end, month) = (self.open.end(), Month::of(now));
+        if end <= now && !self.is_over() {
+            return Step::Invoice(self.open);
+        }
+        let Some(commitment) = &self.agreement.commitment else { return Step::Wait };
+        let next = Month::of(end);
+        if !self.granted.contains_key(&month) && month >= self.open {
+            return Step::Grant(month, commitment.clone());
+        }
+        if end.checked_sub(AHEAD).is_ok_and(|ahead| ahead <= now) && !self.granted.contains_key(&next) {
+            return Step::Grant(next, commitment.clone());
+        }
+        Step::Wait
+    }
+
+    /// After a month's commitment was granted.
+    #[must_use]
+    pub fn with_grant(&self, month: Month, commitment: Commitment) -> Self {
+        let mut granted = self.granted.clone();
+        granted.insert(month, commitment);
+        Self { granted, ..self.clone() }
+    }
+
+    /// After a month was invoiced, or found to have nothing to invoice.
+    #[must_use]
+    pub fn after_month(&self, month: Month, has_invoice: bool) -> Self {
+        let mut granted = self.granted.clone();
+        granted.remove(&month);
+        let agreement = if self.ends { Agreement::none() } else { self.agreement.clone() };
+        let invoices = self.invoices.saturating_add(u64::from(has_invoice));
+        Self { agreement, open: Month::of(month.end()), granted, invoices, ends: self.ends }
+    }
+
+    /// After the workspace has left Enterprise: the month that is open is invoiced still, as it was agreed.
+    #[must_use]
+    pub fn ended(&self) -> Self {
+        let agreement = Agreement { credit_limit: Credits::ZERO, commitment: None, ..self.agreement.clone() };
+        Self { agreement, ends: true, ..self.clone() }
+    }
+
+    /// The invoice of a month, if there is anything to invoice: the commitment that was granted, and what was used
+    /// beyond credits, by operation.
+    pub fn invoice(
+        &self,
+        month: Month,
+        used: &BTreeMap<String, Credits>,
+        now: Timestamp,
+    ) -> Result<Option<Invoice>, OutOfRange> {
+        let commitment = self.granted.get(&month);
+        let mut lines: Vec<Line> = commitment.map(Line::of_commitment).into_iter().collect();
+        if let Some(invoicing) = self.agreement.invoicing {
+            lines.extend(invoicing.lines(used)?);
+        }
+        let currency = self.agreement.invoicing.map(|invoicing| invoicing.currency);
+        let currency = currency.or(commitment.map(|commitment| commitment.price.currency));
+        let (Some(currency), false) = (currency, lines.is_empty()) else { return Ok(None) };
+        let total = lines.iter().try_fold(0_u64, |sum, line| sum.checked_add(line.amount_minor));
+        let number = self.invoices.saturating_add(1);
+        let invoice_id = format!("INV-{number:06}").parse().map_err(|_| OutOfRange)?;
+        let total = Price { amount_minor: total.ok_or(OutOfRange)?, currency };
+        Ok(Some(Invoice { invoice_id, month, lines, total, issued_at: now }))
+    }
+
+    /// Whether nothing is agreed or owed any more.
+    fn is_over(&self) -> bool {
+        let nothing = self.agreement.commitment.is_none() && self.agreement.invoicing.is_none();
+        nothing && self.granted.is_empty()
+    }
+}
+
+impl Line {
+    fn of_commitment(commitment: &Commitment) -> Self {
+        Self {
+            description: "Monthly commitment".to_owned(),
+            credits: commitment.monthly_credits.credits(),
+            amount_minor: commitment.price.amount_minor,
+        }
+    }
+}
+
+impl Invoicing {
+    /// The lines of what was used beyond credits. The sum is rounded, half up, and each line is what it adds to the
+    /// rounded sum, so that the lines add up.
+    fn lines(self, used: &BTreeMap<String, Credits>) -> Result<Vec<Line>, OutOfRange> {
+        let (mut lines, mut sum, mut told) = (Vec::new(), Credits::ZERO, 0_u64);
+        for (description, credits) in used {
+            sum = sum.plus(*credits)?;
+            let amount = self.minor(sum)?;
+            let amount_minor = amount.checked_sub(told).ok_or(OutOfRange)?;
+            told = amount;
+            lines.push(Line { description: description.clone(), credits: *credits, amount_minor });
+        }
+        Ok(lines)
+    }
+
+    /// The price of so many credits in minor units, rounded half up.
+    fn minor(self, credits: Credits) -> Result<u64, OutOfRange> {
+        // Millionths of credits by millionths of the major unit.
+        const ONE: i128 = 1_000_000_000_000;
+        let minors = 10_i128.checked_pow(self.currency.minor_digits()).ok_or(OutOfRange)?;
+        let price = i128::from(self.price_per_credit_micros).checked_mul(minors).ok_or(OutOfRange)?;
+        let whole = credits.micros()?.checked_mul(price).ok_or(OutOfRange)?;
+        let half_up = whole.checked_add(ONE / 2).and_then(|sum| sum.checked_div(ONE));
+        u64::try_from(half_up.ok_or(OutOfRange)?).map_err(|_| OutOfRange)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Agreement, Commitment, Invoicing, Standing, Step};
+    use crate::price::Price;
+    use jiff::Timestamp;
+    use std::collections::BTreeMap;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn commitment() -> Commitment {
+        let price = Price { amount_minor: 50_000, currency: "USD".parse().unwrap() };
+        Commitment { monthly_credits: "5000".parse().unwrap(), price }
+    }
+
+    fn standing(now: &str) -> Standing {
+        let invoicing = Invoicing { price_per_credit_micros: 8_333, currency: "USD".parse().unwrap() };
+        let agreement = Agreement {
+            credit_limit: "1000".parse().unwrap(),
+            commitment: Some(commitment()),
+            invoicing: Some(invoicing),
+        };
+        Standing { agreement, ..Standing::begun(at(now)) }
+    }
+
+    #[test]
+    fn m08_a_commitment_is_granted_at_once_and_then_ahead_of_each_month() {
+        let standing = standing("2026-11-23T12:00:00Z");
+        let november = "2026-11".parse().unwrap();
+        assert_eq!(standing.step(at("2026-11-23T12:00:00Z")), Step::Grant(november, commitment()));
+        let standing = standing.with_grant(november, commitment());
+        assert_eq!(standing.next_due(), Some(at("2026-11-30T23:00:00Z")));
+        assert_eq!(standing.step(at("2026-11-30T22:59:59Z")), Step::Wait);
+        let december = "2026-12".parse().unwrap();
+        assert_eq!(standing.step(at("2026-11-30T23:00:00Z")), Step::Grant(december, commitment()));
+        let standing = standing.with_grant(december, commitment());
+        assert_eq!(standing.next_due(), Some(at("2026-12-01T00:00:00Z")));
+        assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(november));
+        let standing = standing.after_month(november, true);
+        assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.invoices), (Step::Wait, 1));
+    }
+
+    #[test]
+    fn m08_an_invoices_lines_add_up_to_its_total_and_to_what_was_used() {
+        let month = "2026-11".parse().unwrap();
+        let standing = standing("2026-11-23T12:00:00Z").with_grant(month, commitment());
+        let used: BTreeMap<_, _> = [("a", "0.5"), ("b", "0.7"), ("c", "1.000001")]
+            .map(|(operation, credits)| (operation.to_owned(), credits.parse().unwrap()))
+            .into();
+        let invoice = standing.invoice(month, &used, at("2026-12-01T00:05:00Z")).unwrap().unwrap();
+        let amounts: Vec<u64> = invoice.lines.iter().map(|line| line.amount_minor).collect();
+        // 2.200001 credits at 0.8333 cents each are 1.83 cents.
+        assert_eq!((amounts, invoice.total.amount_minor), (vec![50_000, 0, 1, 1], 50_002));
+        assert_eq!(invoice.invoice_id.as_str(), "INV-000001");
+    }
+
+    #[test]
+    fn m08_a_month_without_commitment_or_use_beyond_credits_has_no_invoice() {
+        let standing = standing("2026-11-23T12:00:00Z");
+        let month = "2026-11".parse().unwrap();
+        assert_eq!(standing.invoice(month, &BTreeMap::new(), at("2026-12-01T00:05:00Z")), Ok(None));
+        let ended = standing.ended().after_month(month, false);
+        assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, Step::Wait));
+    }
+}

@@ -1,0 +1,323 @@
+//! Agreements and invoices: a credit limit in the balance, a commitment each month, and a bill at its end (M8).
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::agreement::{Agreement, Commitment, Invoice, Standing, Step};
+use credits_core::change::Change;
+use credits_core::credits::Credits;
+use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::{Cause, Entry};
+use credits_core::month::Month;
+use credits_core::posting::Posting;
+
+use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::index::{Cursor, Listing};
+use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::posting::{Order, Unposted};
+use crate::transaction::Outcome;
+use crate::{Store, balance_item, entry_item};
+
+const STANDING: &str = "standing";
+const INVOICE: &str = "invoice";
+
+/// How many steps are taken at once at most: a year of months that nobody attended to.
+const MOST_STEPS: usize = 40;
+
+/// How many ledger entries are read at a time for an invoice's lines.
+const ENTRIES_A_PAGE: usize = 1_000;
+
+/// The line of debt that no use explains: credits that were refunded after they had been used.
+const REFUNDED: &str = "Credits refunded after use";
+
+/// Why an agreement is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreementRefusal {
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Store {
+    /// What is agreed with a workspace, if anything ever was.
+    pub async fn agreement(&self, workspace: &WorkspaceId) -> Result<Option<Agreement>, Fault> {
+        Ok(self.standing(workspace).await?.map(|(standing, _)| standing.agreement))
+    }
+
+    /// Keeps what is agreed, and says whether it is the first. A commitment's first month is granted at once.
+    pub async fn set_agreement(
+        &self,
+        workspace: &WorkspaceId,
+        agreement: &Agreement,
+    ) -> Result<bool, AgreementRefusal> {
+        // What has ended is invoiced by what was agreed while it ran.
+        self.advance_agreement(workspace).await?;
+        let set =
+            |before: &Standing| Standing { agreement: agreement.clone(), ends: false, ..before.clone() };
+        let first = self.change_agreement(workspace, set).await?;
+        self.advance_agreement(workspace).await?;
+        Ok(first)
+    }
+
+    /// Ends an agreement with the month that is open, since the workspace has left Enterprise.
+    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
+        match self.standing(workspace).await? {
+            Some((standing, _)) if !standing.ends => {
+                self.change_agreement(workspace, Standing::ended).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does all that is due about an agreement. Done twice at once, or late, it comes to the same.
+    pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        for _ in 0..MOST_STEPS {
+            let Some((standing, version)) = self.standing(workspace).await? else { return Ok(()) };
+            match standing.step(self.now()) {
+                Step::Wait => return Ok(()),
+                Step::Grant(month, commitment) => {
+                    self.grant_commitment(workspace, (&standing, version), month, commitment).await?;
+                }
+                Step::Invoice(month) => self.invoice_month(workspace, (&standing, version), month).await?,
+            }
+        }
+        Err(Fault::Contended)
+    }
+
+    /// A workspace's invoices, newest first.
+    pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
+        let output = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk))
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        Ok(output.items().iter().map(read_invoice).collect::<Result<_, _>>()?)
+    }
+
+    async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(Standing, u64)>, Fault> {
+        let Some(item) = self.get(&ItemKey::agreement(workspace)).await? else { return Ok(None) };
+        let standing = item.get(STANDING).cloned().ok_or(Corrupt::Attribute(STANDING))?;
+        let standing = serde_dynamo::from_attribute_value(standing).map_err(Corrupt::from)?;
+        Ok(Some((standing, Reader(&item).number("version")?)))
+    }
+
+    /// Changes what is agreed, with the balance's limit and its billing in the same transaction; says whether it is
+    /// the first.
+    async fn change_agreement(
+        &self,
+        workspace: &WorkspaceId,
+        change: impl Fn(&Standing) -> Standing,
+    ) -> Result<bool, AgreementRefusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let kept = self.standing(workspace).await?;
+            let first = kept.is_none();
+            let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
+            let after = change(&before);
+            let posting = posting_of(&before.agreement, &after.agreement, after.open);
+            let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
+            let balance = balance_item::write_of(&self.table, workspace, &posting, "agreement");
+            let writes = vec![
+                self.standing_write(workspace, version, &after).map_err(Fault::from)?,
+                balance.map_err(Fault::from)?,
+            ];
+            match self.transact(writes).await? {
+                Outcome::Written => {
+                    self.settle_fence(workspace).await;
+                    return Ok(first);
+                }
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
+                    return Err(AgreementRefusal::WorkspaceNotFound);
+                }
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// Grants a month's commitment: now, or where it is ahead, from the month's first second on.
+    async fn grant_commitment(
+        &self,
+        workspace: &WorkspaceId,
+        (standing, version): (&Standing, u64),
+        month: Month,
+        commitment: Commitment,
+    ) -> Result<(), Fault> {
+        let (grant_id, amount, expires_at) =
+            (self.sources.new_id("gr"), commitment.monthly_credits, month.end());
+        let key = ItemKey::ours(workspace, &format!("commitment#{month}"));
+        let kind = GrantKind::Commitment;
+        let grant = ExpiringGrant {
+            grant_id: grant_id.clone(),
+            kind,
+            granted: amount,
+            amount: amount.credits(),
+            expires_at,
+        };
+        let ahead = month.start() > self.now();
+        let change = if ahead {
+            Change::Next(NextGrant { starts_at: month.start(), key: key.pk.clone(), grant })
+        } else {
+            Change::Grant(grant)
+        };
+        let reason = format!("Commitment of {month}");
+        let cause = Cause::Grant {
+            grant_id: grant_id.clone(),
+            grant_kind: kind,
+            expires_at: Some(expires_at),
+            reason,
+        };
+        let after = standing.with_grant(month, commitment);
+        let order = Order {
+            workspace,
+            key,
+            fingerprint: None,
+            entry_id: grant_id,
+            credits: amount.credits(),
+            cause,
+            listed: !ahead,
+            posting: &|_| Posting::change(change.clone()),
+            also: vec![self.standing_write(workspace, version, &after)?],
+        };
+        match self.post(order).await {
+            Ok(_) => self.settle_fence(workspace).await,
+            // Somebody else was faster; what is left is read anew.
+            Err(Unposted::KeyTaken(_) | Unposted::AlsoRefused) => {}
+            Err(Unposted::Fault(fault)) => return Err(fault),
+            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+                return Err(Corrupt::Attribute("balance").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Invoices a month that has ended: the balance is closed first, which bills its debt.
+    async fn invoice_month(
+        &self,
+        workspace: &WorkspaceId,
+        (standing, version): (&Standing, u64),
+        month: Month,
+    ) -> Result<(), Fault> {
+        self.close_due(workspace).await?;
+        let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
+        let used = match billed.as_ref().map(entry_item::read).transpose()? {
+            Some(entry) => self.used_beyond_credits(workspace, &entry).await?,
+            None => BTreeMap::new(),
+        };
+        let invoice = standing.invoice(month, &used, self.now()).map_err(Corrupt::from)?;
+        let after = standing.after_month(month, invoice.is_some());
+        let mut writes = vec![self.standing_write(workspace, version, &after)?];
+        if let Some(invoice) = &invoice {
+            let mut item = keyed(&ItemKey::invoice(workspace, after.invoices));
+            item.insert(INVOICE.into(), serde_dynamo::to_attribute_value(invoice).map_err(Corrupt::from)?);
+            writes.push(Expression::new().when_absent(PK).put(&self.table, item)?);
+        }
+        if standing.ends {
+            let ends = Posting::change(Change::Invoicing(None));
+            writes.push(balance_item::write_of(&self.table, workspace, &ends, "agreement")?);
+        }
+        match self.transact(writes).await? {
+            Outcome::Written => self.settle_fence(workspace).await,
+            // Written or not, what is left is read anew.
+            Outcome::Unknown(error) => {
+                tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice has no answer");
+            }
+            Outcome::Cancelled(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What was used beyond credits, by operation: the latest use that comes to what was billed.
+    async fn used_beyond_credits(
+        &self,
+        workspace: &WorkspaceId,
+        billed: &Entry,
+    ) -> Result<BTreeMap<String, Credits>, Fault> {
+        let mut used: BTreeMap<String, Credits> = BTreeMap::new();
+        let mut left = billed.credits;
+        let ended = position(billed.at, billed.entry_id.as_str());
+        let mut after: Option<Cursor> = ended.parse().ok();
+        while !left.is_zero() {
+            let listing = Listing {
+                partition: &keys::ledger(workspace),
+                limit: ENTRIES_A_PAGE,
+                after: after.as_ref(),
+                filter: Some(("kind", "debit")),
+            };
+            let page = self.page(listing, entry_item::read).await?;
+            for entry in page.items {
+                let Cause::Debit { operation, .. } = entry.cause else { continue };
+                let part = entry.credits.negated().min(left);
+                left = left.minus(part).map_err(Corrupt::from)?;
+                let sum = used.entry(operation.to_string()).or_default();
+                *sum = sum.plus(part).map_err(Corrupt::from)?;
+                if left.is_zero() {
+                    break;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if !left.is_zero() {
+            used.insert(REFUNDED.to_owned(), left);
+        }
+        Ok(used)
+    }
+
+    fn standing_write(
+        &self,
+        workspace: &WorkspaceId,
+        read_version: u64,
+        after: &Standing,
+    ) -> Result<TransactWriteItem, Corrupt> {
+        let mut item = keyed(&ItemKey::agreement(workspace));
+        item.insert(STANDING.into(), serde_dynamo::to_attribute_value(after)?);
+        item.insert("version".into(), number(read_version.saturating_add(1)));
+        if let Some(due_at) = after.next_due() {
+            item.insert(INDEX_PK.into(), text(due(workspace)));
+            item.insert(INDEX_SK.into(), text(position(due_at, workspace.as_str())));
+        }
+        let unchanged = match read_version {
+            0 => Expression::new().when_absent(PK),
+            version => Expression::new().when("version", "=", number(version)),
+        };
+        unchanged.put(&self.table, item)
+    }
+}
+
+/// What a change of the agreement does to the balance: its limit, and whether months are billed.
+fn posting_of(
+    before: &Agreement,
+    after: &Agreement,
+    open: Month,
+) -> Result<Posting, credits_core::credits::OutOfRange> {
+    let mut posting = Posting::limit(before.credit_limit, after.credit_limit)?;
+    if before.invoicing.is_some() != after.invoicing.is_some() {
+        let first_at = after.invoicing.map(|_| open.end());
+        posting.movement.change = Some(Change::Invoicing(first_at));
+    }
+    Ok(posting)
+}
+
+/// The invoice of an item.
+pub(crate) fn read_invoice(item: &Item) -> Result<Invoice, Corrupt> {
+    let invoice = item.get(INVOICE).cloned().ok_or(Corrupt::Attribute(INVOICE))?;
+    Ok(serde_dynamo::from_attribute_value(invoice)?)
+}

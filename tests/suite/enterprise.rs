@@ -1,0 +1,197 @@
+//! Enterprise workspaces: a credit limit, a commitment, use that is invoiced, in any combination (M8).
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World, consumer, micros};
+
+impl World {
+    async fn agree(&self, agreement: &Value) -> Answer {
+        self.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(agreement)).await
+    }
+
+    async fn invoices(&self) -> Vec<Value> {
+        self.get("/v1/workspaces/acme/invoices").await["invoices"].as_array().unwrap().clone()
+    }
+
+    async fn use_of(&self, key: &str, operation: &str, credits: &str) -> u16 {
+        let body = json!({ "operation": operation, "credits": credits, "consumer": consumer() });
+        self.debit("acme", key, &body).await.status
+    }
+
+    /// Moves the clock into the next month, some minutes past its first second.
+    async fn next_month(&self) -> Timestamp {
+        let now = self.advance(0).await;
+        let end = credits_core::month::Month::of(now).end();
+        self.advance_to(end + SignedDuration::from_mins(30)).await;
+        end
+    }
+}
+
+fn invoicing(limit: &str) -> Value {
+    json!({ "credit_limit": limit, "commitment": null,
+        "invoicing": { "price_per_credit_micros": 10_000, "currency": "USD" } })
+}
+
+async fn enterprise() -> World {
+    let world = World::new().await;
+    world.put_on_plan("acme", "enterprise").await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_use_beyond_credits_goes_down_to_the_limit_and_is_invoiced_at_the_months_end() {
+    let world = enterprise().await;
+    world.buy("acme", "pack_1k", "pack").await;
+    assert_eq!(world.agree(&invoicing("500")).await.status, 201);
+    assert_eq!(world.balance("acme").await["spendable"], "1500");
+    assert_eq!(world.use_of("a", "text.generate", "900").await, 201);
+    assert_eq!(world.use_of("b", "document.generate", "250").await, 201);
+    assert_eq!(world.use_of("c", "text.classify", "150.5").await, 201);
+    assert_eq!(world.use_of("d", "text.classify", "200").await, 402);
+    assert_eq!(world.available("acme").await, "-300.5");
+    assert!(world.invoices().await.is_empty());
+    world.next_month().await;
+    let invoices = world.invoices().await;
+    assert_eq!(invoices.len(), 1);
+    let lines: Vec<String> = invoices[0]["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            format!(
+                "{} {} {}",
+                line["description"].as_str().unwrap(),
+                line["credits"].as_str().unwrap(),
+                line["amount"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        ["document.generate 150 150", "text.classify 150.5 151"],
+        "the latest use, at a cent each"
+    );
+    assert_eq!(invoices[0]["total"], json!({ "amount": 301, "currency": "USD" }));
+    assert_eq!(world.kinds("acme").await.last().unwrap(), "invoiced 300.5");
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["spendable"]), (&json!("0"), &json!("500")));
+    assert_eq!(world.events("InvoiceReady").await[0]["total"]["amount"], 301);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used() {
+    let world = enterprise().await;
+    let agreement = json!({ "credit_limit": "100",
+        "commitment": { "monthly_credits": "5000", "price": { "amount": 40_000, "currency": "USD" } },
+        "invoicing": { "price_per_credit_micros": 10_000, "currency": "USD" } });
+    assert_eq!(world.agree(&agreement).await.body, agreement);
+    assert_eq!(world.get("/v1/workspaces/acme/agreement").await, agreement);
+    let balance = world.balance("acme").await;
+    assert_eq!(
+        (&balance["available"], &balance["grants"][0]["kind"]),
+        (&json!("5000"), &json!("commitment"))
+    );
+    assert_eq!(world.agree(&agreement).await.status, 200);
+    assert_eq!(world.available("acme").await, "5000", "the same again grants nothing");
+    world.next_month().await;
+    world.use_of("a", "text.generate", "5050").await;
+    for _ in 0..2 {
+        world.next_month().await;
+    }
+    let invoices = world.invoices().await;
+    let told: Vec<String> = invoices
+        .iter()
+        .rev()
+        .map(|invoice| format!("{} {}", invoice["invoice_id"].as_str().unwrap(), invoice["total"]["amount"]))
+        .collect();
+    assert_eq!(told, ["INV-000001 40000", "INV-000002 40050", "INV-000003 40000"], "numbered without gaps");
+    assert_eq!(
+        world.kinds("acme").await,
+        [
+            "grant 5000",
+            "expiry -5000",
+            "grant 5000",
+            "debit -5050",
+            "invoiced 50",
+            "grant 5000",
+            "expiry -5000",
+            "grant 5000"
+        ]
+    );
+    let billed = world.entries("acme").await.into_iter().filter(|entry| entry["kind"] == "invoiced");
+    let lines: Vec<Value> = invoices
+        .iter()
+        .flat_map(|invoice| invoice["lines"].as_array().unwrap().clone())
+        .filter(|line| line["description"] != "Monthly commitment")
+        .map(|line| line["credits"].clone())
+        .collect();
+    let entries: Vec<Value> = billed.map(|entry| entry["credits"].clone()).collect();
+    assert_eq!(micros(lines.iter()), micros(entries.iter()), "the lines sum to the ledger");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_the_first_debit_of_a_month_finds_the_commitment_with_no_schedule_on_time() {
+    let world = enterprise().await;
+    let agreement = json!({ "credit_limit": "0", "invoicing": null,
+        "commitment": { "monthly_credits": "10", "price": { "amount": 100, "currency": "EUR" } } });
+    world.agree(&agreement).await;
+    let end = credits_core::month::Month::of(world.advance(0).await).end();
+    // Half an hour before, the sweep has paid ahead; seconds after the turn no schedule has fired yet.
+    world.advance_to(end - SignedDuration::from_mins(30)).await;
+    assert_eq!(world.use_of("before", "text.generate", "10").await, 201);
+    assert_eq!(world.use_of("short", "text.generate", "1").await, 402);
+    world.advance_to(end).await;
+    assert_eq!(world.use_of("first", "text.generate", "7").await, 201);
+    assert_eq!(world.available("acme").await, "3");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_an_agreement_is_for_enterprise_and_ends_with_it() {
+    let world = World::new().await;
+    world.put_on_plan("acme", "pro").await;
+    let refused = world.agree(&invoicing("500")).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (403, Some("agreement_forbidden")));
+    assert_eq!(
+        world
+            .agree(&json!({ "credit_limit": -5, "commitment": { "monthly_credits": "0" },
+        "invoicing": { "price_per_credit_micros": 0, "currency": "DOLLAR" }, "discount": 1 }))
+            .await
+            .fields(),
+        [
+            "credit_limit",
+            "commitment.monthly_credits",
+            "commitment.price",
+            "invoicing.price_per_credit_micros",
+            "invoicing.currency",
+            "discount"
+        ]
+    );
+    world.put_on_plan("acme", "enterprise").await;
+    world.agree(&invoicing("500")).await;
+    world.use_of("a", "text.generate", "100").await;
+    world.put_on_plan("acme", "pro").await;
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["spendable"]), (&json!("-100"), &json!("-100")));
+    assert_eq!(world.use_of("b", "text.generate", "1").await, 402);
+    world.next_month().await;
+    assert_eq!(world.invoices().await[0]["total"]["amount"], 100, "the open month is invoiced still");
+    world.next_month().await;
+    assert_eq!(world.invoices().await.len(), 1);
+    assert_eq!(world.available("acme").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_an_ordinary_tier_goes_with_an_agreement() {
+    let world = enterprise().await;
+    world.buy("acme", "pack_1k", "pack").await;
+    world.agree(&invoicing("50")).await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
+    assert_eq!(world.balance("acme").await["spendable"], "3050");
+    world.use_of("a", "text.generate", "3020").await;
+    world.next_month().await;
+    assert_eq!(world.invoices().await[0]["total"]["amount"], 20);
+    world.reconciled("acme").await;
+}
