@@ -2,7 +2,9 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
+    clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test may calculate and unwrap; what it tests may not"
@@ -16,10 +18,12 @@ mod grants;
 mod isolation;
 mod ledger;
 mod mails;
+mod months;
 mod requests;
 mod runs;
 mod spending;
 mod subscribing;
+mod sweeping;
 mod table;
 mod topping_up;
 mod webhook;

@@ -43,6 +43,7 @@ pub(crate) struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     WrongKey,
+    Down,
     Incomplete(&'static str),
     KeyReused,
 }
@@ -74,6 +75,8 @@ pub(crate) struct Provider {
     sources: Sources,
     /// Events that wait to be delivered.
     outbox: Vec<Delivery>,
+    /// Whether it answers nobody.
+    pub down: bool,
 }
 
 /// An event, ready to be delivered.
@@ -96,7 +99,7 @@ impl Provider {
             Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
             _ => Memory::default(),
         };
-        Ok(Self { memory, file, api_key, webhook_secret, sources, outbox: Vec::new() })
+        Ok(Self { memory, file, api_key, webhook_secret, sources, outbox: Vec::new(), down: false })
     }
 
     /// `POST /v1/checkout/sessions`
@@ -122,6 +125,9 @@ impl Provider {
     }
 
     fn admit(&self, authorization: Option<&str>) -> Result<(), Refusal> {
+        if self.down {
+            return Err(Refusal::Down);
+        }
         let key = authorization.and_then(|header| header.strip_prefix("Bearer "));
         if key == Some(self.api_key.expose()) { Ok(()) } else { Err(Refusal::WrongKey) }
     }

@@ -7,9 +7,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::{get, post};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::controls::{Reply, reply};
+use crate::controls::{Reply, read, reply};
 use crate::gateway::json_response;
 use crate::provider::{Answered, Provider, Refusal};
 use crate::stack::Shared;
@@ -17,9 +18,26 @@ use crate::stack::Shared;
 /// Every path of the provider's that we call.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
+        .route("/_local/provider/outage", post(outage))
         .route("/_local/provider/v1/checkout/sessions", post(create_session))
         .route("/_local/provider/v1/payment_intents", post(create_intent).get(intents))
         .route("/_local/provider/v1/customers/{customer}/payment_methods", get(payment_methods))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outage {
+    down: bool,
+}
+
+/// Plays a provider that is down, or is back.
+async fn outage(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Outage { down } = match read(&body) {
+        Ok(outage) => outage,
+        Err(refusal) => return *refusal,
+    };
+    provider(&shared).down = down;
+    reply(json_response(StatusCode::OK, &json!({ "down": down })))
 }
 
 async fn create_session(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
@@ -70,6 +88,7 @@ fn provider_error(refusal: Refusal) -> Answered {
     let (status, kind, text) = match refusal {
         Refusal::WrongKey => (401, "invalid_request_error", "Invalid API Key provided".to_owned()),
         Refusal::Incomplete(field) => (400, "invalid_request_error", format!("Missing or invalid: {field}")),
+        Refusal::Down => (503, "api_error", "Service unavailable".to_owned()),
         Refusal::KeyReused => {
             (400, "idempotency_error", "Keys can only be used with the same parameters".to_owned())
         }

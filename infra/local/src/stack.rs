@@ -10,6 +10,7 @@ use axum::http::Method;
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_payments::signature::Secret;
 use credits_runtime::{StartError, catalogue, start};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -177,6 +178,16 @@ impl Stack {
         let (head, body) = request.map_err(|_| StackError::Part("demo"))?.into_parts();
         let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
         Ok(self.shared.gateway.answer(request).await.status().is_success())
+    }
+
+    /// Invokes a function of events, as its schedule would; what went wrong is told as its log would.
+    pub async fn fire(&self, function: &str, input: serde_json::Value) -> Result<serde_json::Value, String> {
+        self.shared.gateway.functions.fire(function, input).await
+    }
+
+    /// Moves the clock with no schedule fired on the way, as if the stack had been down.
+    pub fn sleep_until(&self, instant: Timestamp) -> Result<(), StackError> {
+        self.shared.clock.move_to(instant)
     }
 
     /// A client of its database, whose requests are not counted.

@@ -44,27 +44,29 @@ impl Billing {
         if !self.store.begin_purchase(read, &charging, purchase, Some(card)).await? {
             return Ok(None);
         }
-        self.finish(&purchase.workspace_id, &purchase.purchase_id).await.map(Some)
+        let asked = self.provider.charge(&self.key, purchase, card).await?;
+        self.follow(purchase, asked, card.clone()).await.map(Some)
     }
 
     /// Asks what became of a charge, charging if it never was, and does what follows from it. However often this is
     /// done, and by however many at once, there is one charge and one grant.
-    pub(crate) async fn finish(
-        &self,
-        workspace: &WorkspaceId,
-        purchase_id: &Id,
-    ) -> Result<Ended, BillingFault> {
+    pub(crate) async fn finish(&self, purchase_id: &Id) -> Result<Ended, BillingFault> {
         let kept = self.store.purchase(purchase_id).await?.ok_or(Corrupt::Attribute("charge"));
         let kept = kept.map_err(Fault::from)?;
         let card = kept.card.clone().ok_or(Corrupt::Attribute("card")).map_err(Fault::from)?;
-        match self.ask(&kept, &card).await? {
-            Charged::Succeeded(payment_id) => self.grant(workspace, &kept.purchase, &payment_id, card).await,
+        let asked = self.ask(&kept, &card).await?;
+        self.follow(&kept.purchase, asked, card).await
+    }
+
+    /// Does what follows from the provider's answer.
+    async fn follow(&self, purchase: &Purchase, asked: Charged, card: Card) -> Result<Ended, BillingFault> {
+        let (workspace, purchase_id) = (&purchase.workspace_id, &purchase.purchase_id);
+        match asked {
+            Charged::Succeeded(payment_id) => self.grant(purchase, &payment_id, card).await,
             Charged::Declined => {
                 tracing::info!(%workspace, %purchase_id, "a charge was declined");
-                self.let_go(workspace, purchase_id, |enrolment| {
-                    enrolment.declined(&kept.purchase, self.store.now())
-                })
-                .await?;
+                let declined = |enrolment: &Enrolment| enrolment.declined(purchase, self.store.now());
+                self.let_go(workspace, purchase_id, declined).await?;
                 Ok(Ended::Declined)
             }
         }
@@ -82,13 +84,8 @@ impl Billing {
         Ok(self.provider.charge(&self.key, &kept.purchase, card).await?)
     }
 
-    async fn grant(
-        &self,
-        workspace: &WorkspaceId,
-        purchase: &Purchase,
-        payment_id: &str,
-        card: Card,
-    ) -> Result<Ended, BillingFault> {
+    async fn grant(&self, purchase: &Purchase, payment_id: &str, card: Card) -> Result<Ended, BillingFault> {
+        let workspace = &purchase.workspace_id;
         let paid = Paid {
             amount_minor: purchase.price.amount_minor,
             currency: purchase.price.currency,

@@ -23,35 +23,48 @@ impl Billing {
             match read.enrolment.step(self.store.now(), allows) {
                 Step::Wait => return Ok(()),
                 Step::Finish(purchase_id) => {
-                    self.finish(workspace, &purchase_id).await?;
+                    self.finish(&purchase_id).await?;
                 }
-                Step::Charge(goods) => self.charge_due(workspace, &read, goods).await?,
+                Step::Charge(goods) => {
+                    // Whichever way it ended, the next date is ahead; a change in between has dates of its own.
+                    if self.charge_due(workspace, &read, goods).await? {
+                        return Ok(());
+                    }
+                }
                 step @ (Step::Begin | Step::End | Step::EndWithPeriod) => {
                     self.store.close_balance(workspace).await?;
-                    self.store.change_enrolment(workspace, &read, &read.enrolment.stepped(&step)).await?;
+                    let after = read.enrolment.stepped(&step);
+                    let written = self.store.change_enrolment(workspace, &read, &after).await?;
+                    if written && after.next_due().is_none_or(|due| due > self.store.now()) {
+                        return Ok(());
+                    }
                 }
             }
         }
         Err(Fault::Contended.into())
     }
 
+    /// Charges for the period that is due; says whether that came to an end, and nobody was faster.
     async fn charge_due(
         &self,
         workspace: &WorkspaceId,
         read: &Versioned,
         goods: Goods,
-    ) -> Result<(), BillingFault> {
+    ) -> Result<bool, BillingFault> {
         let (Some(running), Goods::Period { terms, .. }) = (read.enrolment.running(), &goods) else {
-            return Ok(());
+            return Ok(true);
         };
+        if self.store.now() >= running.end_of(running.period) {
+            // What the period before has left goes before the next one's credits come.
+            self.store.close_balance(workspace).await?;
+        }
         let purchase = self.due_purchase(workspace, running, terms);
         let Some(card) = self.stored_card(workspace).await? else {
             tracing::info!(%workspace, "there is no card to charge");
             let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
-            self.store.change_enrolment(workspace, read, &declined).await?;
-            return Ok(());
+            return Ok(self.store.change_enrolment(workspace, read, &declined).await?);
         };
-        self.charge(read, &purchase, &card).await.map(drop)
+        Ok(self.charge(read, &purchase, &card).await?.is_some())
     }
 
     /// The purchase of the period that is due: named by subscription, period and try, so that it is charged once.

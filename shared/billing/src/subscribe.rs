@@ -121,7 +121,7 @@ impl Billing {
     async fn with_no_open_charge(&self, workspace: &WorkspaceId) -> Result<Versioned, BillingFault> {
         let read = self.store.enrolment(workspace).await?;
         let Some(charge) = &read.enrolment.charge else { return Ok(read) };
-        self.finish(workspace, &charge.purchase_id).await?;
+        self.finish(&charge.purchase_id).await?;
         Ok(self.store.enrolment(workspace).await?)
     }
 

@@ -46,7 +46,8 @@ impl Billing {
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
         let shards: Vec<u8> = self.store.due_shards().collect();
         // Two sweeps at once begin in different places.
-        let first = usize::try_from(self.store.sources().below(16)).unwrap_or(0);
+        let first = self.store.sources().below(u64::try_from(shards.len()).unwrap_or(1));
+        let first = usize::try_from(first).unwrap_or(0);
         for shard in shards.iter().cycle().skip(first).take(shards.len()) {
             let mut last: Option<DueItem> = None;
             loop {

@@ -46,7 +46,12 @@ impl Store {
             };
             let closing = due.close(now).map_err(Corrupt::from)?;
             match self.transact(self.closing_writes(workspace, &due, &closing, now)?).await? {
-                Outcome::Written => tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch"),
+                Outcome::Written => {
+                    tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch");
+                    if !closing.next.is_due(now) {
+                        return Ok(Current { balance: Some(closing.next), no_later_than });
+                    }
+                }
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Whoever loses reads again.
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,

@@ -58,7 +58,7 @@ pub const DIGESTS: &str = "digests";
 pub const STUCK: &str = "stuck";
 
 /// Over how many index partitions what is due is spread, so that none is hot.
-pub const DUE_SHARDS: u8 = 16;
+pub const DUE_SHARDS: u8 = 8;
 
 /// The key of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -247,7 +247,9 @@ impl Store {
                 if fenced {
                     self.settle_fence(&granted.workspace_id).await;
                 }
-                Ok(Progress::Stepped(Told::Settled))
+                // What was told before its payment may ask for another step.
+                let more = payment.next_step(None).map_err(Corrupt::from)?.is_some();
+                Ok(if more { Progress::Stepped(Told::Settled) } else { Progress::Done(Told::Settled) })
             }
             Err(Unposted::Fault(fault)) => Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
