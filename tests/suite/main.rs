@@ -14,6 +14,7 @@ mod bad_input;
 mod closing;
 mod contention;
 mod enterprise;
+mod events;
 mod grants;
 mod isolation;
 mod ledger;

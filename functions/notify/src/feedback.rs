@@ -10,6 +10,10 @@ pub(crate) fn addresses(event: &Value) -> Vec<(String, &'static str)> {
         Some("Email Bounced") if detail["bounce"]["bounceType"] == "Permanent" => {
             (&detail["bounce"]["bouncedRecipients"], "bounce")
         }
+        // Somebody took it out of the spam folder.
+        Some("Email Complaint Received") if detail["complaint"]["complaintFeedbackType"] == "not-spam" => {
+            return Vec::new();
+        }
         Some("Email Complaint Received") => (&detail["complaint"]["complainedRecipients"], "complaint"),
         _ => return Vec::new(),
     };

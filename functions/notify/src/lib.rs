@@ -4,6 +4,7 @@
 //! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
 
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
@@ -43,18 +44,24 @@ pub struct Notify {
 /// Why an event is to come again.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// It is not an event of ours.
+    /// It is not an event of ours. What exactly is wrong with it may repeat what is in it, and is not told.
     #[error("the event can't be read")]
-    Unread(#[from] serde_json::Error),
+    Unread,
+    /// It is of a workspace that doesn't exist.
+    #[error("the event's workspace does not exist")]
+    UnknownWorkspace,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] Fault),
     /// A template is wrong.
     #[error("the letter can't be written")]
     Unwritten(#[from] Unwritten),
-    /// SES didn't take a mail.
-    #[error("the mail could not be sent")]
-    Unsent(#[source] Box<aws_sdk_sesv2::Error>),
+    /// SES refused a mail; its message may name addresses, and is not told.
+    #[error("the mail was refused with {0}")]
+    Refused(String),
+    /// No answer came, so that the mail may have gone.
+    #[error("SES did not answer")]
+    Unanswered,
     /// A mail could not be put together as SES wants it.
     #[error("the mail is incomplete")]
     Incomplete(#[from] aws_sdk_sesv2::error::BuildError),
@@ -129,19 +136,21 @@ impl Notify {
         workspace: &WorkspaceId,
         letter: &Letter,
     ) -> Result<(), NotifyError> {
-        let Some((name, recipients)) = recipients(store, workspace, letter.reader).await? else {
-            return Ok(());
-        };
-        match store.claim_mail(&letter.mail_id).await? {
-            MailClaim::Ours => {}
+        let found = recipients(store, workspace, letter.reader).await?;
+        let (name, recipients) = found.ok_or(NotifyError::UnknownWorkspace)?;
+        let written = self.desk.write(letter, &name)?;
+        let claim = match store.claim_mail(&letter.mail_id).await? {
+            MailClaim::Ours(claim) => claim,
             MailClaim::Sent => return Ok(()),
             MailClaim::Busy => return Err(NotifyError::Busy),
-        }
-        let written = self.desk.write(letter, &name)?;
+        };
         if recipients.is_empty() {
             tracing::info!(mail_id = letter.mail_id, "no recipient is left");
         } else if let Err(error) = self.send(recipients, written).await {
-            store.release_mail(&letter.mail_id).await?;
+            // Without an answer the mail may have gone, and is not sent again before the claim ends.
+            if !matches!(error, NotifyError::Unanswered) {
+                store.release_mail(&letter.mail_id, &claim).await?;
+            }
             return Err(error);
         }
         tracing::info!(mail_id = letter.mail_id, "a mail was sent");
@@ -161,7 +170,10 @@ impl Notify {
             .content(EmailContent::builder().simple(message).build());
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(NotifyError::Unsent(Box::new(error.into()))),
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().is_client_error()) => {
+                Err(NotifyError::Refused(error.code().unwrap_or("no code").to_owned()))
+            }
+            Err(_) => Err(NotifyError::Unanswered),
         }
     }
 }
@@ -179,7 +191,10 @@ impl EventFunction for Notify {
                 store.switch_off_address(&address, reason).await?;
             }
         } else if event["source"] == SOURCE {
-            self.tell(&store, &serde_json::from_value(event["detail"].clone())?).await?;
+            let event = serde_json::from_value(event["detail"].clone()).map_err(|_| NotifyError::Unread)?;
+            self.tell(&store, &event).await?;
+        } else {
+            return Err(NotifyError::Unread);
         }
         Ok(Value::Null)
     }

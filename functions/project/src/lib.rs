@@ -80,7 +80,7 @@ impl Project {
                     return Some(failed.unwrap_or_else(|| sequence_number(raw)));
                 }
                 Err(unread) => {
-                    tracing::error!(error = %Chain(&unread), "a stream record can't be read");
+                    tracing::error!(reason = reason_of(&unread), "a stream record can't be read");
                     outgoing.push(laid_aside(raw, &unread));
                 }
             }
@@ -173,9 +173,17 @@ fn laid_aside(raw: &Value, why: &Untold) -> Outgoing {
         "record_id": raw["eventID"],
         "keys": raw["dynamodb"]["Keys"],
         "sequence_number": raw["dynamodb"]["SequenceNumber"],
-        "reason": Chain(why).to_string(),
+        "reason": reason_of(why),
     });
     Outgoing { sequence_number: sequence_number(raw), name: UNREAD, detail }
+}
+
+/// Why a record is laid aside, without what its items hold.
+fn reason_of(why: &Untold) -> String {
+    match why {
+        Untold::Corrupt(corrupt) => corrupt.to_string(),
+        why => why.to_string(),
+    }
 }
 
 fn sequence_number(raw: &Value) -> String {

@@ -70,6 +70,9 @@ impl Store {
                 let counted = same.add("waiting", number(1)).when_absent("closed");
                 ("counted", counted.update(&self.table, &key)?)
             } else {
+                // A failure that was counted meanwhile is not written over.
+                let counted = open.as_ref().map(|open| number(open.waiting));
+                let same = counted.into_iter().fold(same, |same, waiting| same.when("waiting", "=", waiting));
                 ("first", same.put(&self.table, begun(workspace, workflow, at))?)
             };
             let grouped = if role == "first" { Grouped::First } else { Grouped::Counted };
@@ -96,7 +99,10 @@ impl Store {
             let pk = Reader(&found).text(PK)?.to_owned();
             // The index keeps keys alone.
             let item = self.get(&ItemKey { pk, sk: "failures".into() }).await?;
-            due.extend(item.as_ref().map(read).transpose()?);
+            // The index may be behind, and a new hour have begun under the same key.
+            let digest = item.as_ref().map(read).transpose()?;
+            let now = self.now();
+            due.extend(digest.filter(|digest| now.duration_since(digest.began_at) >= COLLECTED_FOR));
         }
         Ok(due)
     }

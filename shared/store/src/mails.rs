@@ -1,6 +1,7 @@
 //! Mails: claimed by the fact that they tell, so that one fact makes one mail; and addresses that are switched off.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::id::Id;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
@@ -8,7 +9,7 @@ use crate::attribute::{Reader, instant, text};
 use crate::error::Fault;
 use crate::expression::Expression;
 use crate::keys::{ItemKey, PK};
-use crate::transaction::{Outcome, Reason};
+use crate::transaction::{Outcome, Reason, is_busy};
 
 /// How long a claim holds: longer than an invocation lasts, so that who finds it later knows that its owner died.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
@@ -17,10 +18,10 @@ const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// Who sends a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailClaim {
-    /// Whoever asked.
-    Ours,
+    /// Whoever asked, by this claim.
+    Ours(Id),
     /// Nobody: it is sent.
     Sent,
     /// Somebody else is at it.
@@ -44,7 +45,7 @@ impl Store {
                 .when_absent_or("claimed_until", "<", instant(now));
             let outcome = self.transact(vec![write.update(&self.table, &key)?]).await?;
             match outcome {
-                Outcome::Written => return Ok(MailClaim::Ours),
+                Outcome::Written => return Ok(MailClaim::Ours(claim)),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(item))) if item.contains_key("sent") => {
@@ -53,7 +54,7 @@ impl Store {
                     Some(Reason::Condition(Some(item))) => {
                         // Ours, where the answer to an earlier attempt was lost.
                         let ours = Reader(item).optional_text("claim") == Some(claim.as_str());
-                        return Ok(if ours { MailClaim::Ours } else { MailClaim::Busy });
+                        return Ok(if ours { MailClaim::Ours(claim) } else { MailClaim::Busy });
                     }
                     _ => attempts.after_conflict().await?,
                 },
@@ -67,8 +68,9 @@ impl Store {
     }
 
     /// Gives a claim up, so that the next try need not wait for it to end.
-    pub async fn release_mail(&self, mail_id: &str) -> Result<(), Fault> {
-        self.insist(Expression::new().remove("claimed_until"), &ItemKey::mail(mail_id)).await
+    pub async fn release_mail(&self, mail_id: &str, claim: &Id) -> Result<(), Fault> {
+        let ours = Expression::new().remove("claimed_until").when("claim", "=", text(claim.as_str()));
+        self.insist(ours, &ItemKey::mail(mail_id)).await
     }
 
     /// Switches an address off: mails to it bounce, or its owner has complained.
@@ -82,15 +84,15 @@ impl Store {
         Ok(self.get(&ItemKey::address(address)).await?.is_some())
     }
 
-    /// Writes something that nothing can refuse.
+    /// Writes something, unless its condition says that it is somebody else's by now.
     async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
         let write: TransactWriteItem = change.update(&self.table, key)?;
         let mut attempts = self.attempts();
         loop {
             match self.transact(vec![write.clone()]).await? {
-                Outcome::Written => return Ok(()),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
             }
         }
     }

@@ -91,10 +91,10 @@ pub enum Written {
     },
 }
 
-/// A record that is not one.
+/// A record that is not one. What exactly is wrong with it may repeat what is in it, and is not told.
 #[derive(Debug, thiserror::Error)]
-#[error("a stream record can't be read")]
-pub struct UnreadRecord(#[from] serde_json::Error);
+#[error("it is not a record of the stream")]
+pub struct UnreadRecord;
 
 #[derive(Deserialize)]
 struct RawRecord {
@@ -117,7 +117,7 @@ struct RawChange {
 impl Record {
     /// Reads a record of Lambda's event.
     pub fn parse(record: &serde_json::Value) -> Result<Self, UnreadRecord> {
-        let RawRecord { event_id, dynamodb } = RawRecord::deserialize(record)?;
+        let RawRecord { event_id, dynamodb } = RawRecord::deserialize(record).map_err(|_| UnreadRecord)?;
         let item = |raw: RawItem| raw.into_iter().map(|(name, value)| (name, value.into())).collect();
         // Whole seconds, which some stand-ins of the stream write with a fraction.
         let seconds =

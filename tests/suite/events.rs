@@ -1,0 +1,95 @@
+//! Events: each as its schema under `infra/events/` says, each told under one name, and poison laid aside.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use jiff::SignedDuration;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::subscribing::time;
+use crate::world::World;
+
+impl World {
+    async fn all_events(&self) -> Vec<Value> {
+        self.drain().await;
+        self.local(Method::GET, "/_local/events", None).await.as_array().unwrap().clone()
+    }
+}
+
+fn schema(name: &str) -> jsonschema::Validator {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events");
+    let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
+    let world = World::with_card().await;
+    let alert =
+        json!({ "low_balance": { "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] } });
+    world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alert)).await;
+    let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    world.take("acme", "all", "3000").await;
+    let start = json!({ "workflow_id": "report", "trigger": "event" });
+    let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some("run"), Some(&start)).await.body;
+    let consumer =
+        json!({ "kind": "workflow_step", "workflow_id": "report", "run_id": run["run_id"], "step_id": "s" });
+    let step = json!({ "operation": "text.generate", "credits": "1", "consumer": consumer });
+    assert_eq!(world.debit("acme", "step", &step).await.status, 402);
+    let stray = json!({ "id": "pi_stray", "amount": 5, "currency": "usd" });
+    assert_eq!(world.tell("payment_intent.succeeded", &stray).await.status, 200);
+    world.card_is("acme", "declined").await;
+    world.advance_to(renews_at + SignedDuration::from_hours(6 * 24)).await;
+    world.put_on_plan("acme", "enterprise").await;
+    let agreement = json!({ "credit_limit": "100", "commitment": null,
+        "invoicing": { "price_per_credit_micros": 10_000, "currency": "USD" } });
+    world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&agreement)).await;
+    world.take("acme", "beyond", "50").await;
+    world.advance(32 * 86_400).await;
+
+    let events = world.all_events().await;
+    let mut names = HashSet::new();
+    for event in &events {
+        let name = event["detail-type"].as_str().unwrap();
+        let wrong: Vec<String> =
+            schema(name).iter_errors(&event["detail"]).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+        names.insert(name.to_owned());
+    }
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events")).unwrap();
+    let schemas: HashSet<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(names, schemas, "each event is told, and each has a schema");
+    let ids: HashSet<&str> =
+        events.iter().map(|event| event["detail"]["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), events.len());
+}
+
+/// A record of the stream as Lambda hands it over.
+fn record(sequence_number: &str, image: &Value) -> Value {
+    json!({ "eventID": format!("e{sequence_number}"), "eventName": "INSERT", "dynamodb": {
+        "ApproximateCreationDateTime": 1_795_000_000.0, "Keys": {}, "NewImage": image,
+        "SequenceNumber": sequence_number } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_is_laid_aside_and_those_behind_it_go_on() {
+    let world = World::with_packs(0).await;
+    let poison =
+        json!({ "pk": { "S": "balance#acme" }, "sk": { "S": "balance" }, "spendable": { "S": "secret" } });
+    let invoice = json!({ "pk": { "S": "invoice#acme" }, "sk": { "S": "000001" }, "invoice": { "M": {
+        "invoice_id": { "S": "INV-000001" }, "month": { "S": "2026-11" }, "lines": { "L": [] },
+        "issued_at": { "S": "2026-12-01T00:05:00Z" },
+        "total": { "M": { "amount": { "N": "5" }, "currency": { "S": "USD" } } } } } });
+    let records =
+        json!({ "Records": [record("1", &poison), json!({ "eventID": "e2" }), record("3", &invoice)] });
+    let answer = world.stack.fire("project", records.clone()).await.unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    world.stack.fire("project", records).await.unwrap();
+    let told: Vec<Value> = world.all_events().await;
+    let names: Vec<&str> = told.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
+    assert_eq!(names[..3], ["RecordUnread", "RecordUnread", "InvoiceReady"]);
+    assert_eq!(told[2]["detail"], told[5]["detail"], "a redelivery tells the same, under the same name");
+    assert!(!json!(told).to_string().contains("secret"), "nothing of what is in it is told");
+}
