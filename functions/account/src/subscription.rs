@@ -3,10 +3,11 @@
 use credits_billing::subscribe::Subscribed;
 use credits_core::catalogue::Tier;
 use credits_core::credits::Amount;
+use credits_core::enrolment::{Enrolment, Pending};
 use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::Checkout;
-use credits_core::subscription::{Enrolment, Pending, Status, Subscription, Terms};
+use credits_core::subscription::{Status, Subscription, Terms};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use jiff::Timestamp;

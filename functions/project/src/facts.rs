@@ -1,12 +1,13 @@
 //! What follows from what was written. Each fact has a name of its own, which a redelivery repeats.
 
 use credits_core::balance::Balance;
+use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
 use credits_core::id::WorkspaceId;
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::run::Run;
-use credits_core::subscription::{Enrolment, Status, Subscription};
+use credits_core::subscription::{Status, Subscription};
 use credits_store::stream::Written;
 use jiff::Timestamp;
 

@@ -1,9 +1,9 @@
 //! A charge of the stored card, from the purchase that is kept first to the grant or the decline.
 
+use credits_core::enrolment::Enrolment;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::{News, Paid};
 use credits_core::purchase::{Card, Purchase};
-use credits_core::subscription::Enrolment;
 use credits_payments::provider::{Charged, is_forgotten};
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;

@@ -1,8 +1,9 @@
 //! A subscription's first period by a checkout, where no card is stored yet; paying it stores one.
 
+use credits_core::enrolment::{Enrolment, Pending};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{Checkout, Goods, Purchase};
-use credits_core::subscription::{Enrolment, Pending, Terms};
+use credits_core::subscription::Terms;
 use credits_store::enrolments::Versioned;
 
 use crate::{Billing, BillingFault};

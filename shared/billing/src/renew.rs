@@ -1,8 +1,9 @@
 //! A subscription that is due: step by step, until nothing more is.
 
+use credits_core::enrolment::{Enrolment, Step};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Goods, Purchase};
-use credits_core::subscription::{Enrolment, Step, Subscription, Terms};
+use credits_core::subscription::{Subscription, Terms};
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
 

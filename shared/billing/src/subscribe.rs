@@ -1,9 +1,10 @@
 //! What a person asks for: to subscribe, to change the tier, to cancel (M6, M7).
 
 use credits_core::catalogue::Tier;
+use credits_core::enrolment::Enrolment;
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Checkout, Goods};
-use credits_core::subscription::{Enrolment, Status, Subscription, Terms};
+use credits_core::subscription::{Status, Subscription, Terms};
 use credits_payments::provider::ProviderError;
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;

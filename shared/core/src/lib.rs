@@ -14,6 +14,7 @@ pub mod change;
 pub mod close;
 pub mod consumer;
 pub mod credits;
+pub mod enrolment;
 pub mod event;
 pub mod grant;
 pub mod id;

@@ -9,9 +9,10 @@ use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, OutOfRange};
+use crate::enrolment::Step;
 use crate::id::Id;
 use crate::price::Price;
-use crate::purchase::{Goods, Purchase};
+use crate::purchase::Goods;
 
 /// How long before a period begins it is charged for.
 pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -19,9 +20,6 @@ pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// How long after the first decline a charge is tried again; after the last, the subscription is cancelled.
 const TRIES_AFTER: [SignedDuration; 3] =
     [SignedDuration::from_hours(24), SignedDuration::from_hours(72), SignedDuration::from_hours(120)];
-
-/// How long a charge without an answer is left alone before a sweep asks for its outcome.
-const UNANSWERED_FOR: SignedDuration = SignedDuration::from_mins(2);
 
 /// What the provider charges at least, in minor units: an upgrade of less begins with the next period.
 const LEAST_CHARGE_MINOR: u64 = 50;
@@ -88,72 +86,6 @@ pub struct Declines {
     /// When the charge is tried again.
     pub next_at: Timestamp,
 }
-
-/// A first period whose checkout waits to be paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
-    /// The purchase with the checkout.
-    pub purchase_id: Id,
-    /// What it will be.
-    pub terms: Terms,
-}
-
-/// A charge that was begun and whose outcome is not known yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenCharge {
-    /// The purchase that is charged for.
-    pub purchase_id: Id,
-    /// When it was begun.
-    pub begun_at: Timestamp,
-}
-
-/// All that a workspace has of subscriptions: the latest one, one that waits for its payer, and a charge that is open.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Enrolment {
-    /// The latest subscription that was ever paid for.
-    pub subscription: Option<Subscription>,
-    /// One that waits for its checkout.
-    pub pending: Option<Pending>,
-    /// The charge whose outcome has to be asked for before anything else is done.
-    pub charge: Option<OpenCharge>,
-}
-
-/// What a sweep does next for a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing is due.
-    Wait,
-    /// Ask the provider what became of the open charge.
-    Finish(Id),
-    /// The period that was paid ahead has begun: the balance is closed, and the terms before are forgotten.
-    Begin,
-    /// Charge for a period.
-    Charge(Goods),
-    /// The plan has no subscriptions any more: it ends with its period.
-    EndWithPeriod,
-    /// It ends now.
-    End,
-}
-
-/// The grant that a paid purchase of a subscription comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaidPeriod {
-    /// Of which subscription.
-    pub subscription_id: Id,
-    /// In which period.
-    pub period: u64,
-    /// At which tier.
-    pub tier: Id,
-    /// When it may be spent.
-    pub starts_at: Timestamp,
-    /// When the rest of it is gone.
-    pub expires_at: Timestamp,
-}
-
-/// A purchase that no longer fits the subscription that it was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the subscription has moved on")]
-pub struct MovedOn;
 
 /// What an upgrade costs and grants for the rest of the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,7 +178,7 @@ impl Subscription {
             && to.price.amount_minor >= self.terms.price.amount_minor
     }
 
-    fn next_due(&self) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let end = self.end_of(self.period);
         match (self.status, self.declines) {
             (Status::Active, _) if self.before.is_some() => Some(self.start_of(self.period)),
@@ -258,7 +190,7 @@ impl Subscription {
         }
     }
 
-    fn step(&self, now: Timestamp, plan_allows: bool) -> Step {
+    pub(crate) fn step(&self, now: Timestamp, plan_allows: bool) -> Step {
         if !self.is_running() || self.next_due().is_none_or(|due| now < due) {
             return Step::Wait;
         }
@@ -273,192 +205,14 @@ impl Subscription {
         }
     }
 
-    fn ended(&self) -> Self {
+    pub(crate) fn ended(&self) -> Self {
         Self { status: Status::Cancelled, then: None, before: None, declines: None, ..self.clone() }
-    }
-}
-
-impl Enrolment {
-    /// When a sweep has to look at it; `None` where it has not.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
-        match &self.charge {
-            Some(charge) => charge.begun_at.checked_add(UNANSWERED_FOR).ok(),
-            None => self.subscription.as_ref()?.next_due(),
-        }
-    }
-
-    /// What a sweep does next, on a plan that allows subscriptions or doesn't.
-    #[must_use]
-    pub fn step(&self, now: Timestamp, plan_allows: bool) -> Step {
-        match (&self.charge, &self.subscription) {
-            (Some(charge), _) => Step::Finish(charge.purchase_id.clone()),
-            (None, Some(subscription)) => subscription.step(now, plan_allows),
-            (None, None) => Step::Wait,
-        }
-    }
-
-    /// The subscription, if it runs.
-    #[must_use]
-    pub fn running(&self) -> Option<&Subscription> {
-        self.subscription.as_ref().filter(|subscription| subscription.is_running())
-    }
-
-    /// With a charge that is begun.
-    #[must_use]
-    pub fn charging(&self, purchase: &Purchase) -> Self {
-        let open = OpenCharge { purchase_id: purchase.purchase_id.clone(), begun_at: purchase.begun_at };
-        Self { charge: Some(open), ..self.clone() }
-    }
-
-    /// With its subscription changed.
-    #[must_use]
-    pub fn with(&self, subscription: Subscription) -> Self {
-        Self { subscription: Some(subscription), ..self.clone() }
-    }
-
-    /// After a step of a sweep that asks nobody.
-    #[must_use]
-    pub fn stepped(&self, step: &Step) -> Self {
-        let Some(subscription) = &self.subscription else { return self.clone() };
-        match step {
-            Step::Begin => self.with(Subscription { before: None, ..subscription.clone() }),
-            Step::EndWithPeriod => {
-                self.with(Subscription { cancel_at_period_end: true, ..subscription.clone() })
-            }
-            Step::End => self.with(subscription.ended()),
-            Step::Wait | Step::Finish(_) | Step::Charge(_) => self.clone(),
-        }
-    }
-
-    /// After it was asked to end: at the end of what is paid, or at once where nothing is.
-    #[must_use]
-    pub fn cancelled(&self) -> Self {
-        let subscription = self.subscription.clone().map(|subscription| match subscription.status {
-            Status::PastDue => subscription.ended(),
-            _ => Subscription { cancel_at_period_end: subscription.is_running(), ..subscription },
-        });
-        Self { subscription, pending: None, charge: self.charge.clone() }
-    }
-
-    /// After a purchase of it was paid, with the grant that this comes to.
-    pub fn paid(&self, purchase: &Purchase, now: Timestamp) -> Result<(Self, PaidPeriod), MovedOn> {
-        let subscription = match &purchase.goods {
-            Goods::Pack { .. } => return Err(MovedOn),
-            Goods::Period { subscription_id, period: 1, terms } => {
-                self.started(subscription_id, terms, now)?
-            }
-            Goods::Period { subscription_id, period, terms } => {
-                self.renewed((subscription_id, *period), terms, now)?
-            }
-            Goods::Upgrade { subscription_id, period, terms, .. } => {
-                self.upgraded((subscription_id, *period), terms, now)?
-            }
-        };
-        let (start, end) =
-            (subscription.start_of(subscription.period), subscription.end_of(subscription.period));
-        let upgrade = matches!(purchase.goods, Goods::Upgrade { .. });
-        let paid = PaidPeriod {
-            subscription_id: subscription.subscription_id.clone(),
-            period: subscription.period,
-            tier: subscription.terms.tier.clone(),
-            starts_at: if upgrade { now } else { start },
-            expires_at: end,
-        };
-        let waits = |pending: &Pending| pending.purchase_id != purchase.purchase_id;
-        let open = |charge: &OpenCharge| charge.purchase_id != purchase.purchase_id;
-        let after = Self {
-            subscription: Some(subscription),
-            pending: self.pending.clone().filter(waits),
-            charge: self.charge.clone().filter(open),
-        };
-        Ok((after, paid))
-    }
-
-    /// After the provider declined a charge.
-    #[must_use]
-    pub fn declined(&self, purchase: &Purchase, now: Timestamp) -> Self {
-        let after = Self { charge: None, ..self.clone() };
-        let (Goods::Period { subscription_id, period: 2.., .. }, Some(subscription)) =
-            (&purchase.goods, self.running())
-        else {
-            return after;
-        };
-        if subscription.subscription_id == *subscription_id {
-            after.with(subscription.declined(now))
-        } else {
-            after
-        }
-    }
-
-    fn started(&self, subscription_id: &Id, terms: &Terms, now: Timestamp) -> Result<Subscription, MovedOn> {
-        if self.running().is_some() {
-            return Err(MovedOn);
-        }
-        Ok(Subscription {
-            subscription_id: subscription_id.clone(),
-            anchor: Timestamp::from_second(now.as_second()).unwrap_or(now),
-            period: 1,
-            terms: terms.clone(),
-            before: None,
-            then: None,
-            status: Status::Active,
-            cancel_at_period_end: false,
-            declines: None,
-            skipped: 0,
-            upgrades: 0,
-        })
-    }
-
-    fn renewed(
-        &self,
-        (subscription_id, period): (&Id, u64),
-        terms: &Terms,
-        now: Timestamp,
-    ) -> Result<Subscription, MovedOn> {
-        let old = self.running().filter(|old| old.subscription_id == *subscription_id).ok_or(MovedOn)?;
-        if period <= old.period {
-            return Err(MovedOn);
-        }
-        // A charge whose answer came after its month had passed pays for the month that runs.
-        let period = period.max(old.period_at(now));
-        let ahead = now < old.start_of(period);
-        let passed = period.saturating_sub(old.period).saturating_sub(1);
-        Ok(Subscription {
-            period,
-            terms: terms.clone(),
-            before: ahead.then(|| old.terms.clone()),
-            then: None,
-            status: Status::Active,
-            declines: None,
-            skipped: old.skipped.saturating_add(passed),
-            ..old.clone()
-        })
-    }
-
-    fn upgraded(
-        &self,
-        (subscription_id, period): (&Id, u64),
-        terms: &Terms,
-        now: Timestamp,
-    ) -> Result<Subscription, MovedOn> {
-        let fits = |old: &&Subscription| {
-            old.subscription_id == *subscription_id && old.period == period && now < old.end_of(period)
-        };
-        let old = self.running().filter(fits).ok_or(MovedOn)?;
-        Ok(Subscription {
-            terms: terms.clone(),
-            then: None,
-            cancel_at_period_end: false,
-            upgrades: old.upgrades.saturating_add(1),
-            ..old.clone()
-        })
     }
 }
 
 impl Subscription {
     /// After a decline of the charge that is due: tried again on the next of its days, or ended.
-    fn declined(&self, now: Timestamp) -> Self {
+    pub(crate) fn declined(&self, now: Timestamp) -> Self {
         let first_at = self.declines.map_or(now, |declines| declines.first_at);
         let count = self.declines.map_or(0, |declines| declines.count).saturating_add(1);
         let tries = TRIES_AFTER.iter().filter_map(|after| first_at.checked_add(*after).ok());
@@ -469,147 +223,5 @@ impl Subscription {
             }
             None => Self { declines: Some(Declines { first_at, count, next_at: now }), ..self.ended() },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Enrolment, Status, Step, Subscription, Terms};
-    use crate::purchase::{Goods, Purchase};
-    use jiff::{SignedDuration, Timestamp};
-
-    const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn terms(tier: &str, credits: &str, minor: u64) -> Terms {
-        let price = crate::price::Price { amount_minor: minor, currency: "USD".parse().unwrap() };
-        Terms { tier: tier.parse().unwrap(), monthly_credits: credits.parse().unwrap(), price }
-    }
-
-    fn purchase(goods: Goods, now: Timestamp) -> Purchase {
-        let price = crate::price::Price { amount_minor: 1600, currency: "USD".parse().unwrap() };
-        let (purchase_id, workspace_id) = ("p1".parse().unwrap(), "acme".parse().unwrap());
-        Purchase { purchase_id, workspace_id, goods, price, begun_at: now }
-    }
-
-    fn first(terms: &Terms) -> Goods {
-        Goods::Period { subscription_id: "sub_1".parse().unwrap(), period: 1, terms: terms.clone() }
-    }
-
-    fn subscribed(now: &str) -> Enrolment {
-        let buy = purchase(first(&terms("tier_2k", "2000", 1600)), at(now));
-        Enrolment::default().paid(&buy, at(now)).unwrap().0
-    }
-
-    fn subscription(enrolment: &Enrolment) -> &Subscription {
-        enrolment.subscription.as_ref().unwrap()
-    }
-
-    #[test]
-    fn m06_billing_day_31_is_the_last_day_of_a_shorter_month_and_31_again() {
-        let enrolment = subscribed("2027-01-31T10:00:00.250Z");
-        let starts: Vec<String> =
-            (1..=5).map(|period| subscription(&enrolment).start_of(period).to_string()).collect();
-        assert_eq!(
-            starts,
-            [
-                "2027-01-31T10:00:00Z",
-                "2027-02-28T10:00:00Z",
-                "2027-03-31T10:00:00Z",
-                "2027-04-30T10:00:00Z",
-                "2027-05-31T10:00:00Z"
-            ]
-        );
-    }
-
-    #[test]
-    fn m06_a_renewal_is_charged_up_to_an_hour_ahead_and_begins_on_its_second() {
-        let enrolment = subscribed("2027-01-31T10:00:00Z");
-        assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), true), Step::Wait);
-        let ahead = at("2027-02-28T09:00:00Z");
-        let Step::Charge(goods) = enrolment.step(ahead, true) else { panic!("it is due") };
-        let (renewed, paid) = enrolment.paid(&purchase(goods.clone(), ahead), ahead).unwrap();
-        assert_eq!((paid.period, paid.starts_at), (2, at("2027-02-28T10:00:00Z")));
-        assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period runs on");
-        assert_eq!(renewed.step(ahead, true), Step::Wait);
-        assert!(renewed.paid(&purchase(goods, ahead), ahead).is_err(), "a period is granted once");
-        let begun = at("2027-02-28T10:00:00Z");
-        assert_eq!(renewed.step(begun, true), Step::Begin);
-        let renewed = renewed.stepped(&Step::Begin);
-        assert_eq!(renewed.next_due(), Some(at("2027-03-31T09:00:00Z")));
-    }
-
-    #[test]
-    fn m06_after_a_long_outage_only_the_month_that_runs_is_charged() {
-        let enrolment = subscribed("2027-01-31T10:00:00Z");
-        let late = at("2027-06-15T00:00:00Z");
-        let Step::Charge(goods) = enrolment.step(late, true) else { panic!("it is due") };
-        assert!(matches!(goods, Goods::Period { period: 5, .. }));
-        let (renewed, paid) = enrolment.paid(&purchase(goods, late), late).unwrap();
-        assert_eq!((subscription(&renewed).skipped, paid.expires_at), (3, at("2027-06-30T10:00:00Z")));
-    }
-
-    #[test]
-    fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
-        let mut enrolment = subscribed("2027-01-31T10:00:00Z");
-        let first = at("2027-02-28T09:00:00Z");
-        for (days, next) in [(0, 1), (1, 3), (3, 5)] {
-            let now = first + DAY * days;
-            let Step::Charge(goods) = enrolment.step(now, true) else { panic!("day {days}") };
-            enrolment = enrolment.declined(&purchase(goods, now), now);
-            assert_eq!(subscription(&enrolment).status, Status::PastDue);
-            assert_eq!(enrolment.next_due(), Some(first + DAY * next));
-        }
-        let now = first + DAY * 5;
-        let Step::Charge(goods) = enrolment.step(now, true) else { panic!("day 5") };
-        enrolment = enrolment.declined(&purchase(goods, now), now);
-        assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
-    }
-
-    #[test]
-    fn m06_a_recovered_subscription_keeps_its_billing_day() {
-        let enrolment = subscribed("2027-01-31T10:00:00Z");
-        let first = at("2027-02-28T09:00:00Z");
-        let Step::Charge(goods) = enrolment.step(first, true) else { panic!("it is due") };
-        let declined = enrolment.declined(&purchase(goods.clone(), first), first);
-        let (recovered, paid) = declined.paid(&purchase(goods, first), first + DAY * 3).unwrap();
-        assert_eq!((paid.period, paid.expires_at), (2, at("2027-03-31T10:00:00Z")));
-        assert!(subscription(&recovered).before.is_none() && subscription(&recovered).declines.is_none());
-    }
-
-    #[test]
-    fn m06_an_upgrade_costs_and_grants_in_proportion_to_the_time_left() {
-        let enrolment = subscribed("2027-04-01T00:00:00Z");
-        let half = at("2027-04-16T00:00:00Z");
-        let up = terms("tier_10k", "10000", 7000);
-        let upgrade = subscription(&enrolment).upgrade(&up, half).unwrap().unwrap();
-        assert_eq!((upgrade.amount_minor, upgrade.credits.to_string()), (2700, "4000".into()));
-        let last_minute = at("2027-04-30T23:59:00Z");
-        assert_eq!(subscription(&enrolment).upgrade(&up, last_minute), Ok(None), "50 is charged at least");
-    }
-
-    #[test]
-    fn m07_on_a_plan_without_subscriptions_it_ends_with_its_period() {
-        let enrolment = subscribed("2027-01-31T10:00:00Z");
-        let ahead = at("2027-02-28T09:30:00Z");
-        assert_eq!(enrolment.step(ahead, false), Step::EndWithPeriod);
-        let ending = enrolment.stepped(&Step::EndWithPeriod);
-        assert_eq!(ending.step(ahead, true), Step::Wait);
-        let end = at("2027-02-28T10:00:00Z");
-        assert_eq!(ending.step(end, false), Step::End);
-        assert_eq!(subscription(&ending.stepped(&Step::End)).status, Status::Cancelled);
-    }
-
-    #[test]
-    fn m06_cancelling_ends_what_is_paid_at_its_end_and_what_is_not_at_once() {
-        let enrolment = subscribed("2027-01-31T10:00:00Z");
-        assert!(subscription(&enrolment.cancelled()).cancel_at_period_end);
-        let now = at("2027-02-28T09:00:00Z");
-        let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
-        let declined = enrolment.declined(&purchase(goods, now), now);
-        assert_eq!(subscription(&declined.cancelled()).status, Status::Cancelled);
     }
 }

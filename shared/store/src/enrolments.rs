@@ -1,9 +1,9 @@
 //! Subscriptions as they are kept: one item a workspace, written whole under its version, and found when it is due.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::enrolment::Enrolment;
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Card, Purchase};
-use credits_core::subscription::Enrolment;
 
 use crate::Store;
 use crate::attribute::{Item, Reader, keyed, number, text};

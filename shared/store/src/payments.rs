@@ -3,13 +3,13 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
 use credits_core::credits::{Amount, Credits};
+use credits_core::enrolment::PaidPeriod;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::ledger::Cause;
 use credits_core::payment::{Granted, Mismatch, News, Payment, Step};
 use credits_core::posting::Posting;
 use credits_core::price::Currency;
 use credits_core::purchase::{Goods, Purchase};
-use credits_core::subscription::PaidPeriod;
 use jiff::Timestamp;
 
 use crate::attribute::{Item, text};

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use credits_core::agreement::Invoice;
 use credits_core::balance::Balance;
+use credits_core::enrolment::Enrolment;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
 use credits_core::payment::Payment;
 use credits_core::purchase::Purchase;
 use credits_core::run::{Run, RunStatus};
-use credits_core::subscription::Enrolment;
 use jiff::Timestamp;
 use serde::Deserialize;
 
