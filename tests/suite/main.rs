@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod charging;
 mod closing;
 mod contention;
 mod enterprise;

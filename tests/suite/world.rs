@@ -173,9 +173,13 @@ impl World {
 
     /// Sends an event to the webhook, signed as the provider would.
     pub async fn tell(&self, kind: &str, object: &Value) -> Answer {
+        self.tell_at(kind, object, Timestamp::now_for_tests()).await
+    }
+
+    /// Sends an event that was signed at an instant.
+    pub async fn tell_at(&self, kind: &str, object: &Value, at: Timestamp) -> Answer {
         let event = json!({ "id": "evt_1", "type": kind, "data": { "object": object } }).to_string();
-        let signature =
-            sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), Timestamp::now_for_tests()).unwrap();
+        let signature = sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), at).unwrap();
         self.deliver(event.into_bytes(), Some(&signature)).await
     }
 

@@ -101,6 +101,15 @@ fn index_the_stream(path: &str) -> Result<(), StackError> {
     connection.execute_batch(index).map_err(|_| StackError::Part("stream's index"))
 }
 
+/// Drops the stream records of a file that are worked off; the last one stays, as the next one's number follows it.
+pub(crate) fn trim_stream(file: &Path, worked_off: i64) -> Result<(), StackError> {
+    let part = || StackError::Part("stream's trimming");
+    let connection = rusqlite::Connection::open(file).map_err(|_| part())?;
+    let trim = "DELETE FROM _stream_records WHERE CAST(sequence_number AS INTEGER) < ?1";
+    connection.execute(trim, [worked_off]).map_err(|_| part())?;
+    Ok(())
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // Dropping the sender is what the thread waits for.

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use credits_store::Clock;
 use dynoxide::actions::get_records::GetRecordsRequest;
-use dynoxide::actions::get_shard_iterator::encode_shard_iterator;
+use dynoxide::actions::get_shard_iterator::{decode_shard_iterator, encode_shard_iterator};
 use dynoxide::streams::shard_id;
 use serde_json::{Value, json};
 
 use crate::StackError;
 use crate::clock::LocalClock;
-use crate::database::TABLE;
+use crate::database::{TABLE, trim_stream};
 
 /// How many records an invocation gets, as in template.yaml.
 const BATCH: usize = 100;
@@ -43,6 +43,10 @@ impl Stream {
             Some(file) if file.exists() => Some(std::fs::read_to_string(file)?),
             _ => None,
         };
+        if let Some((folder, (_, _, position))) = folder.zip(kept.as_deref().and_then(decode_shard_iterator))
+        {
+            trim_stream(&folder.join("table.db"), position)?;
+        }
         let iterator = kept.unwrap_or_else(|| encode_shard_iterator(TABLE, &shard_id(TABLE), 0));
         Ok(Self { database, file, iterator: Mutex::new(iterator) })
     }
