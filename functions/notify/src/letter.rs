@@ -151,3 +151,122 @@ fn date(at: Timestamp) -> String {
 fn minute(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%-d %B %Y, %H:%M UTC").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Desk, Letter, Reader};
+    use credits_core::event::{EndReason, Event, Fact};
+    use credits_core::price::Price;
+    use credits_core::run::Trigger;
+
+    fn event(fact: Fact) -> Event {
+        let at = "2026-11-23T12:00:00Z".parse().unwrap();
+        Event { event_id: "e1".into(), workspace_id: Some("acme".parse().unwrap()), version: 7, at, fact }
+    }
+
+    fn failed(trigger: Trigger) -> Event {
+        event(Fact::RunFailed {
+            run_id: "run_1".parse().unwrap(),
+            workflow_id: "weekly-report".parse().unwrap(),
+            trigger,
+            step_id: "summarize".parse().unwrap(),
+            required: "3.4".parse().unwrap(),
+            available: "1.2".parse().unwrap(),
+        })
+    }
+
+    fn price() -> Price {
+        Price { amount_minor: 1600, currency: "USD".parse().unwrap() }
+    }
+
+    /// Every fact that somebody is written to about.
+    fn told() -> Vec<Event> {
+        let (subscription_id, tier) = ("sub_1".parse().unwrap(), "tier_2k".parse().unwrap());
+        let cancelled = |reason| Fact::SubscriptionCancelled {
+            subscription_id: "sub_1".parse().unwrap(),
+            tier: "tier_2k".parse().unwrap(),
+            reason,
+        };
+        vec![
+            failed(Trigger::Scheduled),
+            event(Fact::CreditsLow { threshold: "100".parse().unwrap(), available: "90".parse().unwrap() }),
+            event(Fact::CreditsExhausted { available: "0".parse().unwrap() }),
+            event(Fact::RenewalFailed {
+                subscription_id,
+                tier,
+                price: price(),
+                declines: 1,
+                next_attempt_at: "2026-11-24T11:05:00Z".parse().unwrap(),
+            }),
+            event(cancelled(EndReason::PaymentFailed)),
+            event(cancelled(EndReason::Cancelled)),
+            event(Fact::PaymentReceived {
+                purchase_id: "top_1".parse().unwrap(),
+                payment_id: "pi_1".into(),
+                description: "1000 AI credits".into(),
+                credits: "1000".parse().unwrap(),
+                price: price(),
+            }),
+        ]
+    }
+
+    fn desk() -> Desk {
+        Desk::new("https://hub.test/settings".into()).unwrap()
+    }
+
+    #[test]
+    fn every_letter_has_a_subject_of_one_line_a_text_an_html_and_a_link_to_add_credits() {
+        let mut subjects = Vec::new();
+        for event in told() {
+            let written = desk().write(&Letter::of(&event).unwrap(), "Acme").unwrap();
+            assert!(written.text.contains("https://hub.test/settings"), "{}", written.text);
+            // A slash is escaped too, which a browser reads as one.
+            assert!(written.html.contains("hub.test&#x2f;settings") && written.html.contains("<h1"));
+            assert!(!written.text.contains("{{") && !written.html.contains("{%"));
+            subjects.push(written.subject);
+        }
+        insta::assert_snapshot!(subjects.join("\n"), @r"
+        A run of weekly-report failed: out of AI credits
+        AI credits are running low in Acme
+        Acme is out of AI credits
+        The payment for your AI credits was declined
+        Your AI credits subscription has ended
+        Your AI credits subscription has ended
+        Receipt: 1000 AI credits, USD 16.00
+        ");
+    }
+
+    #[test]
+    fn m12_the_letter_of_a_failed_run_says_what_failed_and_what_to_do() {
+        let written = desk().write(&Letter::of(&failed(Trigger::Event)).unwrap(), "Acme").unwrap();
+        insta::assert_snapshot!(written.text.trim(), @r"
+        Hello,
+
+        a run of the workflow weekly-report in Acme failed because the workspace is out of AI credits.
+
+        Step summarize needs 3.4 credits, and 1.2 can be spent. The steps before it are untouched.
+
+        Failed runs are not retried. Once there are credits, the next scheduled run goes on by itself, and you can start this one again by hand. Further failures of this workflow within the hour come together in one mail.
+
+        Add credits: https://hub.test/settings
+        ");
+        assert!(Letter::of(&failed(Trigger::Manual)).is_none(), "a person sees it fail");
+    }
+
+    #[test]
+    fn only_a_low_balance_goes_to_the_alerts_recipients() {
+        for event in told() {
+            let low = matches!(event.fact, Fact::CreditsLow { .. });
+            let reader = if low { Reader::AlertRecipients } else { Reader::Billing };
+            assert_eq!(Letter::of(&event).unwrap().reader, reader);
+        }
+    }
+
+    #[test]
+    fn a_name_ends_no_header_and_opens_no_element() {
+        let low = &told()[1];
+        let written = desk().write(&Letter::of(low).unwrap(), "<b>Acme</b>\r\nBcc: x@y.example").unwrap();
+        assert!(!written.subject.contains(['\r', '\n']), "{:?}", written.subject);
+        assert!(!written.html.contains("<b>Acme") && written.html.contains("&lt;b&gt;Acme"));
+    }
+}
