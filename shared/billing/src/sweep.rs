@@ -85,8 +85,10 @@ impl Billing {
             Due::Subscription(workspace) => self.renew(workspace).await,
             Due::Agreement(workspace) => Ok(self.store.advance_agreement(workspace).await?),
             Due::Grant(workspace) => {
-                self.store.close_balance(workspace).await?;
-                Ok(self.store.settle_date(item).await?)
+                if self.store.close_balance(workspace).await? {
+                    self.store.settle_date(item).await?;
+                }
+                Ok(())
             }
             Due::Checkout(purchase_id) => {
                 self.expire_checkout(purchase_id).await?;

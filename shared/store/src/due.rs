@@ -85,9 +85,11 @@ impl Store {
         Ok(next)
     }
 
-    /// Closes all that is due of a workspace's balance.
-    pub async fn close_balance(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
-        self.close_due(workspace).await.map(drop)
+    /// Closes all that is due of a workspace's balance, and says whether nothing is any more: what `DynamoDB`'s own
+    /// clock doesn't take for expired yet is left for later.
+    pub async fn close_balance(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let current = self.close_due(workspace).await?;
+        Ok(current.balance.is_none_or(|balance| !balance.is_due(self.now())))
     }
 
     /// Takes an item off the dates, if it is still at the date at which it was found.
