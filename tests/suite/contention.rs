@@ -203,7 +203,7 @@ async fn a_debit_is_one_transaction_of_a_balance_and_an_entry() {
         "N": "3.4"
       },
       ":last": {
-        "S": "deb_01a20846fe0070008000000000000000"
+        "S": "key#run-1"
       },
       ":spendable": {
         "N": "-3.4"

@@ -28,5 +28,6 @@ mod subscribing;
 mod sweeping;
 mod table;
 mod topping_up;
+mod usage;
 mod webhook;
 mod world;

@@ -10,6 +10,8 @@ use crate::table::Table;
 use crate::world::World;
 
 fn is_one_transaction_of_the_debit_function(requests: &[Value]) {
+    // What the stream's projector counts meanwhile is not on the spending path.
+    let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] != "project").collect();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(
         (&requests[0]["function"], &requests[0]["operation"]),

@@ -1,7 +1,10 @@
 //! `GET /v1/workspaces/{workspace_id}/balance`: what there is, of what, and what this month took (M3, M9).
 
+use std::collections::BTreeMap;
+
 use credits_core::balance::Balance;
 use credits_core::credits::{Amount, Credits, OutOfRange};
+use credits_core::forecast::{Known, PACES};
 use credits_core::grant::GrantKind;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
@@ -13,6 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::Account;
+use crate::usage::days_of;
 
 #[derive(Debug, Serialize)]
 struct BalanceBody {
@@ -25,8 +29,17 @@ struct BalanceBody {
     subscription: Option<SubscriptionPart>,
     grants: Vec<GrantBody>,
     consumed_this_month: Credits,
+    /// When credits run out, at the pace of the last 7 and 28 days; none before the first whole day.
+    forecast: Vec<ForecastBody>,
     version: u64,
     as_of: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct ForecastBody {
+    days: u16,
+    credits_per_day: Credits,
+    runs_out_on: Option<jiff::civil::Date>,
 }
 
 /// The subscription's share of the balance; null where none runs.
@@ -51,17 +64,43 @@ impl Account {
     pub(crate) async fn balance(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let store = self.store.until(call.deadline());
-        let (balance, enrolled) = tokio::try_join!(store.balance(&workspace), store.enrolment(&workspace))?;
-        let balance = balance.ok_or_else(Problem::workspace_not_found)?;
-        let body = BalanceBody::of(workspace, &balance, enrolled.enrolment.running(), store.now());
+        let now = store.now();
+        let months = (Month::of(now).last(), Month::of(now));
+        let (balance, enrolled, known, usage) = tokio::try_join!(
+            store.balance(&workspace),
+            store.enrolment(&workspace),
+            store.workspace(&workspace),
+            store.usage_between(&workspace, months),
+        )?;
+        let (balance, known) = balance.zip(known).ok_or_else(Problem::workspace_not_found)?;
+        let running = enrolled.enrolment.running();
+        let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
+        let renewal = running
+            .filter(|running| !running.cancel_at_period_end)
+            .map(|running| (running.end_of(running.current(now).0), running.next_terms().monthly_credits));
+        let seen = Known { days: &days, since: known.created_at, balance: &balance, renewal };
+        let body = forecasts(&seen, now)
+            .and_then(|forecast| BalanceBody::of(workspace, (&balance, forecast), running, now));
         Ok(Answer::ok(&body.map_err(|sum| Fault::Corrupt(sum.into()))?))
     }
+}
+
+fn forecasts(seen: &Known<'_>, now: Timestamp) -> Result<Vec<ForecastBody>, OutOfRange> {
+    let mut bodies = Vec::new();
+    for days in PACES {
+        bodies.extend(seen.forecast(now, days)?.map(|forecast| ForecastBody {
+            days,
+            credits_per_day: forecast.credits_per_day,
+            runs_out_on: forecast.runs_out_on,
+        }));
+    }
+    Ok(bodies)
 }
 
 impl BalanceBody {
     fn of(
         workspace_id: WorkspaceId,
-        balance: &Balance,
+        (balance, forecast): (&Balance, Vec<ForecastBody>),
         running: Option<&Subscription>,
         as_of: Timestamp,
     ) -> Result<Self, OutOfRange> {
@@ -84,6 +123,7 @@ impl BalanceBody {
             subscription,
             grants: grants.collect(),
             consumed_this_month: balance.consumed_in(Month::of(as_of)),
+            forecast,
             version: balance.version,
             as_of,
         })

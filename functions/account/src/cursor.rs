@@ -2,15 +2,68 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use credits_store::Fingerprint;
 use credits_store::index::{Cursor, InvalidCursor};
 
-/// A cursor as callers see it.
-pub(crate) fn write(cursor: &Cursor) -> String {
-    URL_SAFE_NO_PAD.encode(cursor.as_str())
+/// How many bytes of its fingerprint a cursor begins with.
+const SEAL_BYTES: usize = 8;
+
+/// A listing, as a cursor remembers it: one that belongs to another listing or workspace, or was altered, is refused.
+/// Nothing secret is kept from whoever works a seal out: a listing shows a workspace nothing but its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listing<'a> {
+    pub name: &'static str,
+    pub workspace: &'a str,
 }
 
-/// The cursor that an earlier answer gave.
-pub(crate) fn read(text: &str) -> Result<Cursor, InvalidCursor> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-    String::from_utf8(bytes).map_err(|_| InvalidCursor)?.parse()
+impl Listing<'_> {
+    /// A cursor as callers see it.
+    pub fn write(self, place: &str) -> String {
+        let sealed: Vec<u8> = self.seal(place).into_iter().chain(place.bytes()).collect();
+        URL_SAFE_NO_PAD.encode(sealed)
+    }
+
+    /// The place that a cursor of this listing names.
+    pub fn read(self, text: &str) -> Result<String, InvalidCursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let (seal, place) = bytes.split_at_checked(SEAL_BYTES).ok_or(InvalidCursor)?;
+        let place = std::str::from_utf8(place).map_err(|_| InvalidCursor)?;
+        if seal == self.seal(place) { Ok(place.to_owned()) } else { Err(InvalidCursor) }
+    }
+
+    /// A cursor of an index as callers see it.
+    pub fn write_position(self, cursor: &Cursor) -> String {
+        self.write(cursor.as_str())
+    }
+
+    /// The cursor of an index that an earlier answer gave.
+    pub fn read_position(self, text: &str) -> Result<Cursor, InvalidCursor> {
+        self.read(text)?.parse()
+    }
+
+    fn seal(self, place: &str) -> [u8; SEAL_BYTES] {
+        let parts = [self.name, self.workspace, place].map(str::as_bytes);
+        Fingerprint::of(&parts).bytes().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listing;
+
+    #[test]
+    fn a_cursor_is_good_only_where_it_was_given_and_unaltered() {
+        let listing = Listing { name: "ledger", workspace: "acme" };
+        let cursor = listing.write("000001800000000#deb_1");
+        assert_eq!(listing.read(&cursor).unwrap(), "000001800000000#deb_1");
+        assert!(Listing { workspace: "other", ..listing }.read(&cursor).is_err());
+        assert!(Listing { name: "runs", ..listing }.read(&cursor).is_err());
+        for at in 0..cursor.len() {
+            let mut altered = cursor.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert!(altered == cursor || listing.read(&altered).is_err(), "{at}");
+        }
+        assert!(listing.read("").is_err() && listing.read("%%%").is_err());
+    }
 }

@@ -1,18 +1,17 @@
-//! `GET /v1/workspaces/{workspace_id}/ledger`: every movement of credits, newest first.
-
-use std::collections::HashMap;
+//! `GET /v1/workspaces/{workspace_id}/ledger`: every movement of credits, newest first, as JSON or as CSV.
 
 use credits_core::ledger::{Entry, KINDS};
-use credits_runtime::fields::FieldError;
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::index::Cursor;
+use credits_store::index::{Cursor, Page};
 use credits_store::ledger::LedgerQuery;
 use serde::Serialize;
 
-use crate::{Account, cursor};
+use crate::cursor::Listing;
+use crate::{Account, ledger_csv, query};
 
 const MOST_ENTRIES: u16 = 1_000;
 const USUAL_ENTRIES: u16 = 100;
+const MOST_ROWS: u16 = 10_000;
 
 #[derive(Debug, Serialize)]
 struct LedgerBody {
@@ -31,44 +30,66 @@ struct Asked {
 impl Account {
     pub(crate) async fn ledger(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let asked = read_query(call.query())?;
+        let as_csv = wants_csv(call);
+        let asked = if as_csv {
+            read_query(call, MOST_ROWS, MOST_ROWS)
+        } else {
+            read_query(call, MOST_ENTRIES, USUAL_ENTRIES)
+        };
+        let asked = asked?;
         let store = self.store.until(call.deadline());
         // Reading the balance closes what is due, so that the ledger sums to what it shows.
         store.balance(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let query =
             LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind.as_deref() };
-        let page = store.ledger(&workspace, &query).await?;
-        let next_cursor = page.next.as_ref().map(cursor::write);
-        Ok(Answer::ok(&LedgerBody { entries: page.items, next_cursor }))
-    }
-}
-
-fn read_query(query: &HashMap<String, String>) -> Result<Asked, Problem> {
-    let mut asked = Asked { limit: USUAL_ENTRIES, after: None, kind: None };
-    let mut errors = Vec::new();
-    let mut names: Vec<&String> = query.keys().collect();
-    names.sort();
-    for name in names {
-        if let Err(message) = asked.take(name, &query[name]) {
-            errors.push(FieldError { field: name.clone(), message });
+        let Page { items: entries, next } = store.ledger(&workspace, &query).await?;
+        let next_cursor = next.as_ref().map(|next| listing(call).write_position(next));
+        if !as_csv {
+            return Ok(Answer::ok(&LedgerBody { entries, next_cursor }));
         }
+        let name = format!("ledger-{workspace}.csv");
+        let answer = Answer::text("text/csv; charset=utf-8", ledger_csv::write(&entries)?)
+            .with("content-disposition", &format!("attachment; filename=\"{name}\""));
+        Ok(match next_cursor {
+            Some(cursor) => answer.with("link", &next_page(call, &asked, &cursor)),
+            None => answer,
+        })
     }
-    if errors.is_empty() { Ok(asked) } else { Err(Problem::invalid_request(&errors)) }
 }
 
-impl Asked {
-    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+/// Whether the answer is to be CSV: the first of the accepted types that we have decides.
+fn wants_csv(call: &Call) -> bool {
+    let accepted = call.header("accept").unwrap_or_default().split(',');
+    let mut types = accepted.map(|range| range.split(';').next().unwrap_or_default().trim());
+    let first = types.find(|range| ["text/csv", "application/json", "application/*", "*/*"].contains(range));
+    first == Some("text/csv")
+}
+
+/// RFC 8288: where the next page is.
+fn next_page(call: &Call, asked: &Asked, cursor: &str) -> String {
+    let kind = asked.kind.as_ref().map(|kind| format!("&kind={kind}")).unwrap_or_default();
+    let (workspace, limit) = (call.named_workspace(), asked.limit);
+    format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
+}
+
+fn read_query(call: &Call, most: u16, usual: u16) -> Result<Asked, Problem> {
+    let mut asked = Asked { limit: usual, after: None, kind: None };
+    query::read(call.query(), |name, value| {
         match name {
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MOST_ENTRIES).contains(limit));
-                self.limit =
-                    limit.ok_or_else(|| format!("must be a whole number from 1 to {MOST_ENTRIES}"))?;
+            "limit" => asked.limit = query::whole_number(value, 1..=most)?,
+            "cursor" => {
+                asked.after = Some(listing(call).read_position(value).map_err(|error| error.to_string())?);
             }
-            "cursor" => self.after = Some(cursor::read(value).map_err(|invalid| invalid.to_string())?),
-            "kind" if KINDS.contains(&value) => self.kind = Some(value.to_owned()),
+            "kind" if KINDS.contains(&value) => asked.kind = Some(value.to_owned()),
             "kind" => return Err(format!("must be one of {}", KINDS.join(", "))),
-            _ => return Err("is not a parameter of this request".to_owned()),
+            _ => return query::unknown(),
         }
         Ok(())
-    }
+    })?;
+    Ok(asked)
+}
+
+/// The listing that a cursor must belong to.
+fn listing(call: &Call) -> Listing<'_> {
+    Listing { name: "ledger", workspace: call.named_workspace() }
 }

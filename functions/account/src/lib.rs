@@ -15,15 +15,19 @@ mod alerts;
 mod balance;
 mod cursor;
 mod grants;
+mod history;
 mod ledger;
+mod ledger_csv;
+mod query;
 mod runs;
 mod subscription;
 mod top_ups;
 mod unmatched_payments;
+mod usage;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 21] = [
+pub const ROUTES: [&str; 23] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -44,6 +48,8 @@ pub const ROUTES: [&str; 21] = [
     "GET /v1/workspaces/{workspace_id}/runs",
     "GET /v1/workspaces/{workspace_id}/runs/{run_id}",
     "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete",
+    "GET /v1/workspaces/{workspace_id}/usage",
+    "GET /v1/workspaces/{workspace_id}/usage/history",
     "GET /v1/unmatched-payments",
 ];
 
@@ -112,6 +118,8 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/runs" => self.runs(call).await,
             "GET /v1/workspaces/{workspace_id}/runs/{run_id}" => self.run(call).await,
             "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete" => self.complete_run(call).await,
+            "GET /v1/workspaces/{workspace_id}/usage" => self.usage(call).await,
+            "GET /v1/workspaces/{workspace_id}/usage/history" => self.usage_history(call).await,
             "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
             _ => Err(Problem::not_found()),
         }

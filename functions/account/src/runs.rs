@@ -1,16 +1,15 @@
 //! `/v1/workspaces/{workspace_id}/runs`: workflow runs, which count against the plan's month (M10, M13, M14).
 
-use std::collections::HashMap;
-
 use credits_core::id::Id;
 use credits_core::run::{Allowance, Run, RunStatus, Trigger};
-use credits_runtime::fields::{FieldError, Fields, parsed};
+use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::index::Cursor;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Account, cursor};
+use crate::cursor::Listing;
+use crate::{Account, query};
 
 #[derive(Debug, Serialize)]
 struct StartedBody {
@@ -56,11 +55,14 @@ impl Account {
 
     pub(crate) async fn runs(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let (status, after) = read_query(call.query())?;
+        let (status, after) = read_query(call)?;
         let store = self.store.until(call.deadline());
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let page = store.runs(&workspace, status, after.as_ref()).await?;
-        Ok(Answer::ok(&RunsBody { runs: page.items, next_cursor: page.next.as_ref().map(cursor::write) }))
+        Ok(Answer::ok(&RunsBody {
+            runs: page.items,
+            next_cursor: page.next.as_ref().map(|next| listing(call).write_position(next)),
+        }))
     }
 }
 
@@ -75,22 +77,20 @@ fn read_start(body: &Value) -> Result<(Id, Trigger), Problem> {
     fields.finish(workflow_id.zip(trigger))
 }
 
-fn read_query(query: &HashMap<String, String>) -> Result<(Option<RunStatus>, Option<Cursor>), Problem> {
-    let (mut status, mut after, mut errors) = (None, None, Vec::new());
-    for (name, value) in query {
-        let refusal = match name.as_str() {
-            "status" => value
-                .parse()
-                .map(|read| status = Some(read))
-                .err()
-                .map(|invalid: credits_core::run::UnknownStatus| invalid.to_string()),
-            "cursor" => {
-                cursor::read(value).map(|read| after = Some(read)).err().map(|invalid| invalid.to_string())
-            }
-            _ => Some("is not a parameter of this request".to_owned()),
-        };
-        errors.extend(refusal.map(|message| FieldError { field: name.clone(), message }));
-    }
-    errors.sort_by(|a, b| a.field.cmp(&b.field));
-    if errors.is_empty() { Ok((status, after)) } else { Err(Problem::invalid_request(&errors)) }
+fn read_query(call: &Call) -> Result<(Option<RunStatus>, Option<Cursor>), Problem> {
+    let (mut status, mut after) = (None, None);
+    query::read(call.query(), |name, value| {
+        match name {
+            "status" => status = Some(query::parsed(value)?),
+            "cursor" => after = Some(listing(call).read_position(value).map_err(|error| error.to_string())?),
+            _ => return query::unknown(),
+        }
+        Ok(())
+    })?;
+    Ok((status, after))
+}
+
+/// The listing that a cursor must belong to.
+fn listing(call: &Call) -> Listing<'_> {
+    Listing { name: "runs", workspace: call.named_workspace() }
 }

@@ -111,7 +111,9 @@ impl Functions {
     pub async fn fire(&self, binary: &str, input: Value) -> Result<Value, String> {
         match binary {
             "renewal" => self.sweep(input).await.map_err(|error| Chain(&error).to_string()),
-            "project" => Ok(self.project.handle(input, after(TIMEOUT)).await.unwrap_or_default()),
+            "project" => {
+                self.project.handle(input, after(TIMEOUT)).await.map_err(|error| Chain(&error).to_string())
+            }
             "notify" => {
                 self.notify.handle(input, after(TIMEOUT)).await.map_err(|error| Chain(&error).to_string())
             }
@@ -124,6 +126,7 @@ impl Functions {
         match binary {
             "renewal" => self.observer.next_due().await,
             "notify" => self.observer.next_digest().await,
+            "project" => self.observer.next_check().await,
             _ => Ok(None),
         }
     }

@@ -14,7 +14,7 @@ use crate::clock::LocalClock;
 use crate::database::{TABLE, trim_stream};
 
 /// How many records an invocation gets, as in template.yaml.
-const BATCH: usize = 100;
+const BATCH: usize = 1_000;
 
 /// Where the reading has got to; in a file where the stack has a folder.
 pub(crate) struct Stream {

@@ -66,7 +66,8 @@ pub struct Balance {
     pub epoch: u64,
     /// One up at every write.
     pub version: u64,
-    /// The ledger entry of the last write, so that the stream can be put in order.
+    /// The ledger entry of the last write, by its key, so that the stream can be put in order and priced: `key#K`, or
+    /// `sys#K` for a key of ours.
     pub last: String,
 }
 
@@ -136,6 +137,15 @@ impl Balance {
     #[must_use]
     pub fn consumed_in(&self, month: Month) -> Credits {
         self.consumed.get(&month).copied().unwrap_or_default()
+    }
+
+    /// The month in which the write that made this balance consumed something, and how much.
+    #[must_use]
+    pub fn consumed_since(&self, before: &Self) -> Option<(Month, Credits)> {
+        self.consumed.iter().find_map(|(month, now)| {
+            let grown = now.minus(before.consumed_in(*month)).ok()?;
+            (grown > Credits::ZERO).then_some((*month, grown))
+        })
     }
 
     /// The balance as if all that is due by `now` were closed, which is how a read shows it.

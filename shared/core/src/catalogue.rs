@@ -114,6 +114,18 @@ impl Catalogue {
         &self.rate_card
     }
 
+    /// All packs.
+    #[must_use]
+    pub fn packs(&self) -> &[Pack] {
+        &self.packs
+    }
+
+    /// All tiers.
+    #[must_use]
+    pub fn tiers(&self) -> &[Tier] {
+        &self.tiers
+    }
+
     /// The pack of that id.
     #[must_use]
     pub fn pack(&self, id: &Id) -> Option<&Pack> {

@@ -127,7 +127,7 @@ impl Balance {
             consumed: kept_months(&self.consumed, Month::of(now)),
             epoch: self.epoch.saturating_add(1),
             version: self.version.saturating_add(1),
-            last: close_key(self.epoch),
+            last: format!("sys#{}", close_key(self.epoch)),
             ..self.clone()
         };
         let total = worked.waterfall.total()?;

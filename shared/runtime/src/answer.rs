@@ -30,6 +30,23 @@ impl Answer {
         Self::json(201, body)
     }
 
+    /// A 200 with a text of that media type.
+    #[must_use]
+    pub fn text(media_type: &'static str, body: String) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        Self { status: 200, headers, body, code: None }
+    }
+
+    /// The same answer with a further header. A value that can't stand in one is left out.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     /// The answer to a call under an idempotency key: 201 at first, 200 and a header that says so at each replay.
     #[must_use]
     pub fn once(replayed: bool, body: &impl Serialize) -> Self {

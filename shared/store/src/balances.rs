@@ -32,7 +32,7 @@ impl Store {
         Ok(balance.map(|balance| balance.as_of(self.now())).transpose().map_err(Corrupt::from)?)
     }
 
-    async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+    pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
     }

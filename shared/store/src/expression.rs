@@ -34,6 +34,13 @@ impl Expression {
         self
     }
 
+    /// Sets an attribute that is not there yet.
+    pub fn set_once(mut self, name: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(name, value));
+        self.set.push(format!("{name} = if_not_exists({name}, {value})"));
+        self
+    }
+
     /// Appends to a list.
     pub fn append(mut self, name: &str, element: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(name, AttributeValue::L(vec![element])));

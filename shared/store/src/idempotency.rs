@@ -75,7 +75,9 @@ impl Fingerprint {
         Self(digest.finalize().into())
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// The digest itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

@@ -15,6 +15,8 @@
 //! | stored card | `card#W` | `card` | | |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
+//! | a month's usage | `usage#W` | `YYYY-MM` | `checks` until it is checked | `TIME#W#YYYY-MM` |
+//! | usage of a workflow, feature or person | `usage#W#YYYY-MM` | `workflow#KEY` | `usage#W#YYYY-MM#workflow` | `SIZE#KEY` |
 //! | alert settings | `alerts#W` | `alerts` | | |
 //! | mail | `mail#M` | `mail` | | |
 //! | address that is switched off | `address#DIGEST` | `address` | | |
@@ -23,12 +25,15 @@
 //! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
 //!
 //! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
-//! second. `TIME` is milliseconds since 1970 in 15 digits, which sort as numbers do until the year 9999.
+//! second. `TIME` is milliseconds since 1970 in 15 digits, which sort as numbers do until the year 9999. `SIZE` is
+//! millionths of a credit in 27 digits.
 
 use std::borrow::Cow;
 
+use credits_core::credits::{Credits, OutOfRange};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
+use credits_core::usage::GroupBy;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -54,6 +59,9 @@ pub const UNMATCHED: &str = "unmatched";
 /// The index partition of failed runs that wait to be told of together.
 pub const DIGESTS: &str = "digests";
 
+/// The index partition of months whose usage is to be checked against the ledger.
+pub const CHECKS: &str = "checks";
+
 /// The index partition of what keeps failing, and waits for an operator.
 pub const STUCK: &str = "stuck";
 
@@ -61,7 +69,7 @@ pub const STUCK: &str = "stuck";
 pub const DUE_SHARDS: u8 = 8;
 
 /// The key of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ItemKey {
     /// Its partition key.
     pub pk: String,
@@ -142,6 +150,30 @@ impl ItemKey {
         Self { pk: format!("invoice#{workspace}"), sk: format!("{number:06}").into() }
     }
 
+    /// A month's usage.
+    #[must_use]
+    pub fn usage(workspace: &WorkspaceId, month: Month) -> Self {
+        Self { pk: format!("usage#{workspace}"), sk: month.to_string().into() }
+    }
+
+    /// A month's usage by one workflow, feature or person.
+    #[must_use]
+    pub fn group(workspace: &WorkspaceId, month: Month, group_by: GroupBy, key: &str) -> Self {
+        Self { pk: format!("usage#{workspace}#{month}"), sk: format!("{group_by}#{key}").into() }
+    }
+
+    /// The ledger entry that a balance names as its last.
+    #[must_use]
+    pub fn named(workspace: &WorkspaceId, last: &str) -> Self {
+        Self::entry(format!("entry#{workspace}#{last}"))
+    }
+
+    /// What a balance calls the entry that stands under this key.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.pk.splitn(3, '#').nth(2).unwrap_or_default()
+    }
+
     /// A workspace's alert settings.
     #[must_use]
     pub fn alerts(workspace: &WorkspaceId) -> Self {
@@ -196,6 +228,24 @@ impl ItemKey {
 #[must_use]
 pub fn ledger(workspace: &WorkspaceId) -> String {
     format!("ledger#{workspace}")
+}
+
+/// The index partition of a breakdown's groups, by size.
+#[must_use]
+pub fn groups(workspace: &WorkspaceId, month: Month, group_by: GroupBy) -> String {
+    format!("usage#{workspace}#{month}#{group_by}")
+}
+
+/// An index position: a size, which is never below zero, and what sets apart those that share it.
+pub(crate) fn size_position(credits: Credits, key: &str) -> Result<String, OutOfRange> {
+    Ok(format!("{:027}#{key}", credits.or_zero().micros()?))
+}
+
+/// The size and the key of an index position.
+pub(crate) fn read_size_position(position: &str) -> Option<(Credits, &str)> {
+    let (micros, key) = position.split_once('#')?;
+    let digits = micros.len() == 27 && micros.bytes().all(|byte| byte.is_ascii_digit());
+    Some((Credits::from_micros(micros.parse().ok().filter(|_| digits)?).ok()?, key))
 }
 
 /// The index partition of a workspace's runs.

@@ -96,7 +96,7 @@ impl Store {
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
         let item = if order.listed { item } else { entry_item::unlisted(item, entry) };
-        let last = order.entry_id.as_str();
+        let last = order.key.name();
         let mut writes = vec![
             balance_item::write_of(&self.table, order.workspace, posting, last)?,
             entry_item::put(&self.table, item)?,

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::attribute::{Item, Reader};
 use crate::error::Corrupt;
 use crate::keys::PK;
+use crate::rollup::Spending;
 use crate::{agreements, balance_item, enrolments, entry_item, payment_item, purchases, runs};
 
 /// A record of the stream, as Lambda hands it over.
@@ -112,6 +113,17 @@ struct RawChange {
     approximate_creation_date_time: Option<serde_json::Number>,
     old_image: Option<RawItem>,
     new_image: Option<RawItem>,
+}
+
+impl Written {
+    /// What a write of a balance consumed, if it did.
+    #[must_use]
+    pub fn spending(&self) -> Option<(&WorkspaceId, Spending)> {
+        let Self::Balance { workspace, before: Some(before), after } = self else { return None };
+        let (month, _) = after.consumed_since(before)?;
+        let (version, last) = (after.version, after.last.clone());
+        Some((workspace, Spending { version, last, month, consumed: after.consumed_in(month) }))
+    }
 }
 
 impl Record {

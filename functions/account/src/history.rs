@@ -1,0 +1,273 @@
+//! `GET /v1/workspaces/{workspace_id}/usage/history`: what the months came to, and what would have been cheapest (M17).
+
+use std::collections::BTreeMap;
+
+use credits_core::credits::{Credits, OutOfRange};
+use credits_core::id::Id;
+use credits_core::month::Month;
+use credits_core::price::{Currency, Price};
+use credits_core::right_sizing::{Need, Replay, ReplayedMonth, replays};
+use credits_core::usage::{MonthSummary, Moved};
+use credits_core::workspace::{Plan, Workspace};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Fault;
+use credits_store::usage::MonthUsage;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::{Account, query};
+
+const MOST_MONTHS: u16 = 24;
+const USUAL_MONTHS: u16 = 12;
+
+/// How many other choices are shown beside the recommended one.
+const ALTERNATIVES: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct HistoryBody {
+    months: Vec<MonthBody>,
+    recommendation: Option<Recommendation>,
+    /// Why there is none, in one sentence.
+    note: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct MonthBody {
+    month: Month,
+    consumed: Credits,
+    count: u64,
+    topped_up: Credits,
+    allocated: Credits,
+    granted: Credits,
+    expired: Credits,
+    voided: Credits,
+    clawed_back: Credits,
+    invoiced: Credits,
+    /// How many runs failed for want of credits.
+    blocked: u64,
+    /// What the steps at which they failed would have cost.
+    blocked_credits: Credits,
+    /// What was paid in the month less what was paid back, by currency.
+    paid: Vec<Price>,
+}
+
+#[derive(Debug, Serialize)]
+struct Recommendation {
+    tier: Option<Id>,
+    pack: Option<Id>,
+    packs: u64,
+    price: Price,
+    paid: Price,
+    reason: String,
+    months: Vec<ReplayBody>,
+    alternatives: Vec<Alternative>,
+}
+
+/// The arithmetic of one month.
+#[derive(Debug, Serialize)]
+struct ReplayBody {
+    month: Month,
+    needed: Credits,
+    from_allocation: Credits,
+    from_prepaid: Credits,
+    packs_bought: u64,
+    price: Price,
+}
+
+#[derive(Debug, Serialize)]
+struct Alternative {
+    tier: Option<Id>,
+    pack: Option<Id>,
+    packs: u64,
+    price: Price,
+}
+
+impl Account {
+    pub(crate) async fn usage_history(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let asked = read_query(call)?;
+        let store = self.store.until(call.deadline());
+        let (now, this_month) = (store.now(), Month::of(store.now()));
+        let mut months = vec![this_month];
+        months.extend((1..asked).scan(this_month, |month, _| {
+            *month = month.last();
+            Some(*month)
+        }));
+        let first = months.last().copied().unwrap_or(this_month);
+        let (known, balance, usage) = tokio::try_join!(
+            store.workspace(&workspace),
+            store.balance(&workspace),
+            store.usage_between(&workspace, (first, this_month)),
+        )?;
+        let (known, balance) = known.zip(balance).ok_or_else(Problem::workspace_not_found)?;
+        months.retain(|month| *month >= Month::of(known.created_at));
+        let idle = MonthUsage::default();
+        let of_month = |month: &Month| &usage.get(month).unwrap_or(&idle).summary;
+        let bodies = months.iter().map(|month| {
+            let consumed = balance.consumed.get(month).copied();
+            MonthBody::of(*month, of_month(month), consumed.unwrap_or(of_month(month).consumed.credits))
+        });
+        let bodies: Vec<MonthBody> = bodies.collect();
+        let ended: Vec<(Month, &MonthSummary)> =
+            months.iter().skip(1).rev().map(|month| (*month, of_month(month))).collect();
+        let (recommendation, note) = match self.right_size(&known, &ended, now) {
+            Ok(sized) => sized,
+            Err(error) => return Err(Fault::Corrupt(error.into()).into()),
+        };
+        Ok(Answer::ok(&HistoryBody { months: bodies, recommendation, note }))
+    }
+
+    /// Recommends the cheapest tier and pack for the months that have ended, or says why none.
+    fn right_size(
+        &self,
+        workspace: &Workspace,
+        ended: &[(Month, &MonthSummary)],
+        now: Timestamp,
+    ) -> Result<(Option<Recommendation>, Option<&'static str>), OutOfRange> {
+        if workspace.profile.plan == Plan::Enterprise {
+            return Ok((None, Some("Enterprise credits are arranged by agreement.")));
+        }
+        if ended.is_empty() || !is_a_month_old(workspace, now) {
+            return Ok((None, Some("It is too early: there is less than a full month of data.")));
+        }
+        let need = |(month, summary): &(Month, &MonthSummary)| {
+            let credits = summary.consumed.credits.plus(summary.blocked_credits)?;
+            Ok(Need { month: *month, credits })
+        };
+        let needs = ended.iter().map(need).collect::<Result<Vec<_>, OutOfRange>>()?;
+        if needs.iter().all(|need| need.credits.is_zero()) {
+            return Ok((None, Some("Nothing was used in the months that have ended.")));
+        }
+        let paid = net_paid(ended.iter().map(|(_, summary)| *summary));
+        let Some(currency) = self.currency(&paid) else { return Ok((None, None)) };
+        let paid = Price { amount_minor: paid.get(&currency).copied().unwrap_or(0), currency };
+        let allows = self.catalogue.allows_subscription(workspace.profile.plan);
+        let tiers = if allows { self.catalogue.tiers() } else { &[] };
+        let all = replays(&needs, (self.catalogue.packs(), tiers), currency)?;
+        let none = "Nothing in the catalogue would have covered these months.";
+        Ok(match Recommendation::of(&all, paid)? {
+            Some(recommendation) => (Some(recommendation), None),
+            None => (None, Some(none)),
+        })
+    }
+
+    /// The currency in which most was paid, or that of the catalogue.
+    fn currency(&self, paid: &BTreeMap<Currency, u64>) -> Option<Currency> {
+        let most = paid.iter().max_by_key(|(_, amount)| **amount).map(|(currency, _)| *currency);
+        let sold = self.catalogue.packs().first().map(|pack| pack.price.currency);
+        most.or(sold).or_else(|| self.catalogue.tiers().first().map(|tier| tier.price.currency))
+    }
+}
+
+fn read_query(call: &Call) -> Result<u16, Problem> {
+    let mut months = USUAL_MONTHS;
+    query::read(call.query(), |name, value| {
+        match name {
+            "months" => months = query::whole_number(value, 1..=MOST_MONTHS)?,
+            _ => return query::unknown(),
+        }
+        Ok(())
+    })?;
+    Ok(months)
+}
+
+fn is_a_month_old(workspace: &Workspace, now: Timestamp) -> bool {
+    let created = workspace.created_at.to_zoned(TimeZone::UTC);
+    created.checked_add(jiff::Span::new().months(1)).is_ok_and(|month| month.timestamp() <= now)
+}
+
+/// What was paid less what was paid back.
+fn net_paid<'a>(months: impl Iterator<Item = &'a MonthSummary>) -> BTreeMap<Currency, u64> {
+    let (mut paid, mut refunded) = (BTreeMap::<Currency, u64>::new(), BTreeMap::<Currency, u64>::new());
+    for month in months {
+        for (sums, of_month) in [(&mut paid, &month.paid_minor), (&mut refunded, &month.refunded_minor)] {
+            for (currency, amount) in of_month {
+                let sum = sums.entry(*currency).or_default();
+                *sum = sum.saturating_add(*amount);
+            }
+        }
+    }
+    for (currency, amount) in &mut paid {
+        *amount = amount.saturating_sub(refunded.get(currency).copied().unwrap_or(0));
+    }
+    paid
+}
+
+impl MonthBody {
+    fn of(month: Month, summary: &MonthSummary, consumed: Credits) -> Self {
+        let paid = net_paid(std::iter::once(summary)).into_iter();
+        Self {
+            month,
+            consumed,
+            count: summary.consumed.count,
+            topped_up: summary.moved(Moved::ToppedUp),
+            allocated: summary.moved(Moved::Allocated),
+            granted: summary.moved(Moved::Granted),
+            expired: summary.moved(Moved::Expired),
+            voided: summary.moved(Moved::Voided),
+            clawed_back: summary.moved(Moved::ClawedBack),
+            invoiced: summary.moved(Moved::Invoiced),
+            blocked: summary.blocked,
+            blocked_credits: summary.blocked_credits,
+            paid: paid.map(|(currency, amount_minor)| Price { amount_minor, currency }).collect(),
+        }
+    }
+}
+
+impl Recommendation {
+    fn of(all: &[Replay<'_>], paid: Price) -> Result<Option<Self>, OutOfRange> {
+        let Some((best, others)) = all.split_first() else { return Ok(None) };
+        let Alternative { tier, pack, packs, price } = Alternative::of(best);
+        Ok(Some(Self {
+            tier,
+            pack,
+            packs,
+            price,
+            paid,
+            reason: reason(best, paid)?,
+            months: best.months.iter().map(ReplayBody::of).collect(),
+            alternatives: others.iter().take(ALTERNATIVES).map(Alternative::of).collect(),
+        }))
+    }
+}
+
+/// The arithmetic in one sentence.
+fn reason(best: &Replay<'_>, paid: Price) -> Result<String, OutOfRange> {
+    let needed = Credits::sum(best.months.iter().map(|month| month.needed))?;
+    let bought = best.packs_bought();
+    let pack = best.choice.pack.map(|pack| format!("{bought} of {}", pack.pack));
+    let tier = best.choice.tier.map(|tier| tier.tier.to_string());
+    let chosen = match (tier, pack) {
+        (Some(tier), Some(pack)) => format!("{tier} with {pack}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "Nothing".to_owned(),
+    };
+    let months = match best.months.len() {
+        1 => "In the month that has ended".to_owned(),
+        count => format!("In the {count} months that have ended"),
+    };
+    Ok(format!(
+        "{months} the workspace needed {needed} credits, those of blocked steps included. {chosen} would have covered all \
+         of it for {}; {paid} was paid.",
+        best.price
+    ))
+}
+
+impl Alternative {
+    fn of(replay: &Replay<'_>) -> Self {
+        Self {
+            tier: replay.choice.tier.map(|tier| tier.tier.clone()),
+            pack: replay.choice.pack.map(|pack| pack.pack.clone()),
+            packs: replay.packs_bought(),
+            price: replay.price,
+        }
+    }
+}
+
+impl ReplayBody {
+    fn of(month: &ReplayedMonth) -> Self {
+        let ReplayedMonth { month, needed, from_allocation, from_prepaid, packs_bought, price } = *month;
+        Self { month, needed, from_allocation, from_prepaid, packs_bought, price }
+    }
+}

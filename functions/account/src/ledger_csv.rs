@@ -1,0 +1,134 @@
+//! The ledger as CSV: a row an entry, and no cell that a spreadsheet would run.
+
+use std::borrow::Cow;
+
+use credits_core::consumer::Consumer;
+use credits_core::ledger::{Cause, Entry};
+use credits_runtime::Problem;
+
+const COLUMNS: [&str; 17] = [
+    "entry_id",
+    "at",
+    "kind",
+    "credits",
+    "operation",
+    "model",
+    "rate_card",
+    "consumer",
+    "workflow_id",
+    "run_id",
+    "step_id",
+    "feature",
+    "user_id",
+    "job_id",
+    "list_id",
+    "reference",
+    "reason",
+];
+
+/// Writes entries, with a line of names above them.
+pub(crate) fn write(entries: &[Entry]) -> Result<String, Problem> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let headed = writer.write_record(COLUMNS).is_ok();
+    let written = headed && entries.iter().all(|entry| writer.write_record(row(entry)).is_ok());
+    let text = writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.filter(|_| written).ok_or_else(Problem::unavailable)
+}
+
+fn row(entry: &Entry) -> [String; COLUMNS.len()] {
+    let mut row = Row::default();
+    row.set("entry_id", &entry.entry_id);
+    row.set("at", &entry.at);
+    row.set("kind", &entry.cause.kind());
+    row.set("credits", &entry.credits);
+    match &entry.cause {
+        Cause::Debit { operation, model, rate_card, consumer, .. } => {
+            row.set("operation", operation);
+            row.set_some("model", model.as_ref());
+            row.set("rate_card", rate_card);
+            row.set_consumer(consumer);
+        }
+        Cause::TopUp { top_up_id, .. } => row.set("reference", top_up_id),
+        Cause::Grant { grant_id, reason, .. } | Cause::Void { grant_id, reason } => {
+            row.set("reference", grant_id);
+            row.set("reason", reason);
+        }
+        Cause::Allocation { grant_id, tier, .. } => {
+            row.set("reference", grant_id);
+            row.set("reason", tier);
+        }
+        Cause::Expiry { grant_ids } => {
+            let ids: Vec<&str> = grant_ids.iter().map(credits_core::id::Id::as_str).collect();
+            row.set("reference", &ids.join(" "));
+        }
+        Cause::ClawBack { payment_id } | Cause::ClawBackReversed { payment_id } => {
+            row.set("reference", payment_id);
+        }
+        Cause::Invoiced { month } => row.set("reference", month),
+    }
+    row.0
+}
+
+/// A row that is being filled.
+#[derive(Default)]
+struct Row([String; COLUMNS.len()]);
+
+impl Row {
+    fn set(&mut self, column: &str, value: &impl ToString) {
+        let cells = COLUMNS.iter().zip(&mut self.0);
+        if let Some((_, cell)) = cells.into_iter().find(|(name, _)| **name == column) {
+            *cell = inert(&value.to_string()).into_owned();
+        }
+    }
+
+    fn set_some(&mut self, column: &str, value: Option<&impl ToString>) {
+        if let Some(value) = value {
+            self.set(column, value);
+        }
+    }
+
+    fn set_consumer(&mut self, consumer: &Consumer) {
+        match consumer {
+            Consumer::WorkflowStep { workflow_id, run_id, step_id } => {
+                self.set("consumer", &"workflow_step");
+                self.set("workflow_id", workflow_id);
+                self.set("run_id", run_id);
+                self.set("step_id", step_id);
+            }
+            Consumer::Action { feature, user_id } => {
+                self.set("consumer", &"action");
+                self.set("feature", feature);
+                self.set("user_id", user_id);
+            }
+            Consumer::Bulk { job_id, feature, list_id, user_id } => {
+                self.set("consumer", &"bulk");
+                self.set("job_id", job_id);
+                self.set("feature", feature);
+                self.set_some("list_id", list_id.as_ref());
+                self.set_some("user_id", user_id.as_ref());
+            }
+        }
+    }
+}
+
+/// A text that a spreadsheet won't take for a formula (OWASP, CSV injection). A plain negative number is none.
+fn inert(text: &str) -> Cow<'_, str> {
+    let risky = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let number = text.parse::<credits_core::credits::Credits>().is_ok();
+    if risky && !number { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inert;
+
+    #[test]
+    fn no_cell_runs_in_a_spreadsheet_and_numbers_stay_numbers() {
+        for bad in ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "-2+3", "--1"] {
+            assert_eq!(inert(bad), format!("'{bad}"));
+        }
+        for good in ["-3.4", "0", "plain", "a=b", ""] {
+            assert_eq!(inert(good), good);
+        }
+    }
+}

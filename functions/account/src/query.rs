@@ -1,0 +1,41 @@
+//! Query strings: each parameter read once, all that is wrong told at once, unknown ones by name.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use credits_runtime::Problem;
+use credits_runtime::fields::FieldError;
+
+/// Hands each parameter to a reader, and tells all that it refuses.
+pub(crate) fn read(
+    query: &HashMap<String, String>,
+    mut take: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<(), Problem> {
+    let mut errors: Vec<FieldError> = query
+        .iter()
+        .filter_map(|(name, value)| {
+            take(name, value).err().map(|message| FieldError { field: name.clone(), message })
+        })
+        .collect();
+    errors.sort_by(|a, b| a.field.cmp(&b.field));
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_request(&errors)) }
+}
+
+/// What is said of a parameter that the request doesn't have.
+pub(crate) fn unknown() -> Result<(), String> {
+    Err("is not a parameter of this request".to_owned())
+}
+
+/// Reads a whole number within a range.
+pub(crate) fn whole_number(value: &str, range: RangeInclusive<u16>) -> Result<u16, String> {
+    let plain = value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.parse().ok().filter(|number| plain && range.contains(number));
+    number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Reads what its type makes of a text.
+pub(crate) fn parsed<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|error: T::Err| error.to_string())
+}

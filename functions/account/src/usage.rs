@@ -1,0 +1,210 @@
+//! `GET /v1/workspaces/{workspace_id}/usage`: a month's consumption, broken down (M3, M9).
+
+use std::collections::BTreeMap;
+
+use credits_core::credits::Credits;
+use credits_core::month::Month;
+use credits_core::usage::{GroupBy, GroupKey, Tally};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::usage::{Group, GroupPosition, MonthUsage};
+use credits_store::{Fault, Store};
+use serde::Serialize;
+
+use crate::cursor::Listing;
+use crate::{Account, query};
+
+const MOST_GROUPS: u16 = 1_000;
+const USUAL_GROUPS: u16 = 100;
+
+#[derive(Debug, Serialize)]
+struct UsageBody {
+    month: Month,
+    group_by: &'static str,
+    total: Credits,
+    count: u64,
+    groups: Vec<GroupBody>,
+    /// What the groups after this page come to.
+    other: Option<OtherBody>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupBody {
+    key: GroupKey,
+    credits: Credits,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherBody {
+    credits: Credits,
+    count: u64,
+}
+
+/// What the query string asks for.
+struct Asked {
+    month: Month,
+    group_by: GroupBy,
+    limit: u16,
+    after: Option<Place>,
+}
+
+/// Where an earlier page ended, and what all pages up to it came to.
+#[derive(Clone)]
+struct Place {
+    position: GroupPosition,
+    shown: Tally,
+}
+
+/// A page of a breakdown.
+struct Page {
+    groups: Vec<Group>,
+    next: Option<Place>,
+    other: Option<Tally>,
+}
+
+impl Account {
+    pub(crate) async fn usage(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let store = self.store.until(call.deadline());
+        let asked = Asked::read(call, Month::of(store.now()))?;
+        let (balance, month) =
+            tokio::try_join!(store.balance(&workspace), store.month_usage(&workspace, asked.month))?;
+        let balance = balance.ok_or_else(Problem::workspace_not_found)?;
+        let page = if asked.group_by.is_open() {
+            open_page(&store, call, &asked, &month).await?
+        } else {
+            Page { groups: closed_groups(&month, asked.group_by), next: None, other: None }
+        };
+        let listing = asked.listing(call);
+        let summed = month.summary.consumed;
+        // The balance's own counter is never behind, and it keeps this month's and the last's.
+        let total = balance.consumed.get(&asked.month).copied().unwrap_or(summed.credits);
+        Ok(Answer::ok(&UsageBody {
+            month: asked.month,
+            group_by: asked.group_by.name(),
+            total,
+            count: summed.count,
+            groups: page.groups.into_iter().map(GroupBody::from).collect(),
+            other: page.other.map(|rest| OtherBody { credits: rest.credits, count: rest.count }),
+            next_cursor: page.next.map(|place| listing.write(&place.write())),
+        }))
+    }
+}
+
+/// Groups of which there are few: days by date, the others largest first.
+fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
+    let groups = month.groups.iter().filter(|((by, _), _)| *by == group_by);
+    let mut groups: Vec<Group> =
+        groups.map(|((_, key), tally)| Group { key: key.clone(), tally: *tally }).collect();
+    if group_by != GroupBy::Day {
+        groups.sort_by(|a, b| b.tally.credits.cmp(&a.tally.credits).then_with(|| b.key.cmp(&a.key)));
+    }
+    groups
+}
+
+/// A page of a breakdown that may have any number of groups, in one query however many there are.
+async fn open_page(store: &Store, call: &Call, asked: &Asked, month: &MonthUsage) -> Result<Page, Problem> {
+    let workspace = call.workspace(Scope::Read)?;
+    let after = asked.after.as_ref().map(|place| &place.position);
+    let limit = asked.limit.saturating_add(1);
+    let mut groups = store.largest_groups(&workspace, (asked.month, asked.group_by), after, limit).await?;
+    // What has no such attribute stands in the month's item, and takes its place among the others.
+    let none = month.groups.get(&(asked.group_by, None)).map(|tally| Group { key: None, tally: *tally });
+    if let Some(none) = none.filter(|none| after.is_none_or(|position| none.is_after(position))) {
+        let place = groups.iter().position(|group| group.tally.credits < none.tally.credits);
+        groups.insert(place.unwrap_or(groups.len()), none);
+    }
+    let more = groups.len() > usize::from(asked.limit);
+    groups.truncate(asked.limit.into());
+    let before = asked.after.as_ref().map(|place| place.shown).unwrap_or_default();
+    let shown = groups.iter().try_fold(before, |sum, group| sum.plus(group.tally)).map_err(out_of_range)?;
+    let last = groups.last().filter(|_| more).map(Group::position).transpose()?;
+    let next = last.map(|position| Place { position, shown });
+    let rest = month.summary.consumed.minus(shown).map_err(out_of_range)?;
+    Ok(Page { groups, other: next.is_some().then_some(rest), next })
+}
+
+fn out_of_range(error: credits_core::credits::OutOfRange) -> Fault {
+    Fault::Corrupt(error.into())
+}
+
+impl Asked {
+    fn read(call: &Call, this_month: Month) -> Result<Self, Problem> {
+        let mut asked =
+            Self { month: this_month, group_by: GroupBy::Workflow, limit: USUAL_GROUPS, after: None };
+        let mut cursor = None;
+        query::read(call.query(), |name, value| {
+            match name {
+                "month" => asked.month = month_until(value, this_month)?,
+                "group_by" => asked.group_by = query::parsed(value)?,
+                "limit" => asked.limit = query::whole_number(value, 1..=MOST_GROUPS)?,
+                "cursor" => cursor = Some(value.to_owned()),
+                _ => return query::unknown(),
+            }
+            Ok(())
+        })?;
+        // Which listing a cursor belongs to, only the other parameters say.
+        let place =
+            cursor.map(|cursor| asked.listing(call).read(&cursor).ok().and_then(|place| Place::read(&place)));
+        query::read(call.query(), |name, _| match (name, &place) {
+            ("cursor", Some(None)) => Err(credits_store::index::InvalidCursor.to_string()),
+            _ => Ok(()),
+        })?;
+        asked.after = place.flatten();
+        Ok(asked)
+    }
+
+    /// The listing that a cursor must belong to.
+    fn listing<'a>(&self, call: &'a Call) -> UsageListing<'a> {
+        UsageListing { workspace: call.named_workspace(), scope: format!("{} {}", self.month, self.group_by) }
+    }
+}
+
+/// A month's breakdown as a listing.
+struct UsageListing<'a> {
+    workspace: &'a str,
+    scope: String,
+}
+
+impl UsageListing<'_> {
+    fn write(&self, place: &str) -> String {
+        Listing { name: "usage", workspace: self.workspace }.write(&format!("{} {place}", self.scope))
+    }
+
+    fn read(&self, cursor: &str) -> Result<String, credits_store::index::InvalidCursor> {
+        let text = Listing { name: "usage", workspace: self.workspace }.read(cursor)?;
+        let place = text.strip_prefix(&self.scope).and_then(|rest| rest.strip_prefix(' '));
+        place.map(str::to_owned).ok_or(credits_store::index::InvalidCursor)
+    }
+}
+
+impl Place {
+    fn write(&self) -> String {
+        format!("{} {} {}", self.shown.credits, self.shown.count, self.position.as_str())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ' ');
+        let shown = Tally { credits: parts.next()?.parse().ok()?, count: parts.next()?.parse().ok()? };
+        Some(Self { shown, position: GroupPosition::parse(parts.next()?)? })
+    }
+}
+
+impl From<Group> for GroupBody {
+    fn from(group: Group) -> Self {
+        Self { key: group.key, credits: group.tally.credits, count: group.tally.count }
+    }
+}
+
+/// Reads a month that is not ahead.
+fn month_until(value: &str, this_month: Month) -> Result<Month, String> {
+    let month: Month = query::parsed(value)?;
+    if month > this_month { Err("must not lie ahead".to_owned()) } else { Ok(month) }
+}
+
+/// The sums of a month's days.
+pub(crate) fn days_of(month: &MonthUsage) -> BTreeMap<jiff::civil::Date, Credits> {
+    let days = month.groups.iter().filter(|((by, _), _)| *by == GroupBy::Day);
+    days.filter_map(|((_, key), tally)| Some((key.as_deref()?.parse().ok()?, tally.credits))).collect()
+}

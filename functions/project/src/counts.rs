@@ -1,0 +1,117 @@
+//! What was written as counts of its month: consumption by version, and what is rarer one by one.
+
+use std::collections::BTreeMap;
+
+use credits_core::credits::Credits;
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Cause;
+use credits_core::month::Month;
+use credits_core::payment::{DisputeStatus, Payment};
+use credits_core::price::Price;
+use credits_store::error::Chain;
+use credits_store::rollup::Spending;
+use credits_store::stream::Written;
+use credits_store::usage::Noted;
+use credits_store::{Fault, Store};
+use jiff::Timestamp;
+
+use crate::records::Known;
+
+/// Something rare that a month counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    /// What it is named, so that a redelivery is known.
+    fact_id: String,
+    workspace_id: WorkspaceId,
+    month: Month,
+    noted: Vec<Noted>,
+}
+
+/// Counts all records of a batch, and gives the place in it from which the stream has to come again.
+pub(crate) async fn count(store: &Store, records: &[Known<'_>]) -> Result<(), (usize, Fault)> {
+    let mut spendings: BTreeMap<WorkspaceId, (usize, Vec<Spending>)> = BTreeMap::new();
+    let mut failed: Option<(usize, Fault)> = None;
+    let mut fail = |place: usize, fault: Fault| {
+        if matches!(fault, Fault::Corrupt(_)) {
+            // It would fail again for ever and hold up those behind it; the check against the ledger tells of it.
+            tracing::error!(error = %Chain(&fault), "a write could not be counted");
+        } else if failed.as_ref().is_none_or(|(earlier, _)| place < *earlier) {
+            failed = Some((place, fault));
+        }
+    };
+    for (place, known) in records.iter().enumerate() {
+        let Some(written) = &known.written else { continue };
+        if let Some((workspace, spending)) = written.spending() {
+            let (_, of_workspace) = spendings.entry(workspace.clone()).or_insert_with(|| (place, Vec::new()));
+            of_workspace.push(spending);
+        }
+        for note in notes_of(written, known.at) {
+            let counted = store.note(&note.fact_id, &note.workspace_id, note.month, &note.noted).await;
+            if let Err(fault) = counted {
+                fail(place, fault);
+            }
+        }
+    }
+    for (workspace, (place, spendings)) in &spendings {
+        if let Err(fault) = store.roll_up(workspace, spendings).await {
+            fail(*place, fault);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
+    let note = match written {
+        Written::Entry { workspace, entry } if !matches!(entry.cause, Cause::Debit { .. }) => {
+            let moved = credits_core::usage::Moved::of(entry);
+            let noted = moved.map(|(moved, credits)| Noted::Moved(moved, credits)).into_iter().collect();
+            Some(Note {
+                fact_id: entry.entry_id.to_string(),
+                workspace_id: workspace.clone(),
+                month: Month::of(entry.at),
+                noted,
+            })
+        }
+        Written::RunFailed { workspace, run, .. } => {
+            let required = run.failure.as_ref().map_or(Credits::ZERO, |failure| failure.required.credits());
+            Some(Note {
+                fact_id: format!("blocked-{workspace}-{}", run.run_id),
+                workspace_id: workspace.clone(),
+                month: Month::of(run.ended_at.unwrap_or(at)),
+                noted: vec![Noted::Blocked(required)],
+            })
+        }
+        Written::Invoice { workspace, invoice } => Some(Note {
+            fact_id: format!("invoice-{workspace}-{}", invoice.invoice_id),
+            workspace_id: workspace.clone(),
+            month: invoice.month,
+            noted: vec![Noted::Paid(invoice.total)],
+        }),
+        Written::Payment { before, after } => note_of_payment(before.as_deref(), after, at),
+        _ => None,
+    };
+    note.into_iter().filter(|note| !note.noted.is_empty()).collect()
+}
+
+/// What a payment brought and what of it was paid back: the difference that one write of it made.
+fn note_of_payment(before: Option<&Payment>, after: &Payment, at: Timestamp) -> Option<Note> {
+    let granted = after.granted.as_ref()?;
+    let currency = after.paid.as_ref()?.currency;
+    let price = |amount_minor| Price { amount_minor, currency };
+    let was = before.filter(|before| before.granted.is_some());
+    let paid = if was.is_none() { granted.amount_minor } else { 0 };
+    let refunded = paid_back(after).saturating_sub(was.map_or(0, paid_back));
+    let noted = [Noted::Paid(price(paid)), Noted::Refunded(price(refunded))];
+    let noted = noted.into_iter().zip([paid, refunded]).filter(|(_, amount)| *amount > 0);
+    Some(Note {
+        fact_id: format!("payment-{}-{}", after.payment_id, after.version),
+        workspace_id: granted.workspace_id.clone(),
+        month: Month::of(at),
+        noted: noted.map(|(noted, _)| noted).collect(),
+    })
+}
+
+fn paid_back(payment: &Payment) -> u64 {
+    let lost = payment.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Lost);
+    lost.fold(payment.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor))
+}

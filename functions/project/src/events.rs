@@ -1,0 +1,118 @@
+//! Telling: facts as events on the bus, in the order of the stream, each at least once and under one name.
+
+use std::collections::HashMap;
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use credits_core::event::{Event, SOURCE};
+use credits_core::id::WorkspaceId;
+use credits_store::error::Chain;
+use credits_store::{Fault, Store};
+use serde_json::{Value, json};
+
+use crate::facts;
+use crate::records::{Known, UNREAD};
+
+/// How many events one request to the bus carries (`PutEvents`).
+const MOST_ENTRIES: usize = 10;
+
+/// A bus, by its name.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    pub client: Client,
+    pub name: String,
+}
+
+/// An event that waits to be sent, and the place in the batch of the record that it is of.
+struct Outgoing {
+    place: usize,
+    name: &'static str,
+    detail: Value,
+}
+
+impl Bus {
+    /// Tells all records of a batch, and gives the place in it from which the stream has to come again.
+    pub async fn tell(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
+        let mut versions = HashMap::new();
+        let mut outgoing = Vec::new();
+        for (place, known) in records.iter().enumerate() {
+            if let Some(why) = &known.unread {
+                tracing::error!(reason = why.reason(), "a stream record can't be read");
+                outgoing.push(Outgoing { place, name: UNREAD, detail: known.laid_aside(why) });
+            }
+            match events_of(store, known, &mut versions).await {
+                Ok(events) => {
+                    let events = events.into_iter();
+                    outgoing.extend(events.map(|(name, detail)| Outgoing { place, name, detail }));
+                }
+                Err(fault) => {
+                    tracing::warn!(error = %Chain(&fault), "the rest of the stream has to come again");
+                    return Some(self.send(&outgoing).await.unwrap_or(place));
+                }
+            }
+        }
+        self.send(&outgoing).await
+    }
+
+    /// Sends events in order, and gives the place of the first that was not taken.
+    async fn send(&self, outgoing: &[Outgoing]) -> Option<usize> {
+        for chunk in outgoing.chunks(MOST_ENTRIES) {
+            let entries = chunk.iter().map(|event| {
+                PutEventsRequestEntry::builder()
+                    .source(SOURCE)
+                    .detail_type(event.name)
+                    .detail(event.detail.to_string())
+                    .event_bus_name(&self.name)
+                    .build()
+            });
+            let sent = self.client.put_events().set_entries(Some(entries.collect())).send().await;
+            let refused = match &sent {
+                Ok(output) => output.entries().iter().position(|entry| entry.error_code().is_some()),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(error), "the bus could not be reached");
+                    Some(0)
+                }
+            };
+            if let Some(event) = refused.and_then(|at| chunk.get(at)) {
+                tracing::warn!(event = event.name, "the bus did not take an event");
+                return Some(event.place);
+            }
+        }
+        None
+    }
+}
+
+async fn events_of(
+    store: &Store,
+    known: &Known<'_>,
+    versions: &mut HashMap<WorkspaceId, u64>,
+) -> Result<Vec<(&'static str, Value)>, Fault> {
+    let Some(written) = &known.written else { return Ok(Vec::new()) };
+    let mut events = Vec::new();
+    for told in facts::of(written) {
+        let version = match (told.version, &told.workspace_id) {
+            (Some(version), _) => version,
+            (None, Some(workspace)) => version_of(store, workspace, versions).await?,
+            (None, None) => 0,
+        };
+        let facts::Told { event_id, workspace_id, at, fact, .. } = told;
+        let name = fact.name();
+        let event = Event { event_id, workspace_id, version, at: at.unwrap_or(known.at), fact };
+        events.push((name, json!(event)));
+    }
+    Ok(events)
+}
+
+/// The version of a workspace's balance, read once a batch.
+async fn version_of(
+    store: &Store,
+    workspace: &WorkspaceId,
+    versions: &mut HashMap<WorkspaceId, u64>,
+) -> Result<u64, Fault> {
+    if let Some(version) = versions.get(workspace) {
+        return Ok(*version);
+    }
+    let version = store.peek_balance(workspace).await?.map_or(0, |balance| balance.version);
+    versions.insert(workspace.clone(), version);
+    Ok(version)
+}

@@ -1,0 +1,261 @@
+//! Usage: who took how much of a month's consumption, counted from the ledger (M3, M9).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::consumer::Consumer;
+use crate::credits::{Credits, OutOfRange};
+use crate::id::Name;
+use crate::ledger::{Cause, Entry};
+use crate::month::Month;
+use crate::price::Currency;
+
+/// What a breakdown groups by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupBy {
+    /// The workflow whose step spent.
+    Workflow,
+    /// The feature that was used, by hand or in bulk.
+    Feature,
+    /// The operation that was called.
+    Operation,
+    /// The kind of consumer (M4).
+    Consumer,
+    /// The person who spent.
+    User,
+    /// The day, in UTC.
+    Day,
+}
+
+/// A text that is not one of API.md's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of workflow, feature, operation, consumer, user, day")]
+pub struct InvalidGroupBy;
+
+impl GroupBy {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Workflow, Self::Feature, Self::Operation, Self::Consumer, Self::User, Self::Day];
+
+    /// Its name, as API.md has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Workflow => "workflow",
+            Self::Feature => "feature",
+            Self::Operation => "operation",
+            Self::Consumer => "consumer",
+            Self::User => "user",
+            Self::Day => "day",
+        }
+    }
+
+    /// Whether callers make the keys, so that there may be any number of groups.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Workflow | Self::Feature | Self::User)
+    }
+}
+
+impl fmt::Display for GroupBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for GroupBy {
+    type Err = InvalidGroupBy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidGroupBy> {
+        Self::ALL.into_iter().find(|group_by| group_by.name() == text).ok_or(InvalidGroupBy)
+    }
+}
+
+/// Credits, and how many entries took them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// What was taken.
+    pub credits: Credits,
+    /// By how many entries.
+    pub count: u64,
+}
+
+impl Tally {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Result<Self, OutOfRange> {
+        let count = self.count.saturating_add(other.count);
+        Ok(Self { credits: self.credits.plus(other.credits)?, count })
+    }
+
+    /// What is left of it without another.
+    pub fn minus(self, other: Self) -> Result<Self, OutOfRange> {
+        let count = self.count.saturating_sub(other.count);
+        Ok(Self { credits: self.credits.minus(other.credits)?, count })
+    }
+}
+
+/// A group's key: `None` holds what has no such attribute.
+pub type GroupKey = Option<String>;
+
+/// The breakdowns of some entries, all of one month.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// All of them.
+    pub total: Tally,
+    /// Each breakdown's groups.
+    pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
+}
+
+impl Usage {
+    /// Counts an entry; one that is no consumption leaves all as it is.
+    pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
+        let Some((operation, consumer)) = spent_by(&entry.cause) else { return Ok(()) };
+        let tally = Tally { credits: entry.credits.negated(), count: 1 };
+        self.total = self.total.plus(tally)?;
+        for (group_by, key) in keys_of(operation, consumer, entry.at) {
+            let group = self.groups.entry((group_by, key)).or_default();
+            *group = group.plus(tally)?;
+        }
+        Ok(())
+    }
+}
+
+/// Who spent on what, if the entry is consumption.
+fn spent_by(cause: &Cause) -> Option<(&Name, &Consumer)> {
+    match cause {
+        Cause::Debit { operation, consumer, .. } => Some((operation, consumer)),
+        _ => None,
+    }
+}
+
+fn keys_of(operation: &Name, consumer: &Consumer, at: Timestamp) -> [(GroupBy, GroupKey); 6] {
+    let (kind, workflow, feature, user) = match consumer {
+        Consumer::WorkflowStep { workflow_id, .. } => ("workflow_step", Some(workflow_id), None, None),
+        Consumer::Action { feature, user_id } => ("action", None, Some(feature), Some(user_id)),
+        Consumer::Bulk { feature, user_id, .. } => ("bulk", None, Some(feature), user_id.as_ref()),
+    };
+    [
+        (GroupBy::Workflow, workflow.map(ToString::to_string)),
+        (GroupBy::Feature, feature.map(ToString::to_string)),
+        (GroupBy::Operation, Some(operation.to_string())),
+        (GroupBy::Consumer, Some(kind.to_owned())),
+        (GroupBy::User, user.map(ToString::to_string)),
+        (GroupBy::Day, Some(day_of(at).to_string())),
+    ]
+}
+
+/// The day in which an instant lies, in UTC.
+#[must_use]
+pub fn day_of(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+/// What a month came to (M17).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MonthSummary {
+    /// What was consumed.
+    pub consumed: Tally,
+    /// What else moved, by kind of ledger entry, without sign.
+    pub moved: BTreeMap<Moved, Credits>,
+    /// How many runs failed for want of credits (M10).
+    pub blocked: u64,
+    /// What the steps at which they failed would have cost.
+    pub blocked_credits: Credits,
+    /// What was paid, in minor units.
+    pub paid_minor: BTreeMap<Currency, u64>,
+    /// What of it was paid back, in minor units.
+    pub refunded_minor: BTreeMap<Currency, u64>,
+}
+
+/// What moves credits besides consumption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moved {
+    /// Packs that were paid.
+    ToppedUp,
+    /// A subscription's periods.
+    Allocated,
+    /// Grants by the operator, a commitment's months among them.
+    Granted,
+    /// What was left of expiring grants.
+    Expired,
+    /// What was left of voided grants.
+    Voided,
+    /// Refunds and disputes, less those that were undone.
+    ClawedBack,
+    /// Use beyond credits that was billed.
+    Invoiced,
+}
+
+impl Moved {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ToppedUp,
+        Self::Allocated,
+        Self::Granted,
+        Self::Expired,
+        Self::Voided,
+        Self::ClawedBack,
+        Self::Invoiced,
+    ];
+
+    /// Its name in a history.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ToppedUp => "topped_up",
+            Self::Allocated => "allocated",
+            Self::Granted => "granted",
+            Self::Expired => "expired",
+            Self::Voided => "voided",
+            Self::ClawedBack => "clawed_back",
+            Self::Invoiced => "invoiced",
+        }
+    }
+
+    /// What an entry moved, and how much; `None` for consumption.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Option<(Self, Credits)> {
+        let taken = entry.credits.negated();
+        match entry.cause {
+            Cause::Debit { .. } => None,
+            Cause::TopUp { .. } => Some((Self::ToppedUp, entry.credits)),
+            Cause::Allocation { .. } => Some((Self::Allocated, entry.credits)),
+            Cause::Grant { .. } => Some((Self::Granted, entry.credits)),
+            Cause::Expiry { .. } => Some((Self::Expired, taken)),
+            Cause::Void { .. } => Some((Self::Voided, taken)),
+            Cause::ClawBack { .. } | Cause::ClawBackReversed { .. } => Some((Self::ClawedBack, taken)),
+            Cause::Invoiced { .. } => Some((Self::Invoiced, entry.credits)),
+        }
+    }
+}
+
+impl MonthSummary {
+    /// What moved of a kind.
+    #[must_use]
+    pub fn moved(&self, moved: Moved) -> Credits {
+        self.moved.get(&moved).copied().unwrap_or_default()
+    }
+
+    /// Counts an entry, as the rollups do.
+    pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
+        if let Some((moved, credits)) = Moved::of(entry) {
+            let sum = self.moved(moved).plus(credits)?;
+            self.moved.insert(moved, sum);
+        } else {
+            let tally = Tally { credits: entry.credits.negated(), count: 1 };
+            self.consumed = self.consumed.plus(tally)?;
+        }
+        Ok(())
+    }
+}
+
+/// The month in whose rollups an entry is counted.
+#[must_use]
+pub fn month_of(entry: &Entry) -> Month {
+    Month::of(entry.at)
+}

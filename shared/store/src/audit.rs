@@ -1,0 +1,259 @@
+//! The audit: a month is counted anew from its ledger and compared with its usage, group by group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::credits::Credits;
+use credits_core::id::WorkspaceId;
+use credits_core::month::Month;
+use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::Store;
+use crate::attribute::{Item, Reader, text};
+use crate::entry_item;
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{CHECKS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
+use crate::transaction::{Outcome, is_busy};
+use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
+
+/// How long after a month's end its ledger is taken for complete.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// How often a running month is checked.
+const EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// How many months one firing checks at most.
+const MOST_CHECKS: i32 = 1_000;
+
+/// A month of a workspace that is to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Whose.
+    pub workspace_id: WorkspaceId,
+    /// Which month.
+    pub month: Month,
+    position: String,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audit {
+    /// Credits moved while it was counted: there is nothing to compare.
+    Moving,
+    /// It was compared; what differs, if anything.
+    Compared(Vec<Difference>),
+}
+
+/// Something that the usage counts otherwise than the ledger does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is: a breakdown and its group, or a column of the history.
+    pub of: String,
+    /// What the ledger says.
+    pub ledger: Tally,
+    /// What the usage says.
+    pub usage: Tally,
+}
+
+/// A month as it was counted from the ledger, at a version of the balance.
+struct Recount {
+    version: u64,
+    summary: MonthSummary,
+    usage: Usage,
+}
+
+impl Store {
+    /// Compares a month's usage with its ledger.
+    pub async fn audit(&self, workspace: &WorkspaceId, month: Month) -> Result<Audit, Fault> {
+        let Some(recount) = self.recount(workspace, month).await? else { return Ok(Audit::Moving) };
+        let mut kept = self.month_usage(workspace, month).await?;
+        kept.groups.extend(self.open_groups(workspace, month).await?);
+        if self.version_of(workspace).await? != Some(recount.version) {
+            return Ok(Audit::Moving);
+        }
+        let mut differences = Vec::new();
+        let mut compare = |of: String, ledger: Tally, usage: Tally| {
+            if ledger != usage {
+                differences.push(Difference { of, ledger, usage });
+            }
+        };
+        compare("consumed".to_owned(), recount.summary.consumed, kept.summary.consumed);
+        for moved in Moved::ALL {
+            let alone = |credits: Credits| Tally { credits, count: 0 };
+            let (ledger, usage) = (recount.summary.moved(moved), kept.summary.moved(moved));
+            compare(moved.name().to_owned(), alone(ledger), alone(usage));
+        }
+        let groups: BTreeSet<&(GroupBy, GroupKey)> =
+            recount.usage.groups.keys().chain(kept.groups.keys()).collect();
+        for group in groups {
+            let of = |groups: &BTreeMap<_, Tally>| groups.get(group).copied().unwrap_or_default();
+            let named = format!("{} {}", group.0, group.1.as_deref().unwrap_or("null"));
+            compare(named, of(&recount.usage.groups), of(&kept.groups));
+        }
+        Ok(Audit::Compared(differences))
+    }
+
+    /// Puts what the ledger says in the place of a month's usage, at a quiet moment; `false` where there was none.
+    pub async fn mend_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
+        let Some(recount) = self.recount(workspace, month).await? else { return Ok(false) };
+        let mut next = MonthItem { summary: recount.summary.clone(), ..MonthItem::default() };
+        let stale = self.open_groups(workspace, month).await?;
+        let mut tallies: BTreeMap<_, _> = stale.into_keys().map(|group| (group, Tally::default())).collect();
+        tallies.extend(recount.usage.groups);
+        let mut writes = Vec::new();
+        for ((group_by, key), tally) in tallies {
+            match key {
+                Some(key) if !is_in_month_item(group_by, &Some(key.clone())) => {
+                    let named = (workspace, month, group_by, key.as_str());
+                    let write = GroupItem::counting(named, tally, recount.version)?;
+                    let older = crate::attribute::number(recount.version);
+                    let item_key = ItemKey::group(workspace, month, group_by, &key);
+                    writes.push((write.when_absent_or(COUNTED, "<=", older), item_key));
+                }
+                key => drop(next.groups.insert((group_by, key), tally)),
+            }
+        }
+        let key = ItemKey::usage(workspace, month);
+        let older = crate::attribute::number(recount.version);
+        let write = next.counting(recount.version).when_absent_or(COUNTED, "<=", older);
+        let write = Moved::ALL.into_iter().fold(write, |write, moved| {
+            write.set(moved.name(), crate::attribute::credits(next.summary.moved(moved)))
+        });
+        Ok(self.write_all(writes).await? && self.write_counted(write, &key).await?)
+    }
+
+    /// The months whose check is due.
+    pub async fn due_checks(&self) -> Result<Vec<Check>, Fault> {
+        let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
+        let found = self.dated(CHECKS, ("", &end), MOST_CHECKS).await?;
+        Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
+    }
+
+    /// When the next check is due.
+    pub async fn next_check(&self) -> Result<Option<Timestamp>, Fault> {
+        let first = self.dated(CHECKS, ("", "9"), 1).await?;
+        let position = first.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
+        Ok(position.and_then(read_position).map(|(at, _)| at))
+    }
+
+    /// Sets the date of the next check of a month that was found right, or takes it off if it has ended for good.
+    pub async fn checked(&self, check: &Check) -> Result<(), Fault> {
+        let now = self.now();
+        let settled = check.month.end().checked_add(SETTLED_AFTER).unwrap_or(Timestamp::MAX);
+        let same = Expression::new().when(INDEX_SK, "=", text(&check.position));
+        let write = if now > settled {
+            same.remove(INDEX_PK).remove(INDEX_SK)
+        } else {
+            let named = format!("{}#{}", check.workspace_id, check.month);
+            same.set(INDEX_SK, text(position(now.checked_add(EVERY).unwrap_or(now), &named)))
+        };
+        let write = write.update(&self.table, &ItemKey::usage(&check.workspace_id, check.month))?;
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(vec![write.clone()]).await? {
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Counts a month from its ledger; `None` where the balance moved meanwhile or the index is behind it.
+    async fn recount(&self, workspace: &WorkspaceId, month: Month) -> Result<Option<Recount>, Fault> {
+        let Some(version) = self.version_of(workspace).await? else { return Ok(None) };
+        let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
+        let (start, end) = (position(month.start(), ""), position(month.end(), ""));
+        let mut from = start;
+        loop {
+            let (items, more) = self.ledger_between(workspace, (&from, &end)).await?;
+            for item in &items {
+                let entry = entry_item::read(item)?;
+                summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
+            }
+            match items.last().filter(|_| more) {
+                Some(last) => Reader(last).text(INDEX_SK)?.clone_into(&mut from),
+                None => break,
+            }
+        }
+        let still = self.version_of(workspace).await? == Some(version);
+        Ok(still.then_some(Recount { version, summary, usage }))
+    }
+
+    /// A page of the ledger after one position and before another, oldest first, and whether there is more.
+    async fn ledger_between(
+        &self,
+        workspace: &WorkspaceId,
+        (after, before): (&str, &str),
+    ) -> Result<(Vec<Item>, bool), Fault> {
+        let output = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(INDEX)
+            .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_names("#position", INDEX_SK)
+            .expression_attribute_values(":partition", text(ledger(workspace)))
+            .expression_attribute_values(":after", AttributeValue::S(format!("{after}\u{0}")))
+            .expression_attribute_values(":before", text(before))
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+    }
+
+    /// The groups of a month that have items of their own.
+    async fn open_groups(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+    ) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Fault> {
+        let mut groups = BTreeMap::new();
+        let mut from = None;
+        loop {
+            let output = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("#pk = :pk")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_values(":pk", text(format!("usage#{workspace}#{month}")))
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .customize()
+                .config_override(self.read_config())
+                .send()
+                .await
+                .map_err(Fault::unavailable)?;
+            for item in output.items.unwrap_or_default() {
+                let (group_by, key) =
+                    Reader(&item).text(SK)?.split_once('#').ok_or(Corrupt::Attribute(SK))?;
+                let group_by = group_by.parse().map_err(|_| Corrupt::Attribute(SK))?;
+                groups.insert((group_by, Some(key.to_owned())), GroupItem::read(&item)?.tally);
+            }
+            from = output.last_evaluated_key;
+            if from.is_none() {
+                return Ok(groups);
+            }
+        }
+    }
+
+    async fn version_of(&self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
+        Ok(self.read_balance(workspace).await?.map(|balance| balance.version))
+    }
+}
+
+fn read_check(item: &Item) -> Result<Check, Corrupt> {
+    let found = Reader(item).text(INDEX_SK)?;
+    let (_, named) = read_position(found).ok_or(Corrupt::Attribute(INDEX_SK))?;
+    let (workspace, month) = named.split_once('#').ok_or(Corrupt::Attribute(INDEX_SK))?;
+    Ok(Check {
+        workspace_id: workspace.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?,
+        month: month.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?,
+        position: found.to_owned(),
+    })
+}

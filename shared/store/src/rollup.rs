@@ -1,0 +1,239 @@
+//! Rolling up: what the stream tells of a workspace's balance becomes the breakdowns of its months, exactly once.
+//!
+//! The stream redelivers, bisects and overlaps, so each item keeps the version of the balance up to which it counts. A
+//! balance's records come in the order of its versions, and whatever an item has counted is passed over. So a batch
+//! costs a write for each group that it touches, however many entries it has, and none needs a transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use credits_core::credits::Credits;
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Entry;
+use credits_core::month::Month;
+use credits_core::usage::{GroupBy, Tally, Usage};
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, position};
+use crate::transaction::Outcome;
+use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
+use crate::{Store, entry_item};
+
+/// How many items one `BatchGetItem` reads.
+const MOST_READ: usize = 100;
+
+/// How many groups are written at a time.
+const AT_A_TIME: usize = 16;
+
+/// When a month is checked for the first time.
+const FIRST_CHECK_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A write of a balance that consumed something, as the stream tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spending {
+    /// The version that the write made.
+    pub version: u64,
+    /// The ledger entry that it wrote, as the balance names it.
+    pub last: String,
+    /// The month in which it is counted.
+    pub month: Month,
+    /// What the balance says was consumed in that month, this write included.
+    pub consumed: Credits,
+}
+
+impl Store {
+    /// Counts what a workspace consumed, in the order of its versions, whatever of it was counted before.
+    pub async fn roll_up(&self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
+        let mut months: BTreeMap<Month, Vec<&Spending>> = BTreeMap::new();
+        for spending in spendings {
+            months.entry(spending.month).or_default().push(spending);
+        }
+        for (month, spendings) in months {
+            let mut attempts = self.attempts();
+            while !self.roll_up_month(workspace, month, &spendings).await? {
+                // Another invocation counts the same records; what it has counted is passed over.
+                attempts.after_conflict().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what a month's item has not counted yet; `false` where another invocation was in the way.
+    async fn roll_up_month(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+        spendings: &[&Spending],
+    ) -> Result<bool, Fault> {
+        let key = ItemKey::usage(workspace, month);
+        let read = self.get(&key).await?.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
+        let new: Vec<&Spending> =
+            spendings.iter().copied().filter(|it| Some(it.version) > read.counted).collect();
+        let Some(last) = new.iter().max_by_key(|spending| spending.version) else { return Ok(true) };
+        let entries = self.entries_of(workspace, &new).await?;
+        if !self.count_groups(workspace, month, &entries).await? {
+            return Ok(false);
+        }
+        let mut next = read.clone();
+        for (_, entry) in &entries {
+            next.add(entry).map_err(Corrupt::from)?;
+        }
+        if next.summary.consumed.credits != last.consumed {
+            // The check against the ledger will say by how much.
+            tracing::error!(%workspace, %month, version = last.version, "the usage is not the balance's");
+        }
+        let write = unchanged(next.counting(last.version), read.counted)
+            .set_once(INDEX_PK, text(CHECKS))
+            .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
+        self.write_counted(write, &key).await
+    }
+
+    /// The entries that were written, with their versions.
+    async fn entries_of(
+        &self,
+        workspace: &WorkspaceId,
+        spendings: &[&Spending],
+    ) -> Result<Vec<(u64, Entry)>, Fault> {
+        let keys: Vec<ItemKey> =
+            spendings.iter().map(|spending| ItemKey::named(workspace, &spending.last)).collect();
+        let items = self.get_many(&keys).await?;
+        let entry = |(key, spending): (&ItemKey, &&Spending)| {
+            let item = items.get(key).ok_or(Corrupt::Attribute("last"))?;
+            Ok((spending.version, entry_item::read(item)?))
+        };
+        keys.iter().zip(spendings).map(entry).collect()
+    }
+
+    /// Counts entries in the groups that have items of their own; `false` where another invocation was in the way.
+    async fn count_groups(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+        entries: &[(u64, Entry)],
+    ) -> Result<bool, Fault> {
+        let groups = groups_of(entries).map_err(Corrupt::from)?;
+        let keys: Vec<ItemKey> =
+            groups.keys().map(|(group_by, key)| ItemKey::group(workspace, month, *group_by, key)).collect();
+        let items = self.get_many(&keys).await?;
+        let mut writes = Vec::new();
+        for ((group, shares), item_key) in groups.into_iter().zip(keys) {
+            let read = items.get(&item_key).map(GroupItem::read).transpose()?;
+            let counted = read.as_ref().map(|read| read.counted);
+            let new = shares.iter().filter(|(version, _)| Some(*version) > counted);
+            let before = read.map(|read| read.tally).unwrap_or_default();
+            let Some((version, _)) = shares.iter().max_by_key(|(version, _)| *version) else { continue };
+            let tally =
+                new.clone().try_fold(before, |sum, (_, share)| sum.plus(*share)).map_err(Corrupt::from)?;
+            if new.count() > 0 {
+                let named = (workspace, month, group.0, group.1.as_str());
+                writes.push((unchanged(GroupItem::counting(named, tally, *version)?, counted), item_key));
+            }
+        }
+        self.write_all(writes).await
+    }
+
+    /// Writes groups side by side; `false` where another invocation was in the way of any.
+    pub(crate) async fn write_all(&self, mut writes: Vec<(Expression, ItemKey)>) -> Result<bool, Fault> {
+        let mut all = true;
+        while !writes.is_empty() {
+            let mut running = JoinSet::new();
+            for (write, key) in writes.drain(..writes.len().min(AT_A_TIME)) {
+                let store = self.clone();
+                running.spawn(async move { store.write_counted(write, &key).await });
+            }
+            for written in running.join_all().await {
+                all &= written?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes one item; `false` where it is not as it was read.
+    pub(crate) async fn write_counted(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
+        match self.write_alone(write.update(&self.table, key)?).await? {
+            Outcome::Written => Ok(true),
+            Outcome::Cancelled(_) => Ok(false),
+            // It may have been written: who reads again sees.
+            Outcome::Unknown(error) => Err(Fault::Unavailable(error)),
+        }
+    }
+
+    /// Reads many items as the last writes left them.
+    pub(crate) async fn get_many(&self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Item>, Fault> {
+        let mut items = HashMap::new();
+        for chunk in keys.chunks(MOST_READ) {
+            let mut attempts = self.attempts();
+            let mut wanted: Vec<Item> = chunk.iter().map(keyed).collect();
+            while !wanted.is_empty() {
+                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
+                let request = request.build().map_err(Corrupt::from)?;
+                let read = self.client.batch_get_item().request_items(&*self.table, request);
+                let read = read.customize().config_override(self.read_config()).send().await;
+                let read = read.map_err(Fault::unavailable)?;
+                for item in read.responses.unwrap_or_default().into_values().flatten() {
+                    items.insert(key_of(&item)?, item);
+                }
+                let left = read.unprocessed_keys.unwrap_or_default().into_values().next();
+                wanted = left.map(|left| left.keys).unwrap_or_default();
+                if !wanted.is_empty() {
+                    attempts.after_conflict().await?;
+                }
+            }
+        }
+        Ok(items)
+    }
+}
+
+impl MonthItem {
+    /// Counts an entry in the month and in the groups that stand in its item.
+    pub(crate) fn add(&mut self, entry: &Entry) -> Result<(), credits_core::credits::OutOfRange> {
+        let mut usage = Usage::default();
+        usage.count(entry)?;
+        self.summary.consumed = self.summary.consumed.plus(usage.total)?;
+        for (group, tally) in usage.groups.into_iter().filter(|((by, key), _)| is_in_month_item(*by, key)) {
+            let sum = self.groups.get(&group).copied().unwrap_or_default().plus(tally)?;
+            self.groups.insert(group, sum);
+        }
+        Ok(())
+    }
+}
+
+/// The shares of a batch in the groups that have items of their own, each with its version.
+type Shares = BTreeMap<(GroupBy, String), Vec<(u64, Tally)>>;
+
+fn groups_of(entries: &[(u64, Entry)]) -> Result<Shares, credits_core::credits::OutOfRange> {
+    let mut shares = Shares::new();
+    for (version, entry) in entries {
+        let mut usage = Usage::default();
+        usage.count(entry)?;
+        for ((group_by, key), tally) in usage.groups {
+            if let Some(key) = key.filter(|_| group_by.is_open()) {
+                shares.entry((group_by, key)).or_default().push((*version, tally));
+            }
+        }
+    }
+    Ok(shares)
+}
+
+/// The write of an item that counts up to a version, unless it has gone on since it was read.
+fn unchanged(write: Expression, counted: Option<u64>) -> Expression {
+    match counted {
+        Some(version) => write.when(COUNTED, "=", number(version)),
+        None => write.when_absent(COUNTED),
+    }
+}
+
+/// Where a month stands among those to be checked.
+pub(crate) fn check_position(now: Timestamp, workspace: &WorkspaceId, month: Month) -> String {
+    let at = now.checked_add(FIRST_CHECK_AFTER).unwrap_or(now);
+    position(at, &format!("{workspace}#{month}"))
+}
+
+fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
+    let reader = Reader(item);
+    Ok(ItemKey { pk: reader.text(PK)?.to_owned(), sk: reader.text(SK)?.to_owned().into() })
+}

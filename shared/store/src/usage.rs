@@ -1,0 +1,214 @@
+//! Reading usage: a month's breakdowns, largest first, and what the months came to (M9, M17).
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::credits::Credits;
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Entry;
+use credits_core::month::Month;
+use credits_core::price::Price;
+use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, month_of};
+
+use crate::Store;
+use crate::attribute::{Item, Reader, number, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{
+    CHECKS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position,
+};
+use crate::rollup::check_position;
+use crate::transaction::{Outcome, Reason};
+use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, add_credits, read_group_tally};
+
+/// Something that a month counts besides consumption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Credits moved.
+    Moved(Moved, Credits),
+    /// A run failed for want of so many credits (M10).
+    Blocked(Credits),
+    /// Money was paid.
+    Paid(Price),
+    /// Money was paid back.
+    Refunded(Price),
+}
+
+/// A group of a breakdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its key; `None` holds what has no such attribute.
+    pub key: GroupKey,
+    /// What it took.
+    pub tally: Tally,
+}
+
+/// A month's usage, but for the breakdowns that may have any number of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MonthUsage {
+    /// What the month came to.
+    pub summary: MonthSummary,
+    /// Groups by operation, kind of consumer and day, and in each other breakdown what has no such attribute.
+    pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
+}
+
+/// Where a page of groups ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPosition(String);
+
+impl Store {
+    /// Counts something rare in its month, once, whatever is redelivered.
+    pub async fn note(
+        &self,
+        fact_id: &str,
+        workspace: &WorkspaceId,
+        month: Month,
+        noted: &[Noted],
+    ) -> Result<(), Fault> {
+        let fact = self.fact_write(&format!("usage-{fact_id}"), "noted")?;
+        let writes = vec![fact, self.note_write(workspace, month, noted)?];
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(writes.clone()).await? {
+                Outcome::Written => return Ok(()),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) => match reasons.first() {
+                    Some(Reason::Condition(_)) => return Ok(()),
+                    _ => attempts.after_conflict().await?,
+                },
+            }
+        }
+    }
+
+    /// Counts an entry that is no consumption, once.
+    pub async fn note_entry(&self, workspace: &WorkspaceId, entry: &Entry) -> Result<(), Fault> {
+        let Some((moved, credits)) = Moved::of(entry) else { return Ok(()) };
+        let noted = [Noted::Moved(moved, credits)];
+        self.note(entry.entry_id.as_str(), workspace, month_of(entry), &noted).await
+    }
+
+    fn note_write(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+        noted: &[Noted],
+    ) -> Result<TransactWriteItem, Fault> {
+        let listed = Expression::new()
+            .set_once(INDEX_PK, text(CHECKS))
+            .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
+        let write = noted.iter().fold(listed, |write, noted| match noted {
+            Noted::Moved(moved, credits) => add_credits(write, moved.name(), *credits),
+            Noted::Blocked(required) => {
+                add_credits(write.add(BLOCKED, number(1)), BLOCKED_CREDITS, *required)
+            }
+            Noted::Paid(price) => write.add(&format!("{PAID}{}", price.currency), number(price.amount_minor)),
+            Noted::Refunded(price) => {
+                write.add(&format!("{REFUNDED}{}", price.currency), number(price.amount_minor))
+            }
+        });
+        Ok(write.update(&self.table, &ItemKey::usage(workspace, month))?)
+    }
+
+    /// A month's usage.
+    pub async fn month_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<MonthUsage, Fault> {
+        let item = self.get(&ItemKey::usage(workspace, month)).await?;
+        let read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
+        Ok(MonthUsage { summary: read.summary, groups: read.groups })
+    }
+
+    /// The usage of all months between two, both included; those in which nothing happened are absent.
+    pub async fn usage_between(
+        &self,
+        workspace: &WorkspaceId,
+        (first, last): (Month, Month),
+    ) -> Result<BTreeMap<Month, MonthUsage>, Fault> {
+        let output = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .expression_attribute_values(":pk", text(ItemKey::usage(workspace, first).pk))
+            .expression_attribute_values(":first", text(first.to_string()))
+            .expression_attribute_values(":last", text(last.to_string()))
+            .consistent_read(true)
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        let mut months = BTreeMap::new();
+        for item in output.items.unwrap_or_default() {
+            let month = Reader(&item).parsed(SK)?;
+            let read = MonthItem::read(&item)?;
+            months.insert(month, MonthUsage { summary: read.summary, groups: read.groups });
+        }
+        Ok(months)
+    }
+
+    /// The largest groups of an open breakdown after a position, as many as asked for, in one query.
+    pub async fn largest_groups(
+        &self,
+        workspace: &WorkspaceId,
+        (month, group_by): (Month, GroupBy),
+        after: Option<&GroupPosition>,
+        limit: u16,
+    ) -> Result<Vec<Group>, Fault> {
+        let mut request = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(INDEX)
+            .scan_index_forward(false)
+            .limit(limit.into())
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_values(":partition", text(groups(workspace, month, group_by)));
+        request = match after {
+            None => request.key_condition_expression("#partition = :partition"),
+            Some(position) => request
+                .key_condition_expression("#partition = :partition AND #position < :position")
+                .expression_attribute_names("#position", INDEX_SK)
+                .expression_attribute_values(":position", text(&position.0)),
+        };
+        let output = request.customize().config_override(self.read_config()).send().await;
+        let items = output.map_err(Fault::unavailable)?.items.unwrap_or_default();
+        let groups: Vec<Group> = items.iter().map(read_group).collect::<Result<_, _>>()?;
+        // One that was mended away counts nothing.
+        Ok(groups.into_iter().filter(|group| group.tally.count > 0).collect())
+    }
+}
+
+fn read_group(item: &Item) -> Result<Group, Corrupt> {
+    let (_, key) = read_size_position(Reader(item).text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
+    Ok(Group { key: Some(key.to_owned()), tally: read_group_tally(item)? })
+}
+
+impl Group {
+    /// Where it stands among the groups of its breakdown.
+    pub fn position(&self) -> Result<GroupPosition, Fault> {
+        let key = self.key.as_deref().unwrap_or_default();
+        Ok(GroupPosition(size_position(self.tally.credits, key).map_err(Corrupt::from)?))
+    }
+
+    /// Whether it comes after a position, where the larger come first.
+    #[must_use]
+    pub fn is_after(&self, position: &GroupPosition) -> bool {
+        self.position().is_ok_and(|own| own.0 < position.0)
+    }
+}
+
+impl GroupPosition {
+    /// The position as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The position that was written so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        read_size_position(text)?;
+        Some(Self(text.to_owned()))
+    }
+}
