@@ -15,7 +15,12 @@ impl World {
 
     /// A stack in which `acme` is on the team plan and has a stored card, by way of a pack of 1,000.
     pub async fn with_card() -> Self {
-        let world = Self::new().await;
+        Self::with_card_on(&credits_local::Options::default()).await
+    }
+
+    /// The same on a stack of these options.
+    pub async fn with_card_on(options: &credits_local::Options) -> Self {
+        let world = Self::with(options).await;
         world.put_on_plan("acme", "team").await;
         world.buy("acme", "pack_1k", "pack").await;
         world
