@@ -78,11 +78,11 @@ async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError
         match store.audit(&check.workspace_id, check.month).await? {
             Audit::Moving => {
                 moving = moving.saturating_add(1);
-                store.checked(&check).await?;
+                store.checked(&check, false).await?;
             }
             Audit::Compared(differences) if differences.is_empty() => {
                 checked = checked.saturating_add(1);
-                store.checked(&check).await?;
+                store.checked(&check, true).await?;
             }
             Audit::Compared(differences) => {
                 differing = differing.saturating_add(1);

@@ -12,7 +12,6 @@ use crate::consumer::Consumer;
 use crate::credits::{Credits, OutOfRange};
 use crate::id::Name;
 use crate::ledger::{Cause, Entry};
-use crate::month::Month;
 use crate::price::Currency;
 
 /// What a breakdown groups by.
@@ -252,10 +251,4 @@ impl MonthSummary {
         }
         Ok(())
     }
-}
-
-/// The month in whose rollups an entry is counted.
-#[must_use]
-pub fn month_of(entry: &Entry) -> Month {
-    Month::of(entry.at)
 }

@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, text};
+use crate::attribute::{Item, Reader, credits, number, text};
 use crate::entry_item;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{CHECKS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
-use crate::transaction::{Outcome, is_busy};
-use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
+use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
+use crate::usage_item::{COUNTED, GroupItem, MonthItem};
 
 /// How long after a month's end its ledger is taken for complete.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long nothing must have moved before a month is compared: by then the stream and the index have told of it.
+const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How often a running month is checked.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
@@ -40,7 +40,7 @@ pub struct Check {
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audit {
-    /// Credits moved while it was counted: there is nothing to compare.
+    /// Credits moved while it was counted, or just before: there is nothing to compare.
     Moving,
     /// It was compared; what differs, if anything.
     Compared(Vec<Difference>),
@@ -70,7 +70,7 @@ impl Store {
         let Some(recount) = self.recount(workspace, month).await? else { return Ok(Audit::Moving) };
         let mut kept = self.month_usage(workspace, month).await?;
         kept.groups.extend(self.open_groups(workspace, month).await?);
-        if self.version_of(workspace).await? != Some(recount.version) {
+        if !self.is_still(workspace, month, recount.version).await? {
             return Ok(Audit::Moving);
         }
         let mut differences = Vec::new();
@@ -81,7 +81,7 @@ impl Store {
         };
         compare("consumed".to_owned(), recount.summary.consumed, kept.summary.consumed);
         for moved in Moved::ALL {
-            let alone = |credits: Credits| Tally { credits, count: 0 };
+            let alone = |credits| Tally { credits, count: 0 };
             let (ledger, usage) = (recount.summary.moved(moved), kept.summary.moved(moved));
             compare(moved.name().to_owned(), alone(ledger), alone(usage));
         }
@@ -105,10 +105,10 @@ impl Store {
         let mut writes = Vec::new();
         for ((group_by, key), tally) in tallies {
             match key {
-                Some(key) if !is_in_month_item(group_by, &Some(key.clone())) => {
+                Some(key) if group_by.is_open() => {
                     let named = (workspace, month, group_by, key.as_str());
                     let write = GroupItem::counting(named, tally, recount.version)?;
-                    let older = crate::attribute::number(recount.version);
+                    let older = number(recount.version);
                     let item_key = ItemKey::group(workspace, month, group_by, &key);
                     writes.push((write.when_absent_or(COUNTED, "<=", older), item_key));
                 }
@@ -116,11 +116,11 @@ impl Store {
             }
         }
         let key = ItemKey::usage(workspace, month);
-        let older = crate::attribute::number(recount.version);
+        let older = number(recount.version);
         let write = next.counting(recount.version).when_absent_or(COUNTED, "<=", older);
-        let write = Moved::ALL.into_iter().fold(write, |write, moved| {
-            write.set(moved.name(), crate::attribute::credits(next.summary.moved(moved)))
-        });
+        let write = Moved::ALL
+            .into_iter()
+            .fold(write, |write, moved| write.set(moved.name(), credits(next.summary.moved(moved))));
         Ok(self.write_all(writes).await? && self.write_counted(write, &key).await?)
     }
 
@@ -138,38 +138,30 @@ impl Store {
         Ok(position.and_then(read_position).map(|(at, _)| at))
     }
 
-    /// Sets the date of the next check of a month that was found right, or takes it off if it has ended for good.
-    pub async fn checked(&self, check: &Check) -> Result<(), Fault> {
+    /// Sets the date of the next check of a month. One that was found right after its end has none any more.
+    pub async fn checked(&self, check: &Check, found_right: bool) -> Result<(), Fault> {
         let now = self.now();
-        let settled = check.month.end().checked_add(SETTLED_AFTER).unwrap_or(Timestamp::MAX);
         let same = Expression::new().when(INDEX_SK, "=", text(&check.position));
-        let write = if now > settled {
+        let write = if found_right && self.is_settled(check.month) {
             same.remove(INDEX_PK).remove(INDEX_SK)
         } else {
             let named = format!("{}#{}", check.workspace_id, check.month);
             same.set(INDEX_SK, text(position(now.checked_add(EVERY).unwrap_or(now), &named)))
         };
-        let write = write.update(&self.table, &ItemKey::usage(&check.workspace_id, check.month))?;
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(vec![write.clone()]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
-            }
-        }
+        self.insist(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 
-    /// Counts a month from its ledger; `None` where the balance moved meanwhile or the index is behind it.
+    /// Counts a month from its ledger; `None` where credits moved meanwhile, or just before.
     async fn recount(&self, workspace: &WorkspaceId, month: Month) -> Result<Option<Recount>, Fault> {
         let Some(version) = self.version_of(workspace).await? else { return Ok(None) };
         let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
         let (start, end) = (position(month.start(), ""), position(month.end(), ""));
-        let mut from = start;
+        let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
         loop {
-            let (items, more) = self.ledger_between(workspace, (&from, &end)).await?;
+            let (items, more) = self.forwards(&ledger(workspace), (&from, &end), None).await?;
             for item in &items {
                 let entry = entry_item::read(item)?;
+                latest = latest.max(entry.at);
                 summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
             }
             match items.last().filter(|_| more) {
@@ -177,33 +169,19 @@ impl Store {
                 None => break,
             }
         }
-        let still = self.version_of(workspace).await? == Some(version);
+        let quiet = self.now().duration_since(latest) >= QUIET_AFTER;
+        let still = quiet && self.is_still(workspace, month, version).await?;
         Ok(still.then_some(Recount { version, summary, usage }))
     }
 
-    /// A page of the ledger after one position and before another, oldest first, and whether there is more.
-    async fn ledger_between(
-        &self,
-        workspace: &WorkspaceId,
-        (after, before): (&str, &str),
-    ) -> Result<(Vec<Item>, bool), Fault> {
-        let output = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .index_name(INDEX)
-            .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
-            .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_names("#position", INDEX_SK)
-            .expression_attribute_values(":partition", text(ledger(workspace)))
-            .expression_attribute_values(":after", AttributeValue::S(format!("{after}\u{0}")))
-            .expression_attribute_values(":before", text(before))
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
-        Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+    /// Whether nothing can have moved in a month since a version: a busy workspace moves on, but not in a month that has
+    /// ended.
+    async fn is_still(&self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
+        Ok(self.is_settled(month) || self.version_of(workspace).await? == Some(version))
+    }
+
+    fn is_settled(&self, month: Month) -> bool {
+        month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| self.now() > settled)
     }
 
     /// The groups of a month that have items of their own.

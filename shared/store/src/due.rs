@@ -3,7 +3,6 @@
 //! A sweep reads each partition from its oldest date on. What was done has another date or none, so a sweep that was
 //! cut short, or two at once, need no memory of their own.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,10 +10,7 @@ use crate::Store;
 use crate::attribute::{Item, Reader, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{
-    DUE_SHARDS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
-};
-use crate::transaction::{Outcome, is_busy};
+use crate::keys::{DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position};
 
 /// How many due items one page of a partition has.
 const PAGE: i32 = 100;
@@ -136,42 +132,9 @@ impl Store {
         self.redate(item, again).await
     }
 
+    /// Cancelled, it has another date by now, which is somebody else's doing.
     async fn redate(&self, item: &DueItem, change: Expression) -> Result<(), Fault> {
-        let write = change.when(INDEX_SK, "=", text(&item.position)).update(&self.table, &item.key)?;
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(vec![write.clone()]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                // Cancelled, it has another date by now, which is somebody else's doing.
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
-            }
-        }
-    }
-
-    /// What stands in an index partition between two positions, oldest first.
-    pub(crate) async fn dated(
-        &self,
-        partition: &str,
-        (after, before): (&str, &str),
-        limit: i32,
-    ) -> Result<Vec<Item>, Fault> {
-        // A sort key is never empty, and both ends of a range are part of it.
-        let after = format!("{after}\u{0}");
-        let query = self.client.query().table_name(&*self.table).index_name(INDEX).limit(limit);
-        let output = query
-            .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
-            .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_names("#position", INDEX_SK)
-            .expression_attribute_values(":partition", text(partition))
-            .expression_attribute_values(":after", AttributeValue::S(after))
-            .expression_attribute_values(":before", text(before))
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
-        Ok(output.items.unwrap_or_default())
+        self.insist(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
     }
 }
 

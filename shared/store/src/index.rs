@@ -1,5 +1,6 @@
 //! Reading the index, newest first, a page at a time.
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::Store;
@@ -95,22 +96,8 @@ impl Store {
         wanted: usize,
     ) -> Result<(Vec<Item>, Option<Cursor>), Fault> {
         let wanted = i32::try_from(wanted.saturating_add(1)).unwrap_or(FILTERED_PAGE);
-        let mut request = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .index_name(INDEX)
-            .scan_index_forward(false)
-            .limit(if listing.filter.is_some() { FILTERED_PAGE } else { wanted })
-            .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_values(":partition", text(listing.partition));
-        request = match after {
-            None => request.key_condition_expression("#partition = :partition"),
-            Some(cursor) => request
-                .key_condition_expression("#partition = :partition AND #position < :position")
-                .expression_attribute_names("#position", INDEX_SK)
-                .expression_attribute_values(":position", text(cursor.as_str())),
-        };
+        let limit = if listing.filter.is_some() { FILTERED_PAGE } else { wanted };
+        let mut request = self.backwards(listing.partition, after.map(Cursor::as_str), limit);
         if let Some((member, value)) = listing.filter {
             request = request
                 .filter_expression("#detail.#member = :member")
@@ -126,6 +113,62 @@ impl Store {
             .map_err(Fault::unavailable)?;
         let end = output.last_evaluated_key.as_ref().map(position_of).transpose()?;
         Ok((output.items.unwrap_or_default(), end))
+    }
+
+    /// The query of an index partition from its end, or from before a position.
+    pub(crate) fn backwards(&self, partition: &str, before: Option<&str>, limit: i32) -> QueryFluentBuilder {
+        let request = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(INDEX)
+            .scan_index_forward(false)
+            .limit(limit)
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_values(":partition", text(partition));
+        match before {
+            None => request.key_condition_expression("#partition = :partition"),
+            Some(position) => request
+                .key_condition_expression("#partition = :partition AND #position < :position")
+                .expression_attribute_names("#position", INDEX_SK)
+                .expression_attribute_values(":position", text(position)),
+        }
+    }
+
+    /// What stands in an index partition between two positions, oldest first, a page at most; and whether there may be
+    /// more.
+    pub(crate) async fn forwards(
+        &self,
+        partition: &str,
+        (after, before): (&str, &str),
+        limit: Option<i32>,
+    ) -> Result<(Vec<Item>, bool), Fault> {
+        // A sort key is never empty, and both ends of a range are part of it.
+        let after = format!("{after}\u{0}");
+        let query = self.client.query().table_name(&*self.table).index_name(INDEX).set_limit(limit);
+        let output = query
+            .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
+            .expression_attribute_names("#partition", INDEX_PK)
+            .expression_attribute_names("#position", INDEX_SK)
+            .expression_attribute_values(":partition", text(partition))
+            .expression_attribute_values(":after", AttributeValue::S(after))
+            .expression_attribute_values(":before", text(before))
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+    }
+
+    /// The first of what is dated between two positions.
+    pub(crate) async fn dated(
+        &self,
+        partition: &str,
+        between: (&str, &str),
+        limit: i32,
+    ) -> Result<Vec<Item>, Fault> {
+        Ok(self.forwards(partition, between, Some(limit)).await?.0)
     }
 }
 

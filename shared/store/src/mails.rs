@@ -9,7 +9,7 @@ use crate::attribute::{Reader, instant, text};
 use crate::error::Fault;
 use crate::expression::Expression;
 use crate::keys::{ItemKey, PK};
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Outcome, Reason};
 
 /// How long a claim holds: longer than an invocation lasts, so that who finds it later knows that its owner died.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
@@ -82,19 +82,6 @@ impl Store {
     /// Whether an address is switched off.
     pub async fn is_switched_off(&self, address: &str) -> Result<bool, Fault> {
         Ok(self.get(&ItemKey::address(address)).await?.is_some())
-    }
-
-    /// Writes something, unless its condition says that it is somebody else's by now.
-    async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
-        let write: TransactWriteItem = change.update(&self.table, key)?;
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(vec![write.clone()]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
-            }
-        }
     }
 
     /// Whether a fact was counted before, written beside what counts it.

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 use crate::attribute::Item;
 use crate::error::{CancelCode, Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::ItemKey;
 use crate::{Sources, Store};
 
 /// How often a transaction is sent at most. With the pauses below this lasts about three seconds.
@@ -72,6 +74,19 @@ impl Store {
         match request.set_transact_items(Some(writes)).customize().config_override(once).send().await {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => read_failure(error),
+        }
+    }
+
+    /// Writes something, unless its condition says that it is somebody else's by now.
+    pub(crate) async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
+        let write = change.update(&self.table, key)?;
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(vec![write.clone()]).await? {
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+            }
         }
     }
 

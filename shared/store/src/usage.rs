@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
-use credits_core::ledger::Entry;
 use credits_core::month::Month;
 use credits_core::price::Price;
-use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, month_of};
+use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, number, text};
+use crate::attribute::{Item, Reader, credits, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{
-    CHECKS, INDEX, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position,
-};
+use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position};
 use crate::rollup::check_position;
 use crate::transaction::{Outcome, Reason};
-use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, add_credits, read_group_tally};
+use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
 
 /// Something that a month counts besides consumption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +77,6 @@ impl Store {
         }
     }
 
-    /// Counts an entry that is no consumption, once.
-    pub async fn note_entry(&self, workspace: &WorkspaceId, entry: &Entry) -> Result<(), Fault> {
-        let Some((moved, credits)) = Moved::of(entry) else { return Ok(()) };
-        let noted = [Noted::Moved(moved, credits)];
-        self.note(entry.entry_id.as_str(), workspace, month_of(entry), &noted).await
-    }
-
     fn note_write(
         &self,
         workspace: &WorkspaceId,
@@ -97,9 +87,9 @@ impl Store {
             .set_once(INDEX_PK, text(CHECKS))
             .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
         let write = noted.iter().fold(listed, |write, noted| match noted {
-            Noted::Moved(moved, credits) => add_credits(write, moved.name(), *credits),
+            Noted::Moved(moved, amount) => write.add(moved.name(), credits(*amount)),
             Noted::Blocked(required) => {
-                add_credits(write.add(BLOCKED, number(1)), BLOCKED_CREDITS, *required)
+                write.add(BLOCKED, number(1)).add(BLOCKED_CREDITS, credits(*required))
             }
             Noted::Paid(price) => write.add(&format!("{PAID}{}", price.currency), number(price.amount_minor)),
             Noted::Refunded(price) => {
@@ -155,22 +145,8 @@ impl Store {
         after: Option<&GroupPosition>,
         limit: u16,
     ) -> Result<Vec<Group>, Fault> {
-        let mut request = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .index_name(INDEX)
-            .scan_index_forward(false)
-            .limit(limit.into())
-            .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_values(":partition", text(groups(workspace, month, group_by)));
-        request = match after {
-            None => request.key_condition_expression("#partition = :partition"),
-            Some(position) => request
-                .key_condition_expression("#partition = :partition AND #position < :position")
-                .expression_attribute_names("#position", INDEX_SK)
-                .expression_attribute_values(":position", text(&position.0)),
-        };
+        let before = after.map(GroupPosition::as_str);
+        let request = self.backwards(&groups(workspace, month, group_by), before, limit.into());
         let output = request.customize().config_override(self.read_config()).send().await;
         let items = output.map_err(Fault::unavailable)?.items.unwrap_or_default();
         let groups: Vec<Group> = items.iter().map(read_group).collect::<Result<_, _>>()?;

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
@@ -151,9 +150,4 @@ fn read_breakdowns(maps: &Item) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, 
         }
     }
     Ok(groups)
-}
-
-/// The sum that a month's item adds to when something rare happens.
-pub(crate) fn add_credits(expression: Expression, name: &str, amount: Credits) -> Expression {
-    expression.add(name, credits(amount))
 }
