@@ -22,6 +22,7 @@ mod ledger;
 mod mails;
 mod months;
 mod requests;
+mod rollup;
 mod runs;
 mod spending;
 mod subscribing;

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::world::World;
 
-/// What happens to the next transactions, one after the other.
+/// What happens to the next writes, one after the other.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// Nothing: it is carried out.
@@ -165,9 +165,11 @@ impl HttpClient for CommandedClient {
 
 impl HttpConnector for CommandedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let transaction =
-            request.headers().get("x-amz-target").is_some_and(|it| it.ends_with("TransactWriteItems"));
-        let fault = transaction.then(|| self.next_fault(&request)).flatten();
+        let write = request
+            .headers()
+            .get("x-amz-target")
+            .is_some_and(|target| target.ends_with("TransactWriteItems") || target.ends_with("UpdateItem"));
+        let fault = write.then(|| self.next_fault(&request)).flatten();
         let (date, inner) = (Arc::clone(&self.client.date), self.inner.clone());
         let lost = || ConnectorError::io("the connection broke".into());
         HttpConnectorFuture::new(async move {

@@ -25,6 +25,8 @@ pub const TABLE: &str = "credits";
 pub enum Stream {
     /// As the template has it.
     On,
+    /// As the template has it, but nothing is handed over: whoever wants its records asks for them.
+    Held,
     /// None.
     Off,
 }
@@ -132,7 +134,7 @@ pub async fn create_table(client: &Client, name: &str, stream: Stream) -> Result
     for index in &table.indexes {
         request = request.global_secondary_indexes(secondary(index)?);
     }
-    if stream == Stream::On {
+    if stream != Stream::Off {
         let view = table.stream_view.as_str().into();
         let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build();
         request = request.stream_specification(stream.map_err(|_| StackError::Part("stream"))?);

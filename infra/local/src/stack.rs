@@ -190,6 +190,13 @@ impl Stack {
         self.shared.clock.move_to(instant)
     }
 
+    /// Up to 1,000 records of the table's stream from a place on, or from the beginning, as Lambda would hand them over,
+    /// and the place after them; `None` behind the last.
+    #[must_use]
+    pub fn records(&self, place: Option<String>) -> Option<(Vec<serde_json::Value>, String)> {
+        self.shared.stream.from(place, &self.shared.clock)
+    }
+
     /// A client of its database, whose requests are not counted.
     #[must_use]
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
@@ -234,7 +241,8 @@ fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result
     let template = Template::parse(DEPLOYED)?;
     let bus = Bus::new(template.rules()?, clock.sources());
     let mailbox = Mailbox::open(options.data.as_deref())?;
-    let stream = Stream::open(database.handle(), options.data.as_deref())?;
+    let held = options.stream == TableStream::Held;
+    let stream = Stream::open(database.handle(), options.data.as_deref(), held)?;
     let (routes, worker) = (template.routes()?, Worker::new(template.schedules()?, clock.now()));
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
     let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());

@@ -21,6 +21,8 @@ pub(crate) struct Stream {
     database: dynoxide::Database,
     file: Option<PathBuf>,
     iterator: Mutex<String>,
+    /// Whether nothing is handed over.
+    held: bool,
 }
 
 /// Records, and where the reading goes on once they are worked off.
@@ -37,7 +39,7 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub fn open(database: dynoxide::Database, folder: Option<&Path>) -> Result<Self, StackError> {
+    pub fn open(database: dynoxide::Database, folder: Option<&Path>, held: bool) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("stream-iterator"));
         let kept = match &file {
             Some(file) if file.exists() => Some(std::fs::read_to_string(file)?),
@@ -48,12 +50,25 @@ impl Stream {
             trim_stream(&folder.join("table.db"), position)?;
         }
         let iterator = kept.unwrap_or_else(|| encode_shard_iterator(TABLE, &shard_id(TABLE), 0));
-        Ok(Self { database, file, iterator: Mutex::new(iterator) })
+        Ok(Self { database, file, iterator: Mutex::new(iterator), held })
     }
 
     /// The next records, if there are any.
     pub fn next(&self, clock: &LocalClock) -> Option<Batch> {
-        let shard_iterator = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.held {
+            return None;
+        }
+        let iterator = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.read(iterator, clock)
+    }
+
+    /// A batch of records from a place on, or from the beginning, whatever has been worked off; and the place after it.
+    pub fn from(&self, place: Option<String>, clock: &LocalClock) -> Option<(Vec<Value>, String)> {
+        let place = place.unwrap_or_else(|| encode_shard_iterator(TABLE, &shard_id(TABLE), 0));
+        self.read(place, clock).map(|batch| (batch.records, batch.next))
+    }
+
+    fn read(&self, shard_iterator: String, clock: &LocalClock) -> Option<Batch> {
         let read = self.database.get_records(GetRecordsRequest { shard_iterator, limit: Some(BATCH) });
         let read = read.inspect_err(|error| tracing::error!(%error, "the stream can't be read")).ok()?;
         let next = read.next_shard_iterator.filter(|_| !read.records.is_empty())?;
