@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::ledger::Cause;
 use credits_local::Options;
 use credits_local::database::Stream;
-use credits_store::audit::Audit;
+use credits_store::audit::{Audit, QUIET_AFTER};
 use credits_store::stream::Record;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -116,7 +116,8 @@ async fn is_as_spent(world: &World, table: &Table, debits: usize) {
     }
     // The month has ended, and so it is compared.
     table.at("2026-12-01T02:00:00Z");
-    let audit = table.store.audit(&"acme".parse().unwrap(), "2026-11".parse().unwrap()).await.unwrap();
+    let audit =
+        table.store.audit(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER).await.unwrap();
     let Audit::Compared(differences) = audit else { panic!("nothing moves") };
     // The packs' own records were not handed over.
     assert!(differences.iter().all(|difference| difference.of == "topped_up"), "{differences:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_store::audit::Audit;
+use credits_store::audit::{Audit, QUIET_AFTER};
 use credits_store::{Fault, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError
             // What is left, the next firing finds.
             break;
         }
-        match store.audit(&check.workspace_id, check.month).await? {
+        match store.audit(&check.workspace_id, check.month, QUIET_AFTER).await? {
             Audit::Moving => {
                 moving = moving.saturating_add(1);
                 store.checked(&check, false).await?;

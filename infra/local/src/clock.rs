@@ -21,13 +21,16 @@ pub(crate) struct LocalClock {
 }
 
 impl LocalClock {
-    pub fn open(folder: Option<&Path>) -> Result<Arc<Self>, StackError> {
+    /// Opens the clock: where its folder kept it, or else at an instant, or at the machine's.
+    pub fn open(folder: Option<&Path>, begins_at: Option<Timestamp>) -> Result<Arc<Self>, StackError> {
         let file = folder.map(|folder| folder.join("clock-offset-millis"));
         let kept = match &file {
             Some(file) if file.exists() => std::fs::read_to_string(file)?.trim().parse().ok(),
             _ => None,
         };
-        Ok(Arc::new(Self { offset_millis: AtomicI64::new(kept.unwrap_or(0)), file }))
+        let begins = begins_at.map(|begins| begins.duration_since(SystemClock.now()).as_millis());
+        let begins = begins.and_then(|offset| i64::try_from(offset).ok());
+        Ok(Arc::new(Self { offset_millis: AtomicI64::new(kept.or(begins).unwrap_or(0)), file }))
     }
 
     /// Where the clock would be after so many seconds; `None` where it would go back, or too far.

@@ -1,34 +1,29 @@
-//! The command line: `cargo local [--port 8787] [--data DIR] [--catalogue FILE]`.
+//! The command line: `cargo local`, `cargo local demo`, `cargo local watch WORKSPACE`, `cargo local verify`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use credits_payments::signature::Secret;
-use credits_runtime::Settings;
-use credits_runtime::settings::SecretSetting;
-use lexopt::{Arg, Parser, ValueExt};
+use credits_runtime::sources::SystemClock;
+use credits_store::Clock;
+use lexopt::Parser;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{Options, Stack, StackError};
+use crate::{Options, Stack, StackError, demo};
 
-const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE]
+mod arguments;
+mod running;
+mod verify;
+mod watch;
+mod welcome;
 
-Runs the whole product on 127.0.0.1. In memory, unless --data names a folder, which a later start picks up again.
---catalogue tries other prices than infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
-(whsec_local if unset).";
+use arguments::{Asked, USAGE};
 
-const PORT: u16 = 8787;
-
-/// The workspace that is there from the start.
-const DEMO: &str = "demo";
-
-enum Asked {
-    Usage,
-    Serve(Options),
-}
+/// A command line that can't be read. What reads it says its causes in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misused(String);
 
 /// Runs the command.
 #[must_use]
@@ -37,82 +32,58 @@ pub fn run() -> ExitCode {
     let shown = Targets::new().with_default(LevelFilter::WARN).with_target("dynoxide", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(shown)).init();
-    match read_arguments(Parser::from_env()) {
-        Ok(Asked::Usage) => say(USAGE),
-        Ok(Asked::Serve(options)) => serve(&options),
-        Err(error) => fail(&error),
-    }
-}
-
-fn read_arguments(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
-    let mut options = Options { port: PORT, ..Options::default() };
-    if let Ok(SecretSetting::Plain(secret)) = Settings.webhook_secret() {
-        options.webhook_secret = Secret::new(secret.expose());
-    }
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("port") => options.port = arguments.value()?.parse()?,
-            Arg::Long("data") => options.data = Some(PathBuf::from(arguments.value()?)),
-            Arg::Long("catalogue") => {
-                let file = arguments.value()?;
-                let read = std::fs::read_to_string(&file);
-                options.catalogue = Some(read.map_err(|error| lexopt::Error::Custom(Box::new(error)))?);
-            }
-            Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Usage),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Asked::Serve(options))
-}
-
-fn serve(options: &Options) -> ExitCode {
+    let asked = match arguments::read(Parser::from_env()) {
+        Ok(asked) => asked,
+        Err(error) => return fail(&Misused(error.to_string())),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let served = runtime.block_on(async {
-        let stack = Stack::start(options).await?;
-        say(&welcome(&stack).await?);
-        tokio::signal::ctrl_c().await?;
-        Ok::<_, StackError>(())
-    });
+    runtime.block_on(async {
+        match asked {
+            Asked::Usage => say(USAGE),
+            Asked::Serve(options) => ended(serve(&options).await),
+            Asked::Demo(options) => ended(Box::pin(live(options)).await),
+            Asked::Watch { port, workspace } => match watch::watch(port, &workspace).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            },
+            Asked::Verify { port } => match verify::verify(port).await {
+                Ok((true, text)) => say(&text),
+                Ok((false, text)) => {
+                    say(&text);
+                    ExitCode::FAILURE
+                }
+                Err(error) => fail(&error),
+            },
+        }
+    })
+}
+
+async fn serve(options: &Options) -> Result<(), StackError> {
+    let stack = Stack::start(options).await?;
+    let token = welcome::open_workspace(&stack).await?;
+    say(&welcome::text(&stack, &token)?);
+    Ok(tokio::signal::ctrl_c().await?)
+}
+
+/// Serves a workspace that has lived for half a year.
+async fn live(options: Options) -> Result<(), StackError> {
+    let now = SystemClock.now();
+    let stack = Stack::start(&Options { begins_at: demo::born(now), ..options }).await?;
+    say("Half a year goes by: three workflows, four people, a bulk job, and a month that runs dry …");
+    demo::live(&stack, now).await?;
+    let token = welcome::open_workspace(&stack).await?;
+    say(&welcome::text(&stack, &token)?);
+    Ok(tokio::signal::ctrl_c().await?)
+}
+
+fn ended(served: Result<(), StackError>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
-}
-
-/// What a newcomer sees: the address, a token, and three lines that show the product.
-async fn welcome(stack: &Stack) -> Result<String, StackError> {
-    let url = stack.url();
-    let token = stack.open_demo(DEMO).await?;
-    let call = |path: &str, key: &str, body: &str| {
-        format!(
-            "curl -s {url}/v1/workspaces/{DEMO}/{path} -H \"Authorization: Bearer $TOKEN\" \
-             -H 'Content-Type: application/json' -H 'Idempotency-Key: {key}' -d '{body}'"
-        )
-    };
-    let top_up = call("top-ups", "top-up-1", r#"{"pack":"pack_1k"}"#);
-    let consumer = r#""consumer":{"kind":"action","feature":"assistant","user_id":"ada"}"#;
-    let units = |output: u32| format!(r#""units":{{"input_tokens":1200,"output_tokens":{output}}}"#);
-    let debit = format!(r#"{{"operation":"text.generate",{},{consumer}}}"#, units(800));
-    let dear = format!(r#"{{"operation":"reasoning.chain","model":"large",{},{consumer}}}"#, units(90_000));
-    Ok(format!(
-        "AI Credits is running at {url}\n\n\
-         Workspace \"{DEMO}\" is there to try things in. A token for all workspaces:\n\n\
-         export TOKEN={token}\n\n\
-         1. Buy 1,000 credits, and play the payer; the provider's signed webhook puts them in the balance:\n\n\
-         {top_up} | grep -o 'cs_[0-9a-f]*' | head -1 | xargs -I% curl -s {url}/_local/checkouts/%/pay \
-         -d '{{\"outcome\":\"succeeded\"}}'\n\n\
-         2. An AI call draws credits, priced by the rate card:\n\n\
-         {}\n\n\
-         3. A call that the balance doesn't cover is refused, and nothing is taken:\n\n\
-         {}\n\n\
-         Balance: curl -s {url}/v1/workspaces/{DEMO}/balance -H \"Authorization: Bearer $TOKEN\"\n\
-         Ctrl-C stops it.",
-        call("debits", "call-1", &debit),
-        call("debits", "call-2", &dear),
-    ))
 }
 
 #[expect(clippy::print_stdout, reason = "it is what the command says")]

@@ -20,7 +20,7 @@ use crate::provider_api;
 use crate::stack::Shared;
 use crate::tokens::TokenOrder;
 use crate::worker::deliver;
-use crate::{aws_api, checkout_page};
+use crate::{aws_api, checkout_page, verify};
 
 /// What API Gateway takes at most.
 const MOST_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -55,6 +55,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/_local/tokens", post(issue_token))
         .route("/_local/drain", post(drain))
+        .route("/_local/verify", post(verify_all))
         .route("/_local/clock", post(advance_clock))
         .route("/_local/requests", get(requests))
         .route("/_local/requests", delete(clear_requests))
@@ -107,6 +108,13 @@ async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
 async fn drain(State(shared): State<Arc<Shared>>) -> Reply {
     shared.worker.drain(&shared).await;
     reply(json_response(StatusCode::OK, &json!({ "drained": true })))
+}
+
+async fn verify_all(State(shared): State<Arc<Shared>>) -> Reply {
+    match verify::verify(&shared).await {
+        Ok(verified) => reply(json_response(StatusCode::OK, &json!(verified))),
+        Err(error) => reply(message(StatusCode::INTERNAL_SERVER_ERROR, &Chain(&error).to_string())),
+    }
 }
 
 async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {

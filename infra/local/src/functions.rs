@@ -121,6 +121,11 @@ impl Functions {
         }
     }
 
+    /// The store with which the stack itself looks.
+    pub fn observer(&self) -> &Store {
+        &self.observer
+    }
+
     /// When a function's schedule next finds something due.
     pub async fn next_due(&self, binary: &str) -> Result<Option<Timestamp>, Fault> {
         match binary {

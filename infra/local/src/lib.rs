@@ -11,6 +11,7 @@ mod clock;
 pub mod command;
 mod controls;
 pub mod database;
+pub mod demo;
 mod functions;
 mod gateway;
 mod mailbox;
@@ -21,6 +22,7 @@ mod stack;
 mod stream;
 pub mod template;
 mod tokens;
+mod verify;
 mod wire;
 mod worker;
 

@@ -4,14 +4,14 @@ use credits_store::Clock;
 use credits_store::error::Chain;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_payments::signature::Secret;
 use credits_runtime::{StartError, catalogue, start};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -22,12 +22,12 @@ use crate::database::{self, Database, Stream as TableStream, TABLE};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
-use crate::provider::Provider;
+use crate::provider::{Outcome, Provider};
 use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
-use crate::worker::Worker;
+use crate::worker::{Worker, deliver};
 
 /// The stand-in provider's API key.
 const PROVIDER_KEY: &str = "sk_local";
@@ -50,6 +50,8 @@ pub struct Options {
     pub stream: TableStream,
     /// Another catalogue than the deployed one, as JSON.
     pub catalogue: Option<String>,
+    /// Where the clock of a stack that keeps nothing yet begins; now if absent.
+    pub begins_at: Option<Timestamp>,
 }
 
 impl Default for Options {
@@ -60,6 +62,7 @@ impl Default for Options {
             webhook_secret: Secret::new(WEBHOOK_SECRET),
             stream: TableStream::On,
             catalogue: None,
+            begins_at: None,
         }
     }
 }
@@ -101,6 +104,8 @@ pub(crate) struct Shared {
     pub stream: Stream,
     pub wire: Wire,
     pub clock: Arc<LocalClock>,
+    /// Not counted: what the stack itself asks the database.
+    pub client: aws_sdk_dynamodb::Client,
     pub url: String,
 }
 
@@ -111,7 +116,8 @@ pub struct Stack {
     server: JoinHandle<()>,
     ticker: JoinHandle<()>,
     shared: Arc<Shared>,
-    database: Database,
+    /// Ends with the stack.
+    _database: Database,
 }
 
 impl Stack {
@@ -136,7 +142,7 @@ impl Stack {
             }
         });
         let ticker = tokio::spawn(tick(Arc::clone(&shared)));
-        Ok(Self { address, server, ticker, shared, database })
+        Ok(Self { address, server, ticker, shared, _database: database })
     }
 
     /// Where it serves, such as `http://127.0.0.1:8787`.
@@ -145,43 +151,63 @@ impl Stack {
         format!("http://{}", self.address)
     }
 
-    /// Makes a workspace to try things in, as the hub would, and gives a token for all workspaces.
-    pub async fn open_demo(&self, workspace: &str) -> Result<String, StackError> {
-        let gateway = &self.shared.gateway;
-        let scope = "credits:spend credits:read credits:manage".to_owned();
-        let order = TokenOrder { workspace: "*".to_owned(), scope, ttl_seconds: None };
-        let token = gateway.issuer.issue(&order, gateway.sources.now()).ok_or(StackError::Part("token"))?;
-        let profile = json!({ "name": "Demo", "plan": "team", "billing_email": "billing@demo.example" });
-        // One that an earlier start made stays as it is.
-        let known = self.hub_call(Method::GET, workspace, &token, Vec::new()).await?;
-        if known || self.hub_call(Method::PUT, workspace, &token, profile.to_string().into_bytes()).await? {
-            Ok(token)
-        } else {
-            Err(StackError::Part("demo"))
+    /// The port of 127.0.0.1 on which it serves.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// A token as ordered.
+    pub fn token(&self, workspace: &str, scope: &str) -> Result<String, StackError> {
+        let (gateway, scope) = (&self.shared.gateway, scope.to_owned());
+        let order = TokenOrder { workspace: workspace.to_owned(), scope, ttl_seconds: None };
+        gateway.issuer.issue(&order, gateway.sources.now()).ok_or(StackError::Part("token"))
+    }
+
+    /// Calls as a client would, and gives the status and the body.
+    pub async fn call(
+        &self,
+        (method, path): (Method, &str),
+        token: &str,
+        key: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), StackError> {
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .header("idempotency-key", key)
+            .body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default());
+        let (head, body) = request.map_err(|_| StackError::Part("request"))?.into_parts();
+        let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
+        let answer = self.shared.gateway.answer(request).await;
+        Ok((answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or_default()))
+    }
+
+    /// Plays the payer of a checkout, and says whether the webhook took it.
+    pub async fn pay(&self, checkout_id: &str) -> bool {
+        let play = |mut provider: MutexGuard<'_, Provider>| provider.play(checkout_id, Outcome::Succeeded);
+        let played = play(self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner));
+        match played {
+            Some(delivery) => deliver(&self.shared, delivery).await.status().is_success(),
+            None => false,
         }
     }
 
-    /// Calls for a workspace as the hub would, and says whether that succeeded.
-    async fn hub_call(
-        &self,
-        method: Method,
-        workspace: &str,
-        token: &str,
-        body: Vec<u8>,
-    ) -> Result<bool, StackError> {
-        let request = axum::http::Request::builder()
-            .method(method)
-            .uri(format!("/v1/workspaces/{workspace}"))
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
-            .body(body);
-        let (head, body) = request.map_err(|_| StackError::Part("demo"))?.into_parts();
-        let request = Request { method: head.method, uri: head.uri, headers: head.headers, body };
-        Ok(self.shared.gateway.answer(request).await.status().is_success())
+    /// What its clock says.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Moves the clock ahead to an instant, with all that is due on the way.
+    pub async fn live_until(&self, instant: Timestamp) -> Result<(), StackError> {
+        self.shared.worker.advance(&self.shared, instant).await
     }
 
     /// Invokes a function of events, as its schedule would; what went wrong is told as its log would.
-    pub async fn fire(&self, function: &str, input: serde_json::Value) -> Result<serde_json::Value, String> {
+    pub async fn fire(&self, function: &str, input: Value) -> Result<Value, String> {
         self.shared.gateway.functions.fire(function, input).await
     }
 
@@ -193,14 +219,14 @@ impl Stack {
     /// Up to 1,000 records of the table's stream from a place on, or from the beginning, as Lambda would hand them over,
     /// and the place after them; `None` behind the last.
     #[must_use]
-    pub fn records(&self, place: Option<String>) -> Option<(Vec<serde_json::Value>, String)> {
+    pub fn records(&self, place: Option<String>) -> Option<(Vec<Value>, String)> {
         self.shared.stream.from(place, &self.shared.clock)
     }
 
     /// A client of its database, whose requests are not counted.
     #[must_use]
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
-        functions::client(&self.database.endpoint(), start::https_client())
+        self.shared.client.clone()
     }
 }
 
@@ -221,7 +247,7 @@ async fn tick(shared: Arc<Shared>) {
 
 fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
-    let clock = LocalClock::open(options.data.as_deref())?;
+    let clock = LocalClock::open(options.data.as_deref(), options.begins_at)?;
     let (wire, provider_key) = (Wire::new(Arc::clone(&clock)), Secret::new(PROVIDER_KEY));
     let catalogue = match &options.catalogue {
         Some(json) => Catalogue::parse(json)?,
@@ -248,7 +274,9 @@ fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result
     let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
-    Ok(Shared { gateway, provider: Mutex::new(provider), worker, bus, mailbox, stream, wire, clock, url })
+    let (provider, client) =
+        (Mutex::new(provider), functions::client(&database.endpoint(), start::https_client()));
+    Ok(Shared { gateway, provider, worker, bus, mailbox, stream, wire, clock, client, url })
 }
 
 /// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.

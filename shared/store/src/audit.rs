@@ -19,7 +19,7 @@ use crate::usage_item::{COUNTED, GroupItem, MonthItem};
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long nothing must have moved before a month is compared: by then the stream and the index have told of it.
-const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
+pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How often a running month is checked.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
@@ -65,9 +65,16 @@ struct Recount {
 }
 
 impl Store {
-    /// Compares a month's usage with its ledger.
-    pub async fn audit(&self, workspace: &WorkspaceId, month: Month) -> Result<Audit, Fault> {
-        let Some(recount) = self.recount(workspace, month).await? else { return Ok(Audit::Moving) };
+    /// Compares a month's usage with its ledger, if no credits have moved for so long: [`QUIET_AFTER`], unless the stream
+    /// is known to be worked off.
+    pub async fn audit(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+        quiet_after: SignedDuration,
+    ) -> Result<Audit, Fault> {
+        let counted = self.recount(workspace, month, quiet_after).await?;
+        let Some(recount) = counted else { return Ok(Audit::Moving) };
         let mut kept = self.month_usage(workspace, month).await?;
         kept.groups.extend(self.open_groups(workspace, month).await?);
         if !self.is_still(workspace, month, recount.version).await? {
@@ -97,7 +104,8 @@ impl Store {
 
     /// Puts what the ledger says in the place of a month's usage, at a quiet moment; `false` where there was none.
     pub async fn mend_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
-        let Some(recount) = self.recount(workspace, month).await? else { return Ok(false) };
+        let counted = self.recount(workspace, month, QUIET_AFTER).await?;
+        let Some(recount) = counted else { return Ok(false) };
         let mut next = MonthItem { summary: recount.summary.clone(), ..MonthItem::default() };
         let stale = self.open_groups(workspace, month).await?;
         let mut tallies: BTreeMap<_, _> = stale.into_keys().map(|group| (group, Tally::default())).collect();
@@ -152,7 +160,12 @@ impl Store {
     }
 
     /// Counts a month from its ledger; `None` where credits moved meanwhile, or just before.
-    async fn recount(&self, workspace: &WorkspaceId, month: Month) -> Result<Option<Recount>, Fault> {
+    async fn recount(
+        &self,
+        workspace: &WorkspaceId,
+        month: Month,
+        quiet_after: SignedDuration,
+    ) -> Result<Option<Recount>, Fault> {
         let Some(version) = self.version_of(workspace).await? else { return Ok(None) };
         let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
         let (start, end) = (position(month.start(), ""), position(month.end(), ""));
@@ -169,7 +182,7 @@ impl Store {
                 None => break,
             }
         }
-        let quiet = self.now().duration_since(latest) >= QUIET_AFTER;
+        let quiet = self.now().duration_since(latest) >= quiet_after;
         let still = quiet && self.is_still(workspace, month, version).await?;
         Ok(still.then_some(Recount { version, summary, usage }))
     }
