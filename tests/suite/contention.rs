@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use credits_core::ledger::Cause;
-use credits_runtime::catalogue;
 use credits_runtime::start::respond;
+use credits_runtime::{TopUpUrl, catalogue};
 use credits_store::debits::DebitRefusal;
 use credits_store::{Claim, Fault as StoreFault, Fingerprint};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn debit_function(table: &Table) -> debit::Debits {
     debit::Debits::new(
         table.store.clone(),
         Arc::new(catalogue::deployed().unwrap()),
-        "https://hub.test".into(),
+        TopUpUrl::new(Some("https://hub.test".into())),
     )
 }
 

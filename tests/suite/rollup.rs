@@ -10,6 +10,7 @@ use credits_local::database::Stream;
 use credits_store::audit::{Audit, QUIET_AFTER};
 use credits_store::stream::Record;
 use jiff::SignedDuration;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::contention::claim;
@@ -194,6 +195,11 @@ async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_ha
         .send()
         .await
         .unwrap();
+    let verified = world.local(Method::POST, "/_local/verify", None).await;
+    let found = json!({
+        "workspace_id": "acme", "month": month, "of": "workflow report", "ledger": "10 in 5", "kept": "11 in 5",
+    });
+    assert_eq!(verified["differences"], json!([found]));
     let now = world.advance(0).await;
     world.stack.sleep_until(now + SignedDuration::from_hours(26)).unwrap();
     let checks = || world.stack.fire("project", json!({ "schedule": "checks" }));
@@ -203,6 +209,11 @@ async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_ha
     let order = json!({ "recount": { "workspace_id": "acme", "month": month } });
     assert_eq!(world.stack.fire("project", order).await.unwrap(), json!({ "recounted": true }));
     assert_eq!(checks().await.unwrap(), json!({ "checked": 1 }));
+    let verified = world.local(Method::POST, "/_local/verify", None).await;
+    assert_eq!(
+        verified,
+        json!({ "workspaces": 1, "months": 1, "entries": verified["entries"], "differences": [] })
+    );
     let usage = world.get(&format!("/v1/workspaces/acme/usage?month={month}")).await;
     assert_eq!(usage["groups"][0], json!({ "key": "report", "credits": "10", "count": 5 }));
     // What is spent from here on is counted on top.

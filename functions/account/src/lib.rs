@@ -7,7 +7,7 @@ use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::secrets::Secrets;
-use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, catalogue, start};
+use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, TopUpUrl, catalogue, start};
 use credits_store::Store;
 
 mod agreement;
@@ -18,6 +18,7 @@ mod grants;
 mod history;
 mod ledger;
 mod ledger_csv;
+mod page;
 mod query;
 mod runs;
 mod subscription;
@@ -27,7 +28,7 @@ mod usage;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 23] = [
+pub const ROUTES: [&str; 26] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -51,6 +52,9 @@ pub const ROUTES: [&str; 23] = [
     "GET /v1/workspaces/{workspace_id}/usage",
     "GET /v1/workspaces/{workspace_id}/usage/history",
     "GET /v1/unmatched-payments",
+    "GET /v1/openapi.json",
+    "GET /settings/ai-credits",
+    "GET /settings/ai-credits/{file}",
 ];
 
 /// The function: a store, the catalogue, and the payment provider.
@@ -60,7 +64,7 @@ pub struct Account {
     catalogue: Arc<Catalogue>,
     provider: Provider,
     provider_key: Secrets,
-    top_up_url: String,
+    top_up_url: TopUpUrl,
 }
 
 impl Account {
@@ -71,7 +75,7 @@ impl Account {
         catalogue: Arc<Catalogue>,
         provider: Provider,
         provider_key: Secrets,
-        top_up_url: String,
+        top_up_url: TopUpUrl,
     ) -> Self {
         Self { store, catalogue, provider, provider_key, top_up_url }
     }
@@ -82,7 +86,13 @@ impl Account {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
+        Ok(Self::new(
+            start::store(settings)?,
+            catalogue,
+            provider,
+            provider_key,
+            settings.top_up_url_of_calls(),
+        ))
     }
 }
 
@@ -91,7 +101,13 @@ impl Account {
     async fn billing(&self, call: &Call) -> Result<Billing, Problem> {
         let key = self.provider_key.first().await?;
         let (store, catalogue) = (self.store.until(call.deadline()), Arc::clone(&self.catalogue));
-        Ok(Billing::new(store, self.provider.clone(), key, catalogue, ReturnUrls::to(&self.top_up_url)))
+        Ok(Billing::new(
+            store,
+            self.provider.clone(),
+            key,
+            catalogue,
+            ReturnUrls::to(&self.top_up_url.of(call)),
+        ))
     }
 }
 
@@ -121,6 +137,9 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/usage" => self.usage(call).await,
             "GET /v1/workspaces/{workspace_id}/usage/history" => self.usage_history(call).await,
             "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
+            "GET /v1/openapi.json" => Ok(Self::openapi(call)),
+            "GET /settings/ai-credits" => Ok(Self::page(call)),
+            "GET /settings/ai-credits/{file}" => Self::page_file(call),
             _ => Err(Problem::not_found()),
         }
     }

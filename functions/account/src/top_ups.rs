@@ -37,16 +37,21 @@ impl Account {
         };
         let (first, checkout) = match kept.checkout {
             Some(checkout) => (false, checkout),
-            None => self.open_checkout(&store, &kept.purchase).await?,
+            None => self.open_checkout(call, &store, &kept.purchase).await?,
         };
         let body = TopUpBody::of(kept.purchase, checkout).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(!first, &body))
     }
 
-    async fn open_checkout(&self, store: &Store, purchase: &Purchase) -> Result<(bool, Checkout), Problem> {
+    async fn open_checkout(
+        &self,
+        call: &Call,
+        store: &Store,
+        purchase: &Purchase,
+    ) -> Result<(bool, Checkout), Problem> {
         let key = self.provider_key.first().await?;
         let customer = store.customer(&purchase.workspace_id).await?;
-        let urls = ReturnUrls::to(&self.top_up_url);
+        let urls = ReturnUrls::to(&self.top_up_url.of(call));
         let checkout = self.provider.open_checkout(&key, purchase, customer.as_deref(), &urls).await?;
         Ok((store.open_checkout(purchase, &checkout).await?, checkout))
     }

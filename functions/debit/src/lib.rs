@@ -10,7 +10,9 @@ use credits_core::consumer::Consumer;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
 use credits_core::run::{Failure, FailureCode};
-use credits_runtime::{Answer, Call, Function, Problem, Scope, Settings, StartError, catalogue, start};
+use credits_runtime::{
+    Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start,
+};
 use credits_store::debits::DebitRefusal;
 use credits_store::{Fault, Store};
 
@@ -29,20 +31,20 @@ pub const ROUTES: [&str; 2] =
 pub struct Debits {
     store: Store,
     catalogue: Arc<Catalogue>,
-    top_up_url: String,
+    top_up_url: TopUpUrl,
 }
 
 impl Debits {
     /// Puts the function together.
     #[must_use]
-    pub fn new(store: Store, catalogue: Arc<Catalogue>, top_up_url: String) -> Self {
+    pub fn new(store: Store, catalogue: Arc<Catalogue>, top_up_url: TopUpUrl) -> Self {
         Self { store, catalogue, top_up_url }
     }
 
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let catalogue = Arc::new(catalogue::deployed()?);
-        Ok(Self::new(start::store(settings)?, catalogue, settings.top_up_url()?))
+        Ok(Self::new(start::store(settings)?, catalogue, settings.top_up_url_of_calls()))
     }
 
     async fn debit(&self, call: &Call) -> Result<Answer, Problem> {
@@ -53,7 +55,9 @@ impl Debits {
         let posted = match request::read(&body, self.catalogue.rate_card())? {
             Read::Priced(debit) => match store.debit(&claim, debit.amount, debit.cause.clone()).await {
                 Ok(posted) => posted,
-                Err(refusal) => return Err(self.refused(&store, &workspace, &debit.cause, refusal).await?),
+                Err(refusal) => {
+                    return Err(self.refused(call, &store, &workspace, &debit.cause, refusal).await?);
+                }
             },
             // It may have been on the card when the key was first used.
             Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
@@ -66,6 +70,7 @@ impl Debits {
     /// (M10): if that can't be done, the answer is that problem instead.
     async fn refused(
         &self,
+        call: &Call,
         store: &Store,
         workspace: &WorkspaceId,
         cause: &Cause,
@@ -82,7 +87,7 @@ impl Debits {
             };
             store.fail_run(workspace, run_id, &failure, *version).await?;
         }
-        Ok(Problem::of_debit(refusal, &self.top_up_url))
+        Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)))
     }
 
     async fn quote(&self, call: &Call) -> Result<Answer, Problem> {

@@ -10,7 +10,7 @@ use credits_payments::signature::Secret;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
 use credits_runtime::start::{dynamodb_config, https_client, respond};
-use credits_runtime::{EventFunction, Settings, StartError};
+use credits_runtime::{EventFunction, Settings, StartError, TopUpUrl};
 use credits_store::error::Chain;
 use credits_store::{Fault, Sources, Store};
 use debit::Debits;
@@ -95,13 +95,13 @@ impl Functions {
             project: Project::new(parts.store("project"), bus, "ai-credits".to_owned()),
             notify: Notify::new(parts.store("notify"), ses, mail)?,
             observer: Store::new(client(&parts.endpoint, https_client()), TABLE, parts.sources.clone()),
-            debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), url.clone()),
+            debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), TopUpUrl::new(Some(url.clone()))),
             account: Account::new(
                 parts.store("account"),
                 Arc::clone(catalogue),
                 provider,
                 secrets(&parts.provider_key)?,
-                url.clone(),
+                TopUpUrl::new(Some(url.clone())),
             ),
             topup_webhook: TopUpWebhook::new(parts.store("topup_webhook"), secrets(&parts.webhook_secret)?),
         })

@@ -189,10 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_webhook_goes_without_a_token() {
+    fn only_the_webhook_the_page_and_the_description_go_without_a_token() {
         let routes = Template::parse(DEPLOYED).unwrap().routes().unwrap();
         let open: Vec<&str> =
             routes.iter().filter(|route| !route.needs_token).map(|route| route.key.as_str()).collect();
-        assert_eq!(open, ["POST /v1/webhooks/stripe"]);
+        let files = "GET /settings/ai-credits/{file}";
+        let (description, webhook) = ("GET /v1/openapi.json", "POST /v1/webhooks/stripe");
+        assert_eq!(open, [description, "GET /settings/ai-credits", files, webhook]);
     }
 }

@@ -1,10 +1,14 @@
 //! Answers: what a function gives back to API Gateway.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use credits_store::Fingerprint;
 use credits_store::error::Chain;
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
+use crate::call::Call;
 use crate::problem::Problem;
 
 /// An answer to a call.
@@ -36,6 +40,21 @@ impl Answer {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         Self { status: 200, headers, body, code: None }
+    }
+
+    /// A file that ships with the function: a 200, or a 304 where the caller has this very file (RFC 9110, 13.1.2).
+    #[must_use]
+    pub fn file(call: &Call, media_type: &'static str, body: &'static str) -> Self {
+        let digest = Fingerprint::of(&[body.as_bytes()]);
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.bytes()));
+        let known = call.header("if-none-match").unwrap_or_default().split(',');
+        let known =
+            known.map(|tag| tag.trim().trim_start_matches("W/")).any(|known| known == tag || known == "*");
+        let mut answer = Self::text(media_type, if known { String::new() } else { body.to_owned() });
+        if known {
+            answer.status = 304;
+        }
+        answer.with("etag", &tag).with("cache-control", "no-cache").with("x-content-type-options", "nosniff")
     }
 
     /// The same answer with a further header. A value that can't stand in one is left out.

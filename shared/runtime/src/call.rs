@@ -28,6 +28,7 @@ pub struct Call {
     claims: Claims,
     body: Option<Vec<u8>>,
     request_id: String,
+    domain_name: String,
     deadline: Instant,
 }
 
@@ -49,6 +50,7 @@ impl Call {
             claims: jwt.map(|jwt| Claims::read(&jwt.claims)).unwrap_or_default(),
             body,
             request_id: context.request_id.unwrap_or_default(),
+            domain_name: context.domain_name.unwrap_or_default(),
             deadline,
         }
     }
@@ -63,6 +65,12 @@ impl Call {
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// The host name that was called.
+    #[must_use]
+    pub fn domain_name(&self) -> &str {
+        &self.domain_name
     }
 
     /// The workspace that the path names, as it stands there.

@@ -11,6 +11,7 @@ pub mod secrets;
 pub mod settings;
 pub mod sources;
 pub mod start;
+pub mod top_up_url;
 
 pub use answer::Answer;
 pub use authorisation::Scope;
@@ -18,3 +19,4 @@ pub use call::Call;
 pub use problem::Problem;
 pub use settings::Settings;
 pub use start::{EventFunction, Function, StartError, run, run_on_events};
+pub use top_up_url::TopUpUrl;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 
+use crate::top_up_url::TopUpUrl;
+
 /// Where a secret is found.
 #[derive(Debug, Clone)]
 pub enum SecretSetting {
@@ -31,6 +33,12 @@ impl Settings {
     /// Where people add credits: `TOP_UP_URL`.
     pub fn top_up_url(self) -> Result<String, SettingError> {
         required("TOP_UP_URL")
+    }
+
+    /// The same for a function that answers calls: where `TOP_UP_URL` is not set, it is our own page.
+    #[must_use]
+    pub fn top_up_url_of_calls(self) -> TopUpUrl {
+        TopUpUrl::new(required("TOP_UP_URL").ok())
     }
 
     /// The bus that events are told on: `EVENT_BUS_NAME`.

@@ -1,0 +1,100 @@
+// The calls. The token comes in the URL's fragment, which no browser sends; it stays in this memory and nowhere else.
+import { useCallback, useEffect, useState } from './preact.js';
+
+/** A refusal, as `application/problem+json` tells it. */
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body.errors?.map(error => `${error.field} ${error.message}`).join('; ') || body.detail || body.message);
+    this.status = status;
+    this.code = body.code;
+  }
+}
+
+/** What the fragment says: `token`, and `workspace` where the token is for all of them. */
+export function readFragment() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  history.replaceState(null, '', location.pathname + location.search);
+  const token = given.get('token');
+  const workflows = /^https?:\/\//.test(given.get('workflows')) ? given.get('workflows') : null;
+  return { token, workspace: given.get('workspace') ?? workspaceOf(token), workflows };
+}
+
+function workspaceOf(token) {
+  try {
+    const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
+    return claims.workspace === '*' ? null : claims.workspace;
+  } catch {
+    return null;
+  }
+}
+
+export class Api {
+  #token;
+
+  constructor(token, workspace) {
+    this.#token = token;
+    this.base = `/v1/workspaces/${encodeURIComponent(workspace)}`;
+  }
+
+  get(path) {
+    return this.#json('GET', this.base + path);
+  }
+
+  catalog() {
+    return this.#json('GET', '/v1/catalog');
+  }
+
+  put(path, body) {
+    return this.#json('PUT', this.base + path, body);
+  }
+
+  remove(path) {
+    return this.#json('DELETE', this.base + path);
+  }
+
+  /** A key makes one order of however many tries. */
+  post(path, body, key) {
+    return this.#json('POST', this.base + path, body, { 'idempotency-key': key });
+  }
+
+  /** The whole ledger as one CSV file, page by page. */
+  async csv(path) {
+    const parts = [];
+    for (let next = this.base + path; next; ) {
+      const response = await this.#fetch('GET', next, null, { accept: 'text/csv' });
+      const text = await response.text();
+      parts.push(parts.length ? text.slice(text.indexOf('\n') + 1) : text);
+      next = /<([^>]+)>; rel="next"/.exec(response.headers.get('link'))?.[1];
+    }
+    return new Blob(parts, { type: 'text/csv' });
+  }
+
+  async #json(method, path, body, headers) {
+    return (await this.#fetch(method, path, body, headers)).json();
+  }
+
+  async #fetch(method, path, body, headers) {
+    const type = body && { 'content-type': 'application/json' };
+    const response = await fetch(path, {
+      method,
+      headers: { authorization: `Bearer ${this.#token}`, ...type, ...headers },
+      body: body && JSON.stringify(body),
+      cache: 'no-store',
+    });
+    if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
+    return response;
+  }
+}
+
+/** Loads now and whenever something in `deps` changes; what was loaded stays until there is better. */
+export function useLoaded(load, deps) {
+  const [state, setState] = useState({ value: null, problem: null });
+  const [again, setAgain] = useState(0);
+  useEffect(() => {
+    let current = true;
+    const done = (value, problem) => current && setState(was => ({ value: value ?? was.value, problem }));
+    load().then(value => done(value, null), problem => done(null, problem));
+    return () => { current = false; };
+  }, [...deps, again]);
+  return { ...state, reload: useCallback(() => setAgain(count => count + 1), []) };
+}

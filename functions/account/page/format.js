@@ -1,0 +1,31 @@
+// Texts out of the API's values. Credits are decimal texts, which Intl formats to the last digit.
+const locale = 'en';
+const quantity = new Intl.NumberFormat(locale, { maximumFractionDigits: 6 });
+const rounded = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const dayOf = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeZone: 'UTC' });
+const minuteOf = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short', timeZone: 'UTC' });
+const monthOf = new Intl.DateTimeFormat(locale, { month: 'long', year: 'numeric', timeZone: 'UTC' });
+
+export const credits = text => quantity.format(text);
+export const roughly = text => rounded.format(text);
+export const date = text => dayOf.format(new Date(text));
+export const time = text => minuteOf.format(new Date(text));
+export const month = text => monthOf.format(new Date(text + '-01'));
+
+/** `{amount, currency}` in minor units as money. */
+export function money({ amount, currency }) {
+  const format = new Intl.NumberFormat(locale, { style: 'currency', currency });
+  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+}
+
+/** `top_up` as "Top up". */
+export function words(name) {
+  const text = name.replaceAll('_', ' ');
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+/** The month before one of `YYYY-MM`. */
+export function lastMonth(text) {
+  const [year, number] = text.split('-').map(Number);
+  return new Date(Date.UTC(year, number - 2, 1)).toISOString().slice(0, 7);
+}

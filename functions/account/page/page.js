@@ -1,0 +1,98 @@
+// Workspace Settings → AI Credits. Every section asks for what it shows, and again whenever credits have moved.
+import { html, render, useEffect, useRef, useState } from './preact.js';
+import { Api, readFragment, useLoaded } from './api.js';
+import { AddCredits } from './add_credits.js';
+import { Alerts } from './alerts.js';
+import { Balance } from './balance.js';
+import { History } from './history.js';
+import { Ledger } from './ledger.js';
+import { BlockedRuns } from './runs.js';
+import { Usage } from './usage.js';
+import { credits } from './format.js';
+import './prompt.js';
+
+const LOOKS_EVERY_MS = 2000;
+/** The month's breakdowns follow the balance by way of the table's stream. */
+const FOLLOWS_AFTER_MS = 1500;
+
+/** The balance, looked at while somebody looks, and how often it has moved. */
+function useBalance(api) {
+  const [seen, setSeen] = useState({ balance: null, problem: null, moves: 0 });
+  useEffect(() => {
+    let timer, follow, version, ended;
+    const look = async () => {
+      clearTimeout(timer);
+      if (document.hidden || ended) return;
+      try {
+        const balance = await api.get('/balance');
+        const moved = balance.version !== version;
+        version = balance.version;
+        setSeen(was => ({ balance, problem: null, moves: was.moves + moved }));
+        if (moved) {
+          clearTimeout(follow);
+          follow = setTimeout(() => setSeen(was => ({ ...was, moves: was.moves + 1 })), FOLLOWS_AFTER_MS);
+        }
+      } catch (problem) {
+        setSeen(was => ({ ...was, problem }));
+        if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return;
+      }
+      timer = setTimeout(look, LOOKS_EVERY_MS);
+    };
+    look();
+    document.addEventListener('visibilitychange', look);
+    return () => { ended = true; clearTimeout(timer); clearTimeout(follow); document.removeEventListener('visibilitychange', look); };
+  }, [api]);
+  return seen;
+}
+
+function Page({ api, workflows }) {
+  const { balance, problem, moves } = useBalance(api);
+  const workspace = useLoaded(() => api.get(''), [api]).value;
+  const catalog = useLoaded(() => api.catalog(), [api]).value;
+  const said = useAdded(balance);
+  if (!balance) return html`<p class=${problem ? 'problem' : 'quiet'} role="status">${problem ? tell(problem) : 'Loading …'}</p>`;
+  const common = { api, moves, balance };
+  return html`
+    <header><p class="quiet">${workspace?.name ?? balance.workspace_id}</p><h1>AI Credits</h1></header>
+    ${problem && html`<p class="problem" role="alert">${tell(problem)}</p>`}
+    <p class="said" role="status">${said}</p>
+    ${balance.spendable <= 0 && html`<ai-credits-prompt top-up-url="#add-credits"></ai-credits-prompt>`}
+    <${Balance} balance=${balance} />
+    <${Usage} ...${common} />
+    <${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />
+    <${BlockedRuns} ...${common} workflows=${workflows} />
+    <${History} ...${common} />
+    <${Alerts} ...${common} />
+    <${Ledger} ...${common} />
+    <footer class="quiet">Times, days and months are UTC.</footer>`;
+}
+
+/** Says when credits were added; what is spent is seen and not said. */
+function useAdded(balance) {
+  const before = useRef(null);
+  const [said, say] = useState('');
+  useEffect(() => {
+    const added = before.current && balance.available - before.current;
+    if (added > 0) say(`${credits(added.toFixed(6))} credits were added.`);
+    before.current = balance?.available;
+  }, [balance?.version]);
+  return said;
+}
+
+function tell(problem) {
+  if (problem.status === 401) return 'You have been signed out. Open this page again from your settings.';
+  if (problem.status) return problem.message;
+  return 'The connection is gone. Trying again …';
+}
+
+const { token, workspace, workflows } = readFragment();
+const paid = new URLSearchParams(location.search).get('top_up');
+const main = document.getElementById('page');
+if (token && workspace) {
+  render(html`<${Page} api=${new Api(token, workspace)} workflows=${workflows} />`, main);
+} else if (paid) {
+  const done = paid === 'paid' ? 'Thank you. Your credits are in the balance.' : 'Nothing was bought.';
+  render(html`<h1>AI Credits</h1><p role="status">${done} You can close this tab.</p>`, main);
+} else {
+  render(html`<h1>AI Credits</h1><p>Open this page from your workspace's settings.</p>`, main);
+}

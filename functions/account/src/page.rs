@@ -1,0 +1,81 @@
+//! `GET /settings/ai-credits`: the settings page (M3, M9, M11, M15, M17), and the files that it is made of.
+//!
+//! There is no data in it and no token is asked for: its script reads the token out of the URL's fragment, which no
+//! browser sends, and makes the same calls as anybody.
+
+use credits_runtime::{Answer, Call, Problem};
+
+use crate::Account;
+
+/// Nothing but what comes from the page's own origin, and nothing inline.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+macro_rules! files {
+    ($($name:literal as $media_type:ident),* $(,)?) => {
+        [$(($name, $media_type, include_str!(concat!("../page/", $name)))),*]
+    };
+}
+
+/// Every file of the page but itself: its name, its media type, and what is in it.
+const FILES: [(&str, &str, &str); 15] = files![
+    "page.js" as SCRIPT,
+    "api.js" as SCRIPT,
+    "format.js" as SCRIPT,
+    "balance.js" as SCRIPT,
+    "add_credits.js" as SCRIPT,
+    "usage.js" as SCRIPT,
+    "chart.js" as SCRIPT,
+    "history.js" as SCRIPT,
+    "runs.js" as SCRIPT,
+    "alerts.js" as SCRIPT,
+    "ledger.js" as SCRIPT,
+    "prompt.js" as SCRIPT,
+    "preact.js" as SCRIPT,
+    "d3.js" as SCRIPT,
+    "style.css" as STYLE,
+];
+
+impl Account {
+    /// The page itself.
+    pub(crate) fn page(call: &Call) -> Answer {
+        let page = include_str!("../page/index.html");
+        Answer::file(call, "text/html; charset=utf-8", page)
+            .with("content-security-policy", CONTENT_SECURITY_POLICY)
+            .with("referrer-policy", "no-referrer")
+    }
+
+    /// A file of the page. Other origins may read them, as `prompt.js` is made for the hub's own pages.
+    pub(crate) fn page_file(call: &Call) -> Result<Answer, Problem> {
+        let asked = call.path_parameter("file");
+        let file = FILES.into_iter().find(|(name, _, _)| *name == asked);
+        let (_, media_type, body) = file.ok_or_else(Problem::not_found)?;
+        Ok(Answer::file(call, media_type, body)
+            .with("access-control-allow-origin", "*")
+            .with("cross-origin-resource-policy", "cross-origin"))
+    }
+
+    /// The description of every call.
+    pub(crate) fn openapi(call: &Call) -> Answer {
+        let document = include_str!("../../../infra/openapi.json");
+        Answer::file(call, "application/json", document).with("access-control-allow-origin", "*")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FILES;
+
+    /// What a first visit loads.
+    const MOST_BYTES: usize = 100_000;
+
+    #[test]
+    fn the_page_loads_in_under_100_kilobytes() {
+        let page = include_str!("../page/index.html").len();
+        let all = FILES.iter().map(|(_, _, body)| body.len()).sum::<usize>() + page;
+        assert!(all < MOST_BYTES, "{all}");
+    }
+}

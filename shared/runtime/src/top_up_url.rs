@@ -1,0 +1,24 @@
+//! Where people add credits: what a refusal points to, and where the payment provider sends payers back to (M11).
+
+use crate::call::Call;
+
+/// Where the page is that `account` serves.
+const PAGE: &str = "/settings/ai-credits";
+
+/// The address of a page to add credits on: the operator's own, or else ours at the address that was called.
+#[derive(Debug, Clone)]
+pub struct TopUpUrl(Option<String>);
+
+impl TopUpUrl {
+    /// The operator's own; `None` for ours.
+    #[must_use]
+    pub fn new(own: Option<String>) -> Self {
+        Self(own)
+    }
+
+    /// Where the caller's people add credits.
+    #[must_use]
+    pub fn of(&self, call: &Call) -> String {
+        self.0.clone().unwrap_or_else(|| format!("https://{}{PAGE}", call.domain_name()))
+    }
+}
