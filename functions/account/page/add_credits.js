@@ -3,9 +3,11 @@ import { html, useEffect, useRef, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, date, money } from './format.js';
 
-export function AddCredits({ api, moves, catalog, plan }) {
+export function AddCredits({ api, moves, balance, catalog, plan }) {
   const [state, setState] = useState({});
-  const subscription = useLoaded(() => api.get('/subscription').catch(absent), [api, moves]);
+  const runs = Boolean(balance.subscription);
+  // What doesn't run is not asked for: an empty answer is an error to a browser.
+  const subscription = useLoaded(async () => (runs ? api.get('/subscription') : {}), [api, moves, runs]);
   const act = async (what, call) => {
     setState({ busy: what });
     try {
@@ -48,12 +50,6 @@ export function AddCredits({ api, moves, catalog, plan }) {
   </section>`;
 }
 
-/** Who never subscribed has nothing to show; who may not see it neither. */
-function absent(problem) {
-  if (problem.status === 404 || problem.status === 403) return {};
-  throw problem;
-}
-
 function Tiers({ api, tiers, subscription, busy, act }) {
   const [asked, ask] = useState(null);
   const runs = ['active', 'past_due'].includes(subscription?.status);
@@ -75,7 +71,7 @@ function Tiers({ api, tiers, subscription, busy, act }) {
       return html`<li class=${current ? 'current' : ''}>
         <b>${credits(tier.monthly_credits)} a month</b><span>${money(tier.price)}</span>
         <button disabled=${busy || (current && !subscription.cancel_at_period_end && !subscription.next_tier)} onClick=${() => choose(tier)}
-          aria-label=${`Subscribe to ${credits(tier.monthly_credits)} credits a month`}>${current ? 'Current' : 'Subscribe'}</button></li>`;
+          aria-label=${current ? 'Current tier' : `Subscribe to ${credits(tier.monthly_credits)} credits a month`}>${current ? 'Current' : 'Subscribe'}</button></li>`;
     })}</ul>
     ${runs && !subscription.cancel_at_period_end && html`<button class="plain" onClick=${cancel}>Cancel the subscription</button>`}
     ${asked && html`<${Asked} ...${asked} close=${() => ask(null)} />`}`;
@@ -83,8 +79,6 @@ function Tiers({ api, tiers, subscription, busy, act }) {
 
 function standing({ status, renews_at, cancel_at_period_end, next_tier, next_attempt_at }) {
   if (status === 'past_due') return `The last charge was declined. It is tried again on ${date(next_attempt_at)}.`;
-  if (status === 'pending') return 'A subscription waits for its checkout to be paid.';
-  if (status === 'cancelled') return 'The subscription has ended.';
   if (!status) return 'A month starts with a fresh allocation, which is spent first.';
   if (cancel_at_period_end) return `The subscription ends on ${date(renews_at)}.`;
   return `Renews on ${date(renews_at)}${next_tier ? `, then as ${next_tier}` : ''}.`;

@@ -10,12 +10,12 @@ export function Alerts({ api }) {
     const alert = kept.value?.low_balance;
     if (alert) setForm({ enabled: alert.enabled, threshold: alert.threshold ?? '', recipients: alert.recipients.join('\n') });
   }, [kept.value]);
-  if (kept.problem?.status === 403 || !form) return null;
+  if (!form) return null;
   const set = change => { setForm({ ...form, ...change }); say(null); };
   const save = async event => {
     event.preventDefault();
     const recipients = form.recipients.split(/[\s,;]+/).filter(Boolean);
-    const threshold = form.threshold.trim() || null;
+    const threshold = plain(form.threshold);
     try {
       await api.put('/alerts', { low_balance: { enabled: form.enabled, threshold, recipients } });
       say({ text: 'Saved.' });
@@ -29,11 +29,18 @@ export function Alerts({ api }) {
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />
         Send an e-mail when the balance is low</label>
       <label>Below how many credits
-        <input inputmode="decimal" required=${form.enabled} value=${form.threshold} onInput=${event => set({ threshold: event.target.value })} /></label>
+        <input inputmode="decimal" required=${form.enabled} pattern="[0-9,]{1,15}([.][0-9]{1,6})?" title="A number, such as 250.5" value=${form.threshold} onInput=${event => set({ threshold: event.target.value })} /></label>
       <label>To whom, one address a line
         <textarea rows="3" required=${form.enabled} value=${form.recipients} onInput=${event => set({ recipients: event.target.value })}></textarea></label>
       <button>Save</button>
       <p class=${said?.failed ? 'problem' : 'quiet'} role="status">${said?.text}</p>
     </form>
   </section>`;
+}
+
+/** "1,250.50" as the API takes it: "1250.5". */
+function plain(text) {
+  const [whole, fraction = ''] = text.trim().replaceAll(',', '').split('.');
+  const kept = fraction.replace(/0+$/, '');
+  return whole ? whole.replace(/^0+(?=\d)/, '') + (kept && `.${kept}`) : null;
 }

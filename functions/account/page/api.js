@@ -10,21 +10,26 @@ export class Problem extends Error {
   }
 }
 
-/** What the fragment says: `token`, and `workspace` where the token is for all of them. */
+/**
+ * What the fragment says: `token`; `workspace`, where the token is for all of them; and `workflows`, the address before
+ * a workflow's id in the hub, if it has such pages. What the token allows is the server's to say: here it only decides
+ * what is offered.
+ */
 export function readFragment() {
   const given = new URLSearchParams(location.hash.slice(1));
   history.replaceState(null, '', location.pathname + location.search);
   const token = given.get('token');
+  const claims = claimsOf(token);
+  const workspace = given.get('workspace') ?? (claims.workspace === '*' ? null : claims.workspace);
   const workflows = /^https?:\/\//.test(given.get('workflows')) ? given.get('workflows') : null;
-  return { token, workspace: given.get('workspace') ?? workspaceOf(token), workflows };
+  return { token, workspace, workflows, manages: String(claims.scope).split(' ').includes('credits:manage') };
 }
 
-function workspaceOf(token) {
+function claimsOf(token) {
   try {
-    const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
-    return claims.workspace === '*' ? null : claims.workspace;
+    return JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
   } catch {
-    return null;
+    return {};
   }
 }
 

@@ -45,7 +45,7 @@ function useBalance(api) {
   return seen;
 }
 
-function Page({ api, workflows }) {
+function Page({ api, workflows, manages }) {
   const { balance, problem, moves } = useBalance(api);
   const workspace = useLoaded(() => api.get(''), [api]).value;
   const catalog = useLoaded(() => api.catalog(), [api]).value;
@@ -56,13 +56,13 @@ function Page({ api, workflows }) {
     <header><p class="quiet">${workspace?.name ?? balance.workspace_id}</p><h1>AI Credits</h1></header>
     ${problem && html`<p class="problem" role="alert">${tell(problem)}</p>`}
     <p class="said" role="status">${said}</p>
-    ${balance.spendable <= 0 && html`<ai-credits-prompt top-up-url="#add-credits"></ai-credits-prompt>`}
+    ${balance.spendable <= 0 && html`<ai-credits-prompt top-up-url=${manages ? '#add-credits' : ''}></ai-credits-prompt>`}
     <${Balance} balance=${balance} />
     <${Usage} ...${common} />
-    <${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />
+    ${manages && html`<${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />`}
     <${BlockedRuns} ...${common} workflows=${workflows} />
     <${History} ...${common} />
-    <${Alerts} ...${common} />
+    ${manages && html`<${Alerts} ...${common} />`}
     <${Ledger} ...${common} />
     <footer class="quiet">Times, days and months are UTC.</footer>`;
 }
@@ -85,11 +85,11 @@ function tell(problem) {
   return 'The connection is gone. Trying again …';
 }
 
-const { token, workspace, workflows } = readFragment();
+const { token, workspace, ...given } = readFragment();
 const paid = new URLSearchParams(location.search).get('top_up');
 const main = document.getElementById('page');
 if (token && workspace) {
-  render(html`<${Page} api=${new Api(token, workspace)} workflows=${workflows} />`, main);
+  render(html`<${Page} api=${new Api(token, workspace)} ...${given} />`, main);
 } else if (paid) {
   const done = paid === 'paid' ? 'Thank you. Your credits are in the balance.' : 'Nothing was bought.';
   render(html`<h1>AI Credits</h1><p role="status">${done} You can close this tab.</p>`, main);
