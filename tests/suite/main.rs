@@ -21,6 +21,7 @@ mod isolation;
 mod ledger;
 mod mails;
 mod months;
+mod openapi;
 mod requests;
 mod rollup;
 mod runs;

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::openapi::{self, Exchange};
+
 /// The secret that signs events in a stack that was given none.
 pub const WEBHOOK_SECRET: &str = "whsec_local";
 
@@ -213,7 +215,11 @@ impl NowForTests for Timestamp {
 }
 
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+    let asked = request.body().and_then(|body| serde_json::from_slice(body.as_bytes()?).ok());
+    let response = client.execute(request).await.expect("an answer");
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let status = response.status();
     let content_type = header("content-type").unwrap_or_default();
@@ -226,7 +232,10 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
             assert!(body[member].is_string(), "{member} of {body}");
         }
     }
-    Answer { status: status.as_u16(), body, replayed }
+    let (media_type, answered) = (content_type.as_str(), &body);
+    let (method, path, status) = (method.as_str(), path.as_str(), status.as_u16());
+    openapi::check(&Exchange { method, path, asked, status, media_type, answered });
+    Answer { status, body, replayed }
 }
 
 pub fn consumer() -> Value {

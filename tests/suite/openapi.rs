@@ -1,0 +1,182 @@
+//! The description of the calls, held against the code: its routes, its refusals, and every answer of every test.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use credits_local::template::{DEPLOYED, Template};
+use jsonschema::Validator;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap());
+
+/// A call and its answer, as a test made them.
+pub struct Exchange<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub asked: Option<Value>,
+    pub status: u16,
+    pub media_type: &'a str,
+    pub answered: &'a Value,
+}
+
+/// Checks that the description allows an exchange.
+pub fn check(exchange: &Exchange<'_>) {
+    let Exchange { method, path, asked, status, media_type, answered } = exchange;
+    let Some((template, operation)) = operation(method, path) else { return };
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    let response = resolved(&operation["responses"][status.to_string()]);
+    assert!(response.is_object(), "{method} {template} answers {status}, which is not described: {answered}");
+    if *status == 304 {
+        return;
+    }
+    let content = &response["content"][media_type];
+    assert!(content.is_object(), "{method} {template} answers {status} as {media_type}: {answered}");
+    if media_type.ends_with("json") {
+        conforms(&format!("{method} {template} {status} {media_type}"), &content["schema"], answered);
+    }
+    if let Some(asked) = asked.as_ref().filter(|_| *status < 300) {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        conforms(&format!("{method} {template}"), schema, asked);
+    }
+}
+
+fn conforms(name: &str, schema: &Value, value: &Value) {
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let known = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    let validator = known.unwrap_or_else(|| {
+        let mut whole = schema.clone();
+        whole["components"] = DOCUMENT["components"].clone();
+        let made = Arc::new(jsonschema::draft202012::new(&whole).unwrap());
+        VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&made));
+        made
+    });
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path)).collect();
+    assert!(errors.is_empty(), "{name}: {errors:#?} in {value:#}");
+}
+
+/// The operation of a method and a path, with the path as the description has it.
+fn operation(method: &str, path: &str) -> Option<(&'static str, &'static Value)> {
+    let fits = |template: &str| {
+        let (wanted, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let same = |(wanted, given): (&&str, &&str)| wanted.starts_with('{') || wanted == given;
+        wanted.len() == given.len() && wanted.iter().zip(&given).all(same)
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let found = paths
+        .iter()
+        .find(|(template, operations)| fits(template) && operations.get(method.to_lowercase()).is_some());
+    found.map(|(template, operations)| (template.as_str(), &operations[method.to_lowercase()]))
+}
+
+fn resolved(value: &Value) -> &Value {
+    match value["$ref"].as_str() {
+        Some(reference) => DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => value,
+    }
+}
+
+#[tokio::test]
+async fn the_description_is_served_without_a_token_and_has_every_route_and_no_other() {
+    let world = World::new().await;
+    let served = world.bare(Method::GET, "/v1/openapi.json").send().await.unwrap();
+    let tag = served.headers()["etag"].clone();
+    assert_eq!(served.json::<Value>().await.unwrap(), *DOCUMENT);
+    let again = world.bare(Method::GET, "/v1/openapi.json").header("if-none-match", tag);
+    assert_eq!(again.send().await.unwrap().status(), 304);
+
+    let routes = Template::parse(DEPLOYED).unwrap().routes().unwrap();
+    let deployed: BTreeSet<(String, bool)> =
+        routes.into_iter().map(|route| (route.key, route.needs_token)).collect();
+    let described: BTreeSet<(String, bool)> = DOCUMENT["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, operations)| operations.as_object().unwrap().iter().map(move |it| (path, it)))
+        .map(|(path, (method, operation))| {
+            (format!("{} {path}", method.to_uppercase()), operation.get("security").is_none())
+        })
+        .collect();
+    let pages = |key: &str| key.starts_with("GET /settings/");
+    let deployed: BTreeSet<_> = deployed.into_iter().filter(|(key, _)| !pages(key)).collect();
+    assert_eq!(described, deployed);
+}
+
+#[test]
+fn every_refusal_of_the_code_is_described_with_its_status_and_title_and_no_other() {
+    let code = include_str!("../../shared/runtime/src/problem.rs");
+    let quoted = |text: &str| text.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let made: BTreeSet<(String, String, String)> = code
+        .split("Self::new(")
+        .skip(1)
+        .filter(|made| made.starts_with(|first: char| first.is_ascii_digit()))
+        .map(|made| (made[..3].to_owned(), quoted(made)[0].clone(), quoted(made)[1].clone()))
+        .collect();
+    let described = DOCUMENT["components"]["examples"].as_object().unwrap().iter().map(|(code, example)| {
+        let example = &example["value"];
+        let text = |member: &str| example[member].as_str().unwrap().to_owned();
+        assert_eq!(*code, text("code"));
+        (example["status"].to_string(), code.clone(), text("title"))
+    });
+    assert_eq!(described.collect::<BTreeSet<_>>(), made);
+}
+
+#[test]
+fn every_example_is_what_its_schema_says() {
+    let mut checked = 0;
+    examples(&DOCUMENT, "#", &mut checked);
+    assert!(checked > 60, "{checked}");
+}
+
+fn examples(value: &Value, at: &str, checked: &mut u32) {
+    if let (Some(schema), Some(example)) = (value.get("schema"), value.get("example")) {
+        conforms(at, schema, example);
+        *checked += 1;
+    }
+    if let (Some(schema), Some(named)) = (value.get("schema"), value["examples"].as_object()) {
+        for (name, example) in named {
+            conforms(at, schema, &resolved(example)["value"]);
+            assert!(!name.is_empty());
+            *checked += 1;
+        }
+    }
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, member)| examples(member, &format!("{at}/{name}"), checked));
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(item, value)| examples(value, &format!("{at}/{item}"), checked));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_field_that_nobody_described_is_found() {
+    let example = &DOCUMENT["paths"]["/v1/workspaces/{workspace_id}/balance"]["get"]["responses"]["200"];
+    let mut balance = example["content"]["application/json"]["example"].clone();
+    let exchange = |answered: &Value| {
+        let path = "/v1/workspaces/acme/balance";
+        check(&Exchange {
+            method: "GET",
+            path,
+            asked: None,
+            status: 200,
+            media_type: "application/json",
+            answered,
+        });
+    };
+    exchange(&balance);
+    balance["extra"] = json!(1);
+    assert!(std::panic::catch_unwind(|| exchange(&balance)).is_err());
+    balance.as_object_mut().unwrap().remove("extra");
+    balance["available"] = json!("1.50");
+    assert!(std::panic::catch_unwind(|| exchange(&balance)).is_err());
+}
