@@ -22,6 +22,7 @@ mod ledger;
 mod mails;
 mod months;
 mod openapi;
+mod page;
 mod requests;
 mod rollup;
 mod runs;

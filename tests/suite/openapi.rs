@@ -98,12 +98,43 @@ async fn the_description_is_served_without_a_token_and_has_every_route_and_no_ot
         .iter()
         .flat_map(|(path, operations)| operations.as_object().unwrap().iter().map(move |it| (path, it)))
         .map(|(path, (method, operation))| {
-            (format!("{} {path}", method.to_uppercase()), operation.get("security").is_none())
+            let open = ["/v1/openapi.json", "/v1/webhooks/stripe"].contains(&path.as_str());
+            assert_eq!(
+                open,
+                operation["security"][0].get("token").is_none() && operation["security"].is_array()
+            );
+            (format!("{} {path}", method.to_uppercase()), !open)
         })
         .collect();
     let pages = |key: &str| key.starts_with("GET /settings/");
     let deployed: BTreeSet<_> = deployed.into_iter().filter(|(key, _)| !pages(key)).collect();
     assert_eq!(described, deployed);
+}
+
+#[test]
+fn the_readme_shows_the_calls_as_they_are_described() {
+    let mut table = vec!["| call | scope | what |".to_owned(), "| --- | --- | --- |".to_owned()];
+    for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let security = &operation["security"];
+            let scope = match (security[0]["token"][0].as_str(), security.as_array().map(Vec::is_empty)) {
+                (Some(scope), _) => format!("`{scope}`"),
+                (None, None) => "any token".to_owned(),
+                (None, Some(true)) => "none".to_owned(),
+                (None, Some(false)) => "a signature".to_owned(),
+            };
+            let described = operation["description"].as_str().unwrap_or_default();
+            let all = if described.contains("all workspaces") { ", all workspaces" } else { "" };
+            let (call, what) = (format!("{} {path}", method.to_uppercase()), operation["summary"].as_str());
+            table.push(format!(
+                "| `{}` | {scope}{all} | {} |",
+                call.replace("workspace_id", "w"),
+                what.unwrap()
+            ));
+        }
+    }
+    let table = table.join("\n");
+    assert!(include_str!("../../README.md").contains(&table), "README.md should have this table:\n{table}");
 }
 
 #[test]

@@ -142,3 +142,46 @@ async fn the_lines_that_it_prints_show_the_product() {
     assert_eq!(local.available().await, "997.7");
     local.kill();
 }
+
+#[tokio::test]
+async fn a_running_stack_is_verified_and_watched_from_another_terminal() {
+    let folder = Folder::new("watch");
+    let local = Local::start(&folder.0);
+    let port = local.url.rsplit(':').next().unwrap().to_owned();
+    let (_, top_up) = local.post("/v1/workspaces/demo/top-ups", "order", &json!({ "pack": "pack_1k" })).await;
+    let pay = format!("/_local/checkouts/{}/pay", top_up["checkout_id"].as_str().unwrap());
+    assert_eq!(local.post(&pay, "", &json!({ "outcome": "succeeded" })).await.0, 200);
+    assert_eq!(local.post("/v1/workspaces/demo/debits", "1", &debit()).await.0, 201);
+    let command = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_credits_local"));
+        command.args(words).args(["--port", &port]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let verified = command(&["verify"]).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(
+        verified.status.success() && said.starts_with("1 workspaces, 1 months, 2 ledger entries: "),
+        "{said}"
+    );
+
+    let mut watching = command(&["watch", "demo"]).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "demo  998.5 credits to spend, 1.5 this month");
+    assert_eq!(local.post("/v1/workspaces/demo/debits", "2", &debit()).await.0, 201);
+    assert!(lines.any(|line| line.unwrap() == "demo  997 credits to spend, 3 this month"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+
+    for (words, said) in
+        [(vec!["watch", "nobody"], "404"), (vec!["watch"], "which workspace"), (vec!["ver"], "no command")]
+    {
+        let refused = command(&words).output().unwrap();
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && error.contains(said), "{error}");
+    }
+    local.kill();
+    let silent = command(&["verify"]).output().unwrap();
+    assert!(
+        !silent.status.success() && String::from_utf8(silent.stderr).unwrap().contains("nothing answers")
+    );
+}
