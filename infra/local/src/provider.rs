@@ -136,6 +136,12 @@ impl Provider {
         self.memory.sessions.get(id)
     }
 
+    /// `GET /v1/checkout/sessions/{id}`
+    pub fn shown_session(&self, authorization: Option<&str>, id: &str) -> Result<Option<&Session>, Refusal> {
+        self.admit(authorization)?;
+        Ok(self.session(id))
+    }
+
     /// Ends a checkout, and gives the event that tells of it. A paid one stays paid: playing it again tells it again.
     pub fn play(&mut self, id: &str, outcome: Outcome) -> Option<Delivery> {
         let new_customer = self.sources.new_id("cus").to_string();

@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/_local/provider/outage", post(outage))
         .route("/_local/provider/v1/checkout/sessions", post(create_session))
+        .route("/_local/provider/v1/checkout/sessions/{session_id}", get(session))
         .route("/_local/provider/v1/payment_intents", post(create_intent).get(intents))
         .route("/_local/provider/v1/customers/{customer}/payment_methods", get(payment_methods))
 }
@@ -49,6 +50,17 @@ async fn create_session(State(shared): State<Arc<Shared>>, headers: HeaderMap, b
         Answered { status: 200, body: object }
     });
     answer(answered)
+}
+
+async fn session(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(id): Path<String>) -> Reply {
+    let (status, body) = match provider(&shared).shown_session(key_of(&headers), &id) {
+        Ok(Some(session)) => (200, session.object()),
+        Ok(None) => {
+            (404, json!({ "error": { "type": "invalid_request_error", "message": "No such session" } }))
+        }
+        Err(refusal) => return answer(Err(refusal)),
+    };
+    answer(Ok(Answered { status, body }))
 }
 
 async fn create_intent(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {

@@ -71,7 +71,8 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
     let function = make(Settings)?;
     let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let deadline = deadline_of(&event.context);
-        Ok::<_, std::convert::Infallible>(respond(&function, event.payload, deadline).await)
+        // Boxed, since the compiler gives up on the whole depth of it where it optimises.
+        Ok::<_, std::convert::Infallible>(Box::pin(respond(&function, event.payload, deadline)).await)
     });
     runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
 }
@@ -84,7 +85,7 @@ pub fn run_on_events<F: EventFunction>(
     let function = make(Settings)?;
     let serve = service_fn(async |event: LambdaEvent<Value>| {
         let deadline = deadline_of(&event.context);
-        let handled = function.handle(event.payload, deadline).await;
+        let handled = Box::pin(function.handle(event.payload, deadline)).await;
         handled.map_err(|error| {
             let (error_type, error_message) =
                 (std::any::type_name::<F::Error>().to_owned(), Chain(&error).to_string());
