@@ -1,5 +1,8 @@
 //! A stack of its own for each test, and the calls that tests make.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
 use credits_local::{Options, Stack};
 use credits_payments::signature::{Secret, sign};
 use jiff::Timestamp;
@@ -16,6 +19,20 @@ pub struct World {
     pub stack: Stack,
     http: reqwest::Client,
     token: String,
+}
+
+/// Where the permissions are listed that the tests have made use of, for `tests/deploy/privileges.py`.
+const PERMISSIONS_USED: &str = "AI_CREDITS_PERMISSIONS_USED";
+
+impl Drop for World {
+    fn drop(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+        let Some(path) = std::env::var_os(PERMISSIONS_USED) else { return };
+        let used = self.stack.permissions_used().into_iter();
+        let lines = used.map(|permission| json!(permission).to_string() + "\n").collect::<String>();
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the list can be written");
+    }
 }
 
 /// An answer: its status, the headers that matter, and its body.

@@ -11,7 +11,7 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
 use credits_core::run::{Failure, FailureCode};
 use credits_runtime::{
-    Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start,
+    Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start, telemetry,
 };
 use credits_store::debits::DebitRefusal;
 use credits_store::{Fault, Store};
@@ -62,6 +62,10 @@ impl Debits {
             // It may have been on the card when the key was first used.
             Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
+        if !posted.replayed {
+            metrics::counter!("Debits").increment(1);
+            telemetry::spent(posted.entry.credits.negated());
+        }
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(posted.replayed, &body))
     }

@@ -8,6 +8,7 @@ use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
+use credits_runtime::steps::Steps;
 use credits_runtime::{EventFunction, Settings, StartError, start};
 use credits_store::error::Chain;
 use credits_store::failures::{Digest, Grouped};
@@ -83,7 +84,8 @@ impl Notify {
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
-        let ses = Client::from_conf(config(&settings.region()?, settings.credentials()?, endpoint));
+        let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
+        let ses = Client::from_conf(config.interceptor(Steps::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,
             configuration_set: settings.mail_configuration_set(),
@@ -147,12 +149,14 @@ impl Notify {
         if recipients.is_empty() {
             tracing::info!(mail_id = letter.mail_id, "no recipient is left");
         } else if let Err(error) = self.send(recipients, written).await {
+            metrics::counter!("MailsFailed").increment(1);
             // Without an answer the mail may have gone, and is not sent again before the claim ends.
             if !matches!(error, NotifyError::Unanswered) {
                 store.release_mail(&letter.mail_id, &claim).await?;
             }
             return Err(error);
         }
+        metrics::counter!("MailsSent").increment(1);
         tracing::info!(mail_id = letter.mail_id, "a mail was sent");
         Ok(store.mail_sent(&letter.mail_id).await?)
     }

@@ -88,6 +88,7 @@ async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError
                 differing = differing.saturating_add(1);
                 let (workspace_id, month) = (&check.workspace_id, check.month);
                 let groups = differences.len();
+                metrics::counter!("UsageDifferences").increment(1);
                 tracing::error!(%workspace_id, %month, groups, "the usage differs from the ledger");
             }
         }

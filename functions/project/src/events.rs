@@ -37,6 +37,7 @@ impl Bus {
         let mut outgoing = Vec::new();
         for (place, known) in records.iter().enumerate() {
             if let Some(why) = &known.unread {
+                metrics::counter!("RecordsUnread").increment(1);
                 tracing::error!(reason = why.reason(), "a stream record can't be read");
                 outgoing.push(Outgoing { place, name: UNREAD, detail: known.laid_aside(why) });
             }
@@ -73,6 +74,9 @@ impl Bus {
                     Some(0)
                 }
             };
+            if refused.is_none() {
+                metrics::counter!("EventsTold").increment(u64::try_from(chunk.len()).unwrap_or_default());
+            }
             if let Some(event) = refused.and_then(|at| chunk.get(at)) {
                 tracing::warn!(event = event.name, "the bus did not take an event");
                 return Some(event.place);

@@ -6,6 +6,7 @@
 //! not worked off.
 
 use aws_sdk_eventbridge::Client;
+use credits_runtime::steps::Steps;
 use credits_runtime::{EventFunction, Settings, StartError, start};
 use credits_store::Store;
 use credits_store::error::Chain;
@@ -40,7 +41,8 @@ impl Project {
 
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let bus = Client::from_conf(bus_config(settings)?);
+        let config = bus_config(settings)?.to_builder().interceptor(Steps::new(settings)).build();
+        let bus = Client::from_conf(config);
         Ok(Self::new(start::store(settings)?, bus, settings.bus_name()?))
     }
 

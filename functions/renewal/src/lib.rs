@@ -75,9 +75,21 @@ impl Renewal {
     pub async fn sweep(&self, deadline: Instant) -> Result<Swept, RenewalError> {
         let swept = self.billing(deadline).await?.sweep(deadline).await?;
         let Swept { done, left, postponed, stuck, cut_short } = swept;
-        tracing::info!(done, left, postponed, stuck, cut_short, "swept");
+        let lag_seconds = self.lag_seconds().await?;
+        tracing::info!(done, left, postponed, stuck, cut_short, lag_seconds, "swept");
+        metrics::counter!("DueDone").increment(done);
+        metrics::counter!("DuePostponed").increment(postponed);
+        metrics::counter!("DueStuck").increment(stuck);
+        metrics::histogram!("SweepLagSeconds").record(lag_seconds);
         let failed = [left, postponed, stuck].iter().any(|count| *count > 0);
         if failed { Err(RenewalError::Unfinished(swept)) } else { Ok(swept) }
+    }
+
+    /// For how long the oldest of what is still to be done has been due: by it a sweep rings that doesn't keep up.
+    async fn lag_seconds(&self) -> Result<u32, Fault> {
+        let oldest = self.store.next_due().await?;
+        let seconds = oldest.map_or(0, |oldest| self.store.now().duration_since(oldest).as_secs());
+        Ok(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
     }
 
     async fn billing(&self, deadline: Instant) -> Result<Billing, RenewalError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::controls::{Reply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::mailbox::Refused;
+use crate::permissions;
 use crate::stack::Shared;
 
 #[derive(Deserialize)]
@@ -51,14 +52,16 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_local/dead-letters", get(dead_letters))
 }
 
-async fn put_events(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
+    shared.wire.note(permissions::of_caller(&headers, "events:PutEvents"));
     match shared.bus.put(&body, &shared.clock) {
         Ok(answer) => reply(json_response(StatusCode::OK, &answer)),
         Err(error) => reply(message(StatusCode::BAD_REQUEST, &error.to_string())),
     }
 }
 
-async fn send_email(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
+    shared.wire.note(permissions::of_caller(&headers, "ses:SendEmail"));
     match shared.mailbox.take(&body, &shared.clock) {
         Ok(()) => reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" }))),
         Err(Refused::TooFast) => {

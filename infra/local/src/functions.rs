@@ -82,12 +82,12 @@ impl Functions {
         };
         let bus = aws_sdk_eventbridge::Client::from_conf(project::config(
             "us-east-1",
-            credentials(),
+            credentials("project"),
             Some(format!("{}/eventbridge", parts.aws_base)),
         ));
         let ses = aws_sdk_sesv2::Client::from_conf(notify::config(
             "us-east-1",
-            credentials(),
+            credentials("notify"),
             Some(format!("{}/ses", parts.aws_base)),
         ));
         Ok(Self {
@@ -170,8 +170,9 @@ impl Parts {
     }
 }
 
-fn credentials() -> aws_credential_types::Credentials {
-    aws_credential_types::Credentials::new("local", "local", None, None, "local")
+/// The credentials of a function: its name, by which the stand-ins tell who called.
+fn credentials(function: &str) -> aws_credential_types::Credentials {
+    aws_credential_types::Credentials::new(function, "local", None, None, "local")
 }
 
 /// A client of the embedded database.
@@ -179,6 +180,6 @@ pub(crate) fn client(
     endpoint: &str,
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,
 ) -> aws_sdk_dynamodb::Client {
-    let config = dynamodb_config("us-east-1", credentials(), Some(endpoint.to_owned()), http);
+    let config = dynamodb_config("us-east-1", credentials("local"), Some(endpoint.to_owned()), http);
     aws_sdk_dynamodb::Client::from_conf(config)
 }

@@ -15,6 +15,7 @@ pub mod demo;
 mod functions;
 mod gateway;
 mod mailbox;
+pub mod permissions;
 mod provider;
 mod provider_api;
 pub mod schedules;

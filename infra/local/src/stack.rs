@@ -2,6 +2,7 @@
 
 use credits_store::Clock;
 use credits_store::error::Chain;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use crate::database::{self, Database, Stream as TableStream, TABLE};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
+use crate::permissions::Permission;
 use crate::provider::{Outcome, Provider};
 use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
@@ -221,6 +223,12 @@ impl Stack {
     #[must_use]
     pub fn records(&self, place: Option<String>) -> Option<(Vec<Value>, String)> {
         self.shared.stream.from(place, &self.shared.clock)
+    }
+
+    /// What its functions have asked of AWS, as policies would have to allow it.
+    #[must_use]
+    pub fn permissions_used(&self) -> BTreeSet<Permission> {
+        self.shared.wire.used()
     }
 
     /// A client of its database, whose requests are not counted.

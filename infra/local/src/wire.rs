@@ -1,5 +1,6 @@
 //! The wire between the functions and the database, where every request is counted (`GET /_local/requests`).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::http::{
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Number, Value, json};
 
 use crate::clock::LocalClock;
+use crate::permissions::{self, Permission};
 
 /// One request to the database, as it went over the wire.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,12 +33,13 @@ pub(crate) struct Recorded {
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    used: Arc<Mutex<BTreeSet<Permission>>>,
     clock: Arc<LocalClock>,
 }
 
 impl Wire {
     pub fn new(clock: Arc<LocalClock>) -> Self {
-        Self { recorded: Arc::default(), clock }
+        Self { recorded: Arc::default(), used: Arc::default(), clock }
     }
 
     /// A client for one function, whose requests are counted.
@@ -50,6 +53,16 @@ impl Wire {
 
     pub fn clear(&self) {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Every permission that was made use of since the start.
+    pub fn used(&self) -> BTreeSet<Permission> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that permissions were made use of.
+    pub fn note(&self, permissions: impl IntoIterator<Item = Permission>) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(permissions);
     }
 
     fn record(&self, recorded: Recorded) {
@@ -86,6 +99,9 @@ impl HttpConnector for CountedConnector {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        if let Some(Ok(body)) = request.body().bytes().map(serde_json::from_slice::<Value>) {
+            self.wire.note(permissions::of_request(self.function, &operation, &body));
+        }
         ask_for_capacity(&mut request);
         let (function, wire, response) = (self.function, self.wire.clone(), self.inner.call(request));
         HttpConnectorFuture::new(async move {

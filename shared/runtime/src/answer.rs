@@ -72,6 +72,7 @@ impl Answer {
         if !replayed {
             return Self::created(body);
         }
+        metrics::counter!("Replays").increment(1);
         let mut answer = Self::ok(body);
         answer.headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         answer

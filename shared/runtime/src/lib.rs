@@ -11,6 +11,8 @@ pub mod secrets;
 pub mod settings;
 pub mod sources;
 pub mod start;
+pub mod steps;
+pub mod telemetry;
 pub mod top_up_url;
 
 pub use answer::Answer;

@@ -41,6 +41,24 @@ impl Settings {
         TopUpUrl::new(required("TOP_UP_URL").ok())
     }
 
+    /// The deployment's name, by which its metrics are told apart: `STACK_NAME`.
+    #[must_use]
+    pub fn stack_name(self) -> String {
+        optional("STACK_NAME").unwrap_or_else(|| "local".to_owned())
+    }
+
+    /// The trace of the present invocation: `_X_AMZN_TRACE_ID`, which the runtime sets anew for each.
+    #[must_use]
+    pub fn trace_header(self) -> Option<String> {
+        optional("_X_AMZN_TRACE_ID")
+    }
+
+    /// Where X-Ray's daemon listens: `AWS_XRAY_DAEMON_ADDRESS`, which Lambda sets.
+    #[must_use]
+    pub fn trace_daemon(self) -> Option<String> {
+        optional("AWS_XRAY_DAEMON_ADDRESS")
+    }
+
     /// The bus that events are told on: `EVENT_BUS_NAME`.
     pub fn bus_name(self) -> Result<String, SettingError> {
         required("EVENT_BUS_NAME")

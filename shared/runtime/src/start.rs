@@ -20,6 +20,8 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::settings::{SettingError, Settings};
 use crate::sources::{self, SystemClock};
+use crate::steps::Steps;
+use crate::telemetry;
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -67,12 +69,14 @@ pub trait EventFunction: Send + Sync + 'static {
 
 /// Starts a function and serves it until Lambda ends it.
 pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
-    log_as_json();
+    telemetry::start(Settings)?;
     let function = make(Settings)?;
     let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let deadline = deadline_of(&event.context);
         // Boxed, since the compiler gives up on the whole depth of it where it optimises.
-        Ok::<_, std::convert::Infallible>(Box::pin(respond(&function, event.payload, deadline)).await)
+        let answer = Box::pin(respond(&function, event.payload, deadline)).await;
+        telemetry::flush();
+        Ok::<_, std::convert::Infallible>(answer)
     });
     runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
 }
@@ -81,11 +85,12 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
 pub fn run_on_events<F: EventFunction>(
     make: impl FnOnce(Settings) -> Result<F, StartError>,
 ) -> Result<(), StartError> {
-    log_as_json();
+    telemetry::start(Settings)?;
     let function = make(Settings)?;
     let serve = service_fn(async |event: LambdaEvent<Value>| {
         let deadline = deadline_of(&event.context);
         let handled = Box::pin(function.handle(event.payload, deadline)).await;
+        telemetry::flush();
         handled.map_err(|error| {
             let (error_type, error_message) =
                 (std::any::type_name::<F::Error>().to_owned(), Chain(&error).to_string());
@@ -94,16 +99,6 @@ pub fn run_on_events<F: EventFunction>(
         })
     });
     runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
-}
-
-fn log_as_json() {
-    tracing_subscriber::fmt()
-        .json()
-        .with_target(false)
-        .with_span_list(false)
-        .without_time()
-        .flatten_event(true)
-        .init();
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
@@ -124,6 +119,9 @@ pub async fn respond<F: Function>(
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
     let answer = function.answer(&call).await.unwrap_or_else(Answer::from);
+    if let Some(code) = answer.code() {
+        metrics::counter!("Refusals", "Code" => code).increment(1);
+    }
     tracing::info!(
         request_id = call.request_id(),
         route = call.route(),
@@ -139,6 +137,7 @@ pub async fn respond<F: Function>(
 pub fn store(settings: Settings) -> Result<Store, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
     let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
+    let config = config.to_builder().interceptor(Steps::new(settings)).build();
     let client = aws_sdk_dynamodb::Client::from_conf(config);
     Ok(Store::new(client, &settings.table()?, sources::system()))
 }

@@ -64,6 +64,16 @@ impl Store {
     /// Each step is one transaction on the payment's item, the balance and the ledger. A crash between two leaves the
     /// rest to the provider's next try, which finds what is still to be done.
     pub async fn tell(&self, payment_id: &str, news: &News) -> Result<Told, Fault> {
+        let told = self.follow(payment_id, news).await?;
+        match told {
+            Told::Settled => metrics::counter!("PaymentsSettled").increment(1),
+            Told::Unmatched(_) => metrics::counter!("PaymentsUnmatched").increment(1),
+            Told::Nothing => {}
+        }
+        Ok(told)
+    }
+
+    async fn follow(&self, payment_id: &str, news: &News) -> Result<Told, Fault> {
         let mut attempts = self.attempts();
         let mut told = Told::Nothing;
         loop {

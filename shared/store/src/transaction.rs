@@ -140,7 +140,8 @@ impl Store {
 impl Attempts {
     /// Waits before the next attempt, after others were in the way.
     pub async fn after_conflict(&mut self) -> Result<(), Fault> {
-        self.pause().await.ok_or(Fault::Contended)
+        metrics::counter!("Conflicts").increment(1);
+        self.pause().await.ok_or_else(given_up)
     }
 
     /// Waits before the next attempt, after an answer that never came.
@@ -150,7 +151,7 @@ impl Attempts {
 
     /// Counts an attempt that needs no pause, since something was put right in between.
     pub fn at_once(&mut self) -> Result<(), Fault> {
-        self.count().ok_or(Fault::Contended)
+        self.count().ok_or_else(given_up)
     }
 
     async fn pause(&mut self) -> Option<()> {
@@ -170,6 +171,11 @@ impl Attempts {
         self.made = self.made.saturating_add(1);
         (self.made < MOST_ATTEMPTS).then_some(())
     }
+}
+
+fn given_up() -> Fault {
+    metrics::counter!("ConflictsGivenUp").increment(1);
+    Fault::Contended
 }
 
 /// Whether any item was busy: then no refusal beside it may be believed.

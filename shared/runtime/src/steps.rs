@@ -1,0 +1,203 @@
+//! Steps: what a function asks of AWS, each timed, as a metric and as a segment of the invocation's trace.
+//!
+//! A segment goes to X-Ray's daemon by one datagram, which Lambda runs beside the function, so nothing waits for it
+//! (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use credits_store::{Clock, Randomness};
+use jiff::Timestamp;
+use serde_json::{Number, Value, json};
+use tokio::time::Instant;
+
+use crate::settings::Settings;
+use crate::sources::{SystemClock, SystemRandomness};
+use crate::telemetry;
+
+/// What the daemon wants before each segment.
+const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
+/// How many steps are timed before metrics are written down: the embedded format takes a hundred values of a metric,
+/// and a function has up to three clients.
+const MOST_UNWRITTEN: usize = 30;
+
+/// Times the requests of a client of AWS.
+#[derive(Debug)]
+pub struct Steps {
+    settings: Settings,
+    daemon: Option<UdpSocket>,
+    unwritten: AtomicUsize,
+}
+
+/// When a request began.
+#[derive(Debug)]
+struct Begun {
+    at: Timestamp,
+    instant: Instant,
+}
+
+impl Storable for Begun {
+    type Storer = StoreReplace<Self>;
+}
+
+/// A trace that an invocation belongs to, if it is one of those that are kept.
+struct Trace<'a> {
+    root: &'a str,
+    parent: &'a str,
+}
+
+impl Steps {
+    /// Those of a deployed function. Without a daemon there are no segments.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let daemon = settings.trace_daemon().and_then(|address| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+            socket.connect(address).ok()?;
+            Some(socket)
+        });
+        Self { settings, daemon, unwritten: AtomicUsize::new(0) }
+    }
+
+    fn count(&self, step: String, took: Duration) {
+        let took_micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        metrics::histogram!("StepMicroseconds", "Step" => step).record(took_micros);
+        if self.unwritten.fetch_add(1, Ordering::Relaxed) >= MOST_UNWRITTEN {
+            self.unwritten.store(0, Ordering::Relaxed);
+            telemetry::flush();
+        }
+    }
+
+    fn send(&self, segment: &Value) {
+        if let Some(daemon) = &self.daemon {
+            // A segment that gets lost is missed by nobody's balance.
+            let _ = daemon.send(format!("{HEADER}{segment}").as_bytes());
+        }
+    }
+}
+
+impl Intercept for Steps {
+    fn name(&self) -> &'static str {
+        "Steps"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(Begun { at: SystemClock.now(), instant: Instant::now() });
+        Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let (Some(begun), Some(metadata)) = (bag.load::<Begun>(), bag.load::<Metadata>()) else {
+            return Ok(());
+        };
+        self.count(metadata.name().to_owned(), begun.instant.elapsed());
+        let header = self.settings.trace_header().unwrap_or_default();
+        if let Some(trace) = Trace::read(&header) {
+            let status = context.response().map(|response| response.status().as_u16());
+            self.send(&trace.segment(metadata, begun.at, SystemClock.now(), status));
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Trace<'a> {
+    /// Reads `Root=…;Parent=…;Sampled=1`.
+    fn read(header: &'a str) -> Option<Self> {
+        let member = |name: &str| {
+            header.split(';').find_map(|member| member.trim().strip_prefix(name)?.strip_prefix('='))
+        };
+        (member("Sampled") == Some("1")).then_some(())?;
+        Some(Self { root: member("Root")?, parent: member("Parent")? })
+    }
+
+    fn segment(&self, metadata: &Metadata, begun: Timestamp, ended: Timestamp, status: Option<u16>) -> Value {
+        let mut id = [0_u8; 8];
+        SystemRandomness.fill(&mut id);
+        json!({
+            "name": metadata.service(),
+            "id": format!("{:016x}", u64::from_be_bytes(id)),
+            "trace_id": self.root,
+            "parent_id": self.parent,
+            "type": "subsegment",
+            "namespace": "aws",
+            "start_time": seconds(begun),
+            "end_time": seconds(ended),
+            "aws": { "operation": metadata.name() },
+            "http": { "response": { "status": status } },
+            "error": status.is_some_and(|status| (400..500).contains(&status)),
+            "fault": status.is_none_or(|status| status >= 500),
+        })
+    }
+}
+
+/// Seconds with their fraction, as X-Ray has them.
+fn seconds(at: Timestamp) -> Option<Number> {
+    let millis = at.as_millisecond();
+    format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000)).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::orchestrator::Metadata;
+
+    use super::Trace;
+
+    #[test]
+    fn a_segment_stands_under_the_invocation_that_made_the_request() {
+        let trace = Trace::read("Root=1-6b04c1d4-30fa227529eca5933a104a90;Parent=8f3d8ac787e6842b;Sampled=1");
+        let metadata = Metadata::new("TransactWriteItems", "DynamoDB");
+        let (begun, ended) =
+            ("2026-11-23T22:00:00.007Z".parse().unwrap(), "2026-11-23T22:00:00.012Z".parse().unwrap());
+        let mut segment = trace.unwrap().segment(&metadata, begun, ended, Some(400));
+        assert_eq!(segment["id"].as_str().unwrap().len(), 16);
+        segment["id"] = "…".into();
+        insta::assert_json_snapshot!(segment, @r#"
+        {
+          "aws": {
+            "operation": "TransactWriteItems"
+          },
+          "end_time": 1795471200.012,
+          "error": true,
+          "fault": false,
+          "http": {
+            "response": {
+              "status": 400
+            }
+          },
+          "id": "…",
+          "name": "DynamoDB",
+          "namespace": "aws",
+          "parent_id": "8f3d8ac787e6842b",
+          "start_time": 1795471200.007,
+          "trace_id": "1-6b04c1d4-30fa227529eca5933a104a90",
+          "type": "subsegment"
+        }
+        "#);
+    }
+
+    #[test]
+    fn an_invocation_that_is_not_sampled_has_no_segments() {
+        assert!(
+            Trace::read("Root=1-6b04c1d4-30fa227529eca5933a104a90;Parent=8f3d8ac787e6842b;Sampled=0")
+                .is_none()
+        );
+        assert!(Trace::read("").is_none());
+    }
+}

@@ -1,0 +1,145 @@
+"""The emulated AWS: the deploy, and what the emulator lacks."""
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+
+import boto3
+import yaml
+
+STACK = "ai-credits-test"
+
+
+def client(service):
+    return boto3.client(service, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+
+
+def until(what, look, seconds=60):
+    """Looks again until there is something, which is what a person would do; fails loudly."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            found = look()
+        except OSError:
+            found = None
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds} seconds")
+
+
+def ready():
+    url = os.environ["AWS_ENDPOINT_URL"] + "/_ministack/health"
+    until("the emulator answers", lambda: urllib.request.urlopen(url, timeout=2).status == 200)
+
+
+class Loader(yaml.SafeLoader):
+    """The template as plain data: what an intrinsic function makes is of no interest here."""
+
+
+Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def template():
+    with open("template.yaml", encoding="utf-8") as file:
+        return yaml.load(file, Loader)
+
+
+def parameters(issuer, provider):
+    return {
+        "Stage": "dev",
+        "Architecture": "x86_64",
+        "JwtIssuer": issuer,
+        "JwtAudience": "ai-credits",
+        "MailFrom": "credits@hub.example",
+        "StripeApiBase": provider,
+    }
+
+
+def deploy(sam, work, values):
+    """`sam deploy` of what `sam build` has built."""
+    client("s3").create_bucket(Bucket="deploys")
+    parameter = client("ssm").put_parameter
+    parameter(Name="/ai-credits/stripe/api-key", Value="sk_local", Type="SecureString")
+    parameter(Name="/ai-credits/stripe/webhook-secret", Value="whsec_test", Type="SecureString")
+    client("sesv2").create_email_identity(EmailIdentity="credits@hub.example")
+    with open(f"{work}/samconfig.toml", "w", encoding="utf-8") as config:
+        config.write("version = 0.1\n")
+    command = [
+        sam, "deploy", "--template-file", f"{work}/build/template.yaml", "--stack-name", STACK,
+        "--s3-bucket", "deploys", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
+        "--no-progressbar", "--config-file", f"{work}/samconfig.toml",
+        "--parameter-overrides", *[f"{name}={value}" for name, value in values.items()],
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise AssertionError(done.stdout + done.stderr)
+    described = client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+    return {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in described}
+
+
+def add_routes(resources, values):
+    """The routes and the authorizer, which the emulator leaves out of the API that it makes; gives the API's URL."""
+    gateway, functions = client("apigatewayv2"), client("lambda")
+    api = resources["Api"]
+    authorizer = gateway.create_authorizer(
+        ApiId=api, Name="Jwt", AuthorizerType="JWT", IdentitySource=["$request.header.Authorization"],
+        JwtConfiguration={"Issuer": values["JwtIssuer"], "Audience": [values["JwtAudience"]]},
+    )["AuthorizerId"]
+    wanted = set()
+    for name, resource in template()["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        events = resource["Properties"].get("Events", {}).values()
+        events = [event["Properties"] for event in events if event["Type"] == "HttpApi"]
+        if not events:
+            continue
+        arn = functions.get_function(FunctionName=resources[name])["Configuration"]["FunctionArn"]
+        integration = gateway.create_integration(
+            ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
+        )["IntegrationId"]
+        for event in events:
+            key = f"{event['Method']} {event['Path']}"
+            open_to_all = event.get("Auth", {}).get("Authorizer") == "NONE"
+            auth = {} if open_to_all else {"AuthorizationType": "JWT", "AuthorizerId": authorizer}
+            gateway.create_route(ApiId=api, RouteKey=key, Target=f"integrations/{integration}", **auth)
+            wanted.add(key)
+    there = {route["RouteKey"] for route in gateway.get_routes(ApiId=api, MaxResults="500")["Items"]}
+    assert wanted <= there, wanted - there
+    port = os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]
+    return f"http://{api}.execute-api.localhost:{port}", len(wanted)
+
+
+def fire_every_minute():
+    """Sets every schedule of the stack to each minute."""
+    scheduler = client("scheduler")
+    names = []
+    for schedule in scheduler.list_schedules()["Schedules"]:
+        whole = scheduler.get_schedule(Name=schedule["Name"], GroupName=schedule["GroupName"])
+        kept = {key: whole[key] for key in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+        scheduler.update_schedule(**kept, ScheduleExpression="rate(1 minute)", State="ENABLED")
+        names.append(schedule["Name"])
+    return names
+
+
+def mails():
+    """What SES has sent."""
+    url = os.environ["AWS_ENDPOINT_URL"] + "/_ministack/ses/messages"
+    accounts = json.load(urllib.request.urlopen(url, timeout=5))["messages"]
+    return [mail for mails in accounts.values() for mail in mails]
+
+
+def logs():
+    """What the functions have written, a line each."""
+    reader = client("logs")
+    lines = []
+    for group in reader.describe_log_groups()["logGroups"]:
+        for page in reader.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+            lines += [(group["logGroupName"], line) for event in page["events"] for line in event["message"].splitlines()]
+    return lines
+
+
+def delete():
+    client("cloudformation").delete_stack(StackName=STACK)

@@ -1,0 +1,249 @@
+"""Plays the mission against the deployed API, and says what it did, line by line."""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import http.server
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+
+import emulator
+from emulator import until
+
+work, sam = sys.argv[1:]
+provider = os.environ["PROVIDER"]
+
+
+def said(text):
+    print(f"   {text}", flush=True)
+
+
+def text64(raw):
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Issues tokens, and serves its keys over TLS."""
+
+    def __init__(self):
+        with open(f"{work}/issuer.key", "rb") as file:
+            self.key = serialization.load_pem_private_key(file.read(), None)
+        numbers = self.key.public_key().public_numbers()
+        whole = lambda number: text64(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+        keys = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "n": whole(numbers.n), "e": whole(numbers.e)}]}
+        issuer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                known = {"/.well-known/openid-configuration": {"jwks_uri": issuer.url + "/keys"}, "/keys": keys}
+                body = json.dumps(known.get(self.path, {})).encode()
+                self.send_response(200 if self.path in known else 404)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{work}/issuer.pem", f"{work}/issuer.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        self.url = f"https://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def token(self, workspace, scope="credits:spend credits:read credits:manage", audience="ai-credits"):
+        now = int(time.time())
+        claims = {"iss": self.url, "aud": audience, "iat": now, "exp": now + 3600, "scope": scope, "workspace": workspace}
+        signed = text64(b'{"alg":"RS256","kid":"1"}') + "." + text64(json.dumps(claims).encode())
+        return signed + "." + text64(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))
+
+
+class Api:
+    """The deployed API. The emulator tells APIs apart by the host's name, which need not resolve."""
+
+    def __init__(self, url, token):
+        self.host, self.token = urllib.parse.urlsplit(url), token
+
+    def __call__(self, method, path, body=None, token=None, key=None, raw=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.host.port, timeout=60)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers |= {"Host": self.host.netloc}
+        if token != "":
+            headers["Authorization"] = "Bearer " + (token or self.token)
+        if key:
+            headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"], raw = "application/json", json.dumps(body)
+        connection.request(method, path, raw, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        if "json" in (answer.getheader("content-type") or ""):
+            content = json.loads(content)
+        return answer.status, content
+
+
+def check(answer, status):
+    assert answer[0] == status, answer
+    return answer[1]
+
+
+def pay(api, checkout):
+    """The payer pays at the provider, whose signed event reaches the deployed webhook."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(provider).netloc, timeout=30)
+    connection.request("POST", f"/_local/checkouts/{checkout}/pay", '{"outcome":"succeeded"}')
+    connection.getresponse().read()
+    path = urllib.parse.urlsplit(provider).path + f"/v1/checkout/sessions/{checkout}"
+    connection.request("GET", path, headers={"Authorization": "Bearer sk_local"})
+    session = json.loads(connection.getresponse().read())
+    event = json.dumps({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": session}})
+    return lambda secret="whsec_test": api(
+        "POST", "/v1/webhooks/stripe", raw=event, token="", Content_Type="application/json", Stripe_Signature=sign(event, secret)
+    )
+
+
+def sign(event, secret):
+    now = int(time.time())
+    digest = hmac.new(secret.encode(), f"{now}.{event}".encode(), hashlib.sha256).hexdigest()
+    return f"t={now},v1={digest}"
+
+
+def debit(credits=None, consumer=None):
+    consumer = consumer or {"kind": "action", "feature": "assistant", "user_id": "ada"}
+    size = {"credits": credits} if credits else {"units": {"input_tokens": 1200, "output_tokens": 800}}
+    return {"operation": "text.generate", "consumer": consumer, **size}
+
+
+def available(api):
+    return check(api("GET", "/v1/workspaces/acme/balance"), 200)["available"]
+
+
+def mail_about(text):
+    return lambda: [mail for mail in emulator.mails() if text in json.dumps(mail)]
+
+
+def play(api, issuer):
+    w = "/v1/workspaces/acme"
+    assert api("GET", w + "/balance", token="")[0] == 401
+    assert api("GET", w + "/balance", token=issuer.token("acme", audience="others"))[0] == 401
+    assert check(api("GET", w + "/balance", token=issuer.token("other")), 403)["code"] == "workspace_forbidden"
+    said("no token: 401; another audience's: 401; another workspace's: 403")
+
+    profile = {"name": "Acme", "plan": "team", "billing_email": "billing@acme.example"}
+    check(api("PUT", w, profile), 201)
+    refused = check(api("POST", w + "/debits", debit(), key="early"), 402)
+    assert refused["top_up_url"].endswith("/settings/ai-credits"), refused
+    said(f"a workspace without credits: 402, and add some at {refused['top_up_url']}")
+
+    top_up = check(api("POST", w + "/top-ups", {"pack": "pack_1k"}, key="order"), 201)
+    tell = pay(api, top_up["checkout_id"])
+    assert tell("whsec_wrong")[0] == 400 and available(api) == "0"
+    check(tell(), 200)
+    assert available(api) == "1000"
+    check(tell(), 200)
+    assert available(api) == "1000"
+    said("a pack is paid: a wrongly signed event grants nothing, the right one 1,000 credits, and again nothing")
+
+    assert check(api("POST", w + "/debits", debit(), key="call"), 201)["credits"] == "2.3"
+    assert check(api("POST", w + "/debits", debit(), key="call"), 200)["credits"] == "2.3"
+    assert available(api) == "997.7"
+    said("an AI call draws 2.3 credits, once, however often it is sent")
+
+    def counted():
+        usage = check(api("GET", w + "/usage?group_by=feature"), 200)
+        return [group for group in usage["groups"] if group == {"key": "assistant", "credits": "2.3", "count": 1}]
+
+    until("the stream's usage", counted)
+    said("the stream has counted it: assistant 2.3")
+
+    alert = {"low_balance": {"enabled": True, "threshold": "500", "recipients": ["ada@acme.example"]}}
+    check(api("PUT", w + "/alerts", alert), 201)
+    check(api("POST", w + "/debits", debit("600"), key="big"), 201)
+    until("the low-balance mail", mail_about("ada@acme.example"))
+    said("below 500 credits: a mail to ada")
+
+    run = check(api("POST", w + "/runs", {"workflow_id": "nightly", "trigger": "scheduled"}, key="run"), 201)
+    step = {"kind": "workflow_step", "workflow_id": "nightly", "run_id": run["run_id"], "step_id": "write"}
+    assert check(api("POST", w + "/debits", debit("5000", step), key="step"), 402)["shortfall"] == "4602.3"
+    assert check(api("GET", f"{w}/runs/{run['run_id']}"), 200)["status"] == "failed"
+    until("the failed run's mail", mail_about("nightly"))
+    said("a scheduled run that can't be paid: 402, failed, and a mail")
+
+    page = api("GET", "/settings/ai-credits", token="")
+    assert page[0] == 200 and b"<!doctype html>" in page[1], page
+    assert len(check(api("GET", "/v1/openapi.json", token=""), 200)["paths"]) > 15
+    said("the settings page and the description of the calls are served")
+
+
+def renew(api, resources):
+    """A subscription whose month is over renews by the schedule alone."""
+    w = "/v1/workspaces/acme"
+    before = check(api("PUT", w + "/subscription", {"tier": "tier_2k"}), 201)
+    assert (before["status"], before["period"]) == ("active", 1), before
+    said("a subscription is charged to the card that paid the pack")
+    age_subscription(resources["Table"])
+    said(f"schedules fire each minute: {', '.join(emulator.fire_every_minute())}")
+
+    def renewed():
+        now = check(api("GET", w + "/subscription"), 200)
+        return now["period"] == 2 and now["status"] == "active" and len(allocations(api)) == 2
+
+    until("the renewal", renewed, 150)
+    said("a subscription whose month is over was charged and renewed by the schedule")
+
+
+def allocations(api):
+    entries = check(api("GET", "/v1/workspaces/acme/ledger?kind=allocation"), 200)["entries"]
+    return [entry["period"] for entry in entries]
+
+
+def age_subscription(table):
+    """Nobody waits a month: every date of the subscription is set a month back."""
+    items = emulator.client("dynamodb")
+    key = {"pk": {"S": "subscription#acme"}}
+    found = items.query(
+        TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": key["pk"]}
+    )["Items"]
+    assert len(found) == 1, found
+    # What is due stands in its index under the milliseconds of its date.
+    place = {"index_sk": {"S": f"{int(time.time() * 1000):015}#acme"}}
+    items.put_item(TableName=table, Item=aged(found[0]) | place)
+
+
+def aged(value):
+    if isinstance(value, dict):
+        return {name: aged(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [aged(part) for part in value]
+    if isinstance(value, str) and value[:2] == "20" and value[4:5] == "-" and "T" in value:
+        year, month, rest = int(value[:4]), int(value[5:7]), value[7:]
+        year, month = (year - 1, 12) if month == 1 else (year, month - 1)
+        return f"{year:04}-{month:02}{rest}"
+    return value
+
+
+def main():
+    emulator.ready()
+    issuer = Issuer()
+    values = emulator.parameters(issuer.url, provider)
+    print("-- sam deploy", flush=True)
+    resources = emulator.deploy(sam, work, values)
+    url, routes = emulator.add_routes(resources, values)
+    said(f"{len(resources)} resources; {routes} routes, each of them the template's")
+    print("-- the mission", flush=True)
+    api = Api(url, issuer.token("*"))
+    play(api, issuer)
+    renew(api, resources)
+    emulator.delete()
+    said("the stack is deleted")
+
+
+main()
