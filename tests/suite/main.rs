@@ -14,6 +14,7 @@ mod bad_input;
 mod charging;
 mod closing;
 mod contention;
+mod due;
 mod enterprise;
 mod events;
 mod grants;

@@ -17,7 +17,7 @@ use crate::world::World;
 
 const SUBSCRIPTIONS: usize = 10_000;
 
-type Item = HashMap<String, AttributeValue>;
+pub type Item = HashMap<String, AttributeValue>;
 
 /// An item of another workspace: the same, with other names in every text of it.
 fn renamed(item: &Item, names: &[(String, String)]) -> Item {
@@ -37,7 +37,7 @@ fn renamed(item: &Item, names: &[(String, String)]) -> Item {
     item.iter().map(|(name, value)| (name.clone(), rename(value, names))).collect()
 }
 
-async fn every_item(client: &Client) -> Vec<Item> {
+pub async fn every_item(client: &Client) -> Vec<Item> {
     let mut items = Vec::new();
     let mut start = None;
     loop {
@@ -51,7 +51,7 @@ async fn every_item(client: &Client) -> Vec<Item> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test fills the table as thousands of calls would")]
-async fn put_all(client: &Client, items: Vec<Item>) {
+pub async fn put_all(client: &Client, items: Vec<Item>) {
     for chunk in items.chunks(25) {
         let puts = chunk.iter().map(|item| {
             let put = PutRequest::builder().set_item(Some(item.clone())).build().unwrap();
@@ -65,7 +65,7 @@ fn text(item: &Item, name: &str) -> String {
     item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
 }
 
-fn of_kind<'a>(items: &'a [Item], kind: &'a str) -> impl Iterator<Item = &'a Item> {
+pub fn of_kind<'a>(items: &'a [Item], kind: &'a str) -> impl Iterator<Item = &'a Item> {
     items.iter().filter(move |item| text(item, "pk").starts_with(kind))
 }
 
@@ -108,7 +108,7 @@ impl World {
         list.send().await.unwrap().json::<Value>().await.unwrap()["data"].as_array().unwrap().clone()
     }
 
-    async fn sweep(&self) -> Value {
+    pub async fn sweep(&self) -> Value {
         self.stack.fire("renewal", json!({})).await.unwrap()
     }
 }
