@@ -69,7 +69,7 @@ def deploy(sam, work, values):
         config.write("version = 0.1\n")
     command = [
         sam, "deploy", "--template-file", f"{work}/build/template.yaml", "--stack-name", STACK,
-        "--s3-bucket", "deploys", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
+        "--s3-bucket", "deploys", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset",
         "--no-progressbar", "--config-file", f"{work}/samconfig.toml",
         "--parameter-overrides", *[f"{name}={value}" for name, value in values.items()],
     ]
@@ -96,7 +96,7 @@ def add_routes(resources, values):
         events = [event["Properties"] for event in events if event["Type"] == "HttpApi"]
         if not events:
             continue
-        arn = functions.get_function(FunctionName=resources[name])["Configuration"]["FunctionArn"]
+        arn = functions.get_alias(FunctionName=resources[name], Name="live")["AliasArn"]
         integration = gateway.create_integration(
             ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
         )["IntegrationId"]

@@ -240,8 +240,14 @@ def main():
     said(f"{len(resources)} resources; {routes} routes, each of them the template's")
     print("-- the mission", flush=True)
     api = Api(url, issuer.token("*"))
-    play(api, issuer)
-    renew(api, resources)
+    try:
+        play(api, issuer)
+        renew(api, resources)
+    except Exception:
+        for group, line in emulator.logs():
+            if "ERROR" in line or "WARN" in line:
+                print(group, line)
+        raise
     emulator.delete()
     said("the stack is deleted")
 

@@ -81,6 +81,22 @@ async fn m08_use_beyond_credits_goes_down_to_the_limit_and_is_invoiced_at_the_mo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m08_a_month_that_has_ended_is_invoiced_by_what_was_agreed_while_it_ran() {
+    let world = enterprise().await;
+    assert_eq!(world.agree(&invoicing("500")).await.status, 201);
+    assert_eq!(world.use_of("a", "text.generate", "200").await, 201);
+    let month = credits_core::month::Month::of(world.advance(0).await);
+    // No schedule comes before the new arrangement does.
+    world.stack.sleep_until(month.end() + SignedDuration::from_mins(3)).unwrap();
+    let mut dearer = invoicing("500");
+    dearer["invoicing"]["price_per_credit_micros"] = json!(20_000);
+    assert_eq!(world.agree(&dearer).await.status, 200);
+    let invoices = world.invoices().await;
+    assert_eq!((invoices.len(), &invoices[0]["total"]["amount"]), (1, &json!(200)));
+    assert_eq!(world.available("acme").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used() {
     let world = enterprise().await;
     let agreement = json!({ "credit_limit": "100",

@@ -23,6 +23,7 @@ mod ledger;
 mod mails;
 mod months;
 mod openapi;
+mod operations;
 mod page;
 mod requests;
 mod rollup;

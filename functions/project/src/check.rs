@@ -39,9 +39,9 @@ pub(crate) enum Scheduled {
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The order can't be read.
-    #[error("the order can't be read")]
-    Order(#[from] serde_json::Error),
+    /// The order can't be read. What exactly is wrong with it may repeat what is in it, and is not told.
+    #[error("the order is neither {{\"schedule\": \"checks\"}} nor {{\"recount\": {{…}}}}")]
+    Order,
     /// The table failed.
     #[error("the table failed")]
     Store(#[from] Fault),
@@ -55,7 +55,7 @@ pub enum CheckError {
 
 /// Carries an order out.
 pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) -> Result<Value, CheckError> {
-    match serde_json::from_value(order)? {
+    match serde_json::from_value(order).map_err(|_| CheckError::Order)? {
         Order::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
         Order::Recount { workspace_id, month } => {
             if store.mend_usage(&workspace_id, month).await? {

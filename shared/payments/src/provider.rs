@@ -113,7 +113,7 @@ impl Provider {
         // It fails only where one is installed already, which will do.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        let http = http.build().map_err(ProviderError::Unreachable)?;
+        let http = http.build().map_err(unreachable)?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
 
@@ -162,17 +162,17 @@ impl Provider {
             .bearer_auth(key.expose())
             .header("idempotency-key", purchase.purchase_id.as_str())
             .form(&charge_form(purchase, card));
-        let response = request.send().await.map_err(ProviderError::Unreachable)?;
+        let response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         if status == 402 {
-            let failed: FailedAnswer = response.json().await.map_err(ProviderError::Unreachable)?;
+            let failed: FailedAnswer = response.json().await.map_err(unreachable)?;
             let declined = failed.error.kind == "card_error";
             return if declined { Ok(Charged::Declined) } else { Err(ProviderError::Refused(status)) };
         }
         if !response.status().is_success() {
             return Err(ProviderError::Refused(status));
         }
-        settled(response.json().await.map_err(ProviderError::Unreachable)?)
+        settled(response.json().await.map_err(unreachable)?)
     }
 
     /// The charge that was made for a purchase, if there is one. The provider forgets an idempotency key after a day,
@@ -216,12 +216,17 @@ fn settled(intent: IntentAnswer) -> Result<Charged, ProviderError> {
     }
 }
 
+/// The error without its address, in whose query there are customers.
+fn unreachable(error: reqwest::Error) -> ProviderError {
+    ProviderError::Unreachable(error.without_url())
+}
+
 async fn answered<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, ProviderError> {
-    let response = request.send().await.map_err(ProviderError::Unreachable)?;
+    let response = request.send().await.map_err(unreachable)?;
     if !response.status().is_success() {
         return Err(ProviderError::Refused(response.status().as_u16()));
     }
-    response.json().await.map_err(ProviderError::Unreachable)
+    response.json().await.map_err(unreachable)
 }
 
 /// The name under which a purchase's id stands in a payment's metadata.

@@ -346,8 +346,8 @@ impl From<credits_billing::subscribe::SubscribeRefusal> for Problem {
 
 impl From<EventError> for Problem {
     fn from(unread: EventError) -> Self {
-        let error = Chain(&unread);
-        tracing::error!(%error, "a signed event could not be read");
+        // What it stems from repeats what is in the event.
+        tracing::error!(error = %unread, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
             EventError::Shape(_) | EventError::NoAmount | EventError::NoPayment => {

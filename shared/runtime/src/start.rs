@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpC
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use credits_core::id::WorkspaceId;
 use credits_store::error::Chain;
 use credits_store::{Clock, Store};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -90,6 +91,9 @@ pub fn run_on_events<F: EventFunction>(
     let serve = service_fn(async |event: LambdaEvent<Value>| {
         let deadline = deadline_of(&event.context);
         let handled = Box::pin(function.handle(event.payload, deadline)).await;
+        if handled.is_err() {
+            metrics::counter!("Failures").increment(1);
+        }
         telemetry::flush();
         handled.map_err(|error| {
             let (error_type, error_message) =
@@ -119,13 +123,18 @@ pub async fn respond<F: Function>(
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
     let answer = function.answer(&call).await.unwrap_or_else(Answer::from);
+    if answer.status() >= 500 {
+        metrics::counter!("Failures").increment(1);
+    }
     if let Some(code) = answer.code() {
         metrics::counter!("Refusals", "Code" => code).increment(1);
     }
+    // What is in its place but is none may be anything.
+    let workspace_id = call.named_workspace().parse::<WorkspaceId>().ok();
     tracing::info!(
         request_id = call.request_id(),
         route = call.route(),
-        workspace_id = call.named_workspace(),
+        workspace_id = workspace_id.as_ref().map(tracing::field::display),
         status = answer.status(),
         code = answer.code(),
         "answered"

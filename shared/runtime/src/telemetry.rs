@@ -22,14 +22,20 @@ static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 
 /// Starts logs and metrics, once a process.
 pub fn start(settings: Settings) -> Result<(), StartError> {
+    log_to(std::io::stdout);
+    collect(&settings.stack_name())
+}
+
+/// Starts logs alone, to somewhere else than the standard output.
+pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .json()
         .with_target(false)
         .with_span_list(false)
         .without_time()
         .flatten_event(true)
+        .with_writer(writer)
         .init();
-    collect(&settings.stack_name())
 }
 
 /// Starts metrics alone, which a stack's name tells apart from those of another deployment.

@@ -1,0 +1,43 @@
+"""Runs the emulator, with policies enforced (AUTH), and with what it lacks.
+
+CodeDeploy's resources deploy nothing here: an alias is moved to a new version at once. An alarm on a sum of metrics
+watches the first of them. Sending a mail asks for the sender's identity, as AWS does, and not for everything.
+"""
+
+import json
+
+from ministack.app import main
+from ministack.core import iam_actions
+from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
+
+for kind in ("Application", "DeploymentGroup"):
+    _RESOURCE_HANDLERS[f"AWS::CodeDeploy::{kind}"] = {
+        "create": lambda logical_id, properties, stack: (f"{stack}-{logical_id}", {}),
+        "delete": lambda *_: None,
+    }
+
+alarm = _RESOURCE_HANDLERS["AWS::CloudWatch::Alarm"]
+create_alarm = alarm["create"]
+
+
+def create_simple_alarm(logical_id, properties, stack):
+    first = next((metric["MetricStat"] for metric in properties.get("Metrics", []) if "MetricStat" in metric), None)
+    if first:
+        properties = {name: value for name, value in properties.items() if name != "Metrics"}
+        properties |= {"Statistic": first["Stat"], "Period": first["Period"], **first["Metric"]}
+    return create_alarm(logical_id, properties, stack)
+
+
+alarm["create"] = create_simple_alarm
+resource_of_mail = iam_actions._ses_v2_resource_arn
+
+
+def resource_of_sent_mail(method, path, body, region, account_id):
+    if path.endswith("/outbound-emails"):
+        return f"arn:aws:ses:{region}:{account_id}:identity/{json.loads(body)['FromEmailAddress']}"
+    return resource_of_mail(method, path, body, region, account_id)
+
+
+iam_actions._ses_v2_resource_arn = resource_of_sent_mail
+
+main()
