@@ -1,23 +1,18 @@
 """Plays the mission against the deployed API, and says what it did, line by line."""
 
-import base64
 import hashlib
 import hmac
 import http.client
-import http.server
 import json
 import os
-import ssl
 import sys
-import threading
 import time
 import urllib.parse
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
-
 import emulator
+import operations
 from emulator import until
+from issuer import Issuer
 
 work, sam = sys.argv[1:]
 provider = os.environ["PROVIDER"]
@@ -25,46 +20,6 @@ provider = os.environ["PROVIDER"]
 
 def said(text):
     print(f"   {text}", flush=True)
-
-
-def text64(raw):
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-class Issuer:
-    """Issues tokens, and serves its keys over TLS."""
-
-    def __init__(self):
-        with open(f"{work}/issuer.key", "rb") as file:
-            self.key = serialization.load_pem_private_key(file.read(), None)
-        numbers = self.key.public_key().public_numbers()
-        whole = lambda number: text64(number.to_bytes((number.bit_length() + 7) // 8, "big"))
-        keys = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "n": whole(numbers.n), "e": whole(numbers.e)}]}
-        issuer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                known = {"/.well-known/openid-configuration": {"jwks_uri": issuer.url + "/keys"}, "/keys": keys}
-                body = json.dumps(known.get(self.path, {})).encode()
-                self.send_response(200 if self.path in known else 404)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{work}/issuer.pem", f"{work}/issuer.key")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def token(self, workspace, scope="credits:spend credits:read credits:manage", audience="ai-credits"):
-        now = int(time.time())
-        claims = {"iss": self.url, "aud": audience, "iat": now, "exp": now + 3600, "scope": scope, "workspace": workspace}
-        signed = text64(b'{"alg":"RS256","kid":"1"}') + "." + text64(json.dumps(claims).encode())
-        return signed + "." + text64(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
 class Api:
@@ -232,7 +187,8 @@ def aged(value):
 
 def main():
     emulator.ready()
-    issuer = Issuer()
+    issuer = Issuer(work)
+    traces = operations.Traces()
     values = emulator.parameters(issuer.url, provider)
     print("-- sam deploy", flush=True)
     resources = emulator.deploy(sam, work, values)
@@ -242,6 +198,7 @@ def main():
     api = Api(url, issuer.token("*"))
     try:
         play(api, issuer)
+        operations.check(resources, traces)
         renew(api, resources)
     except Exception:
         for group, line in emulator.logs():

@@ -10,33 +10,12 @@ the stream, lays failed events aside; and a secret's parameter is read by the fu
 import copy
 import json
 import sys
-from unittest import mock
 
-import yaml
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from expand import expanded, source
 
-PARAMETERS = {
-    "Stage": "prod", "JwtIssuer": "https://issuer.example", "JwtAudience": "ai-credits",
-    "MailFrom": "credits@hub.example", "Architecture": "arm64",
-}
 # What has no resource that a policy could name (AWS's service authorisation reference).
 WITHOUT_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 STREAM = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"]
-
-
-def source():
-    with open("template.yaml", encoding="utf-8") as file:
-        return yaml_parse(file.read())
-
-
-def expanded():
-    """The template as CloudFormation gets it, with what `sam package` would put into S3."""
-    template = source()
-    template["Globals"]["Function"]["CodeUri"] = "s3://deploys/code"
-    template["Resources"]["Operations"]["Properties"]["Location"] = "https://deploys.s3.amazonaws.com/operations.yaml"
-    with mock.patch("boto3.session.Session.region_name", "eu-west-1"):
-        return transform(template, PARAMETERS, mock.Mock(load=lambda: {}))
 
 
 def name_of(resource):

@@ -1,9 +1,13 @@
 //! M1: nothing crosses from one workspace to another; and who may call what.
 
-use reqwest::Method;
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use crate::world::{World, answer, taking};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::openapi::{self, Described};
+use crate::sweeping::{Item, every_item};
+use crate::world::{World, answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn m01_each_workspace_has_its_own_balance_ledger_and_keys() {
@@ -18,22 +22,46 @@ async fn m01_each_workspace_has_its_own_balance_ledger_and_keys() {
     assert_eq!(world.reconciled("other").await, ["top_up", "debit"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn m01_a_token_reaches_its_own_workspace_and_learns_nothing_of_others() {
+/// A workspace with something of everything, and the ids of a grant and of a run of its own.
+async fn with_everything() -> (World, String, String) {
     let world = World::with_packs(1).await;
+    world.put_workspace("other").await;
+    let grant = json!({ "credits": "5", "kind": "prepaid", "reason": "welcome" });
+    let grant = world.call(Method::POST, "/v1/workspaces/acme/grants", Some("grant"), Some(&grant)).await;
+    let run = json!({ "workflow_id": "nightly", "trigger": "scheduled" });
+    let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some("run"), Some(&run)).await;
+    assert_eq!((grant.status, run.status), (201, 201));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (world, text(&grant.body["grant_id"]), text(&run.body["run_id"]))
+}
+
+/// The whole table but for what is of the workspace `other`, by its keys.
+async fn everything_else(world: &World) -> BTreeMap<[String; 2], Item> {
+    world.drain().await;
+    let items = every_item(&world.stack.client()).await.into_iter();
+    let keyed = items.map(|item| (["pk", "sk"].map(|key| item[key].as_s().unwrap().clone()), item));
+    keyed.filter(|([pk, _], _)| !pk.contains("other")).collect()
+}
+
+fn assert_same(before: &BTreeMap<[String; 2], Item>, after: &BTreeMap<[String; 2], Item>) {
+    let changed: Vec<_> = after.iter().filter(|(key, item)| before.get(*key) != Some(item)).collect();
+    assert!(changed.is_empty() && before.len() == after.len(), "{changed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m01_no_call_with_another_workspaces_token_tells_or_changes_anything() {
+    let (world, grant_id, run_id) = with_everything().await;
     let token = world.token("other", "credits:spend credits:read credits:manage").await;
-    let calls = [
-        (Method::GET, "", None),
-        (Method::GET, "/balance", None),
-        (Method::GET, "/ledger", None),
-        (Method::POST, "/debits", Some(taking("1"))),
-        (Method::POST, "/quotes", Some(taking("1"))),
-        (Method::POST, "/top-ups", Some(json!({ "pack": "pack_1k" }))),
-    ];
-    for (method, call, body) in calls {
+    let before = everything_else(&world).await;
+    let mut tried = 0;
+    for Described { method, path, body } in openapi::calls() {
+        if ["/v1/catalog", "/v1/openapi.json", "/v1/webhooks/stripe"].contains(&path.as_str()) {
+            continue;
+        }
         let mut refusals = Vec::new();
-        for workspace in ["acme", "nobody", "bad.id"] {
-            let path = format!("/v1/workspaces/{workspace}{call}");
+        for workspace in ["acme", "nobody", "bad.id", "*", "ACME", "acme%00", "other%2F..%2Facme"] {
+            let path = path.replace("{workspace_id}", workspace);
+            let path = path.replace("{grant_id}", &grant_id).replace("{run_id}", &run_id);
             let request =
                 world.bare(method.clone(), &path).bearer_auth(&token).header("idempotency-key", "k");
             let request = match &body {
@@ -41,19 +69,45 @@ async fn m01_a_token_reaches_its_own_workspace_and_learns_nothing_of_others() {
                 None => request,
             };
             let refused = answer(request).await;
-            assert_eq!(
-                (refused.status, refused.body["code"].as_str()),
-                (403, Some("workspace_forbidden")),
-                "{path}"
-            );
+            let code = refused.body["code"].as_str();
+            assert_eq!((refused.status, code), (403, Some("workspace_forbidden")), "{method} {path}");
             refusals.push(refused.body);
         }
-        assert!(
-            refusals.iter().all(|refusal| *refusal == refusals[0]),
-            "whether it exists makes no difference"
-        );
+        assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{path}: it tells whether it exists");
+        tried += 1;
     }
-    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+    assert_eq!(tried, openapi::calls().len() - 3);
+    assert_same(&before, &everything_else(&world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m01_another_workspaces_ids_are_nobodys_within_ones_own() {
+    let (world, grant_id, run_id) = with_everything().await;
+    let before = everything_else(&world).await;
+    let own = "/v1/workspaces/other";
+    let step = json!({ "kind": "workflow_step", "workflow_id": "nightly", "run_id": run_id, "step_id": "s" });
+    let step = json!({ "operation": "text.generate", "credits": "5", "consumer": step });
+    assert_eq!(world.debit("other", "step", &step).await.status, 402);
+    let cursor = world.get("/v1/workspaces/acme/ledger?limit=1").await["next_cursor"].clone();
+    for (theirs, nobodys) in [(run_id.as_str(), "run_0"), (grant_id.as_str(), "grt_0")] {
+        let mut answers = Vec::new();
+        for id in [theirs, nobodys] {
+            let void = format!("{own}/grants/{id}/void");
+            let (reason, empty) = (json!({ "reason": "mine" }), json!({}));
+            answers.push([
+                world.call(Method::GET, &format!("{own}/runs/{id}"), None, None).await,
+                world.call(Method::POST, &format!("{own}/runs/{id}/complete"), Some("k"), Some(&empty)).await,
+                world.call(Method::POST, &void, Some("v"), Some(&reason)).await,
+            ]);
+        }
+        for (theirs, nobodys) in answers[0].iter().zip(&answers[1]) {
+            assert_eq!((theirs.status, &theirs.body), (404, &nobodys.body));
+        }
+    }
+    let path = format!("{own}/ledger?cursor={}", cursor.as_str().unwrap());
+    let page = world.call(Method::GET, &path, None, None).await;
+    assert!(page.status == 422 || page.body["entries"] == json!([]), "{}", page.body);
+    assert_same(&before, &everything_else(&world).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

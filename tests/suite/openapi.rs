@@ -211,3 +211,30 @@ fn a_field_that_nobody_described_is_found() {
     balance["available"] = json!("1.50");
     assert!(std::panic::catch_unwind(|| exchange(&balance)).is_err());
 }
+
+/// A call of the description: its method, its path, and an example of its body.
+pub struct Described {
+    pub method: Method,
+    pub path: String,
+    pub body: Option<Value>,
+}
+
+/// Every call of the description.
+pub fn calls() -> Vec<Described> {
+    let paths = DOCUMENT["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, operations)| {
+        operations.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+    });
+    operations
+        .map(|(path, method, operation)| {
+            let content = &operation["requestBody"]["content"]["application/json"];
+            let first = content["examples"].as_object().and_then(|named| named.values().next());
+            let example = first.map(|example| &resolved(example)["value"]).or(content.get("example"));
+            Described {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.clone(),
+                body: example.cloned(),
+            }
+        })
+        .collect()
+}

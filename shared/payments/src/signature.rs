@@ -165,4 +165,56 @@ mod tests {
             assert!(verify(odd, BODY, &secret, at(0)).is_err(), "{odd}");
         }
     }
+    /// Whether the header still says, among whatever else, what was signed.
+    fn is_authentic(header: &str, time: &str, hex: &str) -> bool {
+        let parts: Vec<_> = header.split(',').filter_map(|part| part.trim().split_once('=')).collect();
+        let times: Vec<_> = parts.iter().filter(|(name, _)| *name == "t").collect();
+        let hexes = parts.iter().filter(|(name, _)| *name == "v1");
+        matches!(times[..], [(_, only)] if *only == time)
+            && hexes.into_iter().any(|it| it.1.eq_ignore_ascii_case(hex))
+    }
+
+    /// One byte changed, left out, doubled, or two swapped.
+    fn mutate(text: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
+        if text.is_empty() {
+            return;
+        }
+        let (here, there) = (random(text.len()), random(text.len()));
+        match random(6) {
+            0 => text[here] ^= 1 << random(7),
+            1 => drop(text.remove(here)),
+            2 => text.insert(here, text[there]),
+            3 => text.swap(here, there),
+            4 => text.insert(here, b"=,t v1+-0fF"[random(11)]),
+            _ => text.truncate(here.max(1)),
+        }
+    }
+
+    #[test]
+    fn a_million_forgeries_are_not_believed() {
+        let secrets = [Secret::new("whsec_a"), Secret::new("whsec_b")];
+        let header = sign(BODY, &secrets[1], at(0)).unwrap();
+        let (time, hex) = header.split_once(',').unwrap();
+        let (time, hex) = (&time[2..], &hex[3..]);
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % u64::try_from(below.max(1)).unwrap()).unwrap()
+        };
+        let mut believed = 0;
+        for _ in 0..1_000_000 {
+            let (mut forged, mut body) = (header.clone().into_bytes(), BODY.to_vec());
+            for _ in 0..=random(3) {
+                mutate(if random(3) == 0 { &mut body } else { &mut forged }, &mut random);
+            }
+            let forged = String::from_utf8_lossy(&forged).into_owned();
+            if verify(&forged, &body, &secrets, at(0)).is_ok() {
+                assert!(body == BODY && is_authentic(&forged, time, hex), "{forged}");
+                believed += 1;
+            }
+        }
+        assert!(believed > 0, "a mutation may leave what was signed as it is");
+    }
 }
