@@ -17,6 +17,7 @@ mod contention;
 mod due;
 mod enterprise;
 mod events;
+mod fuzz;
 mod grants;
 mod isolation;
 mod ledger;

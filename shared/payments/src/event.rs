@@ -6,7 +6,7 @@ use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
 use credits_core::price::Currency;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The most characters that an id of the provider's may have; Stripe says 255.
 const MOST_CHARACTERS: usize = 255;
@@ -47,13 +47,7 @@ struct Envelope {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
-    data: EventObject,
-}
-
-#[derive(Deserialize, Default)]
-struct EventObject {
-    #[serde(default)]
-    object: Value,
+    data: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -114,19 +108,24 @@ impl Reference {
 /// Reads a signed event. The caller has verified the signature before.
 pub fn read(body: &[u8]) -> Result<Event, EventError> {
     let json: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
-    let Envelope { kind, data } = serde_json::from_value(json).map_err(EventError::Shape)?;
+    let Envelope { kind, mut data } = members(json)?;
+    let object = data.remove("object").unwrap_or_default();
     match kind.as_str() {
-        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => session(object(data)?),
-        "payment_intent.succeeded" => intent(object(data)?),
-        "charge.refunded" => charge(object(data)?),
-        "charge.dispute.created" | "charge.dispute.closed" => dispute(object(data)?),
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            session(members(object)?)
+        }
+        "payment_intent.succeeded" => intent(members(object)?),
+        "charge.refunded" => charge(members(object)?),
+        "charge.dispute.created" | "charge.dispute.closed" => dispute(members(object)?),
         // A failed payment leaves its checkout open: the payer may try again, and nothing is granted.
         _ => Ok(Event::LeftAlone),
     }
 }
 
-fn object<T: DeserializeOwned>(data: EventObject) -> Result<T, EventError> {
-    serde_json::from_value(data.object).map_err(EventError::Shape)
+/// Reads an object. An array is none, though its items could pass for the members in their order.
+fn members<T: DeserializeOwned>(value: Value) -> Result<T, EventError> {
+    let members: Map<String, Value> = serde_json::from_value(value).map_err(EventError::Shape)?;
+    serde_json::from_value(Value::Object(members)).map_err(EventError::Shape)
 }
 
 fn session(session: Session) -> Result<Event, EventError> {
