@@ -13,7 +13,10 @@ use crate::world::World;
 impl World {
     async fn all_events(&self) -> Vec<Value> {
         self.drain().await;
-        self.local(Method::GET, "/_local/events", None).await.as_array().unwrap().clone()
+        let events = self.local(Method::GET, "/_local/events", None).await;
+        // What SES tells is on the account's own bus.
+        let ours = events.as_array().unwrap().iter().filter(|event| event["source"] == "ai-credits");
+        ours.cloned().collect()
     }
 }
 

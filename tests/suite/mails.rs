@@ -181,6 +181,21 @@ async fn mails_that_ses_throttles_are_sent_later_or_laid_aside_and_never_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mail_whose_sender_never_heard_that_it_went_is_not_sent_again() {
+    let world = World::with_packs(0).await;
+    world.local(Method::POST, "/_local/mail/silences", Some(&json!({ "count": 1 }))).await;
+    world.buy("acme", "pack_1k", "one").await;
+    assert_eq!(world.mails().await.len(), 1);
+    // Not when its claim has ended, either: SES itself has told that it went.
+    world.advance(3_600).await;
+    let received = world.events("PaymentReceived").await[0].clone();
+    let again = json!({ "source": "ai-credits", "detail-type": "PaymentReceived", "detail": received });
+    assert!(world.stack.fire("notify", again).await.is_ok());
+    assert_eq!(world.mails().await.len(), 1);
+    assert_eq!(world.local(Method::GET, "/_local/dead-letters", None).await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bounce_switches_an_address_off() {
     let world = World::with_packs(0).await;
     world.alert_at("5000", &["gone@acme.example", "ops@acme.example"]).await;

@@ -1,6 +1,16 @@
-//! What SES tells of mails that did not arrive, or were not wanted (SES event publishing to `EventBridge`).
+//! What SES tells of mails: that it has taken one, that one did not arrive, or was not wanted (SES event publishing to
+//! `EventBridge`).
 
 use serde_json::Value;
+
+/// The tag of a mail that names the letter in it.
+pub(crate) const LETTER: &str = "mail_id";
+
+/// The letter that SES has taken.
+pub(crate) fn sent(event: &Value) -> Option<&str> {
+    let sent = event["detail-type"] == "Email Sent";
+    sent.then(|| event["detail"]["mail"]["tags"][LETTER][0].as_str()).flatten()
+}
 
 /// The addresses that an event switches off, each with the reason.
 pub(crate) fn addresses(event: &Value) -> Vec<(String, &'static str)> {

@@ -4,8 +4,10 @@
 //! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
 
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::config::interceptors::InterceptorContext;
+use aws_sdk_sesv2::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
 use credits_runtime::steps::Steps;
@@ -148,7 +150,7 @@ impl Notify {
         };
         if recipients.is_empty() {
             tracing::info!(mail_id = letter.mail_id, "no recipient is left");
-        } else if let Err(error) = self.send(recipients, written).await {
+        } else if let Err(error) = self.send(&letter.mail_id, recipients, written).await {
             metrics::counter!("MailsFailed").increment(1);
             // Without an answer the mail may have gone, and is not sent again before the claim ends.
             if !matches!(error, NotifyError::Unanswered) {
@@ -161,13 +163,20 @@ impl Notify {
         Ok(store.mail_sent(&letter.mail_id).await?)
     }
 
-    async fn send(&self, recipients: Vec<String>, written: Written) -> Result<(), NotifyError> {
+    async fn send(
+        &self,
+        mail_id: &str,
+        recipients: Vec<String>,
+        written: Written,
+    ) -> Result<(), NotifyError> {
         let content = |text: String| Content::builder().data(text).charset("UTF-8").build();
         let body = Body::builder().text(content(written.text)?).html(content(written.html)?).build();
         let message = Message::builder().subject(content(written.subject)?).body(body).build();
+        let tag = MessageTag::builder().name(feedback::LETTER).value(mail_id).build()?;
         let request = self
             .ses
             .send_email()
+            .email_tags(tag)
             .from_email_address(&self.settings.from)
             .set_configuration_set_name(self.settings.configuration_set.clone())
             .destination(Destination::builder().set_to_addresses(Some(recipients)).build())
@@ -190,6 +199,10 @@ impl EventFunction for Notify {
         if event.get("schedule").is_some() {
             self.tell_digests(&store).await?;
         } else if event["source"] == "aws.ses" {
+            // Its answer may have been lost, or whoever sent it may have died before it was remembered.
+            if let Some(mail_id) = feedback::sent(&event) {
+                store.mail_sent(mail_id).await?;
+            }
             for (address, reason) in feedback::addresses(&event) {
                 tracing::info!(reason, "an address is switched off");
                 store.switch_off_address(&address, reason).await?;
@@ -240,7 +253,25 @@ pub fn config(
         .credentials_provider(credentials)
         .http_client(start::https_client())
         .timeout_config(start::timeouts())
-        .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3));
+        .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3))
+        .retry_classifier(OnlyWhatWasRefused);
     config.set_endpoint_url(endpoint);
     config.build()
+}
+
+/// Lets a mail be sent again at once only where SES has refused it: without an answer it may have gone.
+#[derive(Debug)]
+struct OnlyWhatWasRefused;
+
+impl ClassifyRetry for OnlyWhatWasRefused {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(answer) if answer.status().is_client_error() => RetryAction::NoActionIndicated,
+            _ => RetryAction::RetryForbidden,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "OnlyWhatWasRefused"
+    }
 }

@@ -20,7 +20,7 @@ use crate::stack::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Refusals {
+struct Count {
     count: u64,
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_local/mail", get(mails))
         .route("/_local/mail/{number}", get(mail))
         .route("/_local/mail/refusals", post(refuse_mails))
+        .route("/_local/mail/silences", post(silence_mails))
         .route("/_local/mail/feedback", post(give_feedback))
         .route("/_local/events", get(events))
         .route("/_local/dead-letters", get(dead_letters))
@@ -63,7 +64,15 @@ async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
 async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
     shared.wire.note(permissions::of_caller(&headers, "ses:SendEmail"));
     match shared.mailbox.take(&body, &shared.clock) {
-        Ok(()) => reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" }))),
+        Ok(taken) => {
+            let detail = json!({ "eventType": "Send", "mail": { "tags": taken.tags } });
+            shared.bus.publish("aws.ses", "Email Sent", &detail, &shared.clock);
+            if taken.answered {
+                reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" })))
+            } else {
+                reply(message(StatusCode::INTERNAL_SERVER_ERROR, "taken, and not told"))
+            }
+        }
         Err(Refused::TooFast) => {
             let mut answer = reply(json_response(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -91,11 +100,20 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> R
 }
 
 async fn refuse_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
-    let Refusals { count } = match read(&body) {
+    let Count { count } = match read(&body) {
         Ok(refusals) => refusals,
         Err(refusal) => return *refusal,
     };
     shared.mailbox.refuse(count);
+    reply(json_response(StatusCode::OK, &json!({ "count": count })))
+}
+
+async fn silence_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Count { count } = match read(&body) {
+        Ok(silences) => silences,
+        Err(refusal) => return *refusal,
+    };
+    shared.mailbox.be_silent(count);
     reply(json_response(StatusCode::OK, &json!({ "count": count })))
 }
 

@@ -33,9 +33,18 @@ pub(crate) struct Bus {
 
 #[derive(Debug, Default)]
 struct Kept {
-    waiting: VecDeque<Value>,
+    waiting: VecDeque<Waiting>,
     shown: VecDeque<Value>,
     dead: Vec<Value>,
+}
+
+/// An event that waits for a function.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub event: Value,
+    pub function: String,
+    /// How often it has failed.
+    pub failures: u32,
 }
 
 #[derive(Deserialize)]
@@ -76,23 +85,26 @@ impl Bus {
             "id": id, "source": source, "detail-type": name, "time": clock.now(), "detail": detail,
         });
         let mut kept = self.kept();
+        let rules = self.rules.iter().filter(|rule| rule.source == source);
+        for rule in rules.filter(|rule| rule.names.iter().any(|it| it == name)) {
+            let (event, function) = (event.clone(), rule.function.clone());
+            kept.waiting.push_back(Waiting { event, function, failures: 0 });
+        }
         if kept.shown.len() >= MOST_SHOWN {
             kept.shown.pop_front();
         }
-        kept.shown.push_back(event.clone());
-        kept.waiting.push_back(event);
+        kept.shown.push_back(event);
         id
     }
 
-    /// The next event that waits, with the functions that it goes to.
-    pub fn next(&self) -> Option<(Value, Vec<String>)> {
-        let event = self.kept().waiting.pop_front()?;
-        let fits = |rule: &&Rule| {
-            event["source"] == rule.source.as_str()
-                && rule.names.iter().any(|name| event["detail-type"] == name.as_str())
-        };
-        let functions = self.rules.iter().filter(fits).map(|rule| rule.function.clone()).collect();
-        Some((event, functions))
+    /// The next event that waits for a function.
+    pub fn next(&self) -> Option<Waiting> {
+        self.kept().waiting.pop_front()
+    }
+
+    /// Lets an event that has failed wait behind all that wait now, as Lambda tries again some minutes later.
+    pub fn put_back(&self, waiting: Waiting) {
+        self.kept().waiting.push_back(waiting);
     }
 
     /// Keeps what could not be worked off.

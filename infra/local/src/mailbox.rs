@@ -7,6 +7,7 @@ use credits_store::Clock;
 use credits_store::error::Chain;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::StackError;
 use crate::clock::LocalClock;
@@ -34,6 +35,8 @@ struct Kept {
     mails: Vec<Mail>,
     /// How many of the next mails are refused, as SES does when it is asked too fast.
     refusals: u64,
+    /// How many of the next mails are taken without an answer.
+    silences: u64,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +45,15 @@ struct SendEmail {
     from_email_address: String,
     destination: Destination,
     content: Content,
+    #[serde(default)]
+    email_tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    name: String,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +95,15 @@ pub(crate) enum Refused {
     Unread(serde_json::Error),
 }
 
+/// A mail that was taken.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Its tags, as SES's events have them.
+    pub tags: Value,
+    /// Whether its sender is told.
+    pub answered: bool,
+}
+
 impl Mailbox {
     pub fn open(folder: Option<&Path>) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("mail.json"));
@@ -90,11 +111,11 @@ impl Mailbox {
             Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
             _ => Vec::new(),
         };
-        Ok(Self { file, kept: Mutex::new(Kept { mails, refusals: 0 }) })
+        Ok(Self { file, kept: Mutex::new(Kept { mails, ..Kept::default() }) })
     }
 
     /// `SendEmail`
-    pub fn take(&self, body: &[u8], clock: &LocalClock) -> Result<(), Refused> {
+    pub fn take(&self, body: &[u8], clock: &LocalClock) -> Result<Taken, Refused> {
         let mut kept = self.kept();
         if kept.refusals > 0 {
             kept.refusals = kept.refusals.saturating_sub(1);
@@ -111,7 +132,10 @@ impl Mailbox {
             at: clock.now(),
         });
         self.keep(&kept.mails);
-        Ok(())
+        let answered = kept.silences == 0;
+        kept.silences = kept.silences.saturating_sub(1);
+        let tags = sent.email_tags.into_iter().map(|tag| (tag.name, json!([tag.value])));
+        Ok(Taken { tags: tags.collect(), answered })
     }
 
     /// All mails, oldest first.
@@ -122,6 +146,11 @@ impl Mailbox {
     /// Refuses so many of the next mails.
     pub fn refuse(&self, count: u64) {
         self.kept().refusals = count;
+    }
+
+    /// Takes so many of the next mails without an answer.
+    pub fn be_silent(&self, count: u64) {
+        self.kept().silences = count;
     }
 
     fn keep(&self, mails: &[Mail]) {

@@ -120,20 +120,18 @@ async fn work_off_stream(shared: &Arc<Shared>) -> bool {
     true
 }
 
-/// Hands the next event of the bus to the functions that its rules name, and says whether there was one.
+/// Hands the next event of the bus to the function that it waits for, and says whether there was one.
 async fn work_off_bus(shared: &Arc<Shared>) -> bool {
-    let Some((event, functions)) = shared.bus.next() else { return false };
-    for function in functions {
-        let mut failed = None;
-        for _ in 0..MOST_TRIES {
-            failed = shared.gateway.functions.fire(&function, event.clone()).await.err();
-            if failed.is_none() {
-                break;
-            }
-        }
-        if let Some(error) = failed {
+    let Some(mut waiting) = shared.bus.next() else { return false };
+    let handled = shared.gateway.functions.fire(&waiting.function, waiting.event.clone()).await;
+    if let Err(error) = handled {
+        waiting.failures = waiting.failures.saturating_add(1);
+        if waiting.failures < MOST_TRIES {
+            shared.bus.put_back(waiting);
+        } else {
+            let function = waiting.function;
             tracing::error!(function, error, "an event has failed too often");
-            shared.bus.bury(&function, &event, &error);
+            shared.bus.bury(&function, &waiting.event, &error);
         }
     }
     true

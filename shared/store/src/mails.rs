@@ -64,7 +64,9 @@ impl Store {
 
     /// Remembers that a claimed mail was sent.
     pub async fn mail_sent(&self, mail_id: &str) -> Result<(), Fault> {
-        self.insist(Expression::new().set("sent", instant(self.now())), &ItemKey::mail(mail_id)).await
+        let now = self.now();
+        let sent = Expression::new().set("sent", instant(now)).set("ttl", expiry(now));
+        self.insist(sent, &ItemKey::mail(mail_id)).await
     }
 
     /// Gives a claim up, so that the next try need not wait for it to end.
