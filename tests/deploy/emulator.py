@@ -143,3 +143,33 @@ def logs():
 
 def delete():
     client("cloudformation").delete_stack(StackName=STACK)
+
+
+def age_subscription(table, workspace):
+    """Nobody waits a month: every date of the subscription is set a month back, and it is due now."""
+    change_subscription(table, workspace, aged)
+    make_due(table, workspace)
+
+
+def make_due(table, workspace):
+    """What is due stands in its index under the milliseconds of its date."""
+    place = {"index_sk": {"S": f"{int(time.time() * 1000):015}#{workspace}"}}
+    change_subscription(table, workspace, lambda item: item | place)
+
+
+def change_subscription(table, workspace, change):
+    items = client("dynamodb")
+    key = {"pk": {"S": f"subscription#{workspace}"}, "sk": {"S": "subscription"}}
+    items.put_item(TableName=table, Item=change(items.get_item(TableName=table, Key=key)["Item"]))
+
+
+def aged(value):
+    if isinstance(value, dict):
+        return {name: aged(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [aged(part) for part in value]
+    if isinstance(value, str) and value[:2] == "20" and value[4:5] == "-" and "T" in value:
+        year, month, rest = int(value[:4]), int(value[5:7]), value[7:]
+        year, month = (year - 1, 12) if month == 1 else (year, month - 1)
+        return f"{year:04}-{month:02}{rest}"
+    return value

@@ -1,74 +1,23 @@
 """Plays the mission against the deployed API, and says what it did, line by line."""
 
-import hashlib
-import hmac
-import http.client
 import json
 import os
 import sys
 import time
-import urllib.parse
 
 import emulator
+import kills
 import operations
+from caller import Api, check, pay
 from emulator import until
 from issuer import Issuer
+from wire import Wire
 
 work, sam = sys.argv[1:]
-provider = os.environ["PROVIDER"]
 
 
 def said(text):
     print(f"   {text}", flush=True)
-
-
-class Api:
-    """The deployed API. The emulator tells APIs apart by the host's name, which need not resolve."""
-
-    def __init__(self, url, token):
-        self.host, self.token = urllib.parse.urlsplit(url), token
-
-    def __call__(self, method, path, body=None, token=None, key=None, raw=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.host.port, timeout=60)
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        headers |= {"Host": self.host.netloc}
-        if token != "":
-            headers["Authorization"] = "Bearer " + (token or self.token)
-        if key:
-            headers["Idempotency-Key"] = key
-        if body is not None:
-            headers["Content-Type"], raw = "application/json", json.dumps(body)
-        connection.request(method, path, raw, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        if "json" in (answer.getheader("content-type") or ""):
-            content = json.loads(content)
-        return answer.status, content
-
-
-def check(answer, status):
-    assert answer[0] == status, answer
-    return answer[1]
-
-
-def pay(api, checkout):
-    """The payer pays at the provider, whose signed event reaches the deployed webhook."""
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(provider).netloc, timeout=30)
-    connection.request("POST", f"/_local/checkouts/{checkout}/pay", '{"outcome":"succeeded"}')
-    connection.getresponse().read()
-    path = urllib.parse.urlsplit(provider).path + f"/v1/checkout/sessions/{checkout}"
-    connection.request("GET", path, headers={"Authorization": "Bearer sk_local"})
-    session = json.loads(connection.getresponse().read())
-    event = json.dumps({"id": "evt_1", "type": "checkout.session.completed", "data": {"object": session}})
-    return lambda secret="whsec_test": api(
-        "POST", "/v1/webhooks/stripe", raw=event, token="", Content_Type="application/json", Stripe_Signature=sign(event, secret)
-    )
-
-
-def sign(event, secret):
-    now = int(time.time())
-    digest = hmac.new(secret.encode(), f"{now}.{event}".encode(), hashlib.sha256).hexdigest()
-    return f"t={now},v1={digest}"
 
 
 def debit(credits=None, consumer=None):
@@ -144,7 +93,7 @@ def renew(api, resources):
     before = check(api("PUT", w + "/subscription", {"tier": "tier_2k"}), 201)
     assert (before["status"], before["period"]) == ("active", 1), before
     said("a subscription is charged to the card that paid the pack")
-    age_subscription(resources["Table"])
+    emulator.age_subscription(resources["Table"], "acme")
     said(f"schedules fire each minute: {', '.join(emulator.fire_every_minute())}")
 
     def renewed():
@@ -160,36 +109,13 @@ def allocations(api):
     return [entry["period"] for entry in entries]
 
 
-def age_subscription(table):
-    """Nobody waits a month: every date of the subscription is set a month back."""
-    items = emulator.client("dynamodb")
-    key = {"pk": {"S": "subscription#acme"}}
-    found = items.query(
-        TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": key["pk"]}
-    )["Items"]
-    assert len(found) == 1, found
-    # What is due stands in its index under the milliseconds of its date.
-    place = {"index_sk": {"S": f"{int(time.time() * 1000):015}#acme"}}
-    items.put_item(TableName=table, Item=aged(found[0]) | place)
-
-
-def aged(value):
-    if isinstance(value, dict):
-        return {name: aged(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [aged(part) for part in value]
-    if isinstance(value, str) and value[:2] == "20" and value[4:5] == "-" and "T" in value:
-        year, month, rest = int(value[:4]), int(value[5:7]), value[7:]
-        year, month = (year - 1, 12) if month == 1 else (year, month - 1)
-        return f"{year:04}-{month:02}{rest}"
-    return value
-
-
 def main():
     emulator.ready()
     issuer = Issuer(work)
     traces = operations.Traces()
-    values = emulator.parameters(issuer.url, provider)
+    wire = Wire(int(os.environ["WIRE_PORT"]), os.environ["AWS_ENDPOINT_URL"])
+    provider_wire = Wire(int(os.environ["PROVIDER_WIRE_PORT"]), os.environ["PROVIDER"])
+    values = emulator.parameters(issuer.url, f"http://127.0.0.1:{os.environ['PROVIDER_WIRE_PORT']}")
     print("-- sam deploy", flush=True)
     resources = emulator.deploy(sam, work, values)
     url, routes = emulator.add_routes(resources, values)
@@ -199,6 +125,9 @@ def main():
     try:
         play(api, issuer)
         operations.check(resources, traces)
+        print("-- kill -9 in the middle of each step, and the same again", flush=True)
+        kills.play(api, resources, [wire, provider_wire])
+        print("-- a month later", flush=True)
         renew(api, resources)
     except Exception:
         for group, line in emulator.logs():

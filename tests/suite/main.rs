@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod charging;
+mod client;
 mod closing;
 mod contention;
 mod due;

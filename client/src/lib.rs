@@ -1,0 +1,164 @@
+//! Calls AI Credits from a Rust backend.
+//!
+//! ```no_run
+//! use ai_credits_client::{Client, Consumer, DebitOrder, Error};
+//!
+//! # async fn token() -> String { String::new() }
+//! # async fn call_the_model() -> Result<(), Error> {
+//! let credits = Client::new("https://credits.example", || std::env::var("CREDITS_TOKEN").unwrap_or_default())?;
+//! let order = DebitOrder::of("text.generate", Consumer::action("assistant", "ada"))
+//!     .model("standard")
+//!     .unit("input_tokens", 1_200)
+//!     .unit("output_tokens", 800);
+//! match credits.workspace("acme").debit("message-4711", &order).await {
+//!     Ok(debit) => println!("it cost {}", debit.body.credits),
+//!     Err(Error::InsufficientCredits { prompt, top_up_url, .. }) => println!("{prompt} {top_up_url}"),
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A POST is carried out once, however often it is tried: each is sent under an idempotency key, and tried again under
+//! the same one where no answer came or the answer was 503. Name the call by what it is for (a message, a step of a
+//! run), and a retry of yours after a crash charges nothing twice either; [`IdempotencyKey::random`] is for where
+//! nothing names it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::{Method, Url};
+use serde_json::json;
+
+mod error;
+mod key;
+mod retry;
+mod send;
+mod types;
+
+pub use error::{Error, FieldError, Problem};
+pub use key::IdempotencyKey;
+pub use retry::Retry;
+pub use types::{
+    Allowance, Answered, Balance, Consumer, Debit, DebitOrder, Plan, Price, Quote, Run, RunStatus,
+    StartedRun, TopUp, Trigger, WorkspaceProfile,
+};
+
+/// A client of one deployment. Cloning it is cheap, and clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Arc<dyn Fn() -> String + Send + Sync>,
+    retry: Retry,
+}
+
+/// The calls of one workspace.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    client: Client,
+    id: String,
+}
+
+impl Client {
+    /// A client of the deployment at a base address, the stack's output `ApiUrl`. `token` gives the token of the moment,
+    /// and is asked before each try, since tokens are short-lived.
+    pub fn new(base: &str, token: impl Fn() -> String + Send + Sync + 'static) -> Result<Self, Error> {
+        // It fails only where one is installed already, which will do.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let base = Url::parse(base).ok().filter(|base| !base.cannot_be_a_base()).ok_or(Error::Base)?;
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let http = http.build().map_err(|error| Error::Unanswered(error.without_url()))?;
+        Ok(Self { http, base, token: Arc::new(token), retry: Retry::default() })
+    }
+
+    /// The same client with other times and tries.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// The calls of one workspace.
+    #[must_use]
+    pub fn workspace(&self, id: &str) -> Workspace {
+        Workspace { client: self.clone(), id: id.to_owned() }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Workspace {
+    /// Makes the workspace, or changes it. The token must be for all workspaces.
+    pub async fn put(&self, profile: &WorkspaceProfile) -> Result<(), Error> {
+        self.client
+            .send::<serde_json::Value>(Method::PUT, &self.path(&[]), None, Some(json!(profile)))
+            .await?;
+        Ok(())
+    }
+
+    /// What there is.
+    pub async fn balance(&self) -> Result<Balance, Error> {
+        Ok(self.client.send(Method::GET, &self.path(&["balance"]), None, None).await?.body)
+    }
+
+    /// Draws credits for an AI call: all of it, or nothing and [`Error::InsufficientCredits`].
+    pub async fn debit(
+        &self,
+        key: impl Into<IdempotencyKey>,
+        order: &DebitOrder,
+    ) -> Result<Answered<Debit>, Error> {
+        self.post(&["debits"], key.into(), json!(order)).await
+    }
+
+    /// What a call would cost, and whether it could be paid now. Draws nothing.
+    pub async fn quote(&self, order: &DebitOrder) -> Result<Quote, Error> {
+        Ok(self.client.send(Method::POST, &self.path(&["quotes"]), None, Some(json!(order))).await?.body)
+    }
+
+    /// Starts a workflow run, which counts against the plan's runs of the month.
+    pub async fn start_run(
+        &self,
+        key: impl Into<IdempotencyKey>,
+        workflow_id: &str,
+        trigger: Trigger,
+    ) -> Result<Answered<StartedRun>, Error> {
+        let order = json!({ "workflow_id": workflow_id, "trigger": trigger });
+        self.post(&["runs"], key.into(), order).await
+    }
+
+    /// Tells that a run has succeeded. One that has failed for want of credits is marked so by its debit.
+    pub async fn complete_run(
+        &self,
+        key: impl Into<IdempotencyKey>,
+        run_id: &str,
+    ) -> Result<Answered<Run>, Error> {
+        self.post(&["runs", run_id, "complete"], key.into(), json!({})).await
+    }
+
+    /// A run.
+    pub async fn run(&self, run_id: &str) -> Result<Run, Error> {
+        Ok(self.client.send(Method::GET, &self.path(&["runs", run_id]), None, None).await?.body)
+    }
+
+    /// Opens a checkout for a pack of the catalogue; a person pays it at its `checkout_url`.
+    pub async fn top_up(&self, key: impl Into<IdempotencyKey>, pack: &str) -> Result<Answered<TopUp>, Error> {
+        self.post(&["top-ups"], key.into(), json!({ "pack": pack })).await
+    }
+
+    async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &[&str],
+        key: IdempotencyKey,
+        body: serde_json::Value,
+    ) -> Result<Answered<T>, Error> {
+        self.client.send(Method::POST, &self.path(path), Some(&key), Some(body)).await
+    }
+
+    fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
+        ["v1", "workspaces", &self.id].into_iter().chain(rest.iter().copied()).collect()
+    }
+}

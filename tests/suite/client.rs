@@ -1,0 +1,171 @@
+//! The client crate against the stack, and on a wire that fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ai_credits_client::{
+    Client, Consumer, DebitOrder, Error, IdempotencyKey, Plan, Retry, RunStatus, Trigger, Workspace,
+    WorkspaceProfile,
+};
+use rust_decimal::Decimal;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::world::World;
+
+/// How a connection of the failing wire ends.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Before the request is passed on.
+    Refused,
+    /// After it was carried out, and before it was answered.
+    Unanswered,
+    /// With the gateway's 503.
+    Unavailable,
+}
+
+/// A wire to the stack on which the first connections fail, one fault each; gives its address.
+async fn failing(world: &World, faults: Vec<Fault>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (port, made) = (world.stack.port(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&made);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let fault = faults.get(counted.fetch_add(1, Ordering::SeqCst)).copied();
+            tokio::spawn(pass_on(near, port, fault));
+        }
+    });
+    (address, made)
+}
+
+async fn pass_on(mut near: TcpStream, port: u16, fault: Option<Fault>) {
+    let mut request = vec![0; 64 * 1024];
+    let length = near.read(&mut request).await.unwrap_or(0);
+    match fault {
+        Some(Fault::Refused) => {}
+        Some(Fault::Unavailable) => {
+            let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            drop(near.write_all(answer.as_bytes()).await);
+        }
+        fault => {
+            let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            far.write_all(&request[..length]).await.unwrap();
+            let mut answer = vec![0; 64 * 1024];
+            let length = far.read(&mut answer).await.unwrap_or(0);
+            if fault.is_none() {
+                near.write_all(&answer[..length]).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+            }
+        }
+    }
+}
+
+fn quick() -> Retry {
+    Retry { first_pause: Duration::from_millis(1), ..Retry::default() }
+}
+
+async fn workspace(world: &World, base: &str) -> Workspace {
+    let token = world.token("*", "credits:spend credits:read credits:manage").await;
+    Client::new(base, move || token.clone()).unwrap().with_retry(quick()).workspace("acme")
+}
+
+fn order(credits: i64) -> DebitOrder {
+    DebitOrder::of("text.generate", Consumer::action("assistant", "ada")).credits(Decimal::from(credits))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_spends_and_learns_what_is_missing() {
+    let world = World::new().await;
+    let acme = workspace(&world, &world.stack.url()).await;
+    let profile = WorkspaceProfile {
+        name: "Acme".into(),
+        plan: Plan::Team,
+        billing_email: "billing@acme.example".into(),
+    };
+    acme.put(&profile).await.unwrap();
+    let top_up = acme.top_up("order", "pack_1k").await.unwrap().body;
+    assert_eq!((top_up.credits, top_up.price.amount), (Decimal::from(1_000), 1_000));
+    world.pay(top_up.checkout_url.rsplit('/').next().unwrap(), "succeeded").await;
+
+    let run = acme.start_run("run", "nightly", Trigger::Manual).await.unwrap().body;
+    let step = Consumer::workflow_step("nightly", &run.run.run_id, "write");
+    let priced = DebitOrder::of("text.generate", step.clone())
+        .model("standard")
+        .unit("input_tokens", 1_200)
+        .unit("output_tokens", 800);
+    let quote = acme.quote(&priced).await.unwrap();
+    assert!(quote.affordable);
+    let debit = acme.debit("step-1", &priced).await.unwrap();
+    assert_eq!((debit.body.credits, debit.replayed), (quote.credits, false));
+    let again = acme.debit("step-1", &priced).await.unwrap();
+    assert_eq!((again.body, again.replayed), (debit.body.clone(), true));
+    assert_eq!(acme.balance().await.unwrap().available, Decimal::from(1_000) - debit.body.credits);
+
+    let dear = DebitOrder::of("text.generate", step).credits(Decimal::from(5_000));
+    let Err(Error::InsufficientCredits { required, available, prompt, top_up_url }) =
+        acme.debit("step-2", &dear).await
+    else {
+        panic!("it is too dear")
+    };
+    assert_eq!((required, available), (Decimal::from(5_000), Decimal::from(1_000) - debit.body.credits));
+    assert!(prompt.contains("5000") && top_up_url.starts_with("http"), "{prompt} {top_up_url}");
+    assert_eq!(acme.run(&run.run.run_id).await.unwrap().status, RunStatus::Failed);
+
+    let second = acme.start_run(IdempotencyKey::random(), "nightly", Trigger::Event).await.unwrap().body;
+    assert_eq!(
+        acme.complete_run("done", &second.run.run_id).await.unwrap().body.status,
+        RunStatus::Succeeded
+    );
+    let Err(Error::Refused(problem)) = acme.debit("step-1", &dear).await else { panic!("the key is taken") };
+    assert_eq!((problem.status, problem.code.as_str()), (409, "idempotency_key_reused"));
+    let Err(Error::Refused(problem)) = acme.start_run("", "no spaces", Trigger::Event).await else {
+        panic!("no key")
+    };
+    assert_eq!((problem.status, problem.code.as_str()), (400, "idempotency_key_invalid"));
+    let Err(Error::Refused(problem)) = acme.start_run("k", "no spaces", Trigger::Event).await else {
+        panic!("no id")
+    };
+    assert_eq!(problem.errors[0].field, "workflow_id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_the_wire_fails_a_call_is_carried_out_once() {
+    let world = World::with_packs(1).await;
+    let faults = vec![Fault::Refused, Fault::Unanswered, Fault::Unavailable];
+    let (base, made) = failing(&world, faults).await;
+    let acme = workspace(&world, &base).await;
+    let debit = acme.debit(IdempotencyKey::random(), &order(10)).await.unwrap();
+    assert!(debit.replayed, "the second try had carried it out");
+    assert_eq!(made.load(Ordering::SeqCst), 4);
+    assert_eq!(world.available("acme").await, "990");
+    assert_eq!(world.reconciled("acme").await, ["top_up", "debit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_no_try_answers_can_be_made_again_with_its_key() {
+    let world = World::with_packs(1).await;
+    let (base, _) = failing(&world, vec![Fault::Unanswered; 5]).await;
+    let acme = workspace(&world, &base).await;
+    let Err(Error::Unavailable { tries: 5, key: Some(key), .. }) =
+        acme.debit(IdempotencyKey::random(), &order(10)).await
+    else {
+        panic!("no try was answered")
+    };
+    assert!(acme.debit(key, &order(10)).await.unwrap().replayed);
+    assert_eq!(world.available("acme").await, "990");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_believed_is_a_refusal_and_not_tried_again() {
+    let world = World::with_packs(1).await;
+    let (base, made) = failing(&world, Vec::new()).await;
+    let acme = Client::new(&base, || "nonsense".to_owned()).unwrap().workspace("acme");
+    let Err(Error::Refused(problem)) = acme.balance().await else { panic!("nobody believes it") };
+    assert_eq!((problem.status, problem.code.as_str()), (401, "unauthorized"));
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+    assert!(matches!(Client::new("not a url", String::new), Err(Error::Base)));
+    assert_eq!(json!(order(5))["credits"], "5");
+}
