@@ -13,7 +13,7 @@ use crate::world::World;
 
 /// How many ledger entries there are, as the table has them: a call that asks would close what is due.
 async fn entries(world: &World) -> usize {
-    of_kind(&every_item(&world.stack.client()).await, "entry#").count()
+    of_kind(&every_item(world).await, "entry#").count()
 }
 
 async fn grant(world: &World, hours: i64) {
@@ -51,11 +51,10 @@ async fn with_one_of_each() -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_an_operator() {
     let world = with_one_of_each().await;
-    let client = world.stack.client();
     let broken = ["agreement#", "balance#", "purchase#"];
     // Items that are not as we write them, as a hand in the table leaves them.
     let (mut kept, mut spoilt) = (Vec::new(), Vec::new());
-    for item in every_item(&client).await {
+    for item in every_item(&world).await {
         if !broken.iter().any(|kind| of_kind(std::slice::from_ref(&item), kind).next().is_some()) {
             continue;
         }
@@ -69,7 +68,7 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
         spoilt.push(spoiled);
     }
     assert_eq!(kept.len(), 3);
-    put_all(&client, spoilt).await;
+    put_all(&world, spoilt).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(24 * 40)).unwrap();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
     assert_eq!(failed, "0 due items were left, 3 postponed and 0 laid aside");
@@ -79,14 +78,14 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
     }
     assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "what is laid aside fails no sweep");
     // Mended where it stands: laid aside, and with the count of its failures.
-    let stuck: Vec<_> = every_item(&client).await;
+    let stuck: Vec<_> = every_item(&world).await;
     let mended = kept.into_iter().map(|item| {
         let now = of_kind(&stuck, item["pk"].as_s().unwrap()).next().unwrap();
         let places = ["index_pk", "index_sk", "failures"].into_iter();
         let places = places.filter_map(|name| Some((name.to_owned(), now.get(name)?.clone())));
         item.clone().into_iter().chain(places).collect()
     });
-    put_all(&client, mended.collect()).await;
+    put_all(&world, mended.collect()).await;
     let swept = world.stack.fire("renewal", json!({ "unstick": true })).await.unwrap();
     assert_eq!(swept["done"], 3);
     assert_eq!(world.kinds("acme").await, ["grant 5", "expiry -5"]);
@@ -104,7 +103,7 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
     let refund: Value = json!({ "id": "ch_1", "payment_intent": pack["payment_id"], "amount_refunded": 500 });
     let now = world.advance(0).await;
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
-    let items = every_item(&world.stack.client()).await;
+    let items = every_item(&world).await;
     let balance = of_kind(&items, "balance#acme").next().unwrap();
     assert_eq!(balance["epoch"], AttributeValue::N("3".into()), "{balance:?}");
     world.reconciled("acme").await;

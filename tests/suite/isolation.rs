@@ -38,7 +38,7 @@ async fn with_everything() -> (World, String, String) {
 /// The whole table but for what is of the workspace `other`, by its keys.
 async fn everything_else(world: &World) -> BTreeMap<[String; 2], Item> {
     world.drain().await;
-    let items = every_item(&world.stack.client()).await.into_iter();
+    let items = every_item(world).await.into_iter();
     let keyed = items.map(|item| (["pk", "sk"].map(|key| item[key].as_s().unwrap().clone()), item));
     keyed.filter(|([pk, _], _)| !pk.contains("other")).collect()
 }

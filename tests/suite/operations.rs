@@ -110,8 +110,7 @@ async fn plant_in_events(world: &World) {
 
 /// Orders and items that can't be read; gives what the functions said of them.
 async fn plant_in_the_table(world: &World) -> Vec<String> {
-    let client = world.stack.client();
-    let mut spoilt = every_item(&client).await;
+    let mut spoilt = every_item(world).await;
     for item in &mut spoilt {
         for (name, value) in item.iter_mut() {
             if !["pk", "sk", "index_pk", "index_sk"].contains(&name.as_str()) {
@@ -119,7 +118,7 @@ async fn plant_in_the_table(world: &World) -> Vec<String> {
             }
         }
     }
-    put_all(&client, spoilt.clone()).await;
+    put_all(world, spoilt.clone()).await;
     assert!(of_kind(&spoilt, "balance#").next().is_some());
     for path in
         ["/balance", "/ledger", "/usage", "/alerts", "/subscription", "/agreement", "/invoices", "/runs"]

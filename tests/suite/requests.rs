@@ -52,7 +52,7 @@ async fn a_workspace_of_200_top_ups_over_two_years_still_pays_5_write_units_a_de
         .stack
         .client()
         .get_item()
-        .table_name("credits")
+        .table_name(world.stack.table())
         .key("pk", AttributeValue::S("balance#acme".into()))
         .key("sk", AttributeValue::S("balance".into()))
         .send()

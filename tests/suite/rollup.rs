@@ -186,7 +186,7 @@ async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_ha
     world.drain().await;
     let month = world.get("/v1/workspaces/acme/usage").await["month"].as_str().unwrap().to_owned();
     #[expect(clippy::disallowed_methods, reason = "a hand in the table is what is tested")]
-    let tampered = world.stack.client().update_item().table_name("credits");
+    let tampered = world.stack.client().update_item().table_name(world.stack.table());
     tampered
         .key("pk", AttributeValue::S(format!("usage#acme#{month}")))
         .key("sk", AttributeValue::S("workflow#report".into()))

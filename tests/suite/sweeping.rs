@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use credits_local::Options;
 use credits_local::database::Stream;
@@ -37,11 +36,19 @@ fn renamed(item: &Item, names: &[(String, String)]) -> Item {
     item.iter().map(|(name, value)| (name.clone(), rename(value, names))).collect()
 }
 
-pub async fn every_item(client: &Client) -> Vec<Item> {
+pub async fn every_item(world: &World) -> Vec<Item> {
     let mut items = Vec::new();
     let mut start = None;
     loop {
-        let page = client.scan().table_name("credits").set_exclusive_start_key(start).send().await.unwrap();
+        let page = world
+            .stack
+            .client()
+            .scan()
+            .table_name(world.stack.table())
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .unwrap();
         items.extend(page.items.unwrap_or_default());
         start = page.last_evaluated_key;
         if start.is_none() {
@@ -51,13 +58,20 @@ pub async fn every_item(client: &Client) -> Vec<Item> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test fills the table as thousands of calls would")]
-pub async fn put_all(client: &Client, items: Vec<Item>) {
+pub async fn put_all(world: &World, items: Vec<Item>) {
     for chunk in items.chunks(25) {
         let puts = chunk.iter().map(|item| {
             let put = PutRequest::builder().set_item(Some(item.clone())).build().unwrap();
             WriteRequest::builder().put_request(put).build()
         });
-        client.batch_write_item().request_items("credits", puts.collect()).send().await.unwrap();
+        world
+            .stack
+            .client()
+            .batch_write_item()
+            .request_items(world.stack.table(), puts.collect())
+            .send()
+            .await
+            .unwrap();
     }
 }
 
@@ -75,8 +89,7 @@ async fn subscribed(others: usize) -> (World, jiff::Timestamp) {
     world.put_on_plan("acme", "team").await;
     world.buy("acme", "pack_1k", "pack").await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
-    let client = world.stack.client();
-    let items = every_item(&client).await;
+    let items = every_item(&world).await;
     let kept: Vec<&Item> = ["workspace#", "balance#", "card#", "subscription#"]
         .iter()
         .flat_map(|kind| of_kind(&items, kind))
@@ -98,7 +111,7 @@ async fn subscribed(others: usize) -> (World, jiff::Timestamp) {
             })
             .collect::<Vec<_>>()
     });
-    put_all(&client, copies.collect()).await;
+    put_all(&world, copies.collect()).await;
     (world, renews_at)
 }
 
@@ -142,7 +155,7 @@ async fn m06_ten_thousand_renewals_fired_twice_at_once_and_killed_midway_are_eac
     print_cost("charge and grant", &requests, SUBSCRIPTIONS - midway);
     print_cost("begin on the date", &closing, SUBSCRIPTIONS);
 
-    let items = every_item(&world.stack.client()).await;
+    let items = every_item(&world).await;
     let mut granted: BTreeMap<String, usize> = BTreeMap::new();
     for entry in of_kind(&items, "entry#").filter(|entry| text(entry, "pk").contains("#sys#payment#")) {
         let cause = entry["detail"].as_m().unwrap();
@@ -181,12 +194,11 @@ fn print_cost(what: &str, requests: &[Value], renewals: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_a_subscription_that_keeps_failing_holds_up_no_other_and_is_laid_aside() {
     let (world, renews_at) = subscribed(20).await;
-    let client = world.stack.client();
-    let items = every_item(&client).await;
+    let items = every_item(&world).await;
     // An item that is not as we write it, as a hand in the table leaves it.
     let mut broken = of_kind(&items, "subscription#ws00007").next().unwrap().clone();
     broken.insert("enrolment".into(), AttributeValue::S("broken".into()));
-    put_all(&client, vec![broken]).await;
+    put_all(&world, vec![broken]).await;
     world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     let before = world.charges().await.len();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
@@ -198,7 +210,7 @@ async fn m06_a_subscription_that_keeps_failing_holds_up_no_other_and_is_laid_asi
     }
     assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "what is laid aside fails no sweep");
     put_all(
-        &client,
+        &world,
         of_kind(&items, "subscription#ws00007")
             .map(|item| {
                 let mut mended = item.clone();

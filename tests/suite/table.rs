@@ -107,7 +107,8 @@ impl Table {
             world.stack.client().config().to_builder().http_client(SharedHttpClient::new(wire)).build();
         let client = aws_sdk_dynamodb::Client::from_conf(config);
         let clock: Arc<dyn Clock> = clocks.function.clone();
-        let store = Store::new(client, "credits", Sources::new(clock, Arc::new(Counting::default())));
+        let store =
+            Store::new(client, world.stack.table(), Sources::new(clock, Arc::new(Counting::default())));
         let table = Self { store, clocks, faults, transactions };
         table.at("2026-11-23T12:00:00Z");
         table

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
+use credits_local::database::Place;
 use credits_local::{Options, Stack};
 use credits_payments::signature::{Secret, sign};
 use jiff::Timestamp;
@@ -19,6 +20,14 @@ pub struct World {
     pub stack: Stack,
     http: reqwest::Client,
     token: String,
+}
+
+/// The address of another `DynamoDB` than the embedded one, to run the tests against.
+const DYNAMODB: &str = "AI_CREDITS_DYNAMODB";
+
+fn place() -> Place {
+    #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+    std::env::var(DYNAMODB).map_or(Place::Embedded, Place::Elsewhere)
 }
 
 /// Where the permissions are listed that the tests have made use of, for `tests/deploy/privileges.py`.
@@ -63,7 +72,8 @@ impl World {
     }
 
     pub async fn with(options: &Options) -> Self {
-        let stack = Stack::start(options).await.expect("a stack starts");
+        let options = Options { place: place(), ..options.clone() };
+        let stack = Stack::start(&options).await.expect("a stack starts");
         let mut world = Self { stack, http: reqwest::Client::new(), token: String::new() };
         world.token = world.token("*", "credits:spend credits:read credits:manage").await;
         world

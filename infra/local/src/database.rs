@@ -4,21 +4,37 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection, ProjectionType,
-    StreamSpecification,
+    StreamSpecification, TableDescription, TableStatus,
 };
+use credits_store::Sources;
 use tokio::sync::oneshot;
 
 use crate::StackError;
 use crate::template::{DEPLOYED, Index, Table, Template};
 
-/// The table's name in a stack of its own.
-pub const TABLE: &str = "credits";
+/// The table's name in the embedded database.
+pub(crate) const TABLE: &str = "credits";
+
+/// How long a table of another `DynamoDB` may take to be made.
+const MADE_WITHIN: Duration = Duration::from_mins(2);
+
+/// Where a stack has its table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Place {
+    /// In a database of its own, in this process.
+    #[default]
+    Embedded,
+    /// In another `DynamoDB`, at this address, in a table of its own that ends with the stack. Its stream is not read.
+    Elsewhere(String),
+}
 
 /// Whether the table has its stream. What reads no stream may go without, and is faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +45,67 @@ pub enum Stream {
     Held,
     /// None.
     Off,
+}
+
+/// A stack's table, wherever it is.
+#[derive(Debug)]
+pub(crate) enum Home {
+    /// In the embedded database.
+    Embedded(Database),
+    /// In another one; with the table's name.
+    Elsewhere { endpoint: String, table: String },
+}
+
+impl Home {
+    /// Starts the embedded database, in memory or in a file, or turns to another one. The table is yet to be made.
+    pub fn open(place: &Place, file: Option<&Path>, sources: &Sources) -> Result<Self, StackError> {
+        Ok(match place {
+            Place::Embedded => Self::Embedded(Database::start(file)?),
+            Place::Elsewhere(endpoint) => {
+                Self::Elsewhere { endpoint: endpoint.clone(), table: sources.new_id(TABLE).to_string() }
+            }
+        })
+    }
+
+    /// The address for an SDK client.
+    pub fn endpoint(&self) -> String {
+        match self {
+            Self::Embedded(database) => database.endpoint(),
+            Self::Elsewhere { endpoint, .. } => endpoint.clone(),
+        }
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        match self {
+            Self::Embedded(_) => TABLE,
+            Self::Elsewhere { table, .. } => table,
+        }
+    }
+
+    /// The embedded database itself, whose stream no client of ours reads.
+    pub fn embedded(&self) -> Option<dynoxide::Database> {
+        match self {
+            Self::Embedded(database) => Some(database.handle.clone()),
+            Self::Elsewhere { .. } => None,
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let Self::Elsewhere { endpoint, table } = self else { return };
+        let (endpoint, table) = (endpoint.clone(), table.clone());
+        // A thread and runtime of its own: what is dropped can't wait.
+        let deleted = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let client = crate::functions::client(&endpoint, credits_runtime::start::https_client());
+            runtime.block_on(client.delete_table().table_name(table).send()).ok()
+        });
+        if !matches!(deleted.join(), Ok(Some(_))) {
+            tracing::error!(table = self.table(), "a table could not be deleted");
+        }
+    }
 }
 
 /// A database that serves on a free port of 127.0.0.1 until it is dropped.
@@ -68,11 +145,6 @@ impl Database {
             }
         });
         Ok(Self { address, handle, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// The database itself, whose stream no client of ours reads.
-    pub(crate) fn handle(&self) -> dynoxide::Database {
-        self.handle.clone()
     }
 
     /// The address for an SDK client.
@@ -140,9 +212,18 @@ pub async fn create_table(client: &Client, name: &str, stream: Stream) -> Result
         request = request.stream_specification(stream.map_err(|_| StackError::Part("stream"))?);
     }
     match request.send().await.map_err(SdkError::into_service_error) {
-        Ok(_) | Err(CreateTableError::ResourceInUseException(_)) => Ok(()),
+        Ok(made) if is_ready(made.table_description()) => Ok(()),
+        Err(CreateTableError::ResourceInUseException(_)) => Ok(()),
+        Ok(_) => {
+            let made = client.wait_until_table_exists().table_name(name).wait(MADE_WITHIN).await;
+            made.map(drop).map_err(|_| StackError::Part("table"))
+        }
         Err(_) => Err(StackError::Part("table")),
     }
+}
+
+fn is_ready(table: Option<&TableDescription>) -> bool {
+    table.and_then(TableDescription::table_status) == Some(&TableStatus::Active)
 }
 
 fn attributes(table: &Table) -> Result<Vec<AttributeDefinition>, StackError> {

@@ -22,7 +22,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 use topup_webhook::TopUpWebhook;
 
-use crate::database::TABLE;
 use crate::wire::Wire;
 
 /// How long an invocation may take: what template.yaml gives a function that asks for no more.
@@ -37,6 +36,8 @@ pub(crate) struct Parts {
     pub wire: Wire,
     pub sources: Sources,
     pub endpoint: String,
+    /// The table's name.
+    pub table: String,
     /// Where the stand-ins of AWS's other services are.
     pub aws_base: String,
     pub catalogue: Arc<Catalogue>,
@@ -94,7 +95,11 @@ impl Functions {
             renewal,
             project: Project::new(parts.store("project"), bus, "ai-credits".to_owned()),
             notify: Notify::new(parts.store("notify"), ses, mail)?,
-            observer: Store::new(client(&parts.endpoint, https_client()), TABLE, parts.sources.clone()),
+            observer: Store::new(
+                client(&parts.endpoint, https_client()),
+                &parts.table,
+                parts.sources.clone(),
+            ),
             debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), TopUpUrl::new(Some(url.clone()))),
             account: Account::new(
                 parts.store("account"),
@@ -166,7 +171,7 @@ impl Parts {
     /// A store over a client whose requests are counted under the function's name.
     fn store(&self, function: &'static str) -> Store {
         let http = self.wire.client(function, https_client());
-        Store::new(client(&self.endpoint, http), TABLE, self.sources.clone())
+        Store::new(client(&self.endpoint, http), &self.table, self.sources.clone())
     }
 }
 
@@ -175,11 +180,13 @@ fn credentials(function: &str) -> aws_credential_types::Credentials {
     aws_credential_types::Credentials::new(function, "local", None, None, "local")
 }
 
-/// A client of the embedded database.
+/// A client of the database: with the credentials of the environment, which one elsewhere may ask for, or any.
 pub(crate) fn client(
     endpoint: &str,
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,
 ) -> aws_sdk_dynamodb::Client {
-    let config = dynamodb_config("us-east-1", credentials("local"), Some(endpoint.to_owned()), http);
+    let credentials = Settings.credentials().unwrap_or_else(|_| credentials("local"));
+    let region = Settings.region().unwrap_or_else(|_| "us-east-1".to_owned());
+    let config = dynamodb_config(&region, credentials, Some(endpoint.to_owned()), http);
     aws_sdk_dynamodb::Client::from_conf(config)
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::bus::Bus;
 use crate::clock::LocalClock;
 use crate::controls;
-use crate::database::{self, Database, Stream as TableStream, TABLE};
+use crate::database::{self, Home, Place, Stream as TableStream};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
@@ -48,6 +48,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The secrets that sign events.
     pub webhook_secret: Secret,
+    /// Where the table is.
+    pub place: Place,
     /// Whether the table has its stream; without it there are no events, and no mails.
     pub stream: TableStream,
     /// Another catalogue than the deployed one, as JSON.
@@ -62,6 +64,7 @@ impl Default for Options {
             port: 0,
             data: None,
             webhook_secret: Secret::new(WEBHOOK_SECRET),
+            place: Place::Embedded,
             stream: TableStream::On,
             catalogue: None,
             begins_at: None,
@@ -108,6 +111,7 @@ pub(crate) struct Shared {
     pub clock: Arc<LocalClock>,
     /// Not counted: what the stack itself asks the database.
     pub client: aws_sdk_dynamodb::Client,
+    pub table: String,
     pub url: String,
 }
 
@@ -119,7 +123,7 @@ pub struct Stack {
     ticker: JoinHandle<()>,
     shared: Arc<Shared>,
     /// Ends with the stack.
-    _database: Database,
+    home: Home,
 }
 
 impl Stack {
@@ -128,14 +132,14 @@ impl Stack {
         if let Some(folder) = &options.data {
             std::fs::create_dir_all(folder)?;
         }
-        let database =
-            Database::start(options.data.as_ref().map(|folder| folder.join("table.db")).as_deref())?;
-        let endpoint = database.endpoint();
-        let client = functions::client(&endpoint, start::https_client());
-        database::create_table(&client, TABLE, options.stream).await?;
+        let clock = LocalClock::open(options.data.as_deref(), options.begins_at)?;
+        let file = options.data.as_ref().map(|folder| folder.join("table.db"));
+        let home = Home::open(&options.place, file.as_deref(), &clock.sources())?;
+        let client = functions::client(&home.endpoint(), start::https_client());
+        database::create_table(&client, home.table(), options.stream).await?;
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(shared(options, &database, address)?);
+        let shared = Arc::new(shared(options, (&home, clock), address)?);
         let router = controls::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -144,7 +148,7 @@ impl Stack {
             }
         });
         let ticker = tokio::spawn(tick(Arc::clone(&shared)));
-        Ok(Self { address, server, ticker, shared, _database: database })
+        Ok(Self { address, server, ticker, shared, home })
     }
 
     /// Where it serves, such as `http://127.0.0.1:8787`.
@@ -225,6 +229,12 @@ impl Stack {
         self.shared.stream.from(place, &self.shared.clock)
     }
 
+    /// The name of its table.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        self.home.table()
+    }
+
     /// What its functions have asked of AWS, as policies would have to allow it.
     #[must_use]
     pub fn permissions_used(&self) -> BTreeSet<Permission> {
@@ -253,9 +263,12 @@ async fn tick(shared: Arc<Shared>) {
     }
 }
 
-fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result<Shared, StackError> {
+fn shared(
+    options: &Options,
+    (home, clock): (&Home, Arc<LocalClock>),
+    address: SocketAddr,
+) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
-    let clock = LocalClock::open(options.data.as_deref(), options.begins_at)?;
     let (wire, provider_key) = (Wire::new(Arc::clone(&clock)), Secret::new(PROVIDER_KEY));
     let catalogue = match &options.catalogue {
         Some(json) => Catalogue::parse(json)?,
@@ -264,7 +277,8 @@ fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result
     let parts = Parts {
         wire: wire.clone(),
         sources: clock.sources(),
-        endpoint: database.endpoint(),
+        endpoint: home.endpoint(),
+        table: home.table().to_owned(),
         aws_base: format!("{url}/_local"),
         catalogue: Arc::new(catalogue),
         provider_base: format!("{url}/_local/provider"),
@@ -276,15 +290,27 @@ fn shared(options: &Options, database: &Database, address: SocketAddr) -> Result
     let bus = Bus::new(template.rules()?, clock.sources());
     let mailbox = Mailbox::open(options.data.as_deref())?;
     let held = options.stream == TableStream::Held;
-    let stream = Stream::open(database.handle(), options.data.as_deref(), held)?;
+    let stream = Stream::open(home.embedded(), options.data.as_deref(), held)?;
     let (routes, worker) = (template.routes()?, Worker::new(template.schedules()?, clock.now()));
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
     let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
     let (provider, client) =
-        (Mutex::new(provider), functions::client(&database.endpoint(), start::https_client()));
-    Ok(Shared { gateway, provider, worker, bus, mailbox, stream, wire, clock, client, url })
+        (Mutex::new(provider), functions::client(&home.endpoint(), start::https_client()));
+    Ok(Shared {
+        gateway,
+        provider,
+        worker,
+        bus,
+        mailbox,
+        stream,
+        wire,
+        clock,
+        client,
+        table: home.table().to_owned(),
+        url,
+    })
 }
 
 /// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.

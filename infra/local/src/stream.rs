@@ -18,7 +18,7 @@ const BATCH: usize = 1_000;
 
 /// Where the reading has got to; in a file where the stack has a folder.
 pub(crate) struct Stream {
-    database: dynoxide::Database,
+    database: Option<dynoxide::Database>,
     file: Option<PathBuf>,
     iterator: Mutex<String>,
     /// Whether nothing is handed over.
@@ -39,7 +39,11 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub fn open(database: dynoxide::Database, folder: Option<&Path>, held: bool) -> Result<Self, StackError> {
+    pub fn open(
+        database: Option<dynoxide::Database>,
+        folder: Option<&Path>,
+        held: bool,
+    ) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("stream-iterator"));
         let kept = match &file {
             Some(file) if file.exists() => Some(std::fs::read_to_string(file)?),
@@ -69,7 +73,8 @@ impl Stream {
     }
 
     fn read(&self, shard_iterator: String, clock: &LocalClock) -> Option<Batch> {
-        let read = self.database.get_records(GetRecordsRequest { shard_iterator, limit: Some(BATCH) });
+        let read =
+            self.database.as_ref()?.get_records(GetRecordsRequest { shard_iterator, limit: Some(BATCH) });
         let read = read.inspect_err(|error| tracing::error!(%error, "the stream can't be read")).ok()?;
         let next = read.next_shard_iterator.filter(|_| !read.records.is_empty())?;
         let mut records = Vec::new();

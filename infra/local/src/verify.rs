@@ -11,7 +11,6 @@ use credits_store::{Clock, Fault, Store};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::database::TABLE;
 use crate::stack::Shared;
 
 /// How often a workspace is looked at before it is called too busy.
@@ -57,7 +56,7 @@ pub(crate) enum VerifyError {
 pub(crate) async fn verify(shared: &std::sync::Arc<Shared>) -> Result<Verified, VerifyError> {
     let store = shared.gateway.functions.observer();
     let mut verified = Verified::default();
-    for workspace in workspaces(&shared.client).await? {
+    for workspace in workspaces(&shared.client, &shared.table).await? {
         verified.workspaces = verified.workspaces.saturating_add(1);
         verified.balance(store, &workspace).await?;
         let Some(known) = store.workspace(&workspace).await? else { continue };
@@ -153,10 +152,10 @@ async fn ledger_sum(store: &Store, workspace: &WorkspaceId) -> Result<(Credits, 
 }
 
 /// Every workspace of the table. Only a table of one machine is read through; a deployed one never is.
-async fn workspaces(client: &Client) -> Result<Vec<WorkspaceId>, VerifyError> {
+async fn workspaces(client: &Client, table: &str) -> Result<Vec<WorkspaceId>, VerifyError> {
     let mut pages = client
         .scan()
-        .table_name(TABLE)
+        .table_name(table)
         .filter_expression("begins_with(pk, :workspace)")
         .expression_attribute_values(":workspace", AttributeValue::S("workspace#".to_owned()))
         .projection_expression("pk")
