@@ -8,6 +8,7 @@ after. Callers, the provider and the bus try again, as they would.
 import http.client
 import json
 import os
+import time
 import urllib.parse
 
 import emulator
@@ -165,6 +166,7 @@ def play(api, resources, wires):
             plan = {function: (number, when) for function, count in asked.items() if count >= number}
             got, killed, _ = live(api, resources, wires, f"life-{number}-{when}", plan)
             assert got == wanted, (plan, killed, got)
+            print(f"   {time.strftime('%X')} at request {number}, {when}: {len(killed)} killed", flush=True)
             for function, _, _ in killed:
                 kills[function] = kills.get(function, 0) + 1
     for function, count in sorted(kills.items()):

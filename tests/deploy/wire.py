@@ -30,6 +30,13 @@ def process_behind(port):
     return None, ""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Whoever was killed hears no more, which is no error."""
+
+
 class Wire:
     """A proxy to one address. `plan` maps a function to the number of its request at which it is killed, and when."""
 
@@ -37,7 +44,7 @@ class Wire:
         self.target = urllib.parse.urlsplit(target)
         self.lock, self.asked, self.plan, self.killed = threading.Lock(), {}, {}, []
         self.carried_out = []
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self.handler())
+        server = Server(("127.0.0.1", port), self.handler())
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def begin(self, plan):
