@@ -16,7 +16,7 @@ from caller import PROVIDER, check, pay
 from emulator import until
 
 # How many requests of each function are tried; KILLS=all for every one.
-MOST = os.environ.get("KILLS", "12")
+MOST = os.environ.get("KILLS", "5")
 
 
 class Life:

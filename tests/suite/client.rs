@@ -76,6 +76,23 @@ fn order(credits: i64) -> DebitOrder {
     DebitOrder::of("text.generate", Consumer::action("assistant", "ada")).credits(Decimal::from(credits))
 }
 
+#[test]
+fn the_readme_shows_the_examples_that_are_run() {
+    let readme = include_str!("../../README.md");
+    let rust = include_str!("../../client/examples/debit.rs");
+    let rust = rust.split("    let order").nth(1).unwrap().split("    Ok(())\n}").next().unwrap();
+    let indented = |line: &str| line.strip_prefix("    ").unwrap_or(line).to_owned();
+    let rust: Vec<String> = rust.lines().map(indented).collect();
+    let (python, ts) = (include_str!("../../examples/debit.py"), include_str!("../../examples/debit.ts"));
+    for shown in [
+        rust.join("\n").trim(),
+        python.split("\n\nprint").next().unwrap(),
+        ts.split("\n\nconsole").next().unwrap(),
+    ] {
+        assert!(readme.contains(shown), "README should show:\n{shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_spends_and_learns_what_is_missing() {
     let world = World::new().await;

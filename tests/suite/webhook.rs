@@ -102,8 +102,11 @@ async fn a_body_that_api_gateway_encoded_in_base64_is_verified_over_its_raw_byte
             .to_string();
     let signature = sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), Timestamp::now_for_tests()).unwrap();
     let setting = SecretSetting::Plain(Secret::new(format!("whsec_next {WEBHOOK_SECRET}")));
-    let store =
-        credits_store::Store::new(world.stack.client(), world.stack.table(), credits_runtime::sources::system());
+    let store = credits_store::Store::new(
+        world.stack.client(),
+        world.stack.table(),
+        credits_runtime::sources::system(),
+    );
     let function = topup_webhook::TopUpWebhook::new(store, Secrets::from_setting(setting, Settings).unwrap());
     let event = json!({
         "routeKey": "POST /v1/webhooks/stripe", "rawPath": "/v1/webhooks/stripe",
