@@ -1,6 +1,8 @@
 //! What operators see: log lines and metrics, and nothing in them that isn't theirs to see.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -178,5 +180,48 @@ async fn no_log_line_and_no_metric_holds_a_secret_an_address_or_a_payload() {
     }
     for name in ["Debits", "CreditsSpent", "Refusals", "PaymentsUnmatched", "RecordsUnread", "MailsSent"] {
         assert!(metrics.contains(&format!("\"{name}\":")), "{name}: {metrics}");
+    }
+}
+
+/// The text of every Rust file under a folder of the repository.
+fn code(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| match path.extension() {
+        _ if path.is_dir() => code(&path),
+        Some(kind) if kind == "rs" => std::fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    };
+    entries.map(read).collect()
+}
+
+/// The names that stand between one text and another.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
+    text.split(before).skip(1).map(|rest| rest.split(after).next().unwrap().trim()).collect()
+}
+
+#[test]
+fn each_alarm_is_in_the_runbook_and_each_metric_of_ours_is_counted_and_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let deployed = read("template.yaml") + &read("infra/operations.yaml");
+    let runbook = read("docs/runbook.md");
+    let headings: BTreeSet<String> =
+        between(&runbook, "\n## ", "\n").iter().map(|it| it.to_lowercase()).collect();
+    let alarms = between(&deployed, "docs/runbook.md#", ")");
+    assert_eq!(alarms.len(), 13, "{alarms:?}");
+    for alarm in alarms {
+        assert!(headings.contains(alarm), "{alarm} is not in {headings:?}");
+    }
+    let code = ["shared", "functions"].map(|folder| code(&root.join(folder))).concat();
+    let counted: BTreeSet<&str> =
+        ["counter!(\"", "histogram!(\""].iter().flat_map(|made| between(&code, made, "\"")).collect();
+    let watched = between(&deployed, "Namespace: AiCredits\n      MetricName: ", "\n");
+    let drawn = between(&deployed, "[\"AiCredits\", \"", "\"");
+    assert!(watched.len() >= 6 && drawn.len() > watched.len(), "{watched:?} {drawn:?}");
+    for name in watched.iter().chain(&drawn) {
+        assert!(counted.contains(name), "nobody counts {name}: {counted:?}");
+    }
+    for name in counted {
+        assert!(runbook.contains(&format!("`{name}`")), "the runbook does not explain {name}");
     }
 }

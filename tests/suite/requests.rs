@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_store::grants::{GrantOrder, Term};
 use jiff::SignedDuration;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
 use crate::contention::{cause, claim};
@@ -32,6 +33,30 @@ async fn a_debit_a_replay_and_a_refusal_are_one_request_each() {
     let (answer, requests) = world.requests_of(world.take("acme", "other", "1000")).await;
     assert_eq!(answer.status, 402);
     is_one_transaction_of_the_debit_function(&requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_debits_cost_what_the_readme_says() {
+    let world = World::with_packs(1).await;
+    let (_, requests) = world.requests_of(world.take("acme", "k", "1")).await;
+    let debit = requests.iter().find(|it| it["function"] == "debit").unwrap();
+    let units: Decimal = debit["write_units"].to_string().parse().unwrap();
+    // On demand, us-east-1, a million write request units (aws.amazon.com/dynamodb/pricing).
+    let price = units * Decimal::new(625, 3);
+    let price = price.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
+    let row = format!("| DynamoDB, the debit itself | {} write units | ${price} |", units.normalize());
+    assert!(include_str!("../../README.md").contains(&row), "{row}");
+}
+
+#[test]
+fn the_readme_explains_every_parameter_of_the_template() {
+    let parameters = include_str!("../../template.yaml").split("\nConditions:").next().unwrap();
+    let named = parameters.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+    let named: Vec<&str> = named.filter(|name| name.starts_with(char::is_uppercase)).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(include_str!("../../README.md").contains(&format!("| `{name}` |")), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
