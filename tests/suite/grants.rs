@@ -114,6 +114,17 @@ async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
             vec!["expires_at"],
         ),
     ];
+    for time in [
+        "2099-12-31 00:00:00Z",
+        "20991231T000000Z",
+        "2099-12-31T00:00Z",
+        "2099-12-31T00:00:00+01",
+        "2099-12-31",
+    ] {
+        let mut body = promotional("1");
+        body["expires_at"] = json!(time);
+        assert_eq!(grant(&world, "k", &body).await.fields(), ["expires_at"], "{time}");
+    }
     for (body, fields) in wrong {
         let refused = grant(&world, "k", &body).await;
         assert_eq!(refused.fields(), fields, "{body}");

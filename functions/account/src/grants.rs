@@ -107,8 +107,8 @@ fn read_kind(value: &Value) -> Result<GrantKind, String> {
 
 /// An instant ahead, cut to the whole second, which is how exactly credits expire.
 fn read_end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
-    let end: Timestamp =
-        parsed(value).map_err(|_| "must be a time such as 2026-12-31T00:00:00Z".to_owned())?;
+    let end: Option<Timestamp> = parsed(value).ok().filter(|_| value.as_str().is_some_and(is_written_whole));
+    let end = end.ok_or("must be a time such as 2026-12-31T00:00:00Z")?;
     let end = Timestamp::from_second(end.as_second()).unwrap_or(end);
     if end <= now {
         return Err("must be in the future".to_owned());
@@ -117,6 +117,15 @@ fn read_end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
         return Err("must be before the year 9998 ends".to_owned());
     }
     Ok(end)
+}
+
+/// Whether a time is written as RFC 3339 has it; what reads it takes more than that.
+fn is_written_whole(time: &str) -> bool {
+    let digit = |letter: char| if letter.is_ascii_digit() { '0' } else { letter };
+    let shape: String = time.chars().map(digit).collect();
+    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else { return false };
+    let zone = rest.strip_prefix(".0").map_or(rest, |fraction| fraction.trim_start_matches('0'));
+    matches!(zone, "Z" | "+00:00" | "-00:00")
 }
 
 impl GrantBody {

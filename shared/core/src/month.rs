@@ -91,7 +91,9 @@ impl FromStr for Month {
         if text.len() != 7 {
             return Err(InvalidMonth);
         }
-        format!("{text}-01").parse().map(Self).map_err(|_| InvalidMonth)
+        let first: Date = format!("{text}-01").parse().map_err(|_| InvalidMonth)?;
+        // Nothing was before the epoch, and the month before a month has to be one too.
+        if first.year() >= 1970 { Ok(Self(first)) } else { Err(InvalidMonth) }
     }
 }
 

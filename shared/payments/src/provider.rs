@@ -1,7 +1,7 @@
 //! What we ask of the provider: a checkout, the card that it stored, and a charge of that card.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use credits_core::purchase::{Card, Checkout, Goods, Purchase};
 use jiff::Timestamp;
@@ -162,7 +162,11 @@ impl Provider {
             .bearer_auth(key.expose())
             .header("idempotency-key", purchase.purchase_id.as_str())
             .form(&charge_form(purchase, card));
-        let response = request.send().await.map_err(unreachable)?;
+        let asked = Instant::now();
+        let response = request.send().await;
+        let took_micros = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
+        metrics::histogram!("StepMicroseconds", "Step" => "Provider").record(took_micros);
+        let response = response.map_err(unreachable)?;
         let status = response.status().as_u16();
         if status == 402 {
             let failed: FailedAnswer = response.json().await.map_err(unreachable)?;
