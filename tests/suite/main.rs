@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod batches;
 mod charging;
 mod client;
 mod closing;

@@ -47,7 +47,8 @@ export function Ledger({ api, moves, balance }) {
 }
 
 function whatOf({ consumer = {}, ...entry }) {
-  const about = [entry.operation, entry.model, entry.pack, entry.tier, entry.reason, entry.payment_id, entry.month];
+  const calls = entry.lines && `${entry.lines} calls: ${Object.keys(entry.operations).join(', ')}`;
+  const about = [calls, entry.operation, entry.model, entry.pack, entry.tier, entry.reason, entry.payment_id, entry.month];
   const who = [consumer.workflow_id, consumer.step_id, consumer.feature, consumer.user_id, consumer.job_id];
   return [...about, ...who].filter(Boolean).join(' · ');
 }

@@ -48,6 +48,10 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
             row.set("rate_card", rate_card);
             row.set_consumer(consumer);
         }
+        Cause::Batch(batch) => {
+            row.set("rate_card", &batch.rate_card);
+            row.set("reference", &format!("{} calls", batch.lines));
+        }
         Cause::TopUp { top_up_id, .. } => row.set("reference", top_up_id),
         Cause::Grant { grant_id, reason, .. } | Cause::Void { grant_id, reason } => {
             row.set("reference", grant_id);

@@ -3,8 +3,10 @@
 //! A debit is one DynamoDB request, so this function has nothing but the DynamoDB client in it.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use credits_core::batch::Line;
 use credits_core::catalogue::Catalogue;
 use credits_core::consumer::Consumer;
 use credits_core::id::WorkspaceId;
@@ -13,18 +15,22 @@ use credits_core::run::{Failure, FailureCode};
 use credits_runtime::{
     Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start, telemetry,
 };
-use credits_store::debits::DebitRefusal;
+use credits_store::batches::BatchOrder;
+use credits_store::debits::{DebitRefusal, Posted};
 use credits_store::{Fault, Store};
 
 mod request;
 mod response;
 
 use request::Read;
-use response::{DebitBody, QuoteBody};
+use response::{BatchBody, DebitBody, QuoteBody};
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 2] =
-    ["POST /v1/workspaces/{workspace_id}/debits", "POST /v1/workspaces/{workspace_id}/quotes"];
+pub const ROUTES: [&str; 3] = [
+    "POST /v1/workspaces/{workspace_id}/debits",
+    "POST /v1/workspaces/{workspace_id}/debits/batch",
+    "POST /v1/workspaces/{workspace_id}/quotes",
+];
 
 /// The function: a store, the prices, and where a refused caller can add credits.
 #[derive(Debug)]
@@ -53,43 +59,76 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let posted = match request::read(&body, self.catalogue.rate_card())? {
-            Read::Priced(debit) => match store.debit(&claim, debit.amount, debit.cause.clone()).await {
+            Read::Priced(line) => match store.debit(&claim, line.amount, self.cause_of(&line)).await {
                 Ok(posted) => posted,
                 Err(refusal) => {
-                    return Err(self.refused(call, &store, &workspace, &debit.cause, refusal).await?);
+                    let lines = std::slice::from_ref(&line);
+                    return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
                 }
             },
             // It may have been on the card when the key was first used.
             Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
-        if !posted.replayed {
-            metrics::counter!("Debits").increment(1);
-            telemetry::spent(posted.entry.credits.negated());
-        }
+        count(&posted);
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(posted.replayed, &body))
     }
 
-    /// The problem of a refusal. Where it is for want of credits, the step's run is marked failed before it is told
-    /// (M10): if that can't be done, the answer is that problem instead.
+    async fn debit_batch(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let store = self.store.until(call.deadline());
+        let card = self.catalogue.rate_card();
+        let posted = match request::read_batch(&body, card)? {
+            Read::Priced(batch) => {
+                let (lines, partial) = (batch.lines.as_slice(), batch.partial);
+                let order = BatchOrder { rate_card: card.version(), lines, partial };
+                match store.debit_batch(&claim, order).await {
+                    Ok(posted) => posted,
+                    Err(refusal) => {
+                        return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
+                    }
+                }
+            }
+            Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+        };
+        count(&posted);
+        let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
+        Ok(Answer::once(posted.replayed, &body))
+    }
+
+    fn cause_of(&self, line: &Line) -> Cause {
+        let Line { operation, model, units, consumer, .. } = line.clone();
+        let rate_card = self.catalogue.rate_card().version().clone();
+        Cause::Debit { operation, model, units, rate_card, consumer }
+    }
+
+    /// The problem of a refusal. Where it is for want of credits, the runs whose steps were to be paid are marked failed
+    /// before it is told (M10): if that can't be done, the answer is that problem instead.
     async fn refused(
         &self,
         call: &Call,
         store: &Store,
         workspace: &WorkspaceId,
-        cause: &Cause,
+        lines: &[Line],
         refusal: DebitRefusal,
     ) -> Result<Problem, Fault> {
-        if let DebitRefusal::Insufficient { required, available, version } = &refusal
-            && let Cause::Debit { consumer: Consumer::WorkflowStep { run_id, step_id, .. }, .. } = cause
-        {
-            let failure = Failure {
-                code: FailureCode::InsufficientCredits,
-                step_id: step_id.clone(),
-                required: *required,
-                available: *available,
-            };
-            store.fail_run(workspace, run_id, &failure, *version).await?;
+        if let DebitRefusal::Insufficient { required, available, version } = &refusal {
+            let mut failed = HashSet::new();
+            for line in lines {
+                let Consumer::WorkflowStep { run_id, step_id, .. } = &line.consumer else { continue };
+                if !failed.insert(run_id) {
+                    continue;
+                }
+                let failure = Failure {
+                    code: FailureCode::InsufficientCredits,
+                    step_id: step_id.clone(),
+                    required: *required,
+                    available: *available,
+                };
+                store.fail_run(workspace, run_id, &failure, *version).await?;
+            }
         }
         Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)))
     }
@@ -108,10 +147,19 @@ impl Debits {
     }
 }
 
+/// Counts what was posted just now.
+fn count(posted: &Posted) {
+    if !posted.replayed {
+        metrics::counter!("Debits").increment(1);
+        telemetry::spent(posted.entry.credits.negated());
+    }
+}
+
 impl Function for Debits {
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
         match call.route() {
             "POST /v1/workspaces/{workspace_id}/debits" => self.debit(call).await,
+            "POST /v1/workspaces/{workspace_id}/debits/batch" => self.debit_batch(call).await,
             "POST /v1/workspaces/{workspace_id}/quotes" => self.quote(call).await,
             _ => Err(Problem::not_found()),
         }

@@ -1,53 +1,76 @@
 //! From the wire to a priced debit.
 
+use credits_core::batch::{Batch, Line, MOST_LINES};
 use credits_core::consumer::Consumer;
 use credits_core::credits::Amount;
 use credits_core::id::{Id, Name};
-use credits_core::ledger::Cause;
 use credits_core::rate_card::{MAX_COUNT, RateCard, RatingRefusal, Size, Units};
 use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed};
 use serde_json::Value;
 
-/// A debit that has a price.
-#[derive(Debug)]
-pub(crate) struct PricedDebit {
-    pub amount: Amount,
-    pub cause: Cause,
-}
-
 /// What a body says.
 #[derive(Debug)]
-pub(crate) enum Read {
-    Priced(PricedDebit),
-    /// It is a debit's body, but the rate card has no price for it.
+pub(crate) enum Read<T> {
+    Priced(T),
+    /// It has the shape that it should have, but the rate card has no price for it.
     Unpriced(Problem),
 }
 
+/// A batch's body.
+#[derive(Debug)]
+pub(crate) struct BatchBody {
+    pub lines: Vec<Line>,
+    pub partial: bool,
+}
+
 /// Reads a debit's body and prices it; errors name every field that is wrong.
-pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read, Problem> {
+pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<Line>, Problem> {
     let mut fields = Fields::of(body)?;
-    let operation = fields.required("operation", parsed::<Name>);
-    let model = fields.optional("model", parsed::<Name>);
-    let size = read_size(&mut fields);
-    let consumer = read_consumer(&mut fields);
-    let of_a_debits_shape = fields.is_sound();
-    let amount =
-        operation.as_ref().and_then(|operation| price(&mut fields, card, operation, model.as_ref(), size));
-    let debit = operation.zip(size).zip(consumer).zip(amount);
-    let debit = debit.map(|(((operation, size), consumer), amount)| {
-        let units = match size {
-            Size::Units(units) => Some(units),
-            Size::Credits(_) => None,
-        };
-        let rate_card = card.version().clone();
-        PricedDebit { amount, cause: Cause::Debit { operation, model, units, rate_card, consumer } }
-    });
-    match fields.finish(debit) {
-        Ok(debit) => Ok(Read::Priced(debit)),
-        Err(problem) if of_a_debits_shape => Ok(Read::Unpriced(problem)),
+    let mut of_its_shape = true;
+    let line = read_line(&mut fields, card, &mut of_its_shape);
+    finish(fields, line, of_its_shape)
+}
+
+/// Reads a batch's body and prices each of its lines.
+pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody>, Problem> {
+    let mut fields = Fields::of(body)?;
+    let mut of_its_shape = true;
+    let partial =
+        fields.optional("partial", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+    of_its_shape &= fields.is_sound();
+    let lines = fields.list("lines", MOST_LINES, |line| read_line(line, card, &mut of_its_shape));
+    of_its_shape &= fields.present("lines").and_then(Value::as_array).is_some_and(|it| !it.is_empty());
+    let sum = lines.as_deref().map(|lines| Batch::of(card.version(), lines, lines.len()));
+    if let Some(Err(error)) = sum {
+        fields.refuse("lines", format!("together: {error}"));
+    }
+    let partial = partial.unwrap_or_default();
+    let body = lines.map(|lines| BatchBody { lines, partial });
+    finish(fields, body, of_its_shape)
+}
+
+fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool) -> Result<Read<T>, Problem> {
+    match fields.finish(read) {
+        Ok(read) => Ok(Read::Priced(read)),
+        Err(problem) if of_its_shape => Ok(Read::Unpriced(problem)),
         Err(problem) => Err(problem),
     }
+}
+
+fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: &mut bool) -> Option<Line> {
+    let operation = fields.required("operation", parsed::<Name>);
+    let model = fields.optional("model", parsed::<Name>);
+    let size = read_size(fields);
+    let consumer = read_consumer(fields);
+    *of_its_shape &= fields.is_sound();
+    let amount =
+        operation.as_ref().and_then(|operation| price(fields, card, operation, model.as_ref(), size));
+    let units = match size? {
+        Size::Units(units) => Some(units),
+        Size::Credits(_) => None,
+    };
+    Some(Line { operation: operation?, model, units, consumer: consumer?, amount: amount? })
 }
 
 fn price(

@@ -40,6 +40,36 @@ impl<'a> DebitBody<'a> {
     }
 }
 
+/// A posted batch.
+#[derive(Debug, Serialize)]
+pub(crate) struct BatchBody {
+    debit_id: Id,
+    credits: Credits,
+    accepted: usize,
+    lines: Vec<LineBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_from: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineBody {
+    credits: Amount,
+}
+
+impl BatchBody {
+    /// The body of a batch's entry; the same from the write as from a replay of it.
+    pub fn of(entry: Entry) -> Option<Self> {
+        let Cause::Batch(batch) = entry.cause else { return None };
+        Some(Self {
+            debit_id: entry.entry_id,
+            credits: entry.credits.negated(),
+            accepted: batch.lines,
+            lines: batch.content.iter().map(|line| LineBody { credits: line.amount }).collect(),
+            refused_from: (batch.lines < batch.asked).then_some(batch.lines),
+        })
+    }
+}
+
 impl QuoteBody {
     pub fn of(credits: Amount, rate_card: Name, balance: &Balance) -> Result<Self, OutOfRange> {
         let (available, spendable) = (balance.available()?, balance.spendable);

@@ -62,7 +62,9 @@ pub(crate) async fn count(store: &Store, records: &[Known<'_>]) -> Result<(), (u
 
 fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
     let note = match written {
-        Written::Entry { workspace, entry } if !matches!(entry.cause, Cause::Debit { .. }) => {
+        Written::Entry { workspace, entry }
+            if !matches!(entry.cause, Cause::Debit { .. } | Cause::Batch(_)) =>
+        {
             let moved = credits_core::usage::Moved::of(entry);
             let noted = moved.map(|(moved, credits)| Noted::Moved(moved, credits)).into_iter().collect();
             Some(Note {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Batch;
 use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
@@ -29,6 +30,9 @@ pub enum Cause {
         /// Who spent.
         consumer: Consumer,
     },
+    /// Several AI calls in one posting (M4). Reading tells it from one call by its lines.
+    #[serde(rename(serialize = "debit"), skip_deserializing)]
+    Batch(Batch),
     /// A paid pack (M5).
     TopUp {
         /// Which top-up.
@@ -97,7 +101,7 @@ impl Cause {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Debit { .. } => "debit",
+            Self::Debit { .. } | Self::Batch(_) => "debit",
             Self::TopUp { .. } => "top_up",
             Self::Grant { .. } => "grant",
             Self::Allocation { .. } => "allocation",

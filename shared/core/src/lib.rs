@@ -9,6 +9,7 @@
 pub mod agreement;
 pub mod alert;
 pub mod balance;
+pub mod batch;
 pub mod catalogue;
 pub mod change;
 pub mod close;

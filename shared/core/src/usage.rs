@@ -113,22 +113,31 @@ pub struct Usage {
 impl Usage {
     /// Counts an entry; one that is no consumption leaves all as it is.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
-        let Some((operation, consumer)) = spent_by(&entry.cause) else { return Ok(()) };
-        let tally = Tally { credits: entry.credits.negated(), count: 1 };
+        match &entry.cause {
+            Cause::Debit { operation, consumer, .. } => {
+                self.count_call((operation, consumer), entry.credits.negated(), entry.at)
+            }
+            Cause::Batch(batch) => batch.content.iter().try_for_each(|line| {
+                self.count_call((&line.operation, &line.consumer), line.amount.credits(), entry.at)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts one AI call: who spent on what.
+    fn count_call(
+        &mut self,
+        (operation, consumer): (&Name, &Consumer),
+        credits: Credits,
+        at: Timestamp,
+    ) -> Result<(), OutOfRange> {
+        let tally = Tally { credits, count: 1 };
         self.total = self.total.plus(tally)?;
-        for (group_by, key) in keys_of(operation, consumer, entry.at) {
+        for (group_by, key) in keys_of(operation, consumer, at) {
             let group = self.groups.entry((group_by, key)).or_default();
             *group = group.plus(tally)?;
         }
         Ok(())
-    }
-}
-
-/// Who spent on what, if the entry is consumption.
-fn spent_by(cause: &Cause) -> Option<(&Name, &Consumer)> {
-    match cause {
-        Cause::Debit { operation, consumer, .. } => Some((operation, consumer)),
-        _ => None,
     }
 }
 
@@ -221,7 +230,7 @@ impl Moved {
     pub fn of(entry: &Entry) -> Option<(Self, Credits)> {
         let taken = entry.credits.negated();
         match entry.cause {
-            Cause::Debit { .. } => None,
+            Cause::Debit { .. } | Cause::Batch(_) => None,
             Cause::TopUp { .. } => Some((Self::ToppedUp, entry.credits)),
             Cause::Allocation { .. } => Some((Self::Allocated, entry.credits)),
             Cause::Grant { .. } => Some((Self::Granted, entry.credits)),
@@ -246,8 +255,9 @@ impl MonthSummary {
             let sum = self.moved(moved).plus(credits)?;
             self.moved.insert(moved, sum);
         } else {
-            let tally = Tally { credits: entry.credits.negated(), count: 1 };
-            self.consumed = self.consumed.plus(tally)?;
+            let count = if let Cause::Batch(batch) = &entry.cause { batch.lines } else { 1 };
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.consumed = self.consumed.plus(Tally { credits: entry.credits.negated(), count })?;
         }
         Ok(())
     }

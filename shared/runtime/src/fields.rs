@@ -88,6 +88,41 @@ impl<'a> Fields<'a> {
         read
     }
 
+    /// Objects in an array that must be there, each under its place: `lines.0`, `lines.1`, …
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        mut read: impl FnMut(&mut Fields<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(value) = self.present(name) else {
+            self.refuse(name, "is required");
+            return None;
+        };
+        let Some(items) = value.as_array().filter(|items| (1..=most).contains(&items.len())) else {
+            self.refuse(name, format!("must be an array of 1 to {most} objects"));
+            return None;
+        };
+        let mut all = Some(Vec::with_capacity(items.len()));
+        for (place, item) in items.iter().enumerate() {
+            let name = format!("{name}.{place}");
+            let Some(object) = item.as_object() else {
+                self.refuse(&name, "must be an object");
+                all = None;
+                continue;
+            };
+            let mut nested =
+                Fields { object, path: self.path_of(&name), known: Vec::new(), errors: Vec::new() };
+            let read = read(&mut nested);
+            self.errors.append(&mut nested.all_errors());
+            all = all.zip(read).map(|(mut all, read)| {
+                all.push(read);
+                all
+            });
+        }
+        all
+    }
+
     /// Says what is wrong with a field.
     pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: self.path_of(name), message: message.into() });

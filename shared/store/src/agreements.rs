@@ -261,11 +261,20 @@ impl Store {
             };
             let page = self.page(listing, entry_item::read).await?;
             for entry in page.items {
-                let Cause::Debit { operation, .. } = entry.cause else { continue };
-                let part = entry.credits.negated().min(left);
-                left = left.minus(part).map_err(Corrupt::from)?;
-                let sum = used.entry(operation.to_string()).or_default();
-                *sum = sum.plus(part).map_err(Corrupt::from)?;
+                let spent = match entry.cause {
+                    Cause::Debit { operation, .. } => vec![(operation, entry.credits.negated())],
+                    Cause::Batch(batch) => batch.operations.into_iter().collect(),
+                    _ => continue,
+                };
+                for (operation, credits) in spent {
+                    let part = credits.min(left);
+                    if part.is_zero() {
+                        break;
+                    }
+                    left = left.minus(part).map_err(Corrupt::from)?;
+                    let sum = used.entry(operation.to_string()).or_default();
+                    *sum = sum.plus(part).map_err(Corrupt::from)?;
+                }
                 if left.is_zero() {
                     break;
                 }

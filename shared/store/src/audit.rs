@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use credits_core::id::WorkspaceId;
+use credits_core::ledger::Entry;
 use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
 use crate::attribute::{Item, Reader, credits, number, text};
-use crate::entry_item;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
+use crate::rollup::key_of;
 use crate::usage_item::{COUNTED, GroupItem, MonthItem};
+use crate::{batch_item, entry_item};
 
 /// How long after a month's end its ledger is taken for complete.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -172,8 +174,7 @@ impl Store {
         let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
         loop {
             let (items, more) = self.forwards(&ledger(workspace), (&from, &end), None).await?;
-            for item in &items {
-                let entry = entry_item::read(item)?;
+            for entry in self.with_lines(&items).await? {
                 latest = latest.max(entry.at);
                 summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
             }
@@ -185,6 +186,15 @@ impl Store {
         let quiet = self.now().duration_since(latest) >= quiet_after;
         let still = quiet && self.is_still(workspace, month, version).await?;
         Ok(still.then_some(Recount { version, summary, usage }))
+    }
+
+    /// The entries of a page of the index, with the lines of batches, which the index has not.
+    async fn with_lines(&self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
+        let batches = items.iter().filter(|item| batch_item::is_batch(item));
+        let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
+        let whole = self.get_many(&keys).await?;
+        let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));
+        Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
     }
 
     /// Whether nothing can have moved in a month since a version: a busy workspace moves on, but not in a month that has

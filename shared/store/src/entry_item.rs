@@ -8,6 +8,7 @@ use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader, credits, keyed, text};
+use crate::batch_item;
 use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::idempotency::Fingerprint;
@@ -28,6 +29,9 @@ pub(crate) fn item_of(
     item.insert(INDEX_SK.into(), text(position(entry.at, entry.entry_id.as_str())));
     item.insert("credits".into(), credits(entry.credits));
     item.insert(DETAIL.into(), serde_dynamo::to_attribute_value(&entry.cause)?);
+    if let Cause::Batch(batch) = &entry.cause {
+        batch_item::put_lines(&mut item, batch)?;
+    }
     if let Some(fingerprint) = fingerprint {
         item.insert("fingerprint".into(), AttributeValue::B(Blob::new(fingerprint.bytes())));
     }
@@ -72,10 +76,15 @@ pub(crate) fn complete(
 pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     let reader = Reader(item);
     let (at, entry_id) = read_position(reader.text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
-    let cause = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
+    let cause = if batch_item::is_batch(item) {
+        Cause::Batch(batch_item::read(item)?)
+    } else {
+        let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
+        serde_dynamo::from_attribute_value(detail)?
+    };
     Ok(Entry {
         entry_id: entry_id.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?,
-        cause: serde_dynamo::from_attribute_value(cause)?,
+        cause,
         credits: reader.credits("credits")?,
         at,
     })

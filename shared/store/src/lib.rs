@@ -17,6 +17,8 @@ mod attribute;
 pub mod audit;
 mod balance_item;
 mod balances;
+mod batch_item;
+pub mod batches;
 mod close;
 pub mod debits;
 pub mod due;

@@ -233,7 +233,7 @@ pub(crate) fn check_position(now: Timestamp, workspace: &WorkspaceId, month: Mon
     position(at, &format!("{workspace}#{month}"))
 }
 
-fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
+pub(crate) fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
     let reader = Reader(item);
     Ok(ItemKey { pk: reader.text(PK)?.to_owned(), sk: reader.text(SK)?.to_owned().into() })
 }

@@ -1,0 +1,130 @@
+//! A batch: up to 500 AI calls as one posting, all of them or those that the balance covers, in order (M4).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::consumer::Consumer;
+use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
+use crate::id::Name;
+use crate::rate_card::Units;
+
+/// How many lines a batch has at most (API.md).
+pub const MOST_LINES: usize = 500;
+
+/// One AI call of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What was called.
+    pub operation: Name,
+    /// By which model.
+    pub model: Option<Name>,
+    /// What it used; absent where the caller had priced it.
+    pub units: Option<Units>,
+    /// Who spent.
+    pub consumer: Consumer,
+    /// What it cost.
+    pub amount: Amount,
+}
+
+/// What a ledger entry says of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The version of the prices.
+    pub rate_card: Name,
+    /// How many calls were taken.
+    pub lines: usize,
+    /// How many were asked for.
+    pub asked: usize,
+    /// What was spent on each operation.
+    pub operations: BTreeMap<Name, Credits>,
+    /// The calls that were taken. Where the ledger is listed they are not told.
+    #[serde(skip)]
+    pub content: Vec<Line>,
+}
+
+/// Why lines make no batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// What they cost together is no amount.
+    #[error(transparent)]
+    Amount(#[from] ParseCreditsError),
+    /// It leaves the range of sums.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+}
+
+impl Batch {
+    /// The batch of the first `taken` of some lines, with what they cost together. Of no lines there is none.
+    pub fn of(rate_card: &Name, lines: &[Line], taken: usize) -> Result<(Self, Amount), BatchError> {
+        let content: Vec<Line> = lines.iter().take(taken).cloned().collect();
+        let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
+        for line in &content {
+            let sum = operations.entry(line.operation.clone()).or_default();
+            *sum = sum.plus(line.amount.credits())?;
+        }
+        let amount = Amount::new(Credits::sum(operations.values().copied())?)?;
+        let (rate_card, asked) = (rate_card.clone(), lines.len());
+        Ok((Self { rate_card, lines: content.len(), asked, operations, content }, amount))
+    }
+}
+
+/// How many of the lines a balance covers, taken in order.
+pub fn covered(lines: &[Line], spendable: Credits) -> Result<usize, OutOfRange> {
+    let mut sum = Credits::ZERO;
+    for (taken, line) in lines.iter().enumerate() {
+        sum = sum.plus(line.amount.credits())?;
+        if sum > spendable {
+            return Ok(taken);
+        }
+    }
+    Ok(lines.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Batch, Line, covered};
+    use crate::consumer::Consumer;
+    use crate::credits::Credits;
+
+    fn line(operation: &str, credits: &str) -> Line {
+        let id = || "a".parse().unwrap();
+        Line {
+            operation: operation.parse().unwrap(),
+            model: None,
+            units: None,
+            consumer: Consumer::Action { feature: id(), user_id: id() },
+            amount: credits.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_batch_sums_what_it_takes_by_operation() {
+        let lines = [line("a", "1.5"), line("b", "2"), line("a", "0.000001"), line("c", "9")];
+        let (batch, amount) = Batch::of(&"v1".parse().unwrap(), &lines, 3).unwrap();
+        assert_eq!((batch.lines, batch.asked, amount.to_string().as_str()), (3, 4, "3.500001"));
+        let sums: Vec<String> =
+            batch.operations.iter().map(|(operation, credits)| format!("{operation} {credits}")).collect();
+        assert_eq!(sums, ["a 1.500001", "b 2"]);
+        assert!(Batch::of(&"v1".parse().unwrap(), &lines, 0).is_err(), "of nothing there is no posting");
+        let dear = vec![line("a", "999999999999"); 2];
+        assert!(Batch::of(&"v1".parse().unwrap(), &dear, 2).is_err(), "the sum is no amount");
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_lines_are_taken_as_the_balance_covers_and_not_one_more(
+            micros in proptest::collection::vec(1_i128..5_000_000, 1..40),
+            spendable in -5_000_000_i128..100_000_000,
+        ) {
+            let credits = |micros: i128| Credits::from_micros(micros).unwrap();
+            let lines: Vec<Line> = micros.iter().map(|it| line("a", &credits(*it).to_string())).collect();
+            let taken = covered(&lines, credits(spendable)).unwrap();
+            let sum: i128 = micros.iter().take(taken).sum();
+            prop_assert!(taken == 0 || sum <= spendable);
+            prop_assert!(taken == micros.len() || sum + micros[taken] > spendable);
+        }
+    }
+}

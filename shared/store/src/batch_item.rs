@@ -1,0 +1,124 @@
+//! The lines of a batch, as its ledger entry keeps them: short, since each started KB costs two write units.
+//!
+//! Names and consumers stand once in tables, and a line is seven fields of text: the places of its operation, model and
+//! consumer in their tables, its credits, and its units. They are in no index.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::batch::{Batch, Line};
+use credits_core::consumer::Consumer;
+use credits_core::id::Name;
+use credits_core::rate_card::Units;
+
+use crate::attribute::{Item, Reader, text};
+use crate::error::Corrupt;
+use crate::keys::DETAIL;
+
+/// The attribute that keeps the lines.
+const LINES: &str = "lines";
+
+/// A table of what lines have in common, in the order of its first use.
+struct Places<T> {
+    known: HashMap<T, usize>,
+    order: Vec<T>,
+}
+
+impl<T: Clone + Eq + Hash> Places<T> {
+    fn new() -> Self {
+        Self { known: HashMap::new(), order: Vec::new() }
+    }
+
+    fn of(&mut self, value: T) -> usize {
+        let next = self.order.len();
+        *self.known.entry(value.clone()).or_insert_with(|| {
+            self.order.push(value);
+            next
+        })
+    }
+}
+
+/// Puts a batch's lines into its entry's item.
+pub(crate) fn put_lines(item: &mut Item, batch: &Batch) -> Result<(), Corrupt> {
+    let (mut operations, mut models, mut consumers) = (Places::new(), Places::new(), Places::new());
+    let mut lines = Vec::new();
+    for line in &batch.content {
+        let units = line.units.unwrap_or_default();
+        let count = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
+        let consumer = serde_json::to_string(&line.consumer).map_err(|_| Corrupt::Attribute(LINES))?;
+        lines.push(
+            [
+                operations.of(line.operation.to_string()).to_string(),
+                line.model.as_ref().map(|it| models.of(it.to_string()).to_string()).unwrap_or_default(),
+                consumers.of(consumer).to_string(),
+                line.amount.to_string(),
+                count(units.input_tokens),
+                count(units.output_tokens),
+                count(units.records),
+            ]
+            .join(","),
+        );
+    }
+    let table = |texts: Vec<String>| AttributeValue::L(texts.into_iter().map(text).collect());
+    item.insert(
+        LINES.to_owned(),
+        AttributeValue::M(HashMap::from([
+            ("operations".to_owned(), table(operations.order)),
+            ("models".to_owned(), table(models.order)),
+            ("consumers".to_owned(), table(consumers.order)),
+            ("calls".to_owned(), text(lines.join(";"))),
+        ])),
+    );
+    Ok(())
+}
+
+/// Whether an entry's detail is a batch's: it counts its lines.
+pub(crate) fn is_batch(item: &Item) -> bool {
+    item.get(DETAIL).and_then(|detail| detail.as_m().ok()).is_some_and(|detail| detail.contains_key(LINES))
+}
+
+/// Reads a batch; from the index it has no content.
+pub(crate) fn read(item: &Item) -> Result<Batch, Corrupt> {
+    let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
+    let mut batch: Batch = serde_dynamo::from_attribute_value(detail)?;
+    if item.contains_key(LINES) {
+        batch.content = read_lines(Reader(item).map(LINES)?).ok_or(Corrupt::Attribute(LINES))?;
+    }
+    Ok(batch)
+}
+
+fn read_lines(kept: &Item) -> Option<Vec<Line>> {
+    let table = |name: &str| -> Option<Vec<&String>> {
+        kept.get(name)?.as_l().ok()?.iter().map(|value| value.as_s().ok()).collect()
+    };
+    let names =
+        |name: &str| -> Option<Vec<Name>> { table(name)?.into_iter().map(|it| it.parse().ok()).collect() };
+    let (operations, models) = (names("operations")?, names("models")?);
+    let consumers: Option<Vec<Consumer>> =
+        table("consumers")?.into_iter().map(|it| serde_json::from_str(it).ok()).collect();
+    let consumers = consumers?;
+    let calls = kept.get("calls")?.as_s().ok()?.split(';');
+    calls.map(|call| read_line(call, &operations, &models, &consumers)).collect()
+}
+
+fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[Consumer]) -> Option<Line> {
+    let fields: Vec<&str> = call.split(',').collect();
+    let [operation, model, consumer, credits, input, output, records] = fields[..] else { return None };
+    let optional = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    let units = Units {
+        input_tokens: optional(input)?,
+        output_tokens: optional(output)?,
+        records: optional(records)?,
+    };
+    Some(Line {
+        operation: operations.get(operation.parse::<usize>().ok()?)?.clone(),
+        model: match model {
+            "" => None,
+            place => Some(models.get(place.parse::<usize>().ok()?)?.clone()),
+        },
+        units: (units != Units::default()).then_some(units),
+        consumer: consumers.get(consumer.parse::<usize>().ok()?)?.clone(),
+        amount: credits.parse().ok()?,
+    })
+}
