@@ -19,6 +19,7 @@ pub mod enrolment;
 pub mod event;
 pub mod forecast;
 pub mod grant;
+pub mod hold;
 pub mod id;
 pub mod ledger;
 pub mod month;

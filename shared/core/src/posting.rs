@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::balance::{Balance, FENCE};
+use crate::balance::{Balance, ClosedHolds, FENCE};
 use crate::change::Change;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
@@ -24,6 +24,24 @@ pub enum Condition {
         /// The instant of the attempt.
         now: Timestamp,
     },
+    /// The same, and the balance is in this epoch: a hold that is placed keeps it.
+    CoversIn {
+        /// What is wanted.
+        amount: Amount,
+        /// The instant of the attempt.
+        now: Timestamp,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The balance is in this epoch.
+    EpochIs(u64),
+    /// What the holds of an earlier epoch keep is still this.
+    HoldsAre {
+        /// The epoch.
+        epoch: u64,
+        /// What they keep.
+        holds: ClosedHolds,
+    },
 }
 
 /// What a posting adds to the balance's counters, and what it queues behind the fence.
@@ -35,6 +53,10 @@ pub struct Movement {
     pub used: Credits,
     /// Added to `prepaid`.
     pub prepaid: Credits,
+    /// Added to what holds of the present epoch keep.
+    pub held: Credits,
+    /// What holds of an earlier epoch keep from now on; nothing if there are none left.
+    pub closed: Option<(u64, Option<ClosedHolds>)>,
     /// Added to a month's consumption; the counters of the months that it retires go.
     pub consumed: Option<(Month, Credits)>,
     /// Becomes the credit limit.
@@ -64,6 +86,9 @@ pub enum Refusal {
         /// What it is.
         current: Credits,
     },
+    /// The epoch, or what its holds keep, is another by now: read the balance again.
+    #[error("the epoch or its holds are others by now")]
+    Moved,
     /// There is not enough to spend.
     #[error("{available} credits are available")]
     Insufficient {
@@ -116,14 +141,29 @@ impl Posting {
     /// Why the balance, as it stands, would refuse; the order is that of DESIGN.md: what is due before what is short.
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
         match self.condition {
-            Condition::Covers { now, .. } if balance.is_due(now) => Err(Refusal::Due),
-            Condition::Covers { amount, .. } if balance.spendable < amount.credits() => {
+            Condition::Covers { now, .. } | Condition::CoversIn { now, .. } if balance.is_due(now) => {
+                Err(Refusal::Due)
+            }
+            Condition::CoversIn { epoch, .. } | Condition::EpochIs(epoch) if balance.epoch != epoch => {
+                Err(Refusal::Moved)
+            }
+            Condition::HoldsAre { epoch, holds } if balance.closed.get(&epoch) != Some(&holds) => {
+                Err(Refusal::Moved)
+            }
+            Condition::Covers { amount, .. } | Condition::CoversIn { amount, .. }
+                if balance.spendable < amount.credits() =>
+            {
                 Err(Refusal::Insufficient { available: balance.spendable })
             }
             Condition::LimitIs(limit) if balance.credit_limit != limit => {
                 Err(Refusal::OtherLimit { current: balance.credit_limit })
             }
-            Condition::Exists | Condition::LimitIs(_) | Condition::Covers { .. } => Ok(()),
+            Condition::Exists
+            | Condition::LimitIs(_)
+            | Condition::Covers { .. }
+            | Condition::CoversIn { .. }
+            | Condition::EpochIs(_)
+            | Condition::HoldsAre { .. } => Ok(()),
         }
     }
 
@@ -134,6 +174,12 @@ impl Posting {
         next.spendable = next.spendable.plus(self.movement.spendable)?;
         next.used = next.used.plus(self.movement.used)?;
         next.prepaid = next.prepaid.plus(self.movement.prepaid)?;
+        next.held = next.held.plus(self.movement.held)?;
+        match self.movement.closed {
+            Some((epoch, Some(holds))) => drop(next.closed.insert(epoch, holds)),
+            Some((epoch, None)) => drop(next.closed.remove(&epoch)),
+            None => {}
+        }
         if let Some((month, credits)) = self.movement.consumed {
             next.consumed.insert(month, balance.consumed_in(month).plus(credits)?);
             next.consumed.retain(|counted, _| !month.retired().any(|retired| retired == *counted));

@@ -1,7 +1,6 @@
 //! The balance against a slow truth that is written differently: a heap of single credits, each with its last second.
 //!
-//! It knows top-ups, grants, what is paid ahead, debits, expiries, voids, claw-backs, invoices and credit limits. Holds
-//! have no postings yet.
+//! It knows top-ups, grants, what is paid ahead, debits, holds, expiries, voids, claw-backs, invoices and credit limits.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -12,11 +11,14 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
+use std::collections::BTreeMap;
+
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::close::{CHANGES_A_CLOSE, Outcome};
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
+use credits_core::hold::Placement;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +31,16 @@ enum Operation {
     Debit {
         credits: i64,
         skew: i64,
+    },
+    /// Sets credits aside.
+    Hold {
+        credits: i64,
+    },
+    /// Ends a hold of which so much was captured; `meanwhile` passes between reading the balance and writing it.
+    EndHold {
+        pick: usize,
+        captured: i64,
+        meanwhile: u8,
     },
     TopUp {
         credits: i64,
@@ -76,6 +88,8 @@ struct Truth {
     clawed: i64,
     invoiced: i64,
     limit: i64,
+    /// What open holds keep, by the epoch in which they were placed: all of it, and what of it is dead.
+    held: BTreeMap<u64, [i64; 2]>,
     /// When debt is billed next.
     invoices: Option<i64>,
 }
@@ -98,7 +112,38 @@ impl Truth {
     fn expire(&mut self, now: i64) {
         let before = self.coins.len();
         self.coins.retain(|(dies, _)| *dies > now);
-        self.expired += (before - self.coins.len()) as i64;
+        let dying = (before - self.coins.len()) as i64;
+        for _ in 0..dying {
+            // Open holds stand on what expires before anything else does, older ones first.
+            match self.held.values_mut().find(|[held, dead]| held > dead) {
+                Some([_, dead]) => *dead += 1,
+                None => self.expired += 1,
+            }
+        }
+    }
+
+    fn end_hold(&mut self, epoch: u64, kept: i64, captured: i64) {
+        let mut group = self.held.remove(&epoch).unwrap();
+        for _ in 0..captured {
+            group[0] -= 1;
+            if group[1] > 0 {
+                group[1] -= 1;
+            } else {
+                self.spend(1);
+            }
+        }
+        for _ in captured..kept {
+            if group[0] > group[1] {
+                group[0] -= 1;
+            } else {
+                group = [group[0] - 1, group[1] - 1];
+                self.expired += 1;
+            }
+        }
+        self.consumed += captured;
+        if group[0] > 0 {
+            self.held.insert(epoch, group);
+        }
     }
 
     fn claw(&mut self, credits: i64) {
@@ -126,12 +171,17 @@ impl Truth {
     }
 
     fn available(&self) -> i64 {
-        self.coins.len() as i64 - self.debt
+        let live: i64 = self.held.values().map(|[held, dead]| held - dead).sum();
+        self.coins.len() as i64 - self.debt - live
+    }
+
+    fn all_held(&self) -> i64 {
+        self.held.values().map(|[held, _]| held).sum()
     }
 
     fn law(&self) -> bool {
         self.granted + self.invoiced
-            == self.available() + self.consumed + self.expired + self.voided + self.clawed
+            == self.available() + self.all_held() + self.consumed + self.expired + self.voided + self.clawed
     }
 }
 
@@ -158,11 +208,19 @@ struct Bench {
     now: i64,
     grants: usize,
     leaves_fenced: bool,
+    holds: Vec<Placement>,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { balance: Balance::default(), truth: Truth::default(), now: 0, grants: 0, leaves_fenced: false }
+        Self {
+            balance: Balance::default(),
+            truth: Truth::default(),
+            now: 0,
+            grants: 0,
+            leaves_fenced: false,
+            holds: Vec::new(),
+        }
     }
 
     fn close(&mut self, now: i64) {
@@ -277,8 +335,61 @@ impl Bench {
         }
     }
 
+    fn hold(&mut self, wanted: i64) {
+        self.close(self.now);
+        let before = self.truth.available() + self.truth.limit;
+        let epoch = self.balance.epoch;
+        let stale = self.post(&Posting::hold(amount(wanted), second(self.now), epoch + 1));
+        assert_eq!(stale, Err(Refusal::Moved), "a hold is placed in the epoch that it keeps");
+        match self.post(&Posting::hold(amount(wanted), second(self.now), epoch)) {
+            Ok(()) => {
+                self.truth.held.entry(epoch).or_default()[0] += wanted;
+                self.holds.push(Placement { epoch, amount: amount(wanted) });
+                assert!(before >= wanted, "a hold never takes the balance below zero");
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
+                assert!(before < wanted, "no hold is refused that the credits cover");
+            }
+        }
+    }
+
+    fn end_hold(&mut self, pick: usize, captured: i64, meanwhile: u8) {
+        if self.holds.is_empty() {
+            return;
+        }
+        let hold = self.holds.remove(pick % self.holds.len());
+        let kept = whole(hold.amount.credits());
+        let captured = captured.min(kept);
+        let mut ending = self.balance.end_hold(hold, credits(captured), second(self.now)).unwrap();
+        match meanwhile {
+            1 => self.debit(1, 0),
+            2 => self.run(&Operation::Grant { credits: 2, lives: 1 }),
+            3 => {
+                self.now += 2;
+                self.close(self.now);
+            }
+            4 => self.hold(1),
+            5 => self.end_hold(pick, 1, 0),
+            _ => {}
+        }
+        if self.post(&ending.posting) == Err(Refusal::Moved) {
+            ending = self.balance.end_hold(hold, credits(captured), second(self.now)).unwrap();
+            self.post(&ending.posting).unwrap();
+        }
+        let expired = self.truth.expired;
+        self.truth.end_hold(hold.epoch, kept, captured);
+        assert_eq!(
+            ending.expired,
+            credits(self.truth.expired - expired),
+            "what a hold gives back too late expires"
+        );
+    }
+
     fn run(&mut self, operation: &Operation) {
         match *operation {
+            Operation::Hold { credits } => self.hold(credits),
+            Operation::EndHold { pick, captured, meanwhile } => self.end_hold(pick, captured, meanwhile),
             Operation::Debit { credits, skew } => self.debit(credits, skew),
             Operation::TopUp { credits } => {
                 self.post(&Posting::top_up(amount(credits))).unwrap();
@@ -343,6 +454,7 @@ impl Bench {
         }
         assert!(truth.law(), "conservation");
         assert_eq!(balance.available().unwrap(), credits(truth.available()));
+        assert_eq!(balance.all_held().unwrap(), credits(truth.all_held()));
         let left = balance.waterfall().unwrap();
         let prepaid = truth.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count() as i64;
         assert_eq!(left.prepaid, credits(prepaid - truth.debt), "prepaid is spent last");
@@ -361,6 +473,9 @@ impl Bench {
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),
+        3 => (1..6_i64).prop_map(|credits| Operation::Hold { credits }),
+        3 => (any::<usize>(), 0..6_i64, 0..8_u8)
+            .prop_map(|(pick, captured, meanwhile)| Operation::EndHold { pick, captured, meanwhile }),
         2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
         3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),

@@ -31,9 +31,12 @@ pub(crate) fn write_of(
 ) -> Result<TransactWriteItem, Corrupt> {
     let movement = &posting.movement;
     let mut write = Expression::new().set("last", text(last)).add("version", number(1));
-    for (counter, moved) in
-        [("spendable", movement.spendable), ("used", movement.used), ("prepaid", movement.prepaid)]
-    {
+    for (counter, moved) in [
+        ("spendable", movement.spendable),
+        ("used", movement.used),
+        ("prepaid", movement.prepaid),
+        ("held", movement.held),
+    ] {
         if !moved.is_zero() {
             write = write.add(counter, credits(moved));
         }
@@ -48,8 +51,19 @@ pub(crate) fn write_of(
     if let Some(change) = &movement.change {
         write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
     }
+    write = match movement.closed {
+        Some((epoch, Some(holds))) => write.set(&holds_of(epoch), holds_value(holds)),
+        Some((epoch, None)) => write.remove(&holds_of(epoch)),
+        None => write,
+    };
     match posting.condition {
         Condition::Exists => write.when_exists(),
+        Condition::EpochIs(epoch) => write.when("epoch", "=", number(epoch)),
+        Condition::HoldsAre { epoch, holds } => write.when(&holds_of(epoch), "=", holds_value(holds)),
+        Condition::CoversIn { amount, now, epoch } => write
+            .when("spendable", ">=", credits(amount.credits()))
+            .when("expires_next", ">", instant(now))
+            .when("epoch", "=", number(epoch)),
         Condition::LimitIs(limit) => write.when("credit_limit", "=", credits(limit)),
         Condition::Covers { amount, now } => {
             write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(now))
@@ -58,13 +72,19 @@ pub(crate) fn write_of(
     .update(table, &ItemKey::balance(workspace))
 }
 
+/// The place of an earlier epoch's holds.
+fn holds_of(epoch: u64) -> String {
+    format!("closed.{epoch}")
+}
+
+fn holds_value(holds: ClosedHolds) -> AttributeValue {
+    map([("held", credits(holds.held)), ("dead", credits(holds.dead))])
+}
+
 /// The whole item of a balance.
 pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     let mut item = keyed(&ItemKey::balance(workspace));
-    let closed = balance.closed.iter().map(|(epoch, holds)| {
-        let holds = [("held", credits(holds.held)), ("dead", credits(holds.dead))];
-        (epoch.to_string(), map(holds))
-    });
+    let closed = balance.closed.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
     let attributes = [
         ("spendable", credits(balance.spendable)),
         ("used", credits(balance.used)),

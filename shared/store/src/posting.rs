@@ -140,8 +140,8 @@ impl Order<'_> {
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
             // The item satisfies the condition by now: it was read after it was checked. No posting with an entry asks
-            // for a limit.
-            Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(Read::Again(Next::Pause)),
+            // for a limit or an epoch.
+            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(Read::Again(Next::Pause)),
         }
     }
 }
