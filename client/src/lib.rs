@@ -30,13 +30,17 @@ use std::sync::Arc;
 use reqwest::{Method, Url};
 use serde_json::json;
 
+mod bulk;
 mod error;
+mod holds;
 mod key;
 mod retry;
 mod send;
 mod types;
 
+pub use bulk::{BulkJob, BulkReport, RecordError};
 pub use error::{Error, FieldError, Problem};
+pub use holds::{Capture, Hold, HoldOrder, HoldStatus};
 pub use key::IdempotencyKey;
 pub use retry::Retry;
 pub use types::{

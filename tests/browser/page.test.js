@@ -122,17 +122,39 @@ test('m03_what_is_spent_and_topped_up_shows_without_a_reload', async () => {
 test('m15_the_alert_is_saved_and_what_is_wrong_with_it_is_said', async () => {
   await newWorkspace('alerted');
   await onPage('alerted', {}, async page => {
-    await page.getByRole('checkbox', { name: 'Send an e-mail when the balance is low' }).check();
-    await page.getByRole('textbox', { name: 'Below how many credits' }).fill('1e9');
-    await page.getByRole('textbox', { name: 'To whom' }).fill('ada@acme.example\nben@acme.example');
-    await page.getByRole('button', { name: 'Save' }).click();
+    const alert = page.getByRole('region', { name: 'Low-balance alert' });
+    await alert.getByRole('checkbox', { name: 'Send an e-mail when the balance is low' }).check();
+    await alert.getByRole('textbox', { name: 'Below how many credits' }).fill('1e9');
+    await alert.getByRole('textbox', { name: 'To whom' }).fill('ada@acme.example\nben@acme.example');
+    await alert.getByRole('button', { name: 'Save' }).click();
     assert.equal((await hub('GET', 'alerted/alerts')).body.low_balance.enabled, false);
-    await page.getByRole('textbox', { name: 'Below how many credits' }).fill('1,250.50');
-    await page.getByRole('button', { name: 'Save' }).click();
-    await page.getByText('Saved.').waitFor();
+    await alert.getByRole('textbox', { name: 'Below how many credits' }).fill('1,250.50');
+    await alert.getByRole('button', { name: 'Save' }).click();
+    await alert.getByText('Saved.').waitFor();
   });
   const { low_balance } = (await hub('GET', 'alerted/alerts')).body;
   assert.deepEqual(low_balance, { enabled: true, threshold: '1250.5', recipients: ['ada@acme.example', 'ben@acme.example'] });
+});
+
+test('m05_automatic_top_up_is_set_and_its_packs_show_in_the_balance', async () => {
+  await newWorkspace('automatic');
+  const bought = (await hub('POST', 'automatic/top-ups', { pack: 'pack_1k' })).body;
+  await local(`/_local/checkouts/${bought.checkout_id}/pay`, { outcome: 'succeeded' });
+  await onPage('automatic', {}, async page => {
+    const automatic = page.getByRole('region', { name: 'Automatic top-up' });
+    await automatic.getByRole('checkbox', { name: 'Buy a pack with the stored card' }).check();
+    await automatic.getByRole('textbox', { name: 'Below how many credits' }).fill('1,000');
+    await automatic.getByRole('button', { name: 'Save' }).click();
+    await automatic.getByText('must be below the pack').waitFor();
+    await automatic.getByRole('textbox', { name: 'Below how many credits' }).fill('900');
+    await automatic.getByRole('textbox', { name: 'At most how many a month' }).fill('2');
+    await automatic.getByRole('button', { name: 'Save' }).click();
+    await automatic.getByText('Saved.').waitFor();
+    assert.equal((await spend('automatic', '200')).status, 201);
+    await page.getByRole('region', { name: 'Balance' }).getByText('1,800', { exact: true }).first().waitFor();
+  });
+  const kept = (await hub('GET', 'automatic/auto-top-up')).body;
+  assert.deepEqual([kept.threshold, kept.pack, kept.monthly_limit, kept.bought_this_month.top_ups], ['900', 'pack_1k', 2, 1]);
 });
 
 test('m06_a_tier_is_subscribed_to_and_cancelled', async () => {
@@ -203,6 +225,7 @@ test('who_may_only_look_is_not_asked_to_change_anything', async () => {
   await page.getByRole('heading', { name: 'Ledger' }).waitFor();
   assert.equal(await page.getByRole('button', { name: 'Buy' }).count(), 0);
   assert.equal(await page.getByRole('heading', { name: 'Low-balance alert' }).count(), 0);
+  assert.equal(await page.getByRole('heading', { name: 'Automatic top-up' }).count(), 0);
   await page.close();
 });
 

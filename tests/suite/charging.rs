@@ -47,7 +47,7 @@ async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_
     let (world, table, renews_at) = subscribed().await;
     // The purchase is kept, the card is charged, and then nothing more gets through.
     let mut faults = vec![Fault::Pass];
-    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(16));
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     let swept = billing(&world, &table).sweep(soon()).await.unwrap();
     assert_eq!((swept.done, swept.left), (0, 1));
@@ -85,7 +85,7 @@ async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
     let (world, table, _) = subscribed().await;
     world.stack.sleep_until(table.store.now()).unwrap();
     let mut faults = vec![Fault::Pass];
-    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(16));
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     billing(&world, &table).sweep(soon()).await.unwrap();
     // The charge of the next period is paid; the upgrade is for all that is paid.

@@ -1,19 +1,90 @@
 //! The client crate against the stack, and on a wire that fails.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ai_credits_client::{
-    Client, Consumer, DebitOrder, Error, IdempotencyKey, Plan, Retry, RunStatus, Trigger, Workspace,
+    BulkJob, Client, Consumer, DebitOrder, Error, IdempotencyKey, Plan, Retry, RunStatus, Trigger, Workspace,
     WorkspaceProfile,
 };
+use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_of_10000_records_by_32_workers_on_8_holds_with_credits_for_7777_exactly_7777_are_done() {
+    let world = World::new().await;
+    world.put_workspace("acme").await;
+    let grant = json!({ "credits": "7777", "kind": "prepaid", "reason": "test" });
+    let granted = world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await;
+    assert_eq!(granted.status, 201);
+    let token = world.token("acme", "credits:spend credits:read").await;
+    let workspace = Client::new(&world.stack.url(), move || token.clone()).unwrap().workspace("acme");
+    let job = BulkJob::of("job-1", "enrichment", "record.enrich", Decimal::ONE).side_by_side(32, 8);
+    let most = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let report = workspace
+        .bulk(&job, (0..10_000).collect(), move |_: usize| {
+            let seen = Arc::clone(&seen);
+            async move {
+                seen.1.fetch_max(seen.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                seen.0.fetch_sub(1, Ordering::SeqCst);
+                let consumer = Consumer::Bulk {
+                    job_id: "job-1".into(),
+                    feature: "enrichment".into(),
+                    list_id: None,
+                    user_id: None,
+                };
+                Ok::<_, Infallible>(DebitOrder::of("record.enrich", consumer).credits(Decimal::ONE))
+            }
+        })
+        .await;
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!((report.done.len(), report.left.len(), report.spent), (7_777, 2_223, Decimal::from(7_777)));
+    assert_eq!(report.done, (0..7_777).collect::<Vec<_>>());
+    assert!(matches!(report.stopped, Some(Error::InsufficientCredits { .. })));
+    assert!((2..=32).contains(&most.1.load(Ordering::SeqCst)), "{most:?}");
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["held"]), (&json!("0"), &json!("0")));
+    assert_eq!(balance["consumed_this_month"], "7777");
+    world.reconciled("acme").await;
+    world.drain().await;
+    let usage = world.get("/v1/workspaces/acme/usage?group_by=feature").await;
+    assert_eq!(usage["groups"], json!([{ "key": "enrichment", "credits": "7777", "count": 7_777 }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_work_fails_is_not_paid_and_what_is_set_aside_for_it_goes_to_others() {
+    let world = World::with_packs(1).await;
+    let token = world.token("acme", "credits:spend credits:read").await;
+    let workspace = Client::new(&world.stack.url(), move || token.clone()).unwrap().workspace("acme");
+    let job = BulkJob::of("job-2", "enrichment", "record.enrich", Decimal::from(10)).side_by_side(4, 2);
+    // Each may cost ten, and costs four: 250 fit where 100 were set aside for at first.
+    let report = workspace
+        .bulk(&job, (0..300).collect(), |record: usize| async move {
+            if record % 50 == 7 {
+                return Err("the model is down");
+            }
+            Ok(DebitOrder::of("record.enrich", Consumer::action("a", "b")).credits(Decimal::from(4)))
+        })
+        .await;
+    let failed: Vec<usize> = report.failed.iter().map(|(place, _)| *place).collect();
+    assert!(failed.starts_with(&[7]) && failed.len() >= 5, "{failed:?}");
+    assert_eq!(report.done.len() + failed.len() + report.left.len(), 300);
+    assert_eq!(report.spent, Decimal::from(report.done.len() * 4));
+    let left = Decimal::from(1_000) - report.spent;
+    assert!(left < Decimal::from(10), "{left} credits are left");
+    assert_eq!(world.available("acme").await, left.to_string());
+    assert_eq!(world.balance("acme").await["held"], "0");
+    world.reconciled("acme").await;
+}
 
 /// How a connection of the failing wire ends.
 #[derive(Debug, Clone, Copy)]

@@ -132,7 +132,7 @@ async fn attempts_are_bounded_and_then_it_is_503_contended() {
     table.suffers(std::iter::repeat_n(cancelled(&["TransactionConflict", "None"]), 100));
     let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
     assert_eq!((status, body["code"].as_str(), retry_after.as_deref()), (503, Some("contended"), Some("1")));
-    assert_eq!(table.transactions(), 16);
+    assert_eq!(table.transactions(), 30);
     table.suffers(std::iter::repeat_n(Fault::RequestLost, 100));
     let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
     assert_eq!(

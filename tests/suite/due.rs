@@ -108,3 +108,33 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
     assert_eq!(balance["epoch"], AttributeValue::N("3".into()), "{balance:?}");
     world.reconciled("acme").await;
 }
+
+/// Puts the table back as it was, as a restore to a point in time does.
+#[expect(clippy::disallowed_methods, reason = "a test plays an operator")]
+async fn restore(world: &World, to: Vec<crate::sweeping::Item>) {
+    for item in every_item(world).await {
+        let delete = world.stack.client().delete_item().table_name(world.stack.table());
+        delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone()).send().await.unwrap();
+    }
+    put_all(world, to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_renewal_that_was_charged_before_the_table_was_restored_is_not_charged_again() {
+    let world = World::with(&Options { stream: Stream::Off, ..Options::default() }).await;
+    world.put_on_plan("acme", "team").await;
+    world.buy("acme", "pack_1k", "pack").await;
+    let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    let before = every_item(&world).await;
+    world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
+    assert_eq!(world.sweep().await["done"], 1);
+    let charged = world.charges().await.len();
+    for hours in [1, 30] {
+        restore(&world, before.clone()).await;
+        world.stack.sleep_until(renews_at + SignedDuration::from_hours(hours)).unwrap();
+        assert_eq!(world.sweep().await["done"], 1, "{hours} hours later");
+        assert_eq!(world.charges().await.len(), charged, "{hours} hours later");
+        assert_eq!(world.subscribed("acme").await["period"], 2);
+        assert_eq!(world.available("acme").await, "3000");
+    }
+}

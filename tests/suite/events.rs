@@ -43,6 +43,8 @@ async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
     let stray = json!({ "id": "pi_stray", "amount": 5, "currency": "usd" });
     assert_eq!(world.tell("payment_intent.succeeded", &stray).await.status, 200);
     world.card_is("acme", "declined").await;
+    let automatic = json!({ "enabled": true, "threshold": "5", "pack": "pack_1k" });
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
     world.advance_to(renews_at + SignedDuration::from_hours(6 * 24)).await;
     world.put_on_plan("acme", "enterprise").await;
     let agreement = json!({ "credit_limit": "100", "commitment": null,

@@ -10,8 +10,10 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
+mod auto_top_up;
 mod bad_input;
 mod batches;
+mod busy;
 mod charging;
 mod client;
 mod closing;
@@ -21,6 +23,7 @@ mod enterprise;
 mod events;
 mod fuzz;
 mod grants;
+mod holds;
 mod isolation;
 mod ledger;
 mod mails;

@@ -116,7 +116,7 @@ async fn subscribed(others: usize) -> (World, jiff::Timestamp) {
 }
 
 impl World {
-    async fn charges(&self) -> Vec<Value> {
+    pub async fn charges(&self) -> Vec<Value> {
         let list = self.bare(Method::GET, "/_local/provider/v1/payment_intents").bearer_auth("sk_local");
         list.send().await.unwrap().json::<Value>().await.unwrap()["data"].as_array().unwrap().clone()
     }

@@ -1,6 +1,7 @@
 // The low-balance alert: on or off, below what, and who is told.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
+import { plain } from './format.js';
 
 export function Alerts({ api }) {
   const kept = useLoaded(() => api.get('/alerts'), [api]);
@@ -36,11 +37,4 @@ export function Alerts({ api }) {
       <p class=${said?.failed ? 'problem' : 'quiet'} role="status">${said?.text}</p>
     </form>
   </section>`;
-}
-
-/** "1,250.50" as the API takes it: "1250.5". */
-function plain(text) {
-  const [whole, fraction = ''] = text.trim().replaceAll(',', '').split('.');
-  const kept = fraction.replace(/0+$/, '');
-  return whole ? whole.replace(/^0+(?=\d)/, '') + (kept && `.${kept}`) : null;
 }

@@ -29,3 +29,10 @@ export function lastMonth(text) {
   const [year, number] = text.split('-').map(Number);
   return new Date(Date.UTC(year, number - 2, 1)).toISOString().slice(0, 7);
 }
+
+/** "1,250.50" as the API takes it: "1250.5". */
+export function plain(text) {
+  const [whole, fraction = ''] = text.trim().replaceAll(',', '').split('.');
+  const kept = fraction.replace(/0+$/, '');
+  return whole ? whole.replace(/^0+(?=\d)/, '') + (kept && `.${kept}`) : null;
+}

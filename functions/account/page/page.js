@@ -3,6 +3,7 @@ import { html, render, useEffect, useRef, useState } from './preact.js';
 import { Api, readFragment, useLoaded } from './api.js';
 import { AddCredits } from './add_credits.js';
 import { Alerts } from './alerts.js';
+import { AutoTopUp } from './auto_top_up.js';
 import { Balance } from './balance.js';
 import { History } from './history.js';
 import { Ledger } from './ledger.js';
@@ -62,6 +63,7 @@ function Page({ api, workflows, manages }) {
     ${manages && html`<${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />`}
     <${BlockedRuns} ...${common} workflows=${workflows} />
     <${History} ...${common} />
+    ${manages && html`<${AutoTopUp} ...${common} catalog=${catalog} />`}
     ${manages && html`<${Alerts} ...${common} />`}
     <${Ledger} ...${common} />
     <footer class="quiet">Times, days and months are UTC.</footer>`;

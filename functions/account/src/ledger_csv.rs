@@ -61,9 +61,13 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
             row.set("reference", grant_id);
             row.set("reason", tier);
         }
-        Cause::Expiry { grant_ids } => {
-            let ids: Vec<&str> = grant_ids.iter().map(credits_core::id::Id::as_str).collect();
-            row.set("reference", &ids.join(" "));
+        Cause::HoldSettled(settlement) => {
+            row.set("rate_card", &joined(&settlement.rate_cards));
+            row.set("reference", &joined(&settlement.hold_ids));
+            row.set("reason", &format!("{} calls", settlement.lines));
+        }
+        Cause::Expiry { grant_ids, hold_ids } => {
+            row.set("reference", &joined(grant_ids.iter().chain(hold_ids)));
         }
         Cause::ClawBack { payment_id } | Cause::ClawBackReversed { payment_id } => {
             row.set("reference", payment_id);
@@ -71,6 +75,10 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
         Cause::Invoiced { month } => row.set("reference", month),
     }
     row.0
+}
+
+fn joined(ids: impl IntoIterator<Item: ToString>) -> String {
+    ids.into_iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// A row that is being filled.

@@ -9,9 +9,11 @@ use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, TopUpUrl, catalogue, start};
 use credits_store::Store;
+use credits_store::error::Chain;
 
 mod agreement;
 mod alerts;
+mod auto_top_up;
 mod balance;
 mod cursor;
 mod grants;
@@ -28,7 +30,7 @@ mod usage;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 26] = [
+pub const ROUTES: [&str; 28] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -43,6 +45,8 @@ pub const ROUTES: [&str; 26] = [
     "GET /v1/workspaces/{workspace_id}/invoices",
     "PUT /v1/workspaces/{workspace_id}/alerts",
     "GET /v1/workspaces/{workspace_id}/alerts",
+    "PUT /v1/workspaces/{workspace_id}/auto-top-up",
+    "GET /v1/workspaces/{workspace_id}/auto-top-up",
     "POST /v1/workspaces/{workspace_id}/grants",
     "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
     "POST /v1/workspaces/{workspace_id}/runs",
@@ -112,6 +116,13 @@ impl Account {
 }
 
 impl Function for Account {
+    async fn warm_up(&self) {
+        if let Err(fault) = self.store.connect().await {
+            // The first call tries again, and tells.
+            tracing::debug!(error = %Chain(&fault), "no connection yet");
+        }
+    }
+
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
         match call.route() {
             "PUT /v1/workspaces/{workspace_id}" => self.put_workspace(call).await,
@@ -128,6 +139,8 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/invoices" => self.invoices(call).await,
             "PUT /v1/workspaces/{workspace_id}/alerts" => self.put_alerts(call).await,
             "GET /v1/workspaces/{workspace_id}/alerts" => self.alerts(call).await,
+            "PUT /v1/workspaces/{workspace_id}/auto-top-up" => self.put_auto_top_up(call).await,
+            "GET /v1/workspaces/{workspace_id}/auto-top-up" => self.auto_top_up(call).await,
             "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
             "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
             "POST /v1/workspaces/{workspace_id}/runs" => self.start_run(call).await,

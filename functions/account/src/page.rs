@@ -21,7 +21,7 @@ macro_rules! files {
 }
 
 /// Every file of the page but itself: its name, its media type, and what is in it.
-const FILES: [(&str, &str, &str); 15] = files![
+const FILES: [(&str, &str, &str); 16] = files![
     "page.js" as SCRIPT,
     "api.js" as SCRIPT,
     "format.js" as SCRIPT,
@@ -32,6 +32,7 @@ const FILES: [(&str, &str, &str); 15] = files![
     "history.js" as SCRIPT,
     "runs.js" as SCRIPT,
     "alerts.js" as SCRIPT,
+    "auto_top_up.js" as SCRIPT,
     "ledger.js" as SCRIPT,
     "prompt.js" as SCRIPT,
     "preact.js" as SCRIPT,

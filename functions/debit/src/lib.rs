@@ -17,8 +17,11 @@ use credits_runtime::{
 };
 use credits_store::batches::BatchOrder;
 use credits_store::debits::{DebitRefusal, Posted};
+use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 
+mod hold_request;
+mod holds;
 mod request;
 mod response;
 
@@ -26,10 +29,16 @@ use request::Read;
 use response::{BatchBody, DebitBody, QuoteBody};
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 3] = [
+pub const ROUTES: [&str; 9] = [
     "POST /v1/workspaces/{workspace_id}/debits",
     "POST /v1/workspaces/{workspace_id}/debits/batch",
     "POST /v1/workspaces/{workspace_id}/quotes",
+    "POST /v1/workspaces/{workspace_id}/holds",
+    "POST /v1/workspaces/{workspace_id}/holds/batch",
+    "POST /v1/workspaces/{workspace_id}/holds/batch/settle",
+    "GET /v1/workspaces/{workspace_id}/holds/{hold_id}",
+    "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/captures",
+    "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle",
 ];
 
 /// The function: a store, the prices, and where a refused caller can add credits.
@@ -156,11 +165,24 @@ fn count(posted: &Posted) {
 }
 
 impl Function for Debits {
+    async fn warm_up(&self) {
+        if let Err(fault) = self.store.connect().await {
+            // The first call tries again, and tells.
+            tracing::debug!(error = %Chain(&fault), "no connection yet");
+        }
+    }
+
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
         match call.route() {
             "POST /v1/workspaces/{workspace_id}/debits" => self.debit(call).await,
             "POST /v1/workspaces/{workspace_id}/debits/batch" => self.debit_batch(call).await,
             "POST /v1/workspaces/{workspace_id}/quotes" => self.quote(call).await,
+            "POST /v1/workspaces/{workspace_id}/holds" => self.place_hold(call).await,
+            "POST /v1/workspaces/{workspace_id}/holds/batch" => self.place_holds(call).await,
+            "POST /v1/workspaces/{workspace_id}/holds/batch/settle" => self.settle_holds(call).await,
+            "GET /v1/workspaces/{workspace_id}/holds/{hold_id}" => self.hold(call).await,
+            "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/captures" => self.capture(call).await,
+            "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle" => self.settle_hold(call).await,
             _ => Err(Problem::not_found()),
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody
     finish(fields, body, of_its_shape)
 }
 
-fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool) -> Result<Read<T>, Problem> {
+pub(crate) fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool) -> Result<Read<T>, Problem> {
     match fields.finish(read) {
         Ok(read) => Ok(Read::Priced(read)),
         Err(problem) if of_its_shape => Ok(Read::Unpriced(problem)),
@@ -58,7 +58,7 @@ fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool) -> Result<
     }
 }
 
-fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: &mut bool) -> Option<Line> {
+pub(crate) fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: &mut bool) -> Option<Line> {
     let operation = fields.required("operation", parsed::<Name>);
     let model = fields.optional("model", parsed::<Name>);
     let size = read_size(fields);
@@ -139,7 +139,7 @@ fn know_every_member(consumer: &mut Fields<'_>) {
     }
 }
 
-fn read_consumer(fields: &mut Fields<'_>) -> Option<Consumer> {
+pub(crate) fn read_consumer(fields: &mut Fields<'_>) -> Option<Consumer> {
     if fields.present("consumer").is_none() {
         fields.refuse("consumer", "is required");
     }

@@ -5,6 +5,7 @@ use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits, OutOfRange};
 use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
+use credits_core::settlement::{Hold, HoldStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -66,6 +67,39 @@ impl BatchBody {
             accepted: batch.lines,
             lines: batch.content.iter().map(|line| LineBody { credits: line.amount }).collect(),
             refused_from: (batch.lines < batch.asked).then_some(batch.lines),
+        })
+    }
+}
+
+/// A hold.
+#[derive(Debug, Serialize)]
+pub(crate) struct HoldAnswer<'a> {
+    hold_id: &'a Id,
+    credits: Amount,
+    captured: Credits,
+    remaining: Credits,
+    status: HoldStatus,
+    expires_at: Timestamp,
+}
+
+/// A capture.
+#[derive(Debug, Serialize)]
+pub(crate) struct CaptureAnswer {
+    pub capture_id: Id,
+    pub credits: Amount,
+    pub remaining: Credits,
+}
+
+impl<'a> HoldAnswer<'a> {
+    /// What is shown of a hold.
+    pub fn of(hold: &'a Hold) -> Result<Self, OutOfRange> {
+        Ok(Self {
+            hold_id: &hold.hold_id,
+            credits: hold.placement.amount,
+            captured: hold.captured()?,
+            remaining: hold.remaining()?,
+            status: hold.status,
+            expires_at: hold.expires_at,
         })
     }
 }

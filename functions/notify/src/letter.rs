@@ -51,7 +51,7 @@ pub struct Desk {
     top_up_url: String,
 }
 
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 17] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("run_failed.txt", include_str!("../templates/run_failed.txt")),
     ("run_failed.html", include_str!("../templates/run_failed.html")),
@@ -65,6 +65,8 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("payment_failed.html", include_str!("../templates/payment_failed.html")),
     ("subscription_cancelled.txt", include_str!("../templates/subscription_cancelled.txt")),
     ("subscription_cancelled.html", include_str!("../templates/subscription_cancelled.html")),
+    ("auto_top_up_off.txt", include_str!("../templates/auto_top_up_off.txt")),
+    ("auto_top_up_off.html", include_str!("../templates/auto_top_up_off.html")),
     ("receipt.txt", include_str!("../templates/receipt.txt")),
     ("receipt.html", include_str!("../templates/receipt.html")),
 ];
@@ -91,11 +93,13 @@ impl Letter {
                 let payment_failed = *reason == EndReason::PaymentFailed;
                 ("subscription_cancelled", context! { tier, payment_failed })
             }
+            Fact::AutoTopUpSwitchedOff { declines, .. } => ("auto_top_up_off", context! { declines }),
             Fact::PaymentReceived { purchase_id, description, credits, price, .. } => {
                 let (price, date, reference) = (price.to_string(), date(event.at), purchase_id);
                 ("receipt", context! { description, credits, price, date, reference })
             }
             Fact::CreditsAdded { .. }
+            | Fact::TopUpWanted { .. }
             | Fact::SubscriptionRenewed { .. }
             | Fact::InvoiceReady { .. }
             | Fact::PaymentUnmatched { .. } => return None,

@@ -87,6 +87,7 @@ impl Notify {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
         let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
+        let config = config.http_client(start::https_client_of(settings)?);
         let ses = Client::from_conf(config.interceptor(Steps::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,
@@ -157,9 +158,10 @@ impl Notify {
                 store.release_mail(&letter.mail_id, &claim).await?;
             }
             return Err(error);
+        } else {
+            metrics::counter!("MailsSent").increment(1);
+            tracing::info!(mail_id = letter.mail_id, "a mail was sent");
         }
-        metrics::counter!("MailsSent").increment(1);
-        tracing::info!(mail_id = letter.mail_id, "a mail was sent");
         Ok(store.mail_sent(&letter.mail_id).await?)
     }
 

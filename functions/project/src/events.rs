@@ -1,6 +1,6 @@
 //! Telling: facts as events on the bus, in the order of the stream, each at least once and under one name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::facts;
 use crate::records::{Known, UNREAD};
+
+/// What is told of again with every write.
+const TOP_UP_WANTED: &str = "TopUpWanted";
 
 /// How many events one request to the bus carries (`PutEvents`).
 const MOST_ENTRIES: usize = 10;
@@ -52,7 +55,7 @@ impl Bus {
                 }
             }
         }
-        self.send(&outgoing).await
+        self.send(&once_a_batch(outgoing)).await
     }
 
     /// Sends events in order, and gives the place of the first that was not taken.
@@ -84,6 +87,16 @@ impl Bus {
         }
         None
     }
+}
+
+/// Of what is wanted again with every write, the last of a workspace's is enough.
+fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
+    let mut told = HashSet::new();
+    outgoing.reverse();
+    outgoing
+        .retain(|event| event.name != TOP_UP_WANTED || told.insert(event.detail["workspace_id"].to_string()));
+    outgoing.reverse();
+    outgoing
 }
 
 async fn events_of(

@@ -49,6 +49,15 @@ pub fn of(written: &Written) -> Vec<Told> {
             of_failed_run(workspace, run, *version).into_iter().collect()
         }
         Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
+        Written::AutoTopUp { workspace, before, after } => {
+            let gave_up_before = before.as_ref().is_some_and(|before| before.kept.gave_up);
+            let pack = after.kept.settings.pack.clone().filter(|_| after.kept.gave_up && !gave_up_before);
+            let off = |pack| {
+                let switched_off = Fact::AutoTopUpSwitchedOff { pack, declines: after.kept.declines };
+                told(format!("top-up-off-{workspace}-{}", after.version), workspace, switched_off)
+            };
+            pack.map(off).into_iter().collect()
+        }
         Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
         Written::Invoice { workspace, invoice } => {
             let (invoice_id, month, total) = (invoice.invoice_id.clone(), invoice.month, invoice.total);
@@ -84,11 +93,21 @@ fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance
         let event_id = format!("low-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available }));
     }
+    facts.extend(top_up_wanted(workspace, before, after));
     if after.is_exhausted() && !before.is_exhausted() {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsExhausted { available }));
     }
     facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
+}
+
+/// A pack is wanted while the balance is low: told again at each write that spends, since an earlier one may be lost.
+fn top_up_wanted(workspace: &WorkspaceId, before: &Balance, after: &Balance) -> Option<Told> {
+    let (available, was) = (after.available().ok()?, before.available().ok()?);
+    let wanted = after.wants_top_up().ok()? && (available < was || !before.wants_top_up().ok()?);
+    let threshold = after.top_up_at.filter(|_| wanted)?;
+    let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
+    Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available }))
 }
 
 fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Told> {

@@ -80,7 +80,8 @@ impl EventFunction for Project {
 
 fn bus_config(settings: Settings) -> Result<aws_sdk_eventbridge::Config, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE");
-    Ok(config(&settings.region()?, settings.credentials()?, endpoint))
+    let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
+    Ok(config.http_client(start::https_client_of(settings)?).build())
 }
 
 /// The configuration of a client of the bus.

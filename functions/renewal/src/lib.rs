@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use credits_billing::Billing;
 use credits_billing::sweep::Swept;
+use credits_billing::{Billing, BillingFault};
 use credits_core::catalogue::Catalogue;
+use credits_core::id::WorkspaceId;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::secrets::{SecretError, Secrets};
 use credits_runtime::{EventFunction, Settings, StartError, catalogue, start};
@@ -31,8 +32,15 @@ pub struct Renewal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Order {
+    /// An event of the bus: a workspace wants its automatic top-up.
+    detail: Option<TopUpWanted>,
     /// An operator has mended what kept failing: it is due again.
     unstick: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct TopUpWanted {
+    workspace_id: WorkspaceId,
 }
 
 /// Why an invocation fails. What it has done is done.
@@ -44,6 +52,9 @@ pub enum RenewalError {
     /// The provider's key can't be read.
     #[error("the provider's key can't be read")]
     Key(#[from] SecretError),
+    /// A top-up could not be carried out; the next write that spends, or a sweep, asks for it again.
+    #[error("an automatic top-up could not be carried out")]
+    TopUp(#[from] BillingFault),
     /// Some of it could not be done.
     #[error("{} due items were left, {} postponed and {} laid aside", .0.left, .0.postponed, .0.stuck)]
     Unfinished(Swept),
@@ -107,6 +118,10 @@ impl EventFunction for Renewal {
         if order.unstick {
             let count = self.billing(deadline).await?.unstick().await?;
             tracing::info!(count, "what was laid aside is due again");
+        }
+        if let Some(TopUpWanted { workspace_id }) = order.detail {
+            self.billing(deadline).await?.top_up_automatically(&workspace_id).await?;
+            return Ok(json!({ "looked_at": workspace_id }));
         }
         let swept = self.sweep(deadline).await?;
         Ok(json!({ "done": swept.done, "cut_short": swept.cut_short }))

@@ -1,4 +1,5 @@
-//! The command line: `cargo local`, `cargo local demo`, `cargo local watch WORKSPACE`, `cargo local verify`.
+//! The command line: `cargo local`, `cargo local demo`, `cargo local watch WORKSPACE`, `cargo local bulk`,
+//! `cargo local verify`.
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::{Options, Stack, StackError, demo};
 
 mod arguments;
+mod bulk;
 mod running;
 mod verify;
 mod watch;
@@ -47,6 +49,10 @@ pub fn run() -> ExitCode {
             Asked::Demo(options) => ended(Box::pin(live(options)).await),
             Asked::Watch { port, workspace } => match watch::watch(port, &workspace).await {
                 Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            },
+            Asked::Bulk { port, workspace, size } => match bulk::work(port, &workspace, size).await {
+                Ok(text) => say(&text),
                 Err(error) => fail(&error),
             },
             Asked::Verify { port } => match verify::verify(port).await {

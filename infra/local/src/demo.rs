@@ -143,7 +143,7 @@ impl Life<'_> {
             jobs.extend((0..actions).map(|at| (at.saturating_mul(55).saturating_add(30), Job::Action(at))));
         }
         if day == BULK_JOB {
-            jobs.extend((0..40_i64).map(|part| (part.saturating_add(60), Job::Bulk(part))));
+            jobs.push((60, Job::Bulk));
         }
         jobs.sort_by_key(|(minute, _)| *minute);
         for (minute, job) in jobs {
@@ -204,17 +204,29 @@ impl Life<'_> {
                 let units = json!({ "input_tokens": 400_u64.saturating_add(tokens), "output_tokens": 350 });
                 self.debit(operation, "standard", &units, &consumer).await.map(drop)
             }
-            Job::Bulk(part) => {
-                let consumer = json!({
-                    "kind": "bulk", "job_id": "crm-clean-up", "feature": "bulk-enrich", "list_id": "crm",
-                    "user_id": "dev",
-                });
-                let records = 80_i64.saturating_add(roll(day, part, 40));
-                self.debit("record.enrich", "standard", &json!({ "records": records }), &consumer)
-                    .await
-                    .map(drop)
-            }
+            Job::Bulk => self.bulk(day).await,
         }
+    }
+
+    /// The bulk job: forty parts of it, paid from eight holds.
+    async fn bulk(&mut self, day: i64) -> Result<(), StackError> {
+        let consumer = json!({
+            "kind": "bulk", "job_id": "crm-clean-up", "feature": "bulk-enrich", "list_id": "crm",
+            "user_id": "dev",
+        });
+        let body = json!({ "credits": "60", "count": 8, "ttl_seconds": 3_600, "operation": "record.enrich",
+            "consumer": consumer });
+        let placed = self.insist(Method::POST, "/holds/batch", &body).await?;
+        let holds = placed["holds"].as_array().into_iter().flatten();
+        let ids: Vec<&str> = holds.filter_map(|hold| hold["hold_id"].as_str()).collect();
+        for (part, id) in (0..40_i64).zip(ids.iter().cycle()) {
+            let records = 80_i64.saturating_add(roll(day, part, 40));
+            let units = json!({ "records": records });
+            let body = json!({ "operation": "record.enrich", "model": "standard", "units": units,
+                "consumer": consumer, "extend": true });
+            self.insist(Method::POST, &format!("/holds/{id}/captures"), &body).await?;
+        }
+        self.insist(Method::POST, "/holds/batch/settle", &json!({ "hold_ids": ids })).await.map(drop)
     }
 
     async fn run(&mut self, day: i64, workflow: &Workflow) -> Result<(), StackError> {
@@ -277,6 +289,6 @@ enum Job {
     Run(&'static Workflow),
     /// Somebody asks for something in the app; the number makes each another.
     Action(i64),
-    /// A part of the bulk job.
-    Bulk(i64),
+    /// The bulk job.
+    Bulk,
 }

@@ -1,9 +1,11 @@
 //! A charge of the stored card, from the purchase that is kept first to the grant or the decline.
 
+use credits_core::auto_top_up::AutoTopUp;
 use credits_core::enrolment::Enrolment;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::{News, Paid};
-use credits_core::purchase::{Card, Purchase};
+use credits_core::purchase::{Card, Goods, Purchase};
+use credits_core::subscription::AHEAD;
 use credits_payments::provider::{Charged, is_forgotten};
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
@@ -44,8 +46,29 @@ impl Billing {
         if !self.store.begin_purchase(read, &charging, purchase, Some(card)).await? {
             return Ok(None);
         }
-        let asked = self.provider.charge(&self.key, purchase, card).await?;
+        let asked = match self.charged_long_ago(read, purchase, card).await? {
+            Some(charged) => charged,
+            None => self.provider.charge(&self.key, purchase, card).await?,
+        };
         self.follow(purchase, asked, card.clone()).await.map(Some)
+    }
+
+    /// A charge of a period that we know nothing of, since the table was restored to a time before it: the provider has
+    /// forgotten its key by now, and would charge again.
+    async fn charged_long_ago(
+        &self,
+        read: &Versioned,
+        purchase: &Purchase,
+        card: &Card,
+    ) -> Result<Option<Charged>, BillingFault> {
+        let Goods::Period { period, .. } = &purchase.goods else { return Ok(None) };
+        let running = read.enrolment.subscription.as_ref();
+        let starts_at = running.map(|subscription| subscription.start_of(*period));
+        let Some(starts_at) = starts_at.filter(|starts_at| is_forgotten(*starts_at, self.store.now())) else {
+            return Ok(None);
+        };
+        let since = starts_at.saturating_sub(AHEAD).unwrap_or(starts_at);
+        Ok(self.provider.find_charge(&self.key, purchase, (card, since)).await?)
     }
 
     /// Asks what became of a charge, charging if it never was, and does what follows from it. However often this is
@@ -59,14 +82,24 @@ impl Billing {
     }
 
     /// Does what follows from the provider's answer.
-    async fn follow(&self, purchase: &Purchase, asked: Charged, card: Card) -> Result<Ended, BillingFault> {
+    pub(crate) async fn follow(
+        &self,
+        purchase: &Purchase,
+        asked: Charged,
+        card: Card,
+    ) -> Result<Ended, BillingFault> {
         let (workspace, purchase_id) = (&purchase.workspace_id, &purchase.purchase_id);
         match asked {
             Charged::Succeeded(payment_id) => self.grant(purchase, &payment_id, card).await,
             Charged::Declined => {
                 tracing::info!(%workspace, %purchase_id, "a charge was declined");
-                let declined = |enrolment: &Enrolment| enrolment.declined(purchase, self.store.now());
-                self.let_go(workspace, purchase_id, declined).await?;
+                let now = self.store.now();
+                if matches!(purchase.goods, Goods::Pack { .. }) {
+                    self.let_top_up_go(workspace, purchase_id, |kept| kept.declined(now)).await?;
+                } else {
+                    let declined = |enrolment: &Enrolment| enrolment.declined(purchase, now);
+                    self.let_go(workspace, purchase_id, declined).await?;
+                }
                 Ok(Ended::Declined)
             }
         }
@@ -76,12 +109,13 @@ impl Billing {
         if let Some(payment_id) = &kept.paid_by {
             return Ok(Charged::Succeeded(payment_id.clone()));
         }
-        if is_forgotten(kept.purchase.begun_at, self.store.now())
-            && let Some(charged) = self.provider.find_charge(&self.key, &kept.purchase, card).await?
+        let (purchase, begun_at) = (&kept.purchase, kept.purchase.begun_at);
+        if is_forgotten(begun_at, self.store.now())
+            && let Some(charged) = self.provider.find_charge(&self.key, purchase, (card, begun_at)).await?
         {
             return Ok(charged);
         }
-        Ok(self.provider.charge(&self.key, &kept.purchase, card).await?)
+        Ok(self.provider.charge(&self.key, purchase, card).await?)
     }
 
     async fn grant(&self, purchase: &Purchase, payment_id: &str, card: Card) -> Result<Ended, BillingFault> {
@@ -94,14 +128,23 @@ impl Billing {
             customer: Some(card.customer),
         };
         let told = self.store.tell(payment_id, &News::Paid(paid)).await?;
-        let Told::Unmatched(reason) = told else { return Ok(Ended::Paid) };
-        tracing::error!(payment_id, %reason, "a charge fits nothing any more and waits for an operator");
-        self.let_go(workspace, &purchase.purchase_id, |enrolment| Enrolment {
-            charge: None,
-            ..enrolment.clone()
-        })
-        .await?;
-        Ok(Ended::Unmatched)
+        let unmatched = match told {
+            Told::Unmatched(reason) => Some(reason),
+            Told::Nothing | Told::Settled => None,
+        };
+        if let Some(reason) = unmatched {
+            tracing::error!(payment_id, %reason, "a charge fits nothing any more and waits for an operator");
+        }
+        let purchase_id = &purchase.purchase_id;
+        if matches!(purchase.goods, Goods::Pack { .. }) {
+            // What was paid and not granted must not be bought again.
+            let ended = |kept: &AutoTopUp| unmatched.map_or_else(|| kept.paid(purchase), |_| kept.given_up());
+            self.let_top_up_go(workspace, purchase_id, ended).await?;
+        } else if unmatched.is_some() {
+            let none = |enrolment: &Enrolment| Enrolment { charge: None, ..enrolment.clone() };
+            self.let_go(workspace, purchase_id, none).await?;
+        }
+        Ok(if unmatched.is_some() { Ended::Unmatched } else { Ended::Paid })
     }
 
     /// Ends the open charge, if it still is this one.

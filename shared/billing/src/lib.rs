@@ -10,6 +10,7 @@ use credits_payments::provider::{Provider, ProviderError, ReturnUrls};
 use credits_payments::signature::Secret;
 use credits_store::{Fault, Store};
 
+pub mod auto_top_up;
 mod charge;
 mod checkout;
 mod renew;

@@ -90,6 +90,11 @@ impl Billing {
                 }
                 Ok(())
             }
+            Due::AutoTopUp(workspace) => self.top_up_automatically(workspace).await,
+            Due::Hold(workspace, hold_id) => {
+                self.store.expire_hold(workspace, hold_id).await?;
+                Ok(())
+            }
             Due::Checkout(purchase_id) => {
                 self.expire_checkout(purchase_id).await?;
                 Ok(self.store.settle_date(item).await?)

@@ -54,6 +54,8 @@ pub struct Balance {
     pub invoices_at: Option<Timestamp>,
     /// At or below which `available` is low, where an alert is switched on (M15).
     pub low_at: Option<Amount>,
+    /// At or below which a pack is bought by itself, where that is switched on.
+    pub top_up_at: Option<Amount>,
     /// What waits for the next close.
     pub changes: Vec<Change>,
     /// Credits in open holds of this epoch.
@@ -83,6 +85,7 @@ impl Default for Balance {
             next: Vec::new(),
             invoices_at: None,
             low_at: None,
+            top_up_at: None,
             changes: Vec::new(),
             held: Credits::ZERO,
             closed: BTreeMap::new(),
@@ -110,6 +113,12 @@ impl Balance {
     pub fn is_low(&self) -> Result<bool, OutOfRange> {
         let available = self.available()?;
         Ok(self.low_at.is_some_and(|low_at| available <= low_at.credits()))
+    }
+
+    /// Whether a pack is to be bought, as far as the balance can tell.
+    pub fn wants_top_up(&self) -> Result<bool, OutOfRange> {
+        let available = self.available()?;
+        Ok(self.top_up_at.is_some_and(|top_up_at| available <= top_up_at.credits()))
     }
 
     /// Whether nothing may be spent any more.

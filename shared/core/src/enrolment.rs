@@ -8,7 +8,7 @@ use crate::purchase::{Goods, Purchase};
 use crate::subscription::{Status, Subscription, Terms};
 
 /// How long a charge without an answer is left alone before a sweep asks for its outcome.
-const UNANSWERED_FOR: SignedDuration = SignedDuration::from_mins(2);
+pub(crate) const UNANSWERED_FOR: SignedDuration = SignedDuration::from_mins(2);
 
 /// A first period whose checkout waits to be paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

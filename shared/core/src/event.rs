@@ -52,6 +52,21 @@ pub enum Fact {
         /// What is left.
         available: Credits,
     },
+    /// A balance is at or below the threshold of its automatic top-up, and credits were spent, or it was switched on there.
+    /// Told once a batch of the stream at most.
+    TopUpWanted {
+        /// The threshold.
+        threshold: Amount,
+        /// What is left.
+        available: Credits,
+    },
+    /// Automatic top-up has switched itself off (M5).
+    AutoTopUpSwitchedOff {
+        /// What it bought.
+        pack: Id,
+        /// How many charges in a row were declined.
+        declines: u64,
+    },
     /// Nothing may be spent any more.
     CreditsExhausted {
         /// What is left; below zero within a credit limit or after a claw-back.
@@ -161,6 +176,8 @@ impl Fact {
         match self {
             Self::CreditsAdded { .. } => "CreditsAdded",
             Self::CreditsLow { .. } => "CreditsLow",
+            Self::TopUpWanted { .. } => "TopUpWanted",
+            Self::AutoTopUpSwitchedOff { .. } => "AutoTopUpSwitchedOff",
             Self::CreditsExhausted { .. } => "CreditsExhausted",
             Self::RunFailed { .. } => "RunFailed",
             Self::SubscriptionRenewed { .. } => "SubscriptionRenewed",

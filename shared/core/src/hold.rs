@@ -6,12 +6,14 @@
 //! captured takes dead credits first, what is given back is live first, and the rest expires. So what was promised can
 //! be captured, and no credit becomes everlasting by way of a hold.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::balance::{Balance, ClosedHolds};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
-use crate::posting::{Condition, Movement, Posting};
+use crate::posting::{Condition, Cover, Movement, Posting};
 
 /// What a balance has to be told of a hold when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +24,18 @@ pub struct Placement {
     pub amount: Amount,
 }
 
-/// How a hold ends.
+/// How some holds end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     /// What it does to the balance.
     pub posting: Posting,
-    /// What of it is given back and has expired meanwhile; its ledger entry is an expiry.
+    /// What of them is given back and has expired meanwhile; its ledger entry is an expiry.
     pub expired: Credits,
 }
 
-/// Why a hold can't end so.
+/// Why a hold can't end so, or grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
-    /// More was captured than it keeps, or less than nothing.
-    #[error("a hold can't end with what it doesn't keep")]
-    NotKept,
     /// The balance knows nothing of its epoch.
     #[error("the balance keeps no hold of this epoch")]
     UnknownEpoch,
@@ -51,45 +50,110 @@ impl Posting {
     pub fn hold(amount: Amount, now: Timestamp, epoch: u64) -> Self {
         let kept = amount.credits();
         let movement = Movement { spendable: kept.negated(), held: kept, ..Movement::default() };
-        Self { condition: Condition::CoversIn { amount, now, epoch }, movement }
+        let condition = Condition { epoch: Some(epoch), ..Condition::covering(amount, now) };
+        Self { condition, movement }
     }
 }
 
 impl Balance {
-    /// Works out how a hold ends of which so much was captured. What is captured counts as consumed now.
-    ///
-    /// In the hold's own epoch debits may pass meanwhile; later, the posting asks that the holds of that epoch are those
-    /// that were read here.
-    pub fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<Ending, HoldError> {
-        let kept = hold.amount.credits();
-        let rest = kept.minus(captured)?;
-        if captured < Credits::ZERO || rest < Credits::ZERO {
-            return Err(HoldError::NotKept);
-        }
-        let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
+    /// Sets more aside for a hold, if the balance covers it. It stands where the hold stands.
+    pub fn extend_hold(&self, hold: Placement, more: Amount, now: Timestamp) -> Result<Posting, HoldError> {
         if hold.epoch == self.epoch {
-            let movement = Movement {
-                spendable: rest,
-                used: captured,
-                held: kept.negated(),
-                consumed,
-                ..Movement::default()
-            };
-            let posting = Posting { condition: Condition::EpochIs(hold.epoch), movement };
-            return Ok(Ending { posting, expired: Credits::ZERO });
+            return Ok(Posting::hold(more, now, hold.epoch));
         }
-        let read = *self.closed.get(&hold.epoch).ok_or(HoldError::UnknownEpoch)?;
+        let read = self.holds_of(hold.epoch)?;
+        let grown = ClosedHolds { held: read.held.plus(more.credits())?, ..read };
+        let condition =
+            Condition { holds: BTreeMap::from([(hold.epoch, read)]), ..Condition::covering(more, now) };
+        let closed = BTreeMap::from([(hold.epoch, Some(grown))]);
+        let movement = Movement { spendable: more.credits().negated(), closed, ..Movement::default() };
+        Ok(Posting { condition, movement })
+    }
+
+    /// Works out how holds end of which so much was captured, all in one posting. What is captured counts as consumed
+    /// now; what of it is above its hold, the balance has to cover.
+    ///
+    /// In the holds' own epoch debits may pass meanwhile; later, the posting asks that the holds of their epochs are those
+    /// that were read here.
+    pub fn end_holds(
+        &self,
+        holds: impl IntoIterator<Item = (Placement, Credits)>,
+        now: Timestamp,
+    ) -> Result<Ending, HoldError> {
+        let mut balance = self.clone();
+        let mut all = Ending { posting: Posting::default(), expired: Credits::ZERO };
+        for (hold, captured) in holds {
+            let Ending { posting, expired } = balance.end_hold(hold, captured, now)?;
+            balance = posting.movement.of(&balance)?;
+            all = Ending { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
+        }
+        Ok(all)
+    }
+
+    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<Ending, HoldError> {
+        let kept = hold.amount.credits();
+        let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
+        let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
+        let covers = Amount::new(above).ok().map(|amount| Cover { amount, now });
+        if hold.epoch == self.epoch {
+            let spendable = rest.minus(above)?;
+            let movement =
+                Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
+            let condition = Condition { epoch: Some(hold.epoch), covers, ..Condition::default() };
+            return Ok(Ending { posting: Posting { condition, movement }, expired: Credits::ZERO });
+        }
+        let read = self.holds_of(hold.epoch)?;
         let of_dead = captured.min(read.dead);
         let used = captured.minus(of_dead)?;
-        let live = read.held.minus(read.dead)?.minus(used)?;
+        let live = read.held.minus(read.dead)?.plus(above)?.minus(used)?;
         let back = rest.min(live);
         let expired = rest.minus(back)?;
         let left =
             ClosedHolds { held: read.held.minus(kept)?, dead: read.dead.minus(of_dead)?.minus(expired)? };
         let left = (!left.held.is_zero()).then_some(left);
-        let closed = Some((hold.epoch, left));
-        let movement = Movement { spendable: back, used, consumed, closed, ..Movement::default() };
-        let condition = Condition::HoldsAre { epoch: hold.epoch, holds: read };
+        let closed = BTreeMap::from([(hold.epoch, left)]);
+        let movement =
+            Movement { spendable: back.minus(above)?, used, consumed, closed, ..Movement::default() };
+        let holds = BTreeMap::from([(hold.epoch, read)]);
+        let condition = Condition { covers, holds, ..Condition::default() };
         Ok(Ending { posting: Posting { condition, movement }, expired })
+    }
+
+    fn holds_of(&self, epoch: u64) -> Result<ClosedHolds, HoldError> {
+        self.closed.get(&epoch).copied().ok_or(HoldError::UnknownEpoch)
+    }
+}
+
+impl Posting {
+    /// Both in one write: the second was worked out on what the first leaves.
+    fn then(self, next: Self) -> Result<Self, OutOfRange> {
+        let (mut condition, first, second) = (self.condition, self.movement, next.movement);
+        condition.epoch = condition.epoch.or(next.condition.epoch);
+        for (epoch, holds) in next.condition.holds {
+            // Of an epoch that both touch, the second has read what the first leaves.
+            condition.holds.entry(epoch).or_insert(holds);
+        }
+        condition.covers = match (condition.covers, next.condition.covers) {
+            (Some(one), Some(other)) => {
+                let amount = one.amount.credits().plus(other.amount.credits())?;
+                Some(Cover { amount: Amount::new(amount).map_err(|_| OutOfRange)?, ..one })
+            }
+            (one, other) => one.or(other),
+        };
+        let consumed = match (first.consumed, second.consumed) {
+            (Some((month, one)), Some((_, other))) => Some((month, one.plus(other)?)),
+            (one, other) => one.or(other),
+        };
+        let mut closed = first.closed;
+        closed.extend(second.closed);
+        let movement = Movement {
+            spendable: first.spendable.plus(second.spendable)?,
+            used: first.used.plus(second.used)?,
+            held: first.held.plus(second.held)?,
+            closed,
+            consumed,
+            ..Movement::default()
+        };
+        Ok(Self { condition, movement })
     }
 }

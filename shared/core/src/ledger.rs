@@ -10,6 +10,7 @@ use crate::grant::GrantKind;
 use crate::id::{Id, Name};
 use crate::month::Month;
 use crate::rate_card::Units;
+use crate::settlement::Settlement;
 
 /// Why credits moved; its kind is the ledger entry's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum Cause {
     /// Several AI calls in one posting (M4). Reading tells it from one call by its lines.
     #[serde(rename(serialize = "debit"), skip_deserializing)]
     Batch(Batch),
+    /// What was captured of holds, now that they have ended (M4).
+    HoldSettled(Settlement),
     /// A paid pack (M5).
     TopUp {
         /// Which top-up.
@@ -71,6 +74,9 @@ pub enum Cause {
     Expiry {
         /// Which grants.
         grant_ids: Vec<Id>,
+        /// Which holds gave it back too late.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hold_ids: Vec<Id>,
     },
     /// What was left of a grant when it was voided.
     Void {
@@ -102,6 +108,7 @@ impl Cause {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Debit { .. } | Self::Batch(_) => "debit",
+            Self::HoldSettled(_) => "hold_settled",
             Self::TopUp { .. } => "top_up",
             Self::Grant { .. } => "grant",
             Self::Allocation { .. } => "allocation",

@@ -8,6 +8,7 @@
 
 pub mod agreement;
 pub mod alert;
+pub mod auto_top_up;
 pub mod balance;
 pub mod batch;
 pub mod catalogue;
@@ -30,6 +31,7 @@ pub mod purchase;
 pub mod rate_card;
 pub mod right_sizing;
 pub mod run;
+pub mod settlement;
 pub mod subscription;
 pub mod usage;
 pub mod waterfall;

@@ -3,6 +3,8 @@
 //! Core states a posting, the store makes one conditional write of it, and [`Posting::apply`] says what that write
 //! does, so that the rules are tested here at full speed and the store is tested against this statement.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::balance::{Balance, ClosedHolds, FENCE};
@@ -10,38 +12,26 @@ use crate::change::Change;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
 
-/// Under which condition a posting is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
-    /// The workspace has a balance; nothing else is asked.
-    Exists,
+/// Under which condition a posting is written: all that is asked here, and that the workspace has a balance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// `spendable` covers an amount, and nothing is due.
+    pub covers: Option<Cover>,
+    /// The balance is in this epoch: a hold keeps the one in which it was placed.
+    pub epoch: Option<u64>,
+    /// What the holds of earlier epochs keep is still this.
+    pub holds: BTreeMap<u64, ClosedHolds>,
     /// The credit limit is still this one.
-    LimitIs(Credits),
-    /// `spendable` covers the amount, and nothing is due: `spendable >= amount AND expires_next > now`.
-    Covers {
-        /// What is wanted.
-        amount: Amount,
-        /// The instant of the attempt.
-        now: Timestamp,
-    },
-    /// The same, and the balance is in this epoch: a hold that is placed keeps it.
-    CoversIn {
-        /// What is wanted.
-        amount: Amount,
-        /// The instant of the attempt.
-        now: Timestamp,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// The balance is in this epoch.
-    EpochIs(u64),
-    /// What the holds of an earlier epoch keep is still this.
-    HoldsAre {
-        /// The epoch.
-        epoch: u64,
-        /// What they keep.
-        holds: ClosedHolds,
-    },
+    pub credit_limit: Option<Credits>,
+}
+
+/// What a balance has to cover, and when: `spendable >= amount AND expires_next > now`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cover {
+    /// What is wanted.
+    pub amount: Amount,
+    /// The instant of the attempt.
+    pub now: Timestamp,
 }
 
 /// What a posting adds to the balance's counters, and what it queues behind the fence.
@@ -55,8 +45,8 @@ pub struct Movement {
     pub prepaid: Credits,
     /// Added to what holds of the present epoch keep.
     pub held: Credits,
-    /// What holds of an earlier epoch keep from now on; nothing if there are none left.
-    pub closed: Option<(u64, Option<ClosedHolds>)>,
+    /// What holds of earlier epochs keep from now on; nothing if there are none left.
+    pub closed: BTreeMap<u64, Option<ClosedHolds>>,
     /// Added to a month's consumption; the counters of the months that it retires go.
     pub consumed: Option<(Month, Credits)>,
     /// Becomes the credit limit.
@@ -66,7 +56,7 @@ pub struct Movement {
 }
 
 /// One conditional change of a balance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Posting {
     /// Under which condition.
     pub condition: Condition,
@@ -106,7 +96,7 @@ impl Posting {
     pub fn debit(amount: Amount, now: Timestamp) -> Self {
         let taken = amount.credits();
         Self {
-            condition: Condition::Covers { amount, now },
+            condition: Condition::covering(amount, now),
             movement: Movement {
                 spendable: taken.negated(),
                 used: taken,
@@ -121,78 +111,86 @@ impl Posting {
     pub fn top_up(amount: Amount) -> Self {
         let added = amount.credits();
         let movement = Movement { spendable: added, prepaid: added, ..Movement::default() };
-        Self { condition: Condition::Exists, movement }
+        Self { condition: Condition::default(), movement }
     }
 
     /// The credit limit becomes another (M8); lowering it may take what may be spent below zero.
     pub fn limit(old: Credits, new: Credits) -> Result<Self, OutOfRange> {
         let movement =
             Movement { spendable: new.minus(old)?, credit_limit: Some(new), ..Movement::default() };
-        Ok(Self { condition: Condition::LimitIs(old), movement })
+        let condition = Condition { credit_limit: Some(old), ..Condition::default() };
+        Ok(Self { condition, movement })
     }
 
     /// Something that reorders or shrinks the waterfall is put behind the fence.
     #[must_use]
     pub fn change(change: Change) -> Self {
         let movement = Movement { change: Some(change), ..Movement::default() };
-        Self { condition: Condition::Exists, movement }
+        Self { condition: Condition::default(), movement }
     }
 
     /// Why the balance, as it stands, would refuse; the order is that of DESIGN.md: what is due before what is short.
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
-        match self.condition {
-            Condition::Covers { now, .. } | Condition::CoversIn { now, .. } if balance.is_due(now) => {
-                Err(Refusal::Due)
-            }
-            Condition::CoversIn { epoch, .. } | Condition::EpochIs(epoch) if balance.epoch != epoch => {
-                Err(Refusal::Moved)
-            }
-            Condition::HoldsAre { epoch, holds } if balance.closed.get(&epoch) != Some(&holds) => {
-                Err(Refusal::Moved)
-            }
-            Condition::Covers { amount, .. } | Condition::CoversIn { amount, .. }
-                if balance.spendable < amount.credits() =>
-            {
-                Err(Refusal::Insufficient { available: balance.spendable })
-            }
-            Condition::LimitIs(limit) if balance.credit_limit != limit => {
+        let Condition { covers, epoch, holds, credit_limit } = &self.condition;
+        if covers.is_some_and(|cover| balance.is_due(cover.now)) {
+            return Err(Refusal::Due);
+        }
+        let moved = holds.iter().any(|(epoch, holds)| balance.closed.get(epoch) != Some(holds));
+        if moved || epoch.is_some_and(|epoch| balance.epoch != epoch) {
+            return Err(Refusal::Moved);
+        }
+        if covers.is_some_and(|cover| balance.spendable < cover.amount.credits()) {
+            return Err(Refusal::Insufficient { available: balance.spendable });
+        }
+        match credit_limit {
+            Some(limit) if *limit != balance.credit_limit => {
                 Err(Refusal::OtherLimit { current: balance.credit_limit })
             }
-            Condition::Exists
-            | Condition::LimitIs(_)
-            | Condition::Covers { .. }
-            | Condition::CoversIn { .. }
-            | Condition::EpochIs(_)
-            | Condition::HoldsAre { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// The balance after the posting, as the database's one conditional write makes it.
     pub fn apply(&self, balance: &Balance, last: &str) -> Result<Balance, Refusal> {
         self.check(balance)?;
+        let next = self.movement.of(balance)?;
+        Ok(Balance { version: next.version.saturating_add(1), last: last.to_owned(), ..next })
+    }
+}
+
+impl Condition {
+    /// That a balance covers an amount, and nothing is due.
+    #[must_use]
+    pub fn covering(amount: Amount, now: Timestamp) -> Self {
+        Self { covers: Some(Cover { amount, now }), ..Self::default() }
+    }
+}
+
+impl Movement {
+    /// What a balance's counters are after it.
+    pub(crate) fn of(&self, balance: &Balance) -> Result<Balance, OutOfRange> {
         let mut next = balance.clone();
-        next.spendable = next.spendable.plus(self.movement.spendable)?;
-        next.used = next.used.plus(self.movement.used)?;
-        next.prepaid = next.prepaid.plus(self.movement.prepaid)?;
-        next.held = next.held.plus(self.movement.held)?;
-        match self.movement.closed {
-            Some((epoch, Some(holds))) => drop(next.closed.insert(epoch, holds)),
-            Some((epoch, None)) => drop(next.closed.remove(&epoch)),
-            None => {}
+        next.spendable = next.spendable.plus(self.spendable)?;
+        next.used = next.used.plus(self.used)?;
+        next.prepaid = next.prepaid.plus(self.prepaid)?;
+        next.held = next.held.plus(self.held)?;
+        for (epoch, holds) in &self.closed {
+            match holds {
+                Some(holds) => drop(next.closed.insert(*epoch, *holds)),
+                None => drop(next.closed.remove(epoch)),
+            }
         }
-        if let Some((month, credits)) = self.movement.consumed {
+        if let Some((month, credits)) = self.consumed {
             next.consumed.insert(month, balance.consumed_in(month).plus(credits)?);
             next.consumed.retain(|counted, _| !month.retired().any(|retired| retired == *counted));
         }
-        if let Some(limit) = self.movement.credit_limit {
+        if let Some(limit) = self.credit_limit {
             next.credit_limit = limit;
         }
-        if let Some(change) = &self.movement.change {
+        if let Some(change) = &self.change {
             next.changes.push(change.clone());
             next.expires_next = FENCE;
         }
-        next.version = next.version.saturating_add(1);
-        last.clone_into(&mut next.last);
         Ok(next)
     }
 }

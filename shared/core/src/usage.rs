@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::batch::Line;
 use crate::consumer::Consumer;
 use crate::credits::{Credits, OutOfRange};
 use crate::id::Name;
@@ -117,11 +118,16 @@ impl Usage {
             Cause::Debit { operation, consumer, .. } => {
                 self.count_call((operation, consumer), entry.credits.negated(), entry.at)
             }
-            Cause::Batch(batch) => batch.content.iter().try_for_each(|line| {
-                self.count_call((&line.operation, &line.consumer), line.amount.credits(), entry.at)
-            }),
+            Cause::Batch(batch) => self.count_lines(&batch.content, entry.at),
+            Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, entry.at),
             _ => Ok(()),
         }
+    }
+
+    fn count_lines(&mut self, lines: &[Line], at: Timestamp) -> Result<(), OutOfRange> {
+        lines.iter().try_for_each(|line| {
+            self.count_call((&line.operation, &line.consumer), line.amount.credits(), at)
+        })
     }
 
     /// Counts one AI call: who spent on what.
@@ -230,7 +236,7 @@ impl Moved {
     pub fn of(entry: &Entry) -> Option<(Self, Credits)> {
         let taken = entry.credits.negated();
         match entry.cause {
-            Cause::Debit { .. } | Cause::Batch(_) => None,
+            Cause::Debit { .. } | Cause::Batch(_) | Cause::HoldSettled(_) => None,
             Cause::TopUp { .. } => Some((Self::ToppedUp, entry.credits)),
             Cause::Allocation { .. } => Some((Self::Allocated, entry.credits)),
             Cause::Grant { .. } => Some((Self::Granted, entry.credits)),
@@ -255,7 +261,11 @@ impl MonthSummary {
             let sum = self.moved(moved).plus(credits)?;
             self.moved.insert(moved, sum);
         } else {
-            let count = if let Cause::Batch(batch) = &entry.cause { batch.lines } else { 1 };
+            let count = match &entry.cause {
+                Cause::Batch(batch) => batch.lines,
+                Cause::HoldSettled(settlement) => settlement.lines,
+                _ => 1,
+            };
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             self.consumed = self.consumed.plus(Tally { credits: entry.credits.negated(), count })?;
         }

@@ -36,10 +36,16 @@ enum Operation {
     Hold {
         credits: i64,
     },
-    /// Ends a hold of which so much was captured; `meanwhile` passes between reading the balance and writing it.
-    EndHold {
+    /// Sets more aside for a hold.
+    ExtendHold {
         pick: usize,
-        captured: i64,
+        credits: i64,
+        meanwhile: u8,
+    },
+    /// Ends holds of which so much was captured, or more than they keep; `meanwhile` passes between reading the balance
+    /// and writing it.
+    EndHolds {
+        picks: Vec<(usize, i64)>,
         meanwhile: u8,
     },
     TopUp {
@@ -354,14 +360,40 @@ impl Bench {
         }
     }
 
-    fn end_hold(&mut self, pick: usize, captured: i64, meanwhile: u8) {
+    fn extend_hold(&mut self, pick: usize, more: i64, meanwhile: u8) {
         if self.holds.is_empty() {
             return;
         }
-        let hold = self.holds.remove(pick % self.holds.len());
+        let pick = pick % self.holds.len();
+        let hold = self.holds.remove(pick);
+        let grown = |balance: &Balance, now| balance.extend_hold(hold, amount(more), second(now)).unwrap();
+        let read = grown(&self.balance, self.now);
+        self.meanwhile(meanwhile);
+        let mut outcome = self.post(&read);
+        while matches!(outcome, Err(Refusal::Moved | Refusal::Due)) {
+            self.close(self.now);
+            let read_again = grown(&self.balance, self.now);
+            outcome = self.post(&read_again);
+        }
         let kept = whole(hold.amount.credits());
-        let captured = captured.min(kept);
-        let mut ending = self.balance.end_hold(hold, credits(captured), second(self.now)).unwrap();
+        let before = self.truth.available() + self.truth.limit;
+        let now_kept = match outcome {
+            Ok(()) => {
+                assert!(before >= more, "no hold grows by what the balance doesn't cover");
+                self.truth.held.get_mut(&hold.epoch).unwrap()[0] += more;
+                kept + more
+            }
+            refused => {
+                assert_eq!(refused, Err(Refusal::Insufficient { available: credits(before) }));
+                assert!(before < more, "no growth is refused that the credits cover");
+                kept
+            }
+        };
+        self.holds.push(Placement { amount: amount(now_kept), ..hold });
+    }
+
+    /// What others do between a read and a write.
+    fn meanwhile(&mut self, meanwhile: u8) {
         match meanwhile {
             1 => self.debit(1, 0),
             2 => self.run(&Operation::Grant { credits: 2, lives: 1 }),
@@ -370,15 +402,47 @@ impl Bench {
                 self.close(self.now);
             }
             4 => self.hold(1),
-            5 => self.end_hold(pick, 1, 0),
+            5 => self.end_holds(&[(0, 1)], 0),
+            6 => self.now += 2,
             _ => {}
         }
-        if self.post(&ending.posting) == Err(Refusal::Moved) {
-            ending = self.balance.end_hold(hold, credits(captured), second(self.now)).unwrap();
-            self.post(&ending.posting).unwrap();
+    }
+
+    fn end_holds(&mut self, picks: &[(usize, i64)], meanwhile: u8) {
+        let mut ends = Vec::new();
+        for (pick, captured) in picks {
+            if !self.holds.is_empty() {
+                let pick = pick % self.holds.len();
+                ends.push((self.holds.remove(pick), credits(*captured)));
+            }
         }
+        let above = ends.iter().map(|(hold, captured)| whole(*captured) - whole(hold.amount.credits()));
+        let above: i64 = above.map(|above| above.max(0)).sum();
+        let mut now = second(self.now);
+        let mut ending = self.balance.end_holds(ends.clone(), now).unwrap();
+        self.meanwhile(meanwhile);
+        let mut outcome = self.post(&ending.posting);
+        while matches!(outcome, Err(Refusal::Moved | Refusal::Due)) {
+            self.close(self.now);
+            now = second(self.now);
+            ending = self.balance.end_holds(ends.clone(), now).unwrap();
+            outcome = self.post(&ending.posting);
+        }
+        let before = self.truth.available() + self.truth.limit;
+        if outcome.is_err() {
+            assert_eq!(outcome, Err(Refusal::Insufficient { available: credits(before) }));
+            assert!(before < above, "nothing above a hold is refused that the credits cover");
+            self.holds.extend(ends.into_iter().map(|(hold, _)| hold));
+            return;
+        }
+        assert!(above == 0 || before >= above, "nothing above a hold is taken that the credits don't cover");
         let expired = self.truth.expired;
-        self.truth.end_hold(hold.epoch, kept, captured);
+        for (hold, captured) in ends {
+            let (kept, captured) = (whole(hold.amount.credits()), whole(captured));
+            let grown = kept.max(captured);
+            self.truth.held.get_mut(&hold.epoch).unwrap()[0] += grown - kept;
+            self.truth.end_hold(hold.epoch, grown, captured);
+        }
         assert_eq!(
             ending.expired,
             credits(self.truth.expired - expired),
@@ -389,7 +453,8 @@ impl Bench {
     fn run(&mut self, operation: &Operation) {
         match *operation {
             Operation::Hold { credits } => self.hold(credits),
-            Operation::EndHold { pick, captured, meanwhile } => self.end_hold(pick, captured, meanwhile),
+            Operation::ExtendHold { pick, credits, meanwhile } => self.extend_hold(pick, credits, meanwhile),
+            Operation::EndHolds { ref picks, meanwhile } => self.end_holds(picks, meanwhile),
             Operation::Debit { credits, skew } => self.debit(credits, skew),
             Operation::TopUp { credits } => {
                 self.post(&Posting::top_up(amount(credits))).unwrap();
@@ -474,8 +539,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),
         3 => (1..6_i64).prop_map(|credits| Operation::Hold { credits }),
-        3 => (any::<usize>(), 0..6_i64, 0..8_u8)
-            .prop_map(|(pick, captured, meanwhile)| Operation::EndHold { pick, captured, meanwhile }),
+        1 => (any::<usize>(), 1..4_i64, 0..9_u8)
+            .prop_map(|(pick, credits, meanwhile)| Operation::ExtendHold { pick, credits, meanwhile }),
+        3 => (prop::collection::vec((any::<usize>(), 0..7_i64), 1..4), 0..9_u8)
+            .prop_map(|(picks, meanwhile)| Operation::EndHolds { picks, meanwhile }),
         2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
         3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),

@@ -180,14 +180,14 @@ impl Provider {
     }
 
     /// The charge that was made for a purchase, if there is one. The provider forgets an idempotency key after a day,
-    /// so one that is older is looked for before it is asked for again.
+    /// so one that may have been made since an instant further back is looked for before it is asked for again.
     pub async fn find_charge(
         &self,
         key: &Secret,
         purchase: &Purchase,
-        card: &Card,
+        (card, since): (&Card, Timestamp),
     ) -> Result<Option<Charged>, ProviderError> {
-        let since = purchase.begun_at.as_second().saturating_sub(CLOCKS_DIFFER_BY_SECONDS);
+        let since = since.as_second().saturating_sub(CLOCKS_DIFFER_BY_SECONDS);
         let url = format!(
             "{}/v1/payment_intents?customer={}&limit=100&created[gte]={since}",
             self.base, card.customer

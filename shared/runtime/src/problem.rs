@@ -11,6 +11,7 @@ use credits_store::alerts::AlertRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
 use credits_store::grants::VoidRefusal;
+use credits_store::holds::HoldRefusal;
 use credits_store::idempotency::ClaimRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
 use serde_json::{Map, Value, json};
@@ -189,6 +190,27 @@ impl Problem {
                 Self::insufficient_credits(required, available, top_up_url)
             }
             DebitRefusal::Fault(fault) => fault.into(),
+        }
+    }
+
+    /// The problem of a capture's or a settlement's refusal.
+    #[must_use]
+    pub fn of_hold(refusal: HoldRefusal, top_up_url: &str) -> Self {
+        match refusal {
+            HoldRefusal::KeyReused => Self::idempotency_key_reused(),
+            HoldRefusal::NotFound => Self::not_found(),
+            HoldRefusal::Closed(hold_id) => {
+                let detail = "The hold was settled, or its time has run out.";
+                Self::new(409, "hold_closed", "Hold closed", detail).with("hold_id", json!(hold_id))
+            }
+            HoldRefusal::Full => {
+                let detail = "The hold has no room for another capture. Settle it, and place another.";
+                Self::new(409, "hold_full", "Hold full", detail)
+            }
+            HoldRefusal::Insufficient { required, available } => {
+                Self::insufficient_credits(required, available, top_up_url)
+            }
+            HoldRefusal::Fault(fault) => fault.into(),
         }
     }
 

@@ -41,6 +41,13 @@ impl Settings {
         TopUpUrl::new(required("TOP_UP_URL").ok())
     }
 
+    /// Whether AWS's endpoints are trusted by the machine's roots, and not by Amazon's alone: `TLS_ROOTS=native`, where a
+    /// proxy of one's own stands in between.
+    #[must_use]
+    pub fn trusts_native_roots(self) -> bool {
+        optional("TLS_ROOTS").as_deref() == Some("native")
+    }
+
     /// The deployment's name, by which its metrics are told apart: `STACK_NAME`.
     #[must_use]
     pub fn stack_name(self) -> String {

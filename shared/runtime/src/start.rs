@@ -1,5 +1,6 @@
 //! Start-up: from the environment to a function that answers calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -7,8 +8,8 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use credits_core::id::WorkspaceId;
 use credits_store::error::Chain;
 use credits_store::{Clock, Store};
@@ -24,6 +25,12 @@ use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
 
+/// The roots of what AWS's endpoints present (Amazon Trust Services, Certificate authorities).
+const AMAZON_ROOTS: &[u8] = include_bytes!("../certificates/amazon-roots.pem");
+
+/// rustls on ring, whose start costs the least.
+const RUSTLS: Provider = Provider::Rustls(CryptoMode::Ring);
+
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one attempt at a request may take.
@@ -31,6 +38,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A function that answers calls.
 pub trait Function: Send + Sync + 'static {
+    /// What can be got ready before the first call comes; nothing waits for it.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Answers a call of one of its routes.
     fn answer(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
@@ -71,15 +83,21 @@ pub trait EventFunction: Send + Sync + 'static {
 /// Starts a function and serves it until Lambda ends it.
 pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
     telemetry::start(Settings)?;
-    let function = make(Settings)?;
+    let function = Arc::new(make(Settings)?);
+    let warmed = Arc::clone(&function);
     let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let deadline = deadline_of(&event.context);
         // Boxed, since the compiler gives up on the whole depth of it where it optimises.
-        let answer = Box::pin(respond(&function, event.payload, deadline)).await;
+        let answer = Box::pin(respond(&*function, event.payload, deadline)).await;
         telemetry::flush();
         Ok::<_, std::convert::Infallible>(answer)
     });
-    runtime()?.block_on(lambda_runtime::run(serve)).map_err(StartError::Lambda)
+    let served = async {
+        // The connection stands by the time that the first call needs it, or is under way.
+        tokio::spawn(async move { warmed.warm_up().await });
+        lambda_runtime::run(serve).await
+    };
+    runtime()?.block_on(served).map_err(StartError::Lambda)
 }
 
 /// Starts a function of events and serves it until Lambda ends it.
@@ -145,7 +163,8 @@ pub async fn respond<F: Function>(
 /// The store of a deployed function.
 pub fn store(settings: Settings) -> Result<Store, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
-    let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
+    let config =
+        dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client_of(settings)?);
     let config = config.to_builder().interceptor(Steps::new(settings)).build();
     let client = aws_sdk_dynamodb::Client::from_conf(config);
     Ok(Store::new(client, &settings.table()?, sources::system()))
@@ -179,8 +198,21 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The HTTP client of the AWS clients: rustls on ring, whose start costs the least.
+/// The HTTP client of a deployed function's AWS clients: it trusts Amazon's roots alone, unless it is told to trust the
+/// machine's.
+pub fn https_client_of(settings: Settings) -> Result<SharedHttpClient, StartError> {
+    if settings.trusts_native_roots() {
+        return Ok(https_client());
+    }
+    // Reading the machine's certificates is most of what a start would cost.
+    let roots = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
+    let context = TlsContext::builder().with_trust_store(roots).build();
+    let context = context.map_err(|_| StartError::Part("trust store"))?;
+    Ok(Builder::new().tls_provider(RUSTLS).tls_context(context).build_https())
+}
+
+/// The HTTP client of AWS clients that trusts what the machine does.
 #[must_use]
 pub fn https_client() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    Builder::new().tls_provider(RUSTLS).build_https()
 }

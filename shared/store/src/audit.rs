@@ -190,7 +190,7 @@ impl Store {
 
     /// The entries of a page of the index, with the lines of batches, which the index has not.
     async fn with_lines(&self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
-        let batches = items.iter().filter(|item| batch_item::is_batch(item));
+        let batches = items.iter().filter(|item| batch_item::has_lines(item));
         let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
         let whole = self.get_many(&keys).await?;
         let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));

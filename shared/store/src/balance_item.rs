@@ -9,7 +9,7 @@ use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_core::posting::{Condition, Posting};
+use credits_core::posting::{Condition, Cover, Posting};
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
 use crate::error::Corrupt;
@@ -18,6 +18,9 @@ use crate::keys::ItemKey;
 
 /// The threshold of the low-balance alert, where it is switched on.
 pub(crate) const LOW_AT: &str = "low_at";
+
+/// The threshold of automatic top-up, where it is switched on.
+pub(crate) const TOP_UP_AT: &str = "top_up_at";
 
 /// The prefix of the counters of consumption: `c2026-11`.
 const CONSUMED: char = 'c';
@@ -51,25 +54,30 @@ pub(crate) fn write_of(
     if let Some(change) = &movement.change {
         write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
     }
-    write = match movement.closed {
-        Some((epoch, Some(holds))) => write.set(&holds_of(epoch), holds_value(holds)),
-        Some((epoch, None)) => write.remove(&holds_of(epoch)),
-        None => write,
-    };
-    match posting.condition {
-        Condition::Exists => write.when_exists(),
-        Condition::EpochIs(epoch) => write.when("epoch", "=", number(epoch)),
-        Condition::HoldsAre { epoch, holds } => write.when(&holds_of(epoch), "=", holds_value(holds)),
-        Condition::CoversIn { amount, now, epoch } => write
-            .when("spendable", ">=", credits(amount.credits()))
-            .when("expires_next", ">", instant(now))
-            .when("epoch", "=", number(epoch)),
-        Condition::LimitIs(limit) => write.when("credit_limit", "=", credits(limit)),
-        Condition::Covers { amount, now } => {
-            write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(now))
-        }
+    for (epoch, holds) in &movement.closed {
+        write = match holds {
+            Some(holds) => write.set(&holds_of(*epoch), holds_value(*holds)),
+            None => write.remove(&holds_of(*epoch)),
+        };
     }
-    .update(table, &ItemKey::balance(workspace))
+    let Condition { covers, epoch, holds, credit_limit } = &posting.condition;
+    if posting.condition == Condition::default() {
+        write = write.when_exists();
+    }
+    if let Some(Cover { amount, now }) = covers {
+        write =
+            write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(*now));
+    }
+    if let Some(epoch) = epoch {
+        write = write.when("epoch", "=", number(*epoch));
+    }
+    for (epoch, holds) in holds {
+        write = write.when(&holds_of(*epoch), "=", holds_value(*holds));
+    }
+    if let Some(limit) = credit_limit {
+        write = write.when("credit_limit", "=", credits(*limit));
+    }
+    write.update(table, &ItemKey::balance(workspace))
 }
 
 /// The place of an earlier epoch's holds.
@@ -107,8 +115,10 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     if let Some(invoices_at) = balance.invoices_at {
         item.insert("invoices_at".to_owned(), instant(invoices_at));
     }
-    if let Some(low_at) = balance.low_at {
-        item.insert(LOW_AT.to_owned(), credits(low_at.credits()));
+    for (name, threshold) in [(LOW_AT, balance.low_at), (TOP_UP_AT, balance.top_up_at)] {
+        if let Some(threshold) = threshold {
+            item.insert(name.to_owned(), credits(threshold.credits()));
+        }
     }
     item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
     item
@@ -127,6 +137,7 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         next: reader.optional_list("next")?.iter().map(read_next).collect::<Result<_, _>>()?,
         invoices_at: reader.optional_instant("invoices_at")?,
         low_at: item.contains_key(LOW_AT).then(|| read_amount(reader, LOW_AT)).transpose()?,
+        top_up_at: item.contains_key(TOP_UP_AT).then(|| read_amount(reader, TOP_UP_AT)).transpose()?,
         changes: reader.list("changes")?.iter().map(read_change).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
         closed: read_closed(reader.map("closed")?)?,

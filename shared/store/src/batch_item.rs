@@ -1,18 +1,20 @@
-//! The lines of a batch, as its ledger entry keeps them: short, since each started KB costs two write units.
+//! The lines of a batch or of settled holds, as the ledger entry keeps them: short, since each started KB costs two write units.
 //!
 //! Names and consumers stand once in tables, and a line is seven fields of text: the places of its operation, model and
-//! consumer in their tables, its credits, and its units. They are in no index.
+//! consumer in their tables (`3`, or `3:summarize` for a step of the run at that place), its credits, and its units. They
+//! are in no index.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::batch::{Batch, Line};
+use credits_core::batch::Line;
 use credits_core::consumer::Consumer;
 use credits_core::id::Name;
 use credits_core::rate_card::Units;
 
 use crate::attribute::{Item, Reader, text};
+use crate::consumer_code;
 use crate::error::Corrupt;
 use crate::keys::DETAIL;
 
@@ -39,19 +41,18 @@ impl<T: Clone + Eq + Hash> Places<T> {
     }
 }
 
-/// Puts a batch's lines into its entry's item.
-pub(crate) fn put_lines(item: &mut Item, batch: &Batch) -> Result<(), Corrupt> {
+/// Puts lines into their entry's item.
+pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
     let (mut operations, mut models, mut consumers) = (Places::new(), Places::new(), Places::new());
     let mut lines = Vec::new();
-    for line in &batch.content {
+    for line in content {
         let units = line.units.unwrap_or_default();
         let count = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
-        let consumer = serde_json::to_string(&line.consumer).map_err(|_| Corrupt::Attribute(LINES))?;
         lines.push(
             [
                 operations.of(line.operation.to_string()).to_string(),
                 line.model.as_ref().map(|it| models.of(it.to_string()).to_string()).unwrap_or_default(),
-                consumers.of(consumer).to_string(),
+                place_of(&mut consumers, &line.consumer),
                 line.amount.to_string(),
                 count(units.input_tokens),
                 count(units.output_tokens),
@@ -70,22 +71,27 @@ pub(crate) fn put_lines(item: &mut Item, batch: &Batch) -> Result<(), Corrupt> {
             ("calls".to_owned(), text(lines.join(";"))),
         ])),
     );
-    Ok(())
 }
 
-/// Whether an entry's detail is a batch's: it counts its lines.
-pub(crate) fn is_batch(item: &Item) -> bool {
+/// A consumer's field: of a step, its run stands in the table, and the step's own id beside its place.
+fn place_of(consumers: &mut Places<String>, consumer: &Consumer) -> String {
+    let code = consumer_code::write(consumer);
+    let (common, own) = consumer_code::part(&code);
+    let place = consumers.of(common.to_owned());
+    if own.is_empty() { place.to_string() } else { format!("{place}:{own}") }
+}
+
+/// Whether an entry has lines: its detail counts them.
+pub(crate) fn has_lines(item: &Item) -> bool {
     item.get(DETAIL).and_then(|detail| detail.as_m().ok()).is_some_and(|detail| detail.contains_key(LINES))
 }
 
-/// Reads a batch; from the index it has no content.
-pub(crate) fn read(item: &Item) -> Result<Batch, Corrupt> {
-    let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
-    let mut batch: Batch = serde_dynamo::from_attribute_value(detail)?;
-    if item.contains_key(LINES) {
-        batch.content = read_lines(Reader(item).map(LINES)?).ok_or(Corrupt::Attribute(LINES))?;
+/// Reads an entry's lines; from the index it has none.
+pub(crate) fn read_lines_of(item: &Item) -> Result<Vec<Line>, Corrupt> {
+    if !item.contains_key(LINES) {
+        return Ok(Vec::new());
     }
-    Ok(batch)
+    read_lines(Reader(item).map(LINES)?).ok_or(Corrupt::Attribute(LINES))
 }
 
 fn read_lines(kept: &Item) -> Option<Vec<Line>> {
@@ -95,14 +101,12 @@ fn read_lines(kept: &Item) -> Option<Vec<Line>> {
     let names =
         |name: &str| -> Option<Vec<Name>> { table(name)?.into_iter().map(|it| it.parse().ok()).collect() };
     let (operations, models) = (names("operations")?, names("models")?);
-    let consumers: Option<Vec<Consumer>> =
-        table("consumers")?.into_iter().map(|it| serde_json::from_str(it).ok()).collect();
-    let consumers = consumers?;
+    let consumers = table("consumers")?;
     let calls = kept.get("calls")?.as_s().ok()?.split(';');
     calls.map(|call| read_line(call, &operations, &models, &consumers)).collect()
 }
 
-fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[Consumer]) -> Option<Line> {
+fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[&String]) -> Option<Line> {
     let fields: Vec<&str> = call.split(',').collect();
     let [operation, model, consumer, credits, input, output, records] = fields[..] else { return None };
     let optional = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
@@ -118,7 +122,13 @@ fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[Cons
             place => Some(models.get(place.parse::<usize>().ok()?)?.clone()),
         },
         units: (units != Units::default()).then_some(units),
-        consumer: consumers.get(consumer.parse::<usize>().ok()?)?.clone(),
+        consumer: read_consumer(consumer, consumers)?,
         amount: credits.parse().ok()?,
     })
+}
+
+fn read_consumer(field: &str, consumers: &[&String]) -> Option<Consumer> {
+    let (place, own) = field.split_once(':').unwrap_or((field, ""));
+    let common = consumers.get(place.parse::<usize>().ok()?)?;
+    consumer_code::read(&consumer_code::join(common, own))
 }

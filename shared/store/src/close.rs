@@ -81,7 +81,7 @@ impl Store {
         if !closing.expired.is_zero() {
             let entry = Entry {
                 entry_id: self.sources.new_id("exp"),
-                cause: Cause::Expiry { grant_ids: closing.expired_grants.clone() },
+                cause: Cause::Expiry { grant_ids: closing.expired_grants.clone(), hold_ids: Vec::new() },
                 credits: closing.expired.negated(),
                 at: now,
             };

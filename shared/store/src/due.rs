@@ -41,6 +41,10 @@ pub enum Due {
     Grant(WorkspaceId),
     /// A purchase whose checkout can't be paid any more.
     Checkout(Id),
+    /// An automatic top-up with an open charge, or one that was declined or limited.
+    AutoTopUp(WorkspaceId),
+    /// A hold whose time has run out.
+    Hold(WorkspaceId, Id),
 }
 
 /// What becomes of something that failed.
@@ -103,7 +107,8 @@ impl Store {
             self.redate(item, counted.set(INDEX_PK, text(STUCK))).await?;
             return Ok(Failed::Stuck);
         }
-        let pauses = i32::try_from(1_u64.checked_shl(u32::try_from(failures).unwrap_or(0)).unwrap_or(1));
+        let further = u32::try_from(failures.saturating_sub(1)).unwrap_or(0);
+        let pauses = i32::try_from(1_u64.checked_shl(further).unwrap_or(1));
         let pause = FIRST_PAUSE.checked_mul(pauses.unwrap_or(1)).unwrap_or(FIRST_PAUSE);
         let later = self.now().checked_add(pause).unwrap_or_else(|_| self.now());
         let (_, name) = read_position(&item.position).ok_or(Corrupt::Attribute(INDEX_SK))?;
@@ -120,9 +125,11 @@ impl Store {
     /// Puts something that was stuck back among what is due.
     pub async fn unstick(&self, item: &DueItem) -> Result<(), Fault> {
         let workspace = match &item.what {
-            Due::Subscription(workspace) | Due::Agreement(workspace) | Due::Grant(workspace) => {
-                workspace.clone()
-            }
+            Due::Subscription(workspace)
+            | Due::Agreement(workspace)
+            | Due::Grant(workspace)
+            | Due::AutoTopUp(workspace)
+            | Due::Hold(workspace, _) => workspace.clone(),
             Due::Checkout(purchase) => match self.purchase(purchase).await? {
                 Some(kept) => kept.purchase.workspace_id,
                 None => return Ok(()),
@@ -147,6 +154,11 @@ fn read(item: &Item) -> Result<DueItem, Corrupt> {
         "subscription" => Due::Subscription(workspace()?),
         "agreement" => Due::Agreement(workspace()?),
         "grant" => Due::Grant(workspace()?),
+        "auto_top_up" => Due::AutoTopUp(workspace()?),
+        "hold" => {
+            let hold_id = rest.split_once('#').and_then(|(_, hold_id)| hold_id.parse().ok());
+            Due::Hold(workspace()?, hold_id.ok_or(Corrupt::Attribute(PK))?)
+        }
         "purchase" => Due::Checkout(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
         _ => return Err(Corrupt::Attribute(PK)),
     };

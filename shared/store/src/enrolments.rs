@@ -62,7 +62,7 @@ impl Store {
         Ok(item.as_ref().map(|item| Reader(item).text("customer").map(str::to_owned)).transpose()?)
     }
 
-    async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
+    pub(crate) async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {

@@ -2,16 +2,18 @@
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::batch::Batch;
 use credits_core::credits::Credits;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
+use credits_core::settlement::Settlement;
 use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader, credits, keyed, text};
 use crate::batch_item;
 use crate::error::Corrupt;
 use crate::expression::Expression;
-use crate::idempotency::Fingerprint;
+use crate::idempotency::{Claim, Fingerprint};
 use crate::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
 
 /// The id that an entry was written with before it was listed.
@@ -29,13 +31,22 @@ pub(crate) fn item_of(
     item.insert(INDEX_SK.into(), text(position(entry.at, entry.entry_id.as_str())));
     item.insert("credits".into(), credits(entry.credits));
     item.insert(DETAIL.into(), serde_dynamo::to_attribute_value(&entry.cause)?);
-    if let Cause::Batch(batch) = &entry.cause {
-        batch_item::put_lines(&mut item, batch)?;
+    match &entry.cause {
+        Cause::Batch(batch) => batch_item::put_lines(&mut item, &batch.content),
+        Cause::HoldSettled(settlement) => batch_item::put_lines(&mut item, &settlement.content),
+        _ => {}
     }
     if let Some(fingerprint) = fingerprint {
         item.insert("fingerprint".into(), AttributeValue::B(Blob::new(fingerprint.bytes())));
     }
     Ok(item)
+}
+
+/// The item of a key that stands for something that is no ledger entry.
+pub(crate) fn claimed(claim: &Claim) -> Item {
+    let mut item = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
+    item.insert("fingerprint".into(), AttributeValue::B(Blob::new(claim.fingerprint.bytes())));
+    item
 }
 
 /// The writing of an entry under a key that nothing stands under yet.
@@ -76,18 +87,25 @@ pub(crate) fn complete(
 pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     let reader = Reader(item);
     let (at, entry_id) = read_position(reader.text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
-    let cause = if batch_item::is_batch(item) {
-        Cause::Batch(batch_item::read(item)?)
-    } else {
-        let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
-        serde_dynamo::from_attribute_value(detail)?
-    };
     Ok(Entry {
         entry_id: entry_id.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?,
-        cause,
+        cause: read_cause(item)?,
         credits: reader.credits("credits")?,
         at,
     })
+}
+
+fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
+    let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
+    let content = batch_item::read_lines_of(item)?;
+    if batch_item::has_lines(item) && Reader(Reader(item).map(DETAIL)?).text("kind")? == "debit" {
+        let batch: Batch = serde_dynamo::from_attribute_value(detail)?;
+        return Ok(Cause::Batch(Batch { content, ..batch }));
+    }
+    match serde_dynamo::from_attribute_value(detail)? {
+        Cause::HoldSettled(settlement) => Ok(Cause::HoldSettled(Settlement { content, ..settlement })),
+        cause => Ok(cause),
+    }
 }
 
 /// Whether an entry has its place in the ledger; one that waits for a close has none yet.

@@ -42,8 +42,13 @@ impl Expression {
     }
 
     /// Appends to a list.
-    pub fn append(mut self, name: &str, element: AttributeValue) -> Self {
-        let (name, value) = (self.name(name), self.value(name, AttributeValue::L(vec![element])));
+    pub fn append(self, name: &str, element: AttributeValue) -> Self {
+        self.append_all(name, vec![element])
+    }
+
+    /// Appends several elements to a list.
+    pub fn append_all(mut self, name: &str, elements: Vec<AttributeValue>) -> Self {
+        let (name, value) = (self.name(name), self.value(name, AttributeValue::L(elements)));
         self.set.push(format!("{name} = list_append({name}, {value})"));
         self
     }
@@ -81,6 +86,21 @@ impl Expression {
     pub fn when_absent(mut self, name: &str) -> Self {
         let name = self.name(name);
         self.conditions.push(format!("attribute_not_exists({name})"));
+        self
+    }
+
+    /// Asks that a list doesn't hold an element.
+    pub fn when_not_in(mut self, name: &str, element: AttributeValue) -> Self {
+        let (placeholder, value) = (self.name(name), self.value(&format!("not_in_{name}"), element));
+        self.conditions.push(format!("NOT contains({placeholder}, {value})"));
+        self
+    }
+
+    /// Asks that a list has fewer elements.
+    pub fn when_shorter(mut self, name: &str, count: u64) -> Self {
+        let count = AttributeValue::N(count.to_string());
+        let (placeholder, value) = (self.name(name), self.value(&format!("size_{name}"), count));
+        self.conditions.push(format!("size({placeholder}) < {value}"));
         self
     }
 

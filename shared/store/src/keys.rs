@@ -13,11 +13,13 @@
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
 //! | invoice | `invoice#W` | `NUMBER` | | |
 //! | stored card | `card#W` | `card` | | |
+//! | hold | `hold#W#H` | `hold` | `due#NN` while it is open | `TIME#END OF H` |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
 //! | a month's usage | `usage#W` | `YYYY-MM` | `checks` until it is checked | `TIME#W#YYYY-MM` |
 //! | usage of a workflow, feature or person | `usage#W#YYYY-MM` | `workflow#KEY` | `usage#W#YYYY-MM#workflow` | `SIZE#KEY` |
 //! | alert settings | `alerts#W` | `alerts` | | |
+//! | automatic top-up | `auto_top_up#W` | `auto_top_up` | `due#NN` while it has a date | `TIME#W` |
 //! | mail | `mail#M` | `mail` | | |
 //! | address that is switched off | `address#DIGEST` | `address` | | |
 //! | failed runs of a workflow | `failures#W#WORKFLOW` | `failures` | `digests` | `TIME#W#WORKFLOW` |
@@ -114,6 +116,12 @@ impl ItemKey {
         Self::of(format!("grant#{workspace}#{grant}"), "grant")
     }
 
+    /// A hold.
+    #[must_use]
+    pub fn hold(workspace: &WorkspaceId, hold: &Id) -> Self {
+        Self::of(format!("hold#{workspace}#{hold}"), "hold")
+    }
+
     /// A run.
     #[must_use]
     pub fn run(workspace: &WorkspaceId, run: &Id) -> Self {
@@ -178,6 +186,12 @@ impl ItemKey {
     #[must_use]
     pub fn alerts(workspace: &WorkspaceId) -> Self {
         Self::of(format!("alerts#{workspace}"), "alerts")
+    }
+
+    /// A workspace's automatic top-up.
+    #[must_use]
+    pub fn auto_top_up(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("auto_top_up#{workspace}"), "auto_top_up")
     }
 
     /// A mail, by the fact that it tells.

@@ -1,7 +1,6 @@
 //! Workflow runs: started once, counted against the plan's month, and failed by a refusal (M10, M13).
 
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_core::run::{Allowance, Failure, Run, RunStatus, Trigger};
@@ -117,7 +116,7 @@ impl Store {
             let done = Run { status: RunStatus::Succeeded, ended_at: Some(now), ..run };
             let ended = end_write(RunStatus::Succeeded, now)
                 .update(&self.table, &ItemKey::run(&claim.workspace_id, run_id));
-            let key = entry_item::put(&self.table, claimed(claim)).map_err(Fault::from)?;
+            let key = entry_item::put(&self.table, entry_item::claimed(claim)).map_err(Fault::from)?;
             let writes = vec![key, ended.map_err(Fault::from)?];
             let reasons = match self.transact(writes).await? {
                 Outcome::Written => return Ok((done, false)),
@@ -231,7 +230,7 @@ impl Store {
         plan: Plan,
         limit: Option<u64>,
     ) -> Result<Vec<TransactWriteItem>, Corrupt> {
-        let mut key = claimed(claim);
+        let mut key = entry_item::claimed(claim);
         key.insert("run".into(), serde_dynamo::to_attribute_value(run)?);
         if let Some(limit) = limit {
             key.insert("limit".into(), number(limit));
@@ -254,13 +253,6 @@ impl Store {
             Expression::new().when_absent(PK).put(&self.table, item)?,
         ])
     }
-}
-
-/// The item of a key that stands for something that is no ledger entry.
-fn claimed(claim: &Claim) -> Item {
-    let mut item = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
-    item.insert("fingerprint".into(), AttributeValue::B(Blob::new(claim.fingerprint.bytes())));
-    item
 }
 
 /// Ends a run, if it still goes on.

@@ -14,10 +14,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::attribute::{Item, Reader};
+use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
 use crate::keys::PK;
 use crate::rollup::Spending;
-use crate::{agreements, balance_item, enrolments, entry_item, payment_item, purchases, runs};
+use crate::{agreements, auto_top_ups, balance_item, enrolments, entry_item, payment_item, purchases, runs};
 
 /// A record of the stream, as Lambda hands it over.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +69,15 @@ pub enum Written {
         before: Box<Enrolment>,
         /// What it is.
         after: Box<Enrolment>,
+    },
+    /// Automatic top-up changed.
+    AutoTopUp {
+        /// Whose.
+        workspace: WorkspaceId,
+        /// What it was; `None` where it was set for the first time.
+        before: Option<Box<VersionedTopUp>>,
+        /// What it is.
+        after: Box<VersionedTopUp>,
     },
     /// A payment changed.
     Payment {
@@ -166,6 +176,11 @@ impl Record {
                 let before = before.map(enrolments::read).transpose()?.unwrap_or_default().enrolment;
                 let after = Box::new(enrolments::read(after)?.enrolment);
                 Ok(Some(Written::Subscription { workspace: workspace()?, before: Box::new(before), after }))
+            }
+            "auto_top_up" => {
+                let before = before.map(auto_top_ups::read).transpose()?.map(Box::new);
+                let after = Box::new(auto_top_ups::read(after)?);
+                Ok(Some(Written::AutoTopUp { workspace: workspace()?, before, after }))
             }
             "payment" => {
                 let before = before.map(payment_item::read).transpose()?.map(Box::new);

@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{CancellationReason, ReturnValue, TransactWriteItem};
 use tokio::time::Instant;
 
 use crate::attribute::Item;
@@ -18,12 +19,13 @@ use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::{Sources, Store};
 
-/// How often a transaction is sent at most. With the pauses below this lasts about three seconds.
-const MOST_ATTEMPTS: u32 = 16;
+/// How often a transaction is sent at most. With the pauses below this lasts about two seconds: docs/benchmarks.md says
+/// what other numbers come to.
+const MOST_ATTEMPTS: u32 = 30;
 /// The longest first pause; each further one may be twice as long.
 const FIRST_PAUSE_MILLIS: u64 = 12;
-/// The longest pause.
-const LONGEST_PAUSE_MILLIS: u64 = 400;
+/// The longest pause: a busy balance is free again within a few milliseconds, so a longer one only waits.
+const LONGEST_PAUSE_MILLIS: u64 = 150;
 /// What is left of an invocation for its answer.
 const KEPT_FOR_THE_ANSWER: Duration = Duration::from_millis(250);
 /// The least that a request is given, however late it is.
@@ -53,6 +55,19 @@ pub(crate) enum Reason {
     Busy,
 }
 
+/// What became of one update by itself.
+#[derive(Debug)]
+pub(crate) enum Updated {
+    /// It is written; with the attributes that it has updated.
+    Written(Item),
+    /// Its condition failed; with the item as it stood, if there was one.
+    Refused(Option<Item>),
+    /// Another write was on it, or it was throttled.
+    Busy,
+    /// It is not known whether it is written.
+    Unknown(Box<aws_sdk_dynamodb::Error>),
+}
+
 /// Counts the attempts at one write and pauses between them.
 #[derive(Debug)]
 pub(crate) struct Attempts {
@@ -66,12 +81,9 @@ impl Store {
     ///
     /// The SDK's own retries are off: each attempt takes the time anew, and all are counted in one place.
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
-        let once = aws_sdk_dynamodb::config::Builder::new()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build());
         #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
         let request = self.client.transact_write_items();
-        match request.set_transact_items(Some(writes)).customize().config_override(once).send().await {
+        match request.set_transact_items(Some(writes)).customize().config_override(self.once()).send().await {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => read_failure(error),
         }
@@ -117,6 +129,47 @@ impl Store {
                 _ => Ok(Outcome::Unknown(Box::new(error.into()))),
             },
         }
+    }
+
+    /// Sends one update by itself, once, and gives what it has updated, or the item that refused it.
+    pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
+        let update = write.update.ok_or(Corrupt::Attribute("update"))?;
+        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+        let request = self.client.update_item();
+        let sent = request
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values)
+            .set_return_values_on_condition_check_failure(update.return_values_on_condition_check_failure)
+            .return_values(ReturnValue::UpdatedNew)
+            .customize()
+            .config_override(self.once())
+            .send()
+            .await;
+        let error = match sent {
+            Ok(output) => return Ok(Updated::Written(output.attributes.unwrap_or_default())),
+            Err(error) => error,
+        };
+        let server_failed = error.raw_response().is_some_and(|answer| answer.status().is_server_error());
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Updated::Refused(failed.item.clone()))
+            }
+            Some(service) if service.code().is_some_and(is_busy_code) => Ok(Updated::Busy),
+            Some(_) if !server_failed => Err(Fault::unavailable(error)),
+            _ => Ok(Updated::Unknown(Box::new(error.into()))),
+        }
+    }
+
+    /// What a write is sent with: no retries of the SDK's own, since each attempt takes the time anew.
+    fn once(&self) -> aws_sdk_dynamodb::config::Builder {
+        let timeouts = TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build();
+        aws_sdk_dynamodb::config::Builder::new()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
     }
 
     /// How long a request may take, so that an answer can still be given within the invocation's time.

@@ -8,6 +8,7 @@ use credits_runtime::settings::SecretSetting;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::Options;
+use crate::demo::WORKSPACE;
 
 pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE]
   runs the whole product on 127.0.0.1. In memory, unless --data names a folder, which a later start picks up again.
@@ -17,10 +18,20 @@ cargo local demo [the same options]
   the same, with a workspace that has lived for half a year.
 cargo local watch WORKSPACE [--port 8787]
   shows a workspace's balance and its last entries as they change, at a stack that runs.
+cargo local bulk [--records 1000] [--workers 32] [--holds 8] [WORKSPACE] [--port 8787]
+  works through a list of records at a stack that runs, paid from holds side by side, until the credits run out.
 cargo local verify [--port 8787]
   adds every ledger up anew, at a stack that runs, and fails where a balance or a month's usage differs.";
 
 const PORT: u16 = 8787;
+
+/// How large a bulk job is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub records: usize,
+    pub workers: usize,
+    pub holds: u8,
+}
 
 /// What is asked for.
 pub(crate) enum Asked {
@@ -32,6 +43,8 @@ pub(crate) enum Asked {
     Demo(Options),
     /// A workspace of a stack that runs.
     Watch { port: u16, workspace: String },
+    /// A bulk job at a stack that runs.
+    Bulk { port: u16, workspace: String, size: Size },
     /// The verification of a stack that runs.
     Verify { port: u16 },
 }
@@ -42,6 +55,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
         options.webhook_secret = Secret::new(secret.expose());
     }
     let mut words: Vec<String> = Vec::new();
+    let mut size = Size { records: 1_000, workers: 32, holds: 8 };
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("port") => options.port = arguments.value()?.parse()?,
@@ -51,6 +65,9 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
                 let read = std::fs::read_to_string(&file);
                 options.catalogue = Some(read.map_err(|error| lexopt::Error::Custom(Box::new(error)))?);
             }
+            Arg::Long("records") => size.records = arguments.value()?.parse()?,
+            Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
+            Arg::Long("holds") => size.holds = arguments.value()?.parse()?,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Usage),
             Arg::Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected()),
@@ -61,6 +78,10 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
         [] => Ok(Asked::Serve(options)),
         ["demo"] => Ok(Asked::Demo(options)),
         ["watch", workspace] => Ok(Asked::Watch { port: options.port, workspace: (*workspace).to_owned() }),
+        ["bulk"] => Ok(Asked::Bulk { port: options.port, workspace: WORKSPACE.to_owned(), size }),
+        ["bulk", workspace] => {
+            Ok(Asked::Bulk { port: options.port, workspace: (*workspace).to_owned(), size })
+        }
         ["verify"] => Ok(Asked::Verify { port: options.port }),
         ["watch"] => Err("watch which workspace? cargo local watch WORKSPACE".into()),
         [other, ..] => Err(format!("{other} is no command of this program; --help shows them").into()),

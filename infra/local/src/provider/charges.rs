@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Delivery, Outcome, Provider, Refusal};
 
+/// How long an idempotency key is known: Stripe removes keys that are a day old at least.
+const KEY_LASTS_SECONDS: i64 = 86_400;
+
 /// A charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
@@ -33,7 +36,7 @@ impl Provider {
         self.keep();
     }
 
-    /// `POST /v1/payment_intents`: the same key gets the first answer again, a decline as well.
+    /// `POST /v1/payment_intents`: the same key gets the first answer again, a decline as well, for a day.
     pub fn create_intent(
         &mut self,
         authorization: Option<&str>,
@@ -42,9 +45,11 @@ impl Provider {
     ) -> Result<Answered, Refusal> {
         self.admit(authorization)?;
         let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
-        if let Some((earlier, id)) = key.and_then(|key| self.memory.keys.get(key)) {
-            let intent = self.memory.intents.get(id).filter(|_| *earlier == form);
-            return intent.map(Intent::answer).ok_or(Refusal::KeyReused);
+        let earlier = key.and_then(|key| self.memory.keys.get(key));
+        let earlier = earlier.and_then(|(form, id)| Some((form, self.memory.intents.get(id)?)));
+        let forgotten_at = self.sources.now().as_second().saturating_sub(KEY_LASTS_SECONDS);
+        if let Some((earlier, intent)) = earlier.filter(|(_, intent)| intent.created > forgotten_at) {
+            return if *earlier == form { Ok(intent.answer()) } else { Err(Refusal::KeyReused) };
         }
         let intent = self.intent_of(&form)?;
         if let Some(key) = key {

@@ -1,0 +1,254 @@
+//! A bulk job: many records, worked on side by side, each paid from a hold, and a clean stop where credits run out.
+//!
+//! The records of a round are paid from several holds that are placed together, so workers don't meet on the balance. A
+//! record is begun only once the most that it may cost is set aside, so none is worked on that can't be paid.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rust_decimal::Decimal;
+use tokio::task::JoinSet;
+
+use crate::Workspace;
+use crate::error::Error;
+use crate::holds::{Hold, HoldOrder};
+use crate::types::{Consumer, DebitOrder};
+
+/// How many records one hold pays: a hold has room for so many captures.
+const RECORDS_A_HOLD: usize = 100;
+
+/// How long a round's holds last: its records must be done by then.
+const TTL_SECONDS: u32 = 3_600;
+
+/// How often a round is made smaller while others spend of the same balance.
+const MOST_TRIES: u32 = 8;
+
+/// What a job is.
+#[derive(Debug, Clone)]
+pub struct BulkJob {
+    job_id: String,
+    operation: String,
+    consumer: Consumer,
+    most_each: Decimal,
+    holds: u8,
+    workers: usize,
+}
+
+impl BulkJob {
+    /// A job of that id, whose records call this operation and cost at most so much each.
+    #[must_use]
+    pub fn of(job_id: &str, feature: &str, operation: &str, most_each: Decimal) -> Self {
+        let (list_id, user_id) = (None, None);
+        let consumer =
+            Consumer::Bulk { job_id: job_id.to_owned(), feature: feature.to_owned(), list_id, user_id };
+        let (job_id, operation) = (job_id.to_owned(), operation.to_owned());
+        Self { job_id, operation, consumer, most_each, holds: 8, workers: 32 }
+    }
+
+    /// For a consumer that says more, such as the list.
+    #[must_use]
+    pub fn consumer(self, consumer: Consumer) -> Self {
+        Self { consumer, ..self }
+    }
+
+    /// With so many workers on so many holds (1 to 50) side by side.
+    #[must_use]
+    pub fn side_by_side(self, workers: usize, holds: u8) -> Self {
+        Self { workers: workers.max(1), holds: holds.clamp(1, 50), ..self }
+    }
+
+    fn order(&self, records: usize) -> HoldOrder {
+        let credits = self.most_each.saturating_mul(Decimal::from(records));
+        HoldOrder::of(credits, TTL_SECONDS, &self.operation, self.consumer.clone())
+    }
+}
+
+/// Why a record was not done, although it was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError<E> {
+    /// The work failed, and nothing was paid for it.
+    #[error("the work failed")]
+    Work(#[source] E),
+    /// The work is done, and could not be paid.
+    #[error("the work is done and could not be paid")]
+    Payment(#[source] Error),
+}
+
+/// What became of a job. Records are told by their places in what was given.
+#[derive(Debug)]
+pub struct BulkReport<E> {
+    /// The records that are done and paid.
+    pub done: Vec<usize>,
+    /// The records that failed, and why.
+    pub failed: Vec<(usize, RecordError<E>)>,
+    /// The records that were not begun, since the credits ran out.
+    pub left: Vec<usize>,
+    /// What was spent.
+    pub spent: Decimal,
+    /// Why it stopped early, if it did.
+    pub stopped: Option<Error>,
+}
+
+/// A record with its place.
+type Numbered<R> = (usize, R);
+
+/// What the workers of a round share.
+struct Round<R> {
+    waiting: Mutex<VecDeque<Numbered<R>>>,
+}
+
+impl Workspace {
+    /// Works through records: `work` does one, and gives what it has cost.
+    ///
+    /// It ends when all are done, or when what is left of the balance doesn't cover another. The records that are left
+    /// are told, so that a later job goes on with them.
+    pub async fn bulk<R, E, F, W>(&self, job: &BulkJob, records: Vec<R>, work: F) -> BulkReport<E>
+    where
+        R: Send + 'static,
+        E: Send + 'static,
+        F: Fn(R) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<DebitOrder, E>> + Send,
+    {
+        let mut waiting: VecDeque<Numbered<R>> = records.into_iter().enumerate().collect();
+        let mut report = BulkReport::new();
+        let mut round = 0_usize;
+        while !waiting.is_empty() && report.stopped.is_none() {
+            round = round.saturating_add(1);
+            match self.place_round(job, round, waiting.len()).await {
+                Ok((holds, each)) => {
+                    let taken = each.saturating_mul(holds.len()).min(waiting.len());
+                    let records = waiting.drain(..taken).collect();
+                    self.work_round(job, (round, &holds), records, work.clone(), &mut report).await;
+                }
+                Err(stopped) => report.stopped = Some(stopped),
+            }
+        }
+        report.left = waiting.into_iter().map(|(place, _)| place).collect();
+        report.done.sort_unstable();
+        report.failed.sort_unstable_by_key(|(place, _)| *place);
+        report
+    }
+
+    /// Places the holds of a round, and says how many records each pays: fewer where the balance covers fewer.
+    async fn place_round(
+        &self,
+        job: &BulkJob,
+        round: usize,
+        records: usize,
+    ) -> Result<(Vec<Hold>, usize), Error> {
+        let mut holds = usize::from(job.holds).min(records);
+        let mut each = records.div_ceil(holds).min(RECORDS_A_HOLD);
+        let mut tries = 0;
+        loop {
+            let key = format!("{}/round-{round}-{}", job.job_id, uuid::Uuid::new_v4());
+            let order = job.order(each);
+            let placed = match u8::try_from(holds) {
+                Ok(count) if count > 1 => self.place_holds(key, &order, count).await.map(|it| it.body),
+                _ => self.place_hold(key, &order).await.map(|it| vec![it.body]),
+            };
+            match placed {
+                Err(Error::InsufficientCredits { available, .. })
+                    if tries < MOST_TRIES && affordable(available, job) > 0 =>
+                {
+                    tries = tries.saturating_add(1);
+                    let affordable = affordable(available, job);
+                    holds = holds.min(affordable);
+                    each = affordable.checked_div(holds).unwrap_or(1).min(each).max(1);
+                }
+                placed => return Ok((placed?, each)),
+            }
+        }
+    }
+
+    async fn work_round<R, E, F, W>(
+        &self,
+        job: &BulkJob,
+        (round, holds): (usize, &[Hold]),
+        records: VecDeque<Numbered<R>>,
+        work: F,
+        report: &mut BulkReport<E>,
+    ) where
+        R: Send + 'static,
+        E: Send + 'static,
+        F: Fn(R) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<DebitOrder, E>> + Send,
+    {
+        let mut running = JoinSet::new();
+        let each = records.len().div_ceil(holds.len().max(1));
+        let mut records = records.into_iter();
+        for (number, hold) in holds.iter().enumerate() {
+            let waiting = Mutex::new(records.by_ref().take(each).collect());
+            let shared = Arc::new(Round { waiting });
+            let workers = job.workers.div_ceil(holds.len().max(1));
+            for _ in 0..workers {
+                let (workspace, work, shared) = (self.clone(), work.clone(), Arc::clone(&shared));
+                let (hold_id, prefix) = (hold.hold_id.clone(), format!("{}/{round}/{number}", job.job_id));
+                running.spawn(async move {
+                    let mut ended = Vec::new();
+                    while let Some((place, record)) = shared.next() {
+                        let outcome = match work(record).await {
+                            Ok(order) => workspace.pay(&hold_id, &format!("{prefix}/{place}"), &order).await,
+                            Err(error) => Err(RecordError::Work(error)),
+                        };
+                        ended.push((place, outcome));
+                    }
+                    ended
+                });
+            }
+        }
+        for (place, outcome) in running.join_all().await.into_iter().flatten() {
+            match outcome {
+                Ok(credits) => {
+                    report.done.push(place);
+                    report.spent = report.spent.saturating_add(credits);
+                }
+                Err(error) => report.failed.push((place, error)),
+            }
+        }
+        let hold_ids: Vec<String> = holds.iter().map(|hold| hold.hold_id.clone()).collect();
+        let key = format!("{}/settle-{}", job.job_id, uuid::Uuid::new_v4());
+        if let Err(error) = self.settle_holds(key, &hold_ids).await {
+            // What was captured is paid for all the same: the holds end by themselves.
+            report.stopped = Some(error);
+        }
+    }
+
+    /// Pays a record from its hold, or from the balance where the hold has ended meanwhile.
+    async fn pay<E>(&self, hold_id: &str, key: &str, order: &DebitOrder) -> Result<Decimal, RecordError<E>> {
+        match self.capture(hold_id, key, order, true).await {
+            Ok(captured) => Ok(captured.body.credits),
+            Err(Error::Refused(problem)) if problem.code == "hold_closed" => {
+                let debited = self.debit(format!("{hold_id}/{key}"), order).await;
+                debited.map(|debit| debit.body.credits).map_err(RecordError::Payment)
+            }
+            Err(error) => Err(RecordError::Payment(error)),
+        }
+    }
+}
+
+/// How many records the balance covers.
+fn affordable(available: Decimal, job: &BulkJob) -> usize {
+    let records = available.checked_div(job.most_each).unwrap_or_default().floor();
+    usize::try_from(records).unwrap_or(0)
+}
+
+impl<R> Round<R> {
+    fn next(&self) -> Option<Numbered<R>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl<E> BulkReport<E> {
+    fn new() -> Self {
+        Self { done: Vec::new(), failed: Vec::new(), left: Vec::new(), spent: Decimal::ZERO, stopped: None }
+    }
+}
+
+impl<E> fmt::Display for BulkReport<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, failed, left) = (self.done.len(), self.failed.len(), self.left.len());
+        write!(f, "{done} records done for {} credits, {failed} failed, {left} left", self.spent.normalize())
+    }
+}

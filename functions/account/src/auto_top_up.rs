@@ -1,0 +1,101 @@
+//! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: a pack is bought by itself while the balance is low (M5).
+
+use credits_core::auto_top_up::{AutoTopUp, Bought, MonthlyLimit, Settings};
+use credits_core::catalogue::{Catalogue, Pack};
+use credits_core::credits::Amount;
+use credits_core::id::Id;
+use credits_core::month::Month;
+use credits_runtime::fields::{Fields, count, parsed};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Account;
+
+/// The greatest monthly limit in packs.
+const MOST_TOP_UPS: u64 = 1_000;
+
+#[derive(Debug, Serialize)]
+struct AutoTopUpBody {
+    #[serde(flatten)]
+    settings: Settings,
+    declines: u64,
+    bought_this_month: Bought,
+    card_stored: bool,
+}
+
+impl Account {
+    pub(crate) async fn put_auto_top_up(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let settings = read_settings(&call.json()?, &self.catalogue)?;
+        let store = self.store.until(call.deadline());
+        let (kept, first) = store.set_auto_top_up(&workspace, &settings).await?;
+        let card_stored = store.customer(&workspace).await?.is_some();
+        let body = AutoTopUpBody::of(kept, Month::of(store.now()), card_stored);
+        Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
+    }
+
+    pub(crate) async fn auto_top_up(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let kept = store.auto_top_up(&workspace).await?.map(|read| read.kept);
+        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None));
+        let card_stored = store.customer(&workspace).await?.is_some();
+        Ok(Answer::ok(&AutoTopUpBody::of(kept, Month::of(store.now()), card_stored)))
+    }
+}
+
+impl AutoTopUpBody {
+    fn of(kept: AutoTopUp, month: Month, card_stored: bool) -> Self {
+        let bought_this_month = kept.bought_in(month);
+        Self { settings: kept.settings, declines: kept.declines, bought_this_month, card_stored }
+    }
+}
+
+fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Problem> {
+    let mut fields = Fields::of(body)?;
+    let enabled =
+        fields.required("enabled", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+    let (threshold, pack) = if enabled == Some(false) {
+        // What is switched off needs neither.
+        (fields.optional("threshold", parsed::<Amount>), fields.optional("pack", parsed::<Id>))
+    } else {
+        (fields.required("threshold", parsed::<Amount>), fields.required("pack", parsed::<Id>))
+    };
+    let monthly_limit = fields.optional("monthly_limit", read_limit);
+    if let Some(pack) = &pack {
+        match catalogue.pack(pack) {
+            Some(sold) => check_against(&mut fields, sold, threshold, monthly_limit),
+            None => fields.refuse("pack", "is not a pack of the catalogue"),
+        }
+    }
+    fields.finish(enabled.map(|enabled| Settings { enabled, threshold, pack, monthly_limit }))
+}
+
+/// A pack has to lift the balance above the threshold, and to fit the limit.
+fn check_against(
+    fields: &mut Fields<'_>,
+    pack: &Pack,
+    threshold: Option<Amount>,
+    limit: Option<MonthlyLimit>,
+) {
+    if threshold.is_some_and(|threshold| threshold >= pack.credits) {
+        let said = format!("must be below the pack's {} credits, or every top-up would be", pack.credits);
+        fields.refuse("threshold", format!("{said} at or below it again"));
+    }
+    if let Some(MonthlyLimit::Credits(most)) = limit
+        && most < pack.credits
+    {
+        fields.refuse("monthly_limit", format!("must be at least the pack's {} credits", pack.credits));
+    }
+}
+
+fn read_limit(value: &Value) -> Result<MonthlyLimit, String> {
+    if value.is_string() {
+        return parsed::<Amount>(value).map(MonthlyLimit::Credits);
+    }
+    let said = || format!("must be a number of top-ups, 1 to {MOST_TOP_UPS}, or an amount of credits");
+    let top_ups = count(value, MOST_TOP_UPS).ok().filter(|top_ups| *top_ups > 0);
+    top_ups.map(MonthlyLimit::TopUps).ok_or_else(said)
+}

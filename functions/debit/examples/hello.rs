@@ -1,0 +1,12 @@
+//! A bare Lambda function, which `cargo bench --bench init` compares the debit function with.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| async {
+        Ok::<_, Error>(json!({ "hello": "world" }))
+    }))
+    .await
+}

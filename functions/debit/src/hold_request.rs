@@ -1,0 +1,115 @@
+//! From the wire to holds, captures and settlements.
+
+use std::collections::HashSet;
+
+use credits_core::batch::Line;
+use credits_core::credits::{Amount, Credits};
+use credits_core::id::{Id, Name};
+use credits_core::rate_card::RateCard;
+use credits_core::settlement::{MOST_HOLDS, MOST_TTL_SECONDS, Purpose};
+use credits_runtime::Problem;
+use credits_runtime::fields::{Fields, count, parsed};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use crate::request::{Read, finish, read_consumer, read_line};
+
+/// A hold's body.
+#[derive(Debug)]
+pub(crate) struct HoldBody {
+    /// What each hold keeps.
+    pub amount: Amount,
+    pub count: Option<u8>,
+    pub lasts: SignedDuration,
+    pub purpose: Purpose,
+    /// It has the shape that it should have, but the operation is not on the rate card.
+    pub unpriced: Option<Problem>,
+}
+
+/// Reads a hold's body, or that of several.
+pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<HoldBody, Problem> {
+    let mut fields = Fields::of(body)?;
+    let amount = fields.required("credits", parsed::<Amount>);
+    let lasts = fields.required("ttl_seconds", read_ttl);
+    let number = if several { fields.required("count", read_count) } else { None };
+    let operation = fields.required("operation", parsed::<Name>);
+    let consumer = read_consumer(&mut fields);
+    if let Some((amount, number)) = amount.zip(number)
+        && let Err(message) = together(amount, number)
+    {
+        fields.refuse("credits", message);
+    }
+    let of_its_shape = fields.is_sound();
+    let off_card = operation.as_ref().and_then(|operation| card.operation(operation).err());
+    if let Some(refusal) = off_card {
+        fields.refuse("operation", refusal.to_string());
+    }
+    let rate_card = card.version().clone();
+    let purpose =
+        operation.zip(consumer).map(|(operation, consumer)| Purpose { operation, rate_card, consumer });
+    let read = amount.zip(lasts).zip(purpose).filter(|_| of_its_shape);
+    let unpriced = fields.finish(Some(())).err();
+    match (read, unpriced) {
+        (Some(((amount, lasts), purpose)), unpriced) => {
+            Ok(HoldBody { amount, count: number, lasts, purpose, unpriced })
+        }
+        (None, problem) => Err(problem.unwrap_or_else(Problem::unavailable)),
+    }
+}
+
+/// Reads a capture's body: a debit's, and whether the balance pays what the hold doesn't keep.
+pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(Line, bool)>, Problem> {
+    let mut fields = Fields::of(body)?;
+    let extend = fields.optional("extend", truth);
+    let mut of_its_shape = fields.is_sound();
+    let line = read_line(&mut fields, card, &mut of_its_shape);
+    finish(fields, line.map(|line| (line, extend.unwrap_or_default())), of_its_shape)
+}
+
+/// Reads a settlement's body: a last capture, and whether the balance pays what the hold doesn't keep.
+pub(crate) fn read_settlement(body: &Value) -> Result<(Option<Amount>, bool), Problem> {
+    let mut fields = Fields::of(body)?;
+    let last = fields.optional("credits", parsed::<Amount>);
+    let extend = fields.optional("extend", truth);
+    fields.finish(Some((last, extend.unwrap_or_default())))
+}
+
+/// Reads which holds are to be settled together.
+pub(crate) fn read_hold_ids(body: &Value) -> Result<Vec<Id>, Problem> {
+    let mut fields = Fields::of(body)?;
+    let ids = fields.required("hold_ids", |value| {
+        let said = || format!("must be an array of 1 to {MOST_HOLDS} ids of holds");
+        let ids = value.as_array().filter(|ids| (1..=MOST_HOLDS).contains(&ids.len())).ok_or_else(said)?;
+        ids.iter().map(parsed::<Id>).collect::<Result<Vec<Id>, _>>().map_err(|_| said())
+    });
+    let mut seen = HashSet::new();
+    if ids.iter().flatten().any(|id| !seen.insert(id)) {
+        fields.refuse("hold_ids", "must not name a hold twice");
+    }
+    fields.finish(ids)
+}
+
+fn read_ttl(value: &Value) -> Result<SignedDuration, String> {
+    let seconds = value.as_u64().filter(|seconds| (1..=MOST_TTL_SECONDS).contains(seconds));
+    let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
+    let said = || format!("must be a whole number of 1 to {MOST_TTL_SECONDS}");
+    seconds.map(SignedDuration::from_secs).ok_or_else(said)
+}
+
+fn read_count(value: &Value) -> Result<u8, String> {
+    let most = u64::try_from(MOST_HOLDS).unwrap_or_default();
+    let number = count(value, most).ok().filter(|number| *number >= 2);
+    let said = || format!("must be a whole number of 2 to {MOST_HOLDS}");
+    number.and_then(|number| u8::try_from(number).ok()).ok_or_else(said)
+}
+
+/// Holds that are placed together have to be an amount together.
+fn together(amount: Amount, number: u8) -> Result<(), String> {
+    let sum = Credits::sum(std::iter::repeat_n(amount.credits(), usize::from(number)));
+    let sum = sum.map_err(|error| error.to_string())?;
+    Amount::new(sum).map(drop).map_err(|error| format!("together: {error}"))
+}
+
+fn truth(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+}

@@ -1,0 +1,134 @@
+//! `/v1/workspaces/{workspace_id}/holds`: credits set aside, captured call by call, and settled (M4).
+
+use credits_core::batch::Line;
+use credits_core::id::Id;
+use credits_core::settlement::Hold;
+use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
+use credits_store::Fault;
+use credits_store::captures::{CaptureOrder, Captured};
+use credits_store::holds::{HoldOrder, HoldRefusal, Placed};
+use credits_store::settlements::{SettleOrder, Settled};
+use serde_json::json;
+
+use crate::Debits;
+use crate::hold_request::{self, HoldBody};
+use crate::request::Read;
+use crate::response::{CaptureAnswer, HoldAnswer};
+
+impl Debits {
+    pub(crate) async fn place_hold(&self, call: &Call) -> Result<Answer, Problem> {
+        let placed = self.place(call, false).await?;
+        let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
+        Ok(Answer::once(placed.replayed, &shown(hold)?))
+    }
+
+    pub(crate) async fn place_holds(&self, call: &Call) -> Result<Answer, Problem> {
+        let placed = self.place(call, true).await?;
+        Ok(Answer::once(placed.replayed, &json!({ "holds": all_shown(&placed.holds)? })))
+    }
+
+    async fn place(&self, call: &Call, several: bool) -> Result<Placed, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let store = self.store.until(call.deadline());
+        let card = self.catalogue.rate_card();
+        let HoldBody { amount, count, lasts, purpose, unpriced } =
+            hold_request::read_hold(&body, card, several)?;
+        let order = HoldOrder { amount, count, lasts, purpose: &purpose };
+        if let Some(problem) = unpriced {
+            // It may have been on the card when the key was first used.
+            return store.placed_before(&claim, order).await?.ok_or(problem);
+        }
+        match store.place_holds(&claim, order).await {
+            Ok(placed) => {
+                if !placed.replayed {
+                    metrics::counter!("HoldsPlaced").increment(u64::from(count.unwrap_or(1)));
+                }
+                Ok(placed)
+            }
+            Err(refusal) => {
+                let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
+                let line = Line { operation, model: None, units: None, consumer, amount };
+                Err(self.refused(call, &store, &workspace, &[line], refusal).await?)
+            }
+        }
+    }
+
+    pub(crate) async fn hold(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let hold = self.store.until(call.deadline()).hold(&workspace, &named_hold(call)?).await?;
+        Ok(Answer::ok(&shown(&hold.ok_or_else(Problem::not_found)?)?))
+    }
+
+    pub(crate) async fn capture(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let hold_id = named_hold(call)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let store = self.store.until(call.deadline());
+        let card = self.catalogue.rate_card();
+        let captured = match hold_request::read_capture(&body, card)? {
+            Read::Priced((line, extend)) => {
+                let order =
+                    CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
+                let captured = store.capture(&claim, order).await;
+                captured.map_err(|refusal| self.hold_refused(call, refusal))?
+            }
+            Read::Unpriced(problem) => store.captured_before(&claim, &hold_id).await?.ok_or(problem)?,
+        };
+        let Captured { capture_id, amount, remaining, replayed } = captured;
+        if !replayed {
+            metrics::counter!("Captures").increment(1);
+        }
+        Ok(Answer::once(replayed, &CaptureAnswer { capture_id, credits: amount, remaining }))
+    }
+
+    pub(crate) async fn settle_hold(&self, call: &Call) -> Result<Answer, Problem> {
+        let settled = self.settle(call, true).await?;
+        let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
+        let answer = shown(hold)?;
+        Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+    }
+
+    pub(crate) async fn settle_holds(&self, call: &Call) -> Result<Answer, Problem> {
+        let settled = self.settle(call, false).await?;
+        let answer = json!({ "holds": all_shown(&settled.holds)? });
+        Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+    }
+
+    async fn settle(&self, call: &Call, one: bool) -> Result<Settled, Problem> {
+        let workspace = call.workspace(Scope::Spend)?;
+        let named = one.then(|| named_hold(call)).transpose()?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let (hold_ids, last, extend) = match named {
+            Some(hold_id) => {
+                let (last, extend) = hold_request::read_settlement(&body)?;
+                (vec![hold_id], last, extend)
+            }
+            None => (hold_request::read_hold_ids(&body)?, None, false),
+        };
+        let order = SettleOrder { hold_ids: &hold_ids, last, extend };
+        let settled = self.store.until(call.deadline()).settle_holds(&claim, order).await;
+        let settled = settled.map_err(|refusal| self.hold_refused(call, refusal))?;
+        telemetry::spent(settled.captured);
+        Ok(settled)
+    }
+
+    fn hold_refused(&self, call: &Call, refusal: HoldRefusal) -> Problem {
+        Problem::of_hold(refusal, &self.top_up_url.of(call))
+    }
+}
+
+fn named_hold(call: &Call) -> Result<Id, Problem> {
+    call.path_parameter("hold_id").parse().map_err(|_| Problem::not_found())
+}
+
+fn shown(hold: &Hold) -> Result<HoldAnswer<'_>, Fault> {
+    HoldAnswer::of(hold).map_err(|sum| Fault::Corrupt(sum.into()))
+}
+
+fn all_shown(holds: &[Hold]) -> Result<Vec<HoldAnswer<'_>>, Fault> {
+    holds.iter().map(shown).collect()
+}

@@ -1,0 +1,110 @@
+//! Automatic top-up: while the balance is low, a pack is bought with the stored card, one charge at a time (M5).
+
+use credits_core::auto_top_up::{AutoTopUp, Step};
+use credits_core::catalogue::Pack;
+use credits_core::credits::Amount;
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::purchase::{Goods, Purchase};
+use credits_store::Fault;
+use credits_store::auto_top_ups::VersionedTopUp;
+use credits_store::error::Corrupt;
+
+use crate::{Billing, BillingFault};
+
+/// How many packs are bought at one look at most: a burst may take more than one.
+const MOST_ROUNDS: usize = 8;
+
+impl Billing {
+    /// Buys what the workspace's settings ask for. Done in a storm, twice at once, late or for nothing, it comes to the
+    /// same: what is kept is read first, the balance after it, and a charge is begun only if nothing has changed since.
+    pub async fn top_up_automatically(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
+        for _ in 0..MOST_ROUNDS {
+            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            match read.kept.step(self.store.now()) {
+                Step::Wait => return Ok(()),
+                Step::Finish(purchase_id) => {
+                    self.finish(&purchase_id).await?;
+                }
+                Step::Look(threshold, pack) => {
+                    if self.look(workspace, &read, (threshold, &pack)).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the balance and buys a pack, if it is low; says whether there is nothing more to be done.
+    async fn look(
+        &self,
+        workspace: &WorkspaceId,
+        read: &VersionedTopUp,
+        (threshold, pack): (Amount, &Id),
+    ) -> Result<bool, BillingFault> {
+        let Some(balance) = self.store.balance(workspace).await? else { return Ok(true) };
+        let available = balance.available().map_err(|sum| Fault::Corrupt(Corrupt::Sum(sum)))?;
+        let now = self.store.now();
+        if available > threshold.credits() {
+            return self.rest(workspace, read, &read.kept.at_rest()).await;
+        }
+        let Some(pack) = self.catalogue.pack(pack) else {
+            tracing::error!(%workspace, %pack, "the pack of an automatic top-up is no longer sold");
+            return self.rest(workspace, read, &read.kept.given_up()).await;
+        };
+        if !read.kept.has_room_for(pack.credits, now) {
+            return self.rest(workspace, read, &read.kept.limited(now)).await;
+        }
+        let Some(card) = self.stored_card(workspace).await? else {
+            tracing::info!(%workspace, "an automatic top-up has no card to charge");
+            return self.rest(workspace, read, &read.kept.at_rest()).await;
+        };
+        let purchase = self.pack_of(workspace, pack);
+        if self.store.begin_auto_top_up(read, &purchase, &card).await? {
+            let charged = self.provider.charge(&self.key, &purchase, &card).await?;
+            self.follow(&purchase, charged, card).await?;
+        }
+        Ok(false)
+    }
+
+    fn pack_of(&self, workspace: &WorkspaceId, pack: &Pack) -> Purchase {
+        Purchase {
+            purchase_id: self.store.sources().new_id("top"),
+            workspace_id: workspace.clone(),
+            goods: Goods::Pack { pack: pack.pack.clone(), credits: pack.credits },
+            price: pack.price,
+            begun_at: self.store.now(),
+        }
+    }
+
+    /// Nothing is bought: what changes by that is written, and if somebody was faster, it is looked at again.
+    async fn rest(
+        &self,
+        workspace: &WorkspaceId,
+        read: &VersionedTopUp,
+        after: &AutoTopUp,
+    ) -> Result<bool, BillingFault> {
+        if *after == read.kept {
+            return Ok(true);
+        }
+        Ok(self.store.change_auto_top_up(workspace, read, after).await?)
+    }
+
+    /// Ends the open charge of an automatic top-up, if it still is this one.
+    pub(crate) async fn let_top_up_go(
+        &self,
+        workspace: &WorkspaceId,
+        purchase_id: &Id,
+        after: impl Fn(&AutoTopUp) -> AutoTopUp,
+    ) -> Result<(), BillingFault> {
+        loop {
+            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            if read.kept.charge.as_ref().is_none_or(|charge| charge.purchase_id != *purchase_id) {
+                return Ok(());
+            }
+            if self.store.change_auto_top_up(workspace, &read, &after(&read.kept)).await? {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Automatic top-up: a pack is bought with the stored card whenever the balance is low, one charge at a time (M5).
+//!
+//! What triggers it may come late, twice or in a storm. So whoever is triggered looks at what is kept here and at the
+//! balance, in that order, and begins a charge only if nothing has changed since: while one is open, none is begun.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::credits::{Amount, Credits};
+use crate::enrolment::{OpenCharge, UNANSWERED_FOR};
+use crate::id::Id;
+use crate::month::Month;
+use crate::purchase::Purchase;
+
+/// After how many declines in a row it switches itself off.
+pub const MOST_DECLINES: u64 = 3;
+
+/// How long after a decline the card is tried again.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
+/// How much may be bought in a month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MonthlyLimit {
+    /// So many packs.
+    TopUps(u64),
+    /// So many credits.
+    Credits(Amount),
+}
+
+/// What a person has set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// At or below which `available` is low; absent where it never was set.
+    pub threshold: Option<Amount>,
+    /// What is bought.
+    pub pack: Option<Id>,
+    /// How much may be bought in a month; no more than the card bears, if absent.
+    pub monthly_limit: Option<MonthlyLimit>,
+}
+
+/// What was bought in a month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bought {
+    /// The month.
+    pub month: Month,
+    /// How many packs.
+    pub top_ups: u64,
+    /// How many credits.
+    pub credits: Credits,
+}
+
+/// Settings with what has come of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoTopUp {
+    /// What a person has set.
+    pub settings: Settings,
+    /// How many charges in a row were declined.
+    pub declines: u64,
+    /// The charge whose outcome has to be known before another is begun.
+    pub charge: Option<OpenCharge>,
+    /// When a declined card is tried again, or the month's limit ends.
+    pub waits_until: Option<Timestamp>,
+    /// What was bought in the latest month in which something was.
+    pub bought: Option<Bought>,
+    /// Whether it has switched itself off.
+    pub gave_up: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Wait,
+    /// Ask what became of the open charge.
+    Finish(Id),
+    /// Look at the balance: at or below this, buy that pack.
+    Look(Amount, Id),
+}
+
+impl Settings {
+    /// As they are before anybody has set them.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { enabled: false, threshold: None, pack: None, monthly_limit: None }
+    }
+
+    /// The threshold, while it is switched on.
+    #[must_use]
+    pub fn active_threshold(&self) -> Option<Amount> {
+        self.threshold.filter(|_| self.enabled)
+    }
+}
+
+impl AutoTopUp {
+    /// Newly set: what was bought this month still counts, declines don't.
+    #[must_use]
+    pub fn set(settings: Settings, before: Option<&Self>) -> Self {
+        Self {
+            settings,
+            declines: 0,
+            charge: before.and_then(|before| before.charge.clone()),
+            waits_until: None,
+            bought: before.and_then(|before| before.bought),
+            gave_up: false,
+        }
+    }
+
+    /// What comes next. A charge that was begun just now is left to whoever has begun it.
+    #[must_use]
+    pub fn step(&self, now: Timestamp) -> Step {
+        if let Some(charge) = &self.charge {
+            let answered_by = charge.begun_at.checked_add(UNANSWERED_FOR).unwrap_or(charge.begun_at);
+            return if answered_by <= now { Step::Finish(charge.purchase_id.clone()) } else { Step::Wait };
+        }
+        let waits = self.waits_until.is_some_and(|until| now < until);
+        match (self.settings.active_threshold(), &self.settings.pack) {
+            (Some(threshold), Some(pack)) if !waits => Step::Look(threshold, pack.clone()),
+            _ => Step::Wait,
+        }
+    }
+
+    /// When a sweep has to look at it; `None` where it has not.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match &self.charge {
+            Some(charge) => charge.begun_at.checked_add(UNANSWERED_FOR).ok(),
+            None => self.waits_until.filter(|_| self.settings.enabled),
+        }
+    }
+
+    /// Whether the month's limit leaves room for a pack of so many credits.
+    #[must_use]
+    pub fn has_room_for(&self, pack: Amount, now: Timestamp) -> bool {
+        let Bought { top_ups, credits, .. } = self.bought_in(Month::of(now));
+        match self.settings.monthly_limit {
+            None => true,
+            Some(MonthlyLimit::TopUps(most)) => top_ups < most,
+            Some(MonthlyLimit::Credits(most)) => {
+                credits.plus(pack.credits()).is_ok_and(|sum| sum <= most.credits())
+            }
+        }
+    }
+
+    /// What was bought in a month.
+    #[must_use]
+    pub fn bought_in(&self, month: Month) -> Bought {
+        let nothing = Bought { month, top_ups: 0, credits: Credits::ZERO };
+        self.bought.filter(|bought| bought.month == month).unwrap_or(nothing)
+    }
+
+    /// A charge is begun.
+    #[must_use]
+    pub fn charging(&self, purchase: &Purchase) -> Self {
+        let charge = OpenCharge { purchase_id: purchase.purchase_id.clone(), begun_at: purchase.begun_at };
+        Self { charge: Some(charge), waits_until: None, ..self.clone() }
+    }
+
+    /// The open charge is paid and granted.
+    #[must_use]
+    pub fn paid(&self, purchase: &Purchase) -> Self {
+        let before = self.bought_in(Month::of(purchase.begun_at));
+        let credits = before.credits.plus(purchase.goods.credits().credits()).unwrap_or(before.credits);
+        let bought = Bought { top_ups: before.top_ups.saturating_add(1), credits, ..before };
+        Self { charge: None, declines: 0, bought: Some(bought), ..self.clone() }
+    }
+
+    /// The open charge was declined; after the last of them it is off.
+    #[must_use]
+    pub fn declined(&self, now: Timestamp) -> Self {
+        let declines = self.declines.saturating_add(1);
+        let next = Self { charge: None, declines, ..self.clone() };
+        if declines >= MOST_DECLINES {
+            return next.given_up();
+        }
+        Self { waits_until: now.checked_add(RETRY_AFTER).ok(), ..next }
+    }
+
+    /// It is off: the card doesn't bear it, or what was paid could not be granted.
+    #[must_use]
+    pub fn given_up(&self) -> Self {
+        let settings = Settings { enabled: false, ..self.settings.clone() };
+        Self { settings, charge: None, waits_until: None, gave_up: true, ..self.clone() }
+    }
+
+    /// The month's limit is reached: it goes on with the next.
+    #[must_use]
+    pub fn limited(&self, now: Timestamp) -> Self {
+        Self { waits_until: Some(Month::of(now).end()), ..self.clone() }
+    }
+
+    /// Nothing is to be bought: it waits for the balance to fall.
+    #[must_use]
+    pub fn at_rest(&self) -> Self {
+        Self { waits_until: None, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{AutoTopUp, MonthlyLimit, Settings, Step};
+    use crate::price::{Currency, Price};
+    use crate::purchase::{Goods, Purchase};
+
+    fn at(hours: i64) -> Timestamp {
+        "2026-11-23T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(hours)
+    }
+
+    fn purchase(hours: i64) -> Purchase {
+        Purchase {
+            purchase_id: format!("top_{hours}").parse().unwrap(),
+            workspace_id: "acme".parse().unwrap(),
+            goods: Goods::Pack { pack: "pack".parse().unwrap(), credits: "1000".parse().unwrap() },
+            price: Price { amount_minor: 900, currency: "USD".parse::<Currency>().unwrap() },
+            begun_at: at(hours),
+        }
+    }
+
+    fn on(monthly_limit: Option<MonthlyLimit>) -> AutoTopUp {
+        let (threshold, pack) = ("100".parse().ok(), "pack".parse().ok());
+        AutoTopUp::set(Settings { enabled: true, threshold, pack, monthly_limit }, None)
+    }
+
+    #[test]
+    fn while_a_charge_is_open_none_is_begun_and_a_sweep_asks_what_became_of_it() {
+        let charging = on(None).charging(&purchase(0));
+        assert_eq!(charging.step(at(0)), Step::Wait);
+        assert_eq!(charging.step(at(1)), Step::Finish("top_0".parse().unwrap()));
+        assert_eq!(charging.next_due(), Some(at(0) + SignedDuration::from_mins(2)));
+        let paid = charging.paid(&purchase(0));
+        assert!(matches!(paid.step(at(0)), Step::Look(..)) && paid.next_due().is_none());
+    }
+
+    #[test]
+    fn three_declines_in_a_row_switch_it_off_and_a_payment_in_between_counts_anew() {
+        let mut kept = on(None);
+        for hours in 0..2 {
+            kept = kept.charging(&purchase(hours)).declined(at(hours));
+            assert!(kept.settings.enabled && kept.step(at(hours)) == Step::Wait);
+            assert_eq!(kept.next_due(), Some(at(hours) + SignedDuration::from_mins(15)));
+        }
+        kept = kept.charging(&purchase(2)).paid(&purchase(2));
+        for hours in 3..6 {
+            assert!(kept.settings.enabled);
+            kept = kept.charging(&purchase(hours)).declined(at(hours));
+        }
+        assert!(!kept.settings.enabled && kept.gave_up && kept.next_due().is_none());
+        assert_eq!(kept.step(at(100)), Step::Wait);
+        assert_eq!(AutoTopUp::set(on(None).settings, Some(&kept)).declines, 0);
+    }
+
+    #[test]
+    fn a_monthly_limit_is_of_packs_or_of_credits_and_ends_with_the_month() {
+        let pack = "1000".parse().unwrap();
+        for limit in [MonthlyLimit::TopUps(2), MonthlyLimit::Credits("2999".parse().unwrap())] {
+            let mut kept = on(Some(limit));
+            for hours in 0..2 {
+                assert!(kept.has_room_for(pack, at(hours)));
+                kept = kept.charging(&purchase(hours)).paid(&purchase(hours));
+            }
+            assert!(!kept.has_room_for(pack, at(2)));
+            let limited = kept.limited(at(2));
+            let next_month = limited.next_due().unwrap();
+            assert_eq!(next_month, "2026-12-01T00:00:00Z".parse().unwrap());
+            assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(pack, next_month));
+            // Setting it anew doesn't make room.
+            assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept)).has_room_for(pack, at(3)));
+        }
+    }
+}

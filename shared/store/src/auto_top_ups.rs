@@ -1,0 +1,135 @@
+//! Automatic top-up as it is kept: one item a workspace, written whole under its version, and found when it is due.
+//!
+//! The threshold stands in the balance item too, so that every write of it says whether a pack is wanted.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::auto_top_up::{AutoTopUp, Settings};
+use credits_core::id::WorkspaceId;
+use credits_core::purchase::{Card, Purchase};
+
+use crate::Store;
+use crate::alerts::AlertRefusal;
+use crate::attribute::{Item, Reader, credits, keyed, number, text};
+use crate::balance_item::TOP_UP_AT;
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::purchases::begin_write;
+use crate::transaction::{Outcome, is_busy};
+
+/// The attribute that holds all of it.
+const AUTO_TOP_UP: &str = "auto_top_up";
+
+/// What is kept, and the version under which it may be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionedTopUp {
+    /// What is kept.
+    pub kept: AutoTopUp,
+    /// How often it was written.
+    pub version: u64,
+}
+
+impl Store {
+    /// What the workspace has of automatic top-up, if anybody has ever set it.
+    pub async fn auto_top_up(&self, workspace: &WorkspaceId) -> Result<Option<VersionedTopUp>, Fault> {
+        let item = self.get(&ItemKey::auto_top_up(workspace)).await?;
+        Ok(item.as_ref().map(read).transpose()?)
+    }
+
+    /// Keeps what a person has set; gives what there is now, and whether it is the first.
+    pub async fn set_auto_top_up(
+        &self,
+        workspace: &WorkspaceId,
+        settings: &Settings,
+    ) -> Result<(AutoTopUp, bool), AlertRefusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let read = self.auto_top_up(workspace).await?;
+            let after = AutoTopUp::set(settings.clone(), read.as_ref().map(|read| &read.kept));
+            let kept = self.write_of(workspace, read.as_ref(), &after).map_err(Fault::from)?;
+            let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
+            match self.transact(vec![kept, threshold]).await? {
+                Outcome::Written => return Ok((after, read.is_none())),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if !is_busy(&reasons) && self.is_unknown(workspace).await? => {
+                    return Err(AlertRefusal::WorkspaceNotFound);
+                }
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// Writes a change, if nobody has written since; says whether it is written.
+    pub async fn change_auto_top_up(
+        &self,
+        workspace: &WorkspaceId,
+        read: &VersionedTopUp,
+        after: &AutoTopUp,
+    ) -> Result<bool, Fault> {
+        let mut writes = vec![self.write_of(workspace, Some(read), after)?];
+        if read.kept.settings.active_threshold() != after.settings.active_threshold() {
+            writes.push(self.threshold_write(workspace, after)?);
+        }
+        self.written(writes).await
+    }
+
+    /// Keeps a purchase together with the change that points to it, before the provider is asked; says whether both
+    /// are written.
+    pub async fn begin_auto_top_up(
+        &self,
+        read: &VersionedTopUp,
+        purchase: &Purchase,
+        card: &Card,
+    ) -> Result<bool, Fault> {
+        let charging = read.kept.charging(purchase);
+        let change = self.write_of(&purchase.workspace_id, Some(read), &charging)?;
+        self.written(vec![change, begin_write(&self.table, purchase, Some(card))?]).await
+    }
+
+    async fn is_unknown(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        Ok(self.read_balance(workspace).await?.is_none())
+    }
+
+    /// The write of all of it, if it is still at the version that was read.
+    fn write_of(
+        &self,
+        workspace: &WorkspaceId,
+        read: Option<&VersionedTopUp>,
+        after: &AutoTopUp,
+    ) -> Result<TransactWriteItem, Corrupt> {
+        let mut item = keyed(&ItemKey::auto_top_up(workspace));
+        item.insert(AUTO_TOP_UP.into(), serde_dynamo::to_attribute_value(after)?);
+        let version = read.map_or(0, |read| read.version);
+        item.insert("version".into(), number(version.saturating_add(1)));
+        if let Some(due_at) = after.next_due() {
+            item.insert(INDEX_PK.into(), text(due(workspace)));
+            item.insert(INDEX_SK.into(), text(position(due_at, workspace.as_str())));
+        }
+        let unchanged = match read {
+            None => Expression::new().when_absent(PK),
+            Some(_) => Expression::new().when("version", "=", number(version)),
+        };
+        unchanged.put(&self.table, item)
+    }
+
+    fn threshold_write(
+        &self,
+        workspace: &WorkspaceId,
+        after: &AutoTopUp,
+    ) -> Result<TransactWriteItem, Corrupt> {
+        let write = match after.settings.active_threshold() {
+            Some(threshold) => Expression::new().set(TOP_UP_AT, credits(threshold.credits())),
+            None => Expression::new().remove(TOP_UP_AT),
+        };
+        write.add("version", number(1)).when_exists().update(&self.table, &ItemKey::balance(workspace))
+    }
+}
+
+/// What an item keeps.
+pub(crate) fn read(item: &Item) -> Result<VersionedTopUp, Corrupt> {
+    let kept = item.get(AUTO_TOP_UP).cloned().ok_or(Corrupt::Attribute(AUTO_TOP_UP))?;
+    Ok(VersionedTopUp {
+        kept: serde_dynamo::from_attribute_value(kept)?,
+        version: Reader(item).number("version")?,
+    })
+}

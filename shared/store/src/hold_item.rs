@@ -1,0 +1,305 @@
+//! The hold's item, and how a capture is written down in it: in some thirty bytes, since each started KB of the hold
+//! costs a capture a write unit.
+//!
+//! An item that says nothing of its `end` is open. A capture doesn't read the hold, so it can't point to a place in a table. What captures have in common (what was
+//! called at which prices, and by whom) stands once in `words`, under a word that is made of it. A capture is two
+//! elements of `captures`: the digest of its key, and a trace of fixed fields and the rest:
+//!
+//! | fingerprint | word of the call | word of the consumer | credits | what of it was added | what is the capture's own |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `Xz0p` | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `,step-7`, or nothing |
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use credits_core::batch::Line;
+use credits_core::consumer::Consumer;
+use credits_core::credits::Amount;
+use credits_core::hold::Placement;
+use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::settlement::{Capture, Hold, HoldStatus, MOST_CAPTURES, Purpose};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
+use crate::consumer_code;
+use crate::error::Corrupt;
+use crate::expression::Expression;
+use crate::idempotency::Claim;
+use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+
+const CAPTURES: &str = "captures";
+const WORDS: &str = "words";
+const END: &str = "end";
+
+/// Characters of a key's digest: 48 bits.
+const KEY_CHARACTERS: usize = 8;
+/// Characters of a fingerprint: 24 bits, by which the payload of a key that is there is told from another.
+const FINGERPRINT_CHARACTERS: usize = 4;
+/// Characters of a word: 18 bits. One that is taken is salted.
+const WORD_CHARACTERS: usize = 3;
+/// Characters of the hold's id in its place among what is due.
+const PLACE_CHARACTERS: usize = 8;
+/// Elements of `captures` for each capture.
+const ELEMENTS: usize = 2;
+
+/// What a trace says of a call: two words with what they stand for, and what is its own.
+struct Words {
+    call: (String, String),
+    consumer: (String, String),
+    own: String,
+}
+
+impl Words {
+    fn of_capture(capture: &Capture, salt: u8) -> Self {
+        let Line { operation, model, consumer, .. } = &capture.line;
+        let model = model.as_ref().map(ToString::to_string).unwrap_or_default();
+        Self::of(format!("{operation},{},{model}", capture.rate_card), consumer, salt)
+    }
+
+    fn of_purpose(purpose: &Purpose) -> Self {
+        let Purpose { operation, rate_card, consumer } = purpose;
+        let of = |salt| Self::of(format!("{operation},{rate_card},"), consumer, salt);
+        let differing = (0..u8::MAX).map(of).find(|words| !words.clash());
+        differing.unwrap_or_else(|| of(u8::MAX))
+    }
+
+    fn of(call: String, consumer: &Consumer, salt: u8) -> Self {
+        let code = consumer_code::write(consumer);
+        let (common, own) = consumer_code::part(&code);
+        Self {
+            call: (word(&call, salt), call),
+            consumer: (word(common, salt), common.to_owned()),
+            own: own.to_owned(),
+        }
+    }
+
+    /// The words, and what is the capture's own, around its amounts.
+    fn around(&self, amounts: &str) -> String {
+        let own = if self.own.is_empty() { String::new() } else { format!(",{}", self.own) };
+        format!("{}{}{amounts}{own}", self.call.0, self.consumer.0)
+    }
+
+    /// Whether one word stands for both.
+    fn clash(&self) -> bool {
+        self.call.0 == self.consumer.0
+    }
+
+    /// Whether a hold has one of the words for something else.
+    fn are_taken(&self, words: &Item) -> bool {
+        let taken = |(word, meaning): &(String, String)| {
+            words.get(word).is_some_and(|kept| kept.as_s().ok() != Some(meaning))
+        };
+        taken(&self.call) || taken(&self.consumer)
+    }
+}
+
+/// The word for a text; with another salt, another word.
+fn word(meaning: &str, salt: u8) -> String {
+    digest(&[&[salt], meaning.as_bytes()], WORD_CHARACTERS)
+}
+
+fn digest(parts: &[&[u8]], characters: usize) -> String {
+    let whole = parts.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
+    URL_SAFE_NO_PAD.encode(whole).chars().take(characters).collect()
+}
+
+/// The digest of a capture's key.
+pub(crate) fn key_of(claim: &Claim) -> String {
+    digest(&[claim.key.as_str().as_bytes()], KEY_CHARACTERS)
+}
+
+/// The digest of what was asked for.
+pub(crate) fn fingerprint_of(claim: &Claim) -> String {
+    digest(&[claim.fingerprint.bytes()], FINGERPRINT_CHARACTERS)
+}
+
+/// The least salt from which on a capture's words differ from each other, and from those that a hold has.
+pub(crate) fn salt_for(capture: &Capture, hold: Option<&Item>, from: u8) -> u8 {
+    let words_of = hold.and_then(|hold| hold.get(WORDS)?.as_m().ok());
+    let fits = |salt: &u8| {
+        let words = Words::of_capture(capture, *salt);
+        !words.clash() && !words_of.is_some_and(|known| words.are_taken(known))
+    };
+    (from..=u8::MAX).find(fits).unwrap_or(u8::MAX)
+}
+
+/// The whole item of a hold that is placed.
+pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
+    let words = Words::of_purpose(&hold.purpose);
+    // Its end sets it apart: its beginning is the time.
+    let id = hold.hold_id.as_str();
+    let place = id.get(id.len().saturating_sub(PLACE_CHARACTERS)..).unwrap_or(id);
+    let mut item = keyed(&ItemKey::hold(workspace, &hold.hold_id));
+    let known = [words.call.clone(), words.consumer.clone()].map(|(word, meaning)| (word, text(meaning)));
+    let purpose = words.around("");
+    item.extend(
+        [
+            (INDEX_PK, text(due(workspace))),
+            (INDEX_SK, text(position(hold.expires_at, place))),
+            ("credits", credits(hold.placement.amount.credits())),
+            ("remaining", credits(hold.placement.amount.credits())),
+            ("expires_at", instant(hold.expires_at)),
+            ("epoch", number(hold.placement.epoch)),
+            ("purpose", text(purpose)),
+            (WORDS, AttributeValue::M(HashMap::from(known))),
+            (CAPTURES, AttributeValue::L(Vec::new())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    item
+}
+
+/// The writing of a capture in a hold that is open, has room and keeps enough.
+pub(crate) fn capture_write(
+    table: &str,
+    key: &ItemKey,
+    (capture, salt): (&Capture, u8),
+    now: Timestamp,
+) -> Result<TransactWriteItem, Corrupt> {
+    let taken = capture.line.amount.credits();
+    let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
+    appending(Expression::new(), (capture, salt))
+        .add("remaining", credits(taken.negated()))
+        .when_absent(END)
+        .when("expires_at", ">", instant(now))
+        .when("remaining", ">=", credits(taken))
+        .when_shorter(CAPTURES, room)
+        .update(table, key)
+}
+
+/// The writing of a capture that takes all of a hold and more, which is added to it.
+pub(crate) fn growing_write(
+    table: &str,
+    key: &ItemKey,
+    (read, capture, salt): (&Hold, &Capture, u8),
+    now: Timestamp,
+) -> Result<TransactWriteItem, Corrupt> {
+    let added = capture.added.map(Amount::credits).unwrap_or_default();
+    let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
+    appending(Expression::new(), (capture, salt))
+        .add("credits", credits(added))
+        .set("remaining", number(0))
+        .when_absent(END)
+        .when("expires_at", ">", instant(now))
+        .when("remaining", "=", credits(read.remaining()?))
+        .when_shorter(CAPTURES, room)
+        .update(table, key)
+}
+
+/// The end of a hold that is still as it was read, with what is captured last.
+pub(crate) fn ending_write(
+    table: &str,
+    workspace: &WorkspaceId,
+    (read, ended): (&Hold, &Hold),
+) -> Result<TransactWriteItem, Corrupt> {
+    // It is the hold's own call, whose words the hold has.
+    let last = ended.captures.get(read.captures.len());
+    let ending = Expression::new()
+        .set(END, text(status_name(ended.status)))
+        .set("credits", credits(ended.placement.amount.credits()))
+        .set("remaining", number(0))
+        .remove(INDEX_PK)
+        .remove(INDEX_SK)
+        .when_absent(END)
+        .when("remaining", "=", credits(read.remaining()?));
+    match last {
+        Some(last) => appending(ending, (last, salt_for(last, None, 0))),
+        None => ending,
+    }
+    .update(table, &ItemKey::hold(workspace, &read.hold_id))
+}
+
+/// Appends a capture's two elements, and its words where they are new, unless its key is there.
+fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Expression {
+    let words = Words::of_capture(capture, salt);
+    let added = capture.added.map(|added| format!("+{added}")).unwrap_or_default();
+    let amounts = format!("{}{added}", capture.line.amount);
+    let trace = format!("{}{}", capture.fingerprint, words.around(&amounts));
+    let mut write = write
+        .append_all(CAPTURES, vec![text(&capture.key), text(trace)])
+        .when_not_in(CAPTURES, text(&capture.key));
+    for (word, meaning) in [&words.call, &words.consumer] {
+        let name = format!("{WORDS}.{word}");
+        write = write.set_once(&name, text(meaning)).when_absent_or(&name, "=", text(meaning));
+    }
+    write
+}
+
+/// The hold of an item.
+pub(crate) fn read(item: &Item) -> Result<Hold, Corrupt> {
+    let reader = Reader(item);
+    let hold_id = reader.text(PK)?.rsplit_once('#').map(|(_, hold_id)| hold_id);
+    let amount = Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?;
+    let words = reader.map(WORDS)?;
+    let purpose = read_purpose(reader.text("purpose")?, words).ok_or(Corrupt::Attribute("purpose"))?;
+    let captures = reader.list(CAPTURES)?.chunks(ELEMENTS).map(|elements| read_capture(elements, words));
+    Ok(Hold {
+        hold_id: hold_id.and_then(|id| id.parse::<Id>().ok()).ok_or(Corrupt::Attribute(PK))?,
+        placement: Placement { epoch: reader.number("epoch")?, amount },
+        purpose,
+        status: read_status(reader.optional_text(END)).ok_or(Corrupt::Attribute(END))?,
+        expires_at: reader.instant("expires_at")?,
+        captures: captures.collect::<Option<_>>().ok_or(Corrupt::Attribute(CAPTURES))?,
+    })
+}
+
+fn read_purpose(purpose: &str, words: &Item) -> Option<Purpose> {
+    let ReadWords { operation, rate_card, consumer, .. } = read_words(purpose, words)?;
+    Some(Purpose { operation, rate_card, consumer })
+}
+
+fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
+    let [key, trace] = elements else { return None };
+    let (fingerprint, trace) = trace.as_s().ok()?.split_at_checked(FINGERPRINT_CHARACTERS)?;
+    let ReadWords { operation, rate_card, model, consumer, amounts } = read_words(trace, words)?;
+    let (amount, added) = match amounts.split_once('+') {
+        Some((amount, added)) => (amount, Some(added.parse().ok()?)),
+        None => (amounts, None),
+    };
+    let line = Line { operation, model, units: None, consumer, amount: amount.parse().ok()? };
+    let (key, fingerprint) = (key.as_s().ok()?.clone(), fingerprint.to_owned());
+    Some(Capture { key, fingerprint, line, rate_card, added })
+}
+
+/// What words stand for, and the amounts among them.
+struct ReadWords<'a> {
+    operation: Name,
+    rate_card: Name,
+    model: Option<Name>,
+    consumer: Consumer,
+    amounts: &'a str,
+}
+
+fn read_words<'a>(text: &'a str, words: &Item) -> Option<ReadWords<'a>> {
+    let meaning = |word: &str| words.get(word)?.as_s().ok();
+    let (call, text) = text.split_at_checked(WORD_CHARACTERS)?;
+    let (consumer, text) = text.split_at_checked(WORD_CHARACTERS)?;
+    let (amounts, own) = text.split_once(',').unwrap_or((text, ""));
+    let mut call = meaning(call)?.split(',');
+    Some(ReadWords {
+        operation: call.next()?.parse().ok()?,
+        rate_card: call.next()?.parse().ok()?,
+        model: match call.next()? {
+            "" => None,
+            model => Some(model.parse().ok()?),
+        },
+        consumer: consumer_code::read(&consumer_code::join(meaning(consumer)?, own))?,
+        amounts,
+    })
+}
+
+fn status_name(status: HoldStatus) -> &'static str {
+    match status {
+        HoldStatus::Open => "open",
+        HoldStatus::Settled => "settled",
+        HoldStatus::Expired => "expired",
+    }
+}
+
+fn read_status(end: Option<&str>) -> Option<HoldStatus> {
+    let Some(end) = end else { return Some(HoldStatus::Open) };
+    [HoldStatus::Settled, HoldStatus::Expired].into_iter().find(|status| status_name(*status) == end)
+}

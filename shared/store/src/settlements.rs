@@ -1,0 +1,295 @@
+//! The ends of holds: what was captured becomes a ledger entry with its lines, and the rest goes back, by one transaction
+//! (M4).
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::batch::Line;
+use credits_core::credits::{Amount, Credits};
+use credits_core::hold::{Ending, Placement};
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::ledger::{Cause, Entry};
+use credits_core::posting::Refusal;
+use credits_core::settlement::{Capture, Hold, HoldStatus, Settlement};
+use jiff::Timestamp;
+
+use crate::attribute::Item;
+use crate::captures::capture_of;
+use crate::error::{Corrupt, Fault};
+use crate::holds::HoldRefusal;
+use crate::idempotency::Claim;
+use crate::keys::ItemKey;
+use crate::transaction::{Outcome, Reason, is_busy};
+use crate::{Store, balance_item, entry_item, hold_item};
+
+/// Holds that are to be settled.
+#[derive(Debug, Clone, Copy)]
+pub struct SettleOrder<'a> {
+    /// Which holds.
+    pub hold_ids: &'a [Id],
+    /// A last capture, of the only hold.
+    pub last: Option<Amount>,
+    /// Whether the balance pays what of it the hold doesn't keep.
+    pub extend: bool,
+}
+
+/// Holds that are settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The holds.
+    pub holds: Vec<Hold>,
+    /// Whether they were before, under the same key.
+    pub replayed: bool,
+    /// What was captured of those that have ended now.
+    pub captured: Credits,
+}
+
+/// A hold as it was read and as it ends.
+#[derive(Clone)]
+struct Pair {
+    read: Hold,
+    ended: Hold,
+}
+
+/// Holds that are to end together.
+struct Closing<'a> {
+    workspace: &'a WorkspaceId,
+    /// The key that their entry stands under, and the caller's claim to it.
+    key: ItemKey,
+    claim: Option<&'a Claim>,
+    holds: Vec<Pair>,
+}
+
+/// What became of an attempt to end holds.
+enum Ended {
+    /// It is done, and so much was captured.
+    Done(Credits),
+    /// Something stands under the key already.
+    KeyTaken(Item),
+    /// The balance doesn't cover what is above a hold.
+    Insufficient(Credits),
+    /// Others were in the way, or were faster.
+    Again,
+    Unknown(Box<aws_sdk_dynamodb::Error>),
+}
+
+impl Store {
+    /// Settles holds under the caller's key, all of them or none. Those that are settled already stay as they are.
+    pub async fn settle_holds(&self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
+        let workspace = &claim.workspace_id;
+        let key = ItemKey::called(workspace, &claim.key);
+        let (mut attempts, mut lost, mut no_later_than) = (self.attempts(), false, Timestamp::MAX);
+        loop {
+            let holds = self.holds(workspace, order.hold_ids).await?;
+            if holds.iter().any(|hold| hold.status != HoldStatus::Open)
+                && let Some(settled) = self.settled_before(claim, order, &holds, lost).await?
+            {
+                return Ok(settled);
+            }
+            let now = self.now().min(no_later_than);
+            let open = holds.iter().filter(|hold| hold.status == HoldStatus::Open);
+            if let Some(over) = open.clone().find(|hold| hold.is_over(now)) {
+                no_later_than = self.expire_hold(workspace, &over.hold_id).await?;
+                attempts.at_once()?;
+                continue;
+            }
+            let pairs = open.map(|hold| settled_of(claim, hold, order)).collect::<Result<_, _>>()?;
+            let closing = Closing { workspace, key: key.clone(), claim: Some(claim), holds: pairs };
+            match self.end(&closing).await? {
+                Ended::Done(captured) => {
+                    return Ok(Settled { holds: closing.among(holds), replayed: false, captured });
+                }
+                Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
+                    return Err(HoldRefusal::KeyReused);
+                }
+                Ended::Insufficient(available) => return Err(closing.short(available)?),
+                // Taken by this very call, it is found settled by the next look.
+                Ended::KeyTaken(_) | Ended::Again => attempts.after_conflict().await?,
+                Ended::Unknown(error) => {
+                    lost = true;
+                    attempts.after_failure(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Gives back what is left of a hold whose time has run out, and settles what was captured of it. Gives the instant up
+    /// to which DynamoDB's own clock vouches: what it doesn't take for over stays open.
+    pub async fn expire_hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let current = self.close_due(workspace).await?;
+            let now = self.now().min(current.no_later_than);
+            let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
+            let read = item.as_ref().map(hold_item::read).transpose()?;
+            let over = |hold: &Hold| hold.status == HoldStatus::Open && hold.is_over(now);
+            let Some(read) = read.filter(over) else { return Ok(current.no_later_than) };
+            let ended = Hold { status: HoldStatus::Expired, ..read.clone() };
+            let key = ItemKey::ours(workspace, &format!("hold#{hold_id}"));
+            let closing = Closing { workspace, key, claim: None, holds: vec![Pair { read, ended }] };
+            match self.end(&closing).await? {
+                Ended::Done(_) => return Ok(current.no_later_than),
+                Ended::Unknown(error) => attempts.after_failure(error).await?,
+                Ended::KeyTaken(_) | Ended::Insufficient(_) | Ended::Again => {
+                    attempts.after_conflict().await?;
+                }
+            }
+        }
+    }
+
+    /// The holds of these ids, as the last writes left them.
+    async fn holds(&self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
+        let keys: Vec<ItemKey> = hold_ids.iter().map(|id| ItemKey::hold(workspace, id)).collect();
+        let items = match &keys[..] {
+            [key] => self.get(key).await?.map(|item| (key.clone(), item)).into_iter().collect(),
+            keys => self.get_many(keys).await?,
+        };
+        let read = |key| {
+            let item = items.get(key).ok_or(HoldRefusal::NotFound)?;
+            Ok(hold_item::read(item).map_err(Fault::from)?)
+        };
+        keys.iter().map(read).collect()
+    }
+
+    /// What to answer where some of the holds are closed: what the key was first answered, or what they are where nothing
+    /// more is asked of them; `None` where others are still to be settled.
+    async fn settled_before(
+        &self,
+        claim: &Claim,
+        order: SettleOrder<'_>,
+        holds: &[Hold],
+        lost: bool,
+    ) -> Result<Option<Settled>, HoldRefusal> {
+        let earlier = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+        if let Some(item) = earlier {
+            if !entry_item::is_of(&item, Some(claim.fingerprint)) {
+                return Err(HoldRefusal::KeyReused);
+            }
+            return Ok(Some(Settled { holds: holds.to_vec(), replayed: !lost, captured: Credits::ZERO }));
+        }
+        let closed = holds.iter().find(|hold| match hold.status {
+            HoldStatus::Open => false,
+            HoldStatus::Settled => order.last.is_some(),
+            HoldStatus::Expired => true,
+        });
+        if let Some(closed) = closed {
+            return Err(HoldRefusal::Closed(closed.hold_id.clone()));
+        }
+        let all = holds.iter().all(|hold| hold.status == HoldStatus::Settled);
+        Ok(all.then(|| Settled { holds: holds.to_vec(), replayed: false, captured: Credits::ZERO }))
+    }
+
+    async fn end(&self, closing: &Closing<'_>) -> Result<Ended, Fault> {
+        let current = self.close_due(closing.workspace).await?;
+        let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
+        let now = self.now().min(current.no_later_than);
+        let ended = closing.holds.iter().map(|pair| &pair.ended);
+        let captured: Vec<Credits> =
+            ended.map(Hold::captured).collect::<Result<_, _>>().map_err(Corrupt::from)?;
+        let placements = closing.holds.iter().map(|pair| pair.read.placement);
+        let ends = placements.zip(captured.iter().copied());
+        // Without its epoch a hold has ended meanwhile.
+        let Ok(ending) = balance.end_holds(ends, now) else { return Ok(Ended::Again) };
+        let writes = self.ending_writes(closing, &ending, now)?;
+        let reasons = match self.transact(writes).await? {
+            Outcome::Written => {
+                return Ok(Ended::Done(Credits::sum(captured).map_err(Corrupt::from)?));
+            }
+            Outcome::Unknown(error) => return Ok(Ended::Unknown(error)),
+            Outcome::Cancelled(reasons) => reasons,
+        };
+        if let Some(Reason::Condition(Some(item))) = reasons.get(1).filter(|_| closing.claim.is_some()) {
+            return Ok(Ended::KeyTaken(item.clone()));
+        }
+        let others = reasons.iter().skip(1).any(|reason| matches!(reason, Reason::Condition(_)));
+        if let Some(Reason::Condition(Some(item))) = reasons.first()
+            && !others
+            && !is_busy(&reasons)
+            && let Err(Refusal::Insufficient { available }) = ending.posting.check(&balance_item::read(item)?)
+        {
+            return Ok(Ended::Insufficient(available));
+        }
+        Ok(Ended::Again)
+    }
+
+    fn ending_writes(
+        &self,
+        closing: &Closing<'_>,
+        ending: &Ending,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let Closing { workspace, key, claim, holds } = closing;
+        let ended: Vec<Hold> = holds.iter().map(|pair| pair.ended.clone()).collect();
+        let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
+        let mut writes = vec![balance_item::write_of(&self.table, workspace, &ending.posting, key.name())?];
+        if !captured.is_zero() {
+            let entry = self.entry(("hset", Cause::HoldSettled(settlement)), captured, now);
+            let fingerprint = claim.map(|claim| claim.fingerprint);
+            let item = entry_item::item_of(workspace, key, fingerprint, &entry)?;
+            writes.push(entry_item::put(&self.table, item)?);
+        } else if let Some(claim) = claim {
+            writes.push(entry_item::put(&self.table, entry_item::claimed(claim))?);
+        }
+        for Pair { read, ended } in holds {
+            writes.push(hold_item::ending_write(&self.table, workspace, (read, ended))?);
+        }
+        if !ending.expired.is_zero() {
+            let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();
+            let name = hold_ids.first().map(|first| format!("hold#{first}#expired")).unwrap_or_default();
+            let entry =
+                self.entry(("exp", Cause::Expiry { grant_ids: Vec::new(), hold_ids }), ending.expired, now);
+            let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, &name), None, &entry)?;
+            writes.push(entry_item::put(&self.table, item)?);
+        }
+        Ok(writes)
+    }
+
+    fn entry(&self, (prefix, cause): (&str, Cause), taken: Credits, at: Timestamp) -> Entry {
+        Entry { entry_id: self.sources.new_id(prefix), cause, credits: taken.negated(), at }
+    }
+}
+
+/// How a hold ends that is settled now.
+fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair, HoldRefusal> {
+    let mut ended = Hold { status: HoldStatus::Settled, ..hold.clone() };
+    if let Some(amount) = order.last {
+        let corrupt = |sum| Fault::Corrupt(Corrupt::Sum(sum));
+        let available = hold.remaining().map_err(corrupt)?;
+        let added = Amount::new(amount.credits().minus(available).map_err(corrupt)?).ok();
+        if added.is_some() && !order.extend {
+            return Err(HoldRefusal::Insufficient { required: amount, available });
+        }
+        if let Some(added) = added {
+            let grown = hold.placement.amount.credits().plus(added.credits()).map_err(corrupt)?;
+            let amount = Amount::new(grown).map_err(|_| Fault::Corrupt(Corrupt::Attribute("credits")))?;
+            ended.placement = Placement { amount, ..hold.placement };
+        }
+        ended.captures.push(Capture { added, ..last_capture(claim, hold, amount) });
+    }
+    Ok(Pair { read: hold.clone(), ended })
+}
+
+/// What a settlement captures last is the hold's own call.
+fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
+    let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
+    let line = Line { operation, model: None, units: None, consumer, amount };
+    capture_of(claim, &line, &hold.purpose.rate_card)
+}
+
+impl Closing<'_> {
+    /// The holds, with those that have ended as they are by now.
+    fn among(&self, holds: Vec<Hold>) -> Vec<Hold> {
+        let now = |hold: Hold| {
+            let ended = self.holds.iter().find(|pair| pair.ended.hold_id == hold.hold_id);
+            ended.map_or(hold, |pair| pair.ended.clone())
+        };
+        holds.into_iter().map(now).collect()
+    }
+
+    /// What is short where the balance doesn't cover what is above a hold.
+    fn short(&self, spendable: Credits) -> Result<HoldRefusal, Fault> {
+        let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
+        let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
+        let kept = read.remaining().map_err(Corrupt::from)?;
+        let available = spendable.or_zero().plus(kept).map_err(Corrupt::from)?;
+        Ok(HoldRefusal::Insufficient { required: last.line.amount, available })
+    }
+}

@@ -1,0 +1,68 @@
+//! `cargo bench --bench busy`: what one workspace reaches, step by step up the ladder, on a model of a busy table.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints what it has measured")]
+
+use model::ladder::{Reached, Rung, reach};
+use model::report::{measured_on, table, write_bars, write_section};
+
+/// Seconds of virtual time for each step.
+const SECONDS: u64 = 2;
+
+const SEED: u64 = 7;
+
+const COLUMNS: [&str; 8] = [
+    "by",
+    "callers",
+    "calls a second",
+    "p50 of a request, ms",
+    "p99, ms",
+    "503",
+    "conflicts",
+    "write units a call",
+];
+
+fn main() {
+    // `cargo test --benches` comes here too, and has nothing to measure.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let debits = [1, 4, 16, 64, 256].map(|callers| (Rung::Debits, callers));
+    let batches = [(Rung::Batches(100), 16), (Rung::Batches(500), 16)];
+    let holds = [1, 4, 16].map(|callers| (Rung::OneHold, callers));
+    let many = [50, 100, 200, 400].map(|callers| (Rung::ManyHolds, callers));
+    let steps = debits.into_iter().chain(batches).chain(holds).chain(many);
+    let reached: Vec<Reached> = steps.map(|(rung, callers)| measure(rung, callers)).collect();
+    let rows: Vec<Vec<String>> = reached.iter().map(row).collect();
+    let table = table(&COLUMNS, &rows);
+    println!("{table}");
+    write_section(
+        "busy",
+        &format!("{table}\nSeed {SEED}, {SECONDS} seconds of virtual time a row. {}\n", measured_on()),
+    );
+    let bars: Vec<(String, f64)> = reached
+        .iter()
+        .map(|it| (format!("{}, {} callers", it.rung, it.callers), it.calls_a_second))
+        .collect();
+    write_bars("busy", "AI calls a second on one workspace (logarithmic)", &bars);
+}
+
+fn measure(rung: Rung, callers: usize) -> Reached {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    let reached = runtime.block_on(reach(rung, callers, (SECONDS, SEED), "100000000"));
+    assert_eq!(reached.paid.0, reached.paid.1, "the balance says what the callers say");
+    assert_eq!(reached.refused, 0, "there were credits enough");
+    reached
+}
+
+fn row(reached: &Reached) -> Vec<String> {
+    vec![
+        reached.rung.clone(),
+        reached.callers.to_string(),
+        format!("{:.0}", reached.calls_a_second),
+        format!("{:.1}", reached.millis.0),
+        format!("{:.1}", reached.millis.1),
+        reached.given_up.to_string(),
+        reached.seen.conflicts.to_string(),
+        format!("{:.2}", reached.units_a_call),
+    ]
+}

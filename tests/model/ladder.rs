@@ -1,0 +1,298 @@
+//! The ladder: what one workspace reaches by single debits, by batches, by captures of one hold, and by captures of many
+//! that are placed together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use credits_core::batch::Line;
+use credits_core::consumer::Consumer;
+use credits_core::credits::{Amount, Credits};
+use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::ledger::Cause;
+use credits_core::settlement::{MOST_CAPTURES, MOST_HOLDS, Purpose};
+use credits_core::workspace::{Plan, Profile};
+use credits_store::batches::BatchOrder;
+use credits_store::captures::CaptureOrder;
+use credits_store::debits::DebitRefusal;
+use credits_store::grants::{GrantOrder, Term};
+use credits_store::holds::{HoldOrder, HoldRefusal};
+use credits_store::settlements::SettleOrder;
+use credits_store::{Claim, Fault, Fingerprint, Store};
+use jiff::SignedDuration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::busy::{Busy, Seen};
+
+/// What callers on one rung came to.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// What they did.
+    pub rung: String,
+    /// How many at once.
+    pub callers: usize,
+    /// Calls of an AI that were paid, each second.
+    pub calls_a_second: f64,
+    /// How long the requests of half of them, and of all but one of a hundred, took at most, in milliseconds.
+    pub millis: (f64, f64),
+    /// Requests that were answered 503: the caller is to come again.
+    pub given_up: u64,
+    /// Requests that were refused for want of credits.
+    pub refused: u64,
+    /// What the table has seen.
+    pub seen: Seen,
+    /// Write units for each call.
+    pub units_a_call: f64,
+    /// What was paid, as the callers count it, and as the balance does.
+    pub paid: (Credits, Credits),
+}
+
+/// Callers of one workspace, and what they came to.
+struct Crowd {
+    busy: Busy,
+    workspace: WorkspaceId,
+    until: Instant,
+    calls: AtomicU64,
+    given_up: AtomicU64,
+    refused: AtomicU64,
+    keys: AtomicU64,
+    micros: std::sync::Mutex<Vec<u64>>,
+}
+
+/// How a rung's callers call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// Each call is a debit.
+    Debits,
+    /// So many calls are one debit.
+    Batches(usize),
+    /// Calls are captures of one hold after the other, which all callers share.
+    OneHold,
+    /// Calls are captures of fifty holds that are placed and settled together.
+    ManyHolds,
+}
+
+/// Lets callers call for some seconds of virtual time, on a balance of so many credits.
+pub async fn reach(rung: Rung, callers: usize, (seconds, seed): (u64, u64), granted: &str) -> Reached {
+    let busy = Busy::new(seed).await;
+    let workspace: WorkspaceId = "acme".parse().unwrap();
+    let granted: Amount = granted.parse().unwrap();
+    begin(&busy, &workspace, granted).await;
+    busy.forget();
+    let (began, until) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
+    let crowd = Arc::new(Crowd {
+        busy,
+        workspace,
+        until,
+        calls: AtomicU64::new(0),
+        given_up: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        keys: AtomicU64::new(0),
+        micros: std::sync::Mutex::default(),
+    });
+    match rung {
+        Rung::Debits => Crowd::debit(&crowd, callers, 1).await,
+        Rung::Batches(lines) => Crowd::debit(&crowd, callers, lines).await,
+        Rung::OneHold => Crowd::capture(&crowd, callers, 1).await,
+        Rung::ManyHolds => Crowd::capture(&crowd, callers, MOST_HOLDS).await,
+    }
+    let took = began.elapsed().as_secs_f64();
+    Arc::into_inner(crowd).unwrap().reached(rung, callers, took, granted).await
+}
+
+async fn begin(busy: &Busy, workspace: &WorkspaceId, granted: Amount) {
+    let store = busy.store(1);
+    let profile =
+        Profile { name: "Acme".into(), plan: Plan::Team, billing_email: "billing@acme.example".into() };
+    store.put_workspace(workspace, &profile).await.unwrap();
+    let grant = GrantOrder { amount: granted, term: Term::Prepaid, reason: "bench".into() };
+    store.grant(&claim(workspace, "grant"), &grant).await.unwrap();
+}
+
+fn claim(workspace: &WorkspaceId, key: &str) -> Claim {
+    let fingerprint = Fingerprint::of(&[key.as_bytes()]);
+    Claim { workspace_id: workspace.clone(), key: key.parse().unwrap(), fingerprint }
+}
+
+fn line() -> Line {
+    let id = |text: &str| text.parse::<Id>().unwrap();
+    let consumer = Consumer::Bulk {
+        job_id: id("job-1"),
+        feature: id("enrichment"),
+        list_id: Some(id("leads")),
+        user_id: None,
+    };
+    Line {
+        operation: "record.enrich".parse().unwrap(),
+        model: None,
+        units: None,
+        consumer,
+        amount: "1".parse().unwrap(),
+    }
+}
+
+fn card() -> Name {
+    "2026-11".parse().unwrap()
+}
+
+impl Crowd {
+    /// Each caller is a process of its own.
+    fn store(&self, caller: usize) -> Store {
+        self.busy.store(1_000 + caller as u64)
+    }
+
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    fn claim(&self) -> Claim {
+        claim(&self.workspace, &format!("key-{}", self.keys.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn took(&self, since: Instant) {
+        self.micros.lock().unwrap().push(since.elapsed().as_micros() as u64);
+    }
+
+    /// Counts a request, and says whether it was carried out.
+    fn count<T>(&self, since: Instant, calls: u64, outcome: Result<T, DebitRefusal>) -> Option<T> {
+        self.took(since);
+        match outcome {
+            Ok(done) => {
+                self.calls.fetch_add(calls, Ordering::Relaxed);
+                Some(done)
+            }
+            Err(DebitRefusal::Fault(Fault::Contended)) => {
+                self.given_up.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Err(DebitRefusal::Insufficient { .. }) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    async fn debit(self: &Arc<Self>, callers: usize, lines: usize) {
+        let mut running = JoinSet::new();
+        for caller in 0..callers {
+            let crowd = Arc::clone(self);
+            running.spawn(async move {
+                let (store, card, content) = (crowd.store(caller), card(), vec![line(); lines]);
+                while crowd.goes_on() {
+                    let (claim, since) = (crowd.claim(), Instant::now());
+                    // An invocation ends after ten seconds at most.
+                    let store = store.until(since + Duration::from_secs(10));
+                    let posted = if lines == 1 {
+                        let Line { operation, consumer, amount, .. } = line();
+                        let rate_card = card.clone();
+                        let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
+                        store.debit(&claim, amount, cause).await
+                    } else {
+                        let order = BatchOrder { rate_card: &card, lines: &content, partial: false };
+                        store.debit_batch(&claim, order).await
+                    };
+                    crowd.count(since, lines as u64, posted);
+                }
+            });
+        }
+        drop(running.join_all().await);
+    }
+
+    /// Rounds of holds that are placed together, captured by all callers side by side, and settled together.
+    async fn capture(self: &Arc<Self>, callers: usize, holds: usize) {
+        let store = self.store(0);
+        let Line { operation, consumer, .. } = line();
+        let purpose = Purpose { operation, rate_card: card(), consumer };
+        let mut settling = JoinSet::new();
+        while self.goes_on() {
+            let amount = Amount::new(Credits::from_micros(MOST_CAPTURES as i128 * 1_000_000).unwrap());
+            let (count, lasts) =
+                (u8::try_from(holds).ok().filter(|it| *it > 1), SignedDuration::from_mins(10));
+            let order = HoldOrder { amount: amount.unwrap(), count, lasts, purpose: &purpose };
+            let since = Instant::now();
+            let placed = store.place_holds(&self.claim(), order).await;
+            let Some(placed) = self.count(since, 0, placed) else { continue };
+            let hold_ids: Vec<Id> = placed.holds.into_iter().map(|hold| hold.hold_id).collect();
+            self.capture_all(callers, &hold_ids).await;
+            let (crowd, store) = (Arc::clone(self), store.clone());
+            // The next round begins meanwhile.
+            settling.spawn(async move {
+                let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
+                let claim = crowd.claim();
+                while let Err(refused) = store.settle_holds(&claim, order).await {
+                    assert!(matches!(refused, HoldRefusal::Fault(Fault::Contended)), "{refused:?}");
+                }
+            });
+        }
+        drop(settling.join_all().await);
+    }
+
+    async fn capture_all(self: &Arc<Self>, callers: usize, hold_ids: &[Id]) {
+        let mut running = JoinSet::new();
+        let next = Arc::new(AtomicU64::new(0));
+        let all = (hold_ids.len() * MOST_CAPTURES) as u64;
+        for caller in 0..callers {
+            let (crowd, next, hold_ids) = (Arc::clone(self), Arc::clone(&next), hold_ids.to_vec());
+            running.spawn(async move {
+                let (store, line, card) = (crowd.store(caller), line(), card());
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= all {
+                        break;
+                    }
+                    let hold_id = &hold_ids[number as usize % hold_ids.len()];
+                    let order = CaptureOrder { hold_id, line: &line, rate_card: &card, extend: false };
+                    let (claim, since) = (crowd.claim(), Instant::now());
+                    loop {
+                        match store.capture(&claim, order).await {
+                            Ok(_) => break,
+                            Err(HoldRefusal::Fault(Fault::Contended)) => {
+                                crowd.given_up.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(other) => panic!("{other:?}"),
+                        }
+                    }
+                    crowd.took(since);
+                    crowd.calls.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        drop(running.join_all().await);
+    }
+
+    async fn reached(self, rung: Rung, callers: usize, took: f64, granted: Amount) -> Reached {
+        let seen = self.busy.seen();
+        let balance = self.store(0).balance(&self.workspace).await.unwrap().unwrap();
+        assert!(balance.is_consistent().unwrap(), "{balance:?}");
+        assert!(balance.all_held().unwrap().is_zero(), "{balance:?}");
+        let spent = granted.credits().minus(balance.available().unwrap()).unwrap();
+        let calls = self.calls.into_inner();
+        let mut micros = self.micros.into_inner().unwrap();
+        micros.sort_unstable();
+        let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied().unwrap_or(0);
+        Reached {
+            rung: rung.to_string(),
+            callers,
+            calls_a_second: calls as f64 / took,
+            millis: (at(0.5) as f64 / 1_000.0, at(0.99) as f64 / 1_000.0),
+            given_up: self.given_up.into_inner(),
+            refused: self.refused.into_inner(),
+            units_a_call: seen.write_units / calls.max(1) as f64,
+            seen,
+            paid: (Credits::from_micros(i128::from(calls) * 1_000_000).unwrap(), spent),
+        }
+    }
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Debits => write!(f, "one debit a call"),
+            Self::Batches(lines) => write!(f, "batches of {lines}"),
+            Self::OneHold => write!(f, "captures of one hold"),
+            Self::ManyHolds => write!(f, "captures of {MOST_HOLDS} holds, placed together"),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Automatic top-up: a pack is bought while the balance is low, one charge at a time, and off when the card won't (M5).
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::SignedDuration;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::sweeping::{every_item, of_kind, put_all};
+use crate::world::{Answer, World};
+
+fn settings(threshold: &str, monthly_limit: &Value) -> Value {
+    json!({ "enabled": true, "threshold": threshold, "pack": "pack_1k", "monthly_limit": monthly_limit })
+}
+
+impl World {
+    async fn set_auto_top_up(&self, body: &Value) -> Answer {
+        self.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(body)).await
+    }
+
+    async fn auto_top_up(&self) -> Value {
+        self.get("/v1/workspaces/acme/auto-top-up").await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_storm_of_1000_debits_across_the_threshold_is_one_charge() {
+    let world = Arc::new(World::with_packs(1).await);
+    let set = world.set_auto_top_up(&settings("500", &json!(10))).await;
+    assert_eq!((set.status, &set.body["card_stored"], &set.body["declines"]), (201, &json!(true), &json!(0)));
+    let mut running = tokio::task::JoinSet::new();
+    for worker in 0..25 {
+        let world = Arc::clone(&world);
+        running.spawn(async move {
+            for number in 0..40 {
+                let key = format!("{worker}-{number}");
+                while world.take("acme", &key, "0.6").await.status == 503 {}
+                if number % 8 == 0 {
+                    // Whoever is told of it looks, however many at once.
+                    let wanted =
+                        json!({ "detail-type": "TopUpWanted", "detail": { "workspace_id": "acme" } });
+                    world.stack.fire("renewal", wanted).await.unwrap();
+                }
+            }
+        });
+    }
+    running.join_all().await;
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 1);
+    assert_eq!(world.available("acme").await, "1400");
+    let bought = json!({ "month": world.stack.now().to_string()[..7], "top_ups": 1, "credits": "1000" });
+    assert_eq!(world.auto_top_up().await["bought_this_month"], bought);
+    let kinds = world.reconciled("acme").await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "top_up").count(), 2);
+    let receipts = world.mails().await;
+    assert_eq!(
+        receipts.iter().filter(|mail| mail["subject"].as_str().unwrap().contains("Receipt")).count(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_on_below_its_threshold_it_buys_at_once_and_again_until_the_balance_is_above() {
+    let world = World::with_packs(1).await;
+    assert_eq!(world.take("acme", "k", "990").await.status, 201);
+    world.drain().await;
+    assert!(world.charges().await.is_empty());
+    world.set_auto_top_up(&settings("50", &Value::Null)).await;
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "1010"));
+    assert_eq!(world.take("acme", "more", "1000").await.status, 201);
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "1010"));
+    let off = world.set_auto_top_up(&json!({ "enabled": false })).await;
+    assert_eq!((off.status, &off.body["threshold"]), (200, &Value::Null));
+    assert_eq!(world.take("acme", "last", "1000").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_three_declines_in_a_row_it_is_off_and_a_mail_says_so() {
+    let world = World::with_packs(1).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.card_is("acme", "declined").await;
+    assert_eq!(world.take("acme", "k", "600").await.status, 201);
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), &world.auto_top_up().await["declines"]), (1, &json!(1)));
+    // Further debits don't press a card that was just declined.
+    assert_eq!(world.take("acme", "l", "10").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 1);
+    world.advance(3 * 3_600 + 1_800).await;
+    assert_eq!(world.charges().await.len(), 3);
+    let kept = world.auto_top_up().await;
+    assert_eq!(
+        (&kept["enabled"], &kept["threshold"], &kept["declines"]),
+        (&json!(false), &json!("500"), &json!(3))
+    );
+    let told = |mail: &Value| mail["subject"].as_str().unwrap().contains("Automatic top-up");
+    assert_eq!(world.mails().await.iter().filter(|mail| told(mail)).count(), 1);
+    world.card_is("acme", "succeeded").await;
+    world.advance(86_400).await;
+    assert_eq!(world.charges().await.len(), 3, "it stays off");
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.drain().await;
+    assert_eq!(world.available("acme").await, "1390");
+    assert_eq!(world.auto_top_up().await["declines"], 0);
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monthly_limit_is_kept_whatever_is_spent_and_ends_with_the_month() {
+    for limit in [json!(2), json!("2500")] {
+        let world = World::with_packs(1).await;
+        world.set_auto_top_up(&settings("900", &limit)).await;
+        for number in 0..6 {
+            world.take("acme", &format!("k{number}"), "600").await;
+            world.drain().await;
+        }
+        assert_eq!(world.charges().await.len(), 2, "{limit}");
+        assert_eq!(world.available("acme").await, "0");
+        let now = world.stack.now().to_zoned(jiff::tz::TimeZone::UTC);
+        let next_month =
+            now.date().last_of_month().tomorrow().unwrap().to_zoned(jiff::tz::TimeZone::UTC).unwrap();
+        world.advance_to(next_month.timestamp() + SignedDuration::from_mins(20)).await;
+        assert_eq!(world.charges().await.len(), 3, "{limit}");
+        assert_eq!(world.available("acme").await, "1000");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_provider_is_down_nothing_is_lost_and_the_next_debit_asks_again() {
+    let world = World::with_packs(1).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
+    assert_eq!(world.take("acme", "k", "600").await.status, 201);
+    world.drain().await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": false }))).await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (0, "400"));
+    assert_eq!(world.take("acme", "l", "10").await.status, 201);
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "1390"));
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
+    let world = World::with_packs(1).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.drain().await;
+    let left_open = every_item(&world).await;
+    assert_eq!(world.take("acme", "k", "600").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 1);
+    // Whoever had begun the charge died before it could write down what came of it.
+    let made: Value = world.charges().await[0]["metadata"]["purchase_id"].clone();
+    let mut item = of_kind(&left_open, "auto_top_up").next().unwrap().clone();
+    let kept = item.get_mut("auto_top_up").unwrap();
+    let AttributeValue::M(kept) = kept else { panic!("{kept:?}") };
+    let charge =
+        [("purchase_id", made.as_str().unwrap().to_owned()), ("begun_at", world.stack.now().to_string())];
+    let charge = charge.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
+    kept.insert("charge".into(), AttributeValue::M(charge.into()));
+    put_all(&world, vec![item]).await;
+    assert_eq!(world.take("acme", "l", "1000").await.status, 201);
+    let wanted = json!({ "detail-type": "TopUpWanted", "detail": { "workspace_id": "acme" } });
+    world.stack.fire("renewal", wanted.clone()).await.unwrap();
+    assert_eq!(world.charges().await.len(), 1, "while one is open, none is begun");
+    world.stack.sleep_until(world.stack.now() + SignedDuration::from_mins(3)).unwrap();
+    world.stack.fire("renewal", wanted).await.unwrap();
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "1400"));
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_card_nothing_is_bought_and_settings_that_make_no_sense_are_refused() {
+    let world = World::new().await;
+    assert_eq!(world.set_auto_top_up(&settings("5", &json!(1))).await.body["code"], "workspace_not_found");
+    world.put_workspace("acme").await;
+    let none = world.auto_top_up().await;
+    assert_eq!(
+        (&none["enabled"], &none["card_stored"], &none["pack"]),
+        (&json!(false), &json!(false), &Value::Null)
+    );
+    let set = world.set_auto_top_up(&settings("999.999999", &json!(1_000))).await;
+    assert_eq!((set.status, &set.body["card_stored"]), (201, &json!(false)));
+    world.drain().await;
+    assert!(world.charges().await.is_empty());
+    for (body, fields) in [
+        (json!({}), vec!["enabled", "threshold", "pack"]),
+        (json!({ "enabled": true }), vec!["threshold", "pack"]),
+        (settings("1000", &json!(1)), vec!["threshold"]),
+        (settings("-1", &json!(0)), vec!["threshold", "monthly_limit"]),
+        (settings("1", &json!(1.5)), vec!["monthly_limit"]),
+        (settings("1", &json!("999")), vec!["monthly_limit"]),
+        (json!({ "enabled": true, "threshold": "1", "pack": "none", "x": 1 }), vec!["pack", "x"]),
+    ] {
+        assert_eq!(world.set_auto_top_up(&body).await.fields(), fields, "{body}");
+    }
+    assert_eq!(world.auto_top_up().await["threshold"], "999.999999");
+}
