@@ -8,7 +8,8 @@ use crate::world::World;
 
 impl World {
     pub async fn drain(&self) {
-        self.local(Method::POST, "/_local/drain", None).await;
+        let drained = self.local(Method::POST, "/_local/drain", None).await;
+        assert_eq!(drained["drained"], true, "the stream or the bus can't be worked off");
     }
 
     /// All mails, after everything that waits is worked off.

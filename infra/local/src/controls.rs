@@ -106,8 +106,8 @@ async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
 }
 
 async fn drain(State(shared): State<Arc<Shared>>) -> Reply {
-    shared.worker.drain(&shared).await;
-    reply(json_response(StatusCode::OK, &json!({ "drained": true })))
+    let drained = shared.worker.drain(&shared).await;
+    reply(json_response(StatusCode::OK, &json!({ "drained": drained })))
 }
 
 async fn verify_all(State(shared): State<Arc<Shared>>) -> Reply {

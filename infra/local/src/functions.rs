@@ -30,6 +30,15 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long `account` may take, which asks the payment provider.
 const ACCOUNT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(28);
 
+/// How long a sweep may take, as template.yaml has it.
+const SWEEP_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// How long `project` may take, as template.yaml has it.
+const PROJECT_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// How long `notify` may take, as template.yaml has it.
+const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// What the functions are given.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -59,9 +68,6 @@ pub(crate) struct Functions {
     /// Not counted: what the stack itself asks.
     pub observer: Store,
 }
-
-/// How long a sweep may take: what template.yaml gives the function.
-const SWEEP_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
 impl Functions {
     pub fn start(parts: &Parts) -> Result<Self, StartError> {
@@ -117,10 +123,12 @@ impl Functions {
         match binary {
             "renewal" => self.sweep(input).await.map_err(|error| Chain(&error).to_string()),
             "project" => {
-                self.project.handle(input, after(TIMEOUT)).await.map_err(|error| Chain(&error).to_string())
+                let projected = self.project.handle(input, after(PROJECT_TIMEOUT)).await;
+                projected.map_err(|error| Chain(&error).to_string())
             }
             "notify" => {
-                self.notify.handle(input, after(TIMEOUT)).await.map_err(|error| Chain(&error).to_string())
+                let notified = self.notify.handle(input, after(NOTIFY_TIMEOUT)).await;
+                notified.map_err(|error| Chain(&error).to_string())
             }
             _ => Err("there is no such function".to_owned()),
         }

@@ -28,10 +28,15 @@ impl Worker {
         Self { schedules, turn: Mutex::new(now) }
     }
 
-    /// Works off all that waits, and all that follows from it.
-    pub async fn drain(&self, shared: &Arc<Shared>) {
+    /// Works off all that waits, and all that follows from it; whether nothing waits any more.
+    pub async fn drain(&self, shared: &Arc<Shared>) -> bool {
         let _turn = self.turn.lock().await;
-        work_off(shared).await;
+        for _ in 0..MOST_TRIES {
+            if work_off(shared).await {
+                return true;
+            }
+        }
+        false
     }
 
     /// Moves the clock ahead, firing every schedule on the way that finds something due.
@@ -87,8 +92,9 @@ async fn fire(shared: &Arc<Shared>, schedule: &Schedule) {
 /// How often an event is handed to a function before the dead-letter queue has it: Lambda's own three times.
 const MOST_TRIES: u32 = 3;
 
-/// Works off the provider's events, the stream and the bus, until nothing waits in any of them.
-async fn work_off(shared: &Arc<Shared>) {
+/// Works off the provider's events, the stream and the bus, until nothing waits in any of them, or the stream has to
+/// come again; whether nothing waits.
+async fn work_off(shared: &Arc<Shared>) -> bool {
     loop {
         let told = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).take_outbox();
         let events = told.len();
@@ -98,26 +104,35 @@ async fn work_off(shared: &Arc<Shared>) {
                 tracing::warn!(%status, "the webhook refused an event");
             }
         }
-        if events == 0 && !work_off_stream(shared).await && !work_off_bus(shared).await {
-            return;
+        let streamed = work_off_stream(shared).await;
+        if events == 0 && !matches!(streamed, Streamed::WorkedOff) && !work_off_bus(shared).await {
+            return matches!(streamed, Streamed::Empty);
         }
     }
 }
 
-/// Hands the next records of the stream over, and says whether there were any.
-async fn work_off_stream(shared: &Arc<Shared>) -> bool {
-    let Some(batch) = shared.stream.next(&shared.clock) else { return false };
+/// What became of the next records of the stream.
+enum Streamed {
+    /// There were none.
+    Empty,
+    WorkedOff,
+    /// The bus or the table could not be reached; the records come again.
+    Failed,
+}
+
+/// Hands the next records of the stream over.
+async fn work_off_stream(shared: &Arc<Shared>) -> Streamed {
+    let Some(batch) = shared.stream.next(&shared.clock) else { return Streamed::Empty };
     let projected = shared.gateway.functions.fire("project", json!({ "Records": batch.records })).await;
     let failed =
         projected.map(|answer| answer["batchItemFailures"].as_array().is_none_or(|it| !it.is_empty()));
     if failed.unwrap_or(true) {
-        // The bus could not be reached; the records come again.
-        return false;
+        return Streamed::Failed;
     }
     // What they came to is worked off before the place in the stream is kept, so that a crash loses nothing.
     while work_off_bus(shared).await {}
     shared.stream.go_on(batch);
-    true
+    Streamed::WorkedOff
 }
 
 /// Hands the next event of the bus to the function that it waits for, and says whether there was one.
