@@ -55,7 +55,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 
 async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
     shared.wire.note(permissions::of_caller(&headers, "events:PutEvents"));
-    match shared.bus.put(&body, &shared.clock) {
+    match shared.bus.put(&body, &*shared.clock) {
         Ok(answer) => reply(json_response(StatusCode::OK, &answer)),
         Err(error) => reply(message(StatusCode::BAD_REQUEST, &error.to_string())),
     }
@@ -63,10 +63,10 @@ async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
 
 async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
     shared.wire.note(permissions::of_caller(&headers, "ses:SendEmail"));
-    match shared.mailbox.take(&body, &shared.clock) {
+    match shared.mailbox.take(&body, &*shared.clock) {
         Ok(taken) => {
             let detail = json!({ "eventType": "Send", "mail": { "tags": taken.tags } });
-            shared.bus.publish("aws.ses", "Email Sent", &detail, &shared.clock);
+            shared.bus.publish("aws.ses", "Email Sent", &detail, &*shared.clock);
             if taken.answered {
                 reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" })))
             } else {
@@ -134,7 +134,7 @@ async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
             ("Email Complaint Received", json!({ "eventType": "Complaint", "complaint": complaint }))
         }
     };
-    shared.bus.publish("aws.ses", name, &detail, &shared.clock);
+    shared.bus.publish("aws.ses", name, &detail, &*shared.clock);
     reply(json_response(StatusCode::OK, &json!({ "told": name })))
 }
 

@@ -7,8 +7,6 @@ use credits_store::{Clock, Sources};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::clock::LocalClock;
-
 /// How many events are kept to be looked at.
 const MOST_SHOWN: usize = 10_000;
 
@@ -25,7 +23,7 @@ pub struct Rule {
 
 /// The bus.
 #[derive(Debug)]
-pub(crate) struct Bus {
+pub struct Bus {
     rules: Vec<Rule>,
     sources: Sources,
     kept: Mutex<Kept>,
@@ -40,8 +38,10 @@ struct Kept {
 
 /// An event that waits for a function.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub struct Waiting {
+    /// The event.
     pub event: Value,
+    /// The binary of the function.
     pub function: String,
     /// How often it has failed.
     pub failures: u32,
@@ -62,12 +62,14 @@ struct PutEntry {
 }
 
 impl Bus {
+    /// A bus with these rules.
+    #[must_use]
     pub fn new(rules: Vec<Rule>, sources: Sources) -> Self {
         Self { rules, sources, kept: Mutex::default() }
     }
 
     /// `PutEvents`
-    pub fn put(&self, body: &[u8], clock: &LocalClock) -> Result<Value, serde_json::Error> {
+    pub fn put(&self, body: &[u8], clock: &dyn Clock) -> Result<Value, serde_json::Error> {
         let put: PutEvents = serde_json::from_slice(body)?;
         let mut answers = Vec::new();
         for entry in put.entries {
@@ -79,7 +81,7 @@ impl Bus {
     }
 
     /// Puts an event on the bus.
-    pub fn publish(&self, source: &str, name: &str, detail: &Value, clock: &LocalClock) -> String {
+    pub fn publish(&self, source: &str, name: &str, detail: &Value, clock: &dyn Clock) -> String {
         let id = self.sources.new_id("bus").to_string();
         let event = json!({
             "id": id, "source": source, "detail-type": name, "time": clock.now(), "detail": detail,

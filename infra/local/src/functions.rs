@@ -9,10 +9,10 @@ use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
-use credits_runtime::start::{dynamodb_config, https_client, respond};
+use credits_runtime::start::{dynamodb_config, respond};
 use credits_runtime::{EventFunction, Settings, StartError, TopUpUrl};
 use credits_store::error::Chain;
-use credits_store::{Fault, Sources, Store};
+use credits_store::{Fault, Store};
 use debit::Debits;
 use jiff::Timestamp;
 use notify::{MailSettings, Notify};
@@ -21,8 +21,6 @@ use renewal::{Renewal, RenewalError};
 use serde_json::Value;
 use tokio::time::Instant;
 use topup_webhook::TopUpWebhook;
-
-use crate::wire::Wire;
 
 /// How long an invocation may take: what template.yaml gives a function that asks for no more.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -40,25 +38,34 @@ const PROJECT_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What the functions are given.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub wire: Wire,
-    pub sources: Sources,
-    pub endpoint: String,
-    /// The table's name.
-    pub table: String,
-    /// Where the stand-ins of AWS's other services are.
-    pub aws_base: String,
+pub struct Parts<'a> {
+    /// A store for each of them, by its name.
+    pub store: &'a dyn Fn(&'static str) -> Store,
+    /// The bus.
+    pub bus: aws_sdk_eventbridge::Client,
+    /// The mails.
+    pub mail: aws_sdk_sesv2::Client,
+    /// What is sold.
     pub catalogue: Arc<Catalogue>,
-    pub provider_base: String,
+    /// The payment provider.
+    pub provider: Provider,
+    /// The key to its API.
     pub provider_key: Secret,
+    /// What it signs its events with.
     pub webhook_secret: Secret,
+    /// Where people add credits.
     pub top_up_url: String,
+}
+
+impl std::fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("catalogue", &self.catalogue).finish_non_exhaustive()
+    }
 }
 
 /// Every function.
 #[derive(Debug)]
-pub(crate) struct Functions {
+pub struct Functions {
     debit: Debits,
     account: Account,
     topup_webhook: TopUpWebhook,
@@ -66,55 +73,34 @@ pub(crate) struct Functions {
     project: Project,
     notify: Notify,
     /// Not counted: what the stack itself asks.
-    pub observer: Store,
+    observer: Store,
 }
 
 impl Functions {
-    pub fn start(parts: &Parts) -> Result<Self, StartError> {
+    /// Puts every function together.
+    pub fn start(parts: Parts<'_>) -> Result<Self, StartError> {
         let secrets = |secret: &Secret| Secrets::from_setting(SecretSetting::Plain(secret.clone()), Settings);
-        let provider =
-            Provider::new(&parts.provider_base).map_err(|_| StartError::Part("provider's client"))?;
-        let (catalogue, url) = (&parts.catalogue, &parts.top_up_url);
-        let renewal = Renewal::new(
-            parts.store("renewal"),
-            Arc::clone(catalogue),
-            provider.clone(),
-            secrets(&parts.provider_key)?,
-            url.clone(),
-        );
-        let mail = MailSettings {
+        let Parts { store, bus, mail, catalogue, provider, provider_key, webhook_secret, top_up_url } = parts;
+        let url = || TopUpUrl::new(Some(top_up_url.clone()));
+        let settings = MailSettings {
             from: "AI Credits <credits@hub.example>".to_owned(),
             configuration_set: None,
-            top_up_url: url.clone(),
+            top_up_url: top_up_url.clone(),
         };
-        let bus = aws_sdk_eventbridge::Client::from_conf(project::config(
-            "us-east-1",
-            credentials("project"),
-            Some(format!("{}/eventbridge", parts.aws_base)),
-        ));
-        let ses = aws_sdk_sesv2::Client::from_conf(notify::config(
-            "us-east-1",
-            credentials("notify"),
-            Some(format!("{}/ses", parts.aws_base)),
-        ));
         Ok(Self {
-            renewal,
-            project: Project::new(parts.store("project"), bus, "ai-credits".to_owned()),
-            notify: Notify::new(parts.store("notify"), ses, mail)?,
-            observer: Store::new(
-                client(&parts.endpoint, https_client()),
-                &parts.table,
-                parts.sources.clone(),
+            renewal: Renewal::new(
+                store("renewal"),
+                Arc::clone(&catalogue),
+                provider.clone(),
+                secrets(&provider_key)?,
+                top_up_url.clone(),
             ),
-            debit: Debits::new(parts.store("debit"), Arc::clone(catalogue), TopUpUrl::new(Some(url.clone()))),
-            account: Account::new(
-                parts.store("account"),
-                Arc::clone(catalogue),
-                provider,
-                secrets(&parts.provider_key)?,
-                TopUpUrl::new(Some(url.clone())),
-            ),
-            topup_webhook: TopUpWebhook::new(parts.store("topup_webhook"), secrets(&parts.webhook_secret)?),
+            project: Project::new(store("project"), bus, "ai-credits".to_owned()),
+            notify: Notify::new(store("notify"), mail, settings)?,
+            observer: store("observer"),
+            debit: Debits::new(store("debit"), Arc::clone(&catalogue), url()),
+            account: Account::new(store("account"), catalogue, provider, secrets(&provider_key)?, url()),
+            topup_webhook: TopUpWebhook::new(store("topup_webhook"), secrets(&webhook_secret)?),
         })
     }
 
@@ -175,12 +161,16 @@ fn after(time: std::time::Duration) -> Instant {
     now.checked_add(time).unwrap_or(now)
 }
 
-impl Parts {
-    /// A store over a client whose requests are counted under the function's name.
-    fn store(&self, function: &'static str) -> Store {
-        let http = self.wire.client(function, https_client());
-        Store::new(client(&self.endpoint, http), &self.table, self.sources.clone())
-    }
+/// The client of the bus, under an address.
+pub(crate) fn bus_client(aws_base: &str) -> aws_sdk_eventbridge::Client {
+    let endpoint = Some(format!("{aws_base}/eventbridge"));
+    aws_sdk_eventbridge::Client::from_conf(project::config("us-east-1", credentials("project"), endpoint))
+}
+
+/// The client of the mails, under an address.
+pub(crate) fn mail_client(aws_base: &str) -> aws_sdk_sesv2::Client {
+    let endpoint = Some(format!("{aws_base}/ses"));
+    aws_sdk_sesv2::Client::from_conf(notify::config("us-east-1", credentials("notify"), endpoint))
 }
 
 /// The credentials of a function: its name, by which the stand-ins tell who called.

@@ -18,24 +18,32 @@ use crate::tokens::Issuer;
 
 /// The HTTP API of template.yaml.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     routes: Vec<Route>,
+    /// What is behind it.
     pub functions: Functions,
+    /// Whose tokens it takes.
     pub issuer: Issuer,
+    /// Its clock.
     pub sources: Sources,
     requests: AtomicU64,
 }
 
 /// A request from outside.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub struct Request {
+    /// The method.
     pub method: Method,
+    /// The path and the query.
     pub uri: Uri,
+    /// The headers.
     pub headers: HeaderMap,
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Gateway {
+    /// An API of these routes.
     pub fn new(routes: Vec<Route>, functions: Functions, issuer: Issuer, sources: Sources) -> Self {
         Self { routes, functions, issuer, sources, requests: AtomicU64::new(0) }
     }
@@ -180,12 +188,14 @@ fn hand_back(response: ApiGatewayV2httpResponse) -> Response<Vec<u8>> {
 }
 
 /// API Gateway's own answers.
-pub(crate) fn message(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+#[must_use]
+pub fn message(status: StatusCode, text: &str) -> Response<Vec<u8>> {
     json_response(status, &json!({ "message": text }))
 }
 
 /// An answer in JSON.
-pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response<Vec<u8>> {
+#[must_use]
+pub fn json_response(status: StatusCode, body: &Value) -> Response<Vec<u8>> {
     let mut response = Response::new(body.to_string().into_bytes());
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));

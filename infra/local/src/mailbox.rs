@@ -10,22 +10,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::StackError;
-use crate::clock::LocalClock;
 
 /// A mail that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mail {
+pub struct Mail {
+    /// To whom.
     pub to: Vec<String>,
     from: String,
     subject: String,
     text: String,
+    /// Its HTML.
     pub html: String,
     at: Timestamp,
 }
 
 /// The mailbox.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub struct Mailbox {
     file: Option<PathBuf>,
     kept: Mutex<Kept>,
 }
@@ -90,14 +91,16 @@ struct Text {
 
 /// Why a mail is not taken.
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub enum Refused {
+    /// They come too fast.
     TooFast,
+    /// It is not what `SendEmail` takes.
     Unread(serde_json::Error),
 }
 
 /// A mail that was taken.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub struct Taken {
     /// Its tags, as SES's events have them.
     pub tags: Value,
     /// Whether its sender is told.
@@ -105,6 +108,7 @@ pub(crate) struct Taken {
 }
 
 impl Mailbox {
+    /// Opens the mailbox, with the mails that its folder kept.
     pub fn open(folder: Option<&Path>) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("mail.json"));
         let mails = match &file {
@@ -115,7 +119,7 @@ impl Mailbox {
     }
 
     /// `SendEmail`
-    pub fn take(&self, body: &[u8], clock: &LocalClock) -> Result<Taken, Refused> {
+    pub fn take(&self, body: &[u8], clock: &dyn Clock) -> Result<Taken, Refused> {
         let mut kept = self.kept();
         if kept.refusals > 0 {
             kept.refusals = kept.refusals.saturating_sub(1);

@@ -15,22 +15,31 @@ use crate::StackError;
 /// How a payer ends a checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// It is paid.
     Succeeded,
+    /// The card is declined.
     Declined,
 }
 
+mod api;
 mod charges;
 
-pub(crate) use charges::Answered;
+pub use api::Asked;
+pub use charges::Answered;
 
 /// A checkout session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Session {
+pub struct Session {
+    /// Its id.
     pub id: String,
+    /// The payment that it is paid with.
     pub payment_intent: String,
+    /// Its amount, in minor units.
     pub amount_minor: u64,
+    /// Its currency, as the provider writes it.
     pub currency: String,
+    /// What is bought, in words.
     pub product: String,
     client_reference_id: String,
     metadata: BTreeMap<String, String>,
@@ -41,10 +50,14 @@ pub(crate) struct Session {
 
 /// Why the provider's API refuses, as Stripe says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
+    /// The API key is not ours.
     WrongKey,
+    /// It is down.
     Down,
+    /// A field is missing or wrong.
     Incomplete(&'static str),
+    /// The idempotency key came with another form.
     KeyReused,
 }
 
@@ -67,7 +80,7 @@ struct Memory {
 
 /// The stand-in.
 #[derive(Debug)]
-pub(crate) struct Provider {
+pub struct Provider {
     memory: Memory,
     file: Option<PathBuf>,
     api_key: Secret,
@@ -81,13 +94,17 @@ pub(crate) struct Provider {
 
 /// An event, ready to be delivered.
 #[derive(Debug)]
-pub(crate) struct Delivery {
+pub struct Delivery {
+    /// The `Stripe-Signature` header.
     pub signature: String,
+    /// The body.
     pub body: String,
+    /// The payment that it tells of.
     pub payment_id: String,
 }
 
 impl Provider {
+    /// Opens the stand-in, with what its folder kept.
     pub fn open(
         folder: Option<&Path>,
         api_key: Secret,
@@ -132,6 +149,8 @@ impl Provider {
         if key == Some(self.api_key.expose()) { Ok(()) } else { Err(Refusal::WrongKey) }
     }
 
+    /// A checkout, by its id.
+    #[must_use]
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.memory.sessions.get(id)
     }
@@ -218,6 +237,7 @@ impl Provider {
 
 impl Session {
     /// The session as the provider's API shows it.
+    #[must_use]
     pub fn object(&self) -> Value {
         let (status, payment_status) = if self.paid { ("complete", "paid") } else { ("open", "unpaid") };
         json!({
@@ -246,5 +266,26 @@ impl Session {
             "metadata": self.metadata,
             "last_payment_error": { "code": "card_declined" },
         })
+    }
+}
+
+/// A payment that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Its id.
+    pub payment_id: String,
+    /// For which purchase.
+    pub purchase_id: String,
+}
+
+impl Provider {
+    /// Every payment that has succeeded.
+    #[must_use]
+    pub fn payments(&self) -> Vec<Made> {
+        let sessions = self.memory.sessions.values().filter(|session| session.paid);
+        let sessions = sessions.map(|it| (it.payment_intent.clone(), it.client_reference_id.clone()));
+        let intents = self.memory.intents.values().filter_map(charges::Intent::paid_for);
+        let made = sessions.chain(intents);
+        made.map(|(payment_id, purchase_id)| Made { payment_id, purchase_id }).collect()
     }
 }

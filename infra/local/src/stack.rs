@@ -1,7 +1,7 @@
 //! The stack: every part, put together and served.
 
-use credits_store::Clock;
 use credits_store::error::Chain;
+use credits_store::{Clock, Store};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -274,14 +274,23 @@ fn shared(
         Some(json) => Catalogue::parse(json)?,
         None => catalogue::deployed()?,
     };
+    let store = |function: &'static str| {
+        // What the stack itself asks is not counted.
+        let http = if function == "observer" {
+            start::https_client()
+        } else {
+            wire.client(function, start::https_client())
+        };
+        Store::new(functions::client(&home.endpoint(), http), home.table(), clock.sources())
+    };
+    let aws_base = format!("{url}/_local");
+    let payments = credits_payments::provider::Provider::new(&format!("{url}/_local/provider"));
     let parts = Parts {
-        wire: wire.clone(),
-        sources: clock.sources(),
-        endpoint: home.endpoint(),
-        table: home.table().to_owned(),
-        aws_base: format!("{url}/_local"),
+        store: &store,
+        bus: functions::bus_client(&aws_base),
+        mail: functions::mail_client(&aws_base),
         catalogue: Arc::new(catalogue),
-        provider_base: format!("{url}/_local/provider"),
+        provider: payments.map_err(|_| StackError::Part("the provider's client can't be made"))?,
         provider_key: provider_key.clone(),
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),
@@ -293,7 +302,7 @@ fn shared(
     let stream = Stream::open(home.embedded(), options.data.as_deref(), held)?;
     let (routes, worker) = (template.routes()?, Worker::new(template.schedules()?, clock.now()));
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
-    let gateway = Gateway::new(routes, Functions::start(&parts)?, issuer, clock.sources());
+    let gateway = Gateway::new(routes, Functions::start(parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
     let (provider, client) =

@@ -35,16 +35,19 @@ pub struct TokenOrder {
 
 /// Issues tokens, and tells its own from others.
 #[derive(Debug)]
-pub(crate) struct Issuer {
+pub struct Issuer {
     key: [u8; 32],
 }
 
 impl Issuer {
+    /// An issuer with a key of its own.
+    #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
     /// A token as ordered.
+    #[must_use]
     pub fn issue(&self, order: &TokenOrder, now: Timestamp) -> Option<String> {
         let issued = now.as_second();
         let expires = issued.checked_add(order.ttl_seconds.unwrap_or(USUAL_TTL_SECONDS))?;
@@ -59,6 +62,7 @@ impl Issuer {
     }
 
     /// The claims of an `Authorization` header that is to be believed, as texts, which is how API Gateway hands them on.
+    #[must_use]
     pub fn verify(&self, authorization: &str, now: Timestamp) -> Option<HashMap<String, String>> {
         let token = authorization.strip_prefix("Bearer ").unwrap_or(authorization);
         let (signed, signature) = token.rsplit_once('.')?;

@@ -1,6 +1,9 @@
 //! What we ask of the provider: a checkout, the card that it stored, and a charge of that card.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credits_core::purchase::{Card, Checkout, Goods, Purchase};
@@ -17,7 +20,41 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Provider {
     http: reqwest::Client,
+    transport: Arc<dyn Transport>,
     base: String,
+}
+
+/// An answer on its way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<reqwest::Response, Unreachable>> + Send + 'a>>;
+
+/// Carries a request to the provider and its answer back: over the network, or in a simulation without one.
+pub trait Transport: Debug + Send + Sync {
+    /// Sends a request.
+    fn send(&self, request: reqwest::Request) -> Answering<'_>;
+}
+
+impl Transport for reqwest::Client {
+    fn send(&self, request: reqwest::Request) -> Answering<'_> {
+        Box::pin(async { self.execute(request).await.map_err(Unreachable::from) })
+    }
+}
+
+/// Why no answer came that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// The request could not be sent, or its answer not be read.
+    #[error("the request failed")]
+    Failed(#[source] reqwest::Error),
+    /// Nobody answered.
+    #[error("no answer came")]
+    Unanswered,
+}
+
+impl From<reqwest::Error> for Unreachable {
+    /// The error without its address, in whose query there are customers.
+    fn from(error: reqwest::Error) -> Self {
+        Self::Failed(error.without_url())
+    }
 }
 
 /// Where the payer comes back to.
@@ -52,7 +89,7 @@ impl ReturnUrls {
 pub enum ProviderError {
     /// It could not be reached, or its answer could not be read.
     #[error("the payment provider did not answer")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[from] Unreachable),
     /// It refused.
     #[error("the payment provider answered {0}")]
     Refused(u16),
@@ -113,8 +150,29 @@ impl Provider {
         // It fails only where one is installed already, which will do.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        let http = http.build().map_err(unreachable)?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        let http = http.build().map_err(Unreachable::from)?;
+        Ok(Self { transport: Arc::new(http.clone()), http, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// The same over another transport.
+    #[must_use]
+    pub fn over(self, transport: Arc<dyn Transport>) -> Self {
+        Self { transport, ..self }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Unreachable> {
+        self.transport.send(request.build()?).await
+    }
+
+    async fn answered<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, ProviderError> {
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(ProviderError::Refused(response.status().as_u16()));
+        }
+        Ok(response.json().await.map_err(Unreachable::from)?)
     }
 
     /// Opens a checkout for a purchase. The purchase's id is the provider's idempotency key, so asking again after a
@@ -132,14 +190,15 @@ impl Provider {
             .bearer_auth(key.expose())
             .header("idempotency-key", purchase.purchase_id.as_str())
             .form(&checkout_form(purchase, customer, urls));
-        let session: SessionAnswer = answered(request).await?;
+        let session: SessionAnswer = self.answered(request).await?;
         Ok(Checkout { checkout_id: session.id, checkout_url: session.url })
     }
 
     /// The card that the customer stored last; `None` where there is none, or no such customer any more.
     pub async fn card(&self, key: &Secret, customer: &str) -> Result<Option<Card>, ProviderError> {
         let url = format!("{}/v1/customers/{customer}/payment_methods?type=card&limit=1", self.base);
-        let listed = answered::<ListAnswer<MethodAnswer>>(self.http.get(url).bearer_auth(key.expose())).await;
+        let listed =
+            self.answered::<ListAnswer<MethodAnswer>>(self.http.get(url).bearer_auth(key.expose())).await;
         let methods = match listed {
             Err(ProviderError::Refused(404)) => return Ok(None),
             listed => listed?.data,
@@ -163,20 +222,20 @@ impl Provider {
             .header("idempotency-key", purchase.purchase_id.as_str())
             .form(&charge_form(purchase, card));
         let asked = Instant::now();
-        let response = request.send().await;
+        let response = self.send(request).await;
         let took_micros = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
         metrics::histogram!("StepMicroseconds", "Step" => "Provider").record(took_micros);
-        let response = response.map_err(unreachable)?;
+        let response = response?;
         let status = response.status().as_u16();
         if status == 402 {
-            let failed: FailedAnswer = response.json().await.map_err(unreachable)?;
+            let failed: FailedAnswer = response.json().await.map_err(Unreachable::from)?;
             let declined = failed.error.kind == "card_error";
             return if declined { Ok(Charged::Declined) } else { Err(ProviderError::Refused(status)) };
         }
         if !response.status().is_success() {
             return Err(ProviderError::Refused(status));
         }
-        settled(response.json().await.map_err(unreachable)?)
+        settled(response.json().await.map_err(Unreachable::from)?)
     }
 
     /// The charge that was made for a purchase, if there is one. The provider forgets an idempotency key after a day,
@@ -192,7 +251,8 @@ impl Provider {
             "{}/v1/payment_intents?customer={}&limit=100&created[gte]={since}",
             self.base, card.customer
         );
-        let made: ListAnswer<IntentAnswer> = answered(self.http.get(url).bearer_auth(key.expose())).await?;
+        let made: ListAnswer<IntentAnswer> =
+            self.answered(self.http.get(url).bearer_auth(key.expose())).await?;
         let named = |made: &IntentAnswer| {
             made.metadata.get("purchase_id").is_some_and(|id| id == purchase.purchase_id.as_str())
         };
@@ -218,19 +278,6 @@ fn settled(intent: IntentAnswer) -> Result<Charged, ProviderError> {
         "requires_payment_method" | "requires_action" | "canceled" => Ok(Charged::Declined),
         _ => Err(ProviderError::Unsettled),
     }
-}
-
-/// The error without its address, in whose query there are customers.
-fn unreachable(error: reqwest::Error) -> ProviderError {
-    ProviderError::Unreachable(error.without_url())
-}
-
-async fn answered<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, ProviderError> {
-    let response = request.send().await.map_err(unreachable)?;
-    if !response.status().is_success() {
-        return Err(ProviderError::Refused(response.status().as_u16()));
-    }
-    response.json().await.map_err(unreachable)
 }
 
 /// The name under which a purchase's id stands in a payment's metadata.

@@ -12,7 +12,7 @@ const KEY_LASTS_SECONDS: i64 = 86_400;
 
 /// A charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Intent {
+pub struct Intent {
     id: String,
     amount_minor: u64,
     currency: String,
@@ -24,8 +24,10 @@ pub(crate) struct Intent {
 
 /// An answer of the provider's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answered {
+pub struct Answered {
+    /// The status.
     pub status: u16,
+    /// The body.
     pub body: Value,
 }
 
@@ -149,5 +151,13 @@ impl Intent {
             "metadata": self.metadata,
             "created": self.created,
         })
+    }
+}
+
+impl Intent {
+    /// Its id and its purchase, if it has succeeded.
+    pub(super) fn paid_for(&self) -> Option<(String, String)> {
+        let purchase = self.metadata.get("purchase_id").cloned().unwrap_or_default();
+        self.succeeded.then(|| (self.id.clone(), purchase))
     }
 }

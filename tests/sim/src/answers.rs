@@ -1,0 +1,148 @@
+//! What must hold of every answer, against the balances between the call and the answer.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::call::{Answered, Called, Order};
+use crate::commits::Commits;
+use crate::item::{has_changes, number, spendable};
+use crate::table::{Key, Table};
+
+/// What was answered first under a key, and to whom.
+type Firsts = BTreeMap<(String, String), (Order, Value)>;
+
+/// The answers that were checked.
+#[derive(Debug, Default)]
+pub struct Answers {
+    seen: BTreeMap<usize, ()>,
+    firsts: Firsts,
+}
+
+impl Answers {
+    /// Checks those that have come since the last time; what is wrong.
+    pub fn check(&mut self, calls: &[Called], commits: &Commits, table: &Table) -> Option<String> {
+        for (number, called) in calls.iter().enumerate() {
+            let Some(answered) = &called.answered else { continue };
+            if self.seen.insert(number, ()).is_some() {
+                continue;
+            }
+            if let Some(wrong) = self.check_one(called, answered, commits, table) {
+                return Some(format!("#{number} {}: {wrong}", called.order.shown()));
+            }
+        }
+        None
+    }
+
+    fn check_one(
+        &mut self,
+        called: &Called,
+        answered: &Answered,
+        commits: &Commits,
+        table: &Table,
+    ) -> Option<String> {
+        let reply = &answered.reply;
+        match reply.status {
+            200 | 201 if called.order.key.is_some() => self.success(called, answered, table),
+            200 if called.order.path == "balance" => shown(called, answered, commits),
+            402 => refused(called, answered, commits),
+            500 => Some(format!("answers 500: {}", reply.body)),
+            503 if !["contended", "unavailable"]
+                .contains(&reply.body["code"].as_str().unwrap_or_default()) =>
+            {
+                Some(format!("answers 503: {}", reply.body))
+            }
+            400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
+            _ => None,
+        }
+    }
+
+    /// A key has one success, and everybody is answered the same.
+    fn success(&mut self, called: &Called, answered: &Answered, table: &Table) -> Option<String> {
+        let (order, reply) = (&called.order, &answered.reply);
+        let key = (order.workspace.clone(), order.key.clone().unwrap_or_default());
+        if let Some((first, body)) = self.firsts.get(&key) {
+            if first != order {
+                return Some(format!("{} had succeeded with another payload", first.shown()));
+            }
+            if *body != reply.body && !order.path.ends_with("/complete") {
+                return Some(format!("answered {} before, and {} now", body, reply.body));
+            }
+        }
+        if reply.status == 201 && reply.replayed {
+            return Some("a replay is answered 201".to_owned());
+        }
+        self.firsts.entry(key).or_insert_with(|| (order.clone(), reply.body.clone()));
+        if order.path == "debits" || order.path == "debits/batch" {
+            paid(order, &reply.body, table)
+        } else {
+            None
+        }
+    }
+}
+
+/// A debit that was answered stands in the ledger, as it was answered.
+fn paid(order: &Order, body: &Value, table: &Table) -> Option<String> {
+    let pk = format!("entry#{}#key#{}", order.workspace, order.key.as_deref().unwrap_or_default());
+    let key: Key = (pk, "entry".to_owned());
+    let Some(entry) = table.item(&key) else { return Some("answered, and there is no entry".to_owned()) };
+    let credits: Decimal = body["credits"].as_str().unwrap_or_default().parse().unwrap();
+    (number(&entry, "credits") != -credits)
+        .then(|| format!("answered {credits}, and the entry is {}", number(&entry, "credits")))
+}
+
+/// The balances that stood at some point between a call and its answer, each with its last instant in that time.
+fn between<'a>(
+    called: &'a Called,
+    answered: &'a Answered,
+    commits: &'a Commits,
+) -> impl Iterator<Item = (&'a Value, Timestamp)> {
+    let stood = commits.balances.get(&called.order.workspace).map(Vec::as_slice).unwrap_or_default();
+    let first = stood.iter().rposition(|it| it.from <= called.from).unwrap_or_default();
+    let within = stood[first..].iter().take_while(|it| it.from <= answered.until);
+    within.enumerate().map(move |(place, it)| {
+        let next = stood.get(first + place + 1).filter(|next| next.from <= answered.until);
+        (&it.item, next.map_or(answered.at, |next| next.at))
+    })
+}
+
+/// No refusal that the balance would not have given at some point meanwhile.
+fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
+    let body = &answered.reply.body;
+    let spends = ["debits", "debits/batch", "holds", "holds/batch"].contains(&called.order.path.as_str());
+    if !spends || body["code"] != "insufficient_credits" {
+        return None;
+    }
+    let decimal = |name: &str| body[name].as_str().and_then(|text| text.parse::<Decimal>().ok());
+    let (Some(required), Some(available)) = (decimal("required"), decimal("available")) else {
+        return Some(format!("a 402 without its members: {body}"));
+    };
+    if available >= required {
+        return Some(format!("{required} are refused where {available} are available"));
+    }
+    // What waits behind the fence may take anything.
+    let short = |(item, until): (&Value, Timestamp)| {
+        has_changes(item) || spendable(item, until).min(spendable(item, called.at)) < required
+    };
+    (!between(called, answered, commits).any(short))
+        .then(|| format!("{required} are refused, and were there from the call to the answer: {body}"))
+}
+
+/// A balance that is shown is one that stood meanwhile, or that as of then.
+fn shown(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
+    let body = &answered.reply.body;
+    let (available, version): (Decimal, Decimal) =
+        (body["available"].as_str()?.parse().ok()?, body["version"].as_u64()?.into());
+    let mut stood = between(called, answered, commits).peekable();
+    stood.peek()?;
+    let shown = |(item, _): (&Value, Timestamp)| {
+        let next = crate::item::millis(item, "expires_next");
+        // One whose time had come for somebody may be shown as of then.
+        let due = next <= (answered.at + jiff::SignedDuration::from_mins(12)).as_millisecond();
+        number(item, "version") == version
+            && (due || number(item, "spendable") - number(item, "credit_limit") == available)
+    };
+    (!stood.any(shown)).then(|| format!("shows what did not stand meanwhile: {body}"))
+}

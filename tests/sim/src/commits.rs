@@ -1,0 +1,200 @@
+//! What must hold at every commit, read from the items themselves.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::item::{dead, held, list, millis, number, plain, text};
+use crate::lots::Lots;
+use crate::table::{Change, Commit};
+
+/// How late a write may be that was begun with a clock that is ten minutes slow.
+const LATEST: SignedDuration = SignedDuration::from_mins(12);
+
+/// A balance between two commits.
+#[derive(Debug, Clone)]
+pub struct Stood {
+    /// From which commit on.
+    pub from: usize,
+    /// Since when.
+    pub at: Timestamp,
+    /// The item.
+    pub item: Value,
+}
+
+/// What was checked so far, and how each balance has been.
+#[derive(Debug, Default)]
+pub struct Commits {
+    seen: usize,
+    /// Each workspace's balances, oldest first.
+    pub balances: BTreeMap<String, Vec<Stood>>,
+    lots: BTreeMap<String, Lots>,
+}
+
+impl Commits {
+    /// Checks the commits since the last time; what is wrong.
+    pub fn check(&mut self, commits: &[Commit]) -> Option<String> {
+        for commit in commits {
+            self.seen += 1;
+            if let Some(wrong) = self.check_one(commit) {
+                return Some(format!("commit {} at {}: {wrong}", self.seen, commit.at));
+            }
+        }
+        None
+    }
+
+    /// How many were checked.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    fn check_one(&mut self, commit: &Commit) -> Option<String> {
+        let mut posted: BTreeMap<&str, Decimal> = BTreeMap::new();
+        let mut spent: BTreeMap<&str, Decimal> = BTreeMap::new();
+        for change in commit.changes.iter().filter(|change| change.key.0.starts_with("entry#")) {
+            let workspace = change.key.0.split('#').nth(1).unwrap();
+            if let Some(wrong) = entry(change) {
+                return Some(wrong);
+            }
+            let credits = listed(change.after.as_ref()) - listed(change.before.as_ref());
+            *posted.entry(workspace).or_default() += credits;
+            if change.after.as_ref().is_some_and(is_spent) {
+                *spent.entry(workspace).or_default() -= credits;
+            }
+        }
+        for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
+            let workspace = change.key.0.strip_prefix("balance#").unwrap();
+            let after = change.after.as_ref()?;
+            let before = change.before.clone().unwrap_or_default();
+            let moved = owned(after) - owned(&before);
+            let entries = posted.remove(workspace).unwrap_or_default();
+            if moved != entries {
+                return Some(format!("{workspace} moved by {moved}, and its ledger by {entries}"));
+            }
+            let spent = spent.get(workspace).copied().unwrap_or_default();
+            if let Some(wrong) =
+                balance(&before, after, commit.at).or_else(|| counted(&before, after, spent, commit.at))
+            {
+                return Some(format!("{workspace}: {wrong}"));
+            }
+            let stood = Stood { from: self.seen, at: commit.at, item: after.clone() };
+            self.balances.entry(workspace.to_owned()).or_default().push(stood);
+        }
+        if let Some((workspace, entries)) = posted.iter().find(|(_, entries)| !entries.is_zero()) {
+            return Some(format!("{workspace}'s ledger moved by {entries}, and its balance did not"));
+        }
+        self.replay(commit)
+    }
+
+    /// The model of a workspace without holds says what expires, and what is left.
+    fn replay(&mut self, commit: &Commit) -> Option<String> {
+        let lots = self.lots.entry("hold-free".to_owned()).or_default();
+        let mut entries: Vec<&Change> = commit
+            .changes
+            .iter()
+            .filter(|it| {
+                it.key.0.starts_with("entry#hold-free#")
+                    && !is_listed(it.before.as_ref())
+                    && is_listed(it.after.as_ref())
+            })
+            .collect();
+        // Within one commit, in the ledger's order.
+        entries.sort_by_key(|change| text(change.after.as_ref().unwrap(), "index_sk").to_owned());
+        for change in entries {
+            let after = change.after.as_ref().unwrap();
+            if let Some(wrong) = lots.carry_out(&plain(&after["detail"]), number(after, "credits")) {
+                return Some(format!("hold-free: {wrong}"));
+            }
+        }
+        let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free")?;
+        let (is, wanted) = (owned(balance.after.as_ref()?), lots.total());
+        (is != wanted).then(|| format!("hold-free has {is}, and by the model {wanted}"))
+    }
+}
+
+/// What a workspace owns, held credits included, and what waits behind the fence: what its ledger sums to.
+fn owned(balance: &Value) -> Decimal {
+    let waiting = list(balance, "changes");
+    let waiting: Decimal =
+        waiting.map(|it| number(&it["grant"]["M"], "amount") - number(it, "claw_back")).sum();
+    number(balance, "spendable") - number(balance, "credit_limit") + held(balance) + waiting
+}
+
+fn is_listed(entry: Option<&Value>) -> bool {
+    entry.is_some_and(|entry| entry["index_pk"].is_object())
+}
+
+fn listed(entry: Option<&Value>) -> Decimal {
+    entry.filter(|entry| is_listed(Some(entry))).map_or(Decimal::ZERO, |entry| number(entry, "credits"))
+}
+
+/// An entry stands for good: all that may come is its place in the ledger.
+fn entry(change: &Change) -> Option<String> {
+    let before = change.before.as_ref()?;
+    let Some(after) = &change.after else { return Some(format!("{} is gone", change.key.0)) };
+    let changed = if is_listed(Some(before)) { before != after } else { before["detail"] != after["detail"] };
+    changed.then(|| format!("{} was changed", change.key.0))
+}
+
+fn balance(before: &Value, after: &Value, at: Timestamp) -> Option<String> {
+    let grants: Decimal = list(after, "grants").map(|grant| number(grant, "amount")).sum();
+    let owned = grants + number(after, "prepaid") + number(after, "credit_limit");
+    let taken = number(after, "used") + held(after) - dead(after);
+    let spendable = number(after, "spendable");
+    if spendable != owned - taken {
+        return Some(format!("{spendable} may be spent, of {owned} less {taken}"));
+    }
+    if before.is_null() {
+        return None;
+    }
+    let step = |name: &str| number(after, name) - number(before, name);
+    if step("version") != Decimal::ONE {
+        return Some(format!("the version goes up by {}", step("version")));
+    }
+    let same_epoch = step("epoch").is_zero();
+    if !same_epoch && step("epoch") != Decimal::ONE {
+        return Some(format!("the epoch goes up by {}", step("epoch")));
+    }
+    let taken = step("spendable") < step("credit_limit");
+    if same_epoch && taken {
+        if spendable < Decimal::ZERO && step("credit_limit").is_zero() {
+            return Some(format!("it falls below zero, to {spendable}"));
+        }
+        let due = millis(before, "expires_next");
+        if due == 0 {
+            return Some("it is spent behind the fence".to_owned());
+        }
+        if due <= (at - LATEST).as_millisecond() {
+            return Some("it is spent long after something was due".to_owned());
+        }
+    }
+    None
+}
+
+/// What is spent is counted in its month.
+fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Option<String> {
+    let months = after.as_object().unwrap().keys().filter(|name| {
+        name.len() == 8 && name.starts_with('c') && name[1..5].bytes().all(|it| it.is_ascii_digit())
+    });
+    let mut grown = Decimal::ZERO;
+    for month in months {
+        let step = number(after, month) - number(before, month);
+        if step < Decimal::ZERO {
+            return Some(format!("{month} shrinks by {}", -step));
+        }
+        let near = [at - LATEST, at + LATEST].map(|at| format!("c{:.7}", at.to_string()));
+        if !step.is_zero() && !near.contains(month) {
+            return Some(format!("{step} is counted in {month}"));
+        }
+        grown += step;
+    }
+    (spent != grown).then(|| format!("{spent} is spent, and {grown} counted"))
+}
+
+/// Whether an entry is of what was spent.
+fn is_spent(entry: &Value) -> bool {
+    ["debit", "hold_settled"].contains(&text(&entry["detail"]["M"], "kind"))
+}

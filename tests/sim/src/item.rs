@@ -1,0 +1,84 @@
+//! Reading items as they stand in the table, without the store's own reading.
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+/// A number of an item; zero where there is none.
+#[must_use]
+pub fn number(item: &Value, name: &str) -> Decimal {
+    item[name]["N"].as_str().map_or(Decimal::ZERO, |text| text.parse().unwrap())
+}
+
+/// A text of an item.
+#[must_use]
+pub fn text<'a>(item: &'a Value, name: &str) -> &'a str {
+    item[name]["S"].as_str().unwrap_or_default()
+}
+
+/// An instant of an item, in milliseconds since 1970.
+#[must_use]
+pub fn millis(item: &Value, name: &str) -> i64 {
+    item[name]["N"].as_str().map_or(0, |text| text.parse().unwrap())
+}
+
+/// A list of an item.
+pub fn list<'a>(item: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    item[name]["L"].as_array().into_iter().flatten().map(|value| &value["M"])
+}
+
+/// All that a balance's holds keep.
+#[must_use]
+pub fn held(balance: &Value) -> Decimal {
+    let closed = balance["closed"]["M"].as_object().into_iter().flatten();
+    number(balance, "held") + closed.map(|(_, holds)| number(&holds["M"], "held")).sum::<Decimal>()
+}
+
+/// What of a balance's held credits has expired.
+#[must_use]
+pub fn dead(balance: &Value) -> Decimal {
+    let closed = balance["closed"]["M"].as_object().into_iter().flatten();
+    closed.map(|(_, holds)| number(&holds["M"], "dead")).sum()
+}
+
+/// What may be spent at an instant, with all that is due by then carried out.
+#[must_use]
+pub fn spendable(balance: &Value, at: Timestamp) -> Decimal {
+    let now = at.as_millisecond();
+    let mut used = number(balance, "used");
+    let mut spendable = number(balance, "spendable");
+    for grant in list(balance, "grants") {
+        let amount = number(grant, "amount");
+        let left = (amount - used).max(Decimal::ZERO);
+        used = (used - amount).max(Decimal::ZERO);
+        if millis(grant, "expires") <= now {
+            spendable -= left;
+        }
+    }
+    for next in list(balance, "next").filter(|next| millis(next, "starts") <= now) {
+        spendable += number(&next["next"]["M"], "amount");
+    }
+    spendable
+}
+
+/// Whether changes wait behind the fence.
+#[must_use]
+pub fn has_changes(balance: &Value) -> bool {
+    list(balance, "changes").next().is_some()
+}
+
+/// The value of an item as JSON without DynamoDB's types; of what the checks look at.
+#[must_use]
+pub fn plain(value: &Value) -> Value {
+    let Some((kind, inner)) = value.as_object().and_then(|typed| typed.iter().next()) else {
+        return Value::Null;
+    };
+    match (kind.as_str(), inner) {
+        ("M", Value::Object(members)) => {
+            members.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+        }
+        ("L", Value::Array(values)) => values.iter().map(plain).collect(),
+        ("NULL", _) => Value::Null,
+        (_, inner) => inner.clone(),
+    }
+}

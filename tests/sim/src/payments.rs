@@ -1,0 +1,89 @@
+//! The way to the payment provider, in process; and what the provider tells.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use credits_local::gateway::json_response;
+use credits_local::provider::{Asked, Delivery, Provider};
+use credits_payments::provider::{Answering, Transport, Unreachable};
+use credits_store::Clock as _;
+use jiff::SignedDuration;
+
+use crate::faults::Fault;
+use crate::timeline::Event;
+use crate::wire::Ground;
+
+/// The provider, and the way to it.
+#[derive(Debug)]
+pub struct Payments {
+    /// The stand-in.
+    pub provider: Mutex<Provider>,
+    /// What it shares with the rest.
+    pub ground: Arc<Ground>,
+}
+
+/// The way to it, as the functions are given it.
+#[derive(Debug)]
+pub struct Way(pub Arc<Payments>);
+
+impl Transport for Way {
+    fn send(&self, request: reqwest::Request) -> Answering<'_> {
+        Box::pin(async move { self.0.answer(&request).await })
+    }
+}
+
+impl Payments {
+    async fn answer(&self, request: &reqwest::Request) -> Result<reqwest::Response, Unreachable> {
+        let Ground { faults, trace, bugs, .. } = &*self.ground;
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let what = format!("{} {}", request.method(), request.url().path());
+        tokio::time::sleep(Duration::from_millis(faults.between(80, 400))).await;
+        if faults.strikes(Fault::ProviderDown) {
+            trace.line(&format!("  provider: {what} does not get there"));
+            return Err(Unreachable::Unanswered);
+        }
+        let asked = Asked {
+            method: request.method().as_str(),
+            path: request.url().path(),
+            query: request.url().query().unwrap_or_default(),
+            authorization: header("authorization"),
+            key: header("idempotency-key").filter(|_| !bugs.drops_the_providers_key()),
+            body: request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default(),
+        };
+        let answered = self.provider.lock().unwrap().answer(&asked, "http://hub.example/checkouts");
+        trace.line(&format!("  provider: {what} answers {}", answered.status));
+        self.tell();
+        if request.method() == "POST" && faults.strikes(Fault::ChargeUnanswered) {
+            trace.line(&format!("  provider: {what}: the answer is lost"));
+            return Err(Unreachable::Unanswered);
+        }
+        let status = answered.status.try_into().unwrap();
+        Ok(reqwest::Response::from(json_response(status, &answered.body)))
+    }
+
+    /// Puts down when the provider tells what it has to.
+    pub fn tell(&self) {
+        for delivery in self.provider.lock().unwrap().take_outbox() {
+            self.deliver(delivery);
+        }
+    }
+
+    /// Puts down when an event is delivered: soon, or days later, or twice.
+    pub fn deliver(&self, delivery: Delivery) {
+        self.put_down(delivery.body);
+    }
+
+    /// Puts down when a body is delivered.
+    pub fn put_down(&self, body: String) {
+        let Ground { faults, timeline, clock, .. } = &*self.ground;
+        let wait = || {
+            let late = faults.strikes(Fault::WebhookLate);
+            let seconds = if late { faults.between(60, 3 * 86_400) } else { faults.between(0, 5) };
+            SignedDuration::from_secs(seconds as i64)
+        };
+        if faults.strikes(Fault::WebhookTwice) {
+            timeline.put(clock.now() + wait(), Event::Webhook { body: body.clone(), tries: 0 });
+        }
+        timeline.put(clock.now() + wait(), Event::Webhook { body, tries: 0 });
+    }
+}

@@ -1,0 +1,203 @@
+//! What must hold once everything has come to rest: the sums, and that nothing waits, is missing or is there twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::actors::WORKSPACES;
+use crate::call::{Order, Reply};
+use crate::item::{held, number, spendable, text};
+use crate::world::World;
+
+/// Entries by which credits are added, each told as an event.
+const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
+
+/// Checks all of it; what is wrong.
+pub async fn check(world: &Arc<World>) -> Option<String> {
+    for (workspace, _) in WORKSPACES {
+        let checked = check_workspace(world, workspace).await;
+        if let Err(wrong) = checked {
+            return Some(format!("{workspace}: {wrong}"));
+        }
+    }
+    let checks = [charges, told, mails, nothing_waits];
+    checks.iter().find_map(|check| check(world))
+}
+
+/// A path without its ids.
+#[must_use]
+pub fn route(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let part = |part: &str| {
+        let is_id = part.contains('_') && part.len() > 12;
+        if is_id { "…".to_owned() } else { part.to_owned() }
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// After a day and its sweeps no hold is open.
+#[must_use]
+pub fn holds_have_ended(world: &World) -> Option<String> {
+    let balances = world.ground.table.items().into_iter().filter(|((pk, _), _)| pk.starts_with("balance#"));
+    let mut holding = balances.filter(|(_, item)| !held(item).is_zero());
+    holding.next().map(|((pk, _), item)| format!("{pk} holds {} after everything has ended", held(&item)))
+}
+
+async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+    probe(world, workspace).await?;
+    let balance = answered(world, Order::get(workspace, "balance")).await?.body;
+    let entries = ledger(world, workspace).await?;
+    let sum: Decimal = entries.iter().map(|entry| decimal(&entry["credits"])).sum();
+    let owned = decimal(&balance["available"]) + decimal(&balance["held"]);
+    if sum != owned {
+        return Err(format!("the ledger sums to {sum}, and {owned} are there"));
+    }
+    let ids: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["entry_id"].as_str()).collect();
+    if ids.len() != entries.len() {
+        return Err("an entry is listed twice".to_owned());
+    }
+    once(&entries, "top_up", |entry| entry["payment_id"].to_string())?;
+    once(&entries, "allocation", |entry| entry["grant_id"].to_string())?;
+    usage(world, workspace, &entries).await
+}
+
+/// Credits that are there can be spent, and those that are not can't.
+async fn probe(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+    let item = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
+    let there = item.map_or(Decimal::ZERO, |item| spendable(&item, world.now()));
+    let body = serde_json::json!({ "operation": "text.classify", "credits": "0.000001",
+        "consumer": { "kind": "action", "feature": "probe", "user_id": "probe" } });
+    let reply = answered(world, Order::post(workspace, "debits", world.new_key(), body)).await?;
+    let wanted = if there > Decimal::ZERO { 201 } else { 402 };
+    if reply.status == wanted {
+        Ok(())
+    } else {
+        Err(format!("{there} are there, and a debit is answered {}", reply.status))
+    }
+}
+
+async fn answered(world: &Arc<World>, order: Order) -> Result<Reply, String> {
+    let reply = world.call(&order).await.ok_or_else(|| format!("{} is not answered", order.shown()))?;
+    if reply.is_unsure() { Err(format!("{} is answered {}", order.shown(), reply.body)) } else { Ok(reply) }
+}
+
+async fn ledger(world: &Arc<World>, workspace: &str) -> Result<Vec<Value>, String> {
+    let (mut entries, mut path) = (Vec::new(), "ledger?limit=1000".to_owned());
+    loop {
+        let page = answered(world, Order::get(workspace, &path)).await?.body;
+        entries.extend(page["entries"].as_array().cloned().unwrap_or_default());
+        let Some(cursor) = page["next_cursor"].as_str() else { return Ok(entries) };
+        path = format!("ledger?limit=1000&cursor={cursor}");
+    }
+}
+
+fn once(entries: &[Value], kind: &str, name: impl Fn(&Value) -> String) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    let of_kind = entries.iter().filter(|entry| entry["kind"] == kind);
+    match of_kind.map(name).find(|name| !seen.insert(name.clone())) {
+        Some(twice) => Err(format!("there are two {kind} entries of {twice}")),
+        None => Ok(()),
+    }
+}
+
+/// Each month's breakdowns sum to what its ledger says was used.
+async fn usage(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result<(), String> {
+    let mut months: BTreeMap<String, Decimal> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry["kind"] == "debit" || entry["kind"] == "hold_settled") {
+        let month = entry["at"].as_str().unwrap_or_default().get(..7).unwrap_or_default();
+        *months.entry(month.to_owned()).or_default() -= decimal(&entry["credits"]);
+    }
+    for (month, used) in months.iter().rev().take(2) {
+        for group_by in ["feature", "day", "operation"] {
+            let path = format!("usage?month={month}&group_by={group_by}&limit=1000");
+            let body = answered(world, Order::get(workspace, &path)).await?.body;
+            let groups: Decimal =
+                body["groups"].as_array().into_iter().flatten().map(|group| decimal(&group["credits"])).sum();
+            // The month's own debit above is not counted yet.
+            let behind = *used - groups;
+            if behind < Decimal::ZERO || behind > Decimal::new(1, 6) {
+                return Err(format!("{month} by {group_by} comes to {groups}, and the ledger to {used}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each payment has bought once what it was for.
+fn charges(world: &Arc<World>) -> Option<String> {
+    let provider = world.payments.provider.lock().unwrap();
+    let mut paid: BTreeMap<String, u64> = BTreeMap::new();
+    for payment in provider.payments() {
+        *paid.entry(payment.purchase_id.clone()).or_default() += 1;
+        let item =
+            world.ground.table.item(&(format!("payment#{}", payment.payment_id), "payment".to_owned()));
+        if item.is_none() {
+            return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
+        }
+        let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
+        let paid_by = world.ground.table.item(&purchase);
+        if paid_by.is_none() {
+            return Some(format!("payment {} is for no purchase", payment.payment_id));
+        }
+    }
+    paid.iter()
+        .find(|(_, times)| **times > 1)
+        .map(|(purchase, times)| format!("{purchase} was paid {times} times"))
+}
+
+/// Each entry that adds credits, and each record that nobody can read, was told.
+fn told(world: &Arc<World>) -> Option<String> {
+    let shown = world.services.bus.shown();
+    let ids: BTreeSet<&str> = shown.iter().filter_map(|event| event["detail"]["event_id"].as_str()).collect();
+    for ((pk, _), item) in world.ground.table.items() {
+        let listed = item["index_sk"]["S"].as_str().filter(|_| pk.starts_with("entry#"));
+        let kind = text(&item["detail"]["M"], "kind");
+        let Some(id) = listed.and_then(|place| place.split_once('#')).filter(|_| ADDING.contains(&kind))
+        else {
+            continue;
+        };
+        if !ids.contains(format!("added-{}", id.1).as_str()) {
+            return Some(format!("{pk} was not told"));
+        }
+    }
+    let unread: BTreeSet<&str> = shown
+        .iter()
+        .filter(|event| event["detail-type"] == "RecordUnread")
+        .filter_map(|event| event["detail"]["record_id"].as_str())
+        .collect();
+    let wanted = world.poisoned();
+    (unread.len() as u64 != wanted)
+        .then(|| format!("{wanted} records can't be read, and {} were told", unread.len()))
+}
+
+/// One mail a fact.
+fn mails(world: &Arc<World>) -> Option<String> {
+    let mails = serde_json::json!(world.services.mailbox.mails());
+    let mut seen = BTreeSet::new();
+    for mail in mails.as_array().unwrap() {
+        let said = format!("{} {} {}", mail["to"], mail["subject"], mail["text"]);
+        if mail["subject"].as_str().is_some_and(|subject| subject.contains("eceipt")) && !seen.insert(said) {
+            return Some(format!("a mail came twice: {}", mail["subject"]));
+        }
+    }
+    None
+}
+
+/// Nothing is laid aside.
+fn nothing_waits(world: &Arc<World>) -> Option<String> {
+    let items = world.ground.table.items();
+    let stuck = items.iter().find(|(_, item)| text(item, "index_pk") == "stuck");
+    if let Some(((pk, _), _)) = stuck {
+        return Some(format!("{pk} is laid aside"));
+    }
+    let fenced =
+        items.iter().find(|((pk, _), item)| pk.starts_with("balance#") && crate::item::has_changes(item));
+    // A void or a claw-back closes at once, or is closed by the probe.
+    fenced.map(|((pk, _), item)| format!("{pk} has changes that wait, with {} used", number(item, "used")))
+}
+
+fn decimal(value: &Value) -> Decimal {
+    value.as_str().unwrap_or_default().parse().unwrap_or_default()
+}

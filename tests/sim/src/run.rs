@@ -1,0 +1,275 @@
+//! One run: who does what when, and where everything comes to rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use credits_store::Clock as _;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::answers::Answers;
+use crate::bugs::Bug;
+use crate::commits::Commits;
+use crate::faults::Fault;
+use crate::rest;
+use crate::timeline::Event;
+use crate::world::World;
+
+/// After how many acts everything comes to rest.
+const ACTS_TO_A_REST: u64 = 50;
+
+/// How often the provider tries to deliver an event, and how long it waits.
+const WEBHOOK_TRIES: u32 = 6;
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Report {
+    /// What is wrong, if anything is.
+    pub finding: Option<String>,
+    /// Calls that were made.
+    pub calls: u64,
+    /// Commits that were checked.
+    pub commits: u64,
+    /// How often each fault has struck.
+    pub faults: Vec<u64>,
+    /// How often each path and status was answered.
+    pub answers: std::collections::BTreeMap<String, u64>,
+    /// The trace.
+    pub trace: Vec<String>,
+    /// What tells the trace from another.
+    pub digest: String,
+    /// How long it took in its own time.
+    pub lasted: SignedDuration,
+}
+
+/// A run.
+struct Run {
+    world: Arc<World>,
+    tasks: JoinSet<()>,
+    commits: Commits,
+    answers: Answers,
+    looked_at: Timestamp,
+}
+
+/// Runs a seed to its end, or to the first finding, on a thread and a clock of its own.
+#[must_use]
+pub fn run(seed: u64, acts: u64, bug: Option<Bug>) -> Report {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    fastrand::seed(seed);
+    runtime.block_on(async move {
+        let world = World::new(seed, bug).await;
+        let began = world.now();
+        let mut run = Run {
+            tasks: JoinSet::new(),
+            commits: Commits::default(),
+            answers: Answers::default(),
+            looked_at: began,
+            world,
+        };
+        let finding = run.all(acts).await;
+        run.tasks.abort_all();
+        run.report(finding, began)
+    })
+}
+
+impl Run {
+    async fn all(&mut self, acts: u64) -> Option<String> {
+        self.world.set_up().await;
+        if let Some(wrong) = self.come_to_rest().await {
+            return Some(wrong);
+        }
+        for number in 0..acts {
+            let pause = self.pause();
+            self.pass(pause).await;
+            let (act, workspace) = self.world.draw();
+            let world = Arc::clone(&self.world);
+            self.tasks.spawn(async move { world.act(act, workspace).await });
+            tokio::task::yield_now().await;
+            let wrong = match self.check() {
+                None if number % ACTS_TO_A_REST == ACTS_TO_A_REST - 1 => self.come_to_rest().await,
+                wrong => wrong,
+            };
+            if wrong.is_some() {
+                return wrong;
+            }
+        }
+        self.come_to_rest().await?;
+        // No hold lasts longer than a day.
+        self.world.ground.faults.switch(false);
+        self.pass(SignedDuration::from_hours(49)).await;
+        let wrong = self.come_to_rest().await;
+        wrong.or_else(|| rest::holds_have_ended(&self.world))
+    }
+
+    /// How long it is to the next act: mostly moments, and now and then days.
+    fn pause(&self) -> SignedDuration {
+        let between = |least, most| self.world.dice.between(least, most) as i64;
+        SignedDuration::from_millis(match self.world.dice.between(0, 99) {
+            0..50 => between(0, 60),
+            50..85 => between(60, 20_000),
+            85..97 => between(20_000, 7_200_000),
+            _ => between(7_200_000, 6 * 86_400_000),
+        })
+    }
+
+    /// Lets time pass, with all that happens in it.
+    async fn pass(&mut self, pause: SignedDuration) {
+        let until = self.world.now() + pause;
+        loop {
+            self.world.feed_stream();
+            let fires = self.next_firing(until).await;
+            let happens = self.world.ground.timeline.next_at();
+            let next = [fires, happens].into_iter().flatten().min();
+            let Some(at) = next.filter(|at| *at <= until) else { break };
+            self.sleep_until(at).await;
+            if fires == Some(at) {
+                self.fire().await;
+            } else if let Some((_, event)) = self.world.ground.timeline.take() {
+                let world = Arc::clone(&self.world);
+                self.tasks.spawn(async move { happen(&world, event, true).await });
+            }
+        }
+        self.sleep_until(until).await;
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        let left = at.duration_since(self.world.ground.clock.now());
+        if left.is_positive() {
+            tokio::time::sleep(Duration::try_from(left).unwrap()).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// When a schedule next finds something due. It is looked for where five minutes have passed since the last time.
+    async fn next_firing(&mut self, until: Timestamp) -> Option<Timestamp> {
+        if until.duration_since(self.looked_at) < SignedDuration::from_mins(5) {
+            return None;
+        }
+        let now = self.world.now();
+        let mut next = None;
+        for schedule in &self.world.schedules {
+            let due = self.world.functions().next_due(&schedule.function).await.unwrap();
+            let fires = due.map(|due| schedule.every.at_or_after(due).max(schedule.every.after(now)));
+            next = [next, fires].into_iter().flatten().min();
+        }
+        if next.is_none_or(|next| next > until) {
+            self.looked_at = until;
+        }
+        next
+    }
+
+    /// Fires every schedule whose minute it is.
+    async fn fire(&mut self) {
+        let now = self.world.now();
+        for schedule in self.world.schedules.clone() {
+            if schedule.every.at_or_after(now) != now {
+                continue;
+            }
+            let times = 1 + u32::from(self.world.ground.faults.strikes(Fault::TwoSchedulers));
+            for _ in 0..times {
+                let (world, schedule) = (Arc::clone(&self.world), schedule.clone());
+                let input = serde_json::from_str(&schedule.input).unwrap();
+                self.tasks.spawn(async move { drop(world.invoke(&schedule.function, input).await) });
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn check(&mut self) -> Option<String> {
+        let table = &self.world.ground.table;
+        let wrong = self.commits.check(&table.commits_from(self.commits.seen()));
+        wrong.or_else(|| self.answers.check(&self.world.calls.lock().unwrap(), &self.commits, table))
+    }
+
+    /// Nothing goes wrong any more, all that was begun ends, and all that waits is worked off; then everything is
+    /// counted, and things go wrong again.
+    async fn come_to_rest(&mut self) -> Option<String> {
+        self.world.ground.faults.switch(false);
+        self.world.skew(false);
+        self.world.ground.trace.line("rest");
+        while self.tasks.join_next().await.is_some() {}
+        self.world.invoke("renewal", serde_json::json!({ "unstick": true })).await;
+        // A mail whose sender died is free after two minutes, and what was postponed comes back within the hour.
+        for _ in 0..3 {
+            self.work_off().await;
+            self.pass(SignedDuration::from_mins(90)).await;
+            while self.tasks.join_next().await.is_some() {}
+        }
+        self.work_off().await;
+        if let Some(wrong) = self.check() {
+            return Some(wrong);
+        }
+        let wrong = rest::check(&self.world).await;
+        if let Some(wrong) = wrong.or_else(|| self.check()) {
+            return Some(wrong);
+        }
+        self.world.skew(true);
+        self.world.ground.faults.switch(true);
+        None
+    }
+
+    /// Everything that waits happens now.
+    async fn work_off(&mut self) {
+        loop {
+            self.world.feed_stream();
+            let Some((_, event)) = self.world.ground.timeline.take() else { break };
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            happen(&self.world, event, false).await;
+        }
+    }
+
+    fn report(&self, finding: Option<String>, began: Timestamp) -> Report {
+        let trace = &self.world.ground.trace;
+        if let Some(finding) = &finding {
+            trace.line(&format!("FOUND {finding}"));
+        }
+        let calls = self.world.calls.lock().unwrap();
+        let mut answers = std::collections::BTreeMap::new();
+        for called in calls.iter() {
+            let status = called.answered.as_ref().map_or(0, |it| it.reply.status);
+            *answers
+                .entry(format!("{} {} {status}", called.order.method, rest::route(&called.order.path)))
+                .or_default() += 1;
+        }
+        Report {
+            finding,
+            calls: calls.len() as u64,
+            commits: self.commits.seen() as u64,
+            faults: self.world.ground.faults.counts(),
+            answers,
+            digest: trace.digest(),
+            trace: trace.lines(),
+            lasted: self.world.now().duration_since(began),
+        }
+    }
+}
+
+/// Lets something happen; what fails is put down for later.
+async fn happen(world: &Arc<World>, event: Event, in_time: bool) {
+    let timeline = &world.ground.timeline;
+    let later = |seconds: u64| world.now() + SignedDuration::from_secs(seconds as i64);
+    match event {
+        Event::Webhook { body, tries } => {
+            if !world.deliver(&body).await && (tries < WEBHOOK_TRIES || !in_time) {
+                let at = later(60 << tries.min(WEBHOOK_TRIES));
+                timeline.put(at, Event::Webhook { body, tries: tries + 1 });
+            }
+        }
+        Event::Handed { function, event, tries } => {
+            if world.invoke(&function, event.clone()).await.is_none() {
+                // After three times the dead-letter queue has it, which somebody works off before all is at rest.
+                let at = if tries < 2 { later(60 << tries) } else { later(6 * 3_600) };
+                timeline.put(at, Event::Handed { function, event, tries: tries + 1 });
+            }
+        }
+        Event::Read { shard } => world.read_shard(shard).await,
+        Event::Request { operation, body } => {
+            let (status, _) = world.ground.table.carry_out(&operation, &body, None);
+            world.ground.trace.line(&format!("  once more: {operation} → {status}"));
+        }
+        Event::Call(order) => drop(world.call(&order).await),
+    }
+}

@@ -1,0 +1,114 @@
+//! The ways to the bus and to the mails, in process.
+
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use credits_local::bus::Bus;
+use credits_local::mailbox::{Mailbox, Refused};
+use credits_store::Clock as _;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::timeline::Event;
+use crate::wire::Ground;
+
+/// The bus and the mailbox.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The bus.
+    pub bus: Arc<Bus>,
+    /// The mailbox.
+    pub mailbox: Arc<Mailbox>,
+    /// What they share with the rest.
+    pub ground: Arc<Ground>,
+}
+
+impl HttpClient for Services {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Services {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let services = self.clone();
+        let body = request.body().bytes().unwrap_or_default().to_vec();
+        let is_mail = request.uri().contains("outbound-emails");
+        HttpConnectorFuture::new(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            let (status, kind, answer) = if is_mail { services.mail(&body) } else { services.put(&body) };
+            let mut response =
+                HttpResponse::new(status.try_into().unwrap(), SdkBody::from(answer.to_string()));
+            if let Some(kind) = kind {
+                response.headers_mut().insert("x-amzn-errortype", kind);
+            }
+            Ok(response)
+        })
+    }
+}
+
+impl Services {
+    /// `PutEvents`
+    fn put(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
+        let Ground { faults, bugs, clock, .. } = &*self.ground;
+        let mut asked: Value = serde_json::from_slice(body).unwrap();
+        let entries = asked["Entries"].as_array_mut().unwrap();
+        let all = entries.len();
+        if faults.strikes(Fault::BusInPart) {
+            entries.truncate(faults.between(0, all as u64 - 1) as usize);
+        }
+        let taken = entries.len();
+        let mut answer = self.bus.put(asked.to_string().as_bytes(), clock).unwrap();
+        let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "try again" });
+        for _ in taken..all {
+            let entry =
+                if bugs.hides_refused_events() { json!({ "EventId": "none" }) } else { refused.clone() };
+            answer["Entries"].as_array_mut().unwrap().push(entry);
+        }
+        answer["FailedEntryCount"] = json!(all - taken);
+        self.hand_over();
+        (200, None, answer)
+    }
+
+    /// `SendEmail`
+    fn mail(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
+        let Ground { faults, bugs, clock, .. } = &*self.ground;
+        if faults.strikes(Fault::MailThrottled) {
+            if bugs.hides_refused_mails() {
+                return (200, None, json!({ "MessageId": "none" }));
+            }
+            let text = json!({ "message": "Maximum sending rate exceeded." });
+            return (429, Some("TooManyRequestsException"), text);
+        }
+        match self.mailbox.take(body, clock) {
+            Ok(taken) => {
+                let detail = json!({ "eventType": "Send", "mail": { "tags": taken.tags } });
+                self.bus.publish("aws.ses", "Email Sent", &detail, clock);
+                self.hand_over();
+                (200, None, json!({ "MessageId": "simulated" }))
+            }
+            Err(Refused::TooFast) => unreachable!("faults decide that"),
+            Err(Refused::Unread(error)) => panic!("a mail can't be read: {error}"),
+        }
+    }
+
+    /// What waits on the bus is handed over a little later.
+    fn hand_over(&self) {
+        let Ground { faults, clock, timeline, .. } = &*self.ground;
+        while let Some(waiting) = self.bus.next() {
+            let event = Event::Handed { function: waiting.function, event: waiting.event, tries: 0 };
+            let at = clock.now() + SignedDuration::from_millis(faults.between(20, 2_000) as i64);
+            if faults.strikes(Fault::EventTwice) {
+                timeline
+                    .put(at + SignedDuration::from_millis(faults.between(0, 90_000) as i64), event.clone());
+            }
+            timeline.put(at, event);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The table's stream, made of the commits: shards that are read in order, again, in part, and with records that nobody
+//! can read.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::table::Change;
+use crate::timeline::Event;
+use crate::world::World;
+
+/// How many shards there are.
+const SHARDS: usize = 4;
+
+/// How many records a batch has at most, as template.yaml has it.
+const BATCH: usize = 1_000;
+
+/// Of which items the function is told, as template.yaml has it.
+const PREFIXES: [&str; 8] =
+    ["auto_top_up#", "balance#", "entry#", "run#", "subscription#", "payment#", "invoice#", "purchase#"];
+
+/// The shards.
+#[derive(Debug, Default)]
+pub struct Stream(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many commits are in it.
+    fed: usize,
+    numbered: u64,
+    shards: [Shard; SHARDS],
+    poisoned: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    records: VecDeque<Value>,
+    /// Whether it is being read, or will be.
+    read: bool,
+}
+
+impl World {
+    /// Puts what was committed into the shards, and sees to it that they are read.
+    pub fn feed_stream(&self) {
+        let mut state = self.stream.0.lock().unwrap();
+        let commits = self.ground.table.commits_from(state.fed);
+        state.fed += commits.len();
+        for commit in commits {
+            for change in commit.changes.iter().filter(|change| is_told(change)) {
+                state.put(change, commit.at);
+                if self.ground.faults.strikes(Fault::Poison) {
+                    state.poison(change);
+                }
+            }
+        }
+        let unread = state.shards.iter_mut().enumerate().filter(|(_, it)| !it.read && !it.records.is_empty());
+        for (shard, it) in unread {
+            it.read = true;
+            let at = self.now() + SignedDuration::from_millis(self.ground.faults.between(50, 400) as i64);
+            self.ground.timeline.put(at, Event::Read { shard });
+        }
+    }
+
+    /// Hands the next records of a shard to the function.
+    pub async fn read_shard(&self, shard: usize) {
+        let faults = &self.ground.faults;
+        let most = if faults.strikes(Fault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
+        let batch: Vec<Value> =
+            self.stream.0.lock().unwrap().shards[shard].records.iter().take(most).cloned().collect();
+        let answer = self.invoke("project", json!({ "Records": batch })).await;
+        let mut state = self.stream.0.lock().unwrap();
+        let it = &mut state.shards[shard];
+        it.read = false;
+        if let Some(answer) = answer {
+            let failed = answer["batchItemFailures"][0]["itemIdentifier"].clone();
+            let failed = if self.ground.bugs.hides_failed_records() { Value::Null } else { failed };
+            let done = batch.iter().position(|record| record["dynamodb"]["SequenceNumber"] == failed);
+            if !faults.strikes(Fault::BatchAgain) {
+                it.records.drain(..done.unwrap_or(batch.len()));
+            }
+        }
+        if !it.records.is_empty() {
+            it.read = true;
+            let at = self.now() + SignedDuration::from_millis(faults.between(200, 3_000) as i64);
+            self.ground.timeline.put(at, Event::Read { shard });
+        }
+    }
+
+    /// How many records there were that nobody can read.
+    #[must_use]
+    pub fn poisoned(&self) -> u64 {
+        self.stream.0.lock().unwrap().poisoned
+    }
+}
+
+impl State {
+    fn put(&mut self, change: &Change, at: Timestamp) {
+        let (pk, sk) = &change.key;
+        let shard = pk.bytes().map(usize::from).sum::<usize>() % SHARDS;
+        let event = match (&change.before, &change.after) {
+            (None, _) => "INSERT",
+            (_, None) => "REMOVE",
+            _ => "MODIFY",
+        };
+        let mut record = json!({
+            "eventID": self.next(), "eventName": event, "eventSource": "aws:dynamodb",
+            "dynamodb": {
+                "ApproximateCreationDateTime": at.as_second(),
+                "Keys": { "pk": { "S": pk }, "sk": { "S": sk } },
+                "SequenceNumber": self.next(), "StreamViewType": "NEW_AND_OLD_IMAGES",
+            },
+        });
+        if let Some(before) = &change.before {
+            record["dynamodb"]["OldImage"] = before.clone();
+        }
+        if let Some(after) = &change.after {
+            record["dynamodb"]["NewImage"] = after.clone();
+        }
+        self.shards[shard].records.push_back(record);
+    }
+
+    fn poison(&mut self, change: &Change) {
+        let mut change = change.clone();
+        change.key.0 = format!("balance#poison{}", self.poisoned);
+        let item = json!({
+            "pk": { "S": change.key.0 }, "sk": { "S": change.key.1 }, "spendable": { "S": "a lot" },
+        });
+        (change.before, change.after) = (Some(item.clone()), Some(item));
+        change.key.1 = "balance".into();
+        self.poisoned += 1;
+        self.put(&change, Timestamp::UNIX_EPOCH);
+    }
+
+    fn next(&mut self) -> String {
+        self.numbered += 1;
+        format!("{:021}", self.numbered)
+    }
+}
+
+fn is_told(change: &Change) -> bool {
+    PREFIXES.iter().any(|prefix| change.key.0.starts_with(prefix))
+}

@@ -1,0 +1,233 @@
+//! The table: the embedded database, with what DynamoDB does beside it. Transactions that meet are cancelled, a token
+//! makes one of two for ten minutes, an index lags, and each commit goes down in a log, of which the stream is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use credits_store::Clock as _;
+use jiff::{SignedDuration, Timestamp};
+use model::{Embedded, VirtualClock};
+use serde_json::{Value, json};
+
+/// The table's name.
+pub const NAME: &str = "credits";
+
+/// How long a token makes one of two.
+const TOKEN_LASTS: SignedDuration = SignedDuration::from_mins(10);
+
+/// The key of an item.
+pub type Key = (String, String);
+
+/// A change of an item.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Which.
+    pub key: Key,
+    /// What it was.
+    pub before: Option<Value>,
+    /// What it is.
+    pub after: Option<Value>,
+}
+
+/// What one request has written.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// When.
+    pub at: Timestamp,
+    /// By which call, if it was one's own task.
+    pub by: Option<u64>,
+    /// What.
+    pub changes: Vec<Change>,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    clock: VirtualClock,
+    database: Embedded,
+    replica: Embedded,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: BTreeMap<Key, Value>,
+    locked: BTreeSet<Key>,
+    tokens: BTreeMap<String, (Timestamp, String, String)>,
+    commits: Vec<Commit>,
+    /// How many commits the replica has.
+    replicated: usize,
+}
+
+impl Table {
+    /// An empty one.
+    #[must_use]
+    pub fn new(clock: VirtualClock, database: Embedded, replica: Embedded) -> Self {
+        Self { clock, database, replica, state: Mutex::default() }
+    }
+
+    /// Carries out a request.
+    pub fn carry_out(&self, operation: &str, body: &Value, by: Option<u64>) -> (u16, String) {
+        let keys = keys_of(operation, body);
+        if keys.is_empty() {
+            return self.database.answer(operation, &body.to_string());
+        }
+        let mut bare = body.clone();
+        let token = bare.as_object_mut().and_then(|body| body.remove("ClientRequestToken"));
+        let (token, text) = (token.and_then(|token| token.as_str().map(str::to_owned)), bare.to_string());
+        if let Some(known) = token.as_ref().and_then(|token| self.known(token, &text)) {
+            return known;
+        }
+        let (status, answer) = self.database.answer(operation, &text);
+        if status == 200 {
+            self.log(keys, by);
+            if let Some(token) = token {
+                let mut state = self.state.lock().unwrap();
+                state.tokens.insert(token, (self.clock.now(), text, answer.clone()));
+            }
+        }
+        (status, answer)
+    }
+
+    /// Carries out a read as one that is eventually consistent: as of `behind` ago.
+    pub fn read_behind(&self, operation: &str, body: &Value, behind: SignedDuration) -> (u16, String) {
+        self.replicate(self.clock.now() - behind);
+        self.replica.answer(operation, &body.to_string())
+    }
+
+    /// Puts a transaction on its items, unless another is on one of them: then says on which.
+    pub fn lock(&self, keys: &[Key]) -> Result<(), Vec<bool>> {
+        let mut state = self.state.lock().unwrap();
+        let met: Vec<bool> = keys.iter().map(|key| state.locked.contains(key)).collect();
+        if met.contains(&true) {
+            return Err(met);
+        }
+        state.locked.extend(keys.iter().cloned());
+        Ok(())
+    }
+
+    /// Takes a transaction off its items.
+    pub fn unlock(&self, keys: &[Key]) {
+        let mut state = self.state.lock().unwrap();
+        for key in keys {
+            state.locked.remove(key);
+        }
+    }
+
+    /// An item as it stands.
+    #[must_use]
+    pub fn item(&self, key: &Key) -> Option<Value> {
+        self.state.lock().unwrap().items.get(key).cloned()
+    }
+
+    /// Every item, in the order of their keys.
+    #[must_use]
+    pub fn items(&self) -> Vec<(Key, Value)> {
+        let state = self.state.lock().unwrap();
+        state.items.iter().map(|(key, item)| (key.clone(), item.clone())).collect()
+    }
+
+    /// How many commits there are.
+    #[must_use]
+    pub fn commits(&self) -> usize {
+        self.state.lock().unwrap().commits.len()
+    }
+
+    /// The commits from one on.
+    #[must_use]
+    pub fn commits_from(&self, number: usize) -> Vec<Commit> {
+        self.state.lock().unwrap().commits[number..].to_vec()
+    }
+
+    fn known(&self, token: &str, text: &str) -> Option<(u16, String)> {
+        let state = self.state.lock().unwrap();
+        let (at, first, answer) = state.tokens.get(token)?;
+        if self.clock.now().duration_since(*at) > TOKEN_LASTS {
+            return None;
+        }
+        if first == text {
+            return Some((200, answer.clone()));
+        }
+        let kind = "com.amazonaws.dynamodb.v20120810#IdempotentParameterMismatchException";
+        Some((400, json!({ "__type": kind, "message": "another request" }).to_string()))
+    }
+
+    fn log(&self, keys: Vec<Key>, by: Option<u64>) {
+        let mut state = self.state.lock().unwrap();
+        let mut changes = Vec::new();
+        for key in keys {
+            let asked = json!({
+                "TableName": NAME, "ConsistentRead": true,
+                "Key": { "pk": { "S": key.0 }, "sk": { "S": key.1 } },
+            });
+            let (_, answer) = self.database.answer("GetItem", &asked.to_string());
+            let mut answer: Value = serde_json::from_str(&answer).unwrap();
+            let after = Some(answer["Item"].take()).filter(|item| !item.is_null());
+            let before = match &after {
+                Some(after) => state.items.insert(key.clone(), after.clone()),
+                None => state.items.remove(&key),
+            };
+            if before != after {
+                changes.push(Change { key, before, after });
+            }
+        }
+        state.commits.push(Commit { at: self.clock.now(), by, changes });
+    }
+
+    fn replicate(&self, until: Timestamp) {
+        let mut state = self.state.lock().unwrap();
+        while let Some(commit) = state.commits.get(state.replicated).filter(|commit| commit.at <= until) {
+            for Change { key, after, .. } in &commit.changes {
+                let (operation, body) = match after {
+                    Some(item) => ("PutItem", json!({ "TableName": NAME, "Item": item })),
+                    None => {
+                        let key = json!({ "pk": { "S": key.0 }, "sk": { "S": key.1 } });
+                        ("DeleteItem", json!({ "TableName": NAME, "Key": key }))
+                    }
+                };
+                let (status, answer) = self.replica.answer(operation, &body.to_string());
+                assert_eq!(status, 200, "{answer}");
+            }
+            state.replicated += 1;
+        }
+    }
+}
+
+/// The keys of the items that a request writes, or checks; none where it reads.
+#[must_use]
+pub fn keys_of(operation: &str, body: &Value) -> Vec<Key> {
+    match operation {
+        "TransactWriteItems" => body["TransactItems"].as_array().unwrap().iter().map(written_by).collect(),
+        "PutItem" | "UpdateItem" | "DeleteItem" => vec![key_of(body)],
+        _ => Vec::new(),
+    }
+}
+
+fn written_by(action: &Value) -> Key {
+    key_of(action.as_object().unwrap().values().next().unwrap())
+}
+
+fn key_of(write: &Value) -> Key {
+    let key = if write["Item"].is_null() { &write["Key"] } else { &write["Item"] };
+    let text = |name: &str| key[name]["S"].as_str().unwrap().to_owned();
+    (text("pk"), text("sk"))
+}
+
+impl Table {
+    /// Makes the replica's table like the first.
+    pub fn make_replica(&self) {
+        let (_, described) = self.database.answer("DescribeTable", &json!({ "TableName": NAME }).to_string());
+        let table = &serde_json::from_str::<Value>(&described).unwrap()["Table"];
+        let index = &table["GlobalSecondaryIndexes"][0];
+        let asked = json!({
+            "TableName": NAME, "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": table["AttributeDefinitions"], "KeySchema": table["KeySchema"],
+            "GlobalSecondaryIndexes": [{
+                "IndexName": index["IndexName"], "KeySchema": index["KeySchema"],
+                "Projection": index["Projection"],
+            }],
+        });
+        let (status, answer) = self.replica.answer("CreateTable", &asked.to_string());
+        assert_eq!(status, 200, "{answer}");
+    }
+}

@@ -1,0 +1,227 @@
+//! The way from the functions to the table, on which requests are lost, late, refused, answered to nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use credits_store::Clock as _;
+use jiff::SignedDuration;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use model::VirtualClock;
+use serde_json::{Value, json};
+
+use crate::bugs::Bugs;
+use crate::call::CALL;
+use crate::faults::{Fault, Faults};
+use crate::table::{Key, Table, keys_of};
+use crate::timeline::{Event, Timeline};
+use crate::trace::Trace;
+
+/// The way of one function; it fails, unless it is an onlooker's.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    /// Whose it is.
+    pub function: &'static str,
+    /// Whether nothing ever goes wrong on it, or takes time.
+    pub onlooker: bool,
+    /// What it shares with all others.
+    pub ground: Arc<Ground>,
+}
+
+/// What all ways lead into.
+#[derive(Debug)]
+pub struct Ground {
+    /// The table.
+    pub table: Table,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The time.
+    pub clock: VirtualClock,
+    /// What happens later.
+    pub timeline: Timeline,
+    /// What has happened.
+    pub trace: Trace,
+    /// What is planted.
+    pub bugs: Bugs,
+}
+
+type Answered = Result<(u16, String), ConnectorError>;
+
+impl HttpClient for Wire {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let wire = self.clone();
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
+        let by = CALL.try_with(|number| *number).ok();
+        HttpConnectorFuture::new(async move {
+            let (status, body) = wire.send(&operation, body, by).await?;
+            let now = wire.ground.clock.now();
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap();
+            let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+            response.headers_mut().insert("date", date);
+            Ok(response)
+        })
+    }
+}
+
+impl Wire {
+    async fn send(&self, operation: &str, body: Value, by: Option<u64>) -> Answered {
+        let Ground { table, bugs, .. } = &*self.ground;
+        if self.onlooker {
+            return Ok(table.carry_out(operation, &body, by));
+        }
+        let body = bugs.in_request(operation, body);
+        let keys = keys_of(operation, &body);
+        let answered = if keys.is_empty() {
+            self.read(operation, &body, by).await?
+        } else {
+            self.write(operation, &body, keys, by).await?
+        };
+        Ok(bugs.in_answer(operation, &body, answered))
+    }
+
+    async fn read(&self, operation: &str, body: &Value, by: Option<u64>) -> Answered {
+        let Ground { table, faults, .. } = &*self.ground;
+        self.before(operation, "").await?;
+        self.pass(2_000, 4_000).await;
+        let consistent = body["ConsistentRead"] == true || operation == "BatchGetItem";
+        if !consistent && faults.strikes(Fault::Stale) {
+            let behind = SignedDuration::from_millis(faults.between(1, 2_000) as i64);
+            return Ok(table.read_behind(operation, body, behind));
+        }
+        Ok(table.carry_out(operation, body, by))
+    }
+
+    async fn write(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
+        let Ground { table, faults, .. } = &*self.ground;
+        let what = named(&keys);
+        self.before(operation, &what).await?;
+        if faults.strikes(Fault::Throttled) {
+            self.note(operation, &what, "throttled");
+            return Ok(failed("ProvisionedThroughputExceededException"));
+        }
+        if faults.strikes(Fault::Conflict) {
+            self.note(operation, &what, "a conflict");
+            let met: Vec<bool> = keys.iter().map(|_| faults.between(0, 1) == 0).collect();
+            return Ok(conflict(operation, &met));
+        }
+        if let Err(met) = table.lock(&keys) {
+            self.note(operation, &what, "meets another");
+            return Ok(conflict(operation, &met));
+        }
+        // Dropped with the invocation, the request goes on: it is on its way.
+        let (wire, operation, body) = (self.clone(), operation.to_owned(), body.clone());
+        tokio::spawn(async move { wire.carry_out(&operation, &body, (&keys, &what), by).await })
+            .await
+            .unwrap()
+    }
+
+    async fn carry_out(
+        &self,
+        operation: &str,
+        body: &Value,
+        (keys, what): (&[Key], &str),
+        by: Option<u64>,
+    ) -> Answered {
+        let Ground { table, faults, timeline, clock, .. } = &*self.ground;
+        self.pass(3_000, 12_000).await;
+        let (status, mut answer) = table.carry_out(operation, body, by);
+        table.unlock(keys);
+        self.note(operation, what, if status == 200 { "is written" } else { "is refused" });
+        if faults.strikes(Fault::AnswerLost) {
+            self.note(operation, what, "the answer is lost");
+            return Err(self.lost().await);
+        }
+        if faults.strikes(Fault::ServerError) {
+            self.note(operation, what, "500 after the commit");
+            return Ok((500, json!({ "message": "internal" }).to_string()));
+        }
+        let token = body["ClientRequestToken"].is_string();
+        if status == 200 && token && faults.strikes(Fault::Duplicated) {
+            let at = clock.now() + SignedDuration::from_mins(faults.between(11, 60) as i64);
+            timeline.put(at, Event::Request { operation: operation.to_owned(), body: body.clone() });
+        }
+        if status != 200 && faults.strikes(Fault::MixedReasons) {
+            answer = mixed(&answer);
+            self.note(operation, what, "reasons are mixed");
+        }
+        self.pass(300, 800).await;
+        Ok((status, answer))
+    }
+
+    async fn before(&self, operation: &str, what: &str) -> Result<(), ConnectorError> {
+        let faults = &self.ground.faults;
+        self.pass(300, 800).await;
+        if faults.strikes(Fault::Delayed) {
+            self.note(operation, what, "is delayed");
+            self.pass(20_000, 2_000_000).await;
+        }
+        if faults.strikes(Fault::RequestLost) {
+            self.note(operation, what, "is lost");
+            return Err(self.lost().await);
+        }
+        Ok(())
+    }
+
+    /// A connection that breaks, now or much later.
+    async fn lost(&self) -> ConnectorError {
+        if self.ground.faults.between(0, 1) == 0 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        ConnectorError::io("the connection broke".into())
+    }
+
+    async fn pass(&self, least: u64, most: u64) {
+        tokio::time::sleep(Duration::from_micros(self.ground.faults.between(least, most))).await;
+    }
+
+    fn note(&self, operation: &str, what: &str, fate: &str) {
+        self.ground.trace.line(&format!("  {}: {operation} of {what} {fate}", self.function));
+    }
+}
+
+fn named(keys: &[Key]) -> String {
+    keys.iter().map(|(pk, _)| pk.as_str()).collect::<Vec<_>>().join(" + ")
+}
+
+fn failed(kind: &str) -> (u16, String) {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+    (400, json!({ "__type": kind, "message": "no" }).to_string())
+}
+
+fn conflict(operation: &str, met: &[bool]) -> (u16, String) {
+    if operation != "TransactWriteItems" {
+        return failed("TransactionConflictException");
+    }
+    let mut reasons: Vec<Value> =
+        met.iter().map(|met| json!({ "Code": if *met { "TransactionConflict" } else { "None" } })).collect();
+    if !met.contains(&true) {
+        reasons[0] = json!({ "Code": "TransactionConflict" });
+    }
+    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    (400, json!({ "__type": kind, "Message": "cancelled", "CancellationReasons": reasons }).to_string())
+}
+
+/// Where an item did not cancel its transaction, it is named as busy.
+fn mixed(answer: &str) -> String {
+    let mut answer: Value = serde_json::from_str(answer).unwrap();
+    for reason in answer["CancellationReasons"].as_array_mut().into_iter().flatten() {
+        if reason["Code"] == "None" || reason["Code"].is_null() {
+            *reason = json!({ "Code": "TransactionConflict" });
+        }
+    }
+    answer.to_string()
+}

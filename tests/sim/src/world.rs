@@ -1,0 +1,337 @@
+//! The world of a run: the functions on two instances with clocks of their own, and all that is around them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use credits_core::catalogue::Catalogue;
+use credits_local::bus::Bus;
+use credits_local::database::{self, create_table};
+use credits_local::functions::{Functions, Parts};
+use credits_local::gateway::{Gateway, Request};
+use credits_local::mailbox::Mailbox;
+use credits_local::provider::Provider as StandIn;
+use credits_local::schedules::Schedule;
+use credits_local::template::{DEPLOYED, Template};
+use credits_local::tokens::{Issuer, TokenOrder};
+use credits_payments::provider::Provider;
+use credits_payments::signature::{Secret, sign};
+use credits_runtime::start::dynamodb_config;
+use credits_store::{Clock, Sources, Store};
+use jiff::{SignedDuration, Timestamp};
+use model::{Dice, Embedded, Seeded, VirtualClock};
+use serde_json::Value;
+
+use crate::bugs::Bugs;
+use crate::call::{Answered, CALL, Called, Order, Reply};
+use crate::faults::{Fault, Faults};
+use crate::payments::{Payments, Way};
+use crate::services::Services;
+use crate::stream::Stream;
+use crate::table::{NAME, Table};
+use crate::timeline::Timeline;
+use crate::trace::Trace;
+use crate::wire::{Ground, Wire};
+
+/// When every run begins.
+const BEGINS: &str = "2026-11-20T08:00:00Z";
+
+/// How far an instance's clock may be off.
+const MOST_SKEW_MILLIS: u64 = 600_000;
+
+/// What signs the provider's events.
+const WEBHOOK_SECRET: &str = "whsec_simulated";
+
+/// How long a caller waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A clock that is off by so much.
+#[derive(Debug)]
+struct SkewedClock(VirtualClock, Arc<AtomicI64>);
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        self.0.now() + SignedDuration::from_millis(self.1.load(Ordering::SeqCst))
+    }
+}
+
+/// What actors know of, and go on with.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Holds that were placed, by workspace.
+    pub holds: BTreeMap<String, Vec<String>>,
+    /// Grants that were made.
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// Runs that were started.
+    pub runs: BTreeMap<String, Vec<String>>,
+    /// Payments that were made, with their amounts in minor units.
+    pub paid: Vec<(String, u64)>,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// The choices of those who call.
+    pub dice: Dice,
+    /// What all share.
+    pub ground: Arc<Ground>,
+    /// The provider.
+    pub payments: Arc<Payments>,
+    /// The bus and the mails.
+    pub services: Services,
+    /// The schedules.
+    pub schedules: Vec<Schedule>,
+    /// The calls so far.
+    pub calls: Mutex<Vec<Called>>,
+    /// The stream.
+    pub stream: Stream,
+    /// What actors know.
+    pub known: Mutex<Known>,
+    fleet: Vec<Gateway>,
+    skews: Vec<Arc<AtomicI64>>,
+    token: String,
+    keys: AtomicU64,
+}
+
+impl World {
+    /// A world with nothing in it.
+    pub async fn new(seed: u64, bug: Option<u8>) -> Arc<Self> {
+        let clock = VirtualClock::at(BEGINS);
+        let ground = Arc::new(Ground {
+            table: Table::new(clock.clone(), Embedded::default(), Embedded::default()),
+            faults: Faults::of(seed),
+            clock: clock.clone(),
+            timeline: Timeline::default(),
+            trace: Trace::new(clock.clone()),
+            bugs: Bugs::planted(bug),
+        });
+        let template = Template::parse(DEPLOYED).unwrap();
+        let sources =
+            |salt: u64, clock: Arc<dyn Clock>| Sources::new(clock, Arc::new(Seeded::of(seed ^ salt)));
+        let own = sources(1, Arc::new(clock.clone()));
+        let stand_in = StandIn::open(
+            None,
+            Secret::new("sk"),
+            Secret::new(WEBHOOK_SECRET),
+            sources(2, Arc::new(clock.clone())),
+        );
+        let payments =
+            Arc::new(Payments { provider: Mutex::new(stand_in.unwrap()), ground: Arc::clone(&ground) });
+        let services = Services {
+            bus: Arc::new(Bus::new(template.rules().unwrap(), own.clone())),
+            mailbox: Arc::new(Mailbox::open(None).unwrap()),
+            ground: Arc::clone(&ground),
+        };
+        let skews: Vec<Arc<AtomicI64>> = (0..2).map(|_| Arc::default()).collect();
+        let issuer = || Issuer::new([7; 32]);
+        let fleet = skews.iter().zip(3_u64..).map(|(skew, salt)| {
+            let skewed = sources(salt, Arc::new(SkewedClock(clock.clone(), Arc::clone(skew))));
+            let functions = functions(&ground, &services, &payments, &skewed);
+            Gateway::new(template.routes().unwrap(), functions, issuer(), own.clone())
+        });
+        let order = TokenOrder {
+            workspace: "*".into(),
+            scope: "credits:spend credits:read credits:manage".into(),
+            ttl_seconds: None,
+        };
+        let world = Self {
+            dice: Dice::of(seed),
+            fleet: fleet.collect(),
+            token: format!("Bearer {}", issuer().issue(&order, clock.now()).unwrap()),
+            schedules: template.schedules().unwrap(),
+            ground: Arc::clone(&ground),
+            payments,
+            services,
+            calls: Mutex::default(),
+            known: Mutex::default(),
+            stream: Stream::default(),
+            skews,
+            keys: AtomicU64::new(0),
+        };
+        let onlooker = Wire { function: "onlooker", onlooker: true, ground };
+        create_table(&client(onlooker), NAME, database::Stream::Off).await.unwrap();
+        world.ground.table.make_replica();
+        Arc::new(world)
+    }
+
+    /// The instant, as nobody's clock is off.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ground.clock.now()
+    }
+
+    /// A key that nobody has used.
+    #[must_use]
+    pub fn new_key(&self) -> String {
+        format!("k{}", self.keys.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Sets the instances' clocks: off by up to ten minutes in half of all cases, or right.
+    pub fn skew(&self, on: bool) {
+        for skew in &self.skews {
+            let off = self.dice.between(0, 2 * MOST_SKEW_MILLIS) as i64 - MOST_SKEW_MILLIS as i64;
+            let off = if on && self.dice.between(0, 1) == 0 { off } else { 0 };
+            skew.store(off, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a thing happens that does so once in `times`.
+    pub fn once_in(&self, times: u64) -> bool {
+        self.dice.between(1, times) == 1
+    }
+
+    /// One of several.
+    pub fn one_of<T: Clone>(&self, several: &[T]) -> Option<T> {
+        let last = several.len().checked_sub(1)?;
+        several.get(self.dice.between(0, last as u64) as usize).cloned()
+    }
+
+    /// Calls once.
+    pub async fn call(&self, order: &Order) -> Option<Reply> {
+        let Ground { faults, trace, table, .. } = &*self.ground;
+        let number = {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push(Called {
+                order: order.clone(),
+                from: table.commits(),
+                at: self.now(),
+                answered: None,
+            });
+            calls.len() - 1
+        };
+        trace.line(&format!("#{number} {}", order.shown()));
+        let crash = if faults.strikes(Fault::Crash) {
+            Duration::from_micros(faults.between(0, 60_000))
+        } else {
+            PATIENCE
+        };
+        let answering = CALL.scope(number as u64, self.instance().answer(self.request(order)));
+        let Ok(response) = tokio::time::timeout(crash, answering).await else {
+            trace.line(&format!("#{number} is not answered"));
+            return None;
+        };
+        let reply = Reply {
+            status: response.status().as_u16(),
+            replayed: response.headers().contains_key("idempotent-replayed"),
+            body: serde_json::from_slice(response.body()).unwrap_or_default(),
+        };
+        trace.line(&format!("#{number} → {} {}", reply.status, reply.body));
+        let answered = Answered { until: table.commits(), at: self.now(), reply: reply.clone() };
+        self.calls.lock().unwrap()[number].answered = Some(answered);
+        Some(reply)
+    }
+
+    /// Delivers an event of the provider's, signed as of now; whether it was taken.
+    pub async fn deliver(&self, body: &str) -> bool {
+        let signature = sign(body.as_bytes(), &Secret::new(WEBHOOK_SECRET), self.now()).unwrap();
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("stripe-signature", signature.parse().unwrap());
+        let request = Request {
+            method: reqwest::Method::POST,
+            uri: "/v1/webhooks/stripe".parse().unwrap(),
+            headers,
+            body: body.as_bytes().to_vec(),
+        };
+        let response = tokio::time::timeout(self.lifetime(), self.instance().answer(request)).await;
+        let status = response.map_or(0, |response| response.status().as_u16());
+        self.ground.trace.line(&format!("webhook → {status} {body}"));
+        status == 200
+    }
+
+    /// Invokes a function of events; its answer, unless it failed or died.
+    pub async fn invoke(&self, function: &str, event: Value) -> Option<Value> {
+        let invoked = self.instance().functions.fire(function, event);
+        let answer = tokio::time::timeout(self.lifetime(), invoked).await;
+        let (fate, answer) = match answer {
+            Ok(Ok(answer)) => ("is done".to_owned(), Some(answer)),
+            Ok(Err(error)) => (format!("fails: {error}"), None),
+            Err(_) => ("dies".to_owned(), None),
+        };
+        self.ground.trace.line(&format!("{function} {fate}"));
+        answer
+    }
+
+    /// The store of one who only looks.
+    #[must_use]
+    pub fn observer(&self) -> &Store {
+        self.fleet[0].functions.observer()
+    }
+
+    /// The functions of the first instance.
+    #[must_use]
+    pub fn functions(&self) -> &Functions {
+        &self.fleet[0].functions
+    }
+
+    fn instance(&self) -> &Gateway {
+        &self.fleet[self.ground.faults.between(0, self.fleet.len() as u64 - 1) as usize]
+    }
+
+    fn lifetime(&self) -> Duration {
+        let faults = &self.ground.faults;
+        if faults.strikes(Fault::Crash) {
+            Duration::from_micros(faults.between(0, 200_000))
+        } else {
+            Duration::from_mins(15)
+        }
+    }
+
+    fn request(&self, order: &Order) -> Request {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("authorization", self.token.parse().unwrap());
+        if let Some(key) = &order.key {
+            headers.insert("idempotency-key", key.parse().unwrap());
+        }
+        if !order.body.is_null() {
+            headers.insert("content-type", "application/json".parse().unwrap());
+        }
+        Request {
+            method: order.method.parse().unwrap(),
+            uri: order.uri().parse().unwrap(),
+            headers,
+            body: if order.body.is_null() { Vec::new() } else { order.body.to_string().into_bytes() },
+        }
+    }
+}
+
+fn client(wire: Wire) -> aws_sdk_dynamodb::Client {
+    let credentials = aws_sdk_dynamodb::config::Credentials::for_tests();
+    let http = aws_smithy_runtime_api::client::http::SharedHttpClient::new(wire);
+    let config = dynamodb_config("eu-central-1", credentials, Some("http://table".to_owned()), http);
+    aws_sdk_dynamodb::Client::from_conf(config)
+}
+
+fn functions(
+    ground: &Arc<Ground>,
+    services: &Services,
+    payments: &Arc<Payments>,
+    sources: &Sources,
+) -> Functions {
+    // Its HTTP client reads the machine's certificates, so there is one for all.
+    static PROVIDER: OnceLock<Provider> = OnceLock::new();
+    let store = |function: &'static str| {
+        let wire = Wire { function, onlooker: function == "observer", ground: Arc::clone(ground) };
+        Store::new(client(wire), NAME, sources.clone())
+    };
+    let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();
+    let bus = project::config("eu-central-1", credentials(), Some("http://bus".to_owned())).to_builder();
+    let mail = notify::config("eu-central-1", credentials(), Some("http://mail".to_owned())).to_builder();
+    let provider = PROVIDER.get_or_init(|| Provider::new("http://provider").unwrap());
+    let parts = Parts {
+        store: &store,
+        bus: aws_sdk_eventbridge::Client::from_conf(bus.http_client(services.clone()).build()),
+        mail: aws_sdk_sesv2::Client::from_conf(mail.http_client(services.clone()).build()),
+        catalogue: catalogue(),
+        provider: provider.clone().over(Arc::new(Way(Arc::clone(payments)))),
+        provider_key: Secret::new("sk"),
+        webhook_secret: Secret::new(WEBHOOK_SECRET),
+        top_up_url: "https://hub.example/credits".to_owned(),
+    };
+    Functions::start(parts).unwrap()
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    static DEPLOYED: OnceLock<Arc<Catalogue>> = OnceLock::new();
+    Arc::clone(DEPLOYED.get_or_init(|| Arc::new(credits_runtime::catalogue::deployed().unwrap())))
+}
