@@ -1,54 +1,297 @@
-//! Planted bugs: one at a time, by its number.
+//! Planted bugs: one at a time, by its number. Most are a line of the store that is missing or wrong, planted where the
+//! store's requests go out and its answers come in, so that the code that is deployed knows nothing of them.
 
-use serde_json::Value;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
 
 /// A planted bug's number.
 pub type Bug = u8;
 
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// Writes of items with this prefix lack the conditions that contain this.
+    NoCondition(&'static str, &'static str),
+    /// Writes of items with this prefix lack the parts of their updates that contain this.
+    NotWritten(&'static str, &'static str),
+    /// New items with this prefix lack this attribute, or have it for a constant.
+    NoAttribute(&'static str, &'static str),
+    /// A balance's condition asks for a credit less.
+    OneLess,
+    /// What waits behind the fence is replaced, where it is to be added to.
+    ChangesReplaced,
+    /// A fence, or an expiry, a day late.
+    DayLate,
+    /// Each item of a transaction is a request of its own; from the last one on, where this is true.
+    Apart(bool),
+    /// A balance is read, and written as it was read, with the movement.
+    GetThenPut,
+    /// One token a key, where the entry's absence was the condition.
+    TokenForIdempotency,
+    /// The reasons of a cancelled transaction are read from the other end.
+    ReasonsReversed,
+    /// A conflict passes for a failed condition.
+    ConflictIsRefusal,
+    /// A conflict beside a failed condition is not looked at.
+    ConflictNotSeen,
+    /// No answer passes for success.
+    NoAnswerIsSuccess,
+    /// A 500 passes for success.
+    ServerErrorIsSuccess,
+    /// What is read may be old.
+    StaleReads,
+    /// Time is told by a clock that is a quarter of an hour fast.
+    FastClock,
+    /// Events that the bus refused pass for taken.
+    RefusedEventsHidden,
+    /// Mails that were refused pass for sent.
+    RefusedMailsHidden,
+    /// Records that failed pass for worked off.
+    FailedRecordsHidden,
+    /// The provider is asked without an idempotency key.
+    NoProviderKey,
+    /// An event of the provider's is acknowledged, whatever became of it.
+    WebhookAlwaysTaken,
+    /// Every call has the same fingerprint.
+    SameFingerprint,
+}
+
+/// Every bug; its number is its place, from 1.
+pub const ALL: [(&str, Wrong); 50] = [
+    ("the usual get-then-put", Wrong::GetThenPut),
+    ("a debit's amount is no condition", Wrong::NoCondition("balance#", "#spendable")),
+    ("a debit may take a credit more than there is", Wrong::OneLess),
+    ("a debit does not look at the fence", Wrong::NoCondition("balance#", "#expires_next")),
+    ("a close has no guard", Wrong::NoCondition("balance#", "#version")),
+    ("a hold ends in another epoch than it was read in", Wrong::NoCondition("balance#", "#epoch")),
+    ("what earlier holds keep is not compared", Wrong::NoCondition("balance#", "#closed")),
+    ("the credit limit is not compared", Wrong::NoCondition("balance#", "#credit_limit")),
+    ("the version stays", Wrong::NotWritten("balance#", "#version")),
+    ("what is used is not counted", Wrong::NotWritten("balance#", "#used")),
+    ("prepaid credits are not counted", Wrong::NotWritten("balance#", "#prepaid")),
+    ("what is held is not counted", Wrong::NotWritten("balance#", "#held")),
+    ("the month is not counted", Wrong::NotWritten("balance#", "#c2")),
+    ("no fence is raised", Wrong::NotWritten("balance#", "#expires_next")),
+    ("changes behind the fence replace each other", Wrong::ChangesReplaced),
+    ("what falls due does so a day late", Wrong::DayLate),
+    ("an entry is written over another", Wrong::NoCondition("entry#", "attribute_not_exists(#pk)")),
+    ("an entry is not in the ledger", Wrong::NoAttribute("entry#", "index_pk")),
+    ("an entry is listed again", Wrong::NoCondition("entry#", "#index_pk")),
+    ("two requests where one transaction stood", Wrong::Apart(false)),
+    ("two requests, the entry first", Wrong::Apart(true)),
+    ("a token is taken for idempotency", Wrong::TokenForIdempotency),
+    ("a call is not told from another under its key", Wrong::SameFingerprint),
+    ("the reasons are read in the wrong order", Wrong::ReasonsReversed),
+    ("a conflict passes for a refusal", Wrong::ConflictIsRefusal),
+    ("a conflict beside a refusal is not seen", Wrong::ConflictNotSeen),
+    ("no answer passes for success", Wrong::NoAnswerIsSuccess),
+    ("a 500 passes for success", Wrong::ServerErrorIsSuccess),
+    ("reads are eventually consistent", Wrong::StaleReads),
+    ("grants expire by a fast clock", Wrong::FastClock),
+    ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted")),
+    ("records that failed pass for worked off", Wrong::FailedRecordsHidden),
+    ("events that the bus refused pass for taken", Wrong::RefusedEventsHidden),
+    ("mails that were refused pass for sent", Wrong::RefusedMailsHidden),
+    ("a mail is claimed by everybody", Wrong::NoCondition("mail#", "#")),
+    ("a fact is counted again", Wrong::NoCondition("fact#", "#")),
+    ("a capture takes more than the hold keeps", Wrong::NoCondition("hold#", "#remaining")),
+    ("a capture is written twice", Wrong::NoCondition("hold#", "contains")),
+    ("an ended hold is captured", Wrong::NoCondition("hold#", "#end")),
+    ("a hold is captured after its time", Wrong::NoCondition("hold#", "#expires")),
+    ("a hold is never swept", Wrong::NoAttribute("hold#", "index_pk")),
+    ("the provider is asked without a key", Wrong::NoProviderKey),
+    ("an event of the provider's is always acknowledged", Wrong::WebhookAlwaysTaken),
+    ("a payment is told without a guard", Wrong::NoCondition("payment#", "#")),
+    ("a purchase is paid twice", Wrong::NoCondition("purchase#", "#")),
+    ("a subscription is written over another", Wrong::NoCondition("subscription#", "#")),
+    ("a subscription is never renewed", Wrong::NotWritten("subscription#", "#index_pk")),
+    ("a run ends twice", Wrong::NoCondition("run#", "#")),
+    ("a void is told without a guard", Wrong::NoCondition("grant#", "#")),
+    ("an automatic top-up is written over another", Wrong::NoCondition("auto_top_up#", "#")),
+];
+
 /// The bug of a run, if there is one.
 #[derive(Debug, Default)]
-pub struct Bugs(Option<Bug>);
+pub struct Bugs(Option<Wrong>);
 
 impl Bugs {
     /// One bug, or none.
     #[must_use]
     pub fn planted(bug: Option<Bug>) -> Self {
-        Self(bug)
+        Self(bug.map(|bug| ALL[usize::from(bug) - 1].1))
+    }
+
+    /// Whether this is it.
+    #[must_use]
+    pub fn is(&self, wrong: Wrong) -> bool {
+        self.0 == Some(wrong)
+    }
+
+    /// Whether the items of a transaction are requests of their own, and whether the last comes first.
+    #[must_use]
+    pub fn apart(&self) -> Option<bool> {
+        if let Some(Wrong::Apart(reversed)) = self.0 { Some(reversed) } else { None }
     }
 
     /// What becomes of a request.
     #[must_use]
-    pub fn in_request(&self, _operation: &str, body: Value) -> Value {
+    pub fn in_request(&self, mut body: Value) -> Value {
+        let Some(wrong) = self.0 else { return body };
+        if wrong == Wrong::StaleReads && body["ConsistentRead"] == true {
+            body["ConsistentRead"] = json!(false);
+        }
+        let mut token = None;
+        for_each_write(&mut body, |write| {
+            let pk = pk_of(write);
+            in_write(wrong, &pk, write);
+            if pk.starts_with("entry#") && write["Item"].is_object() {
+                token = Some(pk);
+            }
+        });
+        if let Some(key) = token.filter(|_| wrong == Wrong::TokenForIdempotency) {
+            body["ClientRequestToken"] = json!(key);
+        }
         body
     }
 
     /// What becomes of an answer.
     #[must_use]
-    pub fn in_answer(&self, _operation: &str, _body: &Value, answered: (u16, String)) -> (u16, String) {
-        answered
+    pub fn in_answer(&self, (status, text): (u16, String)) -> (u16, String) {
+        let Some(wrong) = self.0 else { return (status, text) };
+        if wrong == Wrong::ServerErrorIsSuccess && status == 500 {
+            return (200, "{}".to_owned());
+        }
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        let Some(reasons) = answer["CancellationReasons"].as_array_mut() else { return (status, text) };
+        match wrong {
+            Wrong::ReasonsReversed => reasons.reverse(),
+            Wrong::ConflictIsRefusal => {
+                for reason in reasons.iter_mut().filter(|reason| reason["Code"] == "TransactionConflict") {
+                    reason["Code"] = json!("ConditionalCheckFailed");
+                }
+            }
+            Wrong::ConflictNotSeen => {
+                if reasons.iter().any(|reason| reason["Code"] == "ConditionalCheckFailed") {
+                    for reason in reasons.iter_mut().filter(|reason| reason["Code"] == "TransactionConflict")
+                    {
+                        *reason = json!({ "Code": "None" });
+                    }
+                }
+            }
+            _ => return (status, text),
+        }
+        (status, answer.to_string())
     }
+}
 
-    /// Whether events that the bus refused pass for taken.
-    #[must_use]
-    pub fn hides_refused_events(&self) -> bool {
-        self.0 == Some(201)
+fn in_write(wrong: Wrong, pk: &str, write: &mut Value) {
+    match wrong {
+        Wrong::NoCondition(prefix, part) if pk.starts_with(prefix) => {
+            keep_conditions(write, |condition| !condition.contains(part));
+        }
+        Wrong::NotWritten(prefix, part) if pk.starts_with(prefix) => {
+            keep_parts(write, |it| !it.contains(part))
+        }
+        Wrong::NoAttribute(prefix, name) if pk.starts_with(prefix) && write["Item"].is_object() => {
+            write["Item"].as_object_mut().unwrap().remove(name);
+        }
+        Wrong::TokenForIdempotency if pk.starts_with("entry#") => {
+            keep_conditions(write, |condition| !condition.contains("attribute_not_exists(#pk)"));
+        }
+        Wrong::OneLess if pk.starts_with("balance#") => {
+            if let Some(asked) = write["ExpressionAttributeValues"][":when_spendable"]["N"].as_str() {
+                let less = asked.parse::<Decimal>().unwrap() - Decimal::ONE;
+                write["ExpressionAttributeValues"][":when_spendable"]["N"] = json!(less.to_string());
+            }
+        }
+        Wrong::DayLate if pk.starts_with("balance#") && write["Item"].is_object() => {
+            let due: i64 = write["Item"]["expires_next"]["N"].as_str().unwrap().parse().unwrap();
+            write["Item"]["expires_next"]["N"] = json!((due + 86_400_000).to_string());
+        }
+        Wrong::ChangesReplaced if pk.starts_with("balance#") => {
+            if let Some(update) = write["UpdateExpression"].as_str() {
+                let replaced = update.replace("list_append(#changes, :changes)", ":changes");
+                write["UpdateExpression"] = json!(replaced);
+            }
+        }
+        Wrong::SameFingerprint if write["Item"]["fingerprint"].is_object() => {
+            write["Item"]["fingerprint"] = json!({ "B": "c2FtZQ==" });
+        }
+        _ => {}
     }
+}
 
-    /// Whether mails that were refused pass for sent.
-    #[must_use]
-    pub fn hides_refused_mails(&self) -> bool {
-        self.0 == Some(202)
+fn for_each_write(body: &mut Value, mut change: impl FnMut(&mut Value)) {
+    if let Some(writes) = body["TransactItems"].as_array_mut() {
+        for write in writes.iter_mut().flat_map(|action| action.as_object_mut().unwrap().values_mut()) {
+            change(write);
+        }
+        // A check of nothing is none.
+        writes.retain(|action| {
+            action.get("ConditionCheck").is_none_or(|it| it["ConditionExpression"].is_string())
+        });
+    } else if body["Item"].is_object() || body["UpdateExpression"].is_string() {
+        change(body);
     }
+}
 
-    /// Whether records that failed pass for worked off.
-    #[must_use]
-    pub fn hides_failed_records(&self) -> bool {
-        self.0 == Some(203)
-    }
+fn pk_of(write: &Value) -> String {
+    let key = if write["Item"].is_object() { &write["Item"] } else { &write["Key"] };
+    key["pk"]["S"].as_str().unwrap_or_default().to_owned()
+}
 
-    /// Whether the provider is asked without an idempotency key.
-    #[must_use]
-    pub fn drops_the_providers_key(&self) -> bool {
-        self.0 == Some(204)
+fn keep_conditions(write: &mut Value, keep: impl Fn(&str) -> bool) {
+    let Some(condition) = write["ConditionExpression"].as_str().map(str::to_owned) else { return };
+    let kept: Vec<&str> = condition.split(" AND ").filter(|condition| keep(condition)).collect();
+    if kept.is_empty() {
+        let write = write.as_object_mut().unwrap();
+        write.remove("ConditionExpression");
+        write.remove("ReturnValuesOnConditionCheckFailure");
+    } else {
+        write["ConditionExpression"] = json!(kept.join(" AND "));
     }
+    forget_unused(write);
+}
+
+fn keep_parts(write: &mut Value, keep: impl Fn(&str) -> bool) {
+    let Some(update) = write["UpdateExpression"].as_str().map(str::to_owned) else { return };
+    let mut kept = Vec::new();
+    let starts: Vec<usize> =
+        ["SET ", "ADD ", "REMOVE "].iter().filter_map(|word| update.find(word)).collect();
+    for (place, start) in starts.iter().enumerate() {
+        let clause = &update[*start..starts.get(place + 1).copied().unwrap_or(update.len())];
+        let (word, parts) = clause.split_once(' ').unwrap();
+        let parts: Vec<&str> = parts.trim().split(", ").filter(|part| keep(part)).collect();
+        if !parts.is_empty() {
+            kept.push(format!("{word} {}", parts.join(", ")));
+        }
+    }
+    write["UpdateExpression"] = json!(kept.join(" "));
+    forget_unused(write);
+}
+
+/// The table takes no names and values that nothing uses.
+fn forget_unused(write: &mut Value) {
+    let used = format!("{} {} ", text(write, "ConditionExpression"), text(write, "UpdateExpression"));
+    let is_used = |name: &str| {
+        let mut rest = used.as_str();
+        while let Some(at) = rest.find(name) {
+            rest = &rest[at + name.len()..];
+            if !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_') {
+                return true;
+            }
+        }
+        false
+    };
+    for kind in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
+        let Some(names) = write[kind].as_object_mut() else { continue };
+        names.retain(|name, _| is_used(name));
+        if names.is_empty() {
+            write.as_object_mut().unwrap().remove(kind);
+        }
+    }
+}
+
+fn text<'a>(write: &'a Value, name: &str) -> &'a str {
+    write[name].as_str().unwrap_or_default()
 }

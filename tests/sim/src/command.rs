@@ -6,10 +6,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::bugs::{self, Bug};
 use crate::faults::ALL;
 use crate::run::{Report, run};
 
 const USAGE: &str = "cargo sim [--seed N | --seeds A..B] [--ops N] [--trace]";
+
+/// With how many seeds a planted bug is looked for.
+const MOST_SEEDS: u64 = 30;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -17,7 +21,7 @@ struct Asked {
     seeds: std::ops::Range<u64>,
     acts: u64,
     trace: bool,
-    bug: Option<u8>,
+    bug: Option<Bug>,
 }
 
 /// What several runs came to.
@@ -58,9 +62,48 @@ pub fn run_asked(asked: &[String]) -> Option<ExitCode> {
     Some(if sums.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Plants each bug in turn and looks for it, seed by seed: all of them have to be found.
+fn hunt(acts: u64, only: Option<Bug>) -> ExitCode {
+    let last = Bug::try_from(bugs::ALL.len()).unwrap();
+    let (next, survivors) = (AtomicU64::new(1), Mutex::new(Vec::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let bug = Bug::try_from(next.fetch_add(1, Ordering::SeqCst)).unwrap();
+                    if bug > last {
+                        return;
+                    }
+                    if only.is_some_and(|only| only != bug) {
+                        continue;
+                    }
+                    let (name, _) = bugs::ALL[usize::from(bug) - 1];
+                    let mut runs = (1..=MOST_SEEDS).map(|seed| (seed, run(seed, acts, Some(bug)).finding));
+                    match runs.find_map(|(seed, finding)| Some((seed, finding?))) {
+                        Some((seed, finding)) => {
+                            println!("{bug:>3}  {seed:>3} seeds  {name}: {finding:.200}")
+                        }
+                        None => {
+                            println!("{bug:>3}  SURVIVES   {name}");
+                            survivors.lock().unwrap().push(bug);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let survivors = survivors.into_inner().unwrap();
+    println!("{} bugs, {} survive {survivors:?}", last, survivors.len());
+    if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// Runs what the arguments say, or says how to.
 #[must_use]
 pub fn run_command(asked: &[String]) -> ExitCode {
+    if let Some(("mutants", rest)) = asked.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return read(rest).map_or(ExitCode::from(2), |asked| hunt(asked.acts, asked.bug));
+    }
     run_asked(asked).unwrap_or_else(|| {
         eprintln!("{USAGE}");
         ExitCode::from(2)

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::item::{dead, held, list, millis, number, plain, text};
+use crate::item::{dead, has_changes, held, list, millis, number, plain, text};
 use crate::lots::Lots;
 use crate::table::{Change, Commit};
 
@@ -65,6 +65,9 @@ impl Commits {
                 *spent.entry(workspace).or_default() -= credits;
             }
         }
+        if let Some(wrong) = commit.changes.iter().find_map(|change| lasting(change, commit.at)) {
+            return Some(wrong);
+        }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
             let after = change.after.as_ref()?;
@@ -101,15 +104,34 @@ impl Commits {
                     && is_listed(it.after.as_ref())
             })
             .collect();
-        // Within one commit, in the ledger's order.
-        entries.sort_by_key(|change| text(change.after.as_ref().unwrap(), "index_sk").to_owned());
-        for change in entries {
+        // Within one commit, what expires comes first, and the rest in the ledger's order.
+        entries.sort_by_key(|change| {
             let after = change.after.as_ref().unwrap();
-            if let Some(wrong) = lots.carry_out(&plain(&after["detail"]), number(after, "credits")) {
+            (kind(after) != "expiry", text(after, "index_sk").to_owned())
+        });
+        let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free");
+        let waiting = |item: Option<&Value>| item.map_or(0, |item| list(item, "changes").count());
+        let waited = balance.map_or(0, |change| waiting(change.before.as_ref()));
+        let waits = balance.map_or(0, |change| waiting(change.after.as_ref()));
+        for (place, change) in entries.iter().enumerate() {
+            let after = change.after.as_ref().unwrap();
+            if waits < waited
+                && place
+                    == entries.iter().take_while(|it| kind(it.after.as_ref().unwrap()) == "expiry").count()
+            {
+                lots.close();
+            }
+            let (detail, credits) = (plain(&after["detail"]), number(after, "credits"));
+            if waits > waited {
+                lots.put_behind_the_fence(detail, credits);
+            } else if let Some(wrong) = lots.carry_out(&detail, credits, commit.at) {
                 return Some(format!("hold-free: {wrong}"));
             }
         }
-        let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free")?;
+        if waits < waited {
+            lots.close();
+        }
+        let balance = balance?;
         let (is, wanted) = (owned(balance.after.as_ref()?), lots.total());
         (is != wanted).then(|| format!("hold-free has {is}, and by the model {wanted}"))
     }
@@ -163,10 +185,12 @@ fn balance(before: &Value, after: &Value, at: Timestamp) -> Option<String> {
         if spendable < Decimal::ZERO && step("credit_limit").is_zero() {
             return Some(format!("it falls below zero, to {spendable}"));
         }
-        let due = millis(before, "expires_next");
-        if due == 0 {
+        if millis(before, "expires_next") == 0 || has_changes(before) {
             return Some("it is spent behind the fence".to_owned());
         }
+        let ends = list(before, "grants").map(|grant| millis(grant, "expires"));
+        let starts = list(before, "next").map(|next| millis(next, "starts"));
+        let due = ends.chain(starts).min().unwrap_or(i64::MAX);
         if due <= (at - LATEST).as_millisecond() {
             return Some("it is spent long after something was due".to_owned());
         }
@@ -194,7 +218,44 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
     (spent != grown).then(|| format!("{spent} is spent, and {grown} counted"))
 }
 
+/// An entry's kind.
+fn kind(entry: &Value) -> &str {
+    text(&entry["detail"]["M"], "kind")
+}
+
 /// Whether an entry is of what was spent.
 fn is_spent(entry: &Value) -> bool {
-    ["debit", "hold_settled"].contains(&text(&entry["detail"]["M"], "kind"))
+    ["debit", "hold_settled"].contains(&kind(entry))
+}
+
+/// What must hold of holds and runs: they end once, and take no more after.
+fn lasting(change: &Change, at: Timestamp) -> Option<String> {
+    let (pk, before, after) = (&change.key.0, change.before.as_ref()?, change.after.as_ref()?);
+    if pk.starts_with("hold#") {
+        let captures = after["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();
+        let grown = captures > before["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();
+        if number(after, "remaining") < Decimal::ZERO {
+            return Some(format!("{pk} keeps {}", number(after, "remaining")));
+        }
+        if grown && before["end"].is_object() {
+            return Some(format!("{pk} has ended, and is captured"));
+        }
+        if grown && millis(before, "expires_at") <= (at - LATEST).as_millisecond() {
+            return Some(format!("{pk} is captured long after its time"));
+        }
+        let keys: Vec<&Value> = after["captures"]["L"].as_array().into_iter().flatten().step_by(2).collect();
+        if keys.iter().enumerate().any(|(place, key)| keys[..place].contains(key)) {
+            return Some(format!("{pk} is captured twice under a key"));
+        }
+        if before["end"].is_object() && before["end"] != after["end"] {
+            return Some(format!("{pk} ends twice"));
+        }
+    }
+    if pk.starts_with("run#") {
+        let status = |run: &Value| text(&run["detail"]["M"], "status").to_owned();
+        if status(before) != "running" && status(before) != status(after) {
+            return Some(format!("{pk} was {}, and is {}", status(before), status(after)));
+        }
+    }
+    None
 }

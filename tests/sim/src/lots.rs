@@ -14,11 +14,13 @@ pub struct Lots {
     expiring: BTreeMap<(Timestamp, String), Decimal>,
     /// The rest; below zero it is debt.
     prepaid: Decimal,
+    /// What takes effect at the next close.
+    waiting: Vec<(Value, Decimal)>,
 }
 
 impl Lots {
     /// Carries out an entry; what differs from the model, if anything does.
-    pub fn carry_out(&mut self, detail: &Value, credits: Decimal) -> Option<String> {
+    pub fn carry_out(&mut self, detail: &Value, credits: Decimal, at: Timestamp) -> Option<String> {
         let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
         match detail["kind"].as_str().unwrap_or_default() {
             "debit" => self.spend(-credits),
@@ -30,12 +32,16 @@ impl Lots {
             "expiry" => {
                 let ids: Vec<&str> =
                     detail["grant_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                return self.close(&ids, -credits, "expires");
+                let early = self.expiring.keys().find(|(end, id)| ids.contains(&id.as_str()) && *end > at);
+                if let Some((end, id)) = early {
+                    return Some(format!("{id} expires before {end}"));
+                }
+                return self.end(&ids, -credits, "expires");
             }
             "void" => {
                 let id = text("grant_id");
                 if self.expiring.keys().any(|(_, grant)| *grant == id) {
-                    return self.close(&[&id], -credits, "is voided");
+                    return self.end(&[&id], -credits, "is voided");
                 }
                 // Of a prepaid grant, what is left of its amount in the sum: at most all of it.
                 self.prepaid += credits;
@@ -53,10 +59,23 @@ impl Lots {
         None
     }
 
-    /// What is left in all.
+    /// Puts an entry behind the fence, as what reorders the lots is.
+    pub fn put_behind_the_fence(&mut self, detail: Value, credits: Decimal) {
+        self.waiting.push((detail, credits));
+    }
+
+    /// Carries out what waits.
+    pub fn close(&mut self) {
+        for (detail, credits) in std::mem::take(&mut self.waiting) {
+            self.carry_out(&detail, credits, Timestamp::MAX);
+        }
+    }
+
+    /// What is left in all, and what waits.
     #[must_use]
     pub fn total(&self) -> Decimal {
-        self.expiring.values().sum::<Decimal>() + self.prepaid
+        let waiting: Decimal = self.waiting.iter().map(|(_, credits)| credits).sum();
+        self.expiring.values().sum::<Decimal>() + self.prepaid + waiting
     }
 
     fn spend(&mut self, mut amount: Decimal) {
@@ -79,7 +98,7 @@ impl Lots {
         *self.expiring.entry(lot).or_default() += credits - debt;
     }
 
-    fn close(&mut self, ids: &[&str], credits: Decimal, what: &str) -> Option<String> {
+    fn end(&mut self, ids: &[&str], credits: Decimal, what: &str) -> Option<String> {
         let closed: Vec<(Timestamp, String)> =
             self.expiring.keys().filter(|(_, id)| ids.contains(&id.as_str())).cloned().collect();
         let left: Decimal = closed.iter().filter_map(|lot| self.expiring.remove(lot)).sum();

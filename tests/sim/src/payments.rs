@@ -9,6 +9,7 @@ use credits_payments::provider::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
 
+use crate::bugs::Wrong;
 use crate::faults::Fault;
 use crate::timeline::Event;
 use crate::wire::Ground;
@@ -47,7 +48,7 @@ impl Payments {
             path: request.url().path(),
             query: request.url().query().unwrap_or_default(),
             authorization: header("authorization"),
-            key: header("idempotency-key").filter(|_| !bugs.drops_the_providers_key()),
+            key: header("idempotency-key").filter(|_| !bugs.is(Wrong::NoProviderKey)),
             body: request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default(),
         };
         let answered = self.provider.lock().unwrap().answer(&asked, "http://hub.example/checkouts");

@@ -3,13 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::actors::WORKSPACES;
 use crate::call::{Order, Reply};
-use crate::item::{held, number, spendable, text};
+use crate::item::{held, number, plain, spendable, text};
 use crate::world::World;
+
+/// How long a mail is claimed.
+const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
+
+/// Events of which each is told by a mail of its own.
+const MAILED: [&str; 4] =
+    ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff"];
 
 /// Entries by which credits are added, each told as an event.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
@@ -22,7 +30,7 @@ pub async fn check(world: &Arc<World>) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks = [charges, told, mails, nothing_waits];
+    let checks = [charges, told, mails, nothing_waits, nothing_is_late];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -110,7 +118,8 @@ async fn usage(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result
         *months.entry(month.to_owned()).or_default() -= decimal(&entry["credits"]);
     }
     for (month, used) in months.iter().rev().take(2) {
-        for group_by in ["feature", "day", "operation"] {
+        let group_by = world.one_of(&["feature", "day", "operation", "consumer"]);
+        if let Some(group_by) = group_by {
             let path = format!("usage?month={month}&group_by={group_by}&limit=1000");
             let body = answered(world, Order::get(workspace, &path)).await?.body;
             let groups: Decimal =
@@ -172,17 +181,49 @@ fn told(world: &Arc<World>) -> Option<String> {
         .then(|| format!("{wanted} records can't be read, and {} were told", unread.len()))
 }
 
-/// One mail a fact.
+/// One mail a fact, and of each fact that is to be told by mail one.
 fn mails(world: &Arc<World>) -> Option<String> {
     let mails = serde_json::json!(world.services.mailbox.mails());
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<String, Timestamp> = BTreeMap::new();
     for mail in mails.as_array().unwrap() {
+        let at: Timestamp = mail["at"].as_str().unwrap().parse().unwrap();
         let said = format!("{} {} {}", mail["to"], mail["subject"], mail["text"]);
-        if mail["subject"].as_str().is_some_and(|subject| subject.contains("eceipt")) && !seen.insert(said) {
+        // Who dies between sending and writing it down is followed by another after two minutes.
+        if seen.insert(said, at).is_some_and(|before| at.duration_since(before) < CLAIM_LASTS) {
             return Some(format!("a mail came twice: {}", mail["subject"]));
         }
     }
-    None
+    let sent = world.ground.table.items().into_iter();
+    let sent: BTreeSet<String> = sent
+        .filter(|((pk, _), item)| pk.starts_with("mail#") && item["sent"].is_object())
+        .map(|((pk, _), _)| pk)
+        .collect();
+    if sent.len() > mails.as_array().unwrap().len() {
+        return Some(format!(
+            "{} mails are said to be sent, and {} are there",
+            sent.len(),
+            mails.as_array().unwrap().len()
+        ));
+    }
+    let shown = world.services.bus.shown();
+    let wanted =
+        shown.iter().filter(|event| MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()));
+    let mut ids = wanted.filter_map(|event| event["detail"]["event_id"].as_str());
+    ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
+}
+
+/// Whatever has a date has been attended to by it.
+fn nothing_is_late(world: &Arc<World>) -> Option<String> {
+    let now = world.now();
+    let items = world.ground.table.items().into_iter();
+    let mut subscriptions = items.filter(|((pk, _), _)| pk.starts_with("subscription#"));
+    subscriptions.find_map(|((pk, _), item)| {
+        let it = plain(&item["subscription"]);
+        let running = it["status"] == "active";
+        let ends: Timestamp = it["renews_at"].as_str()?.parse().ok()?;
+        (running && ends < now - SignedDuration::from_hours(2))
+            .then(|| format!("{pk} was to be renewed at {ends}"))
+    })
 }
 
 /// Nothing is laid aside.

@@ -18,9 +18,6 @@ use crate::world::World;
 /// After how many acts everything comes to rest.
 const ACTS_TO_A_REST: u64 = 50;
 
-/// How often the provider tries to deliver an event, and how long it waits.
-const WEBHOOK_TRIES: u32 = 6;
-
 /// How a run ended.
 #[derive(Debug)]
 pub struct Report {
@@ -49,6 +46,7 @@ struct Run {
     commits: Commits,
     answers: Answers,
     looked_at: Timestamp,
+    panicked: Option<String>,
 }
 
 /// Runs a seed to its end, or to the first finding, on a thread and a clock of its own.
@@ -65,6 +63,7 @@ pub fn run(seed: u64, acts: u64, bug: Option<Bug>) -> Report {
             commits: Commits::default(),
             answers: Answers::default(),
             looked_at: began,
+            panicked: None,
             world,
         };
         let finding = run.all(acts).await;
@@ -94,7 +93,9 @@ impl Run {
                 return wrong;
             }
         }
-        self.come_to_rest().await?;
+        if let Some(wrong) = self.come_to_rest().await {
+            return Some(wrong);
+        }
         // No hold lasts longer than a day.
         self.world.ground.faults.switch(false);
         self.pass(SignedDuration::from_hours(49)).await;
@@ -127,11 +128,26 @@ impl Run {
                 self.fire().await;
             } else if let Some((_, event)) = self.world.ground.timeline.take() {
                 let world = Arc::clone(&self.world);
-                self.tasks.spawn(async move { happen(&world, event, true).await });
+                self.tasks.spawn(async move { happen(&world, event).await });
             }
         }
         self.sleep_until(until).await;
-        while self.tasks.try_join_next().is_some() {}
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.look_at(ended);
+        }
+    }
+
+    /// A panic is a finding.
+    fn look_at(&mut self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.panicked.get_or_insert(error.to_string());
+        }
+    }
+
+    async fn join_all(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            self.look_at(ended);
+        }
     }
 
     async fn sleep_until(&self, at: Timestamp) {
@@ -179,6 +195,9 @@ impl Run {
     }
 
     fn check(&mut self) -> Option<String> {
+        if let Some(panicked) = self.panicked.take() {
+            return Some(format!("a panic: {panicked}"));
+        }
         let table = &self.world.ground.table;
         let wrong = self.commits.check(&table.commits_from(self.commits.seen()));
         wrong.or_else(|| self.answers.check(&self.world.calls.lock().unwrap(), &self.commits, table))
@@ -190,13 +209,13 @@ impl Run {
         self.world.ground.faults.switch(false);
         self.world.skew(false);
         self.world.ground.trace.line("rest");
-        while self.tasks.join_next().await.is_some() {}
+        self.join_all().await;
         self.world.invoke("renewal", serde_json::json!({ "unstick": true })).await;
         // A mail whose sender died is free after two minutes, and what was postponed comes back within the hour.
         for _ in 0..3 {
             self.work_off().await;
             self.pass(SignedDuration::from_mins(90)).await;
-            while self.tasks.join_next().await.is_some() {}
+            self.join_all().await;
         }
         self.work_off().await;
         if let Some(wrong) = self.check() {
@@ -217,7 +236,7 @@ impl Run {
             self.world.feed_stream();
             let Some((_, event)) = self.world.ground.timeline.take() else { break };
             tokio::time::sleep(Duration::from_millis(20)).await;
-            happen(&self.world, event, false).await;
+            happen(&self.world, event).await;
         }
     }
 
@@ -248,13 +267,14 @@ impl Run {
 }
 
 /// Lets something happen; what fails is put down for later.
-async fn happen(world: &Arc<World>, event: Event, in_time: bool) {
+async fn happen(world: &Arc<World>, event: Event) {
     let timeline = &world.ground.timeline;
     let later = |seconds: u64| world.now() + SignedDuration::from_secs(seconds as i64);
     match event {
         Event::Webhook { body, tries } => {
-            if !world.deliver(&body).await && (tries < WEBHOOK_TRIES || !in_time) {
-                let at = later(60 << tries.min(WEBHOOK_TRIES));
+            if !world.deliver(&body).await {
+                // After three days an operator has it sent again.
+                let at = later(60 << tries.min(9));
                 timeline.put(at, Event::Webhook { body, tries: tries + 1 });
             }
         }

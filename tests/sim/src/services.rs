@@ -14,6 +14,7 @@ use credits_store::Clock as _;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::bugs::Wrong;
 use crate::faults::Fault;
 use crate::timeline::Event;
 use crate::wire::Ground;
@@ -67,8 +68,11 @@ impl Services {
         let mut answer = self.bus.put(asked.to_string().as_bytes(), clock).unwrap();
         let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "try again" });
         for _ in taken..all {
-            let entry =
-                if bugs.hides_refused_events() { json!({ "EventId": "none" }) } else { refused.clone() };
+            let entry = if bugs.is(Wrong::RefusedEventsHidden) {
+                json!({ "EventId": "none" })
+            } else {
+                refused.clone()
+            };
             answer["Entries"].as_array_mut().unwrap().push(entry);
         }
         answer["FailedEntryCount"] = json!(all - taken);
@@ -80,7 +84,7 @@ impl Services {
     fn mail(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
         let Ground { faults, bugs, clock, .. } = &*self.ground;
         if faults.strikes(Fault::MailThrottled) {
-            if bugs.hides_refused_mails() {
+            if bugs.is(Wrong::RefusedMailsHidden) {
                 return (200, None, json!({ "MessageId": "none" }));
             }
             let text = json!({ "message": "Maximum sending rate exceeded." });

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::bugs::Wrong;
 use crate::faults::Fault;
 use crate::table::Change;
 use crate::timeline::Event;
@@ -76,7 +77,7 @@ impl World {
         it.read = false;
         if let Some(answer) = answer {
             let failed = answer["batchItemFailures"][0]["itemIdentifier"].clone();
-            let failed = if self.ground.bugs.hides_failed_records() { Value::Null } else { failed };
+            let failed = if self.ground.bugs.is(Wrong::FailedRecordsHidden) { Value::Null } else { failed };
             let done = batch.iter().position(|record| record["dynamodb"]["SequenceNumber"] == failed);
             if !faults.strikes(Fault::BatchAgain) {
                 it.records.drain(..done.unwrap_or(batch.len()));

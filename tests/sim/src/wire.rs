@@ -16,10 +16,11 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use model::VirtualClock;
 use serde_json::{Value, json};
 
-use crate::bugs::Bugs;
+use crate::bugs::{Bugs, Wrong};
 use crate::call::CALL;
 use crate::faults::{Fault, Faults};
-use crate::table::{Key, Table, keys_of};
+use crate::item::{number, text};
+use crate::table::{Key, NAME, Table, keys_of};
 use crate::timeline::{Event, Timeline};
 use crate::trace::Trace;
 
@@ -68,7 +69,8 @@ impl HttpConnector for Wire {
         let by = CALL.try_with(|number| *number).ok();
         HttpConnectorFuture::new(async move {
             let (status, body) = wire.send(&operation, body, by).await?;
-            let now = wire.ground.clock.now();
+            let fast = SignedDuration::from_mins(if wire.ground.bugs.is(Wrong::FastClock) { 15 } else { 0 });
+            let now = wire.ground.clock.now() + fast;
             let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap();
             let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
             response.headers_mut().insert("date", date);
@@ -83,14 +85,17 @@ impl Wire {
         if self.onlooker {
             return Ok(table.carry_out(operation, &body, by));
         }
-        let body = bugs.in_request(operation, body);
+        let body = bugs.in_request(body);
         let keys = keys_of(operation, &body);
         let answered = if keys.is_empty() {
             self.read(operation, &body, by).await?
         } else {
-            self.write(operation, &body, keys, by).await?
+            match self.write(operation, &body, keys, by).await {
+                Err(_) if bugs.is(Wrong::NoAnswerIsSuccess) => (200, "{}".to_owned()),
+                answered => answered?,
+            }
         };
-        Ok(bugs.in_answer(operation, &body, answered))
+        Ok(bugs.in_answer(answered))
     }
 
     async fn read(&self, operation: &str, body: &Value, by: Option<u64>) -> Answered {
@@ -106,7 +111,7 @@ impl Wire {
     }
 
     async fn write(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
-        let Ground { table, faults, .. } = &*self.ground;
+        let Ground { table, faults, bugs, .. } = &*self.ground;
         let what = named(&keys);
         self.before(operation, &what).await?;
         if faults.strikes(Fault::Throttled) {
@@ -118,27 +123,84 @@ impl Wire {
             let met: Vec<bool> = keys.iter().map(|_| faults.between(0, 1) == 0).collect();
             return Ok(conflict(operation, &met));
         }
+        let read = table.item(&keys[0]);
+        if bugs.is(Wrong::GetThenPut) {
+            self.pass(5_000, 10_000).await;
+        }
         if let Err(met) = table.lock(&keys) {
             self.note(operation, &what, "meets another");
             return Ok(conflict(operation, &met));
         }
         // Dropped with the invocation, the request goes on: it is on its way.
         let (wire, operation, body) = (self.clone(), operation.to_owned(), body.clone());
-        tokio::spawn(async move { wire.carry_out(&operation, &body, (&keys, &what), by).await })
+        tokio::spawn(async move { wire.carry_out(&operation, &body, (&keys, &what, read), by).await })
             .await
             .unwrap()
+    }
+
+    /// Writes, in the way that is planted if one is.
+    async fn commit(
+        &self,
+        operation: &str,
+        body: &Value,
+        read: Option<Value>,
+        by: Option<u64>,
+    ) -> (u16, String) {
+        let Ground { table, bugs, .. } = &*self.ground;
+        if let Some(reversed) = bugs.apart().filter(|_| operation == "TransactWriteItems") {
+            return self.commit_apart(body, reversed, by).await;
+        }
+        let before = read.as_ref().and_then(|read| table.item(&key_of_item(read)));
+        let (status, answer) = table.carry_out(operation, body, by);
+        if let (Some(read), Some(before), 200) = (read, before, status)
+            && bugs.is(Wrong::GetThenPut)
+            && let Some(mut item) = table.item(&key_of_item(&read))
+        {
+            for name in ["spendable", "used", "prepaid", "held"].iter().filter(|name| read[name].is_object())
+            {
+                let put = number(&read, name) + number(&item, name) - number(&before, name);
+                item[name] = json!({ "N": put.to_string() });
+            }
+            let put = json!({ "TableName": NAME, "Item": item });
+            table.carry_out("PutItem", &put, by);
+        }
+        (status, answer)
+    }
+
+    async fn commit_apart(&self, body: &Value, reversed: bool, by: Option<u64>) -> (u16, String) {
+        let Ground { table, faults, .. } = &*self.ground;
+        let items = body["TransactItems"].as_array().unwrap();
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        if reversed {
+            order.reverse();
+        }
+        for place in order {
+            let one = json!({ "TransactItems": [items[place]] });
+            let (status, answer) = table.carry_out("TransactWriteItems", &one, by);
+            if status != 200 {
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                let mut reasons = vec![json!({ "Code": "None" }); items.len()];
+                reasons[place] = answer["CancellationReasons"][0].clone();
+                return cancelled(&reasons);
+            }
+            if faults.strikes(Fault::Crash) {
+                return (500, "{}".to_owned());
+            }
+            self.pass(2_000, 6_000).await;
+        }
+        (200, "{}".to_owned())
     }
 
     async fn carry_out(
         &self,
         operation: &str,
         body: &Value,
-        (keys, what): (&[Key], &str),
+        (keys, what, read): (&[Key], &str, Option<Value>),
         by: Option<u64>,
     ) -> Answered {
         let Ground { table, faults, timeline, clock, .. } = &*self.ground;
         self.pass(3_000, 12_000).await;
-        let (status, mut answer) = table.carry_out(operation, body, by);
+        let (status, mut answer) = self.commit(operation, body, read, by).await;
         table.unlock(keys);
         self.note(operation, what, if status == 200 { "is written" } else { "is refused" });
         if faults.strikes(Fault::AnswerLost) {
@@ -211,8 +273,16 @@ fn conflict(operation: &str, met: &[bool]) -> (u16, String) {
     if !met.contains(&true) {
         reasons[0] = json!({ "Code": "TransactionConflict" });
     }
+    cancelled(&reasons)
+}
+
+fn cancelled(reasons: &[Value]) -> (u16, String) {
     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
     (400, json!({ "__type": kind, "Message": "cancelled", "CancellationReasons": reasons }).to_string())
+}
+
+fn key_of_item(item: &Value) -> Key {
+    (text(item, "pk").to_owned(), text(item, "sk").to_owned())
 }
 
 /// Where an item did not cancel its transaction, it is named as busy.
