@@ -16,7 +16,7 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
-use crate::attribute::keyed;
+use crate::attribute::{Item, keyed};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
@@ -120,12 +120,18 @@ impl Store {
 
     /// Reads the balance, with the time at which DynamoDB says that it answered.
     async fn read_dated(&self, workspace: &WorkspaceId) -> Result<(Option<Balance>, Timestamp), Fault> {
+        let (item, answered_at) = self.get_dated(&ItemKey::balance(workspace)).await?;
+        Ok((item.as_ref().map(balance_item::read).transpose()?, answered_at))
+    }
+
+    /// Reads an item, with the time at which DynamoDB says that it answered: the one clock that all functions share.
+    pub(crate) async fn get_dated(&self, key: &ItemKey) -> Result<(Option<Item>, Timestamp), Fault> {
         let answered = AnswerDate::default();
         let output = self
             .client
             .get_item()
             .table_name(&*self.table)
-            .set_key(Some(keyed(&ItemKey::balance(workspace))))
+            .set_key(Some(keyed(key)))
             .consistent_read(true)
             .customize()
             .config_override(self.read_config())
@@ -133,8 +139,7 @@ impl Store {
             .send()
             .await
             .map_err(Fault::unavailable)?;
-        let balance = output.item.as_ref().map(balance_item::read).transpose()?;
-        Ok((balance, answered.read()))
+        Ok((output.item, answered.read()))
     }
 }
 

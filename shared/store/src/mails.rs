@@ -29,12 +29,13 @@ pub enum MailClaim {
 }
 
 impl Store {
-    /// Claims a mail, so that nobody else sends it.
+    /// Claims a mail, so that nobody else sends it. Claims are timed by DynamoDB's clock, since those of two functions may
+    /// be further apart than a claim lasts.
     pub async fn claim_mail(&self, mail_id: &str) -> Result<MailClaim, Fault> {
         let (key, claim) = (ItemKey::mail(mail_id), self.sources.new_id("claim"));
         let mut attempts = self.attempts();
         loop {
-            let now = self.now();
+            let (_, now) = self.get_dated(&key).await?;
             let until = now.checked_add(CLAIM_LASTS).unwrap_or(now);
             // A claim that was given up, or whose owner died, is as good as none.
             let write = Expression::new()

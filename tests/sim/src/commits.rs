@@ -31,6 +31,8 @@ pub struct Commits {
     /// Each workspace's balances, oldest first.
     pub balances: BTreeMap<String, Vec<Stood>>,
     lots: BTreeMap<String, Lots>,
+    /// What open holds keep, by workspace and epoch.
+    kept: BTreeMap<(String, String), Decimal>,
 }
 
 impl Commits {
@@ -68,6 +70,12 @@ impl Commits {
         if let Some(wrong) = commit.changes.iter().find_map(|change| lasting(change, commit.at)) {
             return Some(wrong);
         }
+        for change in commit.changes.iter().filter(|change| change.key.0.starts_with("hold#")) {
+            let (before, after) = (kept(change.before.as_ref()), kept(change.after.as_ref()));
+            let item = change.after.as_ref().or(change.before.as_ref())?;
+            let workspace = change.key.0.split('#').nth(1).unwrap().to_owned();
+            *self.kept.entry((workspace, number(item, "epoch").to_string())).or_default() += after - before;
+        }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
             let after = change.after.as_ref()?;
@@ -83,6 +91,9 @@ impl Commits {
             {
                 return Some(format!("{workspace}: {wrong}"));
             }
+            if let Some(wrong) = self.holds_agree(workspace, after) {
+                return Some(wrong);
+            }
             let stood = Stood { from: self.seen, at: commit.at, item: after.clone() };
             self.balances.entry(workspace.to_owned()).or_default().push(stood);
         }
@@ -90,6 +101,18 @@ impl Commits {
             return Some(format!("{workspace}'s ledger moved by {entries}, and its balance did not"));
         }
         self.replay(commit)
+    }
+
+    /// A balance keeps for each epoch what its open holds do.
+    fn holds_agree(&self, workspace: &str, balance: &Value) -> Option<String> {
+        let epoch = number(balance, "epoch").to_string();
+        let of_workspace = self.kept.iter().filter(|((of, _), _)| of == workspace);
+        of_workspace.into_iter().find_map(|((_, of), kept)| {
+            let closed = &balance["closed"]["M"][of]["M"];
+            let is = if *of == epoch { number(balance, "held") } else { number(closed, "held") };
+            (is != *kept)
+                .then(|| format!("{workspace}'s holds of epoch {of} keep {kept}, and its balance {is}"))
+        })
     }
 
     /// The model of a workspace without holds says what expires, and what is left.
@@ -107,29 +130,24 @@ impl Commits {
         // Within one commit, what expires comes first, and the rest in the ledger's order.
         entries.sort_by_key(|change| {
             let after = change.after.as_ref().unwrap();
-            (kind(after) != "expiry", text(after, "index_sk").to_owned())
+            (!is_expiry(change), text(after, "index_sk").to_owned())
         });
         let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free");
         let waiting = |item: Option<&Value>| item.map_or(0, |item| list(item, "changes").count());
         let waited = balance.map_or(0, |change| waiting(change.before.as_ref()));
         let waits = balance.map_or(0, |change| waiting(change.after.as_ref()));
-        for (place, change) in entries.iter().enumerate() {
-            let after = change.after.as_ref().unwrap();
-            if waits < waited
-                && place
-                    == entries.iter().take_while(|it| kind(it.after.as_ref().unwrap()) == "expiry").count()
-            {
-                lots.close();
-            }
-            let (detail, credits) = (plain(&after["detail"]), number(after, "credits"));
-            if waits > waited {
-                lots.put_behind_the_fence(detail, credits);
-            } else if let Some(wrong) = lots.carry_out(&detail, credits, commit.at) {
-                return Some(format!("hold-free: {wrong}"));
-            }
+        let (expiries, rest) = entries.split_at(entries.partition_point(|it| is_expiry(it)));
+        if let Some(wrong) =
+            expiries.iter().find_map(|change| carry_out(lots, change, waits > waited, commit.at))
+        {
+            return Some(wrong);
         }
         if waits < waited {
             lots.close();
+        }
+        if let Some(wrong) = rest.iter().find_map(|change| carry_out(lots, change, waits > waited, commit.at))
+        {
+            return Some(wrong);
         }
         let balance = balance?;
         let (is, wanted) = (owned(balance.after.as_ref()?), lots.total());
@@ -168,6 +186,17 @@ fn balance(before: &Value, after: &Value, at: Timestamp) -> Option<String> {
     let spendable = number(after, "spendable");
     if spendable != owned - taken {
         return Some(format!("{spendable} may be spent, of {owned} less {taken}"));
+    }
+    let negative = ["used", "held"].iter().find(|name| number(after, name) < Decimal::ZERO);
+    if let Some(name) = negative {
+        return Some(format!("{name} is {}", number(after, name)));
+    }
+    let closed = after["closed"]["M"].as_object().into_iter().flatten();
+    for (epoch, holds) in closed.map(|(epoch, holds)| (epoch, &holds["M"])) {
+        let (held, dead) = (number(holds, "held"), number(holds, "dead"));
+        if dead < Decimal::ZERO || dead > held {
+            return Some(format!("of {held} in holds of epoch {epoch} {dead} are dead"));
+        }
     }
     if before.is_null() {
         return None;
@@ -216,6 +245,26 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
         grown += step;
     }
     (spent != grown).then(|| format!("{spent} is spent, and {grown} counted"))
+}
+
+/// What a hold keeps, while it is open.
+fn kept(hold: Option<&Value>) -> Decimal {
+    hold.filter(|hold| !hold["end"].is_object()).map_or(Decimal::ZERO, |hold| number(hold, "credits"))
+}
+
+/// Carries an entry out, now or at the next close.
+fn carry_out(lots: &mut Lots, change: &Change, waits: bool, at: Timestamp) -> Option<String> {
+    let after = change.after.as_ref()?;
+    let (detail, credits) = (plain(&after["detail"]), number(after, "credits"));
+    if waits {
+        lots.put_behind_the_fence(detail, credits);
+        return None;
+    }
+    lots.carry_out(&detail, credits, at).map(|wrong| format!("hold-free: {wrong}"))
+}
+
+fn is_expiry(change: &Change) -> bool {
+    change.after.as_ref().is_some_and(|after| kind(after) == "expiry")
 }
 
 /// An entry's kind.
