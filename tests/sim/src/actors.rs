@@ -1,10 +1,12 @@
 //! Who calls: a hub with its workflows, people, bulk jobs, an operator; payers, and the provider who tells of them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use credits_local::provider::Outcome;
 use jiff::SignedDuration;
+use model::Dice;
 use serde_json::{Value, json};
 
 use crate::call::{Order, Reply};
@@ -82,8 +84,53 @@ const ACTS: [(Act, u64); 25] = [
     (Act::ReusedKey, 2),
 ];
 
-impl World {
-    /// Draws what is done next, and for whom.
+/// Somebody who does one thing, by choices of their own: what others do changes none of them.
+#[derive(Debug)]
+pub struct Actor {
+    /// Where.
+    pub world: Arc<World>,
+    /// Their choices.
+    pub dice: Dice,
+}
+
+impl Deref for Actor {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Actor {
+    /// The actor of a number.
+    #[must_use]
+    pub fn of(world: &Arc<World>, seed: u64, number: u64) -> Self {
+        let dice = Dice::of(seed ^ Dice::of(number).next());
+        Self { world: Arc::clone(world), dice }
+    }
+
+    fn once_in(&self, times: u64) -> bool {
+        self.dice.between(1, times) == 1
+    }
+
+    fn one_of<T: Clone>(&self, several: &[T]) -> Option<T> {
+        let last = several.len().checked_sub(1)?;
+        several.get(self.dice.between(0, last as u64) as usize).cloned()
+    }
+
+    /// How long it is to the act: mostly moments, and now and then days.
+    #[must_use]
+    pub fn pause(&self) -> SignedDuration {
+        let between = |least, most| self.dice.between(least, most) as i64;
+        SignedDuration::from_millis(match self.dice.between(0, 99) {
+            0..50 => between(0, 60),
+            50..85 => between(60, 20_000),
+            85..97 => between(20_000, 7_200_000),
+            _ => between(7_200_000, 6 * 86_400_000),
+        })
+    }
+
+    /// Draws what is done, and for whom.
     pub fn draw(&self) -> (Act, &'static str) {
         let all: u64 = ACTS.iter().map(|(_, weight)| weight).sum();
         let mut at = self.dice.between(1, all);
@@ -101,9 +148,11 @@ impl World {
             _ => (*act, workspace),
         }
     }
+}
 
+impl World {
     /// Makes the workspaces, each with something to begin with.
-    pub async fn set_up(self: &Arc<Self>) {
+    pub async fn set_up(&self) {
         for (workspace, plan) in WORKSPACES {
             let profile = json!({ "name": workspace, "plan": plan, "billing_email": "people@example.com" });
             self.insist(&Order::put(workspace, "", profile)).await.unwrap();
@@ -112,8 +161,30 @@ impl World {
         }
     }
 
+    /// Calls until an answer comes that tells what became of the call, or the caller is gone.
+    pub async fn insist(&self, order: &Order) -> Option<Reply> {
+        let faults = &self.ground.faults;
+        if order.key.is_some() && faults.strikes(Fault::CalledLater) {
+            let at = self.now() + SignedDuration::from_mins(faults.between(11, 40) as i64);
+            self.ground.timeline.put(at, Event::Call(order.clone()));
+        }
+        for _ in 0..MOST_TRIES {
+            let reply = self.call(order).await;
+            if let Some(reply) = reply.filter(|reply| !reply.is_unsure()) {
+                return Some(reply);
+            }
+            if faults.strikes(Fault::CallerGone) {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(faults.between(50, 1_500))).await;
+        }
+        None
+    }
+}
+
+impl Actor {
     /// Does something.
-    pub async fn act(self: Arc<Self>, act: Act, workspace: &'static str) {
+    pub async fn act(self, act: Act, workspace: &'static str) {
         let post = |path: &str, body: Value| Order::post(workspace, path, self.new_key(), body);
         match act {
             Act::Debit => drop(self.insist(&post("debits", self.debit_body())).await),
@@ -185,26 +256,6 @@ impl World {
         }
     }
 
-    /// Calls until an answer comes that tells what became of the call, or the caller is gone.
-    pub async fn insist(&self, order: &Order) -> Option<Reply> {
-        let faults = &self.ground.faults;
-        if order.key.is_some() && faults.strikes(Fault::CalledLater) {
-            let at = self.now() + SignedDuration::from_mins(faults.between(11, 40) as i64);
-            self.ground.timeline.put(at, Event::Call(order.clone()));
-        }
-        for _ in 0..MOST_TRIES {
-            let reply = self.call(order).await;
-            if let Some(reply) = reply.filter(|reply| !reply.is_unsure()) {
-                return Some(reply);
-            }
-            if faults.strikes(Fault::CallerGone) {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(faults.between(50, 1_500))).await;
-        }
-        None
-    }
-
     fn debit_body(&self) -> Value {
         let micros = self.dice.between(1, 60_000_000);
         let credits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
@@ -241,14 +292,14 @@ impl World {
     }
 
     /// Many at once, with keys of their own or with one.
-    async fn storm(self: &Arc<Self>, workspace: &'static str) {
+    async fn storm(&self, workspace: &'static str) {
         let (one, body) = (self.new_key(), self.debit_body());
         let same = self.once_in(2);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..self.dice.between(4, 16) {
             let (key, body) =
                 if same { (one.clone(), body.clone()) } else { (self.new_key(), self.debit_body()) };
-            let (world, order) = (Arc::clone(self), Order::post(workspace, "debits", key, body));
+            let (world, order) = (Arc::clone(&self.world), Order::post(workspace, "debits", key, body));
             tasks.spawn(async move { world.insist(&order).await });
         }
         tasks.join_all().await;

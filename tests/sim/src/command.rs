@@ -1,6 +1,8 @@
-//! `cargo sim [--seed N] [--seeds A..B] [--ops N] [--trace]`
+//! `cargo sim [--seed N | --seeds A..B] [--ops N] [--trace]`, and `cargo sim mutants`.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,140 +10,169 @@ use std::time::Instant;
 
 use crate::bugs::{self, Bug};
 use crate::faults::ALL;
-use crate::run::{Report, run};
+use crate::run::{Plan, Report, run};
+use crate::shrink::{command, shrink};
 
-const USAGE: &str = "cargo sim [--seed N | --seeds A..B] [--ops N] [--trace]";
+const USAGE: &str =
+    "cargo sim [--seed N | --seeds A..B] [--ops N] [--trace] [--bug N] [--only ACTS] [--without FAULTS]
+cargo sim mutants [--ops N] [--bug N]";
 
 /// With how many seeds a planted bug is looked for.
-const MOST_SEEDS: u64 = 30;
+const MOST_SEEDS: u64 = 100;
+
+/// How much of a finding's trace is shown.
+const LINES: usize = 60;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
 struct Asked {
-    seeds: std::ops::Range<u64>,
-    acts: u64,
+    seeds: Range<u64>,
+    plan: Plan,
+    only: Option<Vec<u64>>,
     trace: bool,
-    bug: Option<Bug>,
 }
 
 /// What several runs came to.
 #[derive(Debug, Default)]
 struct Sums {
+    seeds: u64,
+    acts: u64,
     calls: u64,
     commits: u64,
     days: i64,
     faults: Vec<u64>,
     answers: BTreeMap<String, u64>,
-    findings: Vec<(u64, String)>,
     digests: BTreeMap<u64, String>,
-}
-
-/// Runs what the arguments say.
-#[must_use]
-pub fn run_asked(asked: &[String]) -> Option<ExitCode> {
-    let asked = read(asked)?;
-    let began = Instant::now();
-    let (next, sums) = (AtomicU64::new(asked.seeds.start), Mutex::new(Sums::default()));
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if !asked.seeds.contains(&seed) {
-                        return;
-                    }
-                    let report = run(seed, asked.acts, asked.bug);
-                    sums.lock().unwrap().add(seed, report, &asked);
-                }
-            });
-        }
-    });
-    let sums = sums.into_inner().unwrap();
-    sums.print(&asked, began.elapsed().as_secs());
-    Some(if sums.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Plants each bug in turn and looks for it, seed by seed: all of them have to be found.
-fn hunt(acts: u64, only: Option<Bug>) -> ExitCode {
-    let last = Bug::try_from(bugs::ALL.len()).unwrap();
-    let (next, survivors) = (AtomicU64::new(1), Mutex::new(Vec::new()));
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let bug = Bug::try_from(next.fetch_add(1, Ordering::SeqCst)).unwrap();
-                    if bug > last {
-                        return;
-                    }
-                    if only.is_some_and(|only| only != bug) {
-                        continue;
-                    }
-                    let (name, _) = bugs::ALL[usize::from(bug) - 1];
-                    let mut runs = (1..=MOST_SEEDS).map(|seed| (seed, run(seed, acts, Some(bug)).finding));
-                    match runs.find_map(|(seed, finding)| Some((seed, finding?))) {
-                        Some((seed, finding)) => {
-                            println!("{bug:>3}  {seed:>3} seeds  {name}: {finding:.200}")
-                        }
-                        None => {
-                            println!("{bug:>3}  SURVIVES   {name}");
-                            survivors.lock().unwrap().push(bug);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let survivors = survivors.into_inner().unwrap();
-    println!("{} bugs, {} survive {survivors:?}", last, survivors.len());
-    if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    findings: u64,
 }
 
 /// Runs what the arguments say, or says how to.
 #[must_use]
 pub fn run_command(asked: &[String]) -> ExitCode {
-    if let Some(("mutants", rest)) = asked.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return read(rest).map_or(ExitCode::from(2), |asked| hunt(asked.acts, asked.bug));
-    }
-    run_asked(asked).unwrap_or_else(|| {
+    let (mutants, rest) = match asked.split_first() {
+        Some((first, rest)) if first == "mutants" => (true, rest),
+        _ => (false, asked),
+    };
+    let Some(asked) = read(rest) else {
         eprintln!("{USAGE}");
-        ExitCode::from(2)
-    })
+        return ExitCode::from(2);
+    };
+    let passed = if mutants { hunt(&asked.plan) } else { simulate(&asked) };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read(asked: &[String]) -> Option<Asked> {
-    let mut read = Asked { seeds: 0..20, acts: 500, trace: false, bug: None };
+    let plan = Plan { acts: 500, ..Plan::default() };
+    let mut read = Asked { seeds: 1..21, plan, only: None, trace: false };
     let mut asked = asked.iter();
     while let Some(option) = asked.next() {
         match option.as_str() {
             "--trace" => read.trace = true,
             "--seed" => {
-                let seed = asked.next()?.parse().ok()?;
-                read.seeds = seed..seed + 1;
+                let seed: u64 = asked.next()?.parse().ok()?;
+                read.seeds = seed..seed.checked_add(1)?;
             }
             "--seeds" => {
                 let (first, end) = asked.next()?.split_once("..")?;
                 read.seeds = first.parse().ok()?..end.parse().ok()?;
             }
-            "--ops" => read.acts = asked.next()?.parse().ok()?,
-            "--bug" => read.bug = Some(asked.next()?.parse().ok()?),
+            "--ops" => read.plan.acts = asked.next()?.parse().ok()?,
+            "--bug" => {
+                let bug: Bug = asked.next()?.parse().ok()?;
+                read.plan.bug = Some(bug).filter(|bug| (1..=bugs::ALL.len()).contains(&usize::from(*bug)));
+            }
+            "--only" => {
+                read.only = Some(asked.next()?.split(',').map(|act| act.parse().ok()).collect::<Option<_>>()?)
+            }
+            "--without" => {
+                let kind = |name: &str| ALL.iter().position(|(_, known, _)| known.replace(' ', "-") == name);
+                read.plan.calm = asked.next()?.split(',').map(kind).collect::<Option<_>>()?;
+            }
             _ => return None,
         }
+    }
+    if let Some(only) = &read.only {
+        read.plan.left_out = (0..read.plan.acts).filter(|act| !only.contains(act)).collect();
     }
     Some(read)
 }
 
-impl Sums {
-    fn add(&mut self, seed: u64, report: Report, asked: &Asked) {
-        if asked.trace {
-            println!("{}", report.trace.join("\n"));
-        } else if let Some(finding) = &report.finding {
-            println!("\nseed {seed}: {finding}");
-            let last = report.trace.len().saturating_sub(40);
-            println!("{}", report.trace[last..].join("\n"));
-            println!("see it all: cargo sim --seed {seed} --ops {} --trace", asked.acts);
+/// Runs every seed; whether nothing was found.
+fn simulate(asked: &Asked) -> bool {
+    let began = Instant::now();
+    let sums = Mutex::new(Sums::default());
+    on_all_cores(asked.seeds.clone(), |seed| {
+        let plan = Plan { seed, ..asked.plan.clone() };
+        let mut report = run(&plan);
+        if report.finding.is_some() && !asked.trace {
+            let smaller;
+            (smaller, report) = shrink(&plan, report);
+            show(&smaller, &report);
         }
+        sums.lock().unwrap().add(seed, report, asked.trace);
+    });
+    let sums = sums.into_inner().unwrap();
+    sums.print(began.elapsed().as_secs());
+    sums.findings == 0
+}
+
+fn on_all_cores(numbers: Range<u64>, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(numbers.start);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    if !numbers.contains(&number) {
+                        return;
+                    }
+                    work(number);
+                }
+            });
+        }
+    });
+}
+
+fn show(plan: &Plan, report: &Report) {
+    let last = report.trace.len().saturating_sub(LINES);
+    let trace = report.trace[last..].join("\n");
+    let finding = report.finding.as_deref().unwrap_or_default();
+    println!("\nseed {}: {finding}\n{trace}\n{}\n", plan.seed, command(plan));
+}
+
+/// Plants each bug in turn, or one, and looks for it seed by seed: all have to be found.
+fn hunt(plan: &Plan) -> bool {
+    let survivors = Mutex::new(Vec::new());
+    let bugs = match plan.bug {
+        Some(bug) => bug.into()..u64::from(bug) + 1,
+        None => 1..bugs::ALL.len() as u64 + 1,
+    };
+    let planted = bugs.clone().count();
+    on_all_cores(bugs, |bug| {
+        let (name, _) = bugs::ALL[bug as usize - 1];
+        let planted = |seed| Plan { seed, bug: Some(bug as Bug), ..plan.clone() };
+        let mut found = (1..=MOST_SEEDS).filter_map(|seed| Some((seed, run(&planted(seed)).finding?)));
+        match found.next() {
+            Some((seeds, finding)) => println!("{bug:>3}  {seeds:>3} seeds  {name}: {finding:.160}"),
+            None => {
+                println!("{bug:>3}  SURVIVES   {name}");
+                survivors.lock().unwrap().push(bug);
+            }
+        }
+    });
+    let survivors = survivors.into_inner().unwrap();
+    println!("{planted} bugs, of which {} survive {MOST_SEEDS} seeds {survivors:?}", survivors.len());
+    survivors.is_empty()
+}
+
+impl Sums {
+    fn add(&mut self, seed: u64, report: Report, trace: bool) {
+        if trace {
+            println!("{}", report.trace.join("\n"));
+        }
+        self.seeds += 1;
+        self.acts += report.acts;
         self.calls += report.calls;
         self.commits += report.commits;
         self.days += report.lasted.as_hours() / 24;
@@ -153,27 +184,22 @@ impl Sums {
             *self.answers.entry(answer).or_default() += count;
         }
         self.digests.insert(seed, report.digest);
-        self.findings.extend(report.finding.map(|finding| (seed, finding)));
+        self.findings += u64::from(report.finding.is_some());
     }
 
-    fn print(&self, asked: &Asked, seconds: u64) {
+    fn print(&self, seconds: u64) {
         for (answer, count) in &self.answers {
             println!("{count:>9}  {answer}");
         }
         for ((_, name, _), count) in ALL.iter().zip(&self.faults) {
             println!("{count:>9}  {name}");
         }
-        for (seed, digest) in self.digests.iter().filter(|_| asked.seeds.end - asked.seeds.start == 1) {
-            println!("seed {seed}: trace {digest}");
-        }
+        let mut digests = DefaultHasher::new();
+        self.digests.hash(&mut digests);
+        println!("traces {:016x}", digests.finish());
         println!(
-            "{} seeds, {} acts, {} calls, {} commits, {} days of virtual time, {seconds} s; {} findings",
-            self.digests.len(),
-            asked.acts * self.digests.len() as u64,
-            self.calls,
-            self.commits,
-            self.days,
-            self.findings.len()
+            "{} seeds, {} acts, {} calls, {} commits, {} days of virtual time, {seconds} s, {} findings",
+            self.seeds, self.acts, self.calls, self.commits, self.days, self.findings
         );
     }
 }

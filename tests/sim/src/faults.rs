@@ -1,5 +1,6 @@
 //! What goes wrong, and how often: each kind at a rate of its own, which the seed draws.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use model::Dice;
@@ -92,14 +93,21 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Draws the rates: a kind is off in a third of all seeds.
+    /// Draws the rates: a kind is off in a third of all seeds, and those that are named always.
     #[must_use]
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64, calm: &BTreeSet<usize>) -> Self {
         let dice = Dice::of(seed ^ 0xFA17);
         let rate = |most: u64| if dice.between(0, 2) == 0 { 0 } else { dice.between(1, most) };
-        let rates = ALL.iter().map(|(_, _, most)| rate(*most)).collect();
+        let rates = ALL.iter().map(|(_, _, most)| rate(*most)).enumerate();
+        let rates = rates.map(|(kind, rate)| if calm.contains(&kind) { 0 } else { rate }).collect();
         let counts = ALL.iter().map(|_| AtomicU64::new(0)).collect();
         Self { dice, rates, counts, off: AtomicBool::new(true) }
+    }
+
+    /// Which kinds can happen.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<usize> {
+        self.rates.iter().enumerate().filter(|(_, rate)| **rate > 0).map(|(kind, _)| kind).collect()
     }
 
     /// Switches all of them off, or on again.

@@ -28,6 +28,7 @@ pub mod payments;
 pub mod rest;
 pub mod run;
 pub mod services;
+pub mod shrink;
 pub mod stream;
 pub mod table;
 pub mod timeline;

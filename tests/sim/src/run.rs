@@ -1,5 +1,6 @@
 //! One run: who does what when, and where everything comes to rest.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use credits_store::Clock as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
+use crate::actors::Actor;
 use crate::answers::Answers;
 use crate::bugs::Bug;
 use crate::commits::Commits;
@@ -23,6 +25,10 @@ const ACTS_TO_A_REST: u64 = 50;
 pub struct Report {
     /// What is wrong, if anything is.
     pub finding: Option<String>,
+    /// How much was done.
+    pub acts: u64,
+    /// Which kinds of faults could happen.
+    pub kinds: Vec<usize>,
     /// Calls that were made.
     pub calls: u64,
     /// Commits that were checked.
@@ -30,7 +36,7 @@ pub struct Report {
     /// How often each fault has struck.
     pub faults: Vec<u64>,
     /// How often each path and status was answered.
-    pub answers: std::collections::BTreeMap<String, u64>,
+    pub answers: BTreeMap<String, u64>,
     /// The trace.
     pub trace: Vec<String>,
     /// What tells the trace from another.
@@ -47,16 +53,32 @@ struct Run {
     answers: Answers,
     looked_at: Timestamp,
     panicked: Option<String>,
+    acts: u64,
 }
 
-/// Runs a seed to its end, or to the first finding, on a thread and a clock of its own.
+/// What a run is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// All its choices.
+    pub seed: u64,
+    /// How much is done.
+    pub acts: u64,
+    /// What of it is not, by its number.
+    pub left_out: BTreeSet<u64>,
+    /// The kinds of faults that don't happen.
+    pub calm: BTreeSet<usize>,
+    /// What is planted.
+    pub bug: Option<Bug>,
+}
+
+/// Runs a plan to its end, or to the first finding, on a clock of its own.
 #[must_use]
-pub fn run(seed: u64, acts: u64, bug: Option<Bug>) -> Report {
+pub fn run(plan: &Plan) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    fastrand::seed(seed);
+    fastrand::seed(plan.seed);
     runtime.block_on(async move {
-        let world = World::new(seed, bug).await;
+        let world = World::new(plan).await;
         let began = world.now();
         let mut run = Run {
             tasks: JoinSet::new(),
@@ -64,26 +86,30 @@ pub fn run(seed: u64, acts: u64, bug: Option<Bug>) -> Report {
             answers: Answers::default(),
             looked_at: began,
             panicked: None,
+            acts: 0,
             world,
         };
-        let finding = run.all(acts).await;
+        let finding = run.all(plan).await;
         run.tasks.abort_all();
         run.report(finding, began)
     })
 }
 
 impl Run {
-    async fn all(&mut self, acts: u64) -> Option<String> {
+    async fn all(&mut self, plan: &Plan) -> Option<String> {
         self.world.set_up().await;
         if let Some(wrong) = self.come_to_rest().await {
             return Some(wrong);
         }
-        for number in 0..acts {
-            let pause = self.pause();
-            self.pass(pause).await;
-            let (act, workspace) = self.world.draw();
-            let world = Arc::clone(&self.world);
-            self.tasks.spawn(async move { world.act(act, workspace).await });
+        for number in 0..plan.acts {
+            let actor = Actor::of(&self.world, plan.seed, number);
+            self.pass(actor.pause()).await;
+            let (act, workspace) = actor.draw();
+            if !plan.left_out.contains(&number) {
+                self.acts += 1;
+                self.world.ground.trace.line(&format!("act {number}: {act:?} of {workspace}"));
+                self.tasks.spawn(async move { actor.act(act, workspace).await });
+            }
             tokio::task::yield_now().await;
             let wrong = match self.check() {
                 None if number % ACTS_TO_A_REST == ACTS_TO_A_REST - 1 => self.come_to_rest().await,
@@ -101,17 +127,6 @@ impl Run {
         self.pass(SignedDuration::from_hours(49)).await;
         let wrong = self.come_to_rest().await;
         wrong.or_else(|| rest::holds_have_ended(&self.world))
-    }
-
-    /// How long it is to the next act: mostly moments, and now and then days.
-    fn pause(&self) -> SignedDuration {
-        let between = |least, most| self.world.dice.between(least, most) as i64;
-        SignedDuration::from_millis(match self.world.dice.between(0, 99) {
-            0..50 => between(0, 60),
-            50..85 => between(60, 20_000),
-            85..97 => between(20_000, 7_200_000),
-            _ => between(7_200_000, 6 * 86_400_000),
-        })
     }
 
     /// Lets time pass, with all that happens in it.
@@ -246,7 +261,7 @@ impl Run {
             trace.line(&format!("FOUND {finding}"));
         }
         let calls = self.world.calls.lock().unwrap();
-        let mut answers = std::collections::BTreeMap::new();
+        let mut answers = BTreeMap::new();
         for called in calls.iter() {
             let status = called.answered.as_ref().map_or(0, |it| it.reply.status);
             *answers
@@ -255,6 +270,8 @@ impl Run {
         }
         Report {
             finding,
+            acts: self.acts,
+            kinds: self.world.ground.faults.kinds(),
             calls: calls.len() as u64,
             commits: self.commits.seen() as u64,
             faults: self.world.ground.faults.counts(),

@@ -1,6 +1,6 @@
 //! The ways to the bus and to the mails, in process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use credits_local::bus::Bus;
 use credits_local::mailbox::{Mailbox, Refused};
 use credits_store::Clock as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bugs::Wrong;
@@ -26,6 +26,8 @@ pub struct Services {
     pub bus: Arc<Bus>,
     /// The mailbox.
     pub mailbox: Arc<Mailbox>,
+    /// The mails that were taken, by the fact that each tells of, and when.
+    pub told: Arc<Mutex<Vec<(String, Timestamp)>>>,
     /// What they share with the rest.
     pub ground: Arc<Ground>,
 }
@@ -92,6 +94,11 @@ impl Services {
         }
         match self.mailbox.take(body, clock) {
             Ok(taken) => {
+                let fact = taken
+                    .tags
+                    .as_object()
+                    .and_then(|tags| Some(tags.values().next()?[0].as_str()?.to_owned()));
+                self.told.lock().unwrap().push((fact.unwrap_or_default(), clock.now()));
                 let detail = json!({ "eventType": "Send", "mail": { "tags": taken.tags } });
                 self.bus.publish("aws.ses", "Email Sent", &detail, clock);
                 self.hand_over();

@@ -23,10 +23,11 @@ use jiff::{SignedDuration, Timestamp};
 use model::{Dice, Embedded, Seeded, VirtualClock};
 use serde_json::Value;
 
-use crate::bugs::{Bug, Bugs, Wrong};
+use crate::bugs::{Bugs, Wrong};
 use crate::call::{Answered, CALL, Called, Order, Reply};
 use crate::faults::{Fault, Faults};
 use crate::payments::{Payments, Way};
+use crate::run::Plan;
 use crate::services::Services;
 use crate::stream::Stream;
 use crate::table::{NAME, Table};
@@ -72,7 +73,7 @@ pub struct Known {
 /// The world.
 #[derive(Debug)]
 pub struct World {
-    /// The choices of those who call.
+    /// The choices that are nobody's.
     pub dice: Dice,
     /// What all share.
     pub ground: Arc<Ground>,
@@ -96,15 +97,16 @@ pub struct World {
 
 impl World {
     /// A world with nothing in it.
-    pub async fn new(seed: u64, bug: Option<Bug>) -> Arc<Self> {
+    pub async fn new(plan: &Plan) -> Arc<Self> {
+        let seed = plan.seed;
         let clock = VirtualClock::at(BEGINS);
         let ground = Arc::new(Ground {
             table: Table::new(clock.clone(), Embedded::default(), Embedded::default()),
-            faults: Faults::of(seed),
+            faults: Faults::of(seed, &plan.calm),
             clock: clock.clone(),
             timeline: Timeline::default(),
             trace: Trace::new(clock.clone()),
-            bugs: Bugs::planted(bug),
+            bugs: Bugs::planted(plan.bug),
         });
         let template = Template::parse(DEPLOYED).unwrap();
         let sources =
@@ -121,6 +123,7 @@ impl World {
         let services = Services {
             bus: Arc::new(Bus::new(template.rules().unwrap(), own.clone())),
             mailbox: Arc::new(Mailbox::open(None).unwrap()),
+            told: Arc::default(),
             ground: Arc::clone(&ground),
         };
         let skews: Vec<Arc<AtomicI64>> = (0..2).map(|_| Arc::default()).collect();
@@ -174,17 +177,6 @@ impl World {
             let off = if on && self.dice.between(0, 1) == 0 { off } else { 0 };
             skew.store(off, Ordering::SeqCst);
         }
-    }
-
-    /// Whether a thing happens that does so once in `times`.
-    pub fn once_in(&self, times: u64) -> bool {
-        self.dice.between(1, times) == 1
-    }
-
-    /// One of several.
-    pub fn one_of<T: Clone>(&self, several: &[T]) -> Option<T> {
-        let last = several.len().checked_sub(1)?;
-        several.get(self.dice.between(0, last as u64) as usize).cloned()
     }
 
     /// Calls once.

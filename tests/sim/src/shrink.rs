@@ -1,0 +1,83 @@
+//! Shrinking: of a run that has found something, as little as still finds something.
+
+use crate::faults::ALL;
+use crate::run::{Plan, Report, run};
+
+/// How many runs it may take.
+const MOST_RUNS: u32 = 120;
+
+/// A plan that does less, suffers less, and still ends in a finding; with its report.
+#[must_use]
+pub fn shrink(plan: &Plan, report: Report) -> (Plan, Report) {
+    let mut smallest = Smallest {
+        plan: Plan { acts: ends_at(&report).unwrap_or(plan.acts), ..plan.clone() },
+        report,
+        runs: 0,
+    };
+    for kind in smallest.report.kinds.clone() {
+        smallest.try_with(|plan| plan.calm.extend([kind]));
+    }
+    let mut size = smallest.plan.acts.div_ceil(2);
+    while size > 0 {
+        let mut first = 0;
+        while first < smallest.plan.acts {
+            let acts = first..(first + size).min(smallest.plan.acts);
+            if !acts.clone().all(|act| smallest.plan.left_out.contains(&act)) {
+                smallest.try_with(|plan| plan.left_out.extend(acts.clone()));
+            }
+            first += size;
+        }
+        size = if size == 1 { 0 } else { size.div_ceil(2) };
+    }
+    (smallest.plan, smallest.report)
+}
+
+struct Smallest {
+    plan: Plan,
+    report: Report,
+    runs: u32,
+}
+
+impl Smallest {
+    fn try_with(&mut self, change: impl FnOnce(&mut Plan)) {
+        if self.runs >= MOST_RUNS {
+            return;
+        }
+        self.runs += 1;
+        let mut plan = self.plan.clone();
+        change(&mut plan);
+        let report = run(&plan);
+        if report.finding.is_some() {
+            let acts = ends_at(&report).unwrap_or(plan.acts).min(plan.acts);
+            (self.plan, self.report) = (Plan { acts, ..plan }, report);
+        }
+    }
+}
+
+/// After how many acts a run has ended.
+fn ends_at(report: &Report) -> Option<u64> {
+    let act = report
+        .trace
+        .iter()
+        .rev()
+        .find_map(|line| line.split_once(" act ")?.1.split(':').next()?.parse().ok());
+    act.map(|act: u64| act + 1)
+}
+
+/// How to see a plan's run again.
+#[must_use]
+pub fn command(plan: &Plan) -> String {
+    let mut command = format!("cargo sim --seed {} --ops {}", plan.seed, plan.acts);
+    if let Some(bug) = plan.bug {
+        command += &format!(" --bug {bug}");
+    }
+    if !plan.left_out.is_empty() {
+        let done = (0..plan.acts).filter(|act| !plan.left_out.contains(act));
+        command += &format!(" --only {}", done.map(|act| act.to_string()).collect::<Vec<_>>().join(","));
+    }
+    if !plan.calm.is_empty() {
+        let calm = plan.calm.iter().map(|kind| ALL[*kind].1.replace(' ', "-"));
+        command += &format!(" --without {}", calm.collect::<Vec<_>>().join(","));
+    }
+    command + " --trace"
+}
