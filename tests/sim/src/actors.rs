@@ -197,14 +197,15 @@ impl Actor {
             }
             Act::Run => self.run_workflow(workspace).await,
             Act::PlaceHold => {
-                let placed = self.insist(&post("holds", self.hold_body())).await;
+                let order = post("holds", self.hold_body());
+                let placed = Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
                 self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
             }
             Act::PlaceHolds => {
                 let mut body = self.hold_body();
                 body["count"] = json!(self.dice.between(2, 4));
                 let placed = self.insist(&post("holds/batch", body)).await;
-                let placed = placed.iter().flat_map(|reply| reply.body["holds"].as_array()).flatten();
+                let placed = placed.iter().filter_map(|reply| reply.body["holds"].as_array()).flatten();
                 self.know_holds(workspace, placed);
             }
             Act::Capture | Act::Settle | Act::SettleAll => self.go_on_with_holds(act, workspace).await,
@@ -228,7 +229,7 @@ impl Actor {
                 }
             }
             Act::Refund | Act::Dispute => self.take_back(act),
-            Act::Agree => self.agree().await,
+            Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({
                     "enabled": !self.once_in(4), "threshold": self.dice.between(10, 400).to_string(),
@@ -340,7 +341,22 @@ impl Actor {
                 (format!("holds/{hold}/settle"), body)
             }
         };
-        self.insist(&Order::post(workspace, &path, self.new_key(), body)).await;
+        let order = Order::post(workspace, &path, self.new_key(), body);
+        Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
+    }
+
+    /// Does something, now and then at the moment at which a grant closes the epoch.
+    async fn beside_a_grant<T>(&self, workspace: &str, doing: impl Future<Output = T>) -> T {
+        if !self.once_in(3) {
+            return doing.await;
+        }
+        let pause = Duration::from_millis(self.dice.between(0, 15));
+        let done = async {
+            tokio::time::sleep(pause).await;
+            doing.await
+        };
+        let ((), done) = tokio::join!(biased; Box::pin(self.grant(workspace)), done);
+        done
     }
 
     async fn top_up(&self, workspace: &str) {
@@ -417,7 +433,17 @@ impl Actor {
         self.payments.put_down(event.to_string());
     }
 
+    /// One agreement, or two at once.
     async fn agree(&self) {
+        let (one, other) = (self.agreement(), self.agreement());
+        if self.once_in(2) {
+            self.insist(&one).await;
+            return;
+        }
+        tokio::join!(biased; self.insist(&one), self.insist(&other));
+    }
+
+    fn agreement(&self) -> Order {
         let commitment = json!({ "monthly_credits": "300", "price": { "amount": 3_000, "currency": "USD" } });
         let invoicing = json!({ "price_per_credit_micros": 10_000, "currency": "USD" });
         let body = json!({
@@ -425,6 +451,6 @@ impl Actor {
             "commitment": if self.once_in(2) { commitment } else { Value::Null },
             "invoicing": if self.once_in(2) { invoicing } else { Value::Null },
         });
-        self.insist(&Order::put(LARGE, "agreement", body)).await;
+        Order::put(LARGE, "agreement", body)
     }
 }

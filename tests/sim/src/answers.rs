@@ -1,6 +1,6 @@
 //! What must hold of every answer, against the balances between the call and the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -17,16 +17,29 @@ type Firsts = BTreeMap<(String, String), (Order, Value)>;
 /// The answers that were checked.
 #[derive(Debug, Default)]
 pub struct Answers {
-    seen: BTreeMap<usize, ()>,
+    seen: BTreeSet<usize>,
+    looked_at: usize,
     firsts: Firsts,
+    /// What was asked first under each key; nothing where that differed.
+    asked: BTreeMap<(String, String), Option<Order>>,
 }
 
 impl Answers {
     /// Checks those that have come since the last time; what is wrong.
     pub fn check(&mut self, calls: &[Called], commits: &Commits, table: &Table) -> Option<String> {
+        for called in &calls[self.looked_at..] {
+            if let Some(key) = called.order.key.clone() {
+                let key = (called.order.workspace.clone(), key);
+                let asked = self.asked.entry(key).or_insert_with(|| Some(called.order.clone()));
+                if asked.as_ref() != Some(&called.order) {
+                    *asked = None;
+                }
+            }
+        }
+        self.looked_at = calls.len();
         for (number, called) in calls.iter().enumerate() {
             let Some(answered) = &called.answered else { continue };
-            if self.seen.insert(number, ()).is_some() {
+            if !self.seen.insert(number) {
                 continue;
             }
             if let Some(wrong) = self.check_one(called, answered, commits, table) {
@@ -47,6 +60,7 @@ impl Answers {
         match reply.status {
             200 | 201 if called.order.key.is_some() => self.success(called, answered, table),
             200 if called.order.path == "balance" => shown(called, answered, commits),
+            409 if reply.body["code"] == "idempotency_key_reused" => self.reused(&called.order),
             402 => refused(called, answered, commits),
             500 => Some(format!("answers 500: {}", reply.body)),
             503 if !["contended", "unavailable"]
@@ -57,6 +71,13 @@ impl Answers {
             400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
             _ => None,
         }
+    }
+
+    /// A call is not told from itself.
+    fn reused(&self, order: &Order) -> Option<String> {
+        let key = (order.workspace.clone(), order.key.clone()?);
+        let same = self.asked.get(&key).is_some_and(Option::is_some);
+        same.then(|| "it is taken for another, and the key has had no other".to_owned())
     }
 
     /// A key has one success, and everybody is answered the same.

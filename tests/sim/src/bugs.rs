@@ -65,7 +65,7 @@ pub const ALL: [(&str, Wrong); 50] = [
     ("a close has no guard", Wrong::NoCondition("balance#", "#version")),
     ("a hold ends in another epoch than it was read in", Wrong::NoCondition("balance#", "#epoch")),
     ("what earlier holds keep is not compared", Wrong::NoCondition("balance#", "#closed")),
-    ("the credit limit is not compared", Wrong::NoCondition("balance#", "#credit_limit")),
+    ("a credit limit is granted and not kept", Wrong::NotWritten("balance#", "#credit_limit")),
     ("the version stays", Wrong::NotWritten("balance#", "#version")),
     ("what is used is not counted", Wrong::NotWritten("balance#", "#used")),
     ("prepaid credits are not counted", Wrong::NotWritten("balance#", "#prepaid")),
@@ -76,11 +76,11 @@ pub const ALL: [(&str, Wrong); 50] = [
     ("what falls due does so a day late", Wrong::DayLate),
     ("an entry is written over another", Wrong::NoCondition("entry#", "attribute_not_exists(#pk)")),
     ("an entry is not in the ledger", Wrong::NoAttribute("entry#", "index_pk")),
-    ("an entry is listed again", Wrong::NoCondition("entry#", "#index_pk")),
+    ("a close does not list what it completes", Wrong::NotWritten("entry#", "#index_pk")),
     ("two requests where one transaction stood", Wrong::Apart(false)),
     ("two requests, the entry first", Wrong::Apart(true)),
     ("a token is taken for idempotency", Wrong::TokenForIdempotency),
-    ("a call is not told from another under its key", Wrong::SameFingerprint),
+    ("a call is taken for another under its own key", Wrong::SameFingerprint),
     ("the reasons are read in the wrong order", Wrong::ReasonsReversed),
     ("a conflict passes for a refusal", Wrong::ConflictIsRefusal),
     ("a conflict beside a refusal is not seen", Wrong::ConflictNotSeen),
@@ -190,7 +190,7 @@ fn in_write(wrong: Wrong, pk: &str, write: &mut Value) {
             keep_conditions(write, |condition| !condition.contains(part));
         }
         Wrong::NotWritten(prefix, part) if pk.starts_with(prefix) => {
-            keep_parts(write, |it| !it.contains(part))
+            keep_parts(write, |it| !it.contains(part));
         }
         Wrong::NoAttribute(prefix, name) if pk.starts_with(prefix) && write["Item"].is_object() => {
             write["Item"].as_object_mut().unwrap().remove(name);

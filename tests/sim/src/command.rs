@@ -18,7 +18,7 @@ const USAGE: &str =
 cargo sim mutants [--ops N] [--bug N]";
 
 /// With how many seeds a planted bug is looked for.
-const MOST_SEEDS: u64 = 100;
+const MOST_SEEDS: u64 = 40;
 
 /// How much of a finding's trace is shown.
 const LINES: usize = 60;
@@ -82,7 +82,8 @@ fn read(asked: &[String]) -> Option<Asked> {
                 read.plan.bug = Some(bug).filter(|bug| (1..=bugs::ALL.len()).contains(&usize::from(*bug)));
             }
             "--only" => {
-                read.only = Some(asked.next()?.split(',').map(|act| act.parse().ok()).collect::<Option<_>>()?)
+                read.only =
+                    Some(asked.next()?.split(',').map(|act| act.parse().ok()).collect::<Option<_>>()?);
             }
             "--without" => {
                 let kind = |name: &str| ALL.iter().position(|(_, known, _)| known.replace(' ', "-") == name);
@@ -153,12 +154,11 @@ fn hunt(plan: &Plan) -> bool {
         let (name, _) = bugs::ALL[bug as usize - 1];
         let planted = |seed| Plan { seed, bug: Some(bug as Bug), ..plan.clone() };
         let mut found = (1..=MOST_SEEDS).filter_map(|seed| Some((seed, run(&planted(seed)).finding?)));
-        match found.next() {
-            Some((seeds, finding)) => println!("{bug:>3}  {seeds:>3} seeds  {name}: {finding:.160}"),
-            None => {
-                println!("{bug:>3}  SURVIVES   {name}");
-                survivors.lock().unwrap().push(bug);
-            }
+        if let Some((seeds, finding)) = found.next() {
+            println!("{bug:>3}  {seeds:>3} seeds  {name}: {finding:.160}");
+        } else {
+            println!("{bug:>3}  SURVIVES   {name}");
+            survivors.lock().unwrap().push(bug);
         }
     });
     let survivors = survivors.into_inner().unwrap();

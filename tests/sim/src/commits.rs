@@ -150,8 +150,8 @@ impl Commits {
             return Some(wrong);
         }
         let balance = balance?;
-        let (is, wanted) = (owned(balance.after.as_ref()?), lots.total());
-        (is != wanted).then(|| format!("hold-free has {is}, and by the model {wanted}"))
+        let (is, by_model) = (owned(balance.after.as_ref()?), lots.total());
+        (is != by_model).then(|| format!("hold-free has {is}, and by the model {by_model}"))
     }
 }
 

@@ -67,17 +67,15 @@ fn ends_at(report: &Report) -> Option<u64> {
 /// How to see a plan's run again.
 #[must_use]
 pub fn command(plan: &Plan) -> String {
-    let mut command = format!("cargo sim --seed {} --ops {}", plan.seed, plan.acts);
-    if let Some(bug) = plan.bug {
-        command += &format!(" --bug {bug}");
-    }
-    if !plan.left_out.is_empty() {
-        let done = (0..plan.acts).filter(|act| !plan.left_out.contains(act));
-        command += &format!(" --only {}", done.map(|act| act.to_string()).collect::<Vec<_>>().join(","));
-    }
-    if !plan.calm.is_empty() {
-        let calm = plan.calm.iter().map(|kind| ALL[*kind].1.replace(' ', "-"));
-        command += &format!(" --without {}", calm.collect::<Vec<_>>().join(","));
-    }
-    command + " --trace"
+    let listed = |option: &str, values: Vec<String>| match &values[..] {
+        [] => String::new(),
+        values => format!(" {option} {}", values.join(",")),
+    };
+    let done = (0..plan.acts).filter(|act| !plan.left_out.contains(act) && !plan.left_out.is_empty());
+    let (seed, acts) = (plan.seed, plan.acts);
+    let bug = listed("--bug", plan.bug.iter().map(ToString::to_string).collect());
+    let only = listed("--only", done.map(|act| act.to_string()).collect());
+    let calm = plan.calm.iter().map(|kind| ALL[*kind].1.replace(' ', "-"));
+    let without = listed("--without", calm.collect());
+    format!("cargo sim --seed {seed} --ops {acts}{bug}{only}{without} --trace")
 }

@@ -178,12 +178,11 @@ impl Table {
         let mut state = self.state.lock().unwrap();
         while let Some(commit) = state.commits.get(state.replicated).filter(|commit| commit.at <= until) {
             for Change { key, after, .. } in &commit.changes {
-                let (operation, body) = match after {
-                    Some(item) => ("PutItem", json!({ "TableName": NAME, "Item": item })),
-                    None => {
-                        let key = json!({ "pk": { "S": key.0 }, "sk": { "S": key.1 } });
-                        ("DeleteItem", json!({ "TableName": NAME, "Key": key }))
-                    }
+                let (operation, body) = if let Some(item) = after {
+                    ("PutItem", json!({ "TableName": NAME, "Item": item }))
+                } else {
+                    let key = json!({ "pk": { "S": key.0 }, "sk": { "S": key.1 } });
+                    ("DeleteItem", json!({ "TableName": NAME, "Key": key }))
                 };
                 let (status, answer) = self.replica.answer(operation, &body.to_string());
                 assert_eq!(status, 200, "{answer}");
