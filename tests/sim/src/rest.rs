@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::actors::WORKSPACES;
 use crate::call::{Order, Reply};
 use crate::item::{held, number, plain, spendable, text};
+use crate::table::Key;
 use crate::world::World;
 
 /// How long a mail is claimed.
@@ -24,13 +25,18 @@ const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"
 
 /// Checks all of it; what is wrong.
 pub async fn check(world: &Arc<World>) -> Option<String> {
+    // What the checks themselves bring about is told later.
+    let items = world.ground.table.items();
+    if let Some(wrong) = told(world, &items) {
+        return Some(wrong);
+    }
     for (workspace, _) in WORKSPACES {
         let checked = check_workspace(world, workspace).await;
         if let Err(wrong) = checked {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks = [charges, told, mails, nothing_waits, nothing_is_late];
+    let checks = [charges, mails, nothing_waits, nothing_is_late];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -157,10 +163,10 @@ fn charges(world: &Arc<World>) -> Option<String> {
 }
 
 /// Each entry that adds credits, and each record that nobody can read, was told.
-fn told(world: &Arc<World>) -> Option<String> {
+fn told(world: &Arc<World>, items: &[(Key, Value)]) -> Option<String> {
     let shown = world.services.bus.shown();
     let ids: BTreeSet<&str> = shown.iter().filter_map(|event| event["detail"]["event_id"].as_str()).collect();
-    for ((pk, _), item) in world.ground.table.items() {
+    for ((pk, _), item) in items {
         let listed = item["index_sk"]["S"].as_str().filter(|_| pk.starts_with("entry#"));
         let kind = text(&item["detail"]["M"], "kind");
         let Some(id) = listed.and_then(|place| place.split_once('#')).filter(|_| ADDING.contains(&kind))
