@@ -393,7 +393,8 @@ impl Actor {
         let body = if self.once_in(3) {
             json!({ "credits": credits, "kind": "prepaid", "reason": "a gift" })
         } else {
-            let ends = self.now() + SignedDuration::from_secs(self.dice.between(700, 20 * 86_400) as i64);
+            let longest = if self.once_in(2) { 20 * 86_400 } else { 3_000 };
+            let ends = self.now() + SignedDuration::from_secs(self.dice.between(700, longest) as i64);
             json!({ "credits": credits, "kind": "promotional", "expires_at": format!("{ends:.0}"), "reason": "a gift" })
         };
         let granted = self.insist(&Order::post(workspace, "grants", self.new_key(), body)).await;

@@ -136,6 +136,11 @@ fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<St
     if !spends || body["code"] != "insufficient_credits" {
         return None;
     }
+    let (workspace, key) = (&called.order.workspace, called.order.key.as_deref().unwrap_or_default());
+    let entry = commits.entries.get(&format!("entry#{workspace}#key#{key}"));
+    if entry.is_some_and(|commit| *commit <= called.from) {
+        return Some("refused, and it had been carried out before it was called".to_owned());
+    }
     let decimal = |name: &str| body[name].as_str().and_then(|text| text.parse::<Decimal>().ok());
     let (Some(required), Some(available)) = (decimal("required"), decimal("available")) else {
         return Some(format!("a 402 without its members: {body}"));

@@ -30,6 +30,8 @@ pub struct Commits {
     seen: usize,
     /// Each workspace's balances, oldest first.
     pub balances: BTreeMap<String, Vec<Stood>>,
+    /// At which commit each entry was written.
+    pub entries: BTreeMap<String, usize>,
     lots: BTreeMap<String, Lots>,
     /// What open holds keep, by workspace and epoch.
     kept: BTreeMap<(String, String), Decimal>,
@@ -61,6 +63,7 @@ impl Commits {
             if let Some(wrong) = entry(change) {
                 return Some(wrong);
             }
+            self.entries.entry(change.key.0.clone()).or_insert(self.seen);
             let credits = listed(change.after.as_ref()) - listed(change.before.as_ref());
             *posted.entry(workspace).or_default() += credits;
             if change.after.as_ref().is_some_and(is_spent) {

@@ -110,7 +110,13 @@ impl Wire {
         Ok(table.carry_out(operation, body, by))
     }
 
+    /// Dropped with its invocation, a write goes on: it is on its way.
     async fn write(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
+        let (wire, operation, body) = (self.clone(), operation.to_owned(), body.clone());
+        tokio::spawn(async move { wire.deliver(&operation, &body, keys, by).await }).await.unwrap()
+    }
+
+    async fn deliver(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
         let Ground { table, faults, bugs, .. } = &*self.ground;
         let what = named(&keys);
         self.before(operation, &what).await?;
@@ -131,11 +137,7 @@ impl Wire {
             self.note(operation, &what, "meets another");
             return Ok(conflict(operation, &met));
         }
-        // Dropped with the invocation, the request goes on: it is on its way.
-        let (wire, operation, body) = (self.clone(), operation.to_owned(), body.clone());
-        tokio::spawn(async move { wire.carry_out(&operation, &body, (&keys, &what, read), by).await })
-            .await
-            .unwrap()
+        self.carry_out(operation, body, (&keys, &what, read), by).await
     }
 
     /// Writes, in the way that is planted if one is.
@@ -285,11 +287,13 @@ fn key_of_item(item: &Value) -> Key {
     (text(item, "pk").to_owned(), text(item, "sk").to_owned())
 }
 
-/// Where an item did not cancel its transaction, it is named as busy.
+/// An item that did not cancel its transaction is named as busy; and one of two that did.
 fn mixed(answer: &str) -> String {
     let mut answer: Value = serde_json::from_str(answer).unwrap();
+    let mut failed = 0;
     for reason in answer["CancellationReasons"].as_array_mut().into_iter().flatten() {
-        if reason["Code"] == "None" || reason["Code"].is_null() {
+        failed += u32::from(reason["Code"] == "ConditionalCheckFailed");
+        if reason["Code"] == "None" || reason["Code"].is_null() || failed > 1 {
             *reason = json!({ "Code": "TransactionConflict" });
         }
     }
