@@ -8,3 +8,5 @@ pub mod event;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod signature;
+#[cfg(feature = "client")]
+pub mod transport;

@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{CancellationReason, ReturnValue, TransactWriteItem};
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{CancellationReason, ReturnValue, TransactWriteItem, Update};
 use tokio::time::Instant;
 
 use crate::attribute::Item;
@@ -106,19 +107,7 @@ impl Store {
     /// answer's loss whether it was written, so it is for writes that name what they were read at.
     pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
         let Some(update) = write.update else { return Ok(Outcome::Cancelled(Vec::new())) };
-        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
-        let request = self.client.update_item();
-        let sent = request
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await;
+        let sent = self.update_request(update).customize().config_override(self.read_config()).send().await;
         match sent {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => match error.as_service_error().and_then(|service| service.code()) {
@@ -134,16 +123,10 @@ impl Store {
     /// Sends one update by itself, once, and gives what it has updated, or the item that refused it.
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
         let update = write.update.ok_or(Corrupt::Attribute("update"))?;
-        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
-        let request = self.client.update_item();
-        let sent = request
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-            .set_return_values_on_condition_check_failure(update.return_values_on_condition_check_failure)
+        let on_failure = update.return_values_on_condition_check_failure.clone();
+        let sent = self
+            .update_request(update)
+            .set_return_values_on_condition_check_failure(on_failure)
             .return_values(ReturnValue::UpdatedNew)
             .customize()
             .config_override(self.once())
@@ -162,6 +145,19 @@ impl Store {
             Some(_) if !server_failed => Err(Fault::unavailable(error)),
             _ => Ok(Updated::Unknown(Box::new(error.into()))),
         }
+    }
+
+    /// The request of one update by itself.
+    fn update_request(&self, update: Update) -> UpdateItemFluentBuilder {
+        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+        let request = self.client.update_item();
+        request
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values)
     }
 
     /// What a write is sent with: no retries of the SDK's own, since each attempt takes the time anew.

@@ -14,6 +14,8 @@ use crate::faults::Fault;
 use crate::timeline::Event;
 use crate::world::World;
 
+mod bodies;
+
 /// The workspaces, with their plans: `hold-free` never has a hold, so that its expiries can be foretold to the credit.
 pub const WORKSPACES: [(&str, &str); 4] =
     [("hold-free", "team"), ("bulky", "pro"), ("large", "enterprise"), ("small", "starter")];
@@ -257,36 +259,6 @@ impl Actor {
         }
     }
 
-    fn debit_body(&self) -> Value {
-        let micros = self.dice.between(1, 60_000_000);
-        let credits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-        let credits = credits.trim_end_matches('0').trim_end_matches('.').to_owned();
-        json!({ "operation": "text.classify", "credits": credits, "consumer": self.consumer() })
-    }
-
-    fn priced_body(&self) -> Value {
-        let units = json!({ "input_tokens": self.dice.between(0, 20_000), "output_tokens": self.dice.between(1, 4_000) });
-        let model = self.one_of(&["small", "standard", "large"]).unwrap();
-        json!({ "operation": "text.generate", "model": model, "units": units, "consumer": self.consumer() })
-    }
-
-    fn consumer(&self) -> Value {
-        match self.dice.between(0, 2) {
-            0 => {
-                json!({ "kind": "action", "feature": format!("f{}", self.dice.between(0, 3)), "user_id": "ann" })
-            }
-            1 => json!({ "kind": "bulk", "job_id": "job", "feature": "enrichment" }),
-            _ => json!({ "kind": "workflow_step", "workflow_id": "w1", "run_id": "r1", "step_id": "s1" }),
-        }
-    }
-
-    fn hold_body(&self) -> Value {
-        json!({
-            "credits": self.dice.between(1, 120).to_string(), "operation": "record.enrich",
-            "ttl_seconds": self.dice.between(1, 86_400), "consumer": self.consumer(),
-        })
-    }
-
     fn know_holds<'a>(&self, workspace: &str, placed: impl Iterator<Item = &'a Value>) {
         let ids: Vec<String> = placed.filter_map(|hold| Some(hold["hold_id"].as_str()?.to_owned())).collect();
         self.known.lock().unwrap().holds.entry(workspace.to_owned()).or_default().extend(ids);
@@ -442,16 +414,5 @@ impl Actor {
             return;
         }
         tokio::join!(biased; self.insist(&one), self.insist(&other));
-    }
-
-    fn agreement(&self) -> Order {
-        let commitment = json!({ "monthly_credits": "300", "price": { "amount": 3_000, "currency": "USD" } });
-        let invoicing = json!({ "price_per_credit_micros": 10_000, "currency": "USD" });
-        let body = json!({
-            "credit_limit": self.dice.between(0, 500).to_string(),
-            "commitment": if self.once_in(2) { commitment } else { Value::Null },
-            "invoicing": if self.once_in(2) { invoicing } else { Value::Null },
-        });
-        Order::put(LARGE, "agreement", body)
     }
 }

@@ -159,8 +159,10 @@ fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<St
 /// A balance that is shown is one that stood meanwhile, or that as of then.
 fn shown(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
     let body = &answered.reply.body;
-    let (available, version): (Decimal, Decimal) =
-        (body["available"].as_str()?.parse().ok()?, body["version"].as_u64()?.into());
+    let available = body["available"].as_str().and_then(|text| text.parse::<Decimal>().ok());
+    let (Some(available), Some(version)) = (available, body["version"].as_u64().map(Decimal::from)) else {
+        return Some(format!("a balance without its members: {body}"));
+    };
     let mut stood = between(called, answered, commits).peekable();
     stood.peek()?;
     let shown = |(item, _): (&Value, Timestamp)| {

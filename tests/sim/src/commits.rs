@@ -75,13 +75,13 @@ impl Commits {
         }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("hold#")) {
             let (before, after) = (kept(change.before.as_ref()), kept(change.after.as_ref()));
-            let item = change.after.as_ref().or(change.before.as_ref())?;
+            let item = change.after.as_ref().or(change.before.as_ref()).unwrap();
             let workspace = change.key.0.split('#').nth(1).unwrap().to_owned();
             *self.kept.entry((workspace, number(item, "epoch").to_string())).or_default() += after - before;
         }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
-            let after = change.after.as_ref()?;
+            let Some(after) = &change.after else { return Some(format!("{workspace}'s balance is gone")) };
             let before = change.before.clone().unwrap_or_default();
             let moved = owned(after) - owned(&before);
             let entries = posted.remove(workspace).unwrap_or_default();
@@ -305,6 +305,9 @@ fn lasting(change: &Change, at: Timestamp) -> Option<String> {
     }
     if pk.starts_with("run#") {
         let status = |run: &Value| text(&run["detail"]["M"], "status").to_owned();
+        if !["running", "succeeded", "failed"].contains(&status(after).as_str()) {
+            return Some(format!("{pk} has no status"));
+        }
         if status(before) != "running" && status(before) != status(after) {
             return Some(format!("{pk} was {}, and is {}", status(before), status(after)));
         }

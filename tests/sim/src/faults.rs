@@ -14,11 +14,11 @@ pub enum Fault {
     AnswerLost,
     /// A request takes up to two seconds longer, so that others overtake it.
     Delayed,
-    /// The table answers 500, before the commit or after it.
+    /// The table answers 500, after it has committed or refused.
     ServerError,
     /// A partition is throttled.
     Throttled,
-    /// A transaction is cancelled by another that we do not see.
+    /// A write meets a transaction that we do not see.
     Conflict,
     /// A cancelled transaction names a conflict beside a failed condition.
     MixedReasons,

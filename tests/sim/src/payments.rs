@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use credits_local::gateway::json_response;
 use credits_local::provider::{Asked, Delivery, Provider};
-use credits_payments::provider::{Answering, Transport, Unreachable};
+use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::actors::WORKSPACES;
 use crate::call::{Order, Reply};
-use crate::item::{held, number, plain, spendable, text};
+use crate::item::{held, number, spendable, text};
 use crate::table::Key;
 use crate::world::World;
 
@@ -36,7 +36,7 @@ pub async fn check(world: &Arc<World>) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks = [charges, mails, nothing_waits, nothing_is_late];
+    let checks = [charges, mails, nothing_waits];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -74,6 +74,7 @@ async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), Stri
     }
     once(&entries, "top_up", |entry| entry["payment_id"].to_string())?;
     once(&entries, "allocation", |entry| entry["grant_id"].to_string())?;
+    subscription(world, workspace).await?;
     usage(world, workspace, &entries).await
 }
 
@@ -212,18 +213,17 @@ fn mails(world: &Arc<World>) -> Option<String> {
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
 }
 
-/// Whatever has a date has been attended to by it.
-fn nothing_is_late(world: &Arc<World>) -> Option<String> {
-    let now = world.now();
-    let items = world.ground.table.items().into_iter();
-    let mut subscriptions = items.filter(|((pk, _), _)| pk.starts_with("subscription#"));
-    subscriptions.find_map(|((pk, _), item)| {
-        let it = plain(&item["subscription"]);
-        let running = it["status"] == "active";
-        let ends: Timestamp = it["renews_at"].as_str()?.parse().ok()?;
-        (running && ends < now - SignedDuration::from_hours(2))
-            .then(|| format!("{pk} was to be renewed at {ends}"))
-    })
+/// A running subscription has not passed the date of its renewal.
+async fn subscription(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+    let reply = answered(world, Order::get(workspace, "subscription")).await?;
+    if reply.status == 404 || reply.body["status"] != "active" {
+        return Ok(());
+    }
+    let renews_at = reply.body["renews_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    match renews_at {
+        Some(at) if at >= world.now() - SignedDuration::from_hours(2) => Ok(()),
+        _ => Err(format!("an active subscription is late: {}", reply.body)),
+    }
 }
 
 /// Nothing is laid aside.
