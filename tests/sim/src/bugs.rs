@@ -104,7 +104,7 @@ pub const ALL: [(&str, Wrong); 50] = [
     ("a payment is told without a guard", Wrong::NoCondition("payment#", "#")),
     ("a purchase is paid twice", Wrong::NoCondition("purchase#", "#")),
     ("a subscription is written over another", Wrong::NoCondition("subscription#", "#")),
-    ("a subscription is never renewed", Wrong::NotWritten("subscription#", "#index_pk")),
+    ("a subscription is never renewed", Wrong::NoAttribute("subscription#", "index_pk")),
     ("a run ends twice", Wrong::NoCondition("run#", "#")),
     ("a void is told without a guard", Wrong::NoCondition("grant#", "#")),
     ("an automatic top-up is written over another", Wrong::NoCondition("auto_top_up#", "#")),
