@@ -56,7 +56,7 @@ async function onPage(workspace, options, act) {
     if (response.url().includes('/settings/')) bytes += (await response.body().catch(() => '')).length;
   });
   await page.goto(`${base}/settings/ai-credits#token=${token}${options.fragment ?? ''}`);
-  await page.getByRole('heading', { name: 'Balance' }).waitFor();
+  await page.getByRole('heading', { name: 'Balance', exact: true }).waitFor();
   await act(page, () => bytes);
   // By way of the debugger, which the page's policy has no say in.
   await page.evaluate(axe);
@@ -151,7 +151,7 @@ test('m05_automatic_top_up_is_set_and_its_packs_show_in_the_balance', async () =
     await automatic.getByRole('button', { name: 'Save' }).click();
     await automatic.getByText('Saved.').waitFor();
     assert.equal((await spend('automatic', '200')).status, 201);
-    await page.getByRole('region', { name: 'Balance' }).getByText('1,800', { exact: true }).first().waitFor();
+    await page.getByRole('region', { name: 'Balance', exact: true }).getByText('1,800', { exact: true }).first().waitFor();
   });
   const kept = (await hub('GET', 'automatic/auto-top-up')).body;
   assert.deepEqual([kept.threshold, kept.pack, kept.monthly_limit, kept.bought_this_month.top_ups], ['900', 'pack_1k', 2, 1]);
