@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::balance::{Balance, ClosedHolds};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
+use crate::planted::{Slip, slips};
 use crate::posting::{Condition, Cover, Movement, Posting};
 
 /// What a balance has to be told of a hold when it ends.
@@ -106,7 +107,7 @@ impl Balance {
         let of_dead = captured.min(read.dead);
         let used = captured.minus(of_dead)?;
         let live = read.held.minus(read.dead)?.plus(above)?.minus(used)?;
-        let back = rest.min(live);
+        let back = if slips(Slip::ExpiredComesBack) { rest } else { rest.min(live) };
         let expired = rest.minus(back)?;
         let left =
             ClosedHolds { held: read.held.minus(kept)?, dead: read.dead.minus(of_dead)?.minus(expired)? };

@@ -25,6 +25,7 @@ pub mod id;
 pub mod ledger;
 pub mod month;
 pub mod payment;
+pub mod planted;
 pub mod posting;
 pub mod price;
 pub mod purchase;

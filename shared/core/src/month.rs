@@ -8,6 +8,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::planted::{Slip, slips};
+
 /// How many months before the last one a debit takes off the balance item, so that the item stays small without a
 /// close. After a longer pause at most two months per pause are left for the next close to take.
 const RETIRED_BY_A_DEBIT: i32 = 3;
@@ -25,6 +27,8 @@ impl Month {
     /// The month in which an instant lies.
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
+        let late = jiff::SignedDuration::from_hours(if slips(Slip::MonthLate) { 24 } else { 0 });
+        let at = at.saturating_sub(late).unwrap_or(at);
         Self(at.to_zoned(TimeZone::UTC).date().first_of_month())
     }
 

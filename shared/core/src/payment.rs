@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::id::{Id, WorkspaceId};
+use crate::planted::{Slip, slips};
 use crate::price::Currency;
 use crate::purchase::Purchase;
 
@@ -236,12 +237,16 @@ impl Payment {
 
     /// What is refunded or in dispute is the target, capped at the grant, less what was clawed before.
     fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
-        let withheld =
-            |dispute: &&Dispute| matches!(dispute.status, DisputeStatus::Open | DisputeStatus::Lost);
+        let withheld = |dispute: &&Dispute| {
+            matches!(dispute.status, DisputeStatus::Open | DisputeStatus::Lost)
+                || (slips(Slip::WonIsLost) && dispute.status == DisputeStatus::Won)
+        };
         let disputed = self.disputes.values().filter(withheld);
         let gone =
             disputed.fold(self.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor));
         let target = granted.credits.credits().share(gone.min(granted.amount_minor), granted.amount_minor)?;
+        let target =
+            if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?)? } else { target };
         let missing = target.minus(self.clawed)?;
         Ok(match (Amount::new(missing), Amount::new(missing.negated())) {
             (Ok(amount), _) => Some(Step::ClawBack(granted.clone(), amount)),

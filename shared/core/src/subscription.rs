@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Amount, OutOfRange};
 use crate::enrolment::Step;
 use crate::id::Id;
+use crate::planted::{Slip, slips};
 use crate::price::Price;
 use crate::purchase::Goods;
 
@@ -101,8 +102,14 @@ impl Subscription {
     #[must_use]
     pub fn start_of(&self, period: u64) -> Timestamp {
         let months = i32::try_from(period.saturating_sub(1)).unwrap_or(i32::MAX);
-        let start = self.anchor.to_zoned(TimeZone::UTC).checked_add(Span::new().months(months.min(100_000)));
-        start.map_or(crate::balance::NEVER, |start| start.timestamp())
+        if slips(Slip::BillingDayLate) && months > 0 {
+            let late = self.anchor.saturating_add(SignedDuration::from_hours(24));
+            return months_after(late.unwrap_or(self.anchor), months);
+        }
+        if slips(Slip::ShortMonthSticks) {
+            return (0..months).fold(self.anchor, |start, _| months_after(start, 1));
+        }
+        months_after(self.anchor, months)
     }
 
     /// When a period ends, and the next begins.
@@ -208,6 +215,11 @@ impl Subscription {
     pub(crate) fn ended(&self) -> Self {
         Self { status: Status::Cancelled, then: None, before: None, declines: None, ..self.clone() }
     }
+}
+
+fn months_after(anchor: Timestamp, months: i32) -> Timestamp {
+    let start = anchor.to_zoned(TimeZone::UTC).checked_add(Span::new().months(months.min(100_000)));
+    start.map_or(crate::balance::NEVER, |start| start.timestamp())
 }
 
 impl Subscription {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::ExpiringGrant;
 use crate::id::Id;
+use crate::planted::{Slip, slips};
 
 /// What is left of each grant, in the order of spending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,6 +31,13 @@ impl Waterfall {
 
     /// Takes credits in the order of spending.
     fn spend(&mut self, amount: Credits) -> Result<(), OutOfRange> {
+        if slips(Slip::PrepaidFirst) {
+            let of_prepaid = amount.min(self.prepaid.or_zero());
+            self.prepaid = self.prepaid.minus(of_prepaid)?;
+            let unpaid = self.take_from_grants(amount.minus(of_prepaid)?)?;
+            self.prepaid = self.prepaid.minus(unpaid)?;
+            return Ok(());
+        }
         let unpaid = self.take_from_grants(amount)?;
         self.prepaid = self.prepaid.minus(unpaid)?;
         Ok(())
@@ -46,7 +54,8 @@ impl Waterfall {
 
     /// Adds an expiring grant, which pays debt first.
     pub fn join(&mut self, grant: &ExpiringGrant) -> Result<(), OutOfRange> {
-        let paid = grant.amount.min(self.prepaid.negated().or_zero());
+        let debt = if slips(Slip::DebtStays) { Credits::ZERO } else { self.prepaid.negated().or_zero() };
+        let paid = grant.amount.min(debt);
         self.prepaid = self.prepaid.plus(paid)?;
         self.grants.push(ExpiringGrant { amount: grant.amount.minus(paid)?, ..grant.clone() });
         self.sort();
@@ -70,7 +79,8 @@ impl Waterfall {
 
     /// Claws credits back: what is left of prepaid first, then expiring grants, earliest first, the rest is debt.
     pub fn claw_back(&mut self, amount: Amount) -> Result<(), OutOfRange> {
-        let from_prepaid = amount.credits().min(self.prepaid.or_zero());
+        let prepaid = if slips(Slip::GrantsClawedFirst) { Credits::ZERO } else { self.prepaid.or_zero() };
+        let from_prepaid = amount.credits().min(prepaid);
         self.prepaid = self.prepaid.minus(from_prepaid)?;
         self.spend(amount.credits().minus(from_prepaid)?)
     }
@@ -99,5 +109,8 @@ impl Waterfall {
 
     fn sort(&mut self) {
         self.grants.sort_by(|a, b| (a.expires_at, &a.grant_id).cmp(&(b.expires_at, &b.grant_id)));
+        if slips(Slip::LatestFirst) {
+            self.grants.reverse();
+        }
     }
 }

@@ -15,13 +15,18 @@ use crate::timeline::Event;
 use crate::world::World;
 
 mod bodies;
+mod paying;
+mod spending;
 
 /// The workspaces, with their plans: `hold-free` never has a hold, so that its expiries can be foretold to the credit.
 pub const WORKSPACES: [(&str, &str); 4] =
     [("hold-free", "team"), ("bulky", "pro"), ("large", "enterprise"), ("small", "starter")];
 
 /// The workspace that has an agreement.
-const LARGE: &str = "large";
+pub const LARGE: &str = "large";
+
+/// How many packs a month people let be bought automatically.
+pub const MOST_AUTO_TOP_UPS: u64 = 1;
 
 /// How often a caller tries.
 const MOST_TRIES: u32 = 4;
@@ -33,6 +38,7 @@ pub enum Act {
     Debit,
     PricedDebit,
     Storm,
+    Empty,
     Batch,
     Run,
     PlaceHold,
@@ -58,10 +64,11 @@ pub enum Act {
 }
 
 /// Everything that is done, with its weight.
-const ACTS: [(Act, u64); 25] = [
+const ACTS: [(Act, u64); 26] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
+    (Act::Empty, 2),
     (Act::Batch, 5),
     (Act::Run, 6),
     (Act::PlaceHold, 7),
@@ -128,7 +135,7 @@ impl Actor {
             0..50 => between(0, 60),
             50..85 => between(60, 20_000),
             85..97 => between(20_000, 7_200_000),
-            _ => between(7_200_000, 6 * 86_400_000),
+            _ => between(7_200_000, self.longest_pause_days * 86_400_000),
         })
     }
 
@@ -192,50 +199,27 @@ impl Actor {
             Act::Debit => drop(self.insist(&post("debits", self.debit_body())).await),
             Act::PricedDebit => drop(self.insist(&post("debits", self.priced_body())).await),
             Act::Storm => Box::pin(self.storm(workspace)).await,
+            Act::Empty => Box::pin(self.empty(workspace)).await,
             Act::Batch => {
                 let lines: Vec<Value> = (0..self.dice.between(1, 6)).map(|_| self.debit_body()).collect();
                 let body = json!({ "lines": lines, "partial": self.once_in(2) });
                 self.insist(&post("debits/batch", body)).await;
             }
-            Act::Run => self.run_workflow(workspace).await,
-            Act::PlaceHold => {
-                let order = post("holds", self.hold_body());
-                let placed = Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
-                self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
-            }
-            Act::PlaceHolds => {
-                let mut body = self.hold_body();
-                body["count"] = json!(self.dice.between(2, 4));
-                let placed = self.insist(&post("holds/batch", body)).await;
-                let placed = placed.iter().filter_map(|reply| reply.body["holds"].as_array()).flatten();
-                self.know_holds(workspace, placed);
-            }
+            Act::Run => Box::pin(self.run_workflow(workspace)).await,
+            Act::PlaceHold => self.place_hold(workspace).await,
+            Act::PlaceHolds => self.place_holds(workspace).await,
             Act::Capture | Act::Settle | Act::SettleAll => self.go_on_with_holds(act, workspace).await,
             Act::TopUp => self.top_up(workspace).await,
-            Act::Subscribe => {
-                let tier = self.one_of(&["tier_2k", "tier_10k", "tier_50k"]).unwrap();
-                let asked = Order::put(workspace, "subscription", json!({ "tier": tier }));
-                let reply = self.insist(&asked).await;
-                self.pay(reply).await;
-            }
-            Act::Cancel => {
-                let order = Order { method: "DELETE", ..Order::get(workspace, "subscription") };
-                self.insist(&order).await;
-            }
+            Act::Subscribe => self.subscribe(workspace).await,
+            Act::Cancel => self.cancel(workspace).await,
             Act::Grant => self.grant(workspace).await,
-            Act::Void => {
-                let grant = self.known.lock().unwrap().grants.get(workspace).cloned().unwrap_or_default();
-                if let Some(grant) = self.one_of(&grant) {
-                    self.insist(&post(&format!("grants/{grant}/void"), json!({ "reason": "a mistake" })))
-                        .await;
-                }
-            }
+            Act::Void => Box::pin(self.void(workspace)).await,
             Act::Refund | Act::Dispute => self.take_back(act),
             Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({
                     "enabled": !self.once_in(4), "threshold": self.dice.between(10, 400).to_string(),
-                    "pack": "pack_1k", "monthly_limit": self.dice.between(1, 4),
+                    "pack": "pack_1k", "monthly_limit": MOST_AUTO_TOP_UPS,
                 });
                 self.insist(&Order::put(workspace, "auto-top-up", body)).await;
             }
@@ -259,108 +243,7 @@ impl Actor {
         }
     }
 
-    fn know_holds<'a>(&self, workspace: &str, placed: impl Iterator<Item = &'a Value>) {
-        let ids: Vec<String> = placed.filter_map(|hold| Some(hold["hold_id"].as_str()?.to_owned())).collect();
-        self.known.lock().unwrap().holds.entry(workspace.to_owned()).or_default().extend(ids);
-    }
-
-    /// Many at once, with keys of their own or with one.
-    async fn storm(&self, workspace: &'static str) {
-        let (one, body) = (self.new_key(), self.debit_body());
-        let same = self.once_in(2);
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..self.dice.between(4, 16) {
-            let (key, body) =
-                if same { (one.clone(), body.clone()) } else { (self.new_key(), self.debit_body()) };
-            let (world, order) = (Arc::clone(&self.world), Order::post(workspace, "debits", key, body));
-            tasks.spawn(async move { world.insist(&order).await });
-        }
-        tasks.join_all().await;
-    }
-
-    async fn run_workflow(&self, workspace: &str) {
-        let started = json!({ "workflow_id": "w1", "trigger": "manual" });
-        let run = self.insist(&Order::post(workspace, "runs", self.new_key(), started)).await;
-        let Some(run) = run.and_then(|run| Some(run.body["run_id"].as_str()?.to_owned())) else { return };
-        for step in 0..self.dice.between(1, 3) {
-            let mut body = self.debit_body();
-            body["consumer"] = json!({ "kind": "workflow_step", "workflow_id": "w1", "run_id": run, "step_id": format!("s{step}") });
-            if self.once_in(4) {
-                body["credits"] = json!("900000");
-            }
-            let reply = self.insist(&Order::post(workspace, "debits", self.new_key(), body)).await;
-            if reply.is_none_or(|reply| reply.status != 201) {
-                return;
-            }
-        }
-        let complete = format!("runs/{run}/complete");
-        self.insist(&Order::post(workspace, &complete, self.new_key(), json!({}))).await;
-    }
-
-    async fn go_on_with_holds(&self, act: Act, workspace: &str) {
-        let holds = self.known.lock().unwrap().holds.get(workspace).cloned().unwrap_or_default();
-        let recent = &holds[holds.len().saturating_sub(6)..];
-        let Some(hold) = self.one_of(recent) else { return };
-        let (path, body) = match act {
-            Act::Capture => (format!("holds/{hold}/captures"), self.debit_body()),
-            Act::SettleAll => ("holds/batch/settle".to_owned(), json!({ "hold_ids": recent })),
-            _ => {
-                let body = match self.dice.between(0, 2) {
-                    0 => json!({}),
-                    1 => json!({ "credits": self.dice.between(1, 50).to_string() }),
-                    _ => json!({ "credits": self.dice.between(1, 200).to_string(), "extend": true }),
-                };
-                (format!("holds/{hold}/settle"), body)
-            }
-        };
-        let order = Order::post(workspace, &path, self.new_key(), body);
-        Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
-    }
-
-    /// Does something, now and then at the moment at which a grant closes the epoch.
-    async fn beside_a_grant<T>(&self, workspace: &str, doing: impl Future<Output = T>) -> T {
-        if !self.once_in(3) {
-            return doing.await;
-        }
-        let pause = Duration::from_millis(self.dice.between(0, 15));
-        let done = async {
-            tokio::time::sleep(pause).await;
-            doing.await
-        };
-        let ((), done) = tokio::join!(biased; Box::pin(self.grant(workspace)), done);
-        done
-    }
-
-    async fn top_up(&self, workspace: &str) {
-        let pack = self.one_of(&["pack_1k", "pack_1k", "pack_5k"]).unwrap();
-        let order = Order::post(workspace, "top-ups", self.new_key(), json!({ "pack": pack }));
-        let reply = self.insist(&order).await;
-        self.pay(reply).await;
-    }
-
-    /// Plays the payer of a checkout, if there is one.
-    async fn pay(&self, reply: Option<Reply>) {
-        let Some(reply) = reply else { return };
-        let Some(checkout) = reply.body["checkout_id"].as_str() else { return };
-        tokio::time::sleep(Duration::from_secs(self.dice.between(5, 400))).await;
-        let outcome = match self.dice.between(0, 5) {
-            0 => Outcome::Declined,
-            1 => return,
-            _ => Outcome::Succeeded,
-        };
-        let delivery = {
-            let mut provider = self.payments.provider.lock().unwrap();
-            let amount = provider.session(checkout).map_or(0, |session| session.amount_minor);
-            provider.play(checkout, outcome).map(|delivery| (delivery, amount))
-        };
-        let Some((delivery, amount)) = delivery else { return };
-        if outcome == Outcome::Succeeded {
-            self.known.lock().unwrap().paid.push((delivery.payment_id.clone(), amount));
-        }
-        self.payments.deliver(delivery);
-    }
-
-    async fn grant(&self, workspace: &str) {
+    pub(super) async fn grant(&self, workspace: &str) {
         let credits = self.dice.between(1, 400).to_string();
         let body = if self.once_in(3) {
             json!({ "credits": credits, "kind": "prepaid", "reason": "a gift" })
@@ -375,35 +258,20 @@ impl Actor {
         }
     }
 
-    /// The provider tells that a payment was refunded, or is disputed and won back, perhaps before it tells of the payment.
-    fn take_back(&self, act: Act) {
-        let paid = self.known.lock().unwrap().paid.clone();
-        let Some((payment, amount)) = self.one_of(&paid) else { return };
-        if act == Act::Refund {
-            let refunded = self.dice.between(1, amount);
-            self.tell(
-                "charge.refunded",
-                &json!({ "id": format!("ch_{payment}"), "payment_intent": payment,
-                "amount": amount, "amount_refunded": refunded, "currency": "usd" }),
-            );
+    /// Voids a grant, or two do so at once.
+    async fn void(&self, workspace: &str) {
+        let grants = self.known.lock().unwrap().grants.get(workspace).cloned().unwrap_or_default();
+        let Some(grant) = self.one_of(&grants) else { return };
+        let void = || {
+            let path = format!("grants/{grant}/void");
+            Order::post(workspace, &path, self.new_key(), json!({ "reason": "a mistake" }))
+        };
+        let (one, other) = (void(), void());
+        if self.once_in(2) {
+            self.insist(&one).await;
             return;
         }
-        let dispute = |status: &str| {
-            json!({ "id": format!("dp_{payment}"), "charge": format!("ch_{payment}"), "payment_intent": payment,
-                "amount": amount, "currency": "usd", "status": status })
-        };
-        self.tell("charge.dispute.created", &dispute("needs_response"));
-        if self.once_in(2) {
-            let status = if self.once_in(2) { "won" } else { "lost" };
-            self.tell("charge.dispute.closed", &dispute(status));
-        }
-    }
-
-    fn tell(&self, kind: &str, object: &Value) {
-        let id = format!("evt_{}", self.new_key());
-        let event = json!({ "id": id, "object": "event", "type": kind, "created": self.now().as_second(),
-            "data": { "object": object } });
-        self.payments.put_down(event.to_string());
+        tokio::join!(biased; self.insist(&one), self.insist(&other));
     }
 
     /// One agreement, or two at once.

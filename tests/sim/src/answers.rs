@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::call::{Answered, Called, Order};
 use crate::commits::Commits;
 use crate::item::{has_changes, number, spendable};
+use crate::prices::price;
 use crate::table::{Key, Table};
 
 /// What was answered first under a key, and to whom.
@@ -110,6 +111,9 @@ fn paid(order: &Order, body: &Value, table: &Table) -> Option<String> {
     let key: Key = (pk, "entry".to_owned());
     let Some(entry) = table.item(&key) else { return Some("answered, and there is no entry".to_owned()) };
     let credits: Decimal = body["credits"].as_str().unwrap_or_default().parse().unwrap();
+    if let Some(price) = price(&order.body).filter(|price| *price != credits) {
+        return Some(format!("costs {price}, and {credits} were taken"));
+    }
     (number(&entry, "credits") != -credits)
         .then(|| format!("answered {credits}, and the entry is {}", number(&entry, "credits")))
 }

@@ -1,6 +1,8 @@
 //! Planted bugs: one at a time, by its number. Most are a line of the store that is missing or wrong, planted where the
-//! store's requests go out and its answers come in, so that the code that is deployed knows nothing of them.
+//! store's requests go out and its answers come in, so that the code that is deployed knows nothing of them. What is
+//! calculated wrongly stands in `core`, behind the feature `planted`.
 
+use credits_core::planted::Slip;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -54,10 +56,12 @@ pub enum Wrong {
     WebhookAlwaysTaken,
     /// Every call has the same fingerprint.
     SameFingerprint,
+    /// Something is calculated wrongly.
+    Slips(Slip),
 }
 
 /// Every bug; its number is its place, from 1.
-pub const ALL: [(&str, Wrong); 50] = [
+pub const ALL: [(&str, Wrong); 62] = [
     ("the usual get-then-put", Wrong::GetThenPut),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "#spendable")),
     ("a debit may take a credit more than there is", Wrong::OneLess),
@@ -108,6 +112,18 @@ pub const ALL: [(&str, Wrong); 50] = [
     ("a run ends twice", Wrong::NoCondition("run#", "#")),
     ("a void is told without a guard", Wrong::NoCondition("grant#", "#")),
     ("an automatic top-up is written over another", Wrong::NoCondition("auto_top_up#", "#")),
+    ("a price is rounded down", Wrong::Slips(Slip::RoundedDown)),
+    ("a price is rounded twice", Wrong::Slips(Slip::RoundedTwice)),
+    ("prepaid credits are spent first", Wrong::Slips(Slip::PrepaidFirst)),
+    ("the grant that expires last is spent first", Wrong::Slips(Slip::LatestFirst)),
+    ("a grant leaves debt as it is", Wrong::Slips(Slip::DebtStays)),
+    ("a refund takes expiring credits first", Wrong::Slips(Slip::GrantsClawedFirst)),
+    ("a refund's share is rounded up", Wrong::Slips(Slip::ClawedUp)),
+    ("a dispute that was won still counts", Wrong::Slips(Slip::WonIsLost)),
+    ("a hold gives back what has expired", Wrong::Slips(Slip::ExpiredComesBack)),
+    ("a billing day a day late", Wrong::Slips(Slip::BillingDayLate)),
+    ("a billing day that a short month cut stays cut", Wrong::Slips(Slip::ShortMonthSticks)),
+    ("a month begins a day late", Wrong::Slips(Slip::MonthLate)),
 ];
 
 /// The bug of a run, if there is one.
@@ -119,6 +135,12 @@ impl Bugs {
     #[must_use]
     pub fn planted(bug: Option<Bug>) -> Self {
         Self(bug.map(|bug| ALL[usize::from(bug) - 1].1))
+    }
+
+    /// What is calculated wrongly, if that is it.
+    #[must_use]
+    pub fn slip(&self) -> Option<Slip> {
+        if let Some(Wrong::Slips(slip)) = self.0 { Some(slip) } else { None }
     }
 
     /// Whether this is it.

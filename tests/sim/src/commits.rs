@@ -10,8 +10,11 @@ use crate::item::{dead, has_changes, held, list, millis, number, plain, text};
 use crate::lots::Lots;
 use crate::table::{Change, Commit};
 
-/// How late a write may be that was begun with a clock that is ten minutes slow.
-const LATEST: SignedDuration = SignedDuration::from_mins(12);
+/// How far clocks may be off, and a write late.
+const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
+
+/// How late a write may be after its instant.
+const LATE: SignedDuration = SignedDuration::from_mins(2);
 
 /// A balance between two commits.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Stood {
 /// What was checked so far, and how each balance has been.
 #[derive(Debug, Default)]
 pub struct Commits {
+    /// How slow the slowest clock is.
+    pub slowest: SignedDuration,
     seen: usize,
     /// Each workspace's balances, oldest first.
     pub balances: BTreeMap<String, Vec<Stood>>,
@@ -56,6 +61,7 @@ impl Commits {
     }
 
     fn check_one(&mut self, commit: &Commit) -> Option<String> {
+        let latest = commit.at - self.slowest - LATE;
         let mut posted: BTreeMap<&str, Decimal> = BTreeMap::new();
         let mut spent: BTreeMap<&str, Decimal> = BTreeMap::new();
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("entry#")) {
@@ -70,7 +76,7 @@ impl Commits {
                 *spent.entry(workspace).or_default() -= credits;
             }
         }
-        if let Some(wrong) = commit.changes.iter().find_map(|change| lasting(change, commit.at)) {
+        if let Some(wrong) = commit.changes.iter().find_map(|change| lasting(change, latest)) {
             return Some(wrong);
         }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("hold#")) {
@@ -90,7 +96,7 @@ impl Commits {
             }
             let spent = spent.get(workspace).copied().unwrap_or_default();
             if let Some(wrong) =
-                balance(&before, after, commit.at).or_else(|| counted(&before, after, spent, commit.at))
+                balance(&before, after, latest).or_else(|| counted(&before, after, spent, commit.at))
             {
                 return Some(format!("{workspace}: {wrong}"));
             }
@@ -182,7 +188,7 @@ fn entry(change: &Change) -> Option<String> {
     changed.then(|| format!("{} was changed", change.key.0))
 }
 
-fn balance(before: &Value, after: &Value, at: Timestamp) -> Option<String> {
+fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     let grants: Decimal = list(after, "grants").map(|grant| number(grant, "amount")).sum();
     let owned = grants + number(after, "prepaid") + number(after, "credit_limit");
     let taken = number(after, "used") + held(after) - dead(after);
@@ -223,7 +229,7 @@ fn balance(before: &Value, after: &Value, at: Timestamp) -> Option<String> {
         let ends = list(before, "grants").map(|grant| millis(grant, "expires"));
         let starts = list(before, "next").map(|next| millis(next, "starts"));
         let due = ends.chain(starts).min().unwrap_or(i64::MAX);
-        if due <= (at - LATEST).as_millisecond() {
+        if due <= latest.as_millisecond() {
             return Some("it is spent long after something was due".to_owned());
         }
     }
@@ -241,7 +247,7 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
         if step < Decimal::ZERO {
             return Some(format!("{month} shrinks by {}", -step));
         }
-        let near = [at - LATEST, at + LATEST].map(|at| format!("c{:.7}", at.to_string()));
+        let near = [at - MOST_OFF, at + MOST_OFF].map(|at| format!("c{:.7}", at.to_string()));
         if !step.is_zero() && !near.contains(month) {
             return Some(format!("{step} is counted in {month}"));
         }
@@ -281,7 +287,7 @@ fn is_spent(entry: &Value) -> bool {
 }
 
 /// What must hold of holds and runs: they end once, and take no more after.
-fn lasting(change: &Change, at: Timestamp) -> Option<String> {
+fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
     let (pk, before, after) = (&change.key.0, change.before.as_ref()?, change.after.as_ref()?);
     if pk.starts_with("hold#") {
         let captures = after["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();
@@ -292,7 +298,7 @@ fn lasting(change: &Change, at: Timestamp) -> Option<String> {
         if grown && before["end"].is_object() {
             return Some(format!("{pk} has ended, and is captured"));
         }
-        if grown && millis(before, "expires_at") <= (at - LATEST).as_millisecond() {
+        if grown && millis(before, "expires_at") <= latest.as_millisecond() {
             return Some(format!("{pk} is captured long after its time"));
         }
         let keys: Vec<&Value> = after["captures"]["L"].as_array().into_iter().flatten().step_by(2).collect();

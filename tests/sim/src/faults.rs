@@ -115,10 +115,16 @@ impl Faults {
         self.off.store(!on, Ordering::SeqCst);
     }
 
+    /// Whether they are switched off.
+    #[must_use]
+    pub fn are_off(&self) -> bool {
+        self.off.load(Ordering::SeqCst)
+    }
+
     /// Whether a fault happens now.
     pub fn strikes(&self, fault: Fault) -> bool {
         let at = fault as usize;
-        if self.off.load(Ordering::SeqCst) || self.rates[at] == 0 {
+        if self.are_off() || self.rates[at] == 0 {
             return false;
         }
         let strikes = self.dice.between(1, 10_000) <= self.rates[at];

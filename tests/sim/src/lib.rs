@@ -18,13 +18,16 @@
 pub mod actors;
 pub mod answers;
 pub mod bugs;
+pub mod calendar;
 pub mod call;
 pub mod command;
 pub mod commits;
 pub mod faults;
 pub mod item;
 pub mod lots;
+pub mod owed;
 pub mod payments;
+pub mod prices;
 pub mod rest;
 pub mod run;
 pub mod services;

@@ -1,16 +1,18 @@
 //! The way to the payment provider, in process; and what the provider tells.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use credits_local::gateway::json_response;
-use credits_local::provider::{Asked, Delivery, Provider};
+use credits_local::provider::{Asked, Provider};
 use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
 
 use crate::bugs::Wrong;
 use crate::faults::Fault;
+use crate::owed::TakenBack;
 use crate::timeline::Event;
 use crate::wire::Ground;
 
@@ -19,6 +21,8 @@ use crate::wire::Ground;
 pub struct Payments {
     /// The stand-in.
     pub provider: Mutex<Provider>,
+    /// What it has told was taken back, by payment.
+    pub taken_back: Mutex<BTreeMap<String, TakenBack>>,
     /// What it shares with the rest.
     pub ground: Arc<Ground>,
 }
@@ -65,16 +69,25 @@ impl Payments {
     /// Puts down when the provider tells what it has to.
     pub fn tell(&self) {
         for delivery in self.provider.lock().unwrap().take_outbox() {
-            self.deliver(delivery);
+            self.put_down(delivery.body);
         }
     }
 
-    /// Puts down when an event is delivered: soon, or days later, or twice.
-    pub fn deliver(&self, delivery: Delivery) {
-        self.put_down(delivery.body);
+    /// A payment has been refunded so far, in all.
+    pub fn refunded(&self, payment: &str, refunded_minor: u64) {
+        let mut taken_back = self.taken_back.lock().unwrap();
+        let told = taken_back.entry(payment.to_owned()).or_default();
+        told.refunded_minor = told.refunded_minor.max(refunded_minor);
     }
 
-    /// Puts down when a body is delivered.
+    /// A payment is disputed, or its dispute has ended.
+    pub fn disputed(&self, payment: &str, dispute: &str, amount_minor: u64, end: Option<&'static str>) {
+        let mut taken_back = self.taken_back.lock().unwrap();
+        let told = taken_back.entry(payment.to_owned()).or_default();
+        told.disputes.insert(dispute.to_owned(), (amount_minor, end));
+    }
+
+    /// Puts down when an event is delivered: soon, or days later, or twice.
     pub fn put_down(&self, body: String) {
         let Ground { faults, timeline, clock, .. } = &*self.ground;
         let wait = || {

@@ -8,8 +8,10 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::actors::WORKSPACES;
-use crate::call::{Order, Reply};
+use crate::calendar;
+use crate::call::{Called, Order, Reply};
 use crate::item::{held, number, spendable, text};
+use crate::owed;
 use crate::table::Key;
 use crate::world::World;
 
@@ -19,6 +21,20 @@ const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 /// Events of which each is told by a mail of its own.
 const MAILED: [&str; 4] =
     ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff"];
+
+/// Until when an event may still start what was paid for.
+const LATEST_START: SignedDuration = SignedDuration::from_hours(6 * 24);
+
+/// What a month's history tells, and which entries it is made of.
+const MOVED: [(&str, &[&str]); 7] = [
+    ("topped_up", &["top_up"]),
+    ("allocated", &["allocation"]),
+    ("granted", &["grant"]),
+    ("expired", &["expiry"]),
+    ("voided", &["void"]),
+    ("clawed_back", &["claw_back", "claw_back_reversed"]),
+    ("invoiced", &["invoiced"]),
+];
 
 /// Entries by which credits are added, each told as an event.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
@@ -36,7 +52,8 @@ pub async fn check(world: &Arc<World>) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks = [charges, mails, nothing_waits];
+    let checks: [fn(&World) -> Option<String>; 6] =
+        [owed::charges, owed::purchases, owed::claw_backs, owed::automatic, mails, nothing_waits];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -74,6 +91,9 @@ async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), Stri
     }
     once(&entries, "top_up", |entry| entry["payment_id"].to_string())?;
     once(&entries, "allocation", |entry| entry["grant_id"].to_string())?;
+    if let Some(wrong) = calendar::check(&entries) {
+        return Err(wrong);
+    }
     subscription(world, workspace).await?;
     usage(world, workspace, &entries).await
 }
@@ -141,28 +161,6 @@ async fn usage(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result
     Ok(())
 }
 
-/// Each payment has bought once what it was for.
-fn charges(world: &Arc<World>) -> Option<String> {
-    let provider = world.payments.provider.lock().unwrap();
-    let mut paid: BTreeMap<String, u64> = BTreeMap::new();
-    for payment in provider.payments() {
-        *paid.entry(payment.purchase_id.clone()).or_default() += 1;
-        let item =
-            world.ground.table.item(&(format!("payment#{}", payment.payment_id), "payment".to_owned()));
-        if item.is_none() {
-            return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
-        }
-        let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
-        let paid_by = world.ground.table.item(&purchase);
-        if paid_by.is_none() {
-            return Some(format!("payment {} is for no purchase", payment.payment_id));
-        }
-    }
-    paid.iter()
-        .find(|(_, times)| **times > 1)
-        .map(|(purchase, times)| format!("{purchase} was paid {times} times"))
-}
-
 /// Each entry that adds credits, and each record that nobody can read, was told.
 fn told(world: &Arc<World>, items: &[(Key, Value)]) -> Option<String> {
     let shown = world.services.bus.shown();
@@ -189,7 +187,7 @@ fn told(world: &Arc<World>, items: &[(Key, Value)]) -> Option<String> {
 }
 
 /// One mail a fact, and of each fact that is to be told by mail one.
-fn mails(world: &Arc<World>) -> Option<String> {
+fn mails(world: &World) -> Option<String> {
     let mails = world.services.told.lock().unwrap().clone();
     let mut seen: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (fact, at) in &mails {
@@ -213,11 +211,14 @@ fn mails(world: &Arc<World>) -> Option<String> {
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
 }
 
-/// A running subscription has not passed the date of its renewal.
+/// A running subscription has not passed the date of its renewal, and one that was cancelled ends.
 async fn subscription(world: &Arc<World>, workspace: &str) -> Result<(), String> {
     let reply = answered(world, Order::get(workspace, "subscription")).await?;
     if reply.status == 404 || reply.body["status"] != "active" {
         return Ok(());
+    }
+    if reply.body["cancel_at_period_end"] != true && was_cancelled(world, workspace) {
+        return Err(format!("a subscription goes on that was cancelled: {}", reply.body));
     }
     let renews_at = reply.body["renews_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
     match renews_at {
@@ -226,8 +227,49 @@ async fn subscription(world: &Arc<World>, workspace: &str) -> Result<(), String>
     }
 }
 
+/// Whether it was cancelled, and not asked for again; what was paid for before may start it as late as its event comes.
+fn was_cancelled(world: &World, workspace: &str) -> bool {
+    let calls = world.calls.lock().unwrap();
+    let asked = |method: &'static str| {
+        let of = calls.iter().filter(|it| it.order.workspace == workspace && it.order.path == "subscription");
+        of.filter(move |it| it.order.method == method)
+    };
+    let taken = |it: &&Called| it.answered.as_ref().is_some_and(|it| it.reply.status == 200);
+    let Some(cancelled) = asked("DELETE").rfind(taken) else { return false };
+    asked("PUT").all(|it| it.at < cancelled.at - LATEST_START)
+}
+
+/// What the months came to is what the ledger says.
+pub async fn history(world: &Arc<World>) -> Option<String> {
+    for (workspace, _) in WORKSPACES {
+        if let Err(wrong) = check_history(world, workspace).await {
+            return Some(format!("{workspace}: {wrong}"));
+        }
+    }
+    None
+}
+
+async fn check_history(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+    let entries = ledger(world, workspace).await?;
+    let history = answered(world, Order::get(workspace, "usage/history?months=24")).await?.body;
+    for month in history["months"].as_array().into_iter().flatten() {
+        let of_month =
+            |entry: &&Value| entry["at"].as_str().unwrap_or_default().get(..7) == month["month"].as_str();
+        for (name, kinds) in MOVED {
+            let of_kind = |entry: &&Value| kinds.contains(&entry["kind"].as_str().unwrap_or_default());
+            let moved =
+                entries.iter().filter(of_month).filter(of_kind).map(|entry| decimal(&entry["credits"]));
+            let (moved, told) = (moved.sum::<Decimal>().abs(), decimal(&month[name]).abs());
+            if moved != told {
+                return Err(format!("{} {name} {told}, and by the ledger {moved}", month["month"]));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Nothing is laid aside.
-fn nothing_waits(world: &Arc<World>) -> Option<String> {
+fn nothing_waits(world: &World) -> Option<String> {
     let items = world.ground.table.items();
     let stuck = items.iter().find(|(_, item)| text(item, "index_pk") == "stuck");
     if let Some(((pk, _), _)) = stuck {

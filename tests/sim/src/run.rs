@@ -8,7 +8,7 @@ use credits_store::Clock as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::actors::Actor;
+use crate::actors::{Act, Actor, LARGE, WORKSPACES};
 use crate::answers::Answers;
 use crate::bugs::Bug;
 use crate::commits::Commits;
@@ -77,6 +77,8 @@ pub fn run(plan: &Plan) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     fastrand::seed(plan.seed);
+    #[cfg(feature = "planted")]
+    credits_core::planted::plant(crate::bugs::Bugs::planted(plan.bug).slip());
     runtime.block_on(async move {
         let world = World::new(plan).await;
         let began = world.now();
@@ -206,7 +208,22 @@ impl Run {
                 self.tasks.spawn(async move { drop(world.invoke(&schedule.function, input).await) });
             }
         }
+        self.act_at_the_minute();
         tokio::task::yield_now().await;
+    }
+
+    /// Now and then somebody changes their mind at the very minute at which the schedules fire.
+    fn act_at_the_minute(&mut self) {
+        let dice = &self.world.dice;
+        if self.world.ground.faults.are_off() || dice.between(0, 3) > 0 {
+            return;
+        }
+        let actor = Actor::of(&self.world, dice.next(), 0);
+        let act = [Act::Subscribe, Act::Cancel, Act::AutoTopUp][dice.between(0, 2) as usize];
+        let (workspace, _) = WORKSPACES[dice.between(0, 3) as usize];
+        let workspace = if workspace == LARGE { "small" } else { workspace };
+        self.world.ground.trace.line(&format!("at the minute: {act:?} of {workspace}"));
+        self.tasks.spawn(async move { actor.act(act, workspace).await });
     }
 
     fn check(&mut self) -> Option<String> {
@@ -240,7 +257,12 @@ impl Run {
         if let Some(wrong) = wrong.or_else(|| self.check()) {
             return Some(wrong);
         }
-        self.world.skew(true);
+        self.work_off().await;
+        let wrong = rest::history(&self.world).await;
+        if wrong.is_some() {
+            return wrong;
+        }
+        self.commits.slowest = self.world.skew(true);
         self.world.ground.faults.switch(true);
         None
     }

@@ -116,8 +116,8 @@ impl Services {
             let event = Event::Handed { function: waiting.function, event: waiting.event, tries: 0 };
             let at = clock.now() + SignedDuration::from_millis(faults.between(20, 2_000) as i64);
             if faults.strikes(Fault::EventTwice) {
-                timeline
-                    .put(at + SignedDuration::from_millis(faults.between(0, 90_000) as i64), event.clone());
+                let later = if faults.between(0, 1) == 0 { 0 } else { faults.between(0, 90_000) };
+                timeline.put(at + SignedDuration::from_millis(later as i64), event.clone());
             }
             timeline.put(at, event);
         }

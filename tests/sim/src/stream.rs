@@ -71,7 +71,16 @@ impl World {
         let most = if faults.strikes(Fault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
         let batch: Vec<Value> =
             self.stream.0.lock().unwrap().shards[shard].records.iter().take(most).cloned().collect();
-        let answer = self.invoke("project", json!({ "Records": batch })).await;
+        let event = json!({ "Records": batch });
+        let again = faults.strikes(Fault::BatchAgain);
+        let overlaps = again && faults.between(0, 1) == 0;
+        let answer = if overlaps {
+            // Lambda has given the first one up, and it goes on.
+            let (one, other) = (self.invoke("project", event.clone()), self.invoke("project", event));
+            tokio::join!(biased; Box::pin(one), Box::pin(other)).1
+        } else {
+            self.invoke("project", event).await
+        };
         let mut state = self.stream.0.lock().unwrap();
         let it = &mut state.shards[shard];
         it.read = false;
@@ -79,7 +88,7 @@ impl World {
             let failed = answer["batchItemFailures"][0]["itemIdentifier"].clone();
             let failed = if self.ground.bugs.is(Wrong::FailedRecordsHidden) { Value::Null } else { failed };
             let done = batch.iter().position(|record| record["dynamodb"]["SequenceNumber"] == failed);
-            if !faults.strikes(Fault::BatchAgain) {
+            if !again || overlaps {
                 it.records.drain(..done.unwrap_or(batch.len()));
             }
         }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use credits_core::catalogue::Catalogue;
 use credits_local::bus::Bus;
 use credits_local::database::{self, create_table};
 use credits_local::functions::{Functions, Parts};
@@ -19,7 +18,8 @@ use credits_payments::provider::Provider;
 use credits_payments::signature::{Secret, sign};
 use credits_runtime::start::dynamodb_config;
 use credits_store::{Clock, Sources, Store};
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::{Date, date};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use model::{Dice, Embedded, Seeded, VirtualClock};
 use serde_json::Value;
 
@@ -27,6 +27,7 @@ use crate::bugs::{Bugs, Wrong};
 use crate::call::{Answered, CALL, Called, Order, Reply};
 use crate::faults::{Fault, Faults};
 use crate::payments::{Payments, Way};
+use crate::prices::catalogue;
 use crate::run::Plan;
 use crate::services::Services;
 use crate::stream::Stream;
@@ -35,8 +36,8 @@ use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::wire::{Ground, Wire};
 
-/// When every run begins.
-const BEGINS: &str = "2026-11-20T08:00:00Z";
+/// When the first runs begin; the others within a year of it.
+const BEGINS: Date = date(2026, 1, 1);
 
 /// How far an instance's clock may be off.
 const MOST_SKEW_MILLIS: u64 = 600_000;
@@ -75,6 +76,8 @@ pub struct Known {
 pub struct World {
     /// The choices that are nobody's.
     pub dice: Dice,
+    /// How long a pause is at most.
+    pub longest_pause_days: u64,
     /// What all share.
     pub ground: Arc<Ground>,
     /// The provider.
@@ -99,7 +102,8 @@ impl World {
     /// A world with nothing in it.
     pub async fn new(plan: &Plan) -> Arc<Self> {
         let seed = plan.seed;
-        let clock = VirtualClock::at(BEGINS);
+        let dice = Dice::of(seed);
+        let clock = VirtualClock::at(&begins(&dice));
         let ground = Arc::new(Ground {
             table: Table::new(clock.clone(), Embedded::default(), Embedded::default()),
             faults: Faults::of(seed, &plan.calm),
@@ -118,8 +122,11 @@ impl World {
             Secret::new(WEBHOOK_SECRET),
             sources(2, Arc::new(clock.clone())),
         );
-        let payments =
-            Arc::new(Payments { provider: Mutex::new(stand_in.unwrap()), ground: Arc::clone(&ground) });
+        let payments = Arc::new(Payments {
+            provider: Mutex::new(stand_in.unwrap()),
+            taken_back: Mutex::default(),
+            ground: Arc::clone(&ground),
+        });
         let services = Services {
             bus: Arc::new(Bus::new(template.rules().unwrap(), own.clone())),
             mailbox: Arc::new(Mailbox::open(None).unwrap()),
@@ -139,7 +146,9 @@ impl World {
             ttl_seconds: None,
         };
         let world = Self {
-            dice: Dice::of(seed),
+            // In a third of all runs it takes weeks until something is done again, so that months go by.
+            longest_pause_days: if dice.between(0, 2) == 0 { 40 } else { 6 },
+            dice,
             fleet: fleet.collect(),
             token: format!("Bearer {}", issuer().issue(&order, clock.now()).unwrap()),
             schedules: template.schedules().unwrap(),
@@ -170,13 +179,16 @@ impl World {
         format!("k{}", self.keys.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Sets the instances' clocks: off by up to ten minutes in half of all cases, or right.
-    pub fn skew(&self, on: bool) {
+    /// Sets the instances' clocks: off by up to ten minutes in half of all cases, or right. By how much the slowest is slow.
+    pub fn skew(&self, on: bool) -> SignedDuration {
+        let mut slowest = SignedDuration::ZERO;
         for skew in &self.skews {
             let off = self.dice.between(0, 2 * MOST_SKEW_MILLIS) as i64 - MOST_SKEW_MILLIS as i64;
             let off = if on && self.dice.between(0, 1) == 0 { off } else { 0 };
             skew.store(off, Ordering::SeqCst);
+            slowest = slowest.max(SignedDuration::from_millis(-off));
         }
+        slowest
     }
 
     /// Calls once.
@@ -323,7 +335,10 @@ fn functions(
     Functions::start(parts).unwrap()
 }
 
-fn catalogue() -> Arc<Catalogue> {
-    static DEPLOYED: OnceLock<Arc<Catalogue>> = OnceLock::new();
-    Arc::clone(DEPLOYED.get_or_init(|| Arc::new(credits_runtime::catalogue::deployed().unwrap())))
+/// Some day of a year, and in half of all runs one of a month's last days, which not every month has.
+fn begins(dice: &Dice) -> String {
+    let day = BEGINS.saturating_add((dice.between(0, 364) as i64).days());
+    let last = day.last_of_month().saturating_sub((dice.between(0, 3) as i64).days());
+    let day = if dice.between(0, 1) == 0 { day } else { last };
+    format!("{day}T{:02}:00:00Z", dice.between(0, 23))
 }

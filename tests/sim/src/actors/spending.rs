@@ -1,0 +1,142 @@
+//! Who spends: storms, workflows, jobs with holds, and whoever takes the last credit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::{Act, Actor};
+use crate::call::Order;
+
+impl Actor {
+    /// Many at once, with keys of their own or with one.
+    pub(super) async fn storm(&self, workspace: &'static str) {
+        let (one, body) = (self.new_key(), self.debit_body());
+        let same = self.once_in(2);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..self.dice.between(4, 16) {
+            let (key, body) =
+                if same { (one.clone(), body.clone()) } else { (self.new_key(), self.debit_body()) };
+            let (world, order) = (Arc::clone(&self.world), Order::post(workspace, "debits", key, body));
+            tasks.spawn(async move { world.insist(&order).await });
+        }
+        tasks.join_all().await;
+    }
+
+    /// Takes all that there is, and calls again with the same key: it is paid, though nothing is left.
+    pub(super) async fn empty(&self, workspace: &'static str) {
+        let Some(balance) = self.insist(&Order::get(workspace, "balance")).await else { return };
+        let all: Option<Decimal> = balance.body["available"].as_str().and_then(|all| all.parse().ok());
+        if all.is_none_or(|all| all <= Decimal::ZERO) {
+            return;
+        }
+        let mut body = self.debit_body();
+        body["credits"] = balance.body["available"].clone();
+        let order = Order::post(workspace, "debits", self.new_key(), body);
+        for _ in 0..3 {
+            self.insist(&order).await;
+        }
+    }
+
+    /// A run of some steps, of which the last may fail it at the moment at which somebody completes it.
+    pub(super) async fn run_workflow(&self, workspace: &str) {
+        let started = json!({ "workflow_id": "w1", "trigger": "manual" });
+        let run = self.insist(&Order::post(workspace, "runs", self.new_key(), started)).await;
+        let Some(run) = run.and_then(|run| Some(run.body["run_id"].as_str()?.to_owned())) else { return };
+        let complete = Order::post(workspace, &format!("runs/{run}/complete"), self.new_key(), json!({}));
+        for step in 0..self.dice.between(1, 3) {
+            let mut body = self.debit_body();
+            body["consumer"] = json!({ "kind": "workflow_step", "workflow_id": "w1", "run_id": run, "step_id": format!("s{step}") });
+            let too_much = self.once_in(4);
+            if too_much {
+                body["credits"] = json!("900000");
+            }
+            let order = Order::post(workspace, "debits", self.new_key(), body);
+            let reply = if too_much && self.once_in(2) {
+                tokio::join!(biased; self.insist(&order), self.insist(&complete)).0
+            } else {
+                self.insist(&order).await
+            };
+            if reply.is_none_or(|reply| reply.status != 201) {
+                return;
+            }
+        }
+        self.insist(&complete).await;
+    }
+
+    pub(super) async fn place_hold(&self, workspace: &str) {
+        let order = Order::post(workspace, "holds", self.new_key(), self.hold_body());
+        let placed = Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
+        self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
+    }
+
+    pub(super) async fn place_holds(&self, workspace: &str) {
+        let mut body = self.hold_body();
+        body["count"] = json!(self.dice.between(2, 4));
+        let placed = self.insist(&Order::post(workspace, "holds/batch", self.new_key(), body)).await;
+        let placed = placed.iter().filter_map(|reply| reply.body["holds"].as_array()).flatten();
+        self.know_holds(workspace, placed);
+    }
+
+    fn know_holds<'a>(&self, workspace: &str, placed: impl Iterator<Item = &'a Value>) {
+        let ids: Vec<String> = placed.filter_map(|hold| Some(hold["hold_id"].as_str()?.to_owned())).collect();
+        self.known.lock().unwrap().holds.entry(workspace.to_owned()).or_default().extend(ids);
+    }
+
+    pub(super) async fn go_on_with_holds(&self, act: Act, workspace: &str) {
+        let holds = self.known.lock().unwrap().holds.get(workspace).cloned().unwrap_or_default();
+        let recent = &holds[holds.len().saturating_sub(6)..];
+        let Some(hold) = self.one_of(recent) else { return };
+        let (path, body) = match act {
+            Act::Capture if self.once_in(5) => {
+                Box::pin(self.use_up(workspace, &hold)).await;
+                return;
+            }
+            Act::Capture => {
+                let mut body = self.debit_body();
+                body["extend"] = json!(self.once_in(2));
+                (format!("holds/{hold}/captures"), body)
+            }
+            Act::SettleAll => ("holds/batch/settle".to_owned(), json!({ "hold_ids": recent })),
+            _ => {
+                let body = match self.dice.between(0, 2) {
+                    0 => json!({}),
+                    1 => json!({ "credits": self.dice.between(1, 50).to_string() }),
+                    _ => json!({ "credits": self.dice.between(1, 200).to_string(), "extend": true }),
+                };
+                (format!("holds/{hold}/settle"), body)
+            }
+        };
+        let order = Order::post(workspace, &path, self.new_key(), body);
+        Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
+    }
+
+    /// Captures all that a hold still keeps; then two settle it at once.
+    async fn use_up(&self, workspace: &str, hold: &str) {
+        let Some(read) = self.insist(&Order::get(workspace, &format!("holds/{hold}"))).await else { return };
+        let mut body = self.debit_body();
+        body["credits"] = read.body["remaining"].clone();
+        if read.body["status"] != "open" || body["credits"] == "0" {
+            return;
+        }
+        self.insist(&Order::post(workspace, &format!("holds/{hold}/captures"), self.new_key(), body)).await;
+        let settle = || Order::post(workspace, &format!("holds/{hold}/settle"), self.new_key(), json!({}));
+        let (one, other) = (settle(), settle());
+        tokio::join!(biased; self.insist(&one), self.insist(&other));
+    }
+
+    /// Does something, now and then at the moment at which a grant closes the epoch.
+    async fn beside_a_grant<T>(&self, workspace: &str, doing: impl Future<Output = T>) -> T {
+        if !self.once_in(3) {
+            return doing.await;
+        }
+        let pause = Duration::from_millis(self.dice.between(0, 15));
+        let done = async {
+            tokio::time::sleep(pause).await;
+            doing.await
+        };
+        let ((), done) = tokio::join!(biased; Box::pin(self.grant(workspace)), done);
+        done
+    }
+}

@@ -1,0 +1,110 @@
+//! What must have come of payments: each has bought once what it was for, and what was refunded or is in dispute was
+//! taken back, to the millionth (M5).
+
+use std::collections::BTreeMap;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde_json::Value;
+
+use crate::actors::MOST_AUTO_TOP_UPS;
+use crate::item::{number, plain, text};
+use crate::table::Key;
+use crate::world::World;
+
+/// What the provider has told of a payment besides that it was made.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    /// The largest sum of refunds, in minor units.
+    pub refunded_minor: u64,
+    /// Its disputes: the amount, and how each has ended, if it has.
+    pub disputes: BTreeMap<String, (u64, Option<&'static str>)>,
+}
+
+/// Each payment has bought once what it was for.
+pub fn charges(world: &World) -> Option<String> {
+    let provider = world.payments.provider.lock().unwrap();
+    let mut paid: BTreeMap<String, u64> = BTreeMap::new();
+    for payment in provider.payments() {
+        *paid.entry(payment.purchase_id.clone()).or_default() += 1;
+        let item =
+            world.ground.table.item(&(format!("payment#{}", payment.payment_id), "payment".to_owned()));
+        if item.is_none() {
+            return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
+        }
+        let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
+        if world.ground.table.item(&purchase).is_none() {
+            return Some(format!("payment {} is for no purchase", payment.payment_id));
+        }
+    }
+    paid.iter()
+        .find(|(_, times)| **times > 1)
+        .map(|(purchase, times)| format!("{purchase} was paid {times} times"))
+}
+
+/// No two payments have granted the same purchase.
+pub fn purchases(world: &World) -> Option<String> {
+    let mut granted: BTreeMap<String, String> = BTreeMap::new();
+    for (pk, item) in of_kind(&world.ground.table.items(), "payment#") {
+        if item["granted_for_minor"].is_object() {
+            let purchase = text(item, "purchase_id").to_owned();
+            if let Some(other) = granted.insert(purchase.clone(), pk.to_owned()) {
+                return Some(format!("{purchase} was granted by {other} and by {pk}"));
+            }
+        }
+    }
+    None
+}
+
+/// What is refunded or in dispute is taken back in proportion, rounded down, and what was won is given back.
+pub fn claw_backs(world: &World) -> Option<String> {
+    let items = world.ground.table.items();
+    let mut taken: BTreeMap<String, Decimal> = BTreeMap::new();
+    for (_, entry) in of_kind(&items, "entry#") {
+        let detail = &entry["detail"]["M"];
+        if text(detail, "kind").starts_with("claw_back") {
+            *taken.entry(text(detail, "payment_id").to_owned()).or_default() -= number(entry, "credits");
+        }
+    }
+    let told = world.payments.taken_back.lock().unwrap();
+    for (pk, item) in of_kind(&items, "payment#").filter(|(_, item)| item["granted_for_minor"].is_object()) {
+        let payment = pk.trim_start_matches("payment#");
+        let is = taken.get(payment).copied().unwrap_or_default();
+        let gone = told.get(payment).map_or(0, TakenBack::gone_minor);
+        let paid = number(item, "granted_for_minor");
+        let share = number(item, "credits") * paid.min(gone.into()) / paid;
+        let owed = share.round_dp_with_strategy(6, RoundingStrategy::ToZero);
+        if is != owed {
+            return Some(format!(
+                "of payment {payment} {gone} minor units are gone: {owed}, and {is} were taken back"
+            ));
+        }
+    }
+    None
+}
+
+/// No month has more automatic top-ups than people allow.
+pub fn automatic(world: &World) -> Option<String> {
+    let mut bought: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for (_, item) in of_kind(&world.ground.table.items(), "purchase#") {
+        let purchase = plain(&item["purchase"]);
+        let is_automatic = item["card"].is_object() && purchase["goods"]["goods"] == "pack";
+        if is_automatic && item["paid_by"].is_object() {
+            let month = purchase["begun_at"].as_str().unwrap_or_default().get(..7).unwrap_or_default();
+            let of = (purchase["workspace_id"].to_string(), month.to_owned());
+            *bought.entry(of).or_default() += 1;
+        }
+    }
+    let most = bought.iter().find(|(_, times)| **times > MOST_AUTO_TOP_UPS);
+    most.map(|((workspace, month), times)| format!("{workspace} was topped up {times} times in {month}"))
+}
+
+fn of_kind<'a>(items: &'a [(Key, Value)], kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    items.iter().filter(move |((pk, _), _)| pk.starts_with(kind)).map(|((pk, _), item)| (pk.as_str(), item))
+}
+
+impl TakenBack {
+    fn gone_minor(&self) -> u64 {
+        let withheld = self.disputes.values().filter(|(_, end)| *end != Some("won"));
+        self.refunded_minor + withheld.map(|(amount, _)| amount).sum::<u64>()
+    }
+}
