@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-/// How long a payment may take from its clock to its entry's.
-const SLACK: SignedDuration = SignedDuration::from_mins(1);
+/// How far apart the clocks may be by which a first period and an upgrade in it are told.
+const SLACK: SignedDuration = SignedDuration::from_mins(21);
 
 /// Whether each allocation of a ledger ends when its period does; what is wrong.
 #[must_use]
@@ -35,6 +35,17 @@ pub fn check(entries: &[Value]) -> Option<String> {
         }
     }
     None
+}
+
+/// The subscription that is shown is the one that was paid last; what is wrong.
+#[must_use]
+pub fn is_last_paid(subscription: &Value, entries: &[Value]) -> Option<String> {
+    let allocations = entries.iter().filter(|entry| entry["kind"] == "allocation");
+    let at = |entry: &Value| entry["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let last = allocations.clone().filter_map(at).max()?;
+    let mut latest = allocations.filter(|entry| at(entry).is_some_and(|at| last.duration_since(at) <= SLACK));
+    let is_shown = latest.any(|entry| entry["subscription_id"] == subscription["subscription_id"]);
+    (!is_shown).then(|| format!("a subscription was paid at {last}, and there is {subscription}"))
 }
 
 fn months_after(began: Timestamp, months: u64) -> Timestamp {

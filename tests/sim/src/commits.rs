@@ -14,7 +14,7 @@ use crate::table::{Change, Commit};
 const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
 
 /// How late a write may be after its instant.
-const LATE: SignedDuration = SignedDuration::from_mins(2);
+const LATE: SignedDuration = SignedDuration::from_secs(15);
 
 /// A balance between two commits.
 #[derive(Debug, Clone)]

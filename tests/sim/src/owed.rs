@@ -32,13 +32,16 @@ pub fn charges(world: &World) -> Option<String> {
             return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
         }
         let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
-        if world.ground.table.item(&purchase).is_none() {
+        let Some(item) = world.ground.table.item(&purchase) else {
             return Some(format!("payment {} is for no purchase", payment.payment_id));
+        };
+        let goods = plain(&item["purchase"])["goods"].clone();
+        if goods["goods"] == "period" {
+            let period = format!("period {} of {}", goods["period"], goods["subscription_id"]);
+            *paid.entry(period).or_default() += 1;
         }
     }
-    paid.iter()
-        .find(|(_, times)| **times > 1)
-        .map(|(purchase, times)| format!("{purchase} was paid {times} times"))
+    paid.iter().find(|(_, times)| **times > 1).map(|(what, times)| format!("{what} was paid {times} times"))
 }
 
 /// No two payments have granted the same purchase.

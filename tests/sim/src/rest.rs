@@ -94,7 +94,7 @@ async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), Stri
     if let Some(wrong) = calendar::check(&entries) {
         return Err(wrong);
     }
-    subscription(world, workspace).await?;
+    subscription(world, workspace, &entries).await?;
     usage(world, workspace, &entries).await
 }
 
@@ -145,8 +145,7 @@ async fn usage(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result
         *months.entry(month.to_owned()).or_default() -= decimal(&entry["credits"]);
     }
     for (month, used) in months.iter().rev().take(2) {
-        let breakdowns = ["feature", "day", "operation", "consumer"];
-        if let Some(group_by) = breakdowns.get(world.dice.between(0, 3) as usize) {
+        for group_by in ["feature", "day", "operation", "consumer"] {
             let path = format!("usage?month={month}&group_by={group_by}&limit=1000");
             let body = answered(world, Order::get(workspace, &path)).await?.body;
             let groups: Decimal =
@@ -212,8 +211,11 @@ fn mails(world: &World) -> Option<String> {
 }
 
 /// A running subscription has not passed the date of its renewal, and one that was cancelled ends.
-async fn subscription(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+async fn subscription(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result<(), String> {
     let reply = answered(world, Order::get(workspace, "subscription")).await?;
+    if let Some(wrong) = calendar::is_last_paid(&reply.body, entries) {
+        return Err(wrong);
+    }
     if reply.status == 404 || reply.body["status"] != "active" {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 //! can read.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Hands the next records of a shard to the function.
-    pub async fn read_shard(&self, shard: usize) {
+    pub async fn read_shard(self: &Arc<Self>, shard: usize) {
         let faults = &self.ground.faults;
         let most = if faults.strikes(Fault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
         let batch: Vec<Value> =
@@ -74,13 +74,12 @@ impl World {
         let event = json!({ "Records": batch });
         let again = faults.strikes(Fault::BatchAgain);
         let overlaps = again && faults.between(0, 1) == 0;
-        let answer = if overlaps {
-            // Lambda has given the first one up, and it goes on.
-            let (one, other) = (self.invoke("project", event.clone()), self.invoke("project", event));
-            tokio::join!(biased; Box::pin(one), Box::pin(other)).1
-        } else {
-            self.invoke("project", event).await
-        };
+        if overlaps {
+            // Lambda has given this one up, and it goes on beside whatever comes next.
+            let (world, event) = (Arc::clone(self), event.clone());
+            tokio::spawn(async move { world.invoke("project", event).await });
+        }
+        let answer = self.invoke("project", event).await;
         let mut state = self.stream.0.lock().unwrap();
         let it = &mut state.shards[shard];
         it.read = false;

@@ -231,7 +231,9 @@ impl Wire {
         self.pass(300, 800).await;
         if faults.strikes(Fault::Delayed) {
             self.note(operation, what, "is delayed");
-            self.pass(20_000, 2_000_000).await;
+            // One in five is given up before it arrives.
+            let most = if faults.between(1, 5) == 1 { 10_000_000 } else { 2_000_000 };
+            self.pass(20_000, most).await;
         }
         if faults.strikes(Fault::RequestLost) {
             self.note(operation, what, "is lost");

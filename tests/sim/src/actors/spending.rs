@@ -66,9 +66,21 @@ impl Actor {
     }
 
     pub(super) async fn place_hold(&self, workspace: &str) {
-        let order = Order::post(workspace, "holds", self.new_key(), self.hold_body());
+        let mut body = self.hold_body();
+        let soon_over = self.once_in(3);
+        if soon_over {
+            body["ttl_seconds"] = json!(self.dice.between(1, 20));
+        }
+        let order = Order::post(workspace, "holds", self.new_key(), body);
         let placed = Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
         self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
+        let Some(hold) = placed.as_ref().and_then(|reply| reply.body["hold_id"].as_str()) else { return };
+        if soon_over {
+            // A call that takes longer than its hold lasts.
+            tokio::time::sleep(Duration::from_secs(self.dice.between(1, 60))).await;
+            let path = format!("holds/{hold}/captures");
+            self.insist(&Order::post(workspace, &path, self.new_key(), self.debit_body())).await;
+        }
     }
 
     pub(super) async fn place_holds(&self, workspace: &str) {
