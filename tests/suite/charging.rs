@@ -123,5 +123,17 @@ async fn a_checkout_that_is_paid_after_another_subscription_began_waits_for_an_o
     let unmatched = world.get("/v1/unmatched-payments").await;
     assert_eq!(unmatched["payments"][0]["reason"], "subscription_moved_on");
     assert_eq!(world.available("acme").await, "11000");
-    assert_eq!(world.subscribed("acme").await["tier"], "tier_10k");
+    let running = world.subscribed("acme").await;
+    assert_eq!(running["tier"], "tier_10k");
+    // Once nothing runs any more, its refund starts nothing, and neither does the payment when it is told again.
+    world.subscription(Method::DELETE, "acme", None).await;
+    let now = world.advance(40 * 86_400).await;
+    assert_eq!(world.subscribed("acme").await["status"], "cancelled");
+    let payment = unmatched["payments"][0]["payment_id"].clone();
+    let refund = json!({ "id": "ch_1", "payment_intent": payment, "amount_refunded": 1600 });
+    assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
+    world.pay(pending["checkout_id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(world.subscribed("acme").await["status"], "cancelled");
+    assert_eq!(world.available("acme").await, "1000");
+    assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
 }

@@ -103,7 +103,8 @@ pub enum Mismatch {
     /// The purchase was paid by another payment.
     #[error("top_up_already_paid")]
     AlreadyPaid,
-    /// The subscription that it was for has moved on: another is running, or the period is paid.
+    /// The subscription that it was for has moved on: another is running, or the period is paid. This is for good, so
+    /// that a refund months later, when nothing runs any more, does not start it.
     #[error("subscription_moved_on")]
     MovedOn,
 }
@@ -213,6 +214,10 @@ impl Payment {
     fn fit(&self, paid: &Paid, bought: Option<(&Purchase, Option<&str>)>) -> Result<Granted, Mismatch> {
         if paid.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
+        }
+        // What it was for has passed for good: nothing that is told later may start it.
+        if self.mismatch == Some(Mismatch::MovedOn) {
+            return Err(Mismatch::MovedOn);
         }
         let (purchase, paid_by) = bought.ok_or(Mismatch::UnknownTopUp)?;
         if paid.workspace_id.as_deref().is_some_and(|named| named != purchase.workspace_id.as_str()) {

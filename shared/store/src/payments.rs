@@ -121,7 +121,7 @@ impl Store {
         let bought = kept.as_ref().map(|kept| (&kept.purchase, kept.paid_by.as_deref()));
         match (heard.next_step(bought).map_err(Corrupt::from)?, kept) {
             (Some(Step::Grant(granted)), Some(kept)) => {
-                self.grant_purchase(&before, heard, granted, kept.purchase).await
+                self.grant_purchase(heard, granted, kept.purchase).await
             }
             (Some(step), _) => self.take(heard, step).await,
             (None, _) => self.keep_news(&before, heard).await,
@@ -141,7 +141,6 @@ impl Store {
     /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
     async fn grant_purchase(
         &self,
-        before: &Payment,
         heard: Payment,
         granted: Granted,
         purchase: Purchase,
@@ -162,12 +161,7 @@ impl Store {
         let now = self.now();
         let read = self.enrolment(&granted.workspace_id).await?;
         let Ok((enrolment, paid)) = read.enrolment.paid(&purchase, now) else {
-            let unfit = Step::KeepUnmatched(Mismatch::MovedOn);
-            return if heard.mismatch == Some(Mismatch::MovedOn) {
-                self.keep_news(before, heard).await
-            } else {
-                self.take(heard, unfit).await
-            };
+            return self.take(heard, Step::KeepUnmatched(Mismatch::MovedOn)).await;
         };
         also.push(enrolments::write_of(&self.table, &granted.workspace_id, read.version, &enrolment)?);
         let allocation = self.allocation(&granted, &after, paid, now);

@@ -196,6 +196,9 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     if spendable != owned - taken {
         return Some(format!("{spendable} may be spent, of {owned} less {taken}"));
     }
+    if number(after, "used").is_zero() && number(after, "prepaid") < Decimal::ZERO && grants > Decimal::ZERO {
+        return Some(format!("{grants} are granted beside a debt of {}", -number(after, "prepaid")));
+    }
     let negative = ["used", "held"].iter().find(|name| number(after, name) < Decimal::ZERO);
     if let Some(name) = negative {
         return Some(format!("{name} is {}", number(after, name)));

@@ -91,6 +91,7 @@ async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), Stri
     }
     once(&entries, "top_up", |entry| entry["payment_id"].to_string())?;
     once(&entries, "allocation", |entry| entry["grant_id"].to_string())?;
+    once(&entries, "void", |entry| entry["grant_id"].to_string())?;
     if let Some(wrong) = calendar::check(&entries) {
         return Err(wrong);
     }
@@ -100,6 +101,8 @@ async fn check_workspace(world: &Arc<World>, workspace: &str) -> Result<(), Stri
 
 /// Credits that are there can be spent, and those that are not can't.
 async fn probe(world: &Arc<World>, workspace: &str) -> Result<(), String> {
+    // What waits behind the fence is carried out by the read.
+    answered(world, Order::get(workspace, "balance")).await?;
     let item = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
     let there = item.map_or(Decimal::ZERO, |item| spendable(&item, world.now()));
     let body = serde_json::json!({ "operation": "text.classify", "credits": "0.000001",

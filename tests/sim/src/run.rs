@@ -212,18 +212,28 @@ impl Run {
         tokio::task::yield_now().await;
     }
 
-    /// Now and then somebody changes their mind at the very minute at which the schedules fire.
+    /// Now and then somebody changes their mind at the very minute at which the schedules fire: most of all who is to
+    /// pay for another month.
     fn act_at_the_minute(&mut self) {
-        let dice = &self.world.dice;
-        if self.world.ground.faults.are_off() || dice.between(0, 3) > 0 {
+        let (world, dice) = (&self.world, &self.world.dice);
+        if world.ground.faults.are_off() {
             return;
         }
-        let actor = Actor::of(&self.world, dice.next(), 0);
-        let act = [Act::Subscribe, Act::Cancel, Act::AutoTopUp][dice.between(0, 2) as usize];
-        let (workspace, _) = WORKSPACES[dice.between(0, 3) as usize];
-        let workspace = if workspace == LARGE { "small" } else { workspace };
-        self.world.ground.trace.line(&format!("at the minute: {act:?} of {workspace}"));
-        self.tasks.spawn(async move { actor.act(act, workspace).await });
+        let (act, workspace) = match world.renewed_now() {
+            Some(workspace) if dice.between(0, 2) == 0 => (Act::Cancel, workspace),
+            _ if dice.between(0, 3) == 0 => {
+                let (workspace, _) = WORKSPACES[dice.between(0, 3) as usize];
+                let workspace = if workspace == LARGE { "small" } else { workspace };
+                ([Act::Subscribe, Act::Cancel, Act::AutoTopUp][dice.between(0, 2) as usize], workspace)
+            }
+            _ => return,
+        };
+        world.ground.trace.line(&format!("at the minute: {act:?} of {workspace}"));
+        let (actor, pause) = (Actor::of(world, dice.next(), 0), Duration::from_millis(dice.between(0, 40)));
+        self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            actor.act(act, workspace).await;
+        });
     }
 
     fn check(&mut self) -> Option<String> {

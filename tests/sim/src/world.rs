@@ -23,9 +23,11 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use model::{Dice, Embedded, Seeded, VirtualClock};
 use serde_json::Value;
 
+use crate::actors::WORKSPACES;
 use crate::bugs::{Bugs, Wrong};
 use crate::call::{Answered, CALL, Called, Order, Reply};
 use crate::faults::{Fault, Faults};
+use crate::item::text;
 use crate::payments::{Payments, Way};
 use crate::prices::catalogue;
 use crate::run::Plan;
@@ -254,6 +256,18 @@ impl World {
         };
         self.ground.trace.line(&format!("{function} {fate}"));
         answer
+    }
+
+    /// A workspace whose subscription is due by now.
+    #[must_use]
+    pub fn renewed_now(&self) -> Option<&'static str> {
+        let due = |workspace: &str| {
+            let item =
+                self.ground.table.item(&(format!("subscription#{workspace}"), "subscription".into()))?;
+            let millis: i64 = text(&item, "index_sk").split('#').next()?.parse().ok()?;
+            Some(millis <= self.now().as_millisecond())
+        };
+        WORKSPACES.into_iter().map(|(workspace, _)| workspace).find(|workspace| due(workspace) == Some(true))
     }
 
     /// The store of one who only looks.
