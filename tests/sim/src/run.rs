@@ -221,7 +221,7 @@ impl Run {
         }
         let (act, workspace) = match world.renewed_now() {
             Some(workspace) if dice.between(0, 2) == 0 => (Act::Cancel, workspace),
-            _ if dice.between(0, 3) == 0 => {
+            _ if dice.between(0, 39) == 0 => {
                 let (workspace, _) = WORKSPACES[dice.between(0, 3) as usize];
                 let workspace = if workspace == LARGE { "small" } else { workspace };
                 ([Act::Subscribe, Act::Cancel, Act::AutoTopUp][dice.between(0, 2) as usize], workspace)
