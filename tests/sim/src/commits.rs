@@ -38,6 +38,8 @@ pub struct Commits {
     /// At which commit each entry was written.
     pub entries: BTreeMap<String, usize>,
     lots: BTreeMap<String, Lots>,
+    /// When each grant ends.
+    ends: BTreeMap<String, Timestamp>,
     /// What open holds keep, by workspace and epoch.
     kept: BTreeMap<(String, String), Decimal>,
 }
@@ -76,6 +78,9 @@ impl Commits {
                 *spent.entry(workspace).or_default() -= credits;
             }
         }
+        if let Some(wrong) = commit.changes.iter().find_map(|change| self.too_early(change, commit.at)) {
+            return Some(wrong);
+        }
         if let Some(wrong) = commit.changes.iter().find_map(|change| lasting(change, latest)) {
             return Some(wrong);
         }
@@ -110,6 +115,17 @@ impl Commits {
             return Some(format!("{workspace}'s ledger moved by {entries}, and its balance did not"));
         }
         self.replay(commit)
+    }
+
+    /// Nothing expires before its end, whosever clock is fast.
+    fn too_early(&mut self, change: &Change, at: Timestamp) -> Option<String> {
+        let detail = plain(&change.after.as_ref()?["detail"]);
+        if let (Some(id), Some(end)) = (detail["grant_id"].as_str(), detail["expires_at"].as_str()) {
+            self.ends.insert(id.to_owned(), end.parse().ok()?);
+        }
+        let ids = detail["grant_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut early = ids.filter(|id| self.ends.get(*id).is_some_and(|end| *end > at));
+        early.next().map(|id| format!("{id} expires before {}", self.ends[id]))
     }
 
     /// A balance keeps for each epoch what its open holds do.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bugs::Wrong;
+use crate::call::SLOW;
 use crate::faults::Fault;
 use crate::table::Change;
 use crate::timeline::Event;
@@ -75,9 +76,9 @@ impl World {
         let again = faults.strikes(Fault::BatchAgain);
         let overlaps = again && faults.between(0, 1) == 0;
         if overlaps {
-            // Lambda has given this one up, and it goes on beside whatever comes next.
+            // Lambda has given this one up since it is slow, and it goes on beside whatever comes next.
             let (world, event) = (Arc::clone(self), event.clone());
-            tokio::spawn(async move { world.invoke("project", event).await });
+            tokio::spawn(SLOW.scope((), async move { world.invoke("project", event).await }));
         }
         let answer = self.invoke("project", event).await;
         let mut state = self.stream.0.lock().unwrap();

@@ -17,7 +17,7 @@ use model::VirtualClock;
 use serde_json::{Value, json};
 
 use crate::bugs::{Bugs, Wrong};
-use crate::call::CALL;
+use crate::call::{CALL, SLOW};
 use crate::faults::{Fault, Faults};
 use crate::item::{number, text};
 use crate::table::{Key, NAME, Table, keys_of};
@@ -67,7 +67,11 @@ impl HttpConnector for Wire {
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
         let by = CALL.try_with(|number| *number).ok();
+        let is_slow = SLOW.try_with(|()| ()).is_ok();
         HttpConnectorFuture::new(async move {
+            if is_slow {
+                wire.pass(20_000, 2_000_000).await;
+            }
             let (status, body) = wire.send(&operation, body, by).await?;
             let fast = SignedDuration::from_mins(if wire.ground.bugs.is(Wrong::FastClock) { 15 } else { 0 });
             let now = wire.ground.clock.now() + fast;

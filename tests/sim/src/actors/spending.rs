@@ -140,10 +140,10 @@ impl Actor {
 
     /// Does something, now and then at the moment at which a grant closes the epoch.
     async fn beside_a_grant<T>(&self, workspace: &str, doing: impl Future<Output = T>) -> T {
-        if !self.once_in(3) {
+        if !self.once_in(2) {
             return doing.await;
         }
-        let pause = Duration::from_millis(self.dice.between(0, 15));
+        let pause = Duration::from_millis(self.dice.between(0, 40));
         let done = async {
             tokio::time::sleep(pause).await;
             doing.await
