@@ -148,8 +148,8 @@ impl World {
             ttl_seconds: None,
         };
         let world = Self {
-            // In a third of all runs it takes weeks until something is done again, so that months go by.
-            longest_pause_days: if dice.between(0, 2) == 0 { 40 } else { 6 },
+            // In a quarter of all runs it takes weeks until something is done again, so that months go by.
+            longest_pause_days: if dice.between(0, 3) == 0 { 40 } else { 6 },
             dice,
             fleet: fleet.collect(),
             token: format!("Bearer {}", issuer().issue(&order, clock.now()).unwrap()),
