@@ -18,7 +18,7 @@ const USAGE: &str =
 cargo sim mutants [--ops N] [--bug N]";
 
 /// With how many seeds a planted bug is looked for.
-const MOST_SEEDS: u64 = 40;
+const MOST_SEEDS: u64 = 100;
 
 /// How much of a finding's trace is shown.
 const LINES: usize = 60;

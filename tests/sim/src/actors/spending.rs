@@ -65,7 +65,11 @@ impl Actor {
         self.insist(&complete).await;
     }
 
-    pub(super) async fn place_hold(&self, workspace: &str) {
+    pub(super) async fn place_hold(&self, workspace: &'static str) {
+        if self.once_in(4) {
+            Box::pin(self.place_around_a_grant(workspace)).await;
+            return;
+        }
         let mut body = self.hold_body();
         let soon_over = self.once_in(3);
         if soon_over {
@@ -81,6 +85,23 @@ impl Actor {
             let path = format!("holds/{hold}/captures");
             self.insist(&Order::post(workspace, &path, self.new_key(), self.debit_body())).await;
         }
+    }
+
+    /// Several jobs place holds while a grant closes the epoch.
+    async fn place_around_a_grant(&self, workspace: &'static str) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..self.dice.between(3, 8) {
+            let pause = Duration::from_millis(self.dice.between(0, 10));
+            let order = Order::post(workspace, "holds", self.new_key(), self.hold_body());
+            let world = Arc::clone(&self.world);
+            tasks.spawn(async move {
+                tokio::time::sleep(pause).await;
+                world.insist(&order).await
+            });
+        }
+        Box::pin(self.grant(workspace)).await;
+        let placed = tasks.join_all().await;
+        self.know_holds(workspace, placed.iter().flatten().map(|reply| &reply.body));
     }
 
     pub(super) async fn place_holds(&self, workspace: &str) {
@@ -122,6 +143,9 @@ impl Actor {
         };
         let order = Order::post(workspace, &path, self.new_key(), body);
         Box::pin(self.beside_a_grant(workspace, self.insist(&order))).await;
+        if self.once_in(3) {
+            self.insist(&order).await;
+        }
     }
 
     /// Captures all that a hold still keeps; then two settle it at once.
