@@ -42,8 +42,8 @@ const MOVED: [(&str, &[&str]); 7] = [
 /// Entries by which credits are added, each told as an event.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
-/// Checks all of it; what is wrong. Months are broken down in every way at last, and in one of them before: what was counted
-/// wrongly stays wrong.
+/// Checks all of it; what is wrong. At last every month is broken down in every way, and before that the latest in one of
+/// them: what was counted wrongly stays wrong.
 pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
     // What the checks themselves bring about is told later.
     let items = world.ground.table.items();
@@ -157,7 +157,8 @@ async fn usage(
         let month = entry["at"].as_str().unwrap_or_default().get(..7).unwrap_or_default();
         *months.entry(month.to_owned()).or_default() -= decimal(&entry["credits"]);
     }
-    for (month, used) in months.iter().rev().take(2) {
+    let latest = if breakdowns.len() > 1 { months.len() } else { 2 };
+    for (month, used) in months.iter().rev().take(latest) {
         for group_by in breakdowns {
             let path = format!("usage?month={month}&group_by={group_by}&limit=1000");
             let body = answered(world, Order::get(workspace, &path)).await?.body;
