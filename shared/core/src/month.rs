@@ -27,9 +27,9 @@ impl Month {
     /// The month in which an instant lies.
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
-        let late = jiff::SignedDuration::from_hours(if slips(Slip::MonthLate) { 24 } else { 0 });
-        let at = at.saturating_sub(late).unwrap_or(at);
-        Self(at.to_zoned(TimeZone::UTC).date().first_of_month())
+        let date = at.to_zoned(TimeZone::UTC).date();
+        let date = if slips(Slip::MonthLate) { date.yesterday().unwrap_or(date) } else { date };
+        Self(date.first_of_month())
     }
 
     /// The month that ends at an instant, or in which it lies.

@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::call::instant;
+
 /// How far apart the clocks may be by which a first period and an upgrade in it are told.
 const SLACK: SignedDuration = SignedDuration::from_mins(21);
 
@@ -16,8 +18,6 @@ const SLACK: SignedDuration = SignedDuration::from_mins(21);
 pub fn check(entries: &[Value]) -> Option<String> {
     let allocations = entries.iter().filter(|entry| entry["kind"] == "allocation");
     let period = |entry: &Value| entry["period"].as_u64().unwrap_or_default();
-    let instant =
-        |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or_default();
     // A first period may be followed by upgrades in it.
     let mut began: BTreeMap<String, Timestamp> = BTreeMap::new();
     for entry in allocations.clone().filter(|entry| period(entry) == 1) {
@@ -41,9 +41,8 @@ pub fn check(entries: &[Value]) -> Option<String> {
 #[must_use]
 pub fn is_last_paid(subscription: &Value, entries: &[Value]) -> Option<String> {
     let allocations = entries.iter().filter(|entry| entry["kind"] == "allocation");
-    let at = |entry: &Value| entry["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    let last = allocations.clone().filter_map(at).max()?;
-    let mut latest = allocations.filter(|entry| at(entry).is_some_and(|at| last.duration_since(at) <= SLACK));
+    let last = allocations.clone().map(|entry| instant(&entry["at"])).max()?;
+    let mut latest = allocations.filter(|entry| last.duration_since(instant(&entry["at"])) <= SLACK);
     let is_shown = latest.any(|entry| entry["subscription_id"] == subscription["subscription_id"]);
     (!is_shown).then(|| format!("a subscription was paid at {last}, and there is {subscription}"))
 }

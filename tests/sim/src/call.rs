@@ -1,6 +1,7 @@
 //! Calls: what was asked, when, and what came of it.
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 tokio::task_local! {
@@ -102,4 +103,16 @@ impl Reply {
     pub fn is_unsure(&self) -> bool {
         self.status >= 500
     }
+}
+
+/// Credits of an answer: what is not there is no zero.
+#[must_use]
+pub fn decimal(value: &Value) -> Decimal {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// An instant of an answer.
+#[must_use]
+pub fn instant(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
 }

@@ -6,6 +6,8 @@ use credits_core::catalogue::Catalogue;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
+use crate::call::decimal;
+
 /// The catalogue that every run sells by.
 #[must_use]
 pub fn catalogue() -> Arc<Catalogue> {
@@ -50,8 +52,4 @@ fn odd() -> &'static Value {
         }
         catalogue
     })
-}
-
-fn decimal(value: &Value) -> Decimal {
-    value.as_str().unwrap_or_default().parse().unwrap()
 }

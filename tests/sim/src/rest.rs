@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::actors::WORKSPACES;
 use crate::calendar;
-use crate::call::{Called, Order, Reply};
+use crate::call::{Called, Order, Reply, decimal};
 use crate::item::{held, number, spendable, text};
 use crate::owed;
 use crate::table::Key;
@@ -268,7 +268,8 @@ pub async fn history(world: &Arc<World>) -> Option<String> {
 async fn check_history(world: &Arc<World>, workspace: &str) -> Result<(), String> {
     let entries = ledger(world, workspace).await?;
     let history = answered(world, Order::get(workspace, "usage/history?months=24")).await?.body;
-    for month in history["months"].as_array().into_iter().flatten() {
+    let months = history["months"].as_array().filter(|months| !months.is_empty());
+    for month in months.ok_or("a history without months")? {
         let of_month =
             |entry: &&Value| entry["at"].as_str().unwrap_or_default().get(..7) == month["month"].as_str();
         for (name, kinds) in MOVED {
@@ -295,8 +296,4 @@ fn nothing_waits(world: &World) -> Option<String> {
         items.iter().find(|((pk, _), item)| pk.starts_with("balance#") && crate::item::has_changes(item));
     // A void or a claw-back closes at once, or is closed by the probe.
     fenced.map(|((pk, _), item)| format!("{pk} has changes that wait, with {} used", number(item, "used")))
-}
-
-fn decimal(value: &Value) -> Decimal {
-    value.as_str().unwrap_or_default().parse().unwrap_or_default()
 }
