@@ -13,6 +13,9 @@ use crate::table::{Change, Commit};
 /// How far clocks may be off, and a write late.
 const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
 
+/// How many closes in a row, within moments, are one that never ends.
+const MOST_CLOSES: usize = 40;
+
 /// How late a write may be after its instant.
 const LATE: SignedDuration = SignedDuration::from_secs(15);
 
@@ -105,7 +108,9 @@ impl Commits {
             {
                 return Some(format!("{workspace}: {wrong}"));
             }
-            if let Some(wrong) = self.holds_agree(workspace, after) {
+            if let Some(wrong) =
+                self.holds_agree(workspace, after).or_else(|| self.closes(workspace, after, commit.at))
+            {
                 return Some(wrong);
             }
             let stood = Stood { from: self.seen, at: commit.at, item: after.clone() };
@@ -126,6 +131,15 @@ impl Commits {
         let ids = detail["grant_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mut early = ids.filter(|id| self.ends.get(*id).is_some_and(|end| *end > at));
         early.next().map(|id| format!("{id} expires before {}", self.ends[id]))
+    }
+
+    /// A close leaves nothing that is due.
+    fn closes(&self, workspace: &str, balance: &Value, at: Timestamp) -> Option<String> {
+        let stood = self.balances.get(workspace)?;
+        let before = stood.len().checked_sub(MOST_CLOSES).and_then(|place| stood.get(place))?;
+        let closed = number(balance, "epoch") - number(&before.item, "epoch") == Decimal::from(MOST_CLOSES);
+        let at_once = at.duration_since(before.at) < SignedDuration::from_secs(2);
+        (closed && at_once).then(|| format!("{workspace} is closed again and again"))
     }
 
     /// A balance keeps for each epoch what its open holds do.

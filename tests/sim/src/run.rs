@@ -20,6 +20,9 @@ use crate::world::World;
 /// After how many acts everything comes to rest.
 const ACTS_TO_A_REST: u64 = 50;
 
+/// How much may happen until nothing waits any more; what takes more goes on for ever.
+const MOST_HAPPENINGS: u32 = 5_000;
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Report {
@@ -52,7 +55,8 @@ struct Run {
     commits: Commits,
     answers: Answers,
     looked_at: Timestamp,
-    panicked: Option<String>,
+    /// A panic, or what never ends.
+    broken: Option<String>,
     acts: u64,
 }
 
@@ -87,7 +91,7 @@ pub fn run(plan: &Plan) -> Report {
             commits: Commits::default(),
             answers: Answers::default(),
             looked_at: began,
-            panicked: None,
+            broken: None,
             acts: 0,
             world,
         };
@@ -157,7 +161,7 @@ impl Run {
     /// A panic is a finding.
     fn look_at(&mut self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            self.panicked.get_or_insert(error.to_string());
+            self.broken.get_or_insert(format!("a panic: {error}"));
         }
     }
 
@@ -237,8 +241,8 @@ impl Run {
     }
 
     fn check(&mut self) -> Option<String> {
-        if let Some(panicked) = self.panicked.take() {
-            return Some(format!("a panic: {panicked}"));
+        if self.broken.is_some() {
+            return self.broken.take();
         }
         let table = &self.world.ground.table;
         let wrong = self.commits.check(&table.commits_from(self.commits.seen()));
@@ -256,10 +260,15 @@ impl Run {
         // A mail whose sender died is free after two minutes, and what was postponed comes back within the hour.
         for _ in 0..3 {
             self.work_off().await;
+            if self.broken.is_some() {
+                break;
+            }
             self.pass(SignedDuration::from_mins(90)).await;
             self.join_all().await;
         }
-        self.work_off().await;
+        if self.broken.is_none() {
+            self.work_off().await;
+        }
         if let Some(wrong) = self.check() {
             return Some(wrong);
         }
@@ -278,7 +287,11 @@ impl Run {
 
     /// Everything that waits happens now.
     async fn work_off(&mut self) {
-        loop {
+        for happened in 0.. {
+            if happened == MOST_HAPPENINGS {
+                self.broken.get_or_insert("what waits is never worked off".to_owned());
+                break;
+            }
             self.world.feed_stream();
             let Some((_, event)) = self.world.ground.timeline.take() else { break };
             tokio::time::sleep(Duration::from_millis(20)).await;
