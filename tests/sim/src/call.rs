@@ -7,8 +7,6 @@ use serde_json::Value;
 tokio::task_local! {
     /// The call that a task works on.
     pub static CALL: u64;
-    /// Set where all that a task asks for takes long.
-    pub static SLOW: ();
 }
 
 /// What is asked.

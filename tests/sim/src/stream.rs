@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bugs::Wrong;
-use crate::call::SLOW;
 use crate::faults::Fault;
 use crate::table::Change;
 use crate::timeline::Event;
@@ -78,7 +77,7 @@ impl World {
         if overlaps {
             // Lambda has given this one up since it is slow, and it goes on beside whatever comes next.
             let (world, event) = (Arc::clone(self), event.clone());
-            tokio::spawn(SLOW.scope((), async move { world.invoke("project", event).await }));
+            tokio::spawn(async move { world.invoke_slowly("project", event).await });
         }
         let answer = self.invoke("project", event).await;
         let mut state = self.stream.0.lock().unwrap();

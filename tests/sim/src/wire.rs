@@ -17,7 +17,7 @@ use model::VirtualClock;
 use serde_json::{Value, json};
 
 use crate::bugs::{Bugs, Wrong};
-use crate::call::{CALL, SLOW};
+use crate::call::CALL;
 use crate::faults::{Fault, Faults};
 use crate::item::{number, text};
 use crate::table::{Key, NAME, Table, keys_of};
@@ -31,6 +31,8 @@ pub struct Wire {
     pub function: &'static str,
     /// Whether nothing ever goes wrong on it, or takes time.
     pub onlooker: bool,
+    /// Whether a write on it takes long, so that it is of what was read long before.
+    pub slow: bool,
     /// What it shares with all others.
     pub ground: Arc<Ground>,
 }
@@ -67,11 +69,7 @@ impl HttpConnector for Wire {
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
         let by = CALL.try_with(|number| *number).ok();
-        let is_slow = SLOW.try_with(|()| ()).is_ok();
         HttpConnectorFuture::new(async move {
-            if is_slow {
-                wire.pass(20_000, 2_000_000).await;
-            }
             let (status, body) = wire.send(&operation, body, by).await?;
             let fast = SignedDuration::from_mins(if wire.ground.bugs.is(Wrong::FastClock) { 15 } else { 0 });
             let now = wire.ground.clock.now() + fast;
@@ -123,6 +121,9 @@ impl Wire {
     async fn deliver(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
         let Ground { table, faults, bugs, .. } = &*self.ground;
         let what = named(&keys);
+        if self.slow {
+            self.pass(20_000, 2_000_000).await;
+        }
         self.before(operation, &what).await?;
         if faults.strikes(Fault::Throttled) {
             self.note(operation, &what, "throttled");

@@ -95,6 +95,8 @@ pub struct World {
     /// What actors know.
     pub known: Mutex<Known>,
     fleet: Vec<Gateway>,
+    /// An instance whose writes are slow; it is right about the time.
+    slow: Functions,
     skews: Vec<Arc<AtomicI64>>,
     token: String,
     keys: AtomicU64,
@@ -139,7 +141,7 @@ impl World {
         let issuer = || Issuer::new([7; 32]);
         let fleet = skews.iter().zip(3_u64..).map(|(skew, salt)| {
             let skewed = sources(salt, Arc::new(SkewedClock(clock.clone(), Arc::clone(skew))));
-            let functions = functions(&ground, &services, &payments, &skewed);
+            let functions = functions((&ground, &services, &payments), &skewed, false);
             Gateway::new(template.routes().unwrap(), functions, issuer(), own.clone())
         });
         let order = TokenOrder {
@@ -151,6 +153,7 @@ impl World {
             // In a quarter of all runs it takes weeks until something is done again, so that months go by.
             longest_pause_days: if dice.between(0, 3) == 0 { 40 } else { 6 },
             dice,
+            slow: functions((&ground, &services, &payments), &own, true),
             fleet: fleet.collect(),
             token: format!("Bearer {}", issuer().issue(&order, clock.now()).unwrap()),
             schedules: template.schedules().unwrap(),
@@ -163,7 +166,7 @@ impl World {
             skews,
             keys: AtomicU64::new(0),
         };
-        let onlooker = Wire { function: "onlooker", onlooker: true, ground };
+        let onlooker = Wire { function: "onlooker", onlooker: true, slow: false, ground };
         create_table(&client(onlooker), NAME, database::Stream::Off).await.unwrap();
         world.ground.table.make_replica();
         Arc::new(world)
@@ -247,7 +250,16 @@ impl World {
 
     /// Invokes a function of events; its answer, unless it failed or died.
     pub async fn invoke(&self, function: &str, event: Value) -> Option<Value> {
-        let invoked = self.instance().functions.fire(function, event);
+        self.invoke_on(&self.instance().functions, function, event).await
+    }
+
+    /// Invokes a function of events whose writes all take long.
+    pub async fn invoke_slowly(&self, function: &str, event: Value) -> Option<Value> {
+        self.invoke_on(&self.slow, function, event).await
+    }
+
+    async fn invoke_on(&self, functions: &Functions, function: &str, event: Value) -> Option<Value> {
+        let invoked = functions.fire(function, event);
         let answer = tokio::time::timeout(self.lifetime(), invoked).await;
         let (fate, answer) = match answer {
             Ok(Ok(answer)) => ("is done".to_owned(), Some(answer)),
@@ -321,15 +333,14 @@ fn client(wire: Wire) -> aws_sdk_dynamodb::Client {
 }
 
 fn functions(
-    ground: &Arc<Ground>,
-    services: &Services,
-    payments: &Arc<Payments>,
+    (ground, services, payments): (&Arc<Ground>, &Services, &Arc<Payments>),
     sources: &Sources,
+    slow: bool,
 ) -> Functions {
     // Its HTTP client reads the machine's certificates, so there is one for all.
     static PROVIDER: OnceLock<Provider> = OnceLock::new();
     let store = |function: &'static str| {
-        let wire = Wire { function, onlooker: function == "observer", ground: Arc::clone(ground) };
+        let wire = Wire { function, onlooker: function == "observer", slow, ground: Arc::clone(ground) };
         Store::new(client(wire), NAME, sources.clone())
     };
     let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();
