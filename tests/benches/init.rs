@@ -1,6 +1,7 @@
 //! `cargo bench --bench init`: how long the debit function takes to start, beside a bare function in the same run.
 //!
-//! Both are the binaries that are deployed: `cargo build --release -p debit --bin debit --example hello` builds them.
+//! Both are the binaries that are deployed: `cargo build --release -p debit --bin debit --example hello` builds them. The
+//! third is the same function on the AWS SDK as it comes, `cargo build --release` in `tests/benches/plain`.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -20,8 +21,8 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Plan, Profile};
 use credits_local::database::{Database, Stream, create_table};
+use credits_runtime::connection::https_client;
 use credits_runtime::sources::{SystemClock, SystemRandomness};
-use credits_runtime::start::https_client;
 use credits_store::grants::{GrantOrder, Term};
 use credits_store::{Claim, Fingerprint, Sources, Store};
 use model::report::{measured_on, table, write_section};
@@ -65,23 +66,45 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let database = runtime.block_on(table_with_credits());
-    let settings = [("TABLE_NAME", TABLE.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint())];
+    let needed = [("TABLE_NAME", TABLE.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint())];
     let (mut bare, mut ours) = (Row::of("bare `lambda_runtime`", hello), Row::of("debit", debit));
-    // By turns, so that whatever else goes on hits both.
+    let settings = needed.clone().into_iter().chain(deployed_tunables()).collect::<Vec<_>>();
+    let plain = release.join("plain");
+    let mut plain = plain.exists().then(|| Row::of("debit on the SDK as it comes", plain));
+    // By turns, so that whatever else goes on hits all of them.
     for start in 0..STARTS {
         bare.start(&[], "{}");
-        ours.start(&settings, &event(&format!("start-{start}")));
+        ours.start(&settings, &event(&format!("ours-{start}")));
+        if let Some(plain) = &mut plain {
+            plain.start(&needed, &event(&format!("plain-{start}")));
+        }
     }
     bare.count(&[], |_| "{}".to_owned());
-    ours.count(&settings, |number| event(&format!("counted-{number}")));
+    ours.count(&settings, |number| event(&format!("ours-counted-{number}")));
+    if let Some(plain) = &mut plain {
+        plain.count(&needed, |number| event(&format!("plain-counted-{number}")));
+    }
     let ratio = ours.p50() / bare.p50();
-    let table = table(&COLUMNS, &[bare.row(), ours.row()]);
+    let rows: Vec<_> = [&bare, &ours].into_iter().chain(&plain).map(Row::row).collect();
+    let table = table(&COLUMNS, &rows);
+    let work = plain.and_then(|plain| Some((ours.instructions? as f64, plain.instructions? as f64)));
+    let work = work.map(|(ours, plain)| {
+        format!(" An invocation is {:.2} × the instructions of the SDK as it comes.", ours / plain)
+    });
+    let work = work.unwrap_or_default();
     let said = format!(
-        "{table}\nInit of the debit function is {ratio:.2} × that of the bare one. {}\n",
+        "{table}\nInit of the debit function is {ratio:.2} × that of the bare one.{work} {}\n",
         measured_on()
     );
     println!("{said}");
     write_section("init", &said);
+}
+
+/// What template.yaml tells the allocator.
+fn deployed_tunables() -> Option<(&'static str, String)> {
+    let template = include_str!("../../template.yaml");
+    let tunables = template.lines().find_map(|line| line.trim().strip_prefix("GLIBC_TUNABLES: "));
+    tunables.map(|tunables| ("GLIBC_TUNABLES", tunables.to_owned()))
 }
 
 fn event(key: &str) -> String {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use credits_core::ledger::Cause;
+use credits_runtime::event::HttpEvent;
 use credits_runtime::start::respond;
 use credits_runtime::{TopUpUrl, catalogue};
 use credits_store::debits::DebitRefusal;
@@ -61,7 +61,7 @@ pub async fn call_as(
 
 async fn call_with(table: &Table, key: &str, body: &Value, time: Duration) -> (i64, Value, Option<String>) {
     let function = debit_function(table);
-    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+    let event: HttpEvent = serde_json::from_value(json!({
         "routeKey": "POST /v1/workspaces/{workspace_id}/debits",
         "rawPath": "/v1/workspaces/acme/debits",
         "headers": { "content-type": "application/json", "idempotency-key": key },

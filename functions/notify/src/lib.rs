@@ -11,7 +11,7 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
 use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, start};
+use credits_runtime::{EventFunction, Settings, StartError, connection, start};
 use credits_store::error::Chain;
 use credits_store::failures::{Digest, Grouped};
 use credits_store::mails::MailClaim;
@@ -87,7 +87,7 @@ impl Notify {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
         let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
-        let config = config.http_client(start::https_client_of(settings)?);
+        let config = config.http_client(connection::https_client_of(settings)?);
         let ses = Client::from_conf(config.interceptor(Steps::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,
@@ -253,7 +253,7 @@ pub fn config(
         .behavior_version(aws_sdk_sesv2::config::BehaviorVersion::latest())
         .region(aws_sdk_sesv2::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(start::https_client())
+        .http_client(connection::https_client())
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3))
         .retry_classifier(OnlyWhatWasRefused);

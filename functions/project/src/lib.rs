@@ -7,7 +7,7 @@
 
 use aws_sdk_eventbridge::Client;
 use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, start};
+use credits_runtime::{EventFunction, Settings, StartError, connection, start};
 use credits_store::Store;
 use credits_store::error::Chain;
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ impl EventFunction for Project {
 fn bus_config(settings: Settings) -> Result<aws_sdk_eventbridge::Config, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE");
     let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
-    Ok(config.http_client(start::https_client_of(settings)?).build())
+    Ok(config.http_client(connection::https_client_of(settings)?).build())
 }
 
 /// The configuration of a client of the bus.
@@ -95,7 +95,7 @@ pub fn config(
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .region(aws_sdk_eventbridge::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(start::https_client())
+        .http_client(connection::https_client())
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use account::Account;
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_core::catalogue::Catalogue;
 use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
+use credits_runtime::event::HttpEvent;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
 use credits_runtime::start::{dynamodb_config, respond};
@@ -141,11 +142,7 @@ impl Functions {
     }
 
     /// Invokes the function of that binary's name; `None` if there is none.
-    pub async fn invoke(
-        &self,
-        binary: &str,
-        event: ApiGatewayV2httpRequest,
-    ) -> Option<ApiGatewayV2httpResponse> {
+    pub async fn invoke(&self, binary: &str, event: HttpEvent) -> Option<ApiGatewayV2httpResponse> {
         let deadline = after(if binary == "account" { ACCOUNT_TIMEOUT } else { TIMEOUT });
         Some(match binary {
             "debit" => respond(&self.debit, event, deadline).await,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body as EventBody;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use credits_runtime::event::HttpEvent;
 use credits_store::Sources;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -62,7 +63,7 @@ impl Gateway {
             None
         };
         let event = self.event(route, &request, &parameters, claims.as_ref());
-        let Ok(event) = serde_json::from_value::<ApiGatewayV2httpRequest>(event) else {
+        let Ok(event) = serde_json::from_value::<HttpEvent>(event) else {
             return message(StatusCode::BAD_REQUEST, "Bad Request");
         };
         match self.functions.invoke(&route.function, event).await {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::Method;
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_payments::signature::Secret;
-use credits_runtime::{StartError, catalogue, start};
+use credits_runtime::{StartError, catalogue, connection};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -135,7 +135,7 @@ impl Stack {
         let clock = LocalClock::open(options.data.as_deref(), options.begins_at)?;
         let file = options.data.as_ref().map(|folder| folder.join("table.db"));
         let home = Home::open(&options.place, file.as_deref(), &clock.sources())?;
-        let client = functions::client(&home.endpoint(), start::https_client());
+        let client = functions::client(&home.endpoint(), connection::https_client());
         database::create_table(&client, home.table(), options.stream).await?;
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let address = listener.local_addr()?;
@@ -277,9 +277,9 @@ fn shared(
     let store = |function: &'static str| {
         // What the stack itself asks is not counted.
         let http = if function == "observer" {
-            start::https_client()
+            connection::https_client()
         } else {
-            wire.client(function, start::https_client())
+            wire.client(function, connection::https_client())
         };
         Store::new(functions::client(&home.endpoint(), http), home.table(), clock.sources())
     };
@@ -306,7 +306,7 @@ fn shared(
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
     let (provider, client) =
-        (Mutex::new(provider), functions::client(&home.endpoint(), start::https_client()));
+        (Mutex::new(provider), functions::client(&home.endpoint(), connection::https_client()));
     Ok(Shared {
         gateway,
         provider,

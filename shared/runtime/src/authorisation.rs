@@ -1,9 +1,8 @@
 //! Who may call: API Gateway has checked the token; here its scope and its workspace are (API.md, Who may call).
 
-use std::collections::HashMap;
-
 use credits_core::id::WorkspaceId;
 
+use crate::event::JwtClaims;
 use crate::problem::Problem;
 
 /// A scope of a token.
@@ -39,11 +38,10 @@ impl Scope {
 impl Claims {
     /// Reads the claims that the authorizer hands on.
     #[must_use]
-    pub fn read(claims: &HashMap<String, String>) -> Self {
-        let scopes =
-            claims.get("scope").map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
-        let workspace = claims.get("workspace").cloned().unwrap_or_default();
-        Self { scopes: scopes.unwrap_or_default(), workspace }
+    pub fn read(claims: JwtClaims) -> Self {
+        let scopes = claims.scope.unwrap_or_default();
+        let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+        Self { scopes, workspace: claims.workspace.unwrap_or_default() }
     }
 
     /// Refuses a token without the scope.

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use credits_core::id::WorkspaceId;
 use credits_store::{Claim, Fingerprint};
-use http::HeaderMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::authorisation::{Claims, Scope};
+use crate::event::HttpEvent;
 use crate::problem::Problem;
 
 /// The largest body that is read (API.md).
@@ -24,7 +23,7 @@ pub struct Call {
     path: String,
     path_parameters: HashMap<String, String>,
     query: HashMap<String, String>,
-    headers: HeaderMap,
+    headers: HashMap<String, String>,
     claims: Claims,
     body: Option<Vec<u8>>,
     request_id: String,
@@ -35,19 +34,18 @@ pub struct Call {
 impl Call {
     /// Reads an event. A body that API Gateway sent in base64 is the raw body again.
     #[must_use]
-    pub fn read(event: ApiGatewayV2httpRequest, deadline: Instant) -> Self {
+    pub fn read(event: HttpEvent, deadline: Instant) -> Self {
         let body = event.body.unwrap_or_default();
         let body = if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) };
         let context = event.request_context;
         let jwt = context.authorizer.and_then(|authorizer| authorizer.jwt);
-        let query = event.query_string_parameters;
         Self {
             route: event.route_key.unwrap_or_default(),
             path: event.raw_path.unwrap_or_default(),
-            path_parameters: event.path_parameters,
-            query: query.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            path_parameters: event.path_parameters.unwrap_or_default(),
+            query: event.query_string_parameters.unwrap_or_default(),
             headers: event.headers,
-            claims: jwt.map(|jwt| Claims::read(&jwt.claims)).unwrap_or_default(),
+            claims: jwt.map(|jwt| Claims::read(jwt.claims)).unwrap_or_default(),
             body,
             request_id: context.request_id.unwrap_or_default(),
             domain_name: context.domain_name.unwrap_or_default(),
@@ -97,10 +95,10 @@ impl Call {
         &self.claims
     }
 
-    /// A header, if it is there and is text.
+    /// A header, by its name in small letters.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.get(name).map(String::as_str)
     }
 
     /// The query's parameters.
@@ -135,12 +133,11 @@ impl Call {
     ///
     /// The payload is taken as what it says: neither white space nor the order of members makes it another one.
     pub fn claim(&self, workspace_id: &WorkspaceId, body: &Value) -> Result<Claim, Problem> {
-        let key = self.headers.get("idempotency-key").ok_or_else(Problem::idempotency_key_missing)?;
-        let key = key.to_str().ok().and_then(|key| key.parse().ok());
+        let key = self.header("idempotency-key").ok_or_else(Problem::idempotency_key_missing)?;
         let method = self.route.split(' ').next().unwrap_or_default();
         let payload = body.to_string();
         let fingerprint = Fingerprint::of(&[method.as_bytes(), self.path.as_bytes(), payload.as_bytes()]);
-        let key = key.ok_or_else(Problem::idempotency_key_invalid)?;
+        let key = key.parse().map_err(|_| Problem::idempotency_key_invalid())?;
         Ok(Claim { workspace_id: workspace_id.clone(), key, fingerprint })
     }
 }

@@ -3,33 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
+};
 use credits_core::id::WorkspaceId;
 use credits_store::error::Chain;
 use credits_store::{Clock, Store};
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::call::Call;
+use crate::connection::https_client_of;
+use crate::event::HttpEvent;
+use crate::plain_requests::PlainRequests;
 use crate::problem::Problem;
 use crate::settings::{SettingError, Settings};
+use crate::signer::Signer;
 use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
-
-/// The roots of what AWS's endpoints present (Amazon Trust Services, Certificate authorities).
-const AMAZON_ROOTS: &[u8] = include_bytes!("../certificates/amazon-roots.pem");
-
-/// rustls on ring, whose start costs the least.
-const RUSTLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -85,7 +82,7 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
     telemetry::start(Settings)?;
     let function = Arc::new(make(Settings)?);
     let warmed = Arc::clone(&function);
-    let serve = service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+    let serve = service_fn(async |event: LambdaEvent<HttpEvent>| {
         let deadline = deadline_of(&event.context);
         // Boxed, since the compiler gives up on the whole depth of it where it optimises.
         let answer = Box::pin(respond(&*function, event.payload, deadline)).await;
@@ -95,7 +92,8 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
     let served = async {
         // The connection stands by the time that the first call needs it, or is under way.
         tokio::spawn(async move { warmed.warm_up().await });
-        lambda_runtime::run(serve).await
+        // Without the span that `lambda_runtime::run` writes into each line: a line of a call names the call by itself.
+        Runtime::new(serve).run().await
     };
     runtime()?.block_on(served).map_err(StartError::Lambda)
 }
@@ -136,7 +134,7 @@ fn deadline_of(context: &lambda_runtime::Context) -> Instant {
 /// Answers one event: every call ends in a response and a line in the log.
 pub async fn respond<F: Function>(
     function: &F,
-    event: ApiGatewayV2httpRequest,
+    event: HttpEvent,
     deadline: Instant,
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
@@ -165,7 +163,14 @@ pub fn store(settings: Settings) -> Result<Store, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
     let config =
         dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client_of(settings)?);
-    let config = config.to_builder().interceptor(Steps::new(settings)).build();
+    let signer = Signer::default();
+    let config = config
+        .to_builder()
+        .interceptor(Steps::new(settings))
+        .interceptor(PlainRequests)
+        .interceptor(signer.clock_watch())
+        .push_auth_scheme(signer)
+        .build();
     let client = aws_sdk_dynamodb::Client::from_conf(config);
     Ok(Store::new(client, &settings.table()?, sources::system()))
 }
@@ -184,6 +189,9 @@ pub fn dynamodb_config(
         .credentials_provider(credentials)
         .http_client(http_client)
         .timeout_config(timeouts())
+        // Credentials last as long as the process, and neither requests nor answers are streams.
+        .identity_cache(IdentityCache::no_cache())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);
     config.build()
@@ -196,23 +204,4 @@ pub fn timeouts() -> TimeoutConfig {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build()
-}
-
-/// The HTTP client of a deployed function's AWS clients: it trusts Amazon's roots alone, unless it is told to trust the
-/// machine's.
-pub fn https_client_of(settings: Settings) -> Result<SharedHttpClient, StartError> {
-    if settings.trusts_native_roots() {
-        return Ok(https_client());
-    }
-    // Reading the machine's certificates is most of what a start would cost.
-    let roots = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-    let context = TlsContext::builder().with_trust_store(roots).build();
-    let context = context.map_err(|_| StartError::Part("trust store"))?;
-    Ok(Builder::new().tls_provider(RUSTLS).tls_context(context).build_https())
-}
-
-/// The HTTP client of AWS clients that trusts what the machine does.
-#[must_use]
-pub fn https_client() -> SharedHttpClient {
-    Builder::new().tls_provider(RUSTLS).build_https()
 }

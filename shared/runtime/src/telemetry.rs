@@ -54,8 +54,11 @@ pub fn flush() {
 }
 
 /// The same, to somewhere else than the standard output.
-pub fn flush_to(writer: impl Write) {
-    if let Some(Err(error)) = COLLECTOR.get().map(|collector| collector.flush(writer)) {
+pub fn flush_to(mut writer: impl Write) {
+    let Some(collector) = COLLECTOR.get() else { return };
+    // In one piece: the standard output looks for the end of a line in each that it is given.
+    let mut lines = Vec::new();
+    if let Err(error) = collector.flush(&mut lines).and_then(|()| writer.write_all(&lines)) {
         tracing::error!(%error, "metrics could not be written");
     }
 }

@@ -27,11 +27,11 @@ impl TopUpUrl {
 mod tests {
     use super::TopUpUrl;
     use crate::call::Call;
-    use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+    use crate::event::HttpEvent;
 
     #[test]
     fn m11_without_a_page_of_the_operators_it_is_ours_at_the_address_that_was_called() {
-        let mut event = ApiGatewayV2httpRequest::default();
+        let mut event = HttpEvent::default();
         event.request_context.domain_name = Some("credits.example".to_owned());
         let call = Call::read(event, tokio::time::Instant::now());
         assert_eq!(TopUpUrl::new(None).of(&call), "https://credits.example/settings/ai-credits");

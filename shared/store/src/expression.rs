@@ -12,32 +12,42 @@ use crate::error::Corrupt;
 use crate::keys::{ItemKey, PK};
 
 /// An update or a condition that is being put together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Expression {
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
-    set: Vec<String>,
-    add: Vec<String>,
-    remove: Vec<String>,
-    conditions: Vec<String>,
+    set: String,
+    add: String,
+    remove: String,
+    conditions: String,
 }
+
+/// How many placeholders there is room for before the maps grow: as many as a debit has, which is written most.
+const PLACEHOLDERS: usize = 14;
+
+/// What stands between the parts of a clause.
+const COMMA: &str = ", ";
+/// What stands between conditions.
+const AND: &str = " AND ";
 
 impl Expression {
     pub fn new() -> Self {
-        Self::default()
+        let (names, values) = (HashMap::with_capacity(PLACEHOLDERS), HashMap::with_capacity(PLACEHOLDERS));
+        let [set, add, remove, conditions] = [const { String::new() }; 4];
+        Self { names, values, set, add, remove, conditions }
     }
 
     /// Sets an attribute.
     pub fn set(mut self, name: &str, value: AttributeValue) -> Self {
-        let (name, value) = (self.name(name), self.value(name, value));
-        self.set.push(format!("{name} = {value}"));
+        let (name, value) = (self.name(name), self.value("", name, value));
+        append(&mut self.set, COMMA, &[&name, " = ", &value]);
         self
     }
 
     /// Sets an attribute that is not there yet.
     pub fn set_once(mut self, name: &str, value: AttributeValue) -> Self {
-        let (name, value) = (self.name(name), self.value(name, value));
-        self.set.push(format!("{name} = if_not_exists({name}, {value})"));
+        let (name, value) = (self.name(name), self.value("", name, value));
+        append(&mut self.set, COMMA, &[&name, " = if_not_exists(", &name, ", ", &value, ")"]);
         self
     }
 
@@ -48,81 +58,82 @@ impl Expression {
 
     /// Appends several elements to a list.
     pub fn append_all(mut self, name: &str, elements: Vec<AttributeValue>) -> Self {
-        let (name, value) = (self.name(name), self.value(name, AttributeValue::L(elements)));
-        self.set.push(format!("{name} = list_append({name}, {value})"));
+        let (name, value) = (self.name(name), self.value("", name, AttributeValue::L(elements)));
+        append(&mut self.set, COMMA, &[&name, " = list_append(", &name, ", ", &value, ")"]);
         self
     }
 
     /// Adds to a number, which is zero where it is missing.
     pub fn add(mut self, name: &str, value: AttributeValue) -> Self {
-        let (name, value) = (self.name(name), self.value(name, value));
-        self.add.push(format!("{name} {value}"));
+        let (name, value) = (self.name(name), self.value("", name, value));
+        append(&mut self.add, COMMA, &[&name, " ", &value]);
         self
     }
 
     /// Removes an attribute, if it is there.
     pub fn remove(mut self, name: &str) -> Self {
         let name = self.name(name);
-        self.remove.push(name);
+        append(&mut self.remove, COMMA, &[&name]);
         self
     }
 
     /// Asks that an attribute compares with a value, as `>=` or `=` do.
     pub fn when(mut self, name: &str, comparator: &str, value: AttributeValue) -> Self {
-        let (placeholder, value) = (self.name(name), self.value(&format!("when_{name}"), value));
-        self.conditions.push(format!("{placeholder} {comparator} {value}"));
+        let (name, value) = (self.name(name), self.value("when_", name, value));
+        append(&mut self.conditions, AND, &[&name, " ", comparator, " ", &value]);
         self
     }
 
     /// Asks that an attribute is not there, or compares with a value.
     pub fn when_absent_or(mut self, name: &str, comparator: &str, value: AttributeValue) -> Self {
-        let (placeholder, value) = (self.name(name), self.value(&format!("when_{name}"), value));
-        self.conditions
-            .push(format!("(attribute_not_exists({placeholder}) OR {placeholder} {comparator} {value})"));
+        let (name, value) = (self.name(name), self.value("when_", name, value));
+        let parts = ["(attribute_not_exists(", &name, ") OR ", &name, " ", comparator, " ", &value, ")"];
+        append(&mut self.conditions, AND, &parts);
         self
     }
 
     /// Asks that an attribute is not there.
     pub fn when_absent(mut self, name: &str) -> Self {
         let name = self.name(name);
-        self.conditions.push(format!("attribute_not_exists({name})"));
+        append(&mut self.conditions, AND, &["attribute_not_exists(", &name, ")"]);
         self
     }
 
     /// Asks that a list doesn't hold an element.
     pub fn when_not_in(mut self, name: &str, element: AttributeValue) -> Self {
-        let (placeholder, value) = (self.name(name), self.value(&format!("not_in_{name}"), element));
-        self.conditions.push(format!("NOT contains({placeholder}, {value})"));
+        let (name, value) = (self.name(name), self.value("not_in_", name, element));
+        append(&mut self.conditions, AND, &["NOT contains(", &name, ", ", &value, ")"]);
         self
     }
 
     /// Asks that a list has fewer elements.
     pub fn when_shorter(mut self, name: &str, count: u64) -> Self {
         let count = AttributeValue::N(count.to_string());
-        let (placeholder, value) = (self.name(name), self.value(&format!("size_{name}"), count));
-        self.conditions.push(format!("size({placeholder}) < {value}"));
+        let (name, value) = (self.name(name), self.value("size_", name, count));
+        append(&mut self.conditions, AND, &["size(", &name, ") < ", &value]);
         self
     }
 
     /// Asks that the item exists.
     pub fn when_exists(mut self) -> Self {
         let name = self.name(PK);
-        self.conditions.push(format!("attribute_exists({name})"));
+        append(&mut self.conditions, AND, &["attribute_exists(", &name, ")"]);
         self
     }
 
     /// The update of an item.
     pub fn update(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
-        let clause = |word: &str, parts: &[String]| match parts {
-            [] => None,
-            parts => Some(format!("{word} {}", parts.join(", "))),
-        };
-        let clauses = [clause("SET", &self.set), clause("ADD", &self.add), clause("REMOVE", &self.remove)];
+        let mut clauses = String::new();
+        for (word, clause) in [("SET ", &self.set), ("ADD ", &self.add), ("REMOVE ", &self.remove)] {
+            if !clause.is_empty() {
+                append(&mut clauses, " ", &[word, clause]);
+            }
+        }
         let update = Update::builder()
             .table_name(table)
             .set_key(Some(keyed(key)))
-            .update_expression(clauses.into_iter().flatten().collect::<Vec<_>>().join(" "))
-            .set_condition_expression(self.condition())
+            .update_expression(clauses)
+            .set_condition_expression(condition(self.conditions))
             .set_expression_attribute_names(Some(self.names))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -135,7 +146,7 @@ impl Expression {
         let put = Put::builder()
             .table_name(table)
             .set_item(Some(item))
-            .set_condition_expression(self.condition())
+            .set_condition_expression(condition(self.conditions))
             .set_expression_attribute_names(Some(self.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -148,7 +159,7 @@ impl Expression {
         let delete = Delete::builder()
             .table_name(table)
             .set_key(Some(keyed(key)))
-            .set_condition_expression(self.condition())
+            .set_condition_expression(condition(self.conditions))
             .set_expression_attribute_names(Some(self.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .build()?;
@@ -160,7 +171,7 @@ impl Expression {
         let check = ConditionCheck::builder()
             .table_name(table)
             .set_key(Some(keyed(key)))
-            .condition_expression(self.condition().unwrap_or_default())
+            .condition_expression(self.conditions)
             .set_expression_attribute_names(Some(self.names))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -168,23 +179,38 @@ impl Expression {
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
-    fn condition(&self) -> Option<String> {
-        Some(self.conditions.join(" AND ")).filter(|condition| !condition.is_empty())
-    }
-
     /// The placeholder of an attribute, or of a member of a map where the name has a dot.
     fn name(&mut self, name: &str) -> String {
-        let placeholders = name.split('.').map(|part| {
-            let placeholder = format!("#{}", part.replace('-', "_"));
-            self.names.insert(placeholder.clone(), part.to_owned());
-            placeholder
-        });
-        placeholders.collect::<Vec<_>>().join(".")
+        let mut path = String::new();
+        for part in name.split('.') {
+            let placeholder = placeholder(["#", part, ""]);
+            append(&mut path, ".", &[&placeholder]);
+            self.names.insert(placeholder, part.to_owned());
+        }
+        path
     }
 
-    fn value(&mut self, name: &str, value: AttributeValue) -> String {
-        let placeholder = format!(":{}", name.replace(['-', '.'], "_"));
+    fn value(&mut self, prefix: &str, name: &str, value: AttributeValue) -> String {
+        let placeholder = placeholder([":", prefix, name]);
         self.values.insert(placeholder.clone(), value);
         placeholder
     }
+}
+
+/// Appends a part, which may be in pieces, to a clause.
+fn append(clause: &mut String, separator: &str, pieces: &[&str]) {
+    if !clause.is_empty() {
+        clause.push_str(separator);
+    }
+    clause.extend(pieces.iter().copied());
+}
+
+fn condition(conditions: String) -> Option<String> {
+    Some(conditions).filter(|conditions| !conditions.is_empty())
+}
+
+/// A placeholder, in which neither a hyphen nor a dot may stand.
+fn placeholder(pieces: [&str; 3]) -> String {
+    let text = pieces.concat();
+    if text.contains(['-', '.']) { text.replace(['-', '.'], "_") } else { text }
 }

@@ -60,6 +60,8 @@ pub use sources::{Clock, Randomness, Sources};
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
+    /// The same without retries of its own, for writes.
+    writer: Client,
     table: Arc<str>,
     sources: Sources,
     deadline: Option<Instant>,
@@ -69,7 +71,8 @@ impl Store {
     /// A store on one table.
     #[must_use]
     pub fn new(client: Client, table: &str, sources: Sources) -> Self {
-        Self { client, table: table.into(), sources, deadline: None }
+        let writer = transaction::without_retries(&client);
+        Self { client, writer, table: table.into(), sources, deadline: None }
     }
 
     /// The same store for one invocation, whose retries end before its time does.

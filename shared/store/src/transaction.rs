@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -83,8 +84,8 @@ impl Store {
     /// The SDK's own retries are off: each attempt takes the time anew, and all are counted in one place.
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
         #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
-        let request = self.client.transact_write_items();
-        match request.set_transact_items(Some(writes)).customize().config_override(self.once()).send().await {
+        let request = self.writer.transact_write_items().set_transact_items(Some(writes));
+        match self.in_time(Box::pin(request.send())).await {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => read_failure(error),
         }
@@ -107,7 +108,8 @@ impl Store {
     /// answer's loss whether it was written, so it is for writes that name what they were read at.
     pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
         let Some(update) = write.update else { return Ok(Outcome::Cancelled(Vec::new())) };
-        let sent = self.update_request(update).customize().config_override(self.read_config()).send().await;
+        let request = update_request(&self.client, update);
+        let sent = request.customize().config_override(self.read_config()).send().await;
         match sent {
             Ok(_) => Ok(Outcome::Written),
             Err(error) => match error.as_service_error().and_then(|service| service.code()) {
@@ -124,15 +126,10 @@ impl Store {
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
         let update = write.update.ok_or(Corrupt::Attribute("update"))?;
         let on_failure = update.return_values_on_condition_check_failure.clone();
-        let sent = self
-            .update_request(update)
+        let request = update_request(&self.writer, update)
             .set_return_values_on_condition_check_failure(on_failure)
-            .return_values(ReturnValue::UpdatedNew)
-            .customize()
-            .config_override(self.once())
-            .send()
-            .await;
-        let error = match sent {
+            .return_values(ReturnValue::UpdatedNew);
+        let error = match self.in_time(Box::pin(request.send())).await {
             Ok(output) => return Ok(Updated::Written(output.attributes.unwrap_or_default())),
             Err(error) => error,
         };
@@ -147,25 +144,16 @@ impl Store {
         }
     }
 
-    /// The request of one update by itself.
-    fn update_request(&self, update: Update) -> UpdateItemFluentBuilder {
-        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
-        let request = self.client.update_item();
-        request
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-    }
-
-    /// What a write is sent with: no retries of the SDK's own, since each attempt takes the time anew.
-    fn once(&self) -> aws_sdk_dynamodb::config::Builder {
-        let timeouts = TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build();
-        aws_sdk_dynamodb::config::Builder::new()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
+    /// Waits for a write's answer for as long as there is time. What it would cost the SDK to be told of the time for each
+    /// write is a fiftieth of an invocation.
+    async fn in_time<T, E>(
+        &self,
+        sent: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, SdkError<E>> {
+        match tokio::time::timeout(self.time_for_a_request(), sent).await {
+            Ok(answered) => answered,
+            Err(elapsed) => Err(SdkError::timeout_error(elapsed)),
+        }
     }
 
     /// How long a request may take, so that an answer can still be given within the invocation's time.
@@ -184,6 +172,24 @@ impl Store {
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts { made: 0, sources: self.sources.clone(), deadline: self.deadline }
     }
+}
+
+/// The client for writes: no retries of the SDK's own, since each attempt takes the time anew.
+pub(crate) fn without_retries(client: &Client) -> Client {
+    Client::from_conf(client.config().to_builder().retry_config(RetryConfig::disabled()).build())
+}
+
+/// The request of one update by itself.
+fn update_request(client: &Client, update: Update) -> UpdateItemFluentBuilder {
+    #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+    let request = client.update_item();
+    request
+        .table_name(update.table_name)
+        .set_key(Some(update.key))
+        .update_expression(update.update_expression)
+        .set_condition_expression(update.condition_expression)
+        .set_expression_attribute_names(update.expression_attribute_names)
+        .set_expression_attribute_values(update.expression_attribute_values)
 }
 
 impl Attempts {

@@ -18,7 +18,7 @@ mod contenders;
 mod elsewhere;
 mod measure;
 
-use model::report::{measured_on, table, write_section};
+use model::report::{measured_on, table, write_bars, write_section};
 
 use contenders::{GetThenPut, Ours, Powertools};
 use measure::{Bench, Measured};
@@ -46,6 +46,8 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (rows, skipped) = runtime.block_on(run());
+    let bars = rows.iter().filter_map(|row| Some((row.name.clone(), row.throughput?)));
+    write_bars("peers", "Debits a second, each with its ledger entry, by", &bars.collect::<Vec<_>>());
     let rows: Vec<Vec<String>> = rows.iter().map(Measured::row).collect();
     let table = table(&COLUMNS, &rows);
     let skipped: Vec<String> = skipped.iter().map(|said| format!("- {said}")).collect();
