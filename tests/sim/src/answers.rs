@@ -129,7 +129,7 @@ fn between<'a>(
     let within = stood[first..].iter().take_while(|it| it.from <= answered.until);
     within.enumerate().map(move |(place, it)| {
         let next = stood.get(first + place + 1).filter(|next| next.from <= answered.until);
-        (&it.item, next.map_or(answered.at, |next| next.at))
+        (&*it.item, next.map_or(answered.at, |next| next.at))
     })
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::item::{dead, has_changes, held, list, millis, number, plain, text};
 use crate::lots::Lots;
-use crate::table::{Change, Commit};
+use crate::table::{Change, Commit, Stored};
 
 /// How far clocks may be off, and a write late.
 const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
@@ -27,7 +27,7 @@ pub struct Stood {
     /// Since when.
     pub at: Timestamp,
     /// The item.
-    pub item: Value,
+    pub item: Stored,
 }
 
 /// What was checked so far, and how each balance has been.
@@ -75,9 +75,9 @@ impl Commits {
                 return Some(wrong);
             }
             self.entries.entry(change.key.0.clone()).or_insert(self.seen);
-            let credits = listed(change.after.as_ref()) - listed(change.before.as_ref());
+            let credits = listed(change.after.as_deref()) - listed(change.before.as_deref());
             *posted.entry(workspace).or_default() += credits;
-            if change.after.as_ref().is_some_and(is_spent) {
+            if change.after.as_deref().is_some_and(is_spent) {
                 *spent.entry(workspace).or_default() -= credits;
             }
         }
@@ -88,23 +88,24 @@ impl Commits {
             return Some(wrong);
         }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("hold#")) {
-            let (before, after) = (kept(change.before.as_ref()), kept(change.after.as_ref()));
-            let item = change.after.as_ref().or(change.before.as_ref()).unwrap();
+            let (before, after) = (kept(change.before.as_deref()), kept(change.after.as_deref()));
+            let item = change.after.as_deref().or(change.before.as_deref()).unwrap();
             let workspace = change.key.0.split('#').nth(1).unwrap().to_owned();
             *self.kept.entry((workspace, number(item, "epoch").to_string())).or_default() += after - before;
         }
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
             let Some(after) = &change.after else { return Some(format!("{workspace}'s balance is gone")) };
-            let before = change.before.clone().unwrap_or_default();
-            let moved = owned(after) - owned(&before);
+            let nothing = Value::Null;
+            let before = change.before.as_deref().unwrap_or(&nothing);
+            let moved = owned(after) - owned(before);
             let entries = posted.remove(workspace).unwrap_or_default();
             if moved != entries {
                 return Some(format!("{workspace} moved by {moved}, and its ledger by {entries}"));
             }
             let spent = spent.get(workspace).copied().unwrap_or_default();
             if let Some(wrong) =
-                balance(&before, after, latest).or_else(|| counted(&before, after, spent, commit.at))
+                balance(before, after, latest).or_else(|| counted(before, after, spent, commit.at))
             {
                 return Some(format!("{workspace}: {wrong}"));
             }
@@ -124,7 +125,7 @@ impl Commits {
 
     /// Nothing expires before its end, whosever clock is fast.
     fn too_early(&mut self, change: &Change, at: Timestamp) -> Option<String> {
-        let detail = plain(&change.after.as_ref()?["detail"]);
+        let detail = plain(&change.after.as_deref()?["detail"]);
         if let (Some(id), Some(end)) = (detail["grant_id"].as_str(), detail["expires_at"].as_str()) {
             self.ends.insert(id.to_owned(), end.parse().ok()?);
         }
@@ -162,19 +163,19 @@ impl Commits {
             .iter()
             .filter(|it| {
                 it.key.0.starts_with("entry#hold-free#")
-                    && !is_listed(it.before.as_ref())
-                    && is_listed(it.after.as_ref())
+                    && !is_listed(it.before.as_deref())
+                    && is_listed(it.after.as_deref())
             })
             .collect();
         // Within one commit, what expires comes first, and the rest in the ledger's order.
         entries.sort_by_key(|change| {
-            let after = change.after.as_ref().unwrap();
+            let after = change.after.as_deref().unwrap();
             (!is_expiry(change), text(after, "index_sk").to_owned())
         });
         let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free");
         let waiting = |item: Option<&Value>| item.map_or(0, |item| list(item, "changes").count());
-        let waited = balance.map_or(0, |change| waiting(change.before.as_ref()));
-        let waits = balance.map_or(0, |change| waiting(change.after.as_ref()));
+        let waited = balance.map_or(0, |change| waiting(change.before.as_deref()));
+        let waits = balance.map_or(0, |change| waiting(change.after.as_deref()));
         let (expiries, rest) = entries.split_at(entries.partition_point(|it| is_expiry(it)));
         if let Some(wrong) =
             expiries.iter().find_map(|change| carry_out(lots, change, waits > waited, commit.at))
@@ -189,7 +190,7 @@ impl Commits {
             return Some(wrong);
         }
         let balance = balance?;
-        let (is, by_model) = (owned(balance.after.as_ref()?), lots.total());
+        let (is, by_model) = (owned(balance.after.as_deref()?), lots.total());
         (is != by_model).then(|| format!("hold-free has {is}, and by the model {by_model}"))
     }
 }
@@ -212,8 +213,8 @@ fn listed(entry: Option<&Value>) -> Decimal {
 
 /// An entry stands for good: all that may come is its place in the ledger.
 fn entry(change: &Change) -> Option<String> {
-    let before = change.before.as_ref()?;
-    let Some(after) = &change.after else { return Some(format!("{} is gone", change.key.0)) };
+    let before = change.before.as_deref()?;
+    let Some(after) = change.after.as_deref() else { return Some(format!("{} is gone", change.key.0)) };
     let changed = if is_listed(Some(before)) { before != after } else { before["detail"] != after["detail"] };
     changed.then(|| format!("{} was changed", change.key.0))
 }
@@ -296,7 +297,7 @@ fn kept(hold: Option<&Value>) -> Decimal {
 
 /// Carries an entry out, now or at the next close.
 fn carry_out(lots: &mut Lots, change: &Change, waits: bool, at: Timestamp) -> Option<String> {
-    let after = change.after.as_ref()?;
+    let after = change.after.as_deref()?;
     let (detail, credits) = (plain(&after["detail"]), number(after, "credits"));
     if waits {
         lots.put_behind_the_fence(detail, credits);
@@ -306,7 +307,7 @@ fn carry_out(lots: &mut Lots, change: &Change, waits: bool, at: Timestamp) -> Op
 }
 
 fn is_expiry(change: &Change) -> bool {
-    change.after.as_ref().is_some_and(|after| kind(after) == "expiry")
+    change.after.as_deref().is_some_and(|after| kind(after) == "expiry")
 }
 
 /// An entry's kind.
@@ -321,7 +322,7 @@ fn is_spent(entry: &Value) -> bool {
 
 /// What must hold of holds and runs: they end once, and take no more after.
 fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
-    let (pk, before, after) = (&change.key.0, change.before.as_ref()?, change.after.as_ref()?);
+    let (pk, before, after) = (&change.key.0, change.before.as_deref()?, change.after.as_deref()?);
     if pk.starts_with("hold#") {
         let captures = after["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();
         let grown = captures > before["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();

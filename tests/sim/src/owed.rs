@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::actors::MOST_AUTO_TOP_UPS;
 use crate::item::{number, plain, text};
-use crate::table::Key;
+use crate::table::{Key, Stored};
 use crate::world::World;
 
 /// What the provider has told of a payment besides that it was made.
@@ -101,8 +101,11 @@ pub fn automatic(world: &World) -> Option<String> {
     most.map(|((workspace, month), times)| format!("{workspace} was topped up {times} times in {month}"))
 }
 
-fn of_kind<'a>(items: &'a [(Key, Value)], kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    items.iter().filter(move |((pk, _), _)| pk.starts_with(kind)).map(|((pk, _), item)| (pk.as_str(), item))
+fn of_kind<'a>(items: &'a [(Key, Stored)], kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    items
+        .iter()
+        .filter(move |((pk, _), _)| pk.starts_with(kind))
+        .map(|((pk, _), item)| (pk.as_str(), &**item))
 }
 
 impl TakenBack {

@@ -12,7 +12,7 @@ use crate::calendar;
 use crate::call::{Called, Order, Reply, decimal};
 use crate::item::{held, number, spendable, text};
 use crate::owed;
-use crate::table::Key;
+use crate::table::{Key, Stored};
 use crate::world::World;
 
 /// How long a mail is claimed.
@@ -175,7 +175,7 @@ async fn usage(
 }
 
 /// Each entry that adds credits, and each record that nobody can read, was told.
-fn told(world: &Arc<World>, items: &[(Key, Value)]) -> Option<String> {
+fn told(world: &Arc<World>, items: &[(Key, Stored)]) -> Option<String> {
     let shown = world.services.bus.shown();
     let ids: BTreeSet<&str> = shown.iter().filter_map(|event| event["detail"]["event_id"].as_str()).collect();
     for ((pk, _), item) in items {

@@ -15,13 +15,16 @@ use crate::commits::Commits;
 use crate::faults::Fault;
 use crate::rest;
 use crate::timeline::Event;
-use crate::world::World;
+use crate::world::{SHORT_PAUSE_DAYS, World};
 
 /// After how many acts everything comes to rest.
 const ACTS_TO_A_REST: u64 = 50;
 
 /// How much may happen until nothing waits any more; what takes more goes on for ever.
 const MOST_HAPPENINGS: u32 = 5_000;
+
+/// Who has a subscription from the beginning where months go by.
+const SUBSCRIBED: [&str; 2] = ["hold-free", "small"];
 
 /// How a run ended.
 #[derive(Debug)]
@@ -104,6 +107,13 @@ pub fn run(plan: &Plan) -> Report {
 impl Run {
     async fn all(&mut self, plan: &Plan) -> Option<String> {
         self.world.set_up().await;
+        if self.world.longest_pause_days > SHORT_PAUSE_DAYS {
+            // Of what lasts for months there is something from the first day on.
+            for (workspace, number) in SUBSCRIBED.into_iter().zip(1..) {
+                let actor = Actor::of(&self.world, plan.seed, u64::MAX - number);
+                self.tasks.spawn(async move { actor.act(Act::Subscribe, workspace).await });
+            }
+        }
         if let Some(wrong) = self.come_to_rest(false).await {
             return Some(wrong);
         }

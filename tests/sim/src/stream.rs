@@ -123,10 +123,10 @@ impl State {
             },
         });
         if let Some(before) = &change.before {
-            record["dynamodb"]["OldImage"] = before.clone();
+            record["dynamodb"]["OldImage"] = Value::clone(before);
         }
         if let Some(after) = &change.after {
-            record["dynamodb"]["NewImage"] = after.clone();
+            record["dynamodb"]["NewImage"] = Value::clone(after);
         }
         self.shards[shard].records.push_back(record);
     }
@@ -134,9 +134,9 @@ impl State {
     fn poison(&mut self, change: &Change) {
         let mut change = change.clone();
         change.key.0 = format!("balance#poison{}", self.poisoned);
-        let item = json!({
+        let item = Arc::new(json!({
             "pk": { "S": change.key.0 }, "sk": { "S": change.key.1 }, "spendable": { "S": "a lot" },
-        });
+        }));
         (change.before, change.after) = (Some(item.clone()), Some(item));
         change.key.1 = "balance".into();
         self.poisoned += 1;

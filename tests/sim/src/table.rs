@@ -2,7 +2,7 @@
 //! makes one of two for ten minutes, an index lags, and each commit goes down in a log, of which the stream is made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use credits_store::Clock as _;
 use jiff::{SignedDuration, Timestamp};
@@ -18,15 +18,18 @@ const TOKEN_LASTS: SignedDuration = SignedDuration::from_mins(10);
 /// The key of an item.
 pub type Key = (String, String);
 
+/// An item, which stays as it was.
+pub type Stored = Arc<Value>;
+
 /// A change of an item.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// Which.
     pub key: Key,
     /// What it was.
-    pub before: Option<Value>,
+    pub before: Option<Stored>,
     /// What it is.
-    pub after: Option<Value>,
+    pub after: Option<Stored>,
 }
 
 /// What one request has written.
@@ -51,7 +54,7 @@ pub struct Table {
 
 #[derive(Debug, Default)]
 struct State {
-    items: BTreeMap<Key, Value>,
+    items: BTreeMap<Key, Stored>,
     locked: BTreeSet<Key>,
     tokens: BTreeMap<String, (Timestamp, String, String)>,
     commits: Vec<Commit>,
@@ -116,15 +119,15 @@ impl Table {
 
     /// An item as it stands.
     #[must_use]
-    pub fn item(&self, key: &Key) -> Option<Value> {
+    pub fn item(&self, key: &Key) -> Option<Stored> {
         self.state.lock().unwrap().items.get(key).cloned()
     }
 
     /// Every item, in the order of their keys.
     #[must_use]
-    pub fn items(&self) -> Vec<(Key, Value)> {
+    pub fn items(&self) -> Vec<(Key, Stored)> {
         let state = self.state.lock().unwrap();
-        state.items.iter().map(|(key, item)| (key.clone(), item.clone())).collect()
+        state.items.iter().map(|(key, item)| (key.clone(), Arc::clone(item))).collect()
     }
 
     /// How many commits there are.
@@ -162,9 +165,9 @@ impl Table {
             });
             let (_, answer) = self.database.answer("GetItem", &asked.to_string());
             let mut answer: Value = serde_json::from_str(&answer).unwrap();
-            let after = Some(answer["Item"].take()).filter(|item| !item.is_null());
+            let after = Some(answer["Item"].take()).filter(|item| !item.is_null()).map(Arc::new);
             let before = match &after {
-                Some(after) => state.items.insert(key.clone(), after.clone()),
+                Some(after) => state.items.insert(key.clone(), Arc::clone(after)),
                 None => state.items.remove(&key),
             };
             if before != after {
@@ -179,7 +182,7 @@ impl Table {
         while let Some(commit) = state.commits.get(state.replicated).filter(|commit| commit.at <= until) {
             for Change { key, after, .. } in &commit.changes {
                 let (operation, body) = if let Some(item) = after {
-                    ("PutItem", json!({ "TableName": NAME, "Item": item }))
+                    ("PutItem", json!({ "TableName": NAME, "Item": **item }))
                 } else {
                     let key = json!({ "pk": { "S": key.0 }, "sk": { "S": key.1 } });
                     ("DeleteItem", json!({ "TableName": NAME, "Key": key }))

@@ -20,7 +20,7 @@ use crate::bugs::{Bugs, Wrong};
 use crate::call::CALL;
 use crate::faults::{Fault, Faults};
 use crate::item::{number, text};
-use crate::table::{Key, NAME, Table, keys_of};
+use crate::table::{Key, NAME, Stored, Table, keys_of};
 use crate::timeline::{Event, Timeline};
 use crate::trace::Trace;
 
@@ -122,7 +122,7 @@ impl Wire {
         let Ground { table, faults, bugs, .. } = &*self.ground;
         let what = named(&keys);
         if self.slow {
-            self.pass(20_000, 2_000_000).await;
+            self.pass(20_000, 8_000_000).await;
         }
         self.before(operation, &what).await?;
         if faults.strikes(Fault::Throttled) {
@@ -150,7 +150,7 @@ impl Wire {
         &self,
         operation: &str,
         body: &Value,
-        read: Option<Value>,
+        read: Option<Stored>,
         by: Option<u64>,
     ) -> (u16, String) {
         let Ground { table, bugs, .. } = &*self.ground;
@@ -161,7 +161,7 @@ impl Wire {
         let (status, answer) = table.carry_out(operation, body, by);
         if let (Some(read), Some(before), 200) = (read, before, status)
             && bugs.is(Wrong::GetThenPut)
-            && let Some(mut item) = table.item(&key_of_item(&read))
+            && let Some(mut item) = table.item(&key_of_item(&read)).map(|item| Value::clone(&item))
         {
             for name in ["spendable", "used", "prepaid", "held"].iter().filter(|name| read[name].is_object())
             {
@@ -202,7 +202,7 @@ impl Wire {
         &self,
         operation: &str,
         body: &Value,
-        (keys, what, read): (&[Key], &str, Option<Value>),
+        (keys, what, read): (&[Key], &str, Option<Stored>),
         by: Option<u64>,
     ) -> Answered {
         let Ground { table, faults, timeline, clock, .. } = &*self.ground;

@@ -41,6 +41,9 @@ use crate::wire::{Ground, Wire};
 /// When the first runs begin; the others within a year of it.
 const BEGINS: Date = date(2026, 1, 1);
 
+/// How long a pause is at most where no months go by.
+pub const SHORT_PAUSE_DAYS: u64 = 6;
+
 /// How far an instance's clock may be off.
 const MOST_SKEW_MILLIS: u64 = 600_000;
 
@@ -151,7 +154,7 @@ impl World {
         };
         let world = Self {
             // In a quarter of all runs it takes weeks until something is done again, so that months go by.
-            longest_pause_days: if dice.between(0, 3) == 0 { 40 } else { 6 },
+            longest_pause_days: if dice.between(0, 3) == 0 { 40 } else { SHORT_PAUSE_DAYS },
             dice,
             slow: functions((&ground, &services, &payments), &own, true),
             fleet: fleet.collect(),
@@ -363,7 +366,7 @@ fn functions(
 /// Some day of a year, and in half of all runs one of a month's last days, which not every month has.
 fn begins(dice: &Dice) -> String {
     let day = BEGINS.saturating_add((dice.between(0, 364) as i64).days());
-    let last = day.last_of_month().saturating_sub((dice.between(0, 3) as i64).days());
+    let last = day.last_of_month().saturating_sub((dice.between(0, 2) as i64).days());
     let day = if dice.between(0, 1) == 0 { day } else { last };
     format!("{day}T{:02}:00:00Z", dice.between(0, 23))
 }
