@@ -33,6 +33,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one attempt at a request may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often whoever warms up lets others go first: to connect to the runtime's API and to send it a request.
+const TURNS_UNTIL_IT_IS_ASKED_FOR: u32 = 4;
+
 /// A function that answers calls.
 pub trait Function: Send + Sync + 'static {
     /// What can be got ready before the first call comes; nothing waits for it.
@@ -90,8 +93,14 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
         Ok::<_, std::convert::Infallible>(answer)
     });
     let served = async {
-        // The connection stands by the time that the first call needs it, or is under way.
-        tokio::spawn(async move { warmed.warm_up().await });
+        tokio::spawn(async move {
+            // The first invocation is asked for before anything else is done, and while it is on its way the connection
+            // is made that it will need.
+            for _ in 0..TURNS_UNTIL_IT_IS_ASKED_FOR {
+                tokio::task::yield_now().await;
+            }
+            warmed.warm_up().await;
+        });
         // Without the span that `lambda_runtime::run` writes into each line: a line of a call names the call by itself.
         Runtime::new(serve).run().await
     };
