@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Plan, Profile};
 use credits_local::database::{Database, Stream, create_table};
-use credits_runtime::connection::https_client;
+use credits_runtime::connection::loopback_client;
 use credits_runtime::sources::{SystemClock, SystemRandomness};
 use credits_store::grants::{GrantOrder, Term};
 use credits_store::{Claim, Fingerprint, Sources, Store};
@@ -119,7 +119,7 @@ async fn table_with_credits() -> Database {
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::for_tests())
         .endpoint_url(database.endpoint())
-        .http_client(https_client())
+        .http_client(loopback_client())
         .build();
     let client = aws_sdk_dynamodb::Client::from_conf(config);
     create_table(&client, TABLE, Stream::Off).await.unwrap();

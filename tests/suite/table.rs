@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use credits_runtime::connection::https_client;
+use credits_runtime::connection::loopback_client;
 use credits_store::{Clock, Randomness, Sources, Store};
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,7 +98,7 @@ impl Table {
         let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
         let transactions: Arc<Mutex<Vec<String>>> = Arc::default();
         let wire = CommandedClient {
-            inner: https_client(),
+            inner: loopback_client(),
             date: Arc::clone(&clocks.database),
             faults: Arc::clone(&faults),
             transactions: Arc::clone(&transactions),

@@ -253,7 +253,7 @@ pub fn config(
         .behavior_version(aws_sdk_sesv2::config::BehaviorVersion::latest())
         .region(aws_sdk_sesv2::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(connection::https_client())
+        .http_client(connection::loopback_client())
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3))
         .retry_classifier(OnlyWhatWasRefused);

@@ -95,7 +95,7 @@ pub fn config(
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .region(aws_sdk_eventbridge::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(connection::https_client())
+        .http_client(connection::loopback_client())
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);

@@ -99,7 +99,7 @@ impl Drop for Home {
         // A thread and runtime of its own: what is dropped can't wait.
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let client = crate::functions::client(&endpoint, credits_runtime::connection::https_client());
+            let client = crate::functions::client(&endpoint, credits_runtime::connection::loopback_client());
             runtime.block_on(client.delete_table().table_name(table).send()).ok()
         });
         if !matches!(deleted.join(), Ok(Some(_))) {

@@ -135,7 +135,7 @@ impl Stack {
         let clock = LocalClock::open(options.data.as_deref(), options.begins_at)?;
         let file = options.data.as_ref().map(|folder| folder.join("table.db"));
         let home = Home::open(&options.place, file.as_deref(), &clock.sources())?;
-        let client = functions::client(&home.endpoint(), connection::https_client());
+        let client = functions::client(&home.endpoint(), connection::loopback_client());
         database::create_table(&client, home.table(), options.stream).await?;
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let address = listener.local_addr()?;
@@ -277,9 +277,9 @@ fn shared(
     let store = |function: &'static str| {
         // What the stack itself asks is not counted.
         let http = if function == "observer" {
-            connection::https_client()
+            connection::loopback_client()
         } else {
-            wire.client(function, connection::https_client())
+            wire.client(function, connection::loopback_client())
         };
         Store::new(functions::client(&home.endpoint(), http), home.table(), clock.sources())
     };
@@ -306,7 +306,7 @@ fn shared(
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
     let (provider, client) =
-        (Mutex::new(provider), functions::client(&home.endpoint(), connection::https_client()));
+        (Mutex::new(provider), functions::client(&home.endpoint(), connection::loopback_client()));
     Ok(Shared {
         gateway,
         provider,

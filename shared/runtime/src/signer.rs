@@ -23,6 +23,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 use aws_types::SigningName;
 use aws_types::region::SigningRegion;
+use credits_store::digest::hex;
 use http::HeaderValue;
 use jiff::Timestamp;
 use ring::{digest, hmac};
@@ -158,11 +159,6 @@ fn canonical_request(request: &HttpRequest, host: &str, body_digest: &str) -> (S
     let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     canonical.extend(["\n", &names, "\n", body_digest]);
     (canonical, names)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 impl Sign for Signer {

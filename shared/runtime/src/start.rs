@@ -7,7 +7,8 @@ use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, SharedInterceptor,
+    StalledStreamProtectionConfig,
 };
 use credits_core::id::WorkspaceId;
 use credits_store::error::Chain;
@@ -28,8 +29,6 @@ use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
 
-/// How long a connection may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one attempt at a request may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -173,14 +172,11 @@ pub fn store(settings: Settings) -> Result<Store, StartError> {
     let config =
         dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client_of(settings)?);
     let signer = Signer::default();
-    let config = config
-        .to_builder()
-        .interceptor(Steps::new(settings))
-        .interceptor(PlainRequests)
-        .interceptor(signer.clock_watch())
-        .push_auth_scheme(signer)
-        .build();
-    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    let mut config = config.to_builder();
+    config.push_interceptor(SharedInterceptor::permanent(Steps::new(settings)));
+    config.push_interceptor(SharedInterceptor::permanent(PlainRequests::default()));
+    config.push_interceptor(SharedInterceptor::permanent(signer.clock_watch()));
+    let client = aws_sdk_dynamodb::Client::from_conf(config.push_auth_scheme(signer).build());
     Ok(Store::new(client, &settings.table()?, sources::system()))
 }
 
@@ -209,8 +205,5 @@ pub fn dynamodb_config(
 /// How long an attempt at a request to AWS may take.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .build()
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }

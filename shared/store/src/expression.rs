@@ -1,5 +1,7 @@
-//! Expressions: names and values are always placeholders, so that no reserved word and no value can be mistaken.
+//! Expressions: names and values are placeholders, so that no reserved word and no value can be mistaken. Only a balance's
+//! own few names stand as they are, in the request that there is most of.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{
@@ -22,8 +24,11 @@ pub(crate) struct Expression {
     conditions: String,
 }
 
-/// How many placeholders there is room for before the maps grow: as many as a debit has, which is written most.
-const PLACEHOLDERS: usize = 14;
+/// How many values there is room for before the map grows: as many as a debit has, which is written most.
+const VALUES: usize = 7;
+
+/// How much room a clause is given before it grows.
+const CLAUSE: usize = 96;
 
 /// What stands between the parts of a clause.
 const COMMA: &str = ", ";
@@ -32,9 +37,8 @@ const AND: &str = " AND ";
 
 impl Expression {
     pub fn new() -> Self {
-        let (names, values) = (HashMap::with_capacity(PLACEHOLDERS), HashMap::with_capacity(PLACEHOLDERS));
         let [set, add, remove, conditions] = [const { String::new() }; 4];
-        Self { names, values, set, add, remove, conditions }
+        Self { names: HashMap::new(), values: HashMap::new(), set, add, remove, conditions }
     }
 
     /// Sets an attribute.
@@ -123,7 +127,7 @@ impl Expression {
 
     /// The update of an item.
     pub fn update(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
-        let mut clauses = String::new();
+        let mut clauses = String::with_capacity(CLAUSE.saturating_mul(2));
         for (word, clause) in [("SET ", &self.set), ("ADD ", &self.add), ("REMOVE ", &self.remove)] {
             if !clause.is_empty() {
                 append(&mut clauses, " ", &[word, clause]);
@@ -134,7 +138,7 @@ impl Expression {
             .set_key(Some(keyed(key)))
             .update_expression(clauses)
             .set_condition_expression(condition(self.conditions))
-            .set_expression_attribute_names(Some(self.names))
+            .set_expression_attribute_names(Some(self.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
@@ -172,7 +176,7 @@ impl Expression {
             .table_name(table)
             .set_key(Some(keyed(key)))
             .condition_expression(self.conditions)
-            .set_expression_attribute_names(Some(self.names))
+            .set_expression_attribute_names(Some(self.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(self.values).filter(|values| !values.is_empty()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
@@ -180,29 +184,48 @@ impl Expression {
     }
 
     /// The placeholder of an attribute, or of a member of a map where the name has a dot.
-    fn name(&mut self, name: &str) -> String {
-        let mut path = String::new();
-        for part in name.split('.') {
+    fn name<'name>(&mut self, name: &'name str) -> Cow<'name, str> {
+        if stands_for_itself(name) {
+            return Cow::Borrowed(name);
+        }
+        let mut path = String::with_capacity(name.len().saturating_add(2));
+        for (place, part) in name.split('.').enumerate() {
+            if place > 0 {
+                path.push('.');
+            }
             let placeholder = placeholder(["#", part, ""]);
-            append(&mut path, ".", &[&placeholder]);
+            path.push_str(&placeholder);
             self.names.insert(placeholder, part.to_owned());
         }
-        path
+        Cow::Owned(path)
     }
 
     fn value(&mut self, prefix: &str, name: &str, value: AttributeValue) -> String {
         let placeholder = placeholder([":", prefix, name]);
+        if self.values.is_empty() {
+            self.values.reserve(VALUES);
+        }
         self.values.insert(placeholder.clone(), value);
         placeholder
     }
 }
 
+/// Whether a name is none of `DynamoDB`'s reserved words (Developer Guide, Reserved words in `DynamoDB`) and needs no
+/// placeholder: the names of which a debit is made, whose requests are a tenth shorter by that.
+fn stands_for_itself(name: &str) -> bool {
+    matches!(name, PK | "spendable" | "used" | "prepaid" | "held" | "version" | "epoch" | "expires_next")
+}
+
 /// Appends a part, which may be in pieces, to a clause.
 fn append(clause: &mut String, separator: &str, pieces: &[&str]) {
-    if !clause.is_empty() {
+    if clause.is_empty() {
+        clause.reserve(CLAUSE);
+    } else {
         clause.push_str(separator);
     }
-    clause.extend(pieces.iter().copied());
+    for piece in pieces {
+        clause.push_str(piece);
+    }
 }
 
 fn condition(conditions: String) -> Option<String> {
@@ -211,6 +234,15 @@ fn condition(conditions: String) -> Option<String> {
 
 /// A placeholder, in which neither a hyphen nor a dot may stand.
 fn placeholder(pieces: [&str; 3]) -> String {
-    let text = pieces.concat();
-    if text.contains(['-', '.']) { text.replace(['-', '.'], "_") } else { text }
+    let length = pieces.iter().fold(0_usize, |length, piece| length.saturating_add(piece.len()));
+    let mut text = String::with_capacity(length);
+    for piece in pieces {
+        let mut parts = piece.split(['-', '.']);
+        text.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            text.push('_');
+            text.push_str(part);
+        }
+    }
+    text
 }

@@ -21,10 +21,10 @@ use credits_core::hold::Placement;
 use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::settlement::{Capture, Hold, HoldStatus, MOST_CAPTURES, Purpose};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::consumer_code;
+use crate::digest::sha256;
 use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::idempotency::Claim;
@@ -102,8 +102,7 @@ fn word(meaning: &str, salt: u8) -> String {
 }
 
 fn digest(parts: &[&[u8]], characters: usize) -> String {
-    let whole = parts.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
-    URL_SAFE_NO_PAD.encode(whole).chars().take(characters).collect()
+    URL_SAFE_NO_PAD.encode(sha256(parts)).chars().take(characters).collect()
 }
 
 /// The digest of a capture's key.

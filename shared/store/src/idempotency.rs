@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use credits_core::id::WorkspaceId;
-use sha2::{Digest, Sha256};
 
+use crate::digest::{Sha256, sha256_of_each};
 use crate::error::Fault;
 
 /// A caller's key: 1 to 255 visible ASCII characters (API.md).
@@ -19,7 +19,7 @@ pub struct InvalidKey;
 
 /// What a call was: a digest of its method, path and payload. The same key with another one is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(Sha256);
 
 /// A call under its key: once it succeeds, the key stands for it for good.
 #[derive(Debug, Clone)]
@@ -67,12 +67,7 @@ impl Fingerprint {
     /// The digest of a call's parts, each with its length, so that no two calls run into one another.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
-        let mut digest = Sha256::new();
-        for part in parts {
-            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            digest.update(part);
-        }
-        Self(digest.finalize().into())
+        Self(sha256_of_each(parts))
     }
 
     /// The digest itself.

@@ -37,8 +37,8 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_core::usage::GroupBy;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
+use crate::digest::{hex, sha256};
 use crate::idempotency::IdempotencyKey;
 
 /// The table's partition key.
@@ -203,8 +203,8 @@ impl ItemKey {
     /// A mail address, which is known by its digest alone.
     #[must_use]
     pub fn address(address: &str) -> Self {
-        let digest = Sha256::digest(address.to_ascii_lowercase().as_bytes());
-        Self::of(format!("address#{digest:x}"), "address")
+        let digest = hex(&sha256(&[address.to_ascii_lowercase().as_bytes()]));
+        Self::of(format!("address#{digest}"), "address")
     }
 
     /// The failed runs of a workflow within an hour.
@@ -271,7 +271,7 @@ pub fn runs(workspace: &WorkspaceId) -> String {
 /// The index partition in which a workspace's due items stand.
 #[must_use]
 pub fn due(workspace: &WorkspaceId) -> String {
-    let digest = Sha256::digest(workspace.as_str().as_bytes());
+    let digest = sha256(&[workspace.as_str().as_bytes()]);
     due_shard(digest.first().copied().unwrap_or_default().checked_rem(DUE_SHARDS).unwrap_or_default())
 }
 

@@ -24,6 +24,7 @@ pub mod captures;
 mod close;
 mod consumer_code;
 pub mod debits;
+pub mod digest;
 pub mod due;
 pub mod enrolments;
 mod entry_item;

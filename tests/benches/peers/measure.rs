@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use credits_local::database::{Database, Stream, create_table};
-use credits_runtime::connection::https_client;
+use credits_runtime::connection::loopback_client;
 use credits_runtime::sources::{SystemClock, SystemRandomness};
 use credits_store::Sources;
 use model::counted::{Counted, Counts};
@@ -76,7 +76,7 @@ impl Bench {
     }
 
     fn client(&self) -> (Client, Counted) {
-        let counted = Counted::around(https_client());
+        let counted = Counted::around(loopback_client());
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-central-1"))
