@@ -80,6 +80,31 @@ async fn m06_a_lost_answer_at_any_write_of_a_renewal_makes_one_charge_and_one_gr
     }
 }
 
+/// The simulation's seed 1692: the provider has forgotten the key, and lists the charge from before it was begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_again() {
+    let (world, table, renews_at) = subscribed().await;
+    let begun_at = table.store.now();
+    world.stack.sleep_until(begun_at - SignedDuration::from_mins(10)).unwrap();
+    let mut faults = vec![Fault::Pass];
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
+    table.suffers(faults);
+    let swept = billing(&world, &table).sweep(soon()).await.unwrap();
+    assert_eq!((swept.done, swept.left), (0, 1));
+    let charges = renewals(&world).await;
+    let made_at = Timestamp::from_second(charges[0]["created"].as_i64().unwrap()).unwrap();
+    assert!(begun_at.duration_since(made_at) > SignedDuration::from_mins(9), "the clock was fast");
+    table.suffers([]);
+    let a_day_later = begun_at + SignedDuration::from_hours(25);
+    world.stack.sleep_until(a_day_later).unwrap();
+    table.at(&a_day_later.to_string());
+    let swept = billing(&world, &table).sweep(soon()).await.unwrap();
+    assert_eq!((swept.done, swept.left), (1, 0));
+    assert_eq!(renewals(&world).await, charges, "the same charge, once");
+    assert!(renews_at < a_day_later);
+    assert_eq!(world.kinds("acme").await.last().unwrap(), "allocation 2000");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
     let (world, table, _) = subscribed().await;
