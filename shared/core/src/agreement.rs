@@ -298,4 +298,36 @@ mod tests {
         let ended = standing.ended().after_month(month, false);
         assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, Step::Wait));
     }
+
+    #[test]
+    fn m08_what_was_never_granted_is_due_since_the_month_began() {
+        assert_eq!(standing("2026-11-23T12:00:00Z").next_due(), Some(at("2026-11-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn m08_who_leaves_enterprise_owes_the_open_month_and_has_no_limit_or_commitment_any_more() {
+        let left = standing("2026-11-23T12:00:00Z").ended();
+        let invoicing = Some(Invoicing { price_per_credit_micros: 8_333, currency: "USD".parse().unwrap() });
+        assert_eq!(left.agreement, Agreement { invoicing, ..Agreement::none() });
+        assert!(left.ends);
+        assert_eq!(left.step(at("2026-12-01T00:00:00Z")), Step::Invoice("2026-11".parse().unwrap()));
+    }
+
+    #[test]
+    fn m08_a_month_ends_with_an_invoice_while_anything_at_all_is_agreed_or_owed() {
+        let (november, end) = ("2026-11".parse().unwrap(), at("2026-12-01T00:00:00Z"));
+        let whole = standing("2026-11-23T12:00:00Z").with_grant(november, commitment());
+        let of = |commitment, invoicing| {
+            let agreement = Agreement { commitment, invoicing, ..Agreement::none() };
+            Standing { agreement, ..whole.clone() }
+        };
+        let owed = of(None, None);
+        assert_eq!((owed.step(end), owed.next_due()), (Step::Invoice(november), Some(end)));
+        let used = of(None, whole.agreement.invoicing).after_month(november, true);
+        assert_eq!(used.next_due(), Some(at("2027-01-01T00:00:00Z")));
+        let committed = of(Some(commitment()), None).after_month(november, true);
+        assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), Step::Invoice("2026-12".parse().unwrap()));
+        let nothing = owed.after_month(november, true);
+        assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (Step::Wait, None));
+    }
 }

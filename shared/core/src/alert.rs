@@ -28,3 +28,15 @@ impl LowBalance {
         self.threshold.filter(|_| self.enabled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LowBalance;
+
+    #[test]
+    fn m15_a_threshold_counts_while_the_alert_is_switched_on() {
+        let on = LowBalance { enabled: true, threshold: "100".parse().ok(), ..LowBalance::off() };
+        assert_eq!(on.active_threshold(), "100".parse().ok());
+        assert_eq!(LowBalance { enabled: false, ..on }.active_threshold(), None);
+    }
+}

@@ -271,4 +271,21 @@ mod tests {
             assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept)).has_room_for(pack, at(3)));
         }
     }
+
+    #[test]
+    fn what_it_waited_for_is_over_with_the_minute_the_next_charge_or_the_next_look() {
+        let waiting = on(None).charging(&purchase(0)).declined(at(0));
+        let until = waiting.waits_until.unwrap();
+        assert!(matches!(waiting.step(until), Step::Look(..)));
+        assert_eq!(waiting.charging(&purchase(1)).waits_until, None);
+        assert_eq!(waiting.at_rest(), AutoTopUp { waits_until: None, ..waiting.clone() });
+    }
+
+    #[test]
+    fn who_has_given_up_waits_for_nothing_and_has_no_open_charge() {
+        let charging = AutoTopUp { waits_until: Some(at(1)), ..on(None).charging(&purchase(0)) };
+        let given_up = charging.given_up();
+        assert_eq!((&given_up.charge, given_up.waits_until), (&None, None));
+        assert!(given_up.gave_up && !given_up.settings.enabled);
+    }
 }

@@ -176,3 +176,69 @@ impl Balance {
         Ok(self.spendable == owned.plus(self.credit_limit)?.minus(taken)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Balance;
+    use crate::credits::Credits;
+
+    fn credits(text: &str) -> Credits {
+        text.parse().unwrap()
+    }
+
+    /// A balance whose customer has so many credits, beside a limit that is not his.
+    fn with(available: &str) -> Balance {
+        let spendable = credits(available).plus(credits("50")).unwrap();
+        let (threshold, prepaid) = ("100".parse().ok(), credits(available));
+        let credit_limit = credits("50");
+        Balance {
+            spendable,
+            prepaid,
+            credit_limit,
+            low_at: threshold,
+            top_up_at: threshold,
+            ..Balance::default()
+        }
+    }
+
+    #[test]
+    fn m15_a_balance_is_low_at_its_threshold_and_below_whatever_the_credit_limit() {
+        for (available, is_low) in [("100.000001", false), ("100", true), ("99", true), ("-20", true)] {
+            let balance = with(available);
+            assert_eq!((balance.is_low(), balance.wants_top_up()), (Ok(is_low), Ok(is_low)), "{available}");
+            let off = Balance { low_at: None, top_up_at: None, ..balance };
+            assert_eq!((off.is_low(), off.wants_top_up()), (Ok(false), Ok(false)));
+        }
+    }
+
+    #[test]
+    fn a_balance_is_exhausted_when_nothing_may_be_spent_any_more() {
+        assert!(!with("-49.999999").is_exhausted());
+        assert!(with("-50").is_exhausted() && with("-51").is_exhausted());
+    }
+
+    #[test]
+    fn what_a_write_consumed_is_what_a_month_has_grown_by() {
+        let (october, november) = ("2026-10".parse().unwrap(), "2026-11".parse().unwrap());
+        let consumed = |months: &[_]| Balance { consumed: months.iter().copied().collect(), ..with("100") };
+        let before = consumed(&[(october, credits("7")), (november, credits("2"))]);
+        let after = consumed(&[(october, credits("7")), (november, credits("5"))]);
+        assert_eq!(after.consumed_since(&before), Some((november, credits("3"))));
+        assert_eq!(after.consumed_since(&after), None);
+        assert_eq!(before.consumed_since(&after), None);
+        assert_eq!(after.consumed_since(&with("100")), Some((october, credits("7"))));
+    }
+
+    #[test]
+    fn counters_that_do_not_agree_are_told() {
+        let balance = with("100");
+        assert_eq!(balance.is_consistent(), Ok(true));
+        for counters in [
+            Balance { spendable: credits("149"), ..balance.clone() },
+            Balance { used: credits("1"), ..balance.clone() },
+            Balance { held: credits("1"), ..balance.clone() },
+        ] {
+            assert_eq!(counters.is_consistent(), Ok(false));
+        }
+    }
+}

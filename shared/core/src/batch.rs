@@ -113,6 +113,13 @@ mod tests {
         assert!(Batch::of(&"v1".parse().unwrap(), &dear, 2).is_err(), "the sum is no amount");
     }
 
+    #[test]
+    fn a_line_that_takes_the_last_credit_is_taken() {
+        let lines = [line("a", "1"), line("b", "2"), line("c", "0.000001")];
+        assert_eq!(covered(&lines, "3".parse().unwrap()), Ok(2));
+        assert_eq!(covered(&lines, "2.999999".parse().unwrap()), Ok(1));
+    }
+
     proptest! {
         #[test]
         fn as_many_lines_are_taken_as_the_balance_covers_and_not_one_more(

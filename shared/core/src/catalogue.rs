@@ -176,3 +176,82 @@ pub(crate) fn values<K, V: Serialize, S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(map.values())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Catalogue, CatalogueError};
+    use crate::workspace::Plan;
+
+    fn catalogue() -> Value {
+        let usd = |amount: u64| json!({ "amount": amount, "currency": "USD" });
+        let plans = Plan::ALL.map(|plan| {
+            let subscribes = plan == Plan::Team;
+            json!({ "plan": plan, "subscription": subscribes, "monthly_runs": if subscribes { Some(5) } else { None } })
+        });
+        json!({
+            "packs": [
+                { "pack": "pack_1", "credits": "1", "price": usd(1) },
+                { "pack": "pack_2", "credits": "2", "price": usd(2) },
+            ],
+            "tiers": [
+                { "tier": "tier_1", "monthly_credits": "1", "price": usd(1) },
+                { "tier": "tier_2", "monthly_credits": "2", "price": usd(2) },
+            ],
+            "plans": plans,
+            "rate_card": {
+                "version": "v1",
+                "operations": [{
+                    "operation": "email.send", "base": "1",
+                    "per_1k_input_tokens": "0", "per_1k_output_tokens": "0", "per_record": "0",
+                }],
+                "models": [],
+            },
+        })
+    }
+
+    fn read(catalogue: &Value) -> Result<Catalogue, CatalogueError> {
+        Catalogue::parse(&catalogue.to_string())
+    }
+
+    #[test]
+    fn packs_tiers_and_terms_are_found_by_their_names() {
+        let catalogue = read(&catalogue()).unwrap();
+        assert_eq!(catalogue.pack(&"pack_2".parse().unwrap()).unwrap().credits.to_string(), "2");
+        assert_eq!(catalogue.pack(&"tier_2".parse().unwrap()), None);
+        assert_eq!(catalogue.tier(&"tier_2".parse().unwrap()).unwrap().monthly_credits.to_string(), "2");
+        assert_eq!(catalogue.tier(&"pack_2".parse().unwrap()), None);
+        for plan in Plan::ALL {
+            let subscribes = plan == Plan::Team;
+            assert_eq!(catalogue.allows_subscription(plan), subscribes);
+            let terms = catalogue.terms(plan).unwrap();
+            assert_eq!((terms.plan, terms.monthly_runs), (plan, subscribes.then_some(5)));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_it_twice_or_costs_nothing_is_refused_by_name() {
+        let mut twice = catalogue();
+        twice["tiers"][1]["tier"] = json!("pack_2");
+        assert!(matches!(read(&twice), Err(CatalogueError::Twice(id)) if id.as_str() == "pack_2"));
+        for (list, name) in [("packs", "pack_2"), ("tiers", "tier_2")] {
+            let mut free = catalogue();
+            free[list][1]["price"]["amount"] = json!(0);
+            assert!(matches!(read(&free), Err(CatalogueError::Free(id)) if id.as_str() == name));
+        }
+    }
+
+    #[test]
+    fn each_plan_has_its_terms_once_and_a_run_a_month_at_least() {
+        let mut missing = catalogue();
+        missing["plans"].as_array_mut().unwrap().pop();
+        let mut twice = catalogue();
+        twice["plans"][1] = twice["plans"][0].clone();
+        let mut none = catalogue();
+        none["plans"][0]["monthly_runs"] = json!(0);
+        for refused in [missing, twice, none] {
+            assert!(matches!(read(&refused), Err(CatalogueError::Plans)));
+        }
+    }
+}

@@ -204,3 +204,92 @@ fn let_die(closed: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<
 fn kept_months(consumed: &BTreeMap<Month, Credits>, this: Month) -> BTreeMap<Month, Credits> {
     consumed.range(this.last()..).map(|(month, credits)| (*month, *credits)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use crate::balance::Balance;
+    use crate::change::Change;
+    use crate::credits::Credits;
+    use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
+
+    fn at(day: i8) -> Timestamp {
+        format!("2026-11-{day:02}T00:00:00Z").parse().unwrap()
+    }
+
+    fn grant(kind: GrantKind, ends: i8) -> ExpiringGrant {
+        ExpiringGrant {
+            grant_id: format!("grant_{ends}").parse().unwrap(),
+            kind,
+            granted: "5".parse().unwrap(),
+            amount: "5".parse().unwrap(),
+            expires_at: at(ends),
+        }
+    }
+
+    fn ahead(starts: i8, ends: i8) -> NextGrant {
+        NextGrant {
+            key: format!("key_{starts}"),
+            grant: grant(GrantKind::Allocation, ends),
+            starts_at: at(starts),
+        }
+    }
+
+    fn ids(balance: &Balance) -> Vec<&str> {
+        balance.grants.iter().map(|grant| grant.grant_id.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_used_up_goes_and_a_period_stays_until_its_end() {
+        let grants = vec![
+            grant(GrantKind::Allocation, 20),
+            grant(GrantKind::Promotional, 21),
+            grant(GrantKind::Commitment, 22),
+        ];
+        let balance = Balance {
+            grants,
+            used: "12".parse().unwrap(),
+            spendable: "3".parse().unwrap(),
+            ..Balance::default()
+        };
+        let closed = balance.close(at(10)).unwrap().next;
+        assert_eq!(ids(&closed), ["grant_20", "grant_22"]);
+        assert_eq!(ids(&closed.close(at(20)).unwrap().next), ["grant_22"]);
+    }
+
+    #[test]
+    fn a_close_counts_itself_says_so_and_keeps_this_month_and_the_last() {
+        let consumed = |month: &str| (month.parse().unwrap(), "1".parse::<Credits>().unwrap());
+        let balance = Balance {
+            consumed: ["2026-08", "2026-09", "2026-10", "2026-11"].map(consumed).into(),
+            epoch: 7,
+            version: 40,
+            last: "key#k".to_owned(),
+            ..Balance::default()
+        };
+        let closed = balance.close(at(10)).unwrap().next;
+        assert_eq!((closed.epoch, closed.version, closed.last.as_str()), (8, 41, "sys#close#7"));
+        assert_eq!(closed.consumed, ["2026-10", "2026-11"].map(consumed).into());
+    }
+
+    #[test]
+    fn m06_what_was_paid_ahead_waits_for_its_start_the_earliest_first() {
+        let (first, second) = (ahead(15, 20), ahead(20, 25));
+        let balance = Balance {
+            next: vec![second.clone()],
+            changes: vec![Change::Next(first.clone())],
+            ..Balance::default()
+        };
+        let closed = balance.close(at(10)).unwrap().next;
+        assert_eq!(
+            (closed.next.as_slice(), closed.expires_next),
+            ([first, second.clone()].as_slice(), at(15))
+        );
+        let closed = closed.close(at(15)).unwrap().next;
+        assert_eq!(
+            (ids(&closed).as_slice(), closed.next.as_slice()),
+            (["grant_20"].as_slice(), [second].as_slice())
+        );
+    }
+}

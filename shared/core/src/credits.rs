@@ -58,6 +58,9 @@ impl Credits {
 
     /// The quantity in millionths of a credit.
     pub fn micros(self) -> Result<i128, OutOfRange> {
+        if self.0.scale() > FRACTION_DIGITS {
+            return Err(OutOfRange);
+        }
         let mut scaled = self.0;
         scaled.rescale(FRACTION_DIGITS);
         if scaled.scale() == FRACTION_DIGITS { Ok(scaled.mantissa()) } else { Err(OutOfRange) }
@@ -254,5 +257,27 @@ mod tests {
         let pack: Credits = "1000".parse().expect("a pack");
         assert_eq!(pack.share(1, 3).expect("a third").to_string(), "333.333333");
         assert_eq!(pack.share(999, 999), Ok(pack));
+    }
+
+    #[test]
+    fn a_number_is_read_however_the_database_writes_it() {
+        for (written, read) in [("1E3", "1000"), ("001.500", "1.5"), ("-2.5e-1", "-0.25"), ("0E+5", "0")] {
+            assert_eq!(Credits::from_number(written).unwrap().to_string(), read, "{written}");
+        }
+        for bad in ["", "one", "1e-7", "1e40"] {
+            assert!(Credits::from_number(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_amount_of_too_many_digits_before_and_after_the_point_is_told_the_first() {
+        assert_eq!("1000000000000.0000001".parse::<Amount>(), Err(ParseCreditsError::TooLarge));
+        assert_eq!("999999999999.0000001".parse::<Amount>(), Err(ParseCreditsError::TooPrecise));
+    }
+
+    #[test]
+    fn credits_are_shown_as_what_they_are_wherever_they_are_shown() {
+        let credits = Credits::from_micros(3_400_000).unwrap();
+        assert_eq!((format!("{credits}"), format!("{credits:?}")), ("3.4".to_owned(), "3.4".to_owned()));
     }
 }
