@@ -17,7 +17,8 @@ pub struct Mail {
     /// To whom.
     pub to: Vec<String>,
     from: String,
-    subject: String,
+    /// What it is about.
+    pub subject: String,
     text: String,
     /// Its HTML.
     pub html: String,

@@ -189,3 +189,15 @@ impl Fact {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Fact;
+
+    #[test]
+    fn an_event_is_named_after_its_fact() {
+        let (threshold, available) = ("100".parse().unwrap(), "7".parse().unwrap());
+        assert_eq!(Fact::CreditsLow { threshold, available }.name(), "CreditsLow");
+        assert_eq!(Fact::CreditsExhausted { available }.name(), "CreditsExhausted");
+    }
+}

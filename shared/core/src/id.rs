@@ -110,7 +110,7 @@ impl fmt::Display for WorkspaceId {
 
 #[cfg(test)]
 mod tests {
-    use super::Id;
+    use super::{Id, Name, WorkspaceId};
 
     #[test]
     fn ids_keep_to_their_alphabet_and_length() {
@@ -119,5 +119,13 @@ mod tests {
         for bad in [String::new(), "a".repeat(65), "a#b".into(), "a b".into(), "ä".into()] {
             assert!(bad.parse::<Id>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn ids_and_names_are_shown_as_they_are_written() {
+        assert_eq!("acme".parse::<WorkspaceId>().unwrap().to_string(), "acme");
+        assert_eq!("run_1".parse::<Id>().unwrap().to_string(), "run_1");
+        assert_eq!("text.generate-v1".parse::<Name>().unwrap().to_string(), "text.generate-v1");
+        assert!("text.generate".parse::<Id>().is_err(), "a point is for names");
     }
 }

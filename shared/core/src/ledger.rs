@@ -148,3 +148,21 @@ pub struct Entry {
     /// When.
     pub at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, KINDS};
+
+    #[test]
+    fn m10_an_entry_is_of_a_kind_that_a_filter_takes_and_that_it_is_written_with() {
+        let month = "2026-11".parse().unwrap();
+        for (cause, kind) in [
+            (Cause::Invoiced { month }, "invoiced"),
+            (Cause::ClawBack { payment_id: "pi_1".to_owned() }, "claw_back"),
+        ] {
+            assert_eq!(cause.kind(), kind);
+            assert_eq!(serde_json::to_value(&cause).unwrap()["kind"], kind);
+            assert!(KINDS.contains(&kind));
+        }
+    }
+}

@@ -118,4 +118,15 @@ mod tests {
         assert_eq!(retired, ["2026-01", "2025-12", "2025-11"]);
         assert!("2026-13".parse::<Month>().is_err() && "26-01".parse::<Month>().is_err());
     }
+
+    #[test]
+    fn a_month_is_from_its_first_instant_until_the_next_ones() {
+        let month: Month = "2026-12".parse().expect("a month");
+        assert_eq!(month.start().to_string(), "2026-12-01T00:00:00Z");
+        assert_eq!(month.end().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(
+            (Month::of(month.start()), Month::before(month.start()).to_string()),
+            (month, "2026-11".into())
+        );
+    }
 }

@@ -194,3 +194,16 @@ impl Movement {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Posting;
+    use crate::balance::Balance;
+
+    #[test]
+    fn a_posting_counts_one_version_up_and_leaves_its_entry_s_name() {
+        let balance = Balance { version: 7, last: "key#before".to_owned(), ..Balance::default() };
+        let after = Posting::default().apply(&balance, "key#after").unwrap();
+        assert_eq!(after, Balance { version: 8, last: "key#after".to_owned(), ..balance });
+    }
+}

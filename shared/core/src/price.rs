@@ -103,4 +103,12 @@ mod tests {
         assert_eq!(read(1600, "JPY"), "JPY 1600");
         assert_eq!(read(1605, "kwd"), "KWD 1.605");
     }
+
+    #[test]
+    fn a_currency_is_three_letters_of_the_alphabet() {
+        assert!("eur".parse::<super::Currency>().is_ok());
+        for bad in ["eu", "euro", "e1r", "e r", ""] {
+            assert!(bad.parse::<super::Currency>().is_err(), "{bad:?}");
+        }
+    }
 }

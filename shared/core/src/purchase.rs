@@ -97,3 +97,26 @@ impl Goods {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Goods;
+    use crate::subscription::Terms;
+
+    #[test]
+    fn a_payer_reads_what_is_bought() {
+        let terms = || Terms {
+            tier: "tier_2k".parse().unwrap(),
+            monthly_credits: "2000".parse().unwrap(),
+            price: crate::price::Price { amount_minor: 1600, currency: "USD".parse().unwrap() },
+        };
+        let (subscription_id, credits) = ("sub_1".parse().unwrap(), "500".parse().unwrap());
+        let pack = Goods::Pack { pack: "pack".parse().unwrap(), credits };
+        assert_eq!(pack.description(), "500 AI credits");
+        let period = Goods::Period { subscription_id, period: 1, terms: terms() };
+        assert_eq!(period.description(), "2000 AI credits a month");
+        let subscription_id = "sub_1".parse().unwrap();
+        let upgrade = Goods::Upgrade { subscription_id, period: 1, terms: terms(), credits };
+        assert_eq!(upgrade.description(), "Upgrade to 2000 AI credits a month");
+    }
+}

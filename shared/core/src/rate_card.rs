@@ -260,4 +260,19 @@ mod tests {
         let many = Units { records: Some(super::MAX_COUNT), input_tokens: Some(0), output_tokens: None };
         assert_eq!(card().price(&id("classify"), Some(&id("large")), &many), Err(RatingRefusal::TooDear));
     }
+
+    #[test]
+    fn a_card_shows_its_rates_and_takes_none_that_is_negative_or_absurd() {
+        let card = card();
+        let (operations, models) = (card.operations().cloned().collect(), card.models().cloned().collect());
+        let again = RateCard::new(card.version().clone(), operations, models);
+        assert_eq!(again.as_ref(), Ok(&card));
+        assert!(card.operations().count() > 0 && card.models().count() > 0);
+        for (multiplier, is_taken) in
+            [("0", true), ("1000000", true), ("1000000.000001", false), ("-1", false)]
+        {
+            let rate = ModelRate { model: id("m"), multiplier: multiplier.parse().unwrap() };
+            assert_eq!(RateCard::new(id("v1"), vec![], vec![rate]).is_ok(), is_taken, "{multiplier}");
+        }
+    }
 }

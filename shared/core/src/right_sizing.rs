@@ -181,4 +181,12 @@ mod tests {
         let none = replays(&needs, (catalogue.packs(), catalogue.tiers()), "EUR".parse().unwrap()).unwrap();
         assert!(none.is_empty(), "nothing is sold in euros");
     }
+
+    #[test]
+    fn a_pack_that_would_never_be_bought_is_no_part_of_a_choice() {
+        let catalogue = Catalogue::parse(CATALOGUE).unwrap();
+        let all =
+            replays(&needs(&["0"]), (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
+        assert!(!all.is_empty() && all.iter().all(|replay| replay.choice.pack.is_none()));
+    }
 }

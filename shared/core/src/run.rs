@@ -130,3 +130,27 @@ impl std::str::FromStr for RunStatus {
         Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(status, _)| status).ok_or(UnknownStatus)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{RunStatus, Trigger};
+
+    #[test]
+    fn triggers_and_statuses_are_read_by_the_names_that_they_are_written_with() {
+        for (trigger, name) in
+            [(Trigger::Manual, "manual"), (Trigger::Scheduled, "scheduled"), (Trigger::Event, "event")]
+        {
+            assert_eq!(name.parse(), Ok(trigger));
+            assert_eq!(serde_json::to_value(trigger).unwrap(), name);
+        }
+        for (status, name) in [
+            (RunStatus::Running, "running"),
+            (RunStatus::Succeeded, "succeeded"),
+            (RunStatus::Failed, "failed"),
+        ] {
+            assert_eq!((name.parse(), status.as_str()), (Ok(status), name));
+            assert_eq!(serde_json::to_value(status).unwrap(), name);
+        }
+        assert!("".parse::<Trigger>().is_err() && "".parse::<RunStatus>().is_err());
+    }
+}

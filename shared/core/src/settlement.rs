@@ -197,4 +197,20 @@ mod tests {
             settlement.operations.iter().map(|(operation, sum)| format!("{operation} {sum}")).collect();
         assert_eq!(sums, ["op.1 4", "op.3 2.5"]);
     }
+
+    #[test]
+    fn m04_what_remains_of_a_hold_is_what_was_not_captured_while_it_is_open() {
+        let open = hold(&[("5", None), ("3.5", None)]);
+        assert_eq!(open.remaining(), Ok(credits("3.5")));
+        for status in [HoldStatus::Settled, HoldStatus::Expired] {
+            assert_eq!(Hold { status, ..open.clone() }.remaining(), Ok(Credits::ZERO));
+        }
+    }
+
+    #[test]
+    fn m04_a_hold_is_over_with_its_last_instant() {
+        let hold = hold(&[]);
+        let before = hold.expires_at - jiff::SignedDuration::from_millis(1);
+        assert!(hold.is_over(hold.expires_at) && !hold.is_over(before));
+    }
 }

@@ -5,7 +5,7 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
-use credits_core::enrolment::{Enrolment, Step};
+use credits_core::enrolment::{Enrolment, Pending, Step};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{Status, Subscription, Terms};
@@ -144,4 +144,128 @@ fn m06_cancelling_ends_what_is_paid_at_its_end_and_what_is_not_at_once() {
     let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let declined = enrolment.declined(&purchase(goods, now), now);
     assert_eq!(subscription(&declined.cancelled()).status, Status::Cancelled);
+}
+
+#[test]
+fn m06_an_open_charge_is_asked_for_first_and_ends_with_its_own_purchase_alone() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let now = at("2027-02-28T09:00:00Z");
+    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let buy = purchase(goods, now);
+    let charging = enrolment.charging(&buy);
+    assert_eq!(charging.subscription, enrolment.subscription);
+    assert_eq!(charging.step(now, true), Step::Finish(buy.purchase_id.clone()));
+    assert_eq!(charging.next_due(), Some(now + SignedDuration::from_mins(2)));
+    assert_eq!(charging.declined(&buy, now).charge, None);
+    assert_eq!(charging.paid(&buy, now).unwrap().0.charge, None);
+    let other = Purchase { purchase_id: "p2".parse().unwrap(), ..buy };
+    assert_eq!(charging.paid(&other, now).unwrap().0.charge, charging.charge);
+}
+
+#[test]
+fn m06_a_checkout_that_waits_ends_with_its_own_purchase_alone() {
+    let now = at("2027-01-31T10:00:00Z");
+    let buy = purchase(first(&terms("tier_2k", "2000", 1600)), now);
+    let waiting = |purchase_id: &str| Enrolment {
+        pending: Some(Pending {
+            purchase_id: purchase_id.parse().unwrap(),
+            terms: terms("tier_2k", "2000", 1600),
+        }),
+        ..Enrolment::default()
+    };
+    assert_eq!(waiting("p1").paid(&buy, now).unwrap().0.pending, None);
+    assert_eq!(waiting("p2").paid(&buy, now).unwrap().0.pending, waiting("p2").pending);
+}
+
+#[test]
+fn m06_a_renewal_brings_the_terms_that_were_chosen_for_it_and_what_was_due_is_settled() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let small = terms("tier_1k", "1000", 900);
+    let chosen =
+        enrolment.with(Subscription { then: Some(small.clone()), ..subscription(&enrolment).clone() });
+    let due = at("2027-02-28T09:00:00Z");
+    let Step::Charge(goods) = chosen.step(due, true) else { panic!("it is due") };
+    let declined = chosen.declined(&purchase(goods.clone(), due), due);
+    let start = at("2027-02-28T10:00:00Z");
+    let (ahead, paid) =
+        declined.paid(&purchase(goods.clone(), due), start - SignedDuration::from_secs(1)).unwrap();
+    assert_eq!(
+        subscription(&ahead).before.as_ref(),
+        Some(&terms("tier_2k", "2000", 1600)),
+        "until it begins"
+    );
+    assert_eq!(paid.tier, small.tier);
+    let (renewed, _) = declined.paid(&purchase(goods, due), start).unwrap();
+    let renewed = subscription(&renewed);
+    assert_eq!((&renewed.terms, &renewed.before, &renewed.then), (&small, &None, &None));
+    assert_eq!((renewed.status, &renewed.declines), (Status::Active, &None));
+}
+
+#[test]
+fn m06_an_upgrade_fits_its_own_subscription_and_period_until_that_ends() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let old = Subscription {
+        then: Some(terms("tier_1k", "1000", 900)),
+        cancel_at_period_end: true,
+        ..subscription(&enrolment).clone()
+    };
+    let enrolment = enrolment.with(old.clone());
+    let up = terms("tier_10k", "10000", 7000);
+    let upgrade = |subscription_id: &str, period| Goods::Upgrade {
+        subscription_id: subscription_id.parse().unwrap(),
+        period,
+        terms: up.clone(),
+        credits: "4000".parse().unwrap(),
+    };
+    let end = old.end_of(1);
+    let last = end - SignedDuration::from_secs(1);
+    let paid = |goods, now| enrolment.paid(&purchase(goods, now), now);
+    assert!(paid(upgrade("sub_2", 1), last).is_err(), "another's");
+    assert!(paid(upgrade("sub_1", 2), last).is_err(), "another period's");
+    assert!(paid(upgrade("sub_1", 1), end).is_err(), "too late");
+    let over = enrolment.stepped(&Step::End);
+    assert!(over.paid(&purchase(upgrade("sub_1", 1), last), last).is_err(), "nothing runs");
+    let (upgraded, period) = paid(upgrade("sub_1", 1), last).unwrap();
+    let expected = Subscription { terms: up, then: None, cancel_at_period_end: false, upgrades: 1, ..old };
+    assert_eq!(subscription(&upgraded), &expected);
+    assert_eq!((period.starts_at, period.expires_at), (last, end));
+}
+
+#[test]
+fn m06_a_change_is_an_upgrade_if_it_grants_more_and_costs_no_less_in_the_same_currency() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let is_upgrade = |to: &Terms| subscription(&enrolment).is_upgrade(to);
+    assert!(is_upgrade(&terms("more", "2000.000001", 1600)) && is_upgrade(&terms("more", "3000", 1601)));
+    assert!(!is_upgrade(&terms("same", "2000", 1700)), "it grants no more");
+    assert!(!is_upgrade(&terms("cheaper", "3000", 1599)), "it costs less");
+    assert!(!is_upgrade(&terms("less", "1000", 900)));
+    let euros = Price { amount_minor: 7000, currency: "EUR".parse().unwrap() };
+    assert!(!is_upgrade(&Terms { price: euros, ..terms("other", "3000", 7000) }));
+}
+
+#[test]
+fn m06_the_period_before_holds_until_the_second_at_which_the_next_begins() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let before = terms("tier_1k", "1000", 900);
+    let ahead = Subscription { period: 2, before: Some(before.clone()), ..subscription(&enrolment).clone() };
+    let start = at("2027-02-28T10:00:00Z");
+    assert_eq!(ahead.current(start - SignedDuration::from_millis(1)), (1, &before));
+    assert_eq!(ahead.current(start), (2, &ahead.terms));
+    assert_eq!(ahead.period_at(at("2027-03-31T10:00:00Z")), 3);
+}
+
+#[test]
+fn m06_what_has_ended_does_not_run_and_keeps_nothing_that_was_to_come() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let now = at("2027-02-28T09:00:00Z");
+    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let declined = enrolment.declined(&purchase(goods, now), now);
+    let other = terms("tier_1k", "1000", 900);
+    let waiting =
+        Subscription { then: Some(other.clone()), before: Some(other), ..subscription(&declined).clone() };
+    assert!(waiting.is_running());
+    let ended = enrolment.with(waiting).stepped(&Step::End);
+    let ended = subscription(&ended);
+    assert!(!ended.is_running());
+    assert_eq!((&ended.then, &ended.before, &ended.declines), (&None, &None, &None));
 }

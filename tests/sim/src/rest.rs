@@ -56,8 +56,8 @@ pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks: [fn(&World) -> Option<String>; 6] =
-        [owed::charges, owed::purchases, owed::claw_backs, owed::automatic, mails, nothing_waits];
+    let checks: [fn(&World) -> Option<String>; 7] =
+        [owed::charges, owed::purchases, owed::claw_backs, owed::automatic, mails, failures, nothing_waits];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -222,6 +222,40 @@ fn mails(world: &World) -> Option<String> {
         shown.iter().filter(|event| MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()));
     let mut ids = wanted.filter_map(|event| event["detail"]["event_id"].as_str());
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
+}
+
+/// Each run that nobody saw fail is told: the first of a workflow by a mail of its own, and those of the hour after it by
+/// their number.
+fn failures(world: &World) -> Option<String> {
+    let mut failed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for event in world.services.bus.shown().iter().filter(|event| event["detail-type"] == "RunFailed") {
+        let said = |name: &str| event["detail"][name].as_str().unwrap_or_default();
+        if said("trigger") != "manual" {
+            let of = format!("{}-{}", said("workspace_id"), said("workflow_id"));
+            failed.entry(of).or_default().insert(said("event_id").to_owned());
+        }
+    }
+    // A mail that came again, since its sender had died, tells nothing new.
+    let mails = world.services.mailbox.mails();
+    let told: BTreeMap<String, u64> = world
+        .services
+        .told
+        .lock()
+        .unwrap()
+        .iter()
+        .zip(mails)
+        .map(|((fact, _), mail)| {
+            (fact.clone(), mail.subject.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(1))
+        })
+        .collect();
+    failed.iter().find_map(|(of, runs)| {
+        let together = told.iter().filter(|(fact, _)| fact.starts_with(&format!("digest-{of}-")));
+        let together: u64 = together.map(|(_, count)| count).sum();
+        let alone = runs.iter().filter(|run| told.contains_key(*run)).count() as u64;
+        (alone + together != runs.len() as u64).then(|| {
+            format!("{} runs of {of} failed, and {alone} and {together} together were told", runs.len())
+        })
+    })
 }
 
 /// A running subscription has not passed the date of its renewal, and one that was cancelled ends.

@@ -41,18 +41,14 @@ impl Actor {
 
     /// A run of some steps, of which the last may fail it at the moment at which somebody completes it.
     pub(super) async fn run_workflow(&self, workspace: &str) {
-        let started = json!({ "workflow_id": "w1", "trigger": "manual" });
-        let run = self.insist(&Order::post(workspace, "runs", self.new_key(), started)).await;
-        let Some(run) = run.and_then(|run| Some(run.body["run_id"].as_str()?.to_owned())) else { return };
+        if self.once_in(6) {
+            return self.fail_again_and_again(workspace).await;
+        }
+        let Some(run) = self.start_run(workspace).await else { return };
         let complete = Order::post(workspace, &format!("runs/{run}/complete"), self.new_key(), json!({}));
         for step in 0..self.dice.between(1, 3) {
-            let mut body = self.debit_body();
-            body["consumer"] = json!({ "kind": "workflow_step", "workflow_id": "w1", "run_id": run, "step_id": format!("s{step}") });
             let too_much = self.once_in(4);
-            if too_much {
-                body["credits"] = json!("900000");
-            }
-            let order = Order::post(workspace, "debits", self.new_key(), body);
+            let order = self.step_of(workspace, &run, step, too_much);
             let reply = if too_much && self.once_in(2) {
                 tokio::join!(biased; self.insist(&order), self.insist(&complete)).0
             } else {
@@ -63,6 +59,31 @@ impl Actor {
             }
         }
         self.insist(&complete).await;
+    }
+
+    /// Runs that are all started within the hour, and all fail for want of credits.
+    async fn fail_again_and_again(&self, workspace: &str) {
+        for _ in 0..self.dice.between(2, 4) {
+            let Some(run) = self.start_run(workspace).await else { return };
+            self.insist(&self.step_of(workspace, &run, 0, true)).await;
+            tokio::time::sleep(Duration::from_secs(self.dice.between(0, 900))).await;
+        }
+    }
+
+    async fn start_run(&self, workspace: &str) -> Option<String> {
+        let trigger = ["manual", "scheduled", "event"][self.dice.between(0, 2) as usize];
+        let started = json!({ "workflow_id": "w1", "trigger": trigger });
+        let run = self.insist(&Order::post(workspace, "runs", self.new_key(), started)).await?;
+        Some(run.body["run_id"].as_str()?.to_owned())
+    }
+
+    fn step_of(&self, workspace: &str, run: &str, step: u64, too_much: bool) -> Order {
+        let mut body = self.debit_body();
+        body["consumer"] = json!({ "kind": "workflow_step", "workflow_id": "w1", "run_id": run, "step_id": format!("s{step}") });
+        if too_much {
+            body["credits"] = json!("900000");
+        }
+        Order::post(workspace, "debits", self.new_key(), body)
     }
 
     pub(super) async fn place_hold(&self, workspace: &'static str) {

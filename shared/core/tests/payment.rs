@@ -1,0 +1,167 @@
+//! A payment that fits its purchase grants, and any other is kept for an operator, with the reason.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "a test may calculate and unwrap; what it tests may not"
+)]
+
+use credits_core::payment::{Dispute, DisputeStatus, Mismatch, News, Paid, Payment, Step};
+use credits_core::price::Price;
+use credits_core::purchase::{Goods, Purchase};
+use jiff::Timestamp;
+
+fn top_up() -> Purchase {
+    Purchase {
+        purchase_id: "top_1".parse().unwrap(),
+        workspace_id: "acme".parse().unwrap(),
+        goods: Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() },
+        price: Price { amount_minor: 900, currency: "USD".parse().unwrap() },
+        begun_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn paid() -> Paid {
+    Paid {
+        amount_minor: 900,
+        currency: "usd".parse().unwrap(),
+        purchase_id: Some("top_1".into()),
+        workspace_id: Some("acme".into()),
+        customer: None,
+    }
+}
+
+fn heard(news: &[News]) -> Payment {
+    let mut payment = Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH);
+    news.iter().for_each(|news| payment.hear(news));
+    payment
+}
+
+/// What a payment comes to beside a top-up that nobody has paid.
+fn comes_to(payment: &Payment) -> Step {
+    payment.next_step(Some((&top_up(), None))).unwrap().unwrap()
+}
+
+#[test]
+fn m05_a_payment_that_fits_grants_what_the_purchase_is_of_once() {
+    let payment = heard(&[News::Paid(paid())]);
+    let step = comes_to(&payment);
+    let Step::Grant(granted) = &step else { panic!("{step:?}") };
+    assert_eq!((granted.credits.to_string().as_str(), granted.amount_minor), ("1000", 900));
+    let after = step.taken(&payment).unwrap();
+    assert_eq!((after.granted.as_ref(), after.claws), (Some(granted), 0));
+    assert_eq!(after.next_step(Some((&top_up(), Some("pi_1")))), Ok(None));
+    assert_eq!(heard(&[]).next_step(None), Ok(None), "nothing was paid yet");
+}
+
+#[test]
+fn m05_a_payment_that_fits_nothing_is_kept_with_the_reason_and_said_once() {
+    let other = |change: fn(&mut Paid)| {
+        let mut paid = paid();
+        change(&mut paid);
+        heard(&[News::Paid(paid)])
+    };
+    for (payment, reason) in [
+        (other(|paid| paid.purchase_id = None), Mismatch::NoReference),
+        (other(|paid| paid.workspace_id = Some("other".into())), Mismatch::Workspace),
+        (other(|paid| paid.currency = "eur".parse().unwrap()), Mismatch::Currency),
+        (other(|paid| paid.amount_minor = 899), Mismatch::Amount),
+        (other(|paid| paid.amount_minor = 901), Mismatch::Amount),
+    ] {
+        let step = comes_to(&payment);
+        assert_eq!(step, Step::KeepUnmatched(reason));
+        let kept = step.taken(&payment).unwrap();
+        assert!(kept.is_unmatched() && !payment.is_unmatched());
+        assert_eq!(kept.next_step(Some((&top_up(), None))), Ok(None), "{reason}");
+        assert_eq!(reason.to_string().parse(), Ok(reason));
+    }
+    let fits = heard(&[News::Paid(paid())]);
+    assert_eq!(fits.next_step(None), Ok(Some(Step::KeepUnmatched(Mismatch::UnknownTopUp))));
+    let twice = fits.next_step(Some((&top_up(), Some("pi_2"))));
+    assert_eq!(twice, Ok(Some(Step::KeepUnmatched(Mismatch::AlreadyPaid))));
+    assert!(matches!(comes_to(&other(|paid| paid.workspace_id = None)), Step::Grant(_)));
+    assert_eq!("no_reason".parse::<Mismatch>(), Err(()));
+}
+
+#[test]
+fn m05_a_payment_whose_time_has_passed_grants_nothing_whatever_is_told_of_it_later() {
+    let payment = Step::KeepUnmatched(Mismatch::MovedOn).taken(&heard(&[News::Paid(paid())])).unwrap();
+    assert_eq!(payment.next_step(Some((&top_up(), None))), Ok(None));
+}
+
+#[test]
+fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
+    let kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
+    let refunded = |refunded_minor| {
+        let mut payment = kept.clone();
+        payment.hear(&News::Refunded { refunded_minor });
+        payment.is_unmatched()
+    };
+    assert!(refunded(899) && !refunded(900));
+    let Step::Grant(granted) = comes_to(&kept) else { panic!("it fits now") };
+    assert!(!Step::Grant(granted.clone()).taken(&kept).unwrap().is_unmatched());
+    assert!(!Payment { granted: Some(granted), ..kept }.is_unmatched());
+}
+
+#[test]
+fn what_is_told_later_replaces_neither_what_was_granted_nor_a_purchase_that_was_named() {
+    let without =
+        |customer: &str| News::Paid(Paid { purchase_id: None, customer: Some(customer.into()), ..paid() });
+    let named = heard(&[News::Paid(paid()), without("cus_1")]);
+    assert_eq!(named.paid, Some(paid()));
+    let customer = |payment: &Payment| payment.paid.as_ref().unwrap().customer.clone();
+    assert_eq!(customer(&heard(&[without("cus_1")])).as_deref(), Some("cus_1"));
+    assert_eq!(customer(&heard(&[without("cus_1"), without("cus_2")])).as_deref(), Some("cus_2"));
+    assert_eq!(heard(&[without("cus_1"), News::Paid(paid())]).paid, Some(paid()));
+    let mut granted = comes_to(&named).taken(&named).unwrap();
+    granted.hear(&News::Paid(Paid { amount_minor: 1, ..paid() }));
+    assert_eq!(granted.paid, Some(paid()));
+}
+
+#[test]
+fn a_dispute_goes_forward_only_and_a_refund_grows_only() {
+    let told = |amount_minor, status| News::Disputed {
+        dispute_id: "dp_1".into(),
+        dispute: Dispute { amount_minor, status },
+    };
+    let stands = |news: &[News]| heard(news).disputes["dp_1"];
+    let open = Dispute { amount_minor: 900, status: DisputeStatus::Open };
+    let won = Dispute { amount_minor: 900, status: DisputeStatus::Won };
+    assert_eq!(stands(&[told(900, DisputeStatus::Open), told(1, DisputeStatus::Open)]), open);
+    assert_eq!(stands(&[told(900, DisputeStatus::Open), told(900, DisputeStatus::Won)]), won);
+    assert_eq!(stands(&[told(900, DisputeStatus::Won), told(900, DisputeStatus::Open)]), won);
+    assert_eq!(stands(&[told(900, DisputeStatus::Won), told(900, DisputeStatus::Lost)]), won, "it has ended");
+    let refunds = [300, 900, 600].map(|refunded_minor| News::Refunded { refunded_minor });
+    assert_eq!(heard(&refunds).refunded_minor, 900);
+}
+
+#[test]
+fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again() {
+    let payment = heard(&[News::Paid(paid())]);
+    let granted = comes_to(&payment).taken(&payment).unwrap();
+    let disputed =
+        |status| News::Disputed { dispute_id: "dp_1".into(), dispute: Dispute { amount_minor: 450, status } };
+    let after = |payment: &Payment, news: &News| {
+        let mut payment = payment.clone();
+        payment.hear(news);
+        let step = payment.next_step(None).unwrap();
+        let next = step.as_ref().map_or(payment.clone(), |step| step.taken(&payment).unwrap());
+        let amount = match &step {
+            Some(Step::ClawBack(_, amount)) => format!("-{amount}"),
+            Some(Step::Reverse(_, amount)) => format!("+{amount}"),
+            other => format!("{other:?}"),
+        };
+        (next, amount)
+    };
+    let (open, taken) = after(&granted, &disputed(DisputeStatus::Open));
+    assert_eq!((taken.as_str(), open.clawed.to_string().as_str(), open.claws), ("-500", "500", 1));
+    let (won, given) = after(&open, &disputed(DisputeStatus::Won));
+    assert_eq!((given.as_str(), won.clawed.to_string().as_str(), won.claws), ("+500", "0", 2));
+    assert_eq!(after(&open, &disputed(DisputeStatus::Lost)).1, "None");
+    assert_eq!(after(&granted, &disputed(DisputeStatus::Won)).1, "None");
+    assert_eq!(after(&granted, &News::Refunded { refunded_minor: 300 }).1, "-333.333333");
+    assert_eq!(
+        after(&granted, &News::Refunded { refunded_minor: 5_000 }).1,
+        "-1000",
+        "no more than was granted"
+    );
+}
