@@ -272,3 +272,124 @@ impl MonthSummary {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use jiff::Timestamp;
+
+    use super::{GroupBy, MonthSummary, Moved, Tally, Usage};
+    use crate::batch::{Batch, Line};
+    use crate::consumer::Consumer;
+    use crate::ledger::{Cause, Entry};
+    use crate::settlement::Settlement;
+
+    fn tally(credits: &str, count: u64) -> Tally {
+        Tally { credits: credits.parse().unwrap(), count }
+    }
+
+    fn entry(cause: Cause, credits: &str) -> Entry {
+        let at: Timestamp = "2026-11-23T23:59:59Z".parse().unwrap();
+        Entry { entry_id: "e1".parse().unwrap(), cause, credits: credits.parse().unwrap(), at }
+    }
+
+    fn line(consumer: Consumer, credits: &str) -> Line {
+        let (operation, amount) = ("text.generate".parse().unwrap(), credits.parse().unwrap());
+        Line { operation, model: None, units: None, consumer, amount }
+    }
+
+    fn debit(consumer: Consumer) -> Cause {
+        let (operation, rate_card) = ("text.generate".parse().unwrap(), "v1".parse().unwrap());
+        Cause::Debit { operation, model: None, units: None, rate_card, consumer }
+    }
+
+    fn batch(content: Vec<Line>) -> Cause {
+        let (rate_card, lines) = ("v1".parse().unwrap(), content.len());
+        Cause::Batch(Batch { rate_card, lines, asked: lines, operations: BTreeMap::new(), content })
+    }
+
+    fn settled(content: Vec<Line>) -> Cause {
+        let (hold_ids, rate_cards, lines) = (Vec::new(), BTreeSet::new(), content.len());
+        Cause::HoldSettled(Settlement { hold_ids, rate_cards, lines, operations: BTreeMap::new(), content })
+    }
+
+    #[test]
+    fn breakdowns_are_read_by_the_names_that_they_are_shown_with() {
+        for group_by in GroupBy::ALL {
+            assert_eq!(group_by.to_string().parse(), Ok(group_by));
+            assert_eq!(group_by.name(), format!("{group_by:?}").to_ascii_lowercase());
+        }
+        let open: Vec<GroupBy> = GroupBy::ALL.into_iter().filter(|group_by| group_by.is_open()).collect();
+        assert_eq!(open, [GroupBy::Workflow, GroupBy::Feature, GroupBy::User]);
+        assert!("month".parse::<GroupBy>().is_err());
+    }
+
+    #[test]
+    fn tallies_are_added_and_taken_apart_again() {
+        let sum = tally("3.5", 2).plus(tally("1.5", 1)).unwrap();
+        assert_eq!((sum, sum.minus(tally("1.5", 1)).unwrap()), (tally("5", 3), tally("3.5", 2)));
+    }
+
+    #[test]
+    fn m09_each_call_is_counted_in_each_breakdown_and_nothing_else_is() {
+        let action = Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
+        let bulk = Consumer::Bulk {
+            feature: "list".parse().unwrap(),
+            list_id: None,
+            user_id: None,
+            job_id: "job".parse().unwrap(),
+        };
+        let mut usage = Usage::default();
+        usage.count(&entry(debit(action.clone()), "-2")).unwrap();
+        usage.count(&entry(batch(vec![line(bulk, "3")]), "-3")).unwrap();
+        usage.count(&entry(settled(vec![line(action, "0.5")]), "-0.5")).unwrap();
+        usage.count(&entry(Cause::ClawBack { payment_id: "pi_1".to_owned() }, "-9")).unwrap();
+        assert_eq!(usage.total, tally("5.5", 3));
+        let of = |group_by, key: Option<&str>| usage.groups.get(&(group_by, key.map(str::to_owned))).copied();
+        for (group_by, key, counted) in [
+            (GroupBy::Workflow, None, tally("5.5", 3)),
+            (GroupBy::Feature, Some("chat"), tally("2.5", 2)),
+            (GroupBy::Feature, Some("list"), tally("3", 1)),
+            (GroupBy::Operation, Some("text.generate"), tally("5.5", 3)),
+            (GroupBy::Consumer, Some("action"), tally("2.5", 2)),
+            (GroupBy::Consumer, Some("bulk"), tally("3", 1)),
+            (GroupBy::User, Some("ada"), tally("2.5", 2)),
+            (GroupBy::User, None, tally("3", 1)),
+            (GroupBy::Day, Some("2026-11-23"), tally("5.5", 3)),
+        ] {
+            assert_eq!(of(group_by, key), Some(counted), "{group_by} {key:?}");
+        }
+        assert_eq!(usage.groups.len(), 9);
+    }
+
+    #[test]
+    fn m17_a_month_sums_what_was_consumed_and_what_moved_without_its_sign() {
+        let action =
+            || Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
+        let mut month = MonthSummary::default();
+        for entry in [
+            entry(batch(vec![line(action(), "2"), line(action(), "3")]), "-5"),
+            entry(settled(vec![line(action(), "1"), line(action(), "1")]), "-2"),
+            entry(debit(action()), "-1"),
+            entry(Cause::Invoiced { month: "2026-10".parse().unwrap() }, "7"),
+            entry(Cause::ClawBack { payment_id: "pi_1".to_owned() }, "-9"),
+            entry(Cause::ClawBackReversed { payment_id: "pi_1".to_owned() }, "4"),
+            entry(Cause::Expiry { grant_ids: vec![], hold_ids: vec![] }, "-1"),
+        ] {
+            month.count(&entry).unwrap();
+        }
+        assert_eq!(month.consumed, tally("8", 5));
+        let moved = Moved::ALL.map(|moved| format!("{} {}", moved.name(), month.moved(moved)));
+        let expected = [
+            "topped_up 0",
+            "allocated 0",
+            "granted 0",
+            "expired 1",
+            "voided 0",
+            "clawed_back 5",
+            "invoiced 7",
+        ];
+        assert_eq!(moved, expected);
+    }
+}
