@@ -74,3 +74,18 @@ impl FromStr for Plan {
         Self::ALL.into_iter().find(|plan| plan.as_str() == text).ok_or(UnknownPlan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Plan;
+
+    #[test]
+    fn m13_plans_are_read_by_the_names_that_they_are_shown_with() {
+        for plan in Plan::ALL {
+            assert_eq!(plan.as_str().parse(), Ok(plan));
+            assert_eq!(plan.as_str(), format!("{plan:?}").to_ascii_lowercase());
+            assert_eq!(serde_json::to_value(plan).unwrap(), plan.as_str());
+        }
+        assert!("".parse::<Plan>().is_err());
+    }
+}
