@@ -32,7 +32,9 @@ fn paid() -> Paid {
 
 fn heard(news: &[News]) -> Payment {
     let mut payment = Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH);
-    news.iter().for_each(|news| payment.hear(news));
+    for news in news {
+        payment.hear(news);
+    }
     payment
 }
 
