@@ -100,6 +100,8 @@ fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
     let Step::Charge(goods) = enrolment.step(now, true) else { panic!("day 5") };
     enrolment = enrolment.declined(&purchase(goods, now), now);
     assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
+    let declines = subscription(&enrolment).declines.map(|declines| (declines.count, declines.first_at));
+    assert_eq!(declines, Some((4, first)), "why it ended is kept");
 }
 
 #[test]
