@@ -4,6 +4,7 @@
 //! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
 
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::config::SharedHttpClient;
 use aws_sdk_sesv2::config::interceptors::InterceptorContext;
 use aws_sdk_sesv2::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
@@ -86,9 +87,9 @@ impl Notify {
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
-        let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
-        let config = config.http_client(connection::https_client_of(settings)?);
-        let ses = Client::from_conf(config.interceptor(Steps::new(settings)).build());
+        let http_client = connection::https_client_of(settings)?;
+        let config = config(&settings.region()?, settings.credentials()?, endpoint, http_client);
+        let ses = Client::from_conf(config.to_builder().interceptor(Steps::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,
             configuration_set: settings.mail_configuration_set(),
@@ -248,12 +249,13 @@ pub fn config(
     region: &str,
     credentials: aws_sdk_sesv2::config::Credentials,
     endpoint: Option<String>,
+    http_client: SharedHttpClient,
 ) -> aws_sdk_sesv2::Config {
     let mut config = aws_sdk_sesv2::Config::builder()
         .behavior_version(aws_sdk_sesv2::config::BehaviorVersion::latest())
         .region(aws_sdk_sesv2::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(connection::loopback_client())
+        .http_client(http_client)
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3))
         .retry_classifier(OnlyWhatWasRefused);

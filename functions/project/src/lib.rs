@@ -6,6 +6,7 @@
 //! not worked off.
 
 use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::config::SharedHttpClient;
 use credits_runtime::steps::Steps;
 use credits_runtime::{EventFunction, Settings, StartError, connection, start};
 use credits_store::Store;
@@ -80,8 +81,8 @@ impl EventFunction for Project {
 
 fn bus_config(settings: Settings) -> Result<aws_sdk_eventbridge::Config, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE");
-    let config = config(&settings.region()?, settings.credentials()?, endpoint).to_builder();
-    Ok(config.http_client(connection::https_client_of(settings)?).build())
+    let http_client = connection::https_client_of(settings)?;
+    Ok(config(&settings.region()?, settings.credentials()?, endpoint, http_client))
 }
 
 /// The configuration of a client of the bus.
@@ -90,12 +91,13 @@ pub fn config(
     region: &str,
     credentials: aws_sdk_eventbridge::config::Credentials,
     endpoint: Option<String>,
+    http_client: SharedHttpClient,
 ) -> aws_sdk_eventbridge::Config {
     let mut config = aws_sdk_eventbridge::Config::builder()
         .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
         .region(aws_sdk_eventbridge::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
-        .http_client(connection::loopback_client())
+        .http_client(http_client)
         .timeout_config(start::timeouts())
         .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);

@@ -7,6 +7,7 @@ use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_core::catalogue::Catalogue;
 use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
+use credits_runtime::connection;
 use credits_runtime::event::HttpEvent;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
@@ -161,13 +162,17 @@ fn after(time: std::time::Duration) -> Instant {
 /// The client of the bus, under an address.
 pub(crate) fn bus_client(aws_base: &str) -> aws_sdk_eventbridge::Client {
     let endpoint = Some(format!("{aws_base}/eventbridge"));
-    aws_sdk_eventbridge::Client::from_conf(project::config("us-east-1", credentials("project"), endpoint))
+    let http_client = connection::loopback_client();
+    let config = project::config("us-east-1", credentials("project"), endpoint, http_client);
+    aws_sdk_eventbridge::Client::from_conf(config)
 }
 
 /// The client of the mails, under an address.
 pub(crate) fn mail_client(aws_base: &str) -> aws_sdk_sesv2::Client {
     let endpoint = Some(format!("{aws_base}/ses"));
-    aws_sdk_sesv2::Client::from_conf(notify::config("us-east-1", credentials("notify"), endpoint))
+    let http_client = connection::loopback_client();
+    let config = notify::config("us-east-1", credentials("notify"), endpoint, http_client);
+    aws_sdk_sesv2::Client::from_conf(config)
 }
 
 /// The credentials of a function: its name, by which the stand-ins tell who called.

@@ -1,11 +1,9 @@
 //! Plain requests: the SDK's clients without the headers in which it tells AWS of itself.
 //!
-//! Who calls, which attempt it is and of which call are for AWS's own statistics; no answer depends on them. The header
-//! against functions that call each other without end is for services that invoke functions, which `DynamoDB` does not do
-//! within a call. To put them together and to sign them is a tenth of an invocation (docs/benchmarks.md).
+//! Who calls, which attempt it is and of which call are for AWS's own statistics; no answer depends on them. To put them
+//! together and to sign them is a tenth of an invocation (docs/benchmarks.md).
 
 use aws_runtime::invocation_id::InvocationIdInterceptor;
-use aws_runtime::recursion_detection::RecursionDetectionInterceptor;
 use aws_runtime::request_info::RequestInfoInterceptor;
 use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -24,7 +22,6 @@ impl Default for PlainRequests {
         layer.store_put(disable_interceptor::<UserAgentInterceptor>(CAUSE));
         layer.store_put(disable_interceptor::<InvocationIdInterceptor>(CAUSE));
         layer.store_put(disable_interceptor::<RequestInfoInterceptor>(CAUSE));
-        layer.store_put(disable_interceptor::<RecursionDetectionInterceptor>(CAUSE));
         Self(layer.freeze())
     }
 }
@@ -42,5 +39,57 @@ impl Intercept for PlainRequests {
     ) -> Result<(), BoxError> {
         bag.push_shared_layer(self.0.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_dynamodb::config::{Credentials, SharedInterceptor};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
+
+    use super::PlainRequests;
+    use crate::start::dynamodb_config;
+
+    /// An endpoint that keeps the names of the headers that it is sent.
+    #[derive(Debug, Clone, Default)]
+    struct Endpoint(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Endpoint {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            *self.0.lock().unwrap() = request.headers().iter().map(|(name, _)| name.to_owned()).collect();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from("{}"))))
+        }
+    }
+
+    /// What the endpoint is sent of which the SDK tells of itself, with our interceptor and without.
+    async fn told(plain: bool) -> Vec<String> {
+        let endpoint = Endpoint::default();
+        let connector = endpoint.clone();
+        let http = http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone()));
+        let credentials = Credentials::new("id", "secret", None, None, "test");
+        let config = dynamodb_config("eu-central-1", credentials, Some("http://table".to_owned()), http);
+        let mut config = config.to_builder();
+        if plain {
+            config.push_interceptor(SharedInterceptor::permanent(PlainRequests::default()));
+        }
+        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        client.describe_limits().send().await.unwrap();
+        let mut sent = endpoint.0.lock().unwrap().clone();
+        sent.retain(|name| name.contains("user-agent") || name.starts_with("amz-sdk"));
+        sent.sort();
+        sent
+    }
+
+    #[tokio::test]
+    async fn a_request_tells_nothing_of_the_sdk() {
+        let by_itself = ["amz-sdk-invocation-id", "amz-sdk-request", "user-agent", "x-amz-user-agent"];
+        assert_eq!(told(false).await, by_itself);
+        assert_eq!(told(true).await, [""; 0]);
     }
 }

@@ -347,13 +347,14 @@ fn functions(
         Store::new(client(wire), NAME, sources.clone())
     };
     let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();
-    let bus = project::config("eu-central-1", credentials(), Some("http://bus".to_owned())).to_builder();
-    let mail = notify::config("eu-central-1", credentials(), Some("http://mail".to_owned())).to_builder();
+    let http = aws_smithy_runtime_api::client::http::SharedHttpClient::new(services.clone());
+    let bus = project::config("eu-central-1", credentials(), Some("http://bus".to_owned()), http.clone());
+    let mail = notify::config("eu-central-1", credentials(), Some("http://mail".to_owned()), http);
     let provider = PROVIDER.get_or_init(|| Provider::new("http://provider").unwrap());
     let parts = Parts {
         store: &store,
-        bus: aws_sdk_eventbridge::Client::from_conf(bus.http_client(services.clone()).build()),
-        mail: aws_sdk_sesv2::Client::from_conf(mail.http_client(services.clone()).build()),
+        bus: aws_sdk_eventbridge::Client::from_conf(bus),
+        mail: aws_sdk_sesv2::Client::from_conf(mail),
         catalogue: catalogue(),
         provider: provider.clone().over(Arc::new(Way(Arc::clone(payments)))),
         provider_key: Secret::new("sk"),
