@@ -156,22 +156,28 @@ fn poisonable(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
     Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
 }
 
-/// What kind of failure it is, by which the SDK and the store decide whether to try again.
 fn connector_error(error: legacy::Error) -> ConnectorError {
-    let is_late = source_of::<tokio::time::error::Elapsed>(&error).is_some();
-    let is_of_the_wire = error.is_connect() || source_of::<std::io::Error>(&error).is_some();
-    let (is_user, is_closed, is_cut) = source_of::<hyper::Error>(&error)
-        .map_or((false, false, false), |error| {
-            (error.is_user(), error.is_closed() || error.is_canceled(), error.is_incomplete_message())
-        });
-    let error = BoxError::from(error);
-    match () {
-        () if is_late => ConnectorError::timeout(error),
-        () if is_user => ConnectorError::user(error),
-        () if is_closed || is_of_the_wire => ConnectorError::io(error),
-        () if is_cut => ConnectorError::other(error, Some(ErrorKind::TransientError)),
-        () => ConnectorError::other(error, None),
+    let as_its_kind = kind_of(&error);
+    as_its_kind(error.into())
+}
+
+/// What kind of failure it is, by which the SDK and the store decide whether to try again.
+fn kind_of(error: &legacy::Error) -> fn(BoxError) -> ConnectorError {
+    if source_of::<tokio::time::error::Elapsed>(error).is_some() {
+        return ConnectorError::timeout;
     }
+    let of_http = source_of::<hyper::Error>(error);
+    if of_http.is_some_and(hyper::Error::is_user) {
+        return ConnectorError::user;
+    }
+    let is_closed = of_http.is_some_and(|error| error.is_closed() || error.is_canceled());
+    if is_closed || error.is_connect() || source_of::<std::io::Error>(error).is_some() {
+        return ConnectorError::io;
+    }
+    if of_http.is_some_and(hyper::Error::is_incomplete_message) {
+        return |error| ConnectorError::other(error, Some(ErrorKind::TransientError));
+    }
+    |error| ConnectorError::other(error, None)
 }
 
 /// The first of its kind among an error and what has led to it.

@@ -236,18 +236,9 @@ fn failures(world: &World) -> Option<String> {
         }
     }
     // A mail that came again, since its sender had died, tells nothing new.
-    let mails = world.services.mailbox.mails();
-    let told: BTreeMap<String, u64> = world
-        .services
-        .told
-        .lock()
-        .unwrap()
-        .iter()
-        .zip(mails)
-        .map(|((fact, _), mail)| {
-            (fact.clone(), mail.subject.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(1))
-        })
-        .collect();
+    let facts = world.services.told.lock().unwrap().clone();
+    let mails = facts.into_iter().zip(world.services.mailbox.mails());
+    let told: BTreeMap<String, u64> = mails.map(|((fact, _), mail)| (fact, runs_in(&mail.subject))).collect();
     failed.iter().find_map(|(of, runs)| {
         let together = told.iter().filter(|(fact, _)| fact.starts_with(&format!("digest-{of}-")));
         let together: u64 = together.map(|(_, count)| count).sum();
@@ -256,6 +247,11 @@ fn failures(world: &World) -> Option<String> {
             format!("{} runs of {of} failed, and {alone} and {together} together were told", runs.len())
         })
     })
+}
+
+/// Of how many runs a mail tells: its subject begins with their number, or it tells of one.
+fn runs_in(subject: &str) -> u64 {
+    subject.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// A running subscription has not passed the date of its renewal, and one that was cancelled ends.
