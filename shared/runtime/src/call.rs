@@ -135,8 +135,8 @@ impl Call {
     pub fn claim(&self, workspace_id: &WorkspaceId, body: &Value) -> Result<Claim, Problem> {
         let key = self.header("idempotency-key").ok_or_else(Problem::idempotency_key_missing)?;
         let method = self.route.split(' ').next().unwrap_or_default();
-        let payload = body.to_string();
-        let fingerprint = Fingerprint::of(&[method.as_bytes(), self.path.as_bytes(), payload.as_bytes()]);
+        let payload = serde_json::to_vec(body).map_err(|_| Problem::malformed_json())?;
+        let fingerprint = Fingerprint::of(&[method.as_bytes(), self.path.as_bytes(), &payload]);
         let key = key.parse().map_err(|_| Problem::idempotency_key_invalid())?;
         Ok(Claim { workspace_id: workspace_id.clone(), key, fingerprint })
     }

@@ -22,7 +22,7 @@ pub(crate) const LOW_AT: &str = "low_at";
 /// The threshold of automatic top-up, where it is switched on.
 pub(crate) const TOP_UP_AT: &str = "top_up_at";
 
-/// The prefix of the counters of consumption: `c2026-11`.
+/// The prefix of the counters of consumption: `c2026_11`, which needs no placeholder in an expression.
 const CONSUMED: char = 'c';
 
 /// The write that a posting is: its condition and its movement in one expression.
@@ -149,11 +149,12 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
 }
 
 fn counter_of(month: Month) -> String {
-    format!("{CONSUMED}{month}")
+    format!("{CONSUMED}{month}").replace('-', "_")
 }
 
 fn read_counter((name, value): (&String, &AttributeValue)) -> Option<(Month, Credits)> {
-    Some((name.strip_prefix(CONSUMED)?.parse().ok()?, read_credits(value)?))
+    let month = name.strip_prefix(CONSUMED)?.replace('_', "-");
+    Some((month.parse().ok()?, read_credits(value)?))
 }
 
 fn read_closed(item: &Item) -> Result<BTreeMap<u64, ClosedHolds>, Corrupt> {

@@ -61,7 +61,7 @@ pub use sources::{Clock, Randomness, Sources};
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
-    /// The same without retries of its own, for writes.
+    /// The same without retries and time-outs of its own, for writes.
     writer: Client,
     table: Arc<str>,
     sources: Sources,
@@ -72,7 +72,7 @@ impl Store {
     /// A store on one table.
     #[must_use]
     pub fn new(client: Client, table: &str, sources: Sources) -> Self {
-        let writer = transaction::without_retries(&client);
+        let writer = transaction::writer(&client);
         Self { client, writer, table: table.into(), sources, deadline: None }
     }
 

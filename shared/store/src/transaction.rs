@@ -174,9 +174,11 @@ impl Store {
     }
 }
 
-/// The client for writes: no retries of the SDK's own, since each attempt takes the time anew.
-pub(crate) fn without_retries(client: &Client) -> Client {
-    Client::from_conf(client.config().to_builder().retry_config(RetryConfig::disabled()).build())
+/// The client for writes: neither retries nor time-outs of the SDK's own, since each attempt takes the time anew.
+pub(crate) fn writer(client: &Client) -> Client {
+    let config = client.config().to_builder();
+    let config = config.retry_config(RetryConfig::disabled()).timeout_config(TimeoutConfig::disabled());
+    Client::from_conf(config.build())
 }
 
 /// The request of one update by itself.

@@ -77,7 +77,7 @@ pub const ALL: [(&str, Wrong); 64] = [
     ("what is used is not counted", Wrong::NotWritten("balance#", "used")),
     ("prepaid credits are not counted", Wrong::NotWritten("balance#", "prepaid")),
     ("what is held is not counted", Wrong::NotWritten("balance#", "held")),
-    ("the month is not counted", Wrong::NotWritten("balance#", "#c2")),
+    ("the month is not counted", Wrong::NotWritten("balance#", "c2")),
     ("no fence is raised", Wrong::NotWritten("balance#", "expires_next")),
     ("changes behind the fence replace each other", Wrong::ChangesReplaced),
     ("what falls due does so a day late", Wrong::DayLate),
