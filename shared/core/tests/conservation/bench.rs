@@ -1,215 +1,22 @@
-//! The balance against a slow truth that is written differently: a heap of single credits, each with its last second.
-//!
-//! It knows top-ups, grants, what is paid ahead, debits, holds, expiries, voids, claw-backs, invoices and credit limits.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
-)]
-
-use std::collections::BTreeMap;
+//! A balance and its truth, driven side by side.
 
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::close::{CHANGES_A_CLOSE, Outcome};
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold::Placement;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
-use jiff::{SignedDuration, Timestamp};
-use proptest::prelude::*;
+use jiff::SignedDuration;
 
-const START: i64 = 1_790_000_000;
-
-#[derive(Debug, Clone)]
-enum Operation {
-    Debit {
-        credits: i64,
-        skew: i64,
-    },
-    /// Sets credits aside.
-    Hold {
-        credits: i64,
-    },
-    /// Sets more aside for a hold.
-    ExtendHold {
-        pick: usize,
-        credits: i64,
-        meanwhile: u8,
-    },
-    /// Ends holds of which so much was captured, or more than they keep; `meanwhile` passes between reading the balance
-    /// and writing it.
-    EndHolds {
-        picks: Vec<(usize, i64)>,
-        meanwhile: u8,
-    },
-    TopUp {
-        credits: i64,
-    },
-    Grant {
-        credits: i64,
-        lives: i64,
-    },
-    Void {
-        pick: usize,
-    },
-    VoidPrepaid {
-        credits: i64,
-    },
-    ClawBack {
-        credits: i64,
-    },
-    /// A grant that starts later.
-    PayAhead {
-        credits: i64,
-        starts: i64,
-        lives: i64,
-    },
-    Limit {
-        credits: i64,
-    },
-    Invoice,
-    Wait {
-        seconds: i64,
-    },
-    Read,
-    /// The next changes are left behind the fence until something closes them.
-    LeaveFenced,
-}
-
-/// One credit each, with the second it dies in; `i64::MAX` for never.
-#[derive(Debug, Default)]
-struct Truth {
-    coins: Vec<(i64, String)>,
-    debt: i64,
-    granted: i64,
-    consumed: i64,
-    expired: i64,
-    voided: i64,
-    clawed: i64,
-    invoiced: i64,
-    limit: i64,
-    /// What open holds keep, by the epoch in which they were placed: all of it, and what of it is dead.
-    held: BTreeMap<u64, [i64; 2]>,
-    /// When debt is billed next.
-    invoices: Option<i64>,
-}
-
-impl Truth {
-    fn give(&mut self, credits: i64, dies: i64, grant: &str) {
-        self.granted += credits;
-        let pays = self.debt.min(credits);
-        self.debt -= pays;
-        self.coins.extend((pays..credits).map(|_| (dies, grant.to_owned())));
-    }
-
-    fn spend(&mut self, credits: i64) {
-        self.coins.sort();
-        let taken = (credits as usize).min(self.coins.len());
-        self.coins.drain(..taken);
-        self.debt += credits - taken as i64;
-    }
-
-    fn expire(&mut self, now: i64) {
-        let before = self.coins.len();
-        self.coins.retain(|(dies, _)| *dies > now);
-        let dying = (before - self.coins.len()) as i64;
-        for _ in 0..dying {
-            // Open holds stand on what expires before anything else does, older ones first.
-            match self.held.values_mut().find(|[held, dead]| held > dead) {
-                Some([_, dead]) => *dead += 1,
-                None => self.expired += 1,
-            }
-        }
-    }
-
-    fn end_hold(&mut self, epoch: u64, kept: i64, captured: i64) {
-        let mut group = self.held.remove(&epoch).unwrap();
-        for _ in 0..captured {
-            group[0] -= 1;
-            if group[1] > 0 {
-                group[1] -= 1;
-            } else {
-                self.spend(1);
-            }
-        }
-        for _ in captured..kept {
-            if group[0] > group[1] {
-                group[0] -= 1;
-            } else {
-                group = [group[0] - 1, group[1] - 1];
-                self.expired += 1;
-            }
-        }
-        self.consumed += captured;
-        if group[0] > 0 {
-            self.held.insert(epoch, group);
-        }
-    }
-
-    fn claw(&mut self, credits: i64) {
-        self.clawed += credits;
-        let everlasting = self.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count();
-        let mut from_prepaid = everlasting.min(credits as usize);
-        let rest = credits - from_prepaid as i64;
-        self.coins.retain(|(dies, _)| {
-            let take = *dies == i64::MAX && from_prepaid > 0;
-            from_prepaid -= usize::from(take);
-            !take
-        });
-        self.spend(rest);
-    }
-
-    fn remove(&mut self, grant: &str, at_most: usize) -> i64 {
-        let mut left = at_most;
-        let before = self.coins.len();
-        self.coins.retain(|(_, of)| {
-            let take = of == grant && left > 0;
-            left -= usize::from(take);
-            !take
-        });
-        (before - self.coins.len()) as i64
-    }
-
-    fn available(&self) -> i64 {
-        let live: i64 = self.held.values().map(|[held, dead]| held - dead).sum();
-        self.coins.len() as i64 - self.debt - live
-    }
-
-    fn all_held(&self) -> i64 {
-        self.held.values().map(|[held, _]| held).sum()
-    }
-
-    fn law(&self) -> bool {
-        self.granted + self.invoiced
-            == self.available() + self.all_held() + self.consumed + self.expired + self.voided + self.clawed
-    }
-}
-
-fn credits(units: i64) -> Credits {
-    Credits::from_micros(i128::from(units) * 1_000_000).unwrap()
-}
-
-fn amount(units: i64) -> Amount {
-    Amount::new(credits(units)).unwrap()
-}
-
-fn whole(credits: Credits) -> i64 {
-    (credits.micros().unwrap() / 1_000_000) as i64
-}
-
-fn second(at: i64) -> Timestamp {
-    Timestamp::from_second(START + at).unwrap()
-}
+use crate::operation::Operation;
+use crate::truth::Truth;
+use crate::{START, amount, credits, second, whole};
 
 /// The balance and its truth, driven side by side.
-struct Bench {
-    balance: Balance,
+pub struct Bench {
+    pub balance: Balance,
     truth: Truth,
     now: i64,
     grants: usize,
@@ -218,7 +25,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             balance: Balance::default(),
             truth: Truth::default(),
@@ -450,7 +257,7 @@ impl Bench {
         );
     }
 
-    fn run(&mut self, operation: &Operation) {
+    pub fn run(&mut self, operation: &Operation) {
         match *operation {
             Operation::Hold { credits } => self.hold(credits),
             Operation::ExtendHold { pick, credits, meanwhile } => self.extend_hold(pick, credits, meanwhile),
@@ -510,7 +317,7 @@ impl Bench {
         }
     }
 
-    fn check(&self) {
+    pub fn check(&self) {
         let (balance, truth) = (&self.balance, &self.truth);
         assert!(balance.is_consistent().unwrap());
         if !balance.changes.is_empty() {
@@ -533,69 +340,4 @@ impl Bench {
         let changes_next = balance.next.iter().all(|next| balance.expires_next <= next.starts_at);
         assert!(changes_next, "what was paid ahead needs no schedule");
     }
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),
-        3 => (1..6_i64).prop_map(|credits| Operation::Hold { credits }),
-        1 => (any::<usize>(), 1..4_i64, 0..9_u8)
-            .prop_map(|(pick, credits, meanwhile)| Operation::ExtendHold { pick, credits, meanwhile }),
-        3 => (prop::collection::vec((any::<usize>(), 0..7_i64), 1..4), 0..9_u8)
-            .prop_map(|(picks, meanwhile)| Operation::EndHolds { picks, meanwhile }),
-        2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
-        3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
-        1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
-        1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
-        2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
-        2 => (1..8_i64, 0..5_i64, 1..8_i64)
-            .prop_map(|(credits, starts, lives)| Operation::PayAhead { credits, starts, lives }),
-        1 => (0..6_i64).prop_map(|credits| Operation::Limit { credits }),
-        1 => Just(Operation::Invoice),
-        3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
-        1 => Just(Operation::Read),
-        1 => Just(Operation::LeaveFenced),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn conservation_and_the_order_of_spending_hold_at_every_step(
-        operations in prop::collection::vec(operation(), 1..60),
-    ) {
-        let mut bench = Bench::new();
-        for operation in &operations {
-            bench.run(operation);
-            bench.check();
-        }
-    }
-}
-
-#[test]
-fn more_changes_than_one_close_applies_are_applied_by_the_next_and_in_order() {
-    let mut bench = Bench::new();
-    bench.run(&Operation::LeaveFenced);
-    for change in 0..CHANGES_A_CLOSE as i64 + 20 {
-        bench.run(&Operation::Grant { credits: 3, lives: 1 + change % 5 });
-        bench.run(&Operation::ClawBack { credits: 2 });
-        bench.run(&Operation::TopUp { credits: 1 });
-    }
-    assert!(bench.balance.changes.len() > 2 * CHANGES_A_CLOSE);
-    bench.run(&Operation::Read);
-    bench.check();
-    assert!(bench.balance.changes.is_empty() && bench.balance.epoch >= 3);
-    bench.run(&Operation::Debit { credits: 1, skew: 0 });
-    bench.check();
-}
-
-#[test]
-fn m16_the_expiring_allocation_is_spent_first_and_the_buffer_after_it() {
-    let mut bench = Bench::new();
-    bench.run(&Operation::TopUp { credits: 5 });
-    bench.run(&Operation::Grant { credits: 3, lives: 100 });
-    bench.run(&Operation::Debit { credits: 4, skew: 0 });
-    let left = bench.balance.waterfall().unwrap();
-    assert_eq!((left.grants[0].amount, left.prepaid), (credits(0), credits(4)));
 }

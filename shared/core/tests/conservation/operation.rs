@@ -1,0 +1,84 @@
+//! What happens to a balance.
+
+use proptest::prelude::*;
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    Debit {
+        credits: i64,
+        skew: i64,
+    },
+    /// Sets credits aside.
+    Hold {
+        credits: i64,
+    },
+    /// Sets more aside for a hold.
+    ExtendHold {
+        pick: usize,
+        credits: i64,
+        meanwhile: u8,
+    },
+    /// Ends holds of which so much was captured, or more than they keep; `meanwhile` passes between reading the balance
+    /// and writing it.
+    EndHolds {
+        picks: Vec<(usize, i64)>,
+        meanwhile: u8,
+    },
+    TopUp {
+        credits: i64,
+    },
+    Grant {
+        credits: i64,
+        lives: i64,
+    },
+    Void {
+        pick: usize,
+    },
+    VoidPrepaid {
+        credits: i64,
+    },
+    ClawBack {
+        credits: i64,
+    },
+    /// A grant that starts later.
+    PayAhead {
+        credits: i64,
+        starts: i64,
+        lives: i64,
+    },
+    Limit {
+        credits: i64,
+    },
+    Invoice,
+    Wait {
+        seconds: i64,
+    },
+    Read,
+    /// The next changes are left behind the fence until something closes them.
+    LeaveFenced,
+}
+
+/// Any of them, the usual more often.
+pub fn any_operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),
+        3 => (1..6_i64).prop_map(|credits| Operation::Hold { credits }),
+        1 => (any::<usize>(), 1..4_i64, 0..9_u8)
+            .prop_map(|(pick, credits, meanwhile)| Operation::ExtendHold { pick, credits, meanwhile }),
+        3 => (prop::collection::vec((any::<usize>(), 0..7_i64), 1..4), 0..9_u8)
+            .prop_map(|(picks, meanwhile)| Operation::EndHolds { picks, meanwhile }),
+        2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
+        3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
+        1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
+        1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
+        2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
+        2 => (1..8_i64, 0..5_i64, 1..8_i64)
+            .prop_map(|(credits, starts, lives)| Operation::PayAhead { credits, starts, lives }),
+        1 => (0..6_i64).prop_map(|credits| Operation::Limit { credits }),
+        1 => Just(Operation::Invoice),
+        3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
+        1 => Just(Operation::Read),
+        1 => Just(Operation::LeaveFenced),
+    ]
+}
