@@ -343,6 +343,17 @@ async fn a_hundred_captures_fit_and_the_next_is_told_that_the_hold_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_capture_is_taken_though_its_words_differ_in_a_hyphen_alone() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "10").await;
+    // With the prices of 2026-11-01 the call's word is `_5y`, and this caller's `-5y`.
+    let body = json!({ "operation": "text.generate", "model": "standard", "credits": "1",
+        "consumer": { "kind": "action", "feature": "assistant", "user_id": "user-72242" } });
+    let captured = world.holds(&format!("/{hold}/captures"), "c", &body).await;
+    assert_eq!((captured.status, &captured.body["remaining"]), (201, &json!("9")), "{}", captured.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m10_a_hold_refused_to_a_step_fails_its_run_and_a_capture_above_its_hold_does_not() {
     let world = World::with_packs(1).await;
     let run = json!({ "workflow_id": "nightly", "trigger": "scheduled" });

@@ -193,7 +193,11 @@ impl Expression {
             if place > 0 {
                 path.push('.');
             }
-            let placeholder = placeholder(["#", part, ""]);
+            let mut placeholder = placeholder(["#", part, ""]);
+            // Two names may come to one placeholder.
+            while self.names.get(&placeholder).is_some_and(|other| other != part) {
+                placeholder.push('_');
+            }
             path.push_str(&placeholder);
             self.names.insert(placeholder, part.to_owned());
         }
@@ -201,7 +205,10 @@ impl Expression {
     }
 
     fn value(&mut self, prefix: &str, name: &str, value: AttributeValue) -> String {
-        let placeholder = placeholder([":", prefix, name]);
+        let mut placeholder = placeholder([":", prefix, name]);
+        while self.values.contains_key(&placeholder) {
+            placeholder.push('_');
+        }
         if self.values.is_empty() {
             self.values.reserve(VALUES);
         }
@@ -234,7 +241,7 @@ fn condition(conditions: String) -> Option<String> {
     Some(conditions).filter(|conditions| !conditions.is_empty())
 }
 
-/// A placeholder, in which neither a hyphen nor a dot may stand.
+/// A placeholder, in which neither a hyphen nor a dot may stand; not always another for another name.
 fn placeholder(pieces: [&str; 3]) -> String {
     let length = pieces.iter().fold(0_usize, |length, piece| length.saturating_add(piece.len()));
     let mut text = String::with_capacity(length);
@@ -247,4 +254,31 @@ fn placeholder(pieces: [&str; 3]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Expression;
+    use crate::attribute::text;
+    use crate::keys::ItemKey;
+
+    #[test]
+    fn names_that_differ_in_a_hyphen_alone_have_placeholders_and_values_of_their_own() {
+        let both = ["words._5y", "words.-5y"];
+        let write = both.into_iter().fold(Expression::new(), |write, name| {
+            write.set_once(name, text(name)).when_absent_or(name, "=", text(name))
+        });
+        let update = write.update("table", &ItemKey::entry("entry#".to_owned())).unwrap().update.unwrap();
+        assert_eq!(
+            update.update_expression,
+            "SET #words.#_5y = if_not_exists(#words.#_5y, :words__5y), \
+             #words.#_5y_ = if_not_exists(#words.#_5y_, :words__5y_)"
+        );
+        let names = update.expression_attribute_names.unwrap();
+        assert_eq!((names["#_5y"].as_str(), names["#_5y_"].as_str()), ("_5y", "-5y"));
+        let values = update.expression_attribute_values.unwrap();
+        let meant =
+            [":words__5y", ":words__5y_"].map(|placeholder| values[placeholder].as_s().unwrap().as_str());
+        assert_eq!((meant, values.len()), (both, 4));
+    }
 }
