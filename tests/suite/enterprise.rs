@@ -97,6 +97,51 @@ async fn m08_a_month_that_has_ended_is_invoiced_by_what_was_agreed_while_it_ran(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m08_invoicing_that_is_agreed_later_bills_the_month_that_runs_and_nothing_before_it_ends() {
+    let world = enterprise().await;
+    let mut limit = invoicing("500");
+    limit["invoicing"] = Value::Null;
+    assert_eq!(world.agree(&limit).await.status, 201);
+    assert_eq!(world.use_of("early", "text.generate", "200").await, 201);
+    for _ in 0..3 {
+        world.next_month().await;
+    }
+    assert_eq!(world.agree(&invoicing("500")).await.status, 200);
+    assert_eq!(world.use_of("now", "text.classify", "30").await, 201);
+    world.advance(3_600).await;
+    assert_eq!((world.invoices().await, world.available("acme").await.as_str()), (vec![], "-230"));
+    let month = credits_core::month::Month::of(world.advance(0).await);
+    world.next_month().await;
+    let invoices = world.invoices().await;
+    assert_eq!((invoices.len(), &invoices[0]["month"]), (1, &json!(month.to_string())));
+    assert_eq!(
+        invoices[0]["lines"],
+        json!([{ "description": "Use before this month", "credits": "200", "amount": 200 },
+            { "description": "text.classify", "credits": "30", "amount": 30 }])
+    );
+    assert_eq!(world.available("acme").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_calls_that_holds_have_paid_are_on_the_invoice_as_others_are() {
+    let world = enterprise().await;
+    assert_eq!(world.agree(&invoicing("500")).await.status, 201);
+    assert_eq!(world.use_of("earlier", "text.generate", "40").await, 201);
+    world.next_month().await;
+    let hold = world.place("h", "60").await;
+    assert_eq!(world.capture(&hold, "c", "25").await.status, 201);
+    assert_eq!(world.settle(&hold, "s", &json!({})).await.status, 200);
+    assert_eq!(world.use_of("debit", "text.classify", "10").await, 201);
+    world.next_month().await;
+    let lines = world.invoices().await.remove(0)["lines"].take();
+    assert_eq!(
+        lines,
+        json!([{ "description": "text.classify", "credits": "10", "amount": 10 },
+            { "description": "text.generate", "credits": "25", "amount": 25 }])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used() {
     let world = enterprise().await;
     let agreement = json!({ "credit_limit": "100",

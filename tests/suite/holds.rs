@@ -25,17 +25,17 @@ impl World {
     }
 
     /// Places a hold for half an hour, and gives its id.
-    async fn place(&self, key: &str, credits: &str) -> String {
+    pub(crate) async fn place(&self, key: &str, credits: &str) -> String {
         let placed = self.holds("", key, &placing(credits, 1_800)).await;
         assert_eq!(placed.status, 201, "{}", placed.body);
         placed.body["hold_id"].as_str().unwrap().to_owned()
     }
 
-    async fn capture(&self, hold: &str, key: &str, credits: &str) -> Answer {
+    pub(crate) async fn capture(&self, hold: &str, key: &str, credits: &str) -> Answer {
         self.holds(&format!("/{hold}/captures"), key, &capturing(credits)).await
     }
 
-    async fn settle(&self, hold: &str, key: &str, body: &Value) -> Answer {
+    pub(crate) async fn settle(&self, hold: &str, key: &str, body: &Value) -> Answer {
         self.holds(&format!("/{hold}/settle"), key, body).await
     }
 

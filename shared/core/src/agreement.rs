@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::id::Id;
+use crate::ledger::Entry;
 use crate::month::Month;
 use crate::price::{Currency, Price};
 use crate::subscription::AHEAD;
+
+/// The line of what was used before the month of its invoice.
+const EARLIER: &str = "Use before this month";
 
 /// What is agreed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +114,14 @@ impl Standing {
         Self { agreement, open, granted: BTreeMap::new(), invoices: 0, ends: false }
     }
 
+    /// What is agreed from an instant on. Where nothing was agreed or owed before, its first month is the one that runs:
+    /// nothing of earlier months is invoiced by it.
+    #[must_use]
+    pub fn agreed(&self, agreement: &Agreement, now: Timestamp) -> Self {
+        let open = if self.is_over() { self.open.max(Month::of(now)) } else { self.open };
+        Self { agreement: agreement.clone(), open, ends: false, ..self.clone() }
+    }
+
     /// When something has to be done about it.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -196,6 +208,48 @@ impl Standing {
     }
 }
 
+/// What of a month's use its invoice is for: the latest, as far as it comes to what was billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledUse {
+    month: Month,
+    left: Credits,
+    by_operation: BTreeMap<String, Credits>,
+}
+
+impl BilledUse {
+    /// What is to be explained: so many credits that a month's end has billed.
+    #[must_use]
+    pub fn of(month: Month, billed: Credits) -> Self {
+        Self { month, left: billed, by_operation: BTreeMap::new() }
+    }
+
+    /// Takes the ledger's next entry, newest first, and says whether more are wanted.
+    pub fn take(&mut self, entry: &Entry) -> Result<bool, OutOfRange> {
+        if entry.at < self.month.start() {
+            return Ok(false);
+        }
+        for (operation, spent) in entry.spent() {
+            let part = spent.min(self.left);
+            if !part.is_zero() {
+                self.left = self.left.minus(part)?;
+                let sum = self.by_operation.entry(operation.to_string()).or_default();
+                *sum = sum.plus(part)?;
+            }
+        }
+        Ok(!self.left.is_zero())
+    }
+
+    /// The use by operation; and what none of the month's explains, which was used before: until invoicing was agreed, or
+    /// of credits that were refunded since.
+    #[must_use]
+    pub fn by_operation(mut self) -> BTreeMap<String, Credits> {
+        if !self.left.is_zero() {
+            self.by_operation.insert(EARLIER.to_owned(), self.left);
+        }
+        self.by_operation
+    }
+}
+
 impl Line {
     fn of_commitment(commitment: &Commitment) -> Self {
         Self {
@@ -235,8 +289,12 @@ impl Invoicing {
 
 #[cfg(test)]
 mod tests {
-    use super::{Agreement, Commitment, Invoicing, Standing, Step};
+    use super::{Agreement, BilledUse, Commitment, Invoicing, Standing, Step};
+    use crate::consumer::Consumer;
+    use crate::credits::Credits;
+    use crate::ledger::{Cause, Entry};
     use crate::price::Price;
+    use crate::settlement::Settlement;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
 
@@ -329,5 +387,63 @@ mod tests {
         assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), Step::Invoice("2026-12".parse().unwrap()));
         let nothing = owed.after_month(november, true);
         assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (Step::Wait, None));
+    }
+
+    #[test]
+    fn m08_what_is_agreed_after_nothing_was_begins_with_the_month_that_runs() {
+        let limit = Agreement { credit_limit: "500".parse().unwrap(), ..Agreement::none() };
+        let limited = Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z"));
+        assert_eq!(limited.next_due(), None);
+        let agreement = standing("2026-11-23T12:00:00Z").agreement;
+        let invoiced = limited.agreed(&agreement, at("2026-11-23T12:00:00Z"));
+        assert_eq!(invoiced.open, "2026-11".parse().unwrap());
+        // What is agreed anew while something runs leaves its month as it is.
+        assert_eq!(invoiced.agreed(&agreement, at("2026-12-01T00:00:01Z")).open, invoiced.open);
+        let back =
+            invoiced.ended().after_month(invoiced.open, true).agreed(&limit, at("2026-11-30T23:59:59Z"));
+        assert_eq!((back.open, back.ends), ("2026-12".parse().unwrap(), false));
+    }
+
+    fn entry(time: &str, cause: Cause, credits: &str) -> Entry {
+        let entry_id = "deb_1".parse().unwrap();
+        Entry { entry_id, cause, credits: credits.parse().unwrap(), at: at(time) }
+    }
+
+    fn call(operation: &str) -> Cause {
+        let consumer = Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
+        let (operation, rate_card) = (operation.parse().unwrap(), "2026-11-01".parse().unwrap());
+        Cause::Debit { operation, model: None, units: None, rate_card, consumer }
+    }
+
+    fn settled(operations: [(&str, &str); 2]) -> Cause {
+        let operations = operations.map(|(name, credits)| (name.parse().unwrap(), credits.parse().unwrap()));
+        Cause::HoldSettled(Settlement {
+            hold_ids: Vec::new(),
+            rate_cards: [].into(),
+            lines: 2,
+            operations: operations.into(),
+            content: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn m08_an_invoice_is_for_the_months_latest_calls_however_they_were_paid() {
+        let mut used = BilledUse::of("2026-11".parse().unwrap(), "10".parse().unwrap());
+        assert_eq!(used.take(&entry("2026-11-30T12:00:00Z", call("a"), "-2")), Ok(true));
+        let holds = settled([("a", "1.5"), ("b", "3")]);
+        assert_eq!(used.take(&entry("2026-11-20T12:00:00Z", holds, "-4.5")), Ok(true));
+        let top_up = Cause::ClawBack { payment_id: "pi_1".to_owned() };
+        assert_eq!(used.take(&entry("2026-11-10T12:00:00Z", top_up, "-100")), Ok(true));
+        let mut whole = used.clone();
+        assert_eq!(whole.take(&entry("2026-11-01T00:00:00Z", call("c"), "-5")), Ok(false));
+        let told = |used: BilledUse| -> Vec<(String, String)> {
+            let name = |(operation, credits): (String, Credits)| (operation, credits.to_string());
+            used.by_operation().into_iter().map(name).collect()
+        };
+        let pair = |(operation, credits): (&str, &str)| (operation.to_owned(), credits.to_owned());
+        assert_eq!(told(whole), [("a", "3.5"), ("b", "3"), ("c", "3.5")].map(pair));
+        // What was used the month before is not told as this month's.
+        assert_eq!(used.take(&entry("2026-10-31T23:59:59Z", call("c"), "-5")), Ok(false));
+        assert_eq!(told(used), [("Use before this month", "3.5"), ("a", "3.5"), ("b", "3")].map(pair));
     }
 }

@@ -149,6 +149,20 @@ pub struct Entry {
     pub at: Timestamp,
 }
 
+impl Entry {
+    /// What AI calls have spent, by operation; nothing where it is no use at all.
+    #[must_use]
+    pub fn spent(&self) -> Vec<(&Name, Credits)> {
+        match &self.cause {
+            Cause::Debit { operation, .. } => vec![(operation, self.credits.negated())],
+            Cause::Batch(Batch { operations, .. }) | Cause::HoldSettled(Settlement { operations, .. }) => {
+                operations.iter().map(|(operation, credits)| (operation, *credits)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Cause, KINDS};

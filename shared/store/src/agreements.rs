@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::agreement::{Agreement, Commitment, Invoice, Standing, Step};
+use credits_core::agreement::{Agreement, BilledUse, Commitment, Invoice, Standing, Step};
 use credits_core::change::Change;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
@@ -30,9 +30,6 @@ const MOST_STEPS: usize = 40;
 /// How many ledger entries are read at a time for an invoice's lines.
 const ENTRIES_A_PAGE: usize = 1_000;
 
-/// The line of debt that no use explains: credits that were refunded after they had been used.
-const REFUNDED: &str = "Credits refunded after use";
-
 /// Why an agreement is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementRefusal {
@@ -58,8 +55,7 @@ impl Store {
     ) -> Result<bool, AgreementRefusal> {
         // What has ended is invoiced by what was agreed while it ran.
         self.advance_agreement(workspace).await?;
-        let set =
-            |before: &Standing| Standing { agreement: agreement.clone(), ends: false, ..before.clone() };
+        let set = |before: &Standing| before.agreed(agreement, self.now());
         let first = self.change_agreement(workspace, set).await?;
         self.advance_agreement(workspace).await?;
         Ok(first)
@@ -84,7 +80,13 @@ impl Store {
                 Step::Grant(month, commitment) => {
                     self.grant_commitment(workspace, (&standing, version), month, commitment).await?;
                 }
-                Step::Invoice(month) => self.invoice_month(workspace, (&standing, version), month).await?,
+                Step::Invoice(month) => {
+                    if !self.close_balance(workspace).await? {
+                        // Our clock is ahead of the table's: the next sweep finds it due still.
+                        return Ok(());
+                    }
+                    self.invoice_month(workspace, (&standing, version), month).await?;
+                }
             }
         }
         Err(Fault::Contended)
@@ -206,17 +208,16 @@ impl Store {
         Ok(())
     }
 
-    /// Invoices a month that has ended: the balance is closed first, which bills its debt.
+    /// Invoices a month that has ended, and whose debt the balance's close has billed.
     async fn invoice_month(
         &self,
         workspace: &WorkspaceId,
         (standing, version): (&Standing, u64),
         month: Month,
     ) -> Result<(), Fault> {
-        self.close_due(workspace).await?;
         let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
         let used = match billed.as_ref().map(entry_item::read).transpose()? {
-            Some(entry) => self.used_beyond_credits(workspace, &entry).await?,
+            Some(entry) => self.used_beyond_credits(workspace, month, &entry).await?,
             None => BTreeMap::new(),
         };
         let invoice = standing.invoice(month, &used, self.now()).map_err(Corrupt::from)?;
@@ -242,52 +243,31 @@ impl Store {
         Ok(())
     }
 
-    /// What was used beyond credits, by operation: the latest use that comes to what was billed.
+    /// What was used beyond credits in a month, by operation.
     async fn used_beyond_credits(
         &self,
         workspace: &WorkspaceId,
+        month: Month,
         billed: &Entry,
     ) -> Result<BTreeMap<String, Credits>, Fault> {
-        let mut used: BTreeMap<String, Credits> = BTreeMap::new();
-        let mut left = billed.credits;
-        let ended = position(billed.at, billed.entry_id.as_str());
-        let mut after: Option<Cursor> = ended.parse().ok();
-        while !left.is_zero() {
+        let mut used = BilledUse::of(month, billed.credits);
+        let mut after: Option<Cursor> = position(billed.at, billed.entry_id.as_str()).parse().ok();
+        while after.is_some() {
             let listing = Listing {
                 partition: &keys::ledger(workspace),
                 limit: ENTRIES_A_PAGE,
                 after: after.as_ref(),
-                filter: Some(("kind", "debit")),
+                filter: None,
             };
             let page = self.page(listing, entry_item::read).await?;
-            for entry in page.items {
-                let spent = match entry.cause {
-                    Cause::Debit { operation, .. } => vec![(operation, entry.credits.negated())],
-                    Cause::Batch(batch) => batch.operations.into_iter().collect(),
-                    _ => continue,
-                };
-                for (operation, credits) in spent {
-                    let part = credits.min(left);
-                    if part.is_zero() {
-                        break;
-                    }
-                    left = left.minus(part).map_err(Corrupt::from)?;
-                    let sum = used.entry(operation.to_string()).or_default();
-                    *sum = sum.plus(part).map_err(Corrupt::from)?;
-                }
-                if left.is_zero() {
-                    break;
+            for entry in &page.items {
+                if !used.take(entry).map_err(Corrupt::from)? {
+                    return Ok(used.by_operation());
                 }
             }
             after = page.next;
-            if after.is_none() {
-                break;
-            }
         }
-        if !left.is_zero() {
-            used.insert(REFUNDED.to_owned(), left);
-        }
-        Ok(used)
+        Ok(used.by_operation())
     }
 
     fn standing_write(
