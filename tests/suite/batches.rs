@@ -93,6 +93,28 @@ async fn m11_without_partial_a_batch_that_is_too_dear_takes_nothing_and_fails_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m12_what_a_batch_was_refused_is_told_of_each_run_by_its_own_steps_and_blocked_once() {
+    let world = World::with_packs(1).await;
+    let mut lines = Vec::new();
+    for (workflow, credits) in [("nightly", "700"), ("hourly", "200"), ("nightly", "300")] {
+        let run = json!({ "workflow_id": workflow, "trigger": "scheduled" });
+        let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some(workflow), Some(&run)).await.body;
+        let step = json!({ "kind": "workflow_step", "workflow_id": workflow, "run_id": run["run_id"], "step_id": credits });
+        lines.push(json!({ "operation": "record.enrich", "credits": credits, "consumer": step }));
+    }
+    let refused = world.batch("k", &json!({ "lines": lines })).await;
+    assert_eq!((refused.status, &refused.body["required"]), (402, &json!("1200")));
+    for (line, step, required) in [(0, "700", "1000"), (1, "200", "200")] {
+        let run = lines[line]["consumer"]["run_id"].as_str().unwrap();
+        let failure = world.get(&format!("/v1/workspaces/acme/runs/{run}")).await["failure"].take();
+        assert_eq!((&failure["step_id"], &failure["required"]), (&json!(step), &json!(required)));
+    }
+    world.drain().await;
+    let history = world.get("/v1/workspaces/acme/usage/history?months=1").await;
+    assert_eq!(history["months"][0]["blocked_credits"], "1200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m11_with_partial_the_first_lines_that_are_covered_are_taken_and_the_cut_is_named() {
     let world = World::with_packs(1).await;
     assert_eq!(world.take("acme", "before", "92").await.status, 201);

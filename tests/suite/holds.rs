@@ -247,6 +247,47 @@ async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for_want_of_it() {
+    let world = World::with_packs(1).await;
+    for (number, spend) in
+        ["debit", "debits", "hold", "capture", "settlement", "reading"].into_iter().enumerate()
+    {
+        let mut long = placing("1", 86_000);
+        long["consumer"] = step(number);
+        let open = world.holds("", &format!("open-{number}"), &long).await.body["hold_id"].take();
+        let open = open.as_str().unwrap();
+        let left = world.available("acme").await;
+        let overdue = world.place(&format!("overdue-{number}"), &left).await;
+        let expires_at = time(&world.held(&overdue).await["expires_at"]);
+        assert_eq!(world.available("acme").await, "0");
+        // No schedule fires.
+        world.stack.sleep_until(expires_at).unwrap();
+        let (key, mut call) = (format!("spend-{number}"), capturing("2"));
+        let status = match spend {
+            "debit" => world.debit("acme", &key, &call).await.status,
+            "debits" => {
+                let path = "/v1/workspaces/acme/debits/batch";
+                world.call(Method::POST, path, Some(&key), Some(&json!({ "lines": [call] }))).await.status
+            }
+            "hold" => world.holds("", &key, &placing("2", 60)).await.status,
+            "capture" => {
+                call["extend"] = json!(true);
+                world.holds(&format!("/{open}/captures"), &key, &call).await.status
+            }
+            "settlement" => {
+                world.settle(open, &key, &json!({ "credits": "2", "extend": true })).await.status + 1
+            }
+            _ => {
+                assert_ne!(world.available("acme").await, "0");
+                201
+            }
+        };
+        assert_eq!(status, 201, "{spend}");
+        assert_eq!(world.held(&overdue).await["status"], "expired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
     let world = std::sync::Arc::new(World::with_packs(1).await);
     for round in 0..6 {
@@ -354,11 +395,11 @@ async fn a_capture_is_taken_though_its_words_differ_in_a_hyphen_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_hold_refused_to_a_step_fails_its_run_and_a_capture_above_its_hold_does_not() {
+async fn m10_what_the_balance_refuses_a_step_fails_its_run_and_a_capture_above_its_hold_does_not() {
     let world = World::with_packs(1).await;
     let run = json!({ "workflow_id": "nightly", "trigger": "scheduled" });
     let mut runs = Vec::new();
-    for key in ["one", "two"] {
+    for key in ["one", "two", "three"] {
         let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some(key), Some(&run)).await;
         runs.push(run.body["run_id"].as_str().unwrap().to_owned());
     }
@@ -374,8 +415,21 @@ async fn m10_a_hold_refused_to_a_step_fails_its_run_and_a_capture_above_its_hold
     let status =
         async |run: &str| world.get(&format!("/v1/workspaces/acme/runs/{run}")).await["status"].clone();
     assert_eq!((status(&runs[0]).await, status(&runs[1]).await), (json!("failed"), json!("running")));
+    let last = json!({ "credits": "21" });
+    assert_eq!(world.settle(&hold, "s", &last).await.status, 402);
+    assert_eq!(status(&runs[1]).await, "running");
     let mails = world.mails().await;
     assert_eq!(mails.iter().filter(|mail| mail["subject"].as_str().unwrap().contains("nightly")).count(), 1);
+
+    // The balance was to pay the rest, and has no more than 980.
+    let beyond = json!({ "credits": "1001", "extend": true });
+    assert_eq!(world.settle(&hold, "s", &beyond).await.body["shortfall"], "1");
+    let of_another = json!({ "operation": "text.generate", "credits": "1001", "extend": true, "consumer": step(&runs[2]) });
+    assert_eq!(world.holds(&format!("/{hold}/captures"), "c2", &of_another).await.status, 402);
+    for run in &runs[1..] {
+        let failure = world.get(&format!("/v1/workspaces/acme/runs/{run}")).await["failure"].take();
+        assert_eq!((&failure["required"], &failure["available"]), (&json!("1001"), &json!("1000")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use credits_core::settlement::Hold;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
 use credits_store::Fault;
 use credits_store::captures::{CaptureOrder, Captured};
-use credits_store::holds::{HoldOrder, HoldRefusal, Placed};
+use credits_store::holds::{HoldOrder, Placed};
 use credits_store::settlements::{SettleOrder, Settled};
 use serde_json::json;
 
@@ -50,7 +50,8 @@ impl Debits {
             Err(refusal) => {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
                 let line = Line { operation, model: None, units: None, consumer, amount };
-                Err(self.refused(call, &store, &workspace, &[line], refusal).await?)
+                let lines = vec![line; usize::from(count.unwrap_or(1))];
+                Err(self.refused(call, (&store, &workspace), &lines, refusal).await?)
             }
         }
     }
@@ -72,8 +73,12 @@ impl Debits {
             Read::Priced((line, extend)) => {
                 let order =
                     CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
-                let captured = store.capture(&claim, order).await;
-                captured.map_err(|refusal| self.hold_refused(call, refusal))?
+                match store.capture(&claim, order).await {
+                    Ok(captured) => captured,
+                    Err(refusal) => {
+                        return Err(self.hold_refused(call, (&store, &workspace), refusal).await?);
+                    }
+                }
             }
             Read::Unpriced(problem) => store.captured_before(&claim, &hold_id).await?.ok_or(problem)?,
         };
@@ -110,14 +115,14 @@ impl Debits {
             None => (hold_request::read_hold_ids(&body)?, None, false),
         };
         let order = SettleOrder { hold_ids: &hold_ids, last, extend };
-        let settled = self.store.until(call.deadline()).settle_holds(&claim, order).await;
-        let settled = settled.map_err(|refusal| self.hold_refused(call, refusal))?;
-        telemetry::spent(settled.captured);
-        Ok(settled)
-    }
-
-    fn hold_refused(&self, call: &Call, refusal: HoldRefusal) -> Problem {
-        Problem::of_hold(refusal, &self.top_up_url.of(call))
+        let store = self.store.until(call.deadline());
+        match store.settle_holds(&claim, order).await {
+            Ok(settled) => {
+                telemetry::spent(settled.captured);
+                Ok(settled)
+            }
+            Err(refusal) => Err(self.hold_refused(call, (&store, &workspace), refusal).await?),
+        }
     }
 }
 

@@ -3,25 +3,22 @@
 //! A debit is one DynamoDB request, so this function has nothing but the DynamoDB client in it.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use credits_core::batch::Line;
 use credits_core::catalogue::Catalogue;
-use credits_core::consumer::Consumer;
-use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
-use credits_core::run::{Failure, FailureCode};
 use credits_runtime::{
     Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start, telemetry,
 };
 use credits_store::batches::BatchOrder;
-use credits_store::debits::{DebitRefusal, Posted};
+use credits_store::debits::Posted;
 use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 
 mod hold_request;
 mod holds;
+mod refusal;
 mod request;
 mod response;
 
@@ -72,7 +69,7 @@ impl Debits {
                 Ok(posted) => posted,
                 Err(refusal) => {
                     let lines = std::slice::from_ref(&line);
-                    return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
+                    return Err(self.refused(call, (&store, &workspace), lines, refusal).await?);
                 }
             },
             // It may have been on the card when the key was first used.
@@ -96,7 +93,7 @@ impl Debits {
                 match store.debit_batch(&claim, order).await {
                     Ok(posted) => posted,
                     Err(refusal) => {
-                        return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
+                        return Err(self.refused(call, (&store, &workspace), lines, refusal).await?);
                     }
                 }
             }
@@ -111,35 +108,6 @@ impl Debits {
         let Line { operation, model, units, consumer, .. } = line.clone();
         let rate_card = self.catalogue.rate_card().version().clone();
         Cause::Debit { operation, model, units, rate_card, consumer }
-    }
-
-    /// The problem of a refusal. Where it is for want of credits, the runs whose steps were to be paid are marked failed
-    /// before it is told (M10): if that can't be done, the answer is that problem instead.
-    async fn refused(
-        &self,
-        call: &Call,
-        store: &Store,
-        workspace: &WorkspaceId,
-        lines: &[Line],
-        refusal: DebitRefusal,
-    ) -> Result<Problem, Fault> {
-        if let DebitRefusal::Insufficient { required, available, version } = &refusal {
-            let mut failed = HashSet::new();
-            for line in lines {
-                let Consumer::WorkflowStep { run_id, step_id, .. } = &line.consumer else { continue };
-                if !failed.insert(run_id) {
-                    continue;
-                }
-                let failure = Failure {
-                    code: FailureCode::InsufficientCredits,
-                    step_id: step_id.clone(),
-                    required: *required,
-                    available: *available,
-                };
-                store.fail_run(workspace, run_id, &failure, *version).await?;
-            }
-        }
-        Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)))
     }
 
     async fn quote(&self, call: &Call) -> Result<Answer, Problem> {

@@ -137,6 +137,12 @@ impl Balance {
         Credits::sum(self.closed.values().map(|closed| closed.held))?.plus(self.held)
     }
 
+    /// Whether any hold is open.
+    #[must_use]
+    pub fn has_holds(&self) -> bool {
+        !self.held.is_zero() || self.closed.values().any(|closed| !closed.held.is_zero())
+    }
+
     /// What open holds of earlier epochs keep of credits that have not expired.
     pub fn live_in_closed(&self) -> Result<Credits, OutOfRange> {
         self.closed.values().try_fold(Credits::ZERO, |sum, closed| sum.plus(closed.held.minus(closed.dead)?))

@@ -117,13 +117,29 @@ impl Problem {
     /// 402: the balance doesn't cover the call (M11): what the app needs to show a prompt.
     #[must_use]
     pub fn insufficient_credits(required: Amount, available: Credits, top_up_url: &str) -> Self {
-        let shortfall = required.credits().minus(available).unwrap_or(required.credits());
         let prompt = if available > Credits::ZERO {
             format!("This needs {required} AI credits and {available} are left. Add credits to go on.")
         } else {
             "Your workspace is out of AI credits. Add credits to go on.".to_owned()
         };
         let detail = format!("The call costs {required} credits, and {available} may be spent.");
+        Self::insufficient((required, available), detail, &prompt, top_up_url)
+    }
+
+    /// 402: the hold doesn't keep so much, whatever the balance has.
+    fn hold_short(required: Amount, kept: Credits, top_up_url: &str) -> Self {
+        let prompt = format!("This needs {required} AI credits and {kept} are set aside for it.");
+        let detail = format!("The call costs {required} credits, and its hold keeps {kept}.");
+        Self::insufficient((required, kept), detail, &prompt, top_up_url)
+    }
+
+    fn insufficient(
+        (required, available): (Amount, Credits),
+        detail: String,
+        prompt: &str,
+        top_up_url: &str,
+    ) -> Self {
+        let shortfall = required.credits().minus(available).unwrap_or(required.credits());
         Self::new(402, "insufficient_credits", "Insufficient credits", detail)
             .with("required", json!(required))
             .with("available", json!(available))
@@ -207,8 +223,9 @@ impl Problem {
                 let detail = "The hold has no room for another capture. Settle it, and place another.";
                 Self::new(409, "hold_full", "Hold full", detail)
             }
-            HoldRefusal::Insufficient { required, available } => {
-                Self::insufficient_credits(required, available, top_up_url)
+            HoldRefusal::Short { required, kept } => Self::hold_short(required, kept, top_up_url),
+            HoldRefusal::Insufficient { line, available, .. } => {
+                Self::insufficient_credits(line.amount, available, top_up_url)
             }
             HoldRefusal::Fault(fault) => fault.into(),
         }

@@ -12,10 +12,13 @@ use crate::keys::ItemKey;
 impl Store {
     /// The workspace's balance with all that is due closed; `None` where there is no workspace.
     ///
-    /// What is due is closed for good, so that the ledger sums to what is shown. Where that can't be done now, the
-    /// balance is shown as if it had been.
+    /// What is due is closed for good, and what overdue holds keep is given back, so that the ledger sums to what is shown.
+    /// Where a balance can't be closed now, it is shown as if it had been.
     pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let Some(balance) = self.read_balance(workspace).await? else { return Ok(None) };
+        let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
+        if balance.has_holds() && self.give_back_overdue(workspace).await? {
+            balance = self.read_balance(workspace).await?.unwrap_or(balance);
+        }
         if !balance.is_due(self.now()) {
             return Ok(Some(balance));
         }

@@ -53,6 +53,8 @@ struct Course<'a> {
     no_later_than: Timestamp,
     /// Whether the answer to an attempt was lost: then what is found may be its own.
     lost: bool,
+    /// Whether holds that are overdue were looked for.
+    looked: bool,
     attempts: Attempts,
 }
 
@@ -84,6 +86,7 @@ impl Store {
             salt: 0,
             no_later_than: Timestamp::MAX,
             lost: false,
+            looked: false,
             attempts: self.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
@@ -151,7 +154,7 @@ impl Store {
                 Ok(None)
             }
             Obstacle::Short(remaining) if !order.extend => {
-                Err(HoldRefusal::Insufficient { required, available: remaining })
+                Err(HoldRefusal::Short { required, kept: remaining })
             }
             Obstacle::Short(remaining) => self.grow_and_capture(course, &hold, remaining).await,
             Obstacle::Passed => {
@@ -199,11 +202,17 @@ impl Store {
         };
         if let [Reason::Condition(Some(item)), Reason::None] = &reasons[..]
             && !is_busy(&reasons)
-            && let Err(Refusal::Insufficient { available }) =
-                posting.check(&balance_item::read(item).map_err(corrupt)?)
+            && let balance = balance_item::read(item).map_err(corrupt)?
+            && let Err(Refusal::Insufficient { available }) = posting.check(&balance)
         {
+            if !course.looked && self.give_back_overdue(workspace).await? {
+                course.looked = true;
+                course.attempts.at_once()?;
+                return Ok(None);
+            }
             let available = available.or_zero().plus(remaining).map_err(sum)?;
-            return Err(HoldRefusal::Insufficient { required, available });
+            let line = Box::new(course.capture.line.clone());
+            return Err(HoldRefusal::Insufficient { line, available, version: balance.version });
         }
         course.attempts.after_conflict().await?;
         Ok(None)

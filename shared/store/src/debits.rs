@@ -48,7 +48,7 @@ impl Store {
     /// Draws an amount, under the caller's key.
     ///
     /// One request, whether it succeeds, is a replay or is refused; more only where something has expired, the fence
-    /// stands, or others are in the way.
+    /// stands, others are in the way, or holds may keep what is short.
     pub async fn debit(&self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
         let order = Order {
             workspace: &claim.workspace_id,
@@ -64,7 +64,7 @@ impl Store {
         match self.post(order).await {
             Ok(entry) => Ok(Posted { entry, replayed: false }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
-            Err(Unposted::Insufficient { available, version }) => {
+            Err(Unposted::Insufficient { available, version, .. }) => {
                 Err(DebitRefusal::Insufficient { required: amount, available, version })
             }
             Err(Unposted::NoBalance | Unposted::AlsoRefused) => Err(DebitRefusal::WorkspaceNotFound),

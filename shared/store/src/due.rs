@@ -10,7 +10,9 @@ use crate::Store;
 use crate::attribute::{Item, Reader, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position};
+use crate::keys::{
+    self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
+};
 
 /// How many due items one page of a partition has.
 const PAGE: i32 = 100;
@@ -64,12 +66,31 @@ impl Store {
 
     /// A page of what is due in one partition, oldest first. `after` is the last item of the page before.
     pub async fn due(&self, shard: u8, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {
+        self.due_in(&due_shard(shard), after).await
+    }
+
+    /// Gives back what holds of a workspace keep whose time has run out, and says whether there were any. Whoever has to
+    /// refuse something while credits are held asks this first.
+    pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let mut any = false;
+        for item in self.due_in(&keys::due(workspace), None).await? {
+            if let Due::Hold(of, hold_id) = &item.what
+                && of == workspace
+            {
+                self.expire_hold(workspace, hold_id).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    async fn due_in(&self, partition: &str, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {
         let end = position(
             self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_else(|_| self.now()),
             "",
         );
         let start = after.map_or_else(String::new, |item| item.position.clone());
-        let items = self.dated(&due_shard(shard), (&start, &end), PAGE).await?;
+        let items = self.dated(partition, (&start, &end), PAGE).await?;
         Ok(items.iter().map(read).collect::<Result<_, _>>()?)
     }
 
@@ -135,7 +156,7 @@ impl Store {
                 None => return Ok(()),
             },
         };
-        let again = Expression::new().remove("failures").set(INDEX_PK, text(crate::keys::due(&workspace)));
+        let again = Expression::new().remove("failures").set(INDEX_PK, text(keys::due(&workspace)));
         self.redate(item, again).await
     }
 
@@ -147,7 +168,7 @@ impl Store {
 
 fn read(item: &Item) -> Result<DueItem, Corrupt> {
     let reader = Reader(item);
-    let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(crate::keys::SK)?.to_owned());
+    let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(keys::SK)?.to_owned());
     let (kind, rest) = pk.split_once('#').ok_or(Corrupt::Attribute(PK))?;
     let workspace = || rest.split('#').next().unwrap_or_default().parse().map_err(|_| Corrupt::Attribute(PK));
     let what = match kind {

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
+use credits_core::batch::Line;
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::Placement;
 use credits_core::id::{Id, WorkspaceId};
@@ -55,13 +56,23 @@ pub enum HoldRefusal {
     /// It has as many captures as it has room for.
     #[error("the hold has no room for another capture")]
     Full,
-    /// It doesn't keep so much, and neither does the balance cover the rest where that was asked for (M11).
-    #[error("{required} credits are required and {available} are kept")]
-    Insufficient {
+    /// It doesn't keep so much, and the balance was not to pay the rest (M11).
+    #[error("{required} credits are required and {kept} are kept")]
+    Short {
         /// What the call costs.
         required: Amount,
-        /// What there is of it.
+        /// What the hold keeps.
+        kept: Credits,
+    },
+    /// The balance doesn't cover what the hold doesn't keep (M11).
+    #[error("{} credits are required and {available} are available", line.amount)]
+    Insufficient {
+        /// The call.
+        line: Box<Line>,
+        /// What the hold keeps and what may be spent.
         available: Credits,
+        /// The balance's version when it refused.
+        version: u64,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -72,8 +83,8 @@ pub enum HoldRefusal {
 enum Obstacle {
     /// The key stands for something already.
     KeyTaken(Item),
-    /// The balance doesn't cover it, at this version.
-    Insufficient(Credits, u64),
+    /// The balance doesn't cover it, at this version; and whether holds are open, which may be overdue.
+    Insufficient { available: Credits, version: u64, holds: bool },
     /// Others were in the way.
     Busy,
     /// The balance has to be read again.
@@ -87,7 +98,7 @@ impl Store {
     pub async fn place_holds(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
         let base = self.sources.new_short_id("hold");
-        let mut attempts = self.attempts();
+        let (mut attempts, mut looked) = (self.attempts(), false);
         loop {
             let current = self.close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
@@ -108,8 +119,12 @@ impl Store {
                     let placed = replay(&item, claim, (Some(&base), &order))?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                Obstacle::Insufficient(available, version) => {
-                    return Err(DebitRefusal::Insufficient { required: total, available, version });
+                Obstacle::Insufficient { available, version, holds } => {
+                    if looked || !holds || !self.give_back_overdue(&claim.workspace_id).await? {
+                        return Err(DebitRefusal::Insufficient { required: total, available, version });
+                    }
+                    looked = true;
+                    attempts.at_once()?;
                 }
                 Obstacle::Busy => attempts.after_conflict().await?,
                 Obstacle::Moved => attempts.at_once()?,
@@ -227,7 +242,9 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fa
 
 fn refusal_of(posting: &Posting, balance: &Balance) -> Result<Obstacle, Fault> {
     match posting.check(balance) {
-        Err(Refusal::Insufficient { available }) => Ok(Obstacle::Insufficient(available, balance.version)),
+        Err(Refusal::Insufficient { available }) => {
+            Ok(Obstacle::Insufficient { available, version: balance.version, holds: balance.has_holds() })
+        }
         Err(Refusal::Due | Refusal::Moved) => Ok(Obstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
         Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(Obstacle::Busy),

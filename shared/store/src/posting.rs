@@ -43,6 +43,8 @@ pub(crate) enum Unposted {
         available: Credits,
         /// The balance's version when it refused.
         version: u64,
+        /// Whether holds are open, which may be overdue.
+        holds: bool,
     },
     /// The condition of a further write failed.
     AlsoRefused,
@@ -69,6 +71,7 @@ impl Store {
         let mut attempts = self.attempts();
         // A fast clock may take a grant for expired that DynamoDB's clock, which decides, does not.
         let mut no_later_than = Timestamp::MAX;
+        let mut looked = false;
         loop {
             let now = self.now().min(no_later_than);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
@@ -76,13 +79,21 @@ impl Store {
             match self.transact(self.writes(&order, &posting, &entry)?).await? {
                 Outcome::Written => return Ok(entry),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match order.read(&posting, reasons)? {
-                    Read::Ours(kept) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
-                    Read::Again(Next::Pause) => attempts.after_conflict().await?,
-                    Read::Again(Next::Close) => {
+                Outcome::Cancelled(reasons) => match order.read(&posting, reasons) {
+                    Ok(Read::Ours(kept)) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
+                    Ok(Read::Again(Next::Pause)) => attempts.after_conflict().await?,
+                    Ok(Read::Again(Next::Close)) => {
                         attempts.at_once()?;
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
+                    Err(refused @ Unposted::Insufficient { holds: true, .. }) if !looked => {
+                        looked = true;
+                        if !self.give_back_overdue(order.workspace).await? {
+                            return Err(refused);
+                        }
+                        attempts.at_once()?;
+                    }
+                    Err(refused) => return Err(refused),
                 },
             }
         }
@@ -135,7 +146,8 @@ impl Order<'_> {
         let balance = balance_item::read(&item).map_err(Fault::from)?;
         match posting.check(&balance) {
             Err(Refusal::Insufficient { available }) => {
-                Err(Unposted::Insufficient { available, version: balance.version })
+                let (version, holds) = (balance.version, balance.has_holds());
+                Err(Unposted::Insufficient { available, version, holds })
             }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),

@@ -65,7 +65,7 @@ enum Ended {
     /// Something stands under the key already.
     KeyTaken(Item),
     /// The balance doesn't cover what is above a hold.
-    Insufficient(Credits),
+    Insufficient(Credits, u64),
     /// Others were in the way, or were faster.
     Again,
     Unknown(Box<aws_sdk_dynamodb::Error>),
@@ -76,7 +76,8 @@ impl Store {
     pub async fn settle_holds(&self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
-        let (mut attempts, mut lost, mut no_later_than) = (self.attempts(), false, Timestamp::MAX);
+        let (mut attempts, mut no_later_than) = (self.attempts(), Timestamp::MAX);
+        let (mut lost, mut looked) = (false, false);
         loop {
             let holds = self.holds(workspace, order.hold_ids).await?;
             if holds.iter().any(|hold| hold.status != HoldStatus::Open)
@@ -100,7 +101,13 @@ impl Store {
                 Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
                     return Err(HoldRefusal::KeyReused);
                 }
-                Ended::Insufficient(available) => return Err(closing.short(available)?),
+                Ended::Insufficient(available, version) => {
+                    if looked || !self.give_back_overdue(workspace).await? {
+                        return Err(closing.short(available, version)?);
+                    }
+                    looked = true;
+                    attempts.at_once()?;
+                }
                 // Taken by this very call, it is found settled by the next look.
                 Ended::KeyTaken(_) | Ended::Again => attempts.after_conflict().await?,
                 Ended::Unknown(error) => {
@@ -128,7 +135,7 @@ impl Store {
             match self.end(&closing).await? {
                 Ended::Done(_) => return Ok(current.no_later_than),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
-                Ended::KeyTaken(_) | Ended::Insufficient(_) | Ended::Again => {
+                Ended::KeyTaken(_) | Ended::Insufficient(..) | Ended::Again => {
                     attempts.after_conflict().await?;
                 }
             }
@@ -203,9 +210,10 @@ impl Store {
         if let Some(Reason::Condition(Some(item))) = reasons.first()
             && !others
             && !is_busy(&reasons)
-            && let Err(Refusal::Insufficient { available }) = ending.posting.check(&balance_item::read(item)?)
+            && let balance = balance_item::read(item)?
+            && let Err(Refusal::Insufficient { available }) = ending.posting.check(&balance)
         {
-            return Ok(Ended::Insufficient(available));
+            return Ok(Ended::Insufficient(available, balance.version));
         }
         Ok(Ended::Again)
     }
@@ -255,7 +263,7 @@ fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair
         let available = hold.remaining().map_err(corrupt)?;
         let added = Amount::new(amount.credits().minus(available).map_err(corrupt)?).ok();
         if added.is_some() && !order.extend {
-            return Err(HoldRefusal::Insufficient { required: amount, available });
+            return Err(HoldRefusal::Short { required: amount, kept: available });
         }
         if let Some(added) = added {
             let grown = hold.placement.amount.credits().plus(added.credits()).map_err(corrupt)?;
@@ -285,11 +293,11 @@ impl Closing<'_> {
     }
 
     /// What is short where the balance doesn't cover what is above a hold.
-    fn short(&self, spendable: Credits) -> Result<HoldRefusal, Fault> {
+    fn short(&self, spendable: Credits, version: u64) -> Result<HoldRefusal, Fault> {
         let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
         let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
         let kept = read.remaining().map_err(Corrupt::from)?;
         let available = spendable.or_zero().plus(kept).map_err(Corrupt::from)?;
-        Ok(HoldRefusal::Insufficient { required: last.line.amount, available })
+        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, version })
     }
 }
