@@ -145,6 +145,58 @@ async fn while_the_provider_is_down_nothing_is_lost_and_the_next_debit_asks_agai
     world.reconciled("acme").await;
 }
 
+/// Past the next sweep.
+const A_SWEEP: i64 = 16 * 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_repaired_card_or_a_higher_limit()
+ {
+    // The provider is down when the last credits are spent.
+    let world = World::with_packs(1).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
+    assert_eq!(world.take("acme", "all", "1000").await.status, 201);
+    world.drain().await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": false }))).await;
+    world.advance(A_SWEEP).await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "1000"));
+
+    // A card was declined, is repaired, and the same is set again.
+    world.card_is("acme", "declined").await;
+    assert_eq!(world.take("acme", "again", "1000").await.status, 201);
+    world.drain().await;
+    world.card_is("acme", "succeeded").await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "1000"));
+
+    // The month's limit was reached, and is raised.
+    world.set_auto_top_up(&settings("500", &json!(2))).await;
+    assert_eq!(world.take("acme", "more", "1000").await.status, 201);
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "0"));
+    world.set_auto_top_up(&settings("500", &json!(3))).await;
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (4, "1000"));
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_of_many_packs_is_bought_off_sweep_by_sweep() {
+    let world = World::with_packs(1).await;
+    world.put_on_plan("acme", "enterprise").await;
+    let limit = json!({ "credit_limit": "20000", "commitment": null, "invoicing": null });
+    world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&limit)).await;
+    assert_eq!(world.take("acme", "all", "11000").await.status, 201);
+    let none = json!({ "credit_limit": "0", "commitment": null, "invoicing": null });
+    world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&none)).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.drain().await;
+    world.advance(A_SWEEP).await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (11, "1000"));
+    world.reconciled("acme").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
     let world = World::with_packs(1).await;

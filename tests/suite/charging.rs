@@ -121,6 +121,28 @@ async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m06_an_upgrade_of_a_period_that_is_paid_ahead_is_for_all_of_it_and_begins_with_it() {
+    let (world, table, renews_at) = subscribed().await;
+    world.stack.sleep_until(table.store.now()).unwrap();
+    billing(&world, &table).sweep(soon()).await.unwrap();
+    let before = world.available("acme").await;
+    let up = world.subscribe("acme", "tier_10k").await;
+    assert_eq!((up.status, &up.body["tier"], &up.body["period"]), (200, &json!("tier_2k"), &json!(1)));
+    let catalogue = world.get("/v1/catalog").await;
+    let tiers = catalogue["tiers"].as_array().unwrap();
+    let price = |name: &str| {
+        tiers.iter().find(|tier| tier["tier"] == name).unwrap()["price"]["amount"].as_u64().unwrap()
+    };
+    let amounts: Vec<_> =
+        renewals(&world).await.iter().filter_map(|charge| charge["amount"].as_u64()).collect();
+    assert_eq!(amounts, [price("tier_2k"), price("tier_10k") - price("tier_2k")]);
+    assert_eq!(world.available("acme").await, before, "the period that runs has no more by it");
+    world.advance_to(renews_at).await;
+    assert_eq!(world.balance("acme").await["subscription"]["allocation"], "10000");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refunded_renewal_takes_its_credits_back() {
     let (world, table, renews_at) = subscribed().await;
     billing(&world, &table).sweep(soon()).await.unwrap();

@@ -229,3 +229,22 @@ async fn m06_cancelling_ends_it_at_the_periods_end_and_can_be_taken_back() {
     let anew = world.subscribe("acme", "tier_10k").await;
     assert_eq!((anew.status, &anew.body["period"]), (201, &json!(1)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_what_was_cancelled_is_over_with_its_period_though_no_sweep_has_come_by() {
+    let world = World::with_card().await;
+    let started = world.subscribe("acme", "tier_2k").await.body;
+    world.subscription(Method::DELETE, "acme", None).await;
+    world.stack.sleep_until(time(&started["renews_at"]) + jiff::SignedDuration::from_mins(1)).unwrap();
+    assert_eq!(world.subscribed("acme").await["status"], "cancelled");
+    assert_eq!(world.balance("acme").await["subscription"], Value::Null);
+    world.card_is("acme", "declined").await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.body["code"], "payment_declined");
+    world.card_is("acme", "succeeded").await;
+    let anew = world.subscribe("acme", "tier_2k").await;
+    assert_eq!((anew.status, &anew.body["period"], &anew.body["status"]), (201, &json!(1), &json!("active")));
+    assert_eq!(world.available("acme").await, "3000");
+    world.drain().await;
+    assert_eq!(world.events("SubscriptionCancelled").await.len(), 1);
+    world.reconciled("acme").await;
+}

@@ -40,9 +40,10 @@ impl Account {
         let store = self.store.until(call.deadline());
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let kept = store.auto_top_up(&workspace).await?.map(|read| read.kept);
-        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None));
+        let now = store.now();
+        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None, now));
         let card_stored = store.customer(&workspace).await?.is_some();
-        Ok(Answer::ok(&AutoTopUpBody::of(kept, Month::of(store.now()), card_stored)))
+        Ok(Answer::ok(&AutoTopUpBody::of(kept, Month::of(now), card_stored)))
     }
 }
 

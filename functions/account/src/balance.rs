@@ -73,7 +73,8 @@ impl Account {
             store.usage_between(&workspace, months),
         )?;
         let (balance, known) = balance.zip(known).ok_or_else(Problem::workspace_not_found)?;
-        let running = enrolled.enrolment.running();
+        let enrolment = enrolled.enrolment.as_of(now);
+        let running = enrolment.running();
         let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
         let renewal = running
             .filter(|running| !running.cancel_at_period_end)

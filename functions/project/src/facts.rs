@@ -101,10 +101,12 @@ fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance
     facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
 }
 
-/// A pack is wanted while the balance is low: told again at each write that spends, since an earlier one may be lost.
+/// A pack is wanted while the balance is low: told again at each write that spends, since an earlier one may be lost, and at
+/// each that sets something and posts nothing.
 fn top_up_wanted(workspace: &WorkspaceId, before: &Balance, after: &Balance) -> Option<Told> {
     let (available, was) = (after.available().ok()?, before.available().ok()?);
-    let wanted = after.wants_top_up().ok()? && (available < was || !before.wants_top_up().ok()?);
+    let anew = available < was || after.last == before.last || !before.wants_top_up().ok()?;
+    let wanted = after.wants_top_up().ok()? && anew;
     let threshold = after.top_up_at.filter(|_| wanted)?;
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
     Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available }))

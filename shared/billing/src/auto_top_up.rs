@@ -32,6 +32,10 @@ impl Billing {
                 }
             }
         }
+        // It takes more packs than that.
+        if let Some(read) = self.store.auto_top_up(workspace).await? {
+            self.rest(workspace, &read, &read.kept.unfinished(self.store.now())).await?;
+        }
         Ok(())
     }
 
@@ -55,7 +59,14 @@ impl Billing {
         if !read.kept.has_room_for(pack.credits, now) {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
-        let Some(card) = self.stored_card(workspace).await? else {
+        let card = match self.stored_card(workspace).await {
+            Ok(card) => card,
+            Err(fault) => {
+                self.rest(workspace, read, &read.kept.unfinished(now)).await?;
+                return Err(fault);
+            }
+        };
+        let Some(card) = card else {
             tracing::info!(%workspace, "an automatic top-up has no card to charge");
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         };

@@ -72,7 +72,7 @@ impl Billing {
         }
         let terms = Terms::from(tier);
         for _ in 0..MOST_ROUNDS {
-            let read = self.with_no_open_charge(workspace).await?;
+            let read = self.brought_up_to_date(workspace).await?;
             let done = match read.enrolment.running() {
                 Some(running) if running.status == Status::PastDue => {
                     self.pay_due(workspace, &read, running, &terms).await?
@@ -91,7 +91,7 @@ impl Billing {
     pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         for _ in 0..MOST_ROUNDS {
-            let read = self.with_no_open_charge(workspace).await?;
+            let read = self.brought_up_to_date(workspace).await?;
             if read.enrolment.subscription.is_none() && read.enrolment.pending.is_none() {
                 return Err(SubscribeRefusal::NoSubscription);
             }
@@ -110,7 +110,7 @@ impl Billing {
     /// What the workspace has, with the checkout that waits for its payer.
     pub async fn subscription(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
-        let enrolment = self.store.enrolment(workspace).await?.enrolment;
+        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(self.store.now());
         let checkout = match enrolment.pending.as_ref().filter(|_| enrolment.running().is_none()) {
             Some(pending) => self.store.purchase(&pending.purchase_id).await?.and_then(|kept| kept.checkout),
             None => None,
@@ -118,12 +118,20 @@ impl Billing {
         Ok(Subscribed { enrolment, checkout, created: false })
     }
 
-    /// What the workspace has, after the outcome of a charge that was open is known.
-    async fn with_no_open_charge(&self, workspace: &WorkspaceId) -> Result<Versioned, BillingFault> {
-        let read = self.store.enrolment(workspace).await?;
-        let Some(charge) = &read.enrolment.charge else { return Ok(read) };
-        self.finish(&charge.purchase_id).await?;
-        Ok(self.store.enrolment(workspace).await?)
+    /// What the workspace has, after the outcome of an open charge is known, and what was cancelled has ended with its
+    /// period: no sweep has to be on time for that.
+    async fn brought_up_to_date(&self, workspace: &WorkspaceId) -> Result<Versioned, BillingFault> {
+        let mut read = self.store.enrolment(workspace).await?;
+        if let Some(charge) = &read.enrolment.charge {
+            self.finish(&charge.purchase_id).await?;
+            read = self.store.enrolment(workspace).await?;
+        }
+        let now = read.enrolment.as_of(self.store.now());
+        if now != read.enrolment && self.store.close_balance(workspace).await? {
+            self.store.change_enrolment(workspace, &read, &now).await?;
+            read = self.store.enrolment(workspace).await?;
+        }
+        Ok(read)
     }
 
     async fn start(

@@ -61,7 +61,7 @@ pub struct AutoTopUp {
     pub declines: u64,
     /// The charge whose outcome has to be known before another is begun.
     pub charge: Option<OpenCharge>,
-    /// When a declined card is tried again, or the month's limit ends.
+    /// When a declined card is tried again, or the month's limit ends; or that it is to be looked at, where that is over.
     pub waits_until: Option<Timestamp>,
     /// What was bought in the latest month in which something was.
     pub bought: Option<Bought>,
@@ -95,14 +95,15 @@ impl Settings {
 }
 
 impl AutoTopUp {
-    /// Newly set: what was bought this month still counts, declines don't.
+    /// Newly set, so that it is looked at: what was bought this month still counts, declines don't.
     #[must_use]
-    pub fn set(settings: Settings, before: Option<&Self>) -> Self {
+    pub fn set(settings: Settings, before: Option<&Self>, now: Timestamp) -> Self {
+        let waits_until = settings.enabled.then_some(now);
         Self {
             settings,
             declines: 0,
             charge: before.and_then(|before| before.charge.clone()),
-            waits_until: None,
+            waits_until,
             bought: before.and_then(|before| before.bought),
             gave_up: false,
         }
@@ -191,6 +192,13 @@ impl AutoTopUp {
         Self { waits_until: Some(Month::of(now).end()), ..self.clone() }
     }
 
+    /// What is wanted could not be bought, or not all of it: a sweep looks again, or whoever is told before. Where nothing is
+    /// left to be spent, nobody is told any more.
+    #[must_use]
+    pub fn unfinished(&self, now: Timestamp) -> Self {
+        Self { waits_until: Some(now), ..self.clone() }
+    }
+
     /// Nothing is to be bought: it waits for the balance to fall.
     #[must_use]
     pub fn at_rest(&self) -> Self {
@@ -222,7 +230,7 @@ mod tests {
 
     fn on(monthly_limit: Option<MonthlyLimit>) -> AutoTopUp {
         let (threshold, pack) = ("100".parse().ok(), "pack".parse().ok());
-        AutoTopUp::set(Settings { enabled: true, threshold, pack, monthly_limit }, None)
+        AutoTopUp::set(Settings { enabled: true, threshold, pack, monthly_limit }, None, at(0)).at_rest()
     }
 
     #[test]
@@ -250,7 +258,7 @@ mod tests {
         }
         assert!(!kept.settings.enabled && kept.gave_up && kept.next_due().is_none());
         assert_eq!(kept.step(at(100)), Step::Wait);
-        assert_eq!(AutoTopUp::set(on(None).settings, Some(&kept)).declines, 0);
+        assert_eq!(AutoTopUp::set(on(None).settings, Some(&kept), at(0)).declines, 0);
     }
 
     #[test]
@@ -268,7 +276,7 @@ mod tests {
             assert_eq!(next_month, "2026-12-01T00:00:00Z".parse().unwrap());
             assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(pack, next_month));
             // Setting it anew doesn't make room.
-            assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept)).has_room_for(pack, at(3)));
+            assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(pack, at(3)));
         }
     }
 
@@ -279,6 +287,17 @@ mod tests {
         assert!(matches!(waiting.step(until), Step::Look(..)));
         assert_eq!(waiting.charging(&purchase(1)).waits_until, None);
         assert_eq!(waiting.at_rest(), AutoTopUp { waits_until: None, ..waiting.clone() });
+    }
+
+    #[test]
+    fn what_is_newly_set_or_unfinished_is_looked_at_by_the_next_sweep_and_by_whoever_is_told_before() {
+        let declined = on(None).charging(&purchase(0)).declined(at(0));
+        let set = AutoTopUp::set(on(None).settings, Some(&declined), at(1));
+        for kept in [set, on(None).unfinished(at(1))] {
+            assert_eq!(kept.next_due(), Some(at(1)));
+            assert!(matches!(kept.step(at(1)), Step::Look(..)));
+        }
+        assert_eq!(AutoTopUp::set(Settings::off(), None, at(1)).next_due(), None);
     }
 
     #[test]

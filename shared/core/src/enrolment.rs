@@ -96,6 +96,15 @@ impl Enrolment {
         }
     }
 
+    /// As it is at an instant, whether or not a sweep has come by: what was cancelled has ended with its period.
+    #[must_use]
+    pub fn as_of(&self, now: Timestamp) -> Self {
+        match self.step(now, true) {
+            Step::End => self.stepped(&Step::End),
+            _ => self.clone(),
+        }
+    }
+
     /// The subscription, if it runs.
     #[must_use]
     pub fn running(&self) -> Option<&Subscription> {
@@ -160,7 +169,7 @@ impl Enrolment {
             subscription_id: subscription.subscription_id.clone(),
             period: subscription.period,
             tier: subscription.terms.tier.clone(),
-            starts_at: if upgrade { now } else { start },
+            starts_at: if upgrade { now.max(start) } else { start },
             expires_at: end,
         };
         let waits = |pending: &Pending| pending.purchase_id != purchase.purchase_id;

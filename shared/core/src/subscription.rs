@@ -161,9 +161,10 @@ impl Subscription {
     }
 
     /// What a change to higher terms comes to for the time that is left of what is paid; `None` where that is less than
-    /// can be charged.
+    /// can be charged. Of a period that is paid ahead all is left.
     pub fn upgrade(&self, to: &Terms, now: Timestamp) -> Result<Option<Upgrade>, OutOfRange> {
         let (start, end) = (self.start_of(self.period), self.end_of(self.period));
+        let now = now.max(start);
         let millis = |from: Timestamp, to: Timestamp| {
             u64::try_from(to.duration_since(from).as_millis()).unwrap_or_default()
         };

@@ -45,7 +45,8 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             let read = self.auto_top_up(workspace).await?;
-            let after = AutoTopUp::set(settings.clone(), read.as_ref().map(|read| &read.kept));
+            let before = read.as_ref().map(|read| &read.kept);
+            let after = AutoTopUp::set(settings.clone(), before, self.now());
             let kept = self.write_of(workspace, read.as_ref(), &after).map_err(Fault::from)?;
             let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
             match self.transact(vec![kept, threshold]).await? {

@@ -11,7 +11,6 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::purchases::begin_write;
-use crate::transaction::Outcome;
 
 /// The attribute that holds all of it.
 const ENROLMENT: &str = "enrolment";
@@ -60,18 +59,6 @@ impl Store {
     pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
         let item = self.get(&ItemKey::card(workspace)).await?;
         Ok(item.as_ref().map(|item| Reader(item).text("customer").map(str::to_owned)).transpose()?)
-    }
-
-    pub(crate) async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(writes.clone()).await? {
-                Outcome::Written => return Ok(true),
-                // If it was written, the next try finds another version, and whoever called reads it again.
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(_) => return Ok(false),
-            }
-        }
     }
 }
 

@@ -91,6 +91,20 @@ impl Store {
         }
     }
 
+    /// Writes all of it, unless a condition says that somebody else was faster; says whether it is written.
+    pub(crate) async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(writes.clone()).await? {
+                Outcome::Written => return Ok(true),
+                // If it was written, the next try finds another version, and whoever called reads it again.
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                Outcome::Cancelled(_) => return Ok(false),
+            }
+        }
+    }
+
     /// Writes something, unless its condition says that it is somebody else's by now.
     pub(crate) async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
         let write = change.update(&self.table, key)?;
