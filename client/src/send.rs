@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,13 @@ use crate::Client;
 use crate::error::{Error, Problem};
 use crate::key::IdempotencyKey;
 use crate::types::Answered;
+
+/// An answer that has arrived whole.
+struct Whole {
+    status: StatusCode,
+    replayed: bool,
+    body: Vec<u8>,
+}
 
 /// A try that may be made again, and how long to wait for it at least.
 struct Failed {
@@ -42,7 +49,7 @@ impl Client {
         let mut tries = 1;
         loop {
             let failed = match self.try_once(method.clone(), url.clone(), key, body.as_ref()).await {
-                Ok(answer) => return read(answer).await,
+                Ok(answer) => return answer.read(),
                 Err(failed) => failed,
             };
             if tries >= self.retry.most_tries {
@@ -59,7 +66,7 @@ impl Client {
         url: Url,
         key: Option<&IdempotencyKey>,
         body: Option<&Value>,
-    ) -> Result<Response, Failed> {
+    ) -> Result<Whole, Failed> {
         let mut request =
             self.http.request(method, url).bearer_auth((self.token)()).timeout(self.retry.try_timeout);
         if let Some(key) = key {
@@ -68,15 +75,18 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| Failed { error: Error::Unanswered(error.without_url()), asked: None })?;
-        if !is_passing(answer.status()) {
+        let unanswered =
+            |error: reqwest::Error| Failed { error: Error::Unanswered(error.without_url()), asked: None };
+        let answer = request.send().await.map_err(unanswered)?;
+        let (status, headers) = (answer.status(), answer.headers());
+        let replayed = headers.contains_key("idempotent-replayed");
+        let seconds = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+        // Who has half an answer doesn't know it, and asks again.
+        let answer = Whole { status, replayed, body: answer.bytes().await.map_err(unanswered)?.into() };
+        if !is_passing(status) {
             return Ok(answer);
         }
-        let seconds = answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-        Err(Failed { asked: seconds.map(Duration::from_secs), error: refusal(answer).await })
+        Err(Failed { asked: seconds.map(Duration::from_secs), error: answer.refusal() })
     }
 }
 
@@ -92,37 +102,40 @@ fn is_passing(status: StatusCode) -> bool {
     )
 }
 
-async fn read<T: DeserializeOwned>(answer: Response) -> Result<Answered<T>, Error> {
-    let status = answer.status();
-    if !status.is_success() {
-        return Err(refusal(answer).await);
+impl Whole {
+    fn read<T: DeserializeOwned>(self) -> Result<Answered<T>, Error> {
+        if !self.status.is_success() {
+            return Err(self.refusal());
+        }
+        let body = serde_json::from_slice(&self.body).map_err(|_| self.unread())?;
+        Ok(Answered { body, replayed: self.replayed })
     }
-    let replayed = answer.headers().contains_key("idempotent-replayed");
-    let body = answer.json().await.map_err(|_| Error::Unread { status: status.as_u16() })?;
-    Ok(Answered { body, replayed })
-}
 
-/// What a refusal says.
-async fn refusal(answer: Response) -> Error {
-    let status = answer.status().as_u16();
-    let Ok(body) = answer.json::<Value>().await else { return Error::Unread { status } };
-    if body["code"] == "insufficient_credits"
-        && let Ok(Insufficient { required, available, top_up_url, prompt }) =
-            serde_json::from_value(body.clone())
-    {
-        return Error::InsufficientCredits { required, available, top_up_url, prompt };
+    /// What a refusal says.
+    fn refusal(&self) -> Error {
+        let Ok(body) = serde_json::from_slice::<Value>(&self.body) else { return self.unread() };
+        if body["code"] == "insufficient_credits"
+            && let Ok(Insufficient { required, available, top_up_url, prompt }) =
+                serde_json::from_value(body.clone())
+        {
+            return Error::InsufficientCredits { required, available, top_up_url, prompt };
+        }
+        match serde_json::from_value::<Problem>(body.clone()) {
+            Ok(problem) => Error::Refused(problem),
+            // API Gateway's own refusals have a message alone.
+            Err(_) => match body["message"].as_str() {
+                Some(message) => Error::Refused(Problem {
+                    status: self.status.as_u16(),
+                    code: message.to_lowercase().replace(' ', "_"),
+                    detail: message.to_owned(),
+                    errors: Vec::new(),
+                }),
+                None => self.unread(),
+            },
+        }
     }
-    match serde_json::from_value::<Problem>(body.clone()) {
-        Ok(problem) => Error::Refused(problem),
-        // API Gateway's own refusals have a message alone.
-        Err(_) => match body["message"].as_str() {
-            Some(message) => Error::Refused(Problem {
-                status,
-                code: message.to_lowercase().replace(' ', "_"),
-                detail: message.to_owned(),
-                errors: Vec::new(),
-            }),
-            None => Error::Unread { status },
-        },
+
+    fn unread(&self) -> Error {
+        Error::Unread { status: self.status.as_u16() }
     }
 }

@@ -92,6 +92,8 @@ enum Fault {
     Unanswered,
     /// With the gateway's 503.
     Unavailable,
+    /// In the middle of its answer.
+    BrokenOff,
 }
 
 /// A wire to the stack on which the first connections fail, one fault each; gives its address.
@@ -123,7 +125,9 @@ async fn pass_on(mut near: TcpStream, port: u16, fault: Option<Fault>) {
             far.write_all(&request[..length]).await.unwrap();
             let mut answer = vec![0; 64 * 1024];
             let length = far.read(&mut answer).await.unwrap_or(0);
-            if fault.is_none() {
+            if matches!(fault, Some(Fault::BrokenOff)) {
+                drop(near.write_all(&answer[..length.saturating_sub(8)]).await);
+            } else if fault.is_none() {
                 near.write_all(&answer[..length]).await.unwrap();
                 drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
             }
@@ -219,12 +223,12 @@ async fn a_backend_spends_and_learns_what_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn however_the_wire_fails_a_call_is_carried_out_once() {
     let world = World::with_packs(1).await;
-    let faults = vec![Fault::Refused, Fault::Unanswered, Fault::Unavailable];
+    let faults = vec![Fault::Refused, Fault::BrokenOff, Fault::Unanswered, Fault::Unavailable];
     let (base, made) = failing(&world, faults).await;
     let acme = workspace(&world, &base).await;
     let debit = acme.debit(IdempotencyKey::random(), &order(10)).await.unwrap();
     assert!(debit.replayed, "the second try had carried it out");
-    assert_eq!(made.load(Ordering::SeqCst), 4);
+    assert_eq!(made.load(Ordering::SeqCst), 5);
     assert_eq!(world.available("acme").await, "990");
     assert_eq!(world.reconciled("acme").await, ["top_up", "debit"]);
 }
