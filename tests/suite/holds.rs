@@ -3,23 +3,22 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::subscribing::time;
 use crate::world::{Answer, World, consumer, micros};
 
-fn placing(credits: &str, ttl_seconds: u64) -> Value {
+pub(crate) fn placing(credits: &str, ttl_seconds: u64) -> Value {
     json!({ "credits": credits, "ttl_seconds": ttl_seconds, "operation": "text.summarize", "consumer": consumer() })
 }
 
-fn step(number: usize) -> Value {
+pub(crate) fn step(number: usize) -> Value {
     json!({ "kind": "workflow_step", "workflow_id": "nightly", "run_id": "run-1", "step_id": format!("step-{number}") })
 }
 
-fn capturing(credits: &str) -> Value {
+pub(crate) fn capturing(credits: &str) -> Value {
     json!({ "operation": "text.generate", "credits": credits, "consumer": consumer() })
 }
 
 impl World {
-    async fn holds(&self, path: &str, key: &str, body: &Value) -> Answer {
+    pub(crate) async fn holds(&self, path: &str, key: &str, body: &Value) -> Answer {
         let path = format!("/v1/workspaces/acme/holds{path}");
         self.call(Method::POST, &path, Some(key), Some(body)).await
     }
@@ -39,12 +38,12 @@ impl World {
         self.holds(&format!("/{hold}/settle"), key, body).await
     }
 
-    async fn held(&self, hold: &str) -> Value {
+    pub(crate) async fn held(&self, hold: &str) -> Value {
         self.get(&format!("/v1/workspaces/acme/holds/{hold}")).await
     }
 }
 
-fn shown(hold: &Value) -> [&str; 4] {
+pub(crate) fn shown(hold: &Value) -> [&str; 4] {
     ["credits", "captured", "remaining", "status"].map(|member| hold[member].as_str().unwrap())
 }
 
@@ -90,27 +89,6 @@ async fn m04_a_hold_is_captured_call_by_call_and_settled_and_what_is_left_goes_b
     assert_eq!(entry["operations"], json!({ "text.generate": "72.3", "text.summarize": "1.5" }));
     let placed_again = world.holds("", "place", &placing("75", 1_800)).await;
     assert_eq!((placed_again.status, &placed_again.body), (200, &placed.body));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn m09_every_capture_is_counted_as_a_call_of_its_own_when_its_hold_is_settled() {
-    let world = World::with_packs(1).await;
-    let hold = world.place("place", "100").await;
-    for number in 0..4 {
-        let body = json!({ "operation": "text.classify", "credits": "2", "consumer": step(number) });
-        assert_eq!(world.holds(&format!("/{hold}/captures"), &format!("c{number}"), &body).await.status, 201);
-    }
-    assert_eq!(world.capture(&hold, "by-hand", "5").await.status, 201);
-    world.drain().await;
-    assert_eq!(world.get("/v1/workspaces/acme/usage?group_by=operation").await["total"], "0");
-    assert_eq!(world.settle(&hold, "settle", &json!({})).await.status, 200);
-    world.drain().await;
-    let workflows = world.get("/v1/workspaces/acme/usage?group_by=workflow").await;
-    assert_eq!(workflows["total"], "13");
-    assert_eq!(workflows["groups"][0], json!({ "key": "nightly", "credits": "8", "count": 4 }));
-    assert_eq!(workflows["groups"][1], json!({ "key": null, "credits": "5", "count": 1 }));
-    let verified = world.local(Method::POST, "/_local/verify", None).await;
-    assert_eq!(verified["differences"], json!([]), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,143 +197,6 @@ async fn above_its_hold_a_call_is_refused_or_the_balance_pays_the_rest_where_the
     assert_eq!((settled.status, shown(&settled.body)), (200, ["20", "20", "0", "settled"]));
     assert_eq!(world.available("acme").await, "980");
     assert_eq!(world.reconciled("acme").await, ["top_up", "hold_settled"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_whoever_meets_it() {
-    let world = World::with_packs(1).await;
-    for met in [false, true] {
-        let hold = world.place(&format!("place-{met}"), "100").await;
-        assert_eq!(world.capture(&hold, "c", "30").await.status, 201);
-        if met {
-            // No schedule fires: the reader is the first to notice.
-            let expires_at = time(&world.held(&hold).await["expires_at"]);
-            world.stack.sleep_until(expires_at).unwrap();
-        } else {
-            world.advance(1_800 + 900).await;
-            assert_eq!(world.balance("acme").await["held"], "0", "the sweep has given it back");
-        }
-        assert_eq!(shown(&world.held(&hold).await), ["100", "30", "0", "expired"]);
-        assert_eq!(world.balance("acme").await["held"], "0");
-        assert_eq!(world.capture(&hold, "late", "1").await.body["code"], "hold_closed");
-        assert_eq!(world.capture(&hold, "c", "30").await.status, 200, "its keys outlive it");
-        let settled = world.settle(&hold, "s", &json!({})).await;
-        assert_eq!((settled.status, &settled.body["hold_id"]), (409, &json!(hold)));
-    }
-    assert_eq!(world.available("acme").await, "940");
-    assert_eq!(world.reconciled("acme").await, ["top_up", "hold_settled", "hold_settled"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for_want_of_it() {
-    let world = World::with_packs(1).await;
-    for (number, spend) in
-        ["debit", "debits", "hold", "capture", "settlement", "reading"].into_iter().enumerate()
-    {
-        let mut long = placing("1", 86_000);
-        long["consumer"] = step(number);
-        let open = world.holds("", &format!("open-{number}"), &long).await.body["hold_id"].take();
-        let open = open.as_str().unwrap();
-        let left = world.available("acme").await;
-        let overdue = world.place(&format!("overdue-{number}"), &left).await;
-        let expires_at = time(&world.held(&overdue).await["expires_at"]);
-        assert_eq!(world.available("acme").await, "0");
-        // No schedule fires.
-        world.stack.sleep_until(expires_at).unwrap();
-        let (key, mut call) = (format!("spend-{number}"), capturing("2"));
-        let status = match spend {
-            "debit" => world.debit("acme", &key, &call).await.status,
-            "debits" => {
-                let path = "/v1/workspaces/acme/debits/batch";
-                world.call(Method::POST, path, Some(&key), Some(&json!({ "lines": [call] }))).await.status
-            }
-            "hold" => world.holds("", &key, &placing("2", 60)).await.status,
-            "capture" => {
-                call["extend"] = json!(true);
-                world.holds(&format!("/{open}/captures"), &key, &call).await.status
-            }
-            "settlement" => {
-                world.settle(open, &key, &json!({ "credits": "2", "extend": true })).await.status + 1
-            }
-            _ => {
-                assert_ne!(world.available("acme").await, "0");
-                201
-            }
-        };
-        assert_eq!(status, 201, "{spend}");
-        assert_eq!(world.held(&overdue).await["status"], "expired");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
-    let world = std::sync::Arc::new(World::with_packs(1).await);
-    for round in 0..6 {
-        let hold = world.place(&format!("place-{round}"), "20").await;
-        assert_eq!(world.capture(&hold, "first", "1").await.status, 201);
-        let expires_at = time(&world.held(&hold).await["expires_at"]);
-        world.stack.sleep_until(expires_at - jiff::SignedDuration::from_millis(20)).unwrap();
-        let mut running = tokio::task::JoinSet::new();
-        for number in 0..8 {
-            let (world, hold) = (std::sync::Arc::clone(&world), hold.clone());
-            running.spawn(async move {
-                match number {
-                    0 => world.settle(&hold, "settle", &json!({})).await.status,
-                    1 | 2 => {
-                        world
-                            .call(Method::GET, &format!("/v1/workspaces/acme/holds/{hold}"), None, None)
-                            .await
-                            .status
-                    }
-                    3 => {
-                        world.sweep().await;
-                        200
-                    }
-                    _ => world.capture(&hold, &format!("c{number}"), "2").await.status,
-                }
-            });
-        }
-        let statuses = running.join_all().await;
-        assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
-        let captured = statuses.iter().filter(|status| **status == 201).count();
-        // Its time is over by now, whoever won.
-        world.stack.sleep_until(expires_at + jiff::SignedDuration::from_secs(1)).unwrap();
-        let hold = world.held(&hold).await;
-        assert_eq!(hold["captured"], (1 + 2 * captured).to_string(), "{hold}");
-        assert_eq!(hold["remaining"], "0");
-        assert_eq!(world.balance("acme").await["held"], "0");
-        world.reconciled("acme").await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_hold_stood_on_may_expire_meanwhile_and_comes_back_no_more() {
-    let world = World::with_packs(1).await;
-    let now = world.stack.now();
-    let expires_at =
-        jiff::Timestamp::from_second((now + jiff::SignedDuration::from_mins(10)).as_second()).unwrap();
-    let grant = json!({ "credits": "50", "kind": "promotional", "expires_at": expires_at, "reason": "test" });
-    assert_eq!(
-        world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await.status,
-        201
-    );
-    let hold = world.place("place", "40").await;
-    assert_eq!(world.capture(&hold, "c1", "5").await.status, 201);
-    world.advance(900).await;
-    // Of 50, ten have expired with their grant; forty wait for the hold, and are what it captures first.
-    let balance = world.balance("acme").await;
-    assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("40")));
-    assert_eq!(world.capture(&hold, "c2", "25").await.status, 201, "what was promised can be captured");
-    assert_eq!(shown(&world.settle(&hold, "s", &json!({})).await.body), ["40", "30", "0", "settled"]);
-    let balance = world.balance("acme").await;
-    assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("0")));
-    let kinds = world.reconciled("acme").await;
-    assert_eq!(kinds, ["top_up", "grant", "expiry", "expiry", "hold_settled"]);
-    let late = &world.entries("acme").await[1];
-    assert_eq!(
-        (&late["credits"], &late["hold_ids"], &late["grant_ids"]),
-        (&json!("-10"), &json!([hold]), &json!([]))
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ mod enterprise;
 mod events;
 mod fuzz;
 mod grants;
+mod hold_ends;
 mod holds;
 mod isolation;
 mod ledger;

@@ -223,6 +223,10 @@ impl Problem {
                 let detail = "The hold has no room for another capture. Settle it, and place another.";
                 Self::new(409, "hold_full", "Hold full", detail)
             }
+            HoldRefusal::TooManyCalls => Self::invalid_request(&[FieldError {
+                field: "hold_ids".to_owned(),
+                message: "have too many calls to be settled together".to_owned(),
+            }]),
             HoldRefusal::Short { required, kept } => Self::hold_short(required, kept, top_up_url),
             HoldRefusal::Insufficient { line, available, .. } => {
                 Self::insufficient_credits(line.amount, available, top_up_url)

@@ -21,6 +21,9 @@ use crate::keys::DETAIL;
 /// The attribute that keeps the lines.
 const LINES: &str = "lines";
 
+/// How many bytes of lines one entry keeps: an item has 400 KB, and its other attributes some.
+const MOST_BYTES: usize = 380_000;
+
 /// A table of what lines have in common, in the order of its first use.
 struct Places<T> {
     known: HashMap<T, usize>,
@@ -71,6 +74,29 @@ pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
             ("calls".to_owned(), text(lines.join(";"))),
         ])),
     );
+}
+
+/// Whether an entry has room for all of these lines.
+pub(crate) fn have_room(content: &[Line]) -> bool {
+    let mut item = Item::new();
+    put_lines(&mut item, content);
+    item.values().map(bytes_of).sum::<usize>() <= MOST_BYTES
+}
+
+/// How large a value is as `DynamoDB` counts it (Developer Guide, Item sizes and formats).
+fn bytes_of(value: &AttributeValue) -> usize {
+    const OF_AN_ELEMENT: usize = 1;
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::L(values) => {
+            values.iter().map(|value| bytes_of(value).saturating_add(OF_AN_ELEMENT)).sum()
+        }
+        AttributeValue::M(values) => values
+            .iter()
+            .map(|(name, value)| name.len().saturating_add(bytes_of(value)).saturating_add(OF_AN_ELEMENT))
+            .sum(),
+        _ => 0,
+    }
 }
 
 /// A consumer's field: of a step, its run stands in the table, and the step's own id beside its place.
@@ -131,4 +157,36 @@ fn read_consumer(field: &str, consumers: &[&String]) -> Option<Consumer> {
     let (place, own) = field.split_once(':').unwrap_or((field, ""));
     let common = consumers.get(place.parse::<usize>().ok()?)?;
     consumer_code::read(&consumer_code::join(common, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use credits_core::batch::Line;
+    use credits_core::consumer::Consumer;
+
+    use super::have_room;
+
+    fn line(run: usize) -> Line {
+        let id = |name: &str| format!("{name}-{run:055}").parse().unwrap();
+        Line {
+            operation: "text.generate".parse().unwrap(),
+            model: Some("standard".parse().unwrap()),
+            units: None,
+            consumer: Consumer::WorkflowStep {
+                workflow_id: id("wf"),
+                run_id: id("run"),
+                step_id: id("step"),
+            },
+            amount: "0.000001".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn as_many_lines_as_a_batch_has_always_fit_and_those_of_fifty_full_holds_do_where_they_have_a_run_in_common()
+     {
+        let each_its_own = |lines: usize| (0..lines).map(line).collect::<Vec<_>>();
+        assert!(have_room(&each_its_own(500)));
+        assert!(!have_room(&each_its_own(5_000)));
+        assert!(have_room(&vec![line(1); 4_000]));
+    }
 }

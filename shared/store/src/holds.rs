@@ -56,6 +56,9 @@ pub enum HoldRefusal {
     /// It has as many captures as it has room for.
     #[error("the hold has no room for another capture")]
     Full,
+    /// The holds have more calls together than one ledger entry can tell.
+    #[error("the holds have too many calls to be settled together")]
+    TooManyCalls,
     /// It doesn't keep so much, and the balance was not to pay the rest (M11).
     #[error("{required} credits are required and {kept} are kept")]
     Short {

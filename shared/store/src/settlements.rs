@@ -2,7 +2,7 @@
 //! (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::batch::Line;
+use credits_core::batch::{Line, MOST_LINES};
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{Ending, Placement};
 use credits_core::id::{Id, WorkspaceId};
@@ -18,7 +18,7 @@ use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
 use crate::transaction::{Outcome, Reason, is_busy};
-use crate::{Store, balance_item, entry_item, hold_item};
+use crate::{Store, balance_item, batch_item, entry_item, hold_item};
 
 /// Holds that are to be settled.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,9 @@ impl Store {
             }
             let pairs = open.map(|hold| settled_of(claim, hold, order)).collect::<Result<_, _>>()?;
             let closing = Closing { workspace, key: key.clone(), claim: Some(claim), holds: pairs };
+            if !closing.fits_an_entry() {
+                return Err(HoldRefusal::TooManyCalls);
+            }
             match self.end(&closing).await? {
                 Ended::Done(captured) => {
                     return Ok(Settled { holds: closing.among(holds), replayed: false, captured });
@@ -283,6 +286,13 @@ fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
 }
 
 impl Closing<'_> {
+    fn fits_an_entry(&self) -> bool {
+        let captures = self.holds.iter().flat_map(|pair| &pair.ended.captures);
+        let calls: Vec<Line> = captures.map(|capture| capture.line.clone()).collect();
+        // As many as a batch has always fit.
+        calls.len() <= MOST_LINES || batch_item::have_room(&calls)
+    }
+
     /// The holds, with those that have ended as they are by now.
     fn among(&self, holds: Vec<Hold>) -> Vec<Hold> {
         let now = |hold: Hold| {

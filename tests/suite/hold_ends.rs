@@ -1,0 +1,203 @@
+//! How holds end: settled, or with their time (M4).
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::holds::{capturing, placing, shown, step};
+use crate::subscribing::time;
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m09_every_capture_is_counted_as_a_call_of_its_own_when_its_hold_is_settled() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "100").await;
+    for number in 0..4 {
+        let body = json!({ "operation": "text.classify", "credits": "2", "consumer": step(number) });
+        assert_eq!(world.holds(&format!("/{hold}/captures"), &format!("c{number}"), &body).await.status, 201);
+    }
+    assert_eq!(world.capture(&hold, "by-hand", "5").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.get("/v1/workspaces/acme/usage?group_by=operation").await["total"], "0");
+    assert_eq!(world.settle(&hold, "settle", &json!({})).await.status, 200);
+    world.drain().await;
+    let workflows = world.get("/v1/workspaces/acme/usage?group_by=workflow").await;
+    assert_eq!(workflows["total"], "13");
+    assert_eq!(workflows["groups"][0], json!({ "key": "nightly", "credits": "8", "count": 4 }));
+    assert_eq!(workflows["groups"][1], json!({ "key": null, "credits": "5", "count": 1 }));
+    let verified = world.local(Method::POST, "/_local/verify", None).await;
+    assert_eq!(verified["differences"], json!([]), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_settled_by_halves() {
+    let world = Arc::new(World::with_packs(1).await);
+    let mut body = placing("1", 600);
+    body["count"] = json!(18);
+    let placed = world.holds("/batch", "p", &body).await;
+    let ids: Vec<String> = placed.body["holds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hold| hold["hold_id"].as_str().unwrap().to_owned())
+        .collect();
+    let mut filling = tokio::task::JoinSet::new();
+    for (place, hold) in ids.iter().cloned().enumerate() {
+        let world = Arc::clone(&world);
+        filling.spawn(async move {
+            for call in 0..100 {
+                let id = |name: &str| format!("{name}-{place:027}-{call:027}");
+                let step = json!({ "kind": "workflow_step", "workflow_id": id("wf"), "run_id": id("run"), "step_id": id("step") });
+                let body = json!({ "operation": "text.generate", "credits": "0.01", "consumer": step });
+                let path = format!("/{hold}/captures");
+                assert_eq!(world.holds(&path, &format!("{place}-{call}"), &body).await.status, 201);
+            }
+        });
+    }
+    filling.join_all().await;
+    let refused = world.holds("/batch/settle", "all", &json!({ "hold_ids": ids })).await;
+    assert_eq!((refused.status, refused.fields()), (422, vec!["hold_ids"]));
+    for (key, half) in [("one", &ids[..9]), ("two", &ids[9..])] {
+        let settled = world.holds("/batch/settle", key, &json!({ "hold_ids": half })).await;
+        assert_eq!(settled.status, 200, "{}", settled.body);
+    }
+    assert_eq!(world.reconciled("acme").await, ["top_up", "hold_settled", "hold_settled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_whoever_meets_it() {
+    let world = World::with_packs(1).await;
+    for met in [false, true] {
+        let hold = world.place(&format!("place-{met}"), "100").await;
+        assert_eq!(world.capture(&hold, "c", "30").await.status, 201);
+        if met {
+            // No schedule fires: the reader is the first to notice.
+            let expires_at = time(&world.held(&hold).await["expires_at"]);
+            world.stack.sleep_until(expires_at).unwrap();
+        } else {
+            world.advance(1_800 + 900).await;
+            assert_eq!(world.balance("acme").await["held"], "0", "the sweep has given it back");
+        }
+        assert_eq!(shown(&world.held(&hold).await), ["100", "30", "0", "expired"]);
+        assert_eq!(world.balance("acme").await["held"], "0");
+        assert_eq!(world.capture(&hold, "late", "1").await.body["code"], "hold_closed");
+        assert_eq!(world.capture(&hold, "c", "30").await.status, 200, "its keys outlive it");
+        let settled = world.settle(&hold, "s", &json!({})).await;
+        assert_eq!((settled.status, &settled.body["hold_id"]), (409, &json!(hold)));
+    }
+    assert_eq!(world.available("acme").await, "940");
+    assert_eq!(world.reconciled("acme").await, ["top_up", "hold_settled", "hold_settled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for_want_of_it() {
+    let world = World::with_packs(1).await;
+    for (number, spend) in
+        ["debit", "debits", "hold", "capture", "settlement", "reading"].into_iter().enumerate()
+    {
+        let mut long = placing("1", 86_000);
+        long["consumer"] = step(number);
+        let open = world.holds("", &format!("open-{number}"), &long).await.body["hold_id"].take();
+        let open = open.as_str().unwrap();
+        let left = world.available("acme").await;
+        let overdue = world.place(&format!("overdue-{number}"), &left).await;
+        let expires_at = time(&world.held(&overdue).await["expires_at"]);
+        assert_eq!(world.available("acme").await, "0");
+        // No schedule fires.
+        world.stack.sleep_until(expires_at).unwrap();
+        let (key, mut call) = (format!("spend-{number}"), capturing("2"));
+        let status = match spend {
+            "debit" => world.debit("acme", &key, &call).await.status,
+            "debits" => {
+                let path = "/v1/workspaces/acme/debits/batch";
+                world.call(Method::POST, path, Some(&key), Some(&json!({ "lines": [call] }))).await.status
+            }
+            "hold" => world.holds("", &key, &placing("2", 60)).await.status,
+            "capture" => {
+                call["extend"] = json!(true);
+                world.holds(&format!("/{open}/captures"), &key, &call).await.status
+            }
+            "settlement" => {
+                world.settle(open, &key, &json!({ "credits": "2", "extend": true })).await.status + 1
+            }
+            _ => {
+                assert_ne!(world.available("acme").await, "0");
+                201
+            }
+        };
+        assert_eq!(status, 201, "{spend}");
+        assert_eq!(world.held(&overdue).await["status"], "expired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
+    let world = std::sync::Arc::new(World::with_packs(1).await);
+    for round in 0..6 {
+        let hold = world.place(&format!("place-{round}"), "20").await;
+        assert_eq!(world.capture(&hold, "first", "1").await.status, 201);
+        let expires_at = time(&world.held(&hold).await["expires_at"]);
+        world.stack.sleep_until(expires_at - jiff::SignedDuration::from_millis(20)).unwrap();
+        let mut running = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let (world, hold) = (std::sync::Arc::clone(&world), hold.clone());
+            running.spawn(async move {
+                match number {
+                    0 => world.settle(&hold, "settle", &json!({})).await.status,
+                    1 | 2 => {
+                        world
+                            .call(Method::GET, &format!("/v1/workspaces/acme/holds/{hold}"), None, None)
+                            .await
+                            .status
+                    }
+                    3 => {
+                        world.sweep().await;
+                        200
+                    }
+                    _ => world.capture(&hold, &format!("c{number}"), "2").await.status,
+                }
+            });
+        }
+        let statuses = running.join_all().await;
+        assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
+        let captured = statuses.iter().filter(|status| **status == 201).count();
+        // Its time is over by now, whoever won.
+        world.stack.sleep_until(expires_at + jiff::SignedDuration::from_secs(1)).unwrap();
+        let hold = world.held(&hold).await;
+        assert_eq!(hold["captured"], (1 + 2 * captured).to_string(), "{hold}");
+        assert_eq!(hold["remaining"], "0");
+        assert_eq!(world.balance("acme").await["held"], "0");
+        world.reconciled("acme").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hold_stood_on_may_expire_meanwhile_and_comes_back_no_more() {
+    let world = World::with_packs(1).await;
+    let now = world.stack.now();
+    let expires_at =
+        jiff::Timestamp::from_second((now + jiff::SignedDuration::from_mins(10)).as_second()).unwrap();
+    let grant = json!({ "credits": "50", "kind": "promotional", "expires_at": expires_at, "reason": "test" });
+    assert_eq!(
+        world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await.status,
+        201
+    );
+    let hold = world.place("place", "40").await;
+    assert_eq!(world.capture(&hold, "c1", "5").await.status, 201);
+    world.advance(900).await;
+    // Of 50, ten have expired with their grant; forty wait for the hold, and are what it captures first.
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("40")));
+    assert_eq!(world.capture(&hold, "c2", "25").await.status, 201, "what was promised can be captured");
+    assert_eq!(shown(&world.settle(&hold, "s", &json!({})).await.body), ["40", "30", "0", "settled"]);
+    let balance = world.balance("acme").await;
+    assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("0")));
+    let kinds = world.reconciled("acme").await;
+    assert_eq!(kinds, ["top_up", "grant", "expiry", "expiry", "hold_settled"]);
+    let late = &world.entries("acme").await[1];
+    assert_eq!(
+        (&late["credits"], &late["hold_ids"], &late["grant_ids"]),
+        (&json!("-10"), &json!([hold]), &json!([]))
+    );
+}
