@@ -40,6 +40,13 @@ async fn every_field_that_is_wrong_is_named() {
         (with(&|it| it["operation"] = json!(7)), vec!["operation"]),
         (with(&|it| it["operation"] = json!("text generate")), vec!["operation"]),
         (with(&|it| it["model"] = json!("huge")), vec!["model"]),
+        (
+            with(&|it| {
+                it["operation"] = json!(5);
+                it["model"] = json!("huge");
+            }),
+            vec!["operation", "model"],
+        ),
         (with(&|it| it["credits"] = json!("1")), vec!["units"]),
         (with(&|it| it["units"] = json!({})), vec!["units.input_tokens"]),
         (with(&|it| it["units"] = json!([1])), vec!["units"]),

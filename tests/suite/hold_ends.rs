@@ -34,7 +34,7 @@ async fn m09_every_capture_is_counted_as_a_call_of_its_own_when_its_hold_is_sett
 async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_settled_by_halves() {
     let world = Arc::new(World::with_packs(1).await);
     let mut body = placing("1", 600);
-    body["count"] = json!(18);
+    body["count"] = json!(20);
     let placed = world.holds("/batch", "p", &body).await;
     let ids: Vec<String> = placed.body["holds"]
         .as_array()
@@ -47,7 +47,7 @@ async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_
         let world = Arc::clone(&world);
         filling.spawn(async move {
             for call in 0..100 {
-                let id = |name: &str| format!("{name}-{place:027}-{call:027}");
+                let id = |name: &str| format!("{name:-<10}{place:027}{call:027}");
                 let step = json!({ "kind": "workflow_step", "workflow_id": id("wf"), "run_id": id("run"), "step_id": id("step") });
                 let body = json!({ "operation": "text.generate", "credits": "0.01", "consumer": step });
                 let path = format!("/{hold}/captures");
@@ -58,11 +58,28 @@ async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_
     filling.join_all().await;
     let refused = world.holds("/batch/settle", "all", &json!({ "hold_ids": ids })).await;
     assert_eq!((refused.status, refused.fields()), (422, vec!["hold_ids"]));
-    for (key, half) in [("one", &ids[..9]), ("two", &ids[9..])] {
+    for (key, half) in [("one", &ids[..10]), ("two", &ids[10..])] {
         let settled = world.holds("/batch/settle", key, &json!({ "hold_ids": half })).await;
         assert_eq!(settled.status, 200, "{}", settled.body);
     }
     assert_eq!(world.reconciled("acme").await, ["top_up", "hold_settled", "hold_settled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_a_hold_and_completing_a_run_ask_for_nothing_and_need_no_body() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "10").await;
+    let run = json!({ "workflow_id": "nightly", "trigger": "manual" });
+    let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some("run"), Some(&run)).await.body;
+    let run = run["run_id"].as_str().unwrap();
+    for (key, path) in [("s", format!("holds/{hold}/settle")), ("c", format!("runs/{run}/complete"))] {
+        let path = format!("/v1/workspaces/acme/{path}");
+        assert_eq!(world.call(Method::POST, &path, Some(key), None).await.status, 200, "{path}");
+        let again = world.call(Method::POST, &path, Some(key), Some(&json!({}))).await;
+        assert_eq!((again.status, again.replayed), (200, true), "{path}");
+    }
+    let batch = world.call(Method::POST, "/v1/workspaces/acme/holds/batch/settle", Some("b"), None).await;
+    assert_eq!(batch.status, 415);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! Mails and events: facts of committed writes, each told once (M12, M15).
 
+use credits_local::Options;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::spending::Folder;
 use crate::subscribing::time;
 use crate::world::World;
 
@@ -251,4 +253,26 @@ async fn m06_a_declined_renewal_and_the_end_of_a_subscription_are_told() {
     assert_eq!(world.events("RenewalFailed").await.len(), 3);
     assert_eq!(world.events("SubscriptionCancelled").await[0]["reason"], "payment_failed");
     assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "expiry -2000", "debit -900"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_process_ended_in_the_middle_of_a_mail_is_picked_up_again() {
+    let folder = Folder::new("half-a-mail");
+    let options = Options { data: Some(folder.path()), ..Options::default() };
+    let world = World::with(&options).await;
+    world.put_workspace("acme").await;
+    world.buy("acme", "pack_1k", "one").await;
+    world.drain().await;
+    let before = world.mails().await;
+    drop(world);
+    let file = folder.path().join("mail.jsonl");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{kept}{}", &kept[..kept.len() / 2])).unwrap();
+    for (start, key) in ["two", "three"].into_iter().enumerate() {
+        let world = World::with(&options).await;
+        assert_eq!(world.mails().await.len(), before.len() + start);
+        world.buy("acme", "pack_1k", key).await;
+        world.drain().await;
+        assert_eq!(world.mails().await[0], before[0]);
+    }
 }

@@ -218,6 +218,16 @@ async fn the_ledger_comes_as_csv_that_no_spreadsheet_runs() {
     let all = lines.join("\n");
     assert!(all.contains(",\"'=HYPERLINK(\"\"http://x\"\"), \"\"quoted\"\"\""), "{all}");
     assert!(all.contains(",'-cmd,") && all.contains(",'--x,") && all.contains(",-1.25,"), "{all}");
+    for (accept, media_type) in [
+        ("TEXT/CSV", "text/csv; charset=utf-8"),
+        ("text/csv;q=0.9, application/json;q=0.8", "text/csv; charset=utf-8"),
+        ("text/csv;q=0, application/json", "application/json"),
+        ("text/csv; header=present; q=0.5, */*", "application/json"),
+    ] {
+        let request = world.bare(Method::GET, "/v1/workspaces/acme/ledger").bearer_auth(&token);
+        let response = request.header("accept", accept).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], media_type, "{accept}");
+    }
     let too_many = world.bare(Method::GET, "/v1/workspaces/acme/ledger?limit=10001").bearer_auth(&token);
     assert_eq!(answer(too_many.header("accept", "text/csv")).await.fields(), ["limit"]);
 }
@@ -270,6 +280,8 @@ async fn m17_history_tells_what_each_month_came_to_and_what_would_have_been_chea
             "{of}"
         );
     }
+    let running = world.get("/v1/workspaces/acme/usage/history?months=1").await;
+    assert!(running["note"].as_str().unwrap().contains("two months or more"), "{running}");
     let recommendation = &history["recommendation"];
     // 4,500 credits were needed: tier_2k for each of the months, or packs; the cheapest covers the blocked ones too.
     assert_eq!(recommendation["paid"], json!({ "amount": 4000, "currency": "USD" }), "{history}");

@@ -122,6 +122,20 @@ async fn a_body_that_api_gateway_encoded_in_base64_is_verified_over_its_raw_byte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_card_is_stored_whichever_of_a_payments_events_names_its_customer() {
+    let world = World::with_packs(0).await;
+    let sale = Sale::open(&world, "order").await;
+    let (mut intent, mut session) = (sale.intent(), sale.session());
+    intent["customer"] = json!(null);
+    session["customer"] = json!("cus_1");
+    for (kind, object) in [("payment_intent.succeeded", intent), ("checkout.session.completed", session)] {
+        told(&world, kind, &object).await;
+    }
+    assert_eq!(world.get("/v1/workspaces/acme/auto-top-up").await["card_stored"], true);
+    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_payment_grants_once_whichever_and_however_many_events_tell_of_it() {
     let world = Arc::new(World::with_packs(0).await);
     let sale = Arc::new(Sale::open(&world, "order").await);

@@ -39,7 +39,7 @@ export function Ledger({ api, moves, balance }) {
       <tbody>
         ${entries.map(entry => html`<tr key=${entry.entry_id}><td>${time(entry.at)}</td>
           <td>${words(entry.kind)} <small>${whatOf(entry)}</small></td><td class=${entry.credits > 0 ? 'number plus' : 'number'}>${entry.credits > 0 ? '+' : ''}${credits(entry.credits)}</td></tr>`)}
-        ${page && !entries.length && html`<tr><td colspan="3"><em>Nothing yet.</em></td></tr>`}
+        ${page && !entries.length && html`<tr><td colspan="3"><em>${cursor ? 'None among the latest entries.' : 'Nothing yet.'}</em></td></tr>`}
       </tbody>
     </table></div>
     ${cursor && html`<button class="plain" onClick=${show}>Show more</button>`}

@@ -69,14 +69,15 @@ function Page({ api, workflows, manages }) {
     <footer class="quiet">Times, days and months are UTC.</footer>`;
 }
 
-/** Says when credits were added; what is spent is seen and not said. */
+/** Says when credits were added; what is spent is seen and not said. What a hold gives back was there before. */
 function useAdded(balance) {
   const before = useRef(null);
   const [said, say] = useState('');
   useEffect(() => {
-    const added = before.current && balance.available - before.current;
-    if (added > 0) say(`${credits(added.toFixed(6))} credits were added.`);
-    before.current = balance?.available;
+    const owned = balance && Number(balance.available) + Number(balance.held);
+    const added = before.current === null ? '0' : (owned - before.current).toFixed(6);
+    if (added > 0) say(`${credits(added)} credits were added.`);
+    before.current = owned;
   }, [balance?.version]);
   return said;
 }

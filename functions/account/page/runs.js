@@ -13,13 +13,14 @@ export function BlockedRuns({ api, moves, balance, workflows }) {
   const runs = [...(page?.runs ?? []), ...more.runs];
   const shown = more.all ? runs : runs.slice(0, SHOWN);
   const show = async () => {
-    if (!more.all || !cursor) return setMore({ ...more, all: true });
+    if (shown.length < runs.length || !cursor) return setMore({ ...more, all: true });
     const next = await api.get(`/runs?status=failed&cursor=${cursor}`);
     setMore({ runs: [...more.runs, ...next.runs], cursor: next.next_cursor, all: true });
   };
   return html`<section aria-labelledby="blocked">
     <h2 id="blocked">Blocked runs</h2>
-    ${!runs.length ? html`<p class="quiet">No run has failed for want of credits.</p>` : html`
+    ${!runs.length && html`<p class="quiet">${cursor ? 'None of the latest runs has' : 'No run has'} failed for want of credits.</p>`}
+    ${runs.length > 0 && html`
       <p class="quiet">They failed for want of credits and are not started again by themselves.
         ${balance.spendable > 0 ? ' There are credits now: start again what you still need.' : ' Add credits first.'}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="Blocked runs"><table>
@@ -30,7 +31,7 @@ export function BlockedRuns({ api, moves, balance, workflows }) {
             <small>${run.run_id}</small></td>
           <td>${run.trigger}</td><td>${run.failure?.step_id}</td>
           <td class="number">${credits(run.failure?.required)}</td><td class="number">${credits(run.failure?.available)}</td></tr>`)}</tbody>
-      </table></div>
-      ${(shown.length < runs.length || cursor) && html`<button class="plain" onClick=${show}>Show more</button>`}`}
+      </table></div>`}
+    ${(shown.length < runs.length || cursor) && html`<button class="plain" onClick=${show}>Show more</button>`}
   </section>`;
 }

@@ -2,7 +2,7 @@
 
 use credits_core::alert::LowBalance;
 use credits_core::credits::Amount;
-use credits_runtime::fields::{Fields, mail_address, parsed};
+use credits_runtime::fields::{Fields, mail_address, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use serde::Serialize;
 use serde_json::Value;
@@ -42,8 +42,7 @@ fn read_alerts(body: &Value) -> Result<LowBalance, Problem> {
         fields.refuse("low_balance", "is required");
     }
     let alert = fields.nested("low_balance", |alert| {
-        let enabled =
-            alert.required("enabled", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+        let enabled = alert.required("enabled", truth);
         let (threshold, recipients) = if enabled == Some(false) {
             // What is switched off needs neither.
             (alert.optional("threshold", parsed::<Amount>), alert.optional("recipients", addresses))
@@ -64,12 +63,13 @@ fn addresses(value: &Value) -> Result<Vec<String>, String> {
     if listed.len() > MOST_RECIPIENTS {
         return Err(format!("must be at most {MOST_RECIPIENTS} addresses"));
     }
-    let mut addresses: Vec<String> = Vec::new();
+    let (mut addresses, mut wrong): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for (at, address) in listed.iter().enumerate() {
-        let address = mail_address(address).map_err(|message| format!("[{at}] {message}"))?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        match mail_address(address) {
+            Ok(address) if addresses.contains(&address) => {}
+            Ok(address) => addresses.push(address),
+            Err(message) => wrong.push(format!("[{at}] {message}")),
         }
     }
-    Ok(addresses)
+    if wrong.is_empty() { Ok(addresses) } else { Err(wrong.join(", ")) }
 }

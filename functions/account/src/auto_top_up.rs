@@ -5,7 +5,7 @@ use credits_core::catalogue::{Catalogue, Pack};
 use credits_core::credits::Amount;
 use credits_core::id::Id;
 use credits_core::month::Month;
-use credits_runtime::fields::{Fields, count, parsed};
+use credits_runtime::fields::{Fields, count, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use serde::Serialize;
 use serde_json::Value;
@@ -56,8 +56,7 @@ impl AutoTopUpBody {
 
 fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Problem> {
     let mut fields = Fields::of(body)?;
-    let enabled =
-        fields.required("enabled", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+    let enabled = fields.required("enabled", truth);
     let (threshold, pack) = if enabled == Some(false) {
         // What is switched off needs neither.
         (fields.optional("threshold", parsed::<Amount>), fields.optional("pack", parsed::<Id>))

@@ -128,8 +128,11 @@ impl Account {
         if workspace.profile.plan == Plan::Enterprise {
             return Ok((None, Some("Enterprise credits are arranged by agreement.")));
         }
-        if ended.is_empty() || !is_a_month_old(workspace, now) {
+        if !is_a_month_old(workspace, now) {
             return Ok((None, Some("It is too early: there is less than a full month of data.")));
+        }
+        if ended.is_empty() {
+            return Ok((None, Some("The month that runs tells too little: ask for two months or more.")));
         }
         let need = |(month, summary): &(Month, &MonthSummary)| {
             let credits = summary.consumed.credits.plus(summary.blocked_credits)?;

@@ -57,12 +57,23 @@ impl Account {
     }
 }
 
-/// Whether the answer is to be CSV: the first of the accepted types that we have decides.
+/// Whether the answer is to be CSV: of the types that we have the one that is wanted most decides, or the first of several
+/// (RFC 9110, 12.5.1).
 fn wants_csv(call: &Call) -> bool {
-    let accepted = call.header("accept").unwrap_or_default().split(',');
-    let mut types = accepted.map(|range| range.split(';').next().unwrap_or_default().trim());
-    let first = types.find(|range| ["text/csv", "application/json", "application/*", "*/*"].contains(range));
-    first == Some("text/csv")
+    let accepted = call.header("accept").unwrap_or_default().to_ascii_lowercase();
+    let ours = ["text/csv", "application/json", "application/*", "*/*"];
+    let ranges = accepted.split(',').map(weighed);
+    let mut ranges: Vec<(&str, f32)> =
+        ranges.filter(|(range, weight)| ours.contains(range) && *weight > 0.0).collect();
+    ranges.sort_by(|one, other| other.1.total_cmp(&one.1));
+    ranges.first().is_some_and(|(range, _)| *range == "text/csv")
+}
+
+/// A media range and how much it is wanted, from 0 to 1.
+fn weighed(range: &str) -> (&str, f32) {
+    let (range, parameters) = range.split_once(';').unwrap_or((range, ""));
+    let weight = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("q="));
+    (range.trim(), weight.and_then(|weight| weight.parse().ok()).unwrap_or(1.0))
 }
 
 /// RFC 8288: where the next page is.

@@ -40,7 +40,7 @@ impl Account {
     pub(crate) async fn complete_run(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let run_id = named_run(call)?;
-        let body = call.json()?;
+        let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         Fields::of(&body)?.finish(Some(()))?;
         let (run, replayed) = self.store.until(call.deadline()).complete_run(&claim, &run_id).await?;

@@ -8,7 +8,7 @@ use credits_core::id::{Id, Name};
 use credits_core::rate_card::RateCard;
 use credits_core::settlement::{MOST_HOLDS, MOST_TTL_SECONDS, Purpose};
 use credits_runtime::Problem;
-use credits_runtime::fields::{Fields, count, parsed};
+use credits_runtime::fields::{Fields, count, parsed, truth};
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -108,8 +108,4 @@ fn together(amount: Amount, number: u8) -> Result<(), String> {
     let sum = Credits::sum(std::iter::repeat_n(amount.credits(), usize::from(number)));
     let sum = sum.map_err(|error| error.to_string())?;
     Amount::new(sum).map(drop).map_err(|error| format!("together: {error}"))
-}
-
-fn truth(value: &Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| "must be true or false".to_owned())
 }

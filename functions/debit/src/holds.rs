@@ -105,7 +105,7 @@ impl Debits {
     async fn settle(&self, call: &Call, one: bool) -> Result<Settled, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let named = one.then(|| named_hold(call)).transpose()?;
-        let body = call.json()?;
+        let body = if one { call.json_if_any()? } else { call.json()? };
         let claim = call.claim(&workspace, &body)?;
         let (hold_ids, last, extend) = match named {
             Some(hold_id) => {

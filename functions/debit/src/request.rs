@@ -6,7 +6,7 @@ use credits_core::credits::Amount;
 use credits_core::id::{Id, Name};
 use credits_core::rate_card::{MAX_COUNT, RateCard, RatingRefusal, Size, Units};
 use credits_runtime::Problem;
-use credits_runtime::fields::{Fields, count, parsed};
+use credits_runtime::fields::{Fields, count, parsed, truth};
 use serde_json::Value;
 
 /// What a body says.
@@ -36,8 +36,7 @@ pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<Line>, Problem>
 pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
-    let partial =
-        fields.optional("partial", |value| value.as_bool().ok_or("must be true or false".to_owned()));
+    let partial = fields.optional("partial", truth);
     of_its_shape &= fields.is_sound();
     let lines = fields.list("lines", MOST_LINES, |line| read_line(line, card, &mut of_its_shape));
     of_its_shape &= fields.present("lines").and_then(Value::as_array).is_some_and(|it| !it.is_empty());
@@ -64,8 +63,7 @@ pub(crate) fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: 
     let size = read_size(fields);
     let consumer = read_consumer(fields);
     *of_its_shape &= fields.is_sound();
-    let amount =
-        operation.as_ref().and_then(|operation| price(fields, card, operation, model.as_ref(), size));
+    let amount = price(fields, card, (operation.as_ref(), model.as_ref()), size);
     let units = match size? {
         Size::Units(units) => Some(units),
         Size::Credits(_) => None,
@@ -76,16 +74,16 @@ pub(crate) fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: 
 fn price(
     fields: &mut Fields<'_>,
     card: &RateCard,
-    operation: &Name,
-    model: Option<&Name>,
+    (operation, model): (Option<&Name>, Option<&Name>),
     size: Option<Size>,
 ) -> Option<Amount> {
-    if let Err(refusal) = card.operation(operation) {
+    if let Some(Err(refusal)) = operation.map(|operation| card.operation(operation)) {
         fields.refuse("operation", refusal.to_string());
     }
     if let Some(Err(refusal)) = model.map(|model| card.model(model)) {
         fields.refuse("model", refusal.to_string());
     }
+    let operation = operation?;
     match size? {
         Size::Credits(amount) => Some(amount),
         Size::Units(units) => match card.price(operation, model, &units) {

@@ -8,7 +8,7 @@ use credits_runtime::sources::{SystemClock, SystemRandomness};
 use credits_store::{Clock, Sources};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::StackError;
+use crate::{StackError, folder};
 
 /// How far the clock may be moved in all: a hundred years.
 const MOST_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
@@ -25,7 +25,10 @@ impl LocalClock {
     pub fn open(folder: Option<&Path>, begins_at: Option<Timestamp>) -> Result<Arc<Self>, StackError> {
         let file = folder.map(|folder| folder.join("clock-offset-millis"));
         let kept = match &file {
-            Some(file) if file.exists() => std::fs::read_to_string(file)?.trim().parse().ok(),
+            Some(file) if file.exists() => {
+                let offset = std::fs::read_to_string(file)?.trim().parse();
+                Some(offset.map_err(|_| StackError::Part("clock of the folder"))?)
+            }
             _ => None,
         };
         let begins = begins_at.map(|begins| begins.duration_since(SystemClock.now()).as_millis());
@@ -45,7 +48,7 @@ impl LocalClock {
         let moved = instant.duration_since(SystemClock.now()).as_millis();
         let moved = i64::try_from(moved).unwrap_or(i64::MAX).max(self.offset_millis.load(Ordering::Acquire));
         if let Some(file) = &self.file {
-            std::fs::write(file, moved.to_string())?;
+            folder::keep(file, moved.to_string())?;
         }
         self.offset_millis.store(moved, Ordering::Release);
         Ok(())

@@ -12,6 +12,7 @@ pub mod command;
 mod controls;
 pub mod database;
 pub mod demo;
+mod folder;
 pub mod functions;
 pub mod gateway;
 pub mod mailbox;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::StackError;
+use crate::{StackError, folder};
 
 /// A mail that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,11 +111,9 @@ pub struct Taken {
 impl Mailbox {
     /// Opens the mailbox, with the mails that its folder kept.
     pub fn open(folder: Option<&Path>) -> Result<Self, StackError> {
-        let file = folder.map(|folder| folder.join("mail.json"));
-        let mails = match &file {
-            Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
-            _ => Vec::new(),
-        };
+        let file = folder.map(|folder| folder.join("mail.jsonl"));
+        let lines = file.as_deref().map(folder::whole_lines).transpose()?.unwrap_or_default();
+        let mails = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
         Ok(Self { file, kept: Mutex::new(Kept { mails, ..Kept::default() }) })
     }
 
@@ -128,15 +126,16 @@ impl Mailbox {
         }
         let sent: SendEmail = serde_json::from_slice(body).map_err(Refused::Unread)?;
         let Simple { subject, body } = sent.content.simple;
-        kept.mails.push(Mail {
+        let mail = Mail {
             to: sent.destination.to_addresses,
             from: sent.from_email_address,
             subject: subject.data,
             text: body.text.data,
             html: body.html.data,
             at: clock.now(),
-        });
-        self.keep(&kept.mails);
+        };
+        self.keep(&mail);
+        kept.mails.push(mail);
         let answered = kept.silences == 0;
         kept.silences = kept.silences.saturating_sub(1);
         let tags = sent.email_tags.into_iter().map(|tag| (tag.name, json!([tag.value])));
@@ -158,10 +157,11 @@ impl Mailbox {
         self.kept().silences = count;
     }
 
-    fn keep(&self, mails: &[Mail]) {
+    /// Keeps a mail in a line of its own.
+    fn keep(&self, mail: &Mail) {
         let Some(file) = &self.file else { return };
-        let written = serde_json::to_vec(mails).map_err(StackError::from);
-        if let Err(error) = written.and_then(|bytes| Ok(std::fs::write(file, bytes)?)) {
+        let line = serde_json::to_string(mail).map_err(StackError::from);
+        if let Err(error) = line.and_then(|line| Ok(folder::add_line(file, &line)?)) {
             tracing::error!(error = %Chain(&error), "the mailbox could not be kept");
         }
     }

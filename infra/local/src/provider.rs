@@ -10,7 +10,7 @@ use credits_store::Sources;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::StackError;
+use crate::{StackError, folder};
 
 /// How a payer ends a checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,15 +220,11 @@ impl Provider {
         })
     }
 
-    /// Keeps the memory in its file, whole or not at all.
+    /// Keeps the memory in its file.
     fn keep(&self) {
         let Some(file) = &self.file else { return };
-        let written = serde_json::to_vec(&self.memory).map_err(StackError::from).and_then(|bytes| {
-            let part = file.with_extension("part");
-            std::fs::write(&part, bytes)?;
-            Ok(std::fs::rename(&part, file)?)
-        });
-        if let Err(error) = written {
+        let memory = serde_json::to_vec(&self.memory).map_err(StackError::from);
+        if let Err(error) = memory.and_then(|memory| Ok(folder::keep(file, memory)?)) {
             let error = Chain(&error);
             tracing::error!(%error, "the provider's memory could not be kept");
         }

@@ -18,7 +18,6 @@ use tokio::task::JoinHandle;
 
 use crate::bus::Bus;
 use crate::clock::LocalClock;
-use crate::controls;
 use crate::database::{self, Home, Place, Stream as TableStream};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
@@ -30,6 +29,7 @@ use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
 use crate::worker::{Worker, deliver};
+use crate::{controls, folder};
 
 /// The stand-in provider's API key.
 const PROVIDER_KEY: &str = "sk_local";
@@ -87,8 +87,8 @@ pub enum StackError {
     /// The catalogue is wrong.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// The provider's memory can't be read or written.
-    #[error("the provider's memory can't be read or written")]
+    /// A file of the stack's folder is not as it was written.
+    #[error("a file of the stack's folder can't be read")]
     Memory(#[from] serde_json::Error),
     /// The table can't be read.
     #[error("the table can't be read")]
@@ -332,7 +332,7 @@ fn issuer_key(folder: Option<&Path>) -> Result<[u8; 32], StackError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|_| StackError::Part("issuer's key"))?;
     if let Some(file) = file {
-        std::fs::write(file, key)?;
+        folder::keep(&file, key)?;
     }
     Ok(key)
 }

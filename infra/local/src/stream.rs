@@ -9,9 +9,9 @@ use dynoxide::actions::get_shard_iterator::{decode_shard_iterator, encode_shard_
 use dynoxide::streams::shard_id;
 use serde_json::{Value, json};
 
-use crate::StackError;
 use crate::clock::LocalClock;
 use crate::database::{TABLE, trim_stream};
+use crate::{StackError, folder};
 
 /// How many records an invocation gets, as in template.yaml.
 const BATCH: usize = 1_000;
@@ -90,7 +90,7 @@ impl Stream {
     /// Goes on behind a batch that is worked off.
     pub fn go_on(&self, batch: Batch) {
         if let Some(file) = &self.file
-            && let Err(error) = std::fs::write(file, &batch.next)
+            && let Err(error) = folder::keep(file, &batch.next)
         {
             tracing::error!(%error, "the stream's place could not be kept");
         }

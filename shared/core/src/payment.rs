@@ -168,10 +168,7 @@ impl Payment {
     /// Merges what an event tells. Repetition and order make no difference once the payment has granted.
     pub fn hear(&mut self, news: &News) {
         match news {
-            News::Paid(_) if self.granted.is_some() => {}
-            // What names a purchase is not forgotten for what names none.
-            News::Paid(paid) if paid.purchase_id.is_none() && self.named_purchase().is_some() => {}
-            News::Paid(paid) => self.paid = Some(paid.clone()),
+            News::Paid(paid) => self.hear_paid(paid),
             News::Refunded { refunded_minor } => {
                 self.refunded_minor = self.refunded_minor.max(*refunded_minor);
             }
@@ -182,6 +179,21 @@ impl Payment {
                 }
             }
         }
+    }
+
+    /// A payment is told by two events, in any order. What the first says stands once it has granted, and what names a
+    /// purchase is not forgotten for what names none; but who paid may be told by either of them alone.
+    fn hear_paid(&mut self, paid: &Paid) {
+        let names_more = paid.purchase_id.is_some() || self.named_purchase().is_none();
+        let customer = self.customer().or(paid.customer.as_deref()).map(str::to_owned);
+        let known = self.paid.take().filter(|_| self.granted.is_some() || !names_more);
+        self.paid = Some(Paid { customer, ..known.unwrap_or_else(|| paid.clone()) });
+    }
+
+    /// The provider's id of the customer who paid, if it was told.
+    #[must_use]
+    pub fn customer(&self) -> Option<&str> {
+        self.paid.as_ref()?.customer.as_deref()
     }
 
     /// The purchase that the payment names, if the name could be one.

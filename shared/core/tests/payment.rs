@@ -106,17 +106,33 @@ fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
 
 #[test]
 fn what_is_told_later_replaces_neither_what_was_granted_nor_a_purchase_that_was_named() {
-    let without =
-        |customer: &str| News::Paid(Paid { purchase_id: None, customer: Some(customer.into()), ..paid() });
-    let named = heard(&[News::Paid(paid()), without("cus_1")]);
-    assert_eq!(named.paid, Some(paid()));
-    let customer = |payment: &Payment| payment.paid.as_ref().unwrap().customer.clone();
-    assert_eq!(customer(&heard(&[without("cus_1")])).as_deref(), Some("cus_1"));
-    assert_eq!(customer(&heard(&[without("cus_1"), without("cus_2")])).as_deref(), Some("cus_2"));
-    assert_eq!(heard(&[without("cus_1"), News::Paid(paid())]).paid, Some(paid()));
+    let without = |amount_minor| News::Paid(Paid { purchase_id: None, amount_minor, ..paid() });
+    assert_eq!(heard(&[News::Paid(paid()), without(1)]).paid, Some(paid()));
+    assert_eq!(heard(&[without(1), News::Paid(paid())]).paid, Some(paid()));
+    let amount = |payment: &Payment| payment.paid.as_ref().unwrap().amount_minor;
+    assert_eq!(amount(&heard(&[without(1), without(2)])), 2);
+    let named = heard(&[News::Paid(paid())]);
     let mut granted = comes_to(&named).taken(&named).unwrap();
     granted.hear(&News::Paid(Paid { amount_minor: 1, ..paid() }));
     assert_eq!(granted.paid, Some(paid()));
+}
+
+#[test]
+fn who_paid_is_known_once_either_event_tells_it() {
+    let by = |customer: &str| Some(customer.to_owned());
+    let session = News::Paid(Paid { customer: by("cus_1"), ..paid() });
+    let intent = News::Paid(Paid { customer: None, ..paid() });
+    let unnamed = News::Paid(Paid { purchase_id: None, customer: by("cus_1"), ..paid() });
+    for news in
+        [[session.clone(), intent.clone()], [intent.clone(), session.clone()], [intent.clone(), unnamed]]
+    {
+        assert_eq!(heard(&news).paid, Some(Paid { customer: by("cus_1"), ..paid() }));
+    }
+    let first = heard(&[intent]);
+    let mut granted = comes_to(&first).taken(&first).unwrap();
+    granted.hear(&session);
+    granted.hear(&News::Paid(Paid { customer: by("cus_2"), ..paid() }));
+    assert_eq!(granted.customer(), Some("cus_1"));
 }
 
 #[test]

@@ -46,8 +46,9 @@ pub enum EventError {
 struct Envelope {
     #[serde(rename = "type")]
     kind: String,
+    // Of a type that we don't read it may be anything.
     #[serde(default)]
-    data: Map<String, Value>,
+    data: Value,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +110,7 @@ impl Reference {
 pub fn read(body: &[u8]) -> Result<Event, EventError> {
     let json: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
     let Envelope { kind, mut data } = members(json)?;
-    let object = data.remove("object").unwrap_or_default();
+    let object = data.get_mut("object").map(Value::take).unwrap_or_default();
     match kind.as_str() {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             session(members(object)?)
@@ -212,6 +213,7 @@ mod tests {
         assert_eq!(read(br#"{"id":"evt_1","type":"v2.core.event"}"#).unwrap(), Event::LeftAlone);
         assert_eq!(event("payment_intent.payment_failed", "{}").unwrap(), Event::LeftAlone);
         assert_eq!(event("customer.created", "null").unwrap(), Event::LeftAlone);
+        assert_eq!(read(br#"{"type":"customer.created","data":null}"#).unwrap(), Event::LeftAlone);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use credits_core::id::WorkspaceId;
 use credits_store::{Claim, Fingerprint};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::authorisation::{Claims, Scope};
@@ -127,6 +127,11 @@ impl Call {
             return Err(Problem::unsupported_media_type());
         }
         serde_json::from_slice(body).map_err(|_| Problem::malformed_json())
+    }
+
+    /// The body as JSON, of a call whose members may all be absent: then so may the body.
+    pub fn json_if_any(&self) -> Result<Value, Problem> {
+        if self.body.as_ref().is_some_and(Vec::is_empty) { Ok(json!({})) } else { self.json() }
     }
 
     /// The claim of the call's idempotency key, for this method, path and payload.

@@ -163,6 +163,11 @@ pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
+/// Reads a truth value.
+pub fn truth(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+}
+
 /// Reads a count of at most `most`.
 pub fn count(value: &Value, most: u64) -> Result<u64, String> {
     let count = value.as_u64().ok_or("must be a whole number of zero or more")?;

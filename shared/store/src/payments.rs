@@ -131,7 +131,11 @@ impl Store {
     /// Keeps what was told where nothing follows from it.
     async fn keep_news(&self, before: &Payment, heard: Payment) -> Result<Progress, Fault> {
         if heard != *before {
-            return self.keep(heard, Told::Settled).await;
+            let newly = heard.customer().filter(|_| before.customer().is_none());
+            let card = heard.granted.as_ref().zip(newly).map(|(granted, customer)| {
+                enrolments::card_write(&self.table, &granted.workspace_id, customer)
+            });
+            return self.keep(heard.clone(), card.transpose()?, Told::Settled).await;
         }
         // Told again at each redelivery: the first alarm may have been lost with its answer.
         let unmatched = heard.mismatch.filter(|_| heard.is_unmatched());
@@ -147,7 +151,7 @@ impl Store {
     ) -> Result<Progress, Fault> {
         let after = Step::Grant(granted.clone()).taken(&heard).map_err(Corrupt::from)?;
         let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &after.payment_id)?];
-        if let Some(customer) = after.paid.as_ref().and_then(|paid| paid.customer.as_deref()) {
+        if let Some(customer) = after.customer() {
             also.push(enrolments::card_write(&self.table, &granted.workspace_id, customer)?);
         }
         let amount = granted.credits;
@@ -199,7 +203,7 @@ impl Store {
     async fn take(&self, heard: Payment, step: Step) -> Result<Progress, Fault> {
         let after = step.taken(&heard).map_err(Corrupt::from)?;
         match step {
-            Step::KeepUnmatched(mismatch) => self.keep(after, Told::Unmatched(mismatch)).await,
+            Step::KeepUnmatched(mismatch) => self.keep(after, None, Told::Unmatched(mismatch)).await,
             // It is granted with the purchase that it names.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             Step::ClawBack(granted, amount) => {
@@ -216,9 +220,15 @@ impl Store {
         }
     }
 
-    /// Writes the payment alone.
-    async fn keep(&self, payment: Payment, told: Told) -> Result<Progress, Fault> {
-        match self.transact(vec![payment_item::write_of(&self.table, &next_version(payment))?]).await? {
+    /// Writes the payment, and the card that is newly known, without a movement of credits.
+    async fn keep(
+        &self,
+        payment: Payment,
+        card: Option<TransactWriteItem>,
+        told: Told,
+    ) -> Result<Progress, Fault> {
+        let payment = payment_item::write_of(&self.table, &next_version(payment))?;
+        match self.transact(std::iter::once(payment).chain(card).collect()).await? {
             Outcome::Written => Ok(Progress::Done(told)),
             Outcome::Cancelled(_) | Outcome::Unknown(_) => Ok(Progress::Overtaken),
         }

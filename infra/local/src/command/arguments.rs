@@ -84,6 +84,9 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
         }
         ["verify"] => Ok(Asked::Verify { port: options.port }),
         ["watch"] => Err("watch which workspace? cargo local watch WORKSPACE".into()),
+        [command @ ("demo" | "watch" | "bulk" | "verify"), .., surplus] => {
+            Err(format!("{command} doesn't take {surplus}; --help shows what it takes").into())
+        }
         [other, ..] => Err(format!("{other} is no command of this program; --help shows them").into()),
     }
 }
