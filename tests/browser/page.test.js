@@ -124,11 +124,11 @@ test('m15_the_alert_is_saved_and_what_is_wrong_with_it_is_said', async () => {
   await onPage('alerted', {}, async page => {
     const alert = page.getByRole('region', { name: 'Low-balance alert' });
     await alert.getByRole('checkbox', { name: 'Send an e-mail when the balance is low' }).check();
-    await alert.getByRole('textbox', { name: 'Below how many credits' }).fill('1e9');
+    await alert.getByRole('textbox', { name: 'At or below how many credits' }).fill('1e9');
     await alert.getByRole('textbox', { name: 'To whom' }).fill('ada@acme.example\nben@acme.example');
     await alert.getByRole('button', { name: 'Save' }).click();
     assert.equal((await hub('GET', 'alerted/alerts')).body.low_balance.enabled, false);
-    await alert.getByRole('textbox', { name: 'Below how many credits' }).fill('1,250.50');
+    await alert.getByRole('textbox', { name: 'At or below how many credits' }).fill('1,250.50');
     await alert.getByRole('button', { name: 'Save' }).click();
     await alert.getByText('Saved.').waitFor();
   });
@@ -143,10 +143,10 @@ test('m05_automatic_top_up_is_set_and_its_packs_show_in_the_balance', async () =
   await onPage('automatic', {}, async page => {
     const automatic = page.getByRole('region', { name: 'Automatic top-up' });
     await automatic.getByRole('checkbox', { name: 'Buy a pack with the stored card' }).check();
-    await automatic.getByRole('textbox', { name: 'Below how many credits' }).fill('1,000');
+    await automatic.getByRole('textbox', { name: 'At or below how many credits' }).fill('1,000');
     await automatic.getByRole('button', { name: 'Save' }).click();
     await automatic.getByText('must be below the pack').waitFor();
-    await automatic.getByRole('textbox', { name: 'Below how many credits' }).fill('900');
+    await automatic.getByRole('textbox', { name: 'At or below how many credits' }).fill('900');
     await automatic.getByRole('textbox', { name: 'At most how many a month' }).fill('2');
     await automatic.getByRole('button', { name: 'Save' }).click();
     await automatic.getByText('Saved.').waitFor();

@@ -37,7 +37,7 @@ export function AutoTopUp({ api, catalog, moves }) {
     <form onSubmit=${save}>
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />
         Buy a pack with the stored card when the balance is low</label>
-      <label>Below how many credits
+      <label>At or below how many credits
         <input inputmode="decimal" required=${form.enabled} pattern="[0-9,]{1,15}([.][0-9]{1,6})?" title="A number, such as 250.5" value=${form.threshold} onInput=${event => set({ threshold: event.target.value })} /></label>
       <label>Which pack
         <select value=${form.pack} onChange=${event => set({ pack: event.target.value })}>

@@ -34,7 +34,7 @@ export function Ledger({ api, moves, balance }) {
       <button class="plain" onClick=${save}>Download as CSV</button>
     </div>
     ${problem && html`<p class="problem" role="alert">${problem.message}</p>`}
-    <div class="scroll" tabindex="0" role="region" aria-label="Ledger"><table>
+    <div class="scroll" tabindex="0" role="region" aria-label="Ledger entries"><table>
       <thead><tr><th>When</th><th>What</th><th class="number">Credits</th></tr></thead>
       <tbody>
         ${entries.map(entry => html`<tr key=${entry.entry_id}><td>${time(entry.at)}</td>

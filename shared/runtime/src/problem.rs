@@ -6,14 +6,13 @@ use credits_core::credits::{Amount, Credits};
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
-use credits_store::agreements::AgreementRefusal;
-use credits_store::alerts::AlertRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
 use credits_store::grants::VoidRefusal;
 use credits_store::holds::HoldRefusal;
 use credits_store::idempotency::ClaimRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
+use credits_store::workspaces::WorkspaceRefusal;
 use serde_json::{Map, Value, json};
 
 use crate::fields::FieldError;
@@ -286,20 +285,11 @@ impl From<VoidRefusal> for Problem {
     }
 }
 
-impl From<AgreementRefusal> for Problem {
-    fn from(refusal: AgreementRefusal) -> Self {
+impl From<WorkspaceRefusal> for Problem {
+    fn from(refusal: WorkspaceRefusal) -> Self {
         match refusal {
-            AgreementRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            AgreementRefusal::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<AlertRefusal> for Problem {
-    fn from(refusal: AlertRefusal) -> Self {
-        match refusal {
-            AlertRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            AlertRefusal::Fault(fault) => fault.into(),
+            WorkspaceRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            WorkspaceRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::index::{Cursor, Listing};
 use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::posting::{Order, Unposted};
 use crate::transaction::Outcome;
+use crate::workspaces::WorkspaceRefusal;
 use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
@@ -29,17 +30,6 @@ const MOST_STEPS: usize = 40;
 
 /// How many ledger entries are read at a time for an invoice's lines.
 const ENTRIES_A_PAGE: usize = 1_000;
-
-/// Why an agreement is not kept.
-#[derive(Debug, thiserror::Error)]
-pub enum AgreementRefusal {
-    /// There is no such workspace.
-    #[error("the workspace does not exist")]
-    WorkspaceNotFound,
-    /// It could not be carried out.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
 
 impl Store {
     /// What is agreed with a workspace, if anything ever was.
@@ -52,7 +42,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         agreement: &Agreement,
-    ) -> Result<bool, AgreementRefusal> {
+    ) -> Result<bool, WorkspaceRefusal> {
         // What has ended is invoiced by what was agreed while it ran.
         self.advance_agreement(workspace).await?;
         let set = |before: &Standing| before.agreed(agreement, self.now());
@@ -62,7 +52,7 @@ impl Store {
     }
 
     /// Ends an agreement with the month that is open, since the workspace has left Enterprise.
-    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
+    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), WorkspaceRefusal> {
         match self.standing(workspace).await? {
             Some((standing, _)) if !standing.ends => {
                 self.change_agreement(workspace, Standing::ended).await.map(drop)
@@ -124,7 +114,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         change: impl Fn(&Standing) -> Standing,
-    ) -> Result<bool, AgreementRefusal> {
+    ) -> Result<bool, WorkspaceRefusal> {
         let mut attempts = self.attempts();
         loop {
             let kept = self.standing(workspace).await?;
@@ -145,7 +135,7 @@ impl Store {
                 }
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
-                    return Err(AgreementRefusal::WorkspaceNotFound);
+                    return Err(WorkspaceRefusal::WorkspaceNotFound);
                 }
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }

@@ -10,19 +10,9 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::transaction::{Outcome, is_busy};
+use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";
-
-/// Why settings are not kept.
-#[derive(Debug, thiserror::Error)]
-pub enum AlertRefusal {
-    /// There is no such workspace.
-    #[error("the workspace does not exist")]
-    WorkspaceNotFound,
-    /// It could not be carried out.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
 
 impl Store {
     /// The alert settings, if anybody has set them.
@@ -37,7 +27,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         alert: &LowBalance,
-    ) -> Result<bool, AlertRefusal> {
+    ) -> Result<bool, WorkspaceRefusal> {
         let first = self.low_balance_alert(workspace).await?.is_none();
         let mut item = keyed(&ItemKey::alerts(workspace));
         let kept =
@@ -58,7 +48,7 @@ impl Store {
                 Outcome::Written => return Ok(first),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Cancelled(_) => return Err(AlertRefusal::WorkspaceNotFound),
+                Outcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::attribute::{Item, Reader, credits, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
-use crate::rollup::key_of;
+use crate::reads::key_of;
 use crate::usage_item::{COUNTED, GroupItem, MonthItem};
 use crate::{batch_item, entry_item};
 

@@ -8,7 +8,6 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Card, Purchase};
 
 use crate::Store;
-use crate::alerts::AlertRefusal;
 use crate::attribute::{Item, Reader, credits, keyed, number, text};
 use crate::balance_item::TOP_UP_AT;
 use crate::error::{Corrupt, Fault};
@@ -16,6 +15,7 @@ use crate::expression::Expression;
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::purchases::begin_write;
 use crate::transaction::{Outcome, is_busy};
+use crate::workspaces::WorkspaceRefusal;
 
 /// The attribute that holds all of it.
 const AUTO_TOP_UP: &str = "auto_top_up";
@@ -41,7 +41,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         settings: &Settings,
-    ) -> Result<(AutoTopUp, bool), AlertRefusal> {
+    ) -> Result<(AutoTopUp, bool), WorkspaceRefusal> {
         let mut attempts = self.attempts();
         loop {
             let read = self.auto_top_up(workspace).await?;
@@ -53,7 +53,7 @@ impl Store {
                 Outcome::Written => return Ok((after, read.is_none())),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) if !is_busy(&reasons) && self.is_unknown(workspace).await? => {
-                    return Err(AlertRefusal::WorkspaceNotFound);
+                    return Err(WorkspaceRefusal::WorkspaceNotFound);
                 }
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }

@@ -4,7 +4,6 @@ use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 
 use crate::Store;
-use crate::attribute::{Item, keyed};
 use crate::balance_item;
 use crate::error::{Corrupt, Fault};
 use crate::keys::ItemKey;
@@ -13,11 +12,15 @@ impl Store {
     /// The workspace's balance with all that is due closed; `None` where there is no workspace.
     ///
     /// What is due is closed for good, and what overdue holds keep is given back, so that the ledger sums to what is shown.
-    /// Where a balance can't be closed now, it is shown as if it had been.
+    /// Where others are in the way, it is shown as if it had been.
     pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
-        if balance.has_holds() && self.give_back_overdue(workspace).await? {
-            balance = self.read_balance(workspace).await?.unwrap_or(balance);
+        if balance.has_holds() {
+            match self.give_back_overdue(workspace).await {
+                Ok(true) => balance = self.read_balance(workspace).await?.unwrap_or(balance),
+                Ok(false) | Err(Fault::Contended) => {}
+                Err(fault) => return Err(fault),
+            }
         }
         if !balance.is_due(self.now()) {
             return Ok(Some(balance));
@@ -38,25 +41,5 @@ impl Store {
     pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
-    }
-
-    /// Asks for an item that isn't there: by the time of the answer a connection stands, its handshake done.
-    pub async fn connect(&self) -> Result<(), Fault> {
-        let nothing = ItemKey::entry("entry#".to_owned());
-        let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(&nothing)));
-        request.send().await.map(drop).map_err(Fault::unavailable)
-    }
-
-    /// Reads an item as the last write left it.
-    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Fault> {
-        let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(key)));
-        Ok(request
-            .consistent_read(true)
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?
-            .item)
     }
 }

@@ -1,23 +1,13 @@
 //! Closing what is due: whoever meets an expired grant or the fence closes the epoch and goes on.
 
-use crate::error::Chain;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use aws_sdk_dynamodb::config::ConfigBag;
-use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use credits_core::balance::Balance;
 use credits_core::close::{Closing, Outcome as ChangeOutcome, close_key};
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
-use crate::attribute::{Item, keyed};
-use crate::error::{Corrupt, Fault};
+use crate::error::{Chain, Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::transaction::Outcome;
@@ -122,61 +112,5 @@ impl Store {
     async fn read_dated(&self, workspace: &WorkspaceId) -> Result<(Option<Balance>, Timestamp), Fault> {
         let (item, answered_at) = self.get_dated(&ItemKey::balance(workspace)).await?;
         Ok((item.as_ref().map(balance_item::read).transpose()?, answered_at))
-    }
-
-    /// Reads an item, with the time at which DynamoDB says that it answered: the one clock that all functions share.
-    pub(crate) async fn get_dated(&self, key: &ItemKey) -> Result<(Option<Item>, Timestamp), Fault> {
-        let answered = AnswerDate::default();
-        let output = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(keyed(key)))
-            .consistent_read(true)
-            .customize()
-            .config_override(self.read_config())
-            .interceptor(answered.clone())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
-        Ok((output.item, answered.read()))
-    }
-}
-
-/// Keeps the `Date` of an answer. Without one nothing is past, so nothing is closed but a fence.
-#[derive(Debug, Clone)]
-struct AnswerDate(Arc<AtomicI64>);
-
-impl Default for AnswerDate {
-    fn default() -> Self {
-        Self(Arc::new(AtomicI64::new(0)))
-    }
-}
-
-impl AnswerDate {
-    /// The last millisecond of the second that it names. Grants expire at whole seconds, so none is taken too early.
-    fn read(&self) -> Timestamp {
-        let end = self.0.load(Ordering::Acquire).saturating_mul(1_000).saturating_add(999);
-        Timestamp::from_millisecond(end).unwrap_or(Timestamp::UNIX_EPOCH)
-    }
-}
-
-#[dyn_dispatch_hint]
-impl Intercept for AnswerDate {
-    fn name(&self) -> &'static str {
-        "AnswerDate"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
-        if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
-            self.0.store(date.timestamp().as_second(), Ordering::Release);
-        }
-        Ok(())
     }
 }

@@ -43,6 +43,7 @@ mod payment_item;
 pub mod payments;
 mod posting;
 pub mod purchases;
+mod reads;
 pub mod rollup;
 pub mod runs;
 pub mod settlements;

@@ -4,9 +4,8 @@
 //! balance's records come in the order of its versions, and whatever an item has counted is passed over. So a batch
 //! costs a write for each group that it touches, however many entries it has, and none needs a transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
@@ -15,16 +14,12 @@ use credits_core::usage::{GroupBy, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::attribute::{number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, position};
-use crate::transaction::Outcome;
+use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
 use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
 use crate::{Store, entry_item};
-
-/// How many items one `BatchGetItem` reads.
-const MOST_READ: usize = 100;
 
 /// How many groups are written at a time.
 const AT_A_TIME: usize = 16;
@@ -151,41 +146,6 @@ impl Store {
         }
         Ok(all)
     }
-
-    /// Writes one item; `false` where it is not as it was read.
-    pub(crate) async fn write_counted(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
-        match self.write_alone(write.update(&self.table, key)?).await? {
-            Outcome::Written => Ok(true),
-            Outcome::Cancelled(_) => Ok(false),
-            // It may have been written: who reads again sees.
-            Outcome::Unknown(error) => Err(Fault::Unavailable(error)),
-        }
-    }
-
-    /// Reads many items as the last writes left them.
-    pub(crate) async fn get_many(&self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Item>, Fault> {
-        let mut items = HashMap::new();
-        for chunk in keys.chunks(MOST_READ) {
-            let mut attempts = self.attempts();
-            let mut wanted: Vec<Item> = chunk.iter().map(keyed).collect();
-            while !wanted.is_empty() {
-                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
-                let request = request.build().map_err(Corrupt::from)?;
-                let read = self.client.batch_get_item().request_items(&*self.table, request);
-                let read = read.customize().config_override(self.read_config()).send().await;
-                let read = read.map_err(Fault::unavailable)?;
-                for item in read.responses.unwrap_or_default().into_values().flatten() {
-                    items.insert(key_of(&item)?, item);
-                }
-                let left = read.unprocessed_keys.unwrap_or_default().into_values().next();
-                wanted = left.map(|left| left.keys).unwrap_or_default();
-                if !wanted.is_empty() {
-                    attempts.after_conflict().await?;
-                }
-            }
-        }
-        Ok(items)
-    }
 }
 
 impl MonthItem {
@@ -231,9 +191,4 @@ fn unchanged(write: Expression, counted: Option<u64>) -> Expression {
 pub(crate) fn check_position(now: Timestamp, workspace: &WorkspaceId, month: Month) -> String {
     let at = now.checked_add(FIRST_CHECK_AFTER).unwrap_or(now);
     position(at, &format!("{workspace}#{month}"))
-}
-
-pub(crate) fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
-    let reader = Reader(item);
-    Ok(ItemKey { pk: reader.text(PK)?.to_owned(), sk: reader.text(SK)?.to_owned().into() })
 }

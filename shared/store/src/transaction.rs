@@ -136,6 +136,16 @@ impl Store {
         }
     }
 
+    /// Writes one item; `false` where it is not as it was read.
+    pub(crate) async fn write_counted(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
+        match self.write_alone(write.update(&self.table, key)?).await? {
+            Outcome::Written => Ok(true),
+            Outcome::Cancelled(_) => Ok(false),
+            // It may have been written: who reads again sees.
+            Outcome::Unknown(error) => Err(Fault::Unavailable(error)),
+        }
+    }
+
     /// Sends one update by itself, once, and gives what it has updated, or the item that refused it.
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
         let update = write.update.ok_or(Corrupt::Attribute("update"))?;

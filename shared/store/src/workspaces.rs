@@ -20,6 +20,17 @@ pub struct Put {
     pub created: bool,
 }
 
+/// Why something is not kept of a workspace.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceRefusal {
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 impl Store {
     /// Makes the workspace and its empty balance, or changes what the hub tells of it.
     pub async fn put_workspace(&self, id: &WorkspaceId, profile: &Profile) -> Result<Put, Fault> {

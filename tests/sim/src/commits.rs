@@ -281,7 +281,8 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
         if step < Decimal::ZERO {
             return Some(format!("{month} shrinks by {}", -step));
         }
-        let near = [at - MOST_OFF, at + MOST_OFF].map(|at| format!("c{:.7}", at.to_string()));
+        let near =
+            [at - MOST_OFF, at + MOST_OFF].map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
         if !step.is_zero() && !near.contains(month) {
             return Some(format!("{step} is counted in {month}"));
         }

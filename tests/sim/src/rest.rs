@@ -61,6 +61,16 @@ pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
     checks.iter().find_map(|check| check(world))
 }
 
+/// Looks at every balance; what is wrong with an answer.
+pub async fn balances(world: &Arc<World>) -> Option<String> {
+    for (workspace, _) in WORKSPACES {
+        if let Err(wrong) = answered(world, Order::get(workspace, "balance")).await {
+            return Some(wrong);
+        }
+    }
+    None
+}
+
 /// A path without its ids.
 #[must_use]
 pub fn route(path: &str) -> String {

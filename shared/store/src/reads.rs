@@ -1,0 +1,129 @@
+//! Reading items as the last writes left them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use aws_sdk_dynamodb::config::ConfigBag;
+use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use jiff::Timestamp;
+
+use crate::Store;
+use crate::attribute::{Item, Reader, keyed};
+use crate::error::{Corrupt, Fault};
+use crate::keys::{ItemKey, PK, SK};
+
+/// How many items one `BatchGetItem` reads.
+const MOST_READ: usize = 100;
+
+impl Store {
+    /// Asks for an item that isn't there: by the time of the answer a connection stands, its handshake done.
+    pub async fn connect(&self) -> Result<(), Fault> {
+        let nothing = ItemKey::entry("entry#".to_owned());
+        let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(&nothing)));
+        request.send().await.map(drop).map_err(Fault::unavailable)
+    }
+
+    /// Reads an item as the last write left it.
+    pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Fault> {
+        let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(key)));
+        Ok(request
+            .consistent_read(true)
+            .customize()
+            .config_override(self.read_config())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?
+            .item)
+    }
+
+    /// Reads an item, with the time at which DynamoDB says that it answered: the one clock that all functions share.
+    pub(crate) async fn get_dated(&self, key: &ItemKey) -> Result<(Option<Item>, Timestamp), Fault> {
+        let answered = AnswerDate::default();
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(keyed(key)))
+            .consistent_read(true)
+            .customize()
+            .config_override(self.read_config())
+            .interceptor(answered.clone())
+            .send()
+            .await
+            .map_err(Fault::unavailable)?;
+        Ok((output.item, answered.read()))
+    }
+
+    /// Reads many items as the last writes left them.
+    pub(crate) async fn get_many(&self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Item>, Fault> {
+        let mut items = HashMap::new();
+        for chunk in keys.chunks(MOST_READ) {
+            let mut attempts = self.attempts();
+            let mut wanted: Vec<Item> = chunk.iter().map(keyed).collect();
+            while !wanted.is_empty() {
+                let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
+                let request = request.build().map_err(Corrupt::from)?;
+                let read = self.client.batch_get_item().request_items(&*self.table, request);
+                let read = read.customize().config_override(self.read_config()).send().await;
+                let read = read.map_err(Fault::unavailable)?;
+                for item in read.responses.unwrap_or_default().into_values().flatten() {
+                    items.insert(key_of(&item)?, item);
+                }
+                let left = read.unprocessed_keys.unwrap_or_default().into_values().next();
+                wanted = left.map(|left| left.keys).unwrap_or_default();
+                if !wanted.is_empty() {
+                    attempts.after_conflict().await?;
+                }
+            }
+        }
+        Ok(items)
+    }
+}
+
+pub(crate) fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
+    let reader = Reader(item);
+    Ok(ItemKey { pk: reader.text(PK)?.to_owned(), sk: reader.text(SK)?.to_owned().into() })
+}
+
+/// Keeps the `Date` of an answer. Without one nothing is past, so nothing is closed but a fence.
+#[derive(Debug, Clone)]
+struct AnswerDate(Arc<AtomicI64>);
+
+impl Default for AnswerDate {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(0)))
+    }
+}
+
+impl AnswerDate {
+    /// The last millisecond of the second that it names. Grants expire at whole seconds, so none is taken too early.
+    fn read(&self) -> Timestamp {
+        let end = self.0.load(Ordering::Acquire).saturating_mul(1_000).saturating_add(999);
+        Timestamp::from_millisecond(end).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for AnswerDate {
+    fn name(&self) -> &'static str {
+        "AnswerDate"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+            self.0.store(date.timestamp().as_second(), Ordering::Release);
+        }
+        Ok(())
+    }
+}
