@@ -149,6 +149,35 @@ async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_once() {
+    let world = World::with_packs(1).await;
+    let mut body = placing("80", 60);
+    body["count"] = json!(12);
+    let placed = world.holds("/batch", "p", &body).await.body;
+    let ids: Vec<&str> =
+        placed["holds"].as_array().unwrap().iter().map(|hold| hold["hold_id"].as_str().unwrap()).collect();
+    for hold in &ids {
+        assert_eq!(world.capture(hold, "c", "1").await.status, 201);
+    }
+    world.stack.sleep_until(time(&placed["holds"][0]["expires_at"])).unwrap();
+    assert_eq!(world.take("acme", "all", "988").await.status, 201);
+    for hold in &ids {
+        assert_eq!(shown(&world.held(hold).await), ["80", "1", "0", "expired"]);
+    }
+    assert_eq!(
+        (world.available("acme").await, world.balance("acme").await["held"].take()),
+        ("0".into(), json!("0"))
+    );
+    assert_eq!(
+        world.reconciled("acme").await,
+        ["top_up", "hold_settled", "hold_settled", "hold_settled", "debit"]
+    );
+    world.drain().await;
+    let operations = world.get("/v1/workspaces/acme/usage?group_by=operation").await;
+    assert_eq!(operations["groups"], json!([{ "key": "text.generate", "credits": "1000", "count": 13 }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
     let world = std::sync::Arc::new(World::with_packs(1).await);
     for round in 0..6 {

@@ -17,6 +17,9 @@ use crate::keys::{
 /// How many due items one page of a partition has.
 const PAGE: i32 = 100;
 
+/// How many overdue holds are given back by one transaction: full ones have as many calls as one entry can tell.
+const OVERDUE_TOGETHER: usize = 5;
+
 /// How long after a failure something is tried again: twice as long after each further one.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -72,16 +75,16 @@ impl Store {
     /// Gives back what holds of a workspace keep whose time has run out, and says whether there were any. Whoever has to
     /// refuse something while credits are held asks this first.
     pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let mut any = false;
-        for item in self.due_in(&keys::due(workspace), None).await? {
-            if let Due::Hold(of, hold_id) = &item.what
-                && of == workspace
-            {
-                self.expire_hold(workspace, hold_id).await?;
-                any = true;
-            }
+        let due = self.due_in(&keys::due(workspace), None).await?;
+        let overdue = due.into_iter().filter_map(|item| match item.what {
+            Due::Hold(of, hold_id) if of == *workspace => Some(hold_id),
+            _ => None,
+        });
+        let overdue: Vec<Id> = overdue.collect();
+        for together in overdue.chunks(OVERDUE_TOGETHER) {
+            self.expire_holds(workspace, together).await?;
         }
-        Ok(any)
+        Ok(!overdue.is_empty())
     }
 
     async fn due_in(&self, partition: &str, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {

@@ -124,18 +124,31 @@ impl Store {
     /// Gives back what is left of a hold whose time has run out, and settles what was captured of it. Gives the instant up
     /// to which DynamoDB's own clock vouches: what it doesn't take for over stays open.
     pub async fn expire_hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
+        self.expire_holds(workspace, std::slice::from_ref(hold_id)).await
+    }
+
+    /// The same for several, of which one entry tells: no more than have room in it.
+    pub(crate) async fn expire_holds(
+        &self,
+        workspace: &WorkspaceId,
+        hold_ids: &[Id],
+    ) -> Result<Timestamp, Fault> {
         let mut attempts = self.attempts();
         loop {
             let current = self.close_due(workspace).await?;
             let now = self.now().min(current.no_later_than);
-            let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
-            let read = item.as_ref().map(hold_item::read).transpose()?;
-            let over = |hold: &Hold| hold.status == HoldStatus::Open && hold.is_over(now);
-            let Some(read) = read.filter(over) else { return Ok(current.no_later_than) };
-            let ended = Hold { status: HoldStatus::Expired, ..read.clone() };
-            let key = ItemKey::ours(workspace, &format!("hold#{hold_id}"));
-            let closing = Closing { workspace, key, claim: None, holds: vec![Pair { read, ended }] };
-            match self.end(&closing).await? {
+            let mut holds = Vec::with_capacity(hold_ids.len());
+            for hold_id in hold_ids {
+                let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
+                holds.extend(item.as_ref().map(hold_item::read).transpose()?);
+            }
+            holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(now));
+            let Some(first) = holds.first() else { return Ok(current.no_later_than) };
+            let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
+            let expired =
+                |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
+            let holds = holds.into_iter().map(expired).collect();
+            match self.end(&Closing { workspace, key, claim: None, holds }).await? {
                 Ended::Done(_) => return Ok(current.no_later_than),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
                 Ended::KeyTaken(_) | Ended::Insufficient(..) | Ended::Again => {
