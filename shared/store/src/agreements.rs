@@ -12,13 +12,14 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::month::Month;
 use credits_core::posting::Posting;
 
-use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::attribute::{Item, keyed, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::index::{Cursor, Listing};
-use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::keys::{self, ItemKey, PK, position};
 use crate::posting::{Order, Unposted};
 use crate::transaction::Outcome;
+use crate::versioned::{self, Kept};
 use crate::workspaces::WorkspaceRefusal;
 use crate::{Store, balance_item, entry_item};
 
@@ -103,9 +104,7 @@ impl Store {
 
     async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(Standing, u64)>, Fault> {
         let Some(item) = self.get(&ItemKey::agreement(workspace)).await? else { return Ok(None) };
-        let standing = item.get(STANDING).cloned().ok_or(Corrupt::Attribute(STANDING))?;
-        let standing = serde_dynamo::from_attribute_value(standing).map_err(Corrupt::from)?;
-        Ok(Some((standing, Reader(&item).number("version")?)))
+        Ok(Some(versioned::read(&item, STANDING)?))
     }
 
     /// Changes what is agreed, with the balance's limit and its billing in the same transaction; says whether it is
@@ -266,18 +265,15 @@ impl Store {
         read_version: u64,
         after: &Standing,
     ) -> Result<TransactWriteItem, Corrupt> {
-        let mut item = keyed(&ItemKey::agreement(workspace));
-        item.insert(STANDING.into(), serde_dynamo::to_attribute_value(after)?);
-        item.insert("version".into(), number(read_version.saturating_add(1)));
-        if let Some(due_at) = after.next_due() {
-            item.insert(INDEX_PK.into(), text(due(workspace)));
-            item.insert(INDEX_SK.into(), text(position(due_at, workspace.as_str())));
-        }
-        let unchanged = match read_version {
-            0 => Expression::new().when_absent(PK),
-            version => Expression::new().when("version", "=", number(version)),
+        let kept = Kept {
+            workspace,
+            key: ItemKey::agreement(workspace),
+            name: STANDING,
+            value: after,
+            read_version,
+            due_at: after.next_due(),
         };
-        unchanged.put(&self.table, item)
+        kept.write(&self.table)
     }
 }
 

@@ -143,9 +143,7 @@ impl Store {
 
     /// When the next check is due.
     pub async fn next_check(&self) -> Result<Option<Timestamp>, Fault> {
-        let first = self.dated(CHECKS, ("", "9"), 1).await?;
-        let position = first.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
-        Ok(position.and_then(read_position).map(|(at, _)| at))
+        self.first_date(CHECKS).await
     }
 
     /// Sets the date of the next check of a month. One that was found right after its end has none any more.

@@ -8,13 +8,14 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Card, Purchase};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, credits, keyed, number, text};
+use crate::attribute::{Item, credits, number};
 use crate::balance_item::TOP_UP_AT;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::keys::ItemKey;
 use crate::purchases::begin_write;
 use crate::transaction::{Outcome, is_busy};
+use crate::versioned::{self, Kept};
 use crate::workspaces::WorkspaceRefusal;
 
 /// The attribute that holds all of it.
@@ -98,19 +99,15 @@ impl Store {
         read: Option<&VersionedTopUp>,
         after: &AutoTopUp,
     ) -> Result<TransactWriteItem, Corrupt> {
-        let mut item = keyed(&ItemKey::auto_top_up(workspace));
-        item.insert(AUTO_TOP_UP.into(), serde_dynamo::to_attribute_value(after)?);
-        let version = read.map_or(0, |read| read.version);
-        item.insert("version".into(), number(version.saturating_add(1)));
-        if let Some(due_at) = after.next_due() {
-            item.insert(INDEX_PK.into(), text(due(workspace)));
-            item.insert(INDEX_SK.into(), text(position(due_at, workspace.as_str())));
-        }
-        let unchanged = match read {
-            None => Expression::new().when_absent(PK),
-            Some(_) => Expression::new().when("version", "=", number(version)),
+        let kept = Kept {
+            workspace,
+            key: ItemKey::auto_top_up(workspace),
+            name: AUTO_TOP_UP,
+            value: after,
+            read_version: read.map_or(0, |read| read.version),
+            due_at: after.next_due(),
         };
-        unchanged.put(&self.table, item)
+        kept.write(&self.table)
     }
 
     fn threshold_write(
@@ -128,9 +125,6 @@ impl Store {
 
 /// What an item keeps.
 pub(crate) fn read(item: &Item) -> Result<VersionedTopUp, Corrupt> {
-    let kept = item.get(AUTO_TOP_UP).cloned().ok_or(Corrupt::Attribute(AUTO_TOP_UP))?;
-    Ok(VersionedTopUp {
-        kept: serde_dynamo::from_attribute_value(kept)?,
-        version: Reader(item).number("version")?,
-    })
+    let (kept, version) = versioned::read(item, AUTO_TOP_UP)?;
+    Ok(VersionedTopUp { kept, version })
 }

@@ -101,10 +101,8 @@ impl Store {
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
         let mut next = None;
         for shard in self.due_shards() {
-            let items = self.dated(&due_shard(shard), ("", "9"), 1).await?;
-            let first = items.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
-            let at = first.and_then(read_position).map(|(at, _)| at);
-            next = [next, at].into_iter().flatten().min();
+            let first = self.first_date(&due_shard(shard)).await?;
+            next = [next, first].into_iter().flatten().min();
         }
         Ok(next)
     }

@@ -6,11 +6,12 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Card, Purchase};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::attribute::{Item, Reader, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::keys::ItemKey;
 use crate::purchases::begin_write;
+use crate::versioned::{self, Kept};
 
 /// The attribute that holds all of it.
 const ENROLMENT: &str = "enrolment";
@@ -69,18 +70,15 @@ pub(crate) fn write_of(
     read_version: u64,
     after: &Enrolment,
 ) -> Result<TransactWriteItem, Corrupt> {
-    let mut item = keyed(&ItemKey::subscription(workspace));
-    item.insert(ENROLMENT.into(), serde_dynamo::to_attribute_value(after)?);
-    item.insert("version".into(), number(read_version.saturating_add(1)));
-    if let Some(due_at) = after.next_due() {
-        item.insert(INDEX_PK.into(), text(due(workspace)));
-        item.insert(INDEX_SK.into(), text(position(due_at, workspace.as_str())));
-    }
-    let unchanged = match read_version {
-        0 => Expression::new().when_absent(PK),
-        version => Expression::new().when("version", "=", number(version)),
+    let kept = Kept {
+        workspace,
+        key: ItemKey::subscription(workspace),
+        name: ENROLMENT,
+        value: after,
+        read_version,
+        due_at: after.next_due(),
     };
-    unchanged.put(table, item)
+    kept.write(table)
 }
 
 /// The write that keeps the customer whose card has paid.
@@ -94,7 +92,6 @@ pub(crate) fn card_write(
 
 /// The enrolment of an item.
 pub(crate) fn read(item: &Item) -> Result<Versioned, Corrupt> {
-    let enrolment = item.get(ENROLMENT).cloned().ok_or(Corrupt::Attribute(ENROLMENT))?;
-    let enrolment = serde_dynamo::from_attribute_value(enrolment)?;
-    Ok(Versioned { enrolment, version: Reader(item).number("version")? })
+    let (enrolment, version) = versioned::read(item, ENROLMENT)?;
+    Ok(Versioned { enrolment, version })
 }

@@ -109,9 +109,7 @@ impl Store {
 
     /// When the next digest is due.
     pub async fn next_digest(&self) -> Result<Option<Timestamp>, Fault> {
-        let first = self.dated(DIGESTS, ("", "9"), 1).await?;
-        let position = first.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
-        Ok(position.and_then(crate::keys::read_position).map(|(at, _)| at))
+        self.first_date(DIGESTS).await
     }
 
     /// Closes a group, so that nothing is added while its digest is sent; says whether it is still as it was read.

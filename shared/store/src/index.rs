@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 
 use crate::Store;
 use crate::attribute::{Item, Reader, text};
@@ -159,6 +160,13 @@ impl Store {
             .await
             .map_err(Fault::unavailable)?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+    }
+
+    /// The first date in an index partition.
+    pub(crate) async fn first_date(&self, partition: &str) -> Result<Option<Timestamp>, Fault> {
+        let items = self.dated(partition, ("", "9"), 1).await?;
+        let first = items.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
+        Ok(first.and_then(read_position).map(|(at, _)| at))
     }
 
     /// The first of what is dated between two positions.

@@ -52,6 +52,7 @@ pub mod stream;
 mod transaction;
 pub mod usage;
 mod usage_item;
+mod versioned;
 pub mod workspaces;
 
 pub use error::Fault;
