@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::holds::{capturing, placing, shown, step};
 use crate::subscribing::time;
+use crate::sweeping::{every_item, of_kind};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +97,10 @@ async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_w
             world.stack.sleep_until(expires_at).unwrap();
         } else {
             world.advance(1_800 + 900).await;
-            assert_eq!(world.balance("acme").await["held"], "0", "the sweep has given it back");
+            // Before anybody looks, who would give it back too.
+            let items = every_item(&world).await;
+            let ended = of_kind(&items, "hold").filter(|item| item["pk"].as_s().unwrap().ends_with(&hold));
+            assert!(ended.map(|item| &item["end"]).eq([&AttributeValue::S("expired".into())]));
         }
         assert_eq!(shown(&world.held(&hold).await), ["100", "30", "0", "expired"]);
         assert_eq!(world.balance("acme").await["held"], "0");
@@ -151,30 +157,41 @@ async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for
 #[tokio::test(flavor = "multi_thread")]
 async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_once() {
     let world = World::with_packs(1).await;
-    let mut body = placing("80", 60);
-    body["count"] = json!(12);
-    let placed = world.holds("/batch", "p", &body).await.body;
-    let ids: Vec<&str> =
-        placed["holds"].as_array().unwrap().iter().map(|hold| hold["hold_id"].as_str().unwrap()).collect();
-    for hold in &ids {
+    let mut ids = Vec::new();
+    for (key, count, credits) in [("one", 12, "40"), ("two", 50, "5"), ("three", 50, "5.4")] {
+        let mut body = placing(credits, 60);
+        body["count"] = json!(count);
+        let placed = world.holds("/batch", key, &body).await.body;
+        let held = placed["holds"].as_array().unwrap().iter();
+        ids.extend(held.map(|hold| hold["hold_id"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(world.available("acme").await, "0");
+    let (captured, others) = ids.split_at(12);
+    for hold in captured {
         assert_eq!(world.capture(hold, "c", "1").await.status, 201);
     }
-    world.stack.sleep_until(time(&placed["holds"][0]["expires_at"])).unwrap();
-    assert_eq!(world.take("acme", "all", "988").await.status, 201);
-    for hold in &ids {
-        assert_eq!(shown(&world.held(hold).await), ["80", "1", "0", "expired"]);
+    world.stack.sleep_until(world.stack.now() + SignedDuration::from_mins(2)).unwrap();
+    let half = world.take("acme", "half", "500").await;
+    assert_eq!(half.status, 201, "{}", half.body);
+    // No more of them than it took.
+    let open = of_kind(&every_item(&world).await, "hold").filter(|item| !item.contains_key("end")).count();
+    assert!(open > 10, "{open} are open still");
+    assert_eq!(world.take("acme", "rest", "488").await.status, 201);
+    for hold in captured {
+        assert_eq!(shown(&world.held(hold).await), ["40", "1", "0", "expired"]);
+    }
+    for hold in others {
+        assert_eq!(world.held(hold).await["status"], "expired");
     }
     assert_eq!(
         (world.available("acme").await, world.balance("acme").await["held"].take()),
         ("0".into(), json!("0"))
     );
-    assert_eq!(
-        world.reconciled("acme").await,
-        ["top_up", "hold_settled", "hold_settled", "hold_settled", "debit"]
-    );
+    let kinds = world.reconciled("acme").await;
+    assert!(kinds.iter().filter(|kind| *kind == "hold_settled").count() >= 3, "{kinds:?}");
     world.drain().await;
     let operations = world.get("/v1/workspaces/acme/usage?group_by=operation").await;
-    assert_eq!(operations["groups"], json!([{ "key": "text.generate", "credits": "1000", "count": 13 }]));
+    assert_eq!(operations["groups"], json!([{ "key": "text.generate", "credits": "1000", "count": 14 }]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

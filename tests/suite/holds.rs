@@ -228,7 +228,8 @@ async fn a_hundred_captures_fit_and_the_next_is_told_that_the_hold_is_full() {
 async fn a_capture_is_taken_though_its_words_differ_in_a_hyphen_alone() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "10").await;
-    // With the prices of 2026-11-01 the call's word is `_5y`, and this caller's `-5y`.
+    // With these prices the call's word is `_5y`, and this caller's `-5y`.
+    assert_eq!(world.get("/v1/catalog").await["rate_card"]["version"], "2026-11-01");
     let body = json!({ "operation": "text.generate", "model": "standard", "credits": "1",
         "consumer": { "kind": "action", "feature": "assistant", "user_id": "user-72242" } });
     let captured = world.holds(&format!("/{hold}/captures"), "c", &body).await;

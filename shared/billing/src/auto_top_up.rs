@@ -7,7 +7,7 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{Goods, Purchase};
 use credits_store::Fault;
 use credits_store::auto_top_ups::VersionedTopUp;
-use credits_store::error::Corrupt;
+use credits_store::error::{Chain, Corrupt};
 
 use crate::{Billing, BillingFault};
 
@@ -25,18 +25,29 @@ impl Billing {
                 Step::Finish(purchase_id) => {
                     self.finish(&purchase_id).await?;
                 }
-                Step::Look(threshold, pack) => {
-                    if self.look(workspace, &read, (threshold, &pack)).await? {
-                        return Ok(());
+                Step::Look(threshold, pack) => match self.look(workspace, &read, (threshold, &pack)).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(fault) => {
+                        // Whoever is told of it may be the last: at an empty balance nothing is written any more.
+                        if let Err(again) = self.leave_due(workspace, &read).await {
+                            tracing::warn!(%workspace, error = %Chain(&again), "an automatic top-up has no date");
+                        }
+                        return Err(fault);
                     }
-                }
+                },
             }
         }
         // It takes more packs than that.
-        if let Some(read) = self.store.auto_top_up(workspace).await? {
-            self.rest(workspace, &read, &read.kept.unfinished(self.store.now())).await?;
+        match self.store.auto_top_up(workspace).await? {
+            Some(read) => self.leave_due(workspace, &read).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Leaves what is not finished to a sweep, unless somebody else has changed it.
+    async fn leave_due(&self, workspace: &WorkspaceId, read: &VersionedTopUp) -> Result<(), BillingFault> {
+        self.rest(workspace, read, &read.kept.unfinished(self.store.now())).await.map(drop)
     }
 
     /// Looks at the balance and buys a pack, if it is low; says whether there is nothing more to be done.
@@ -59,14 +70,7 @@ impl Billing {
         if !read.kept.has_room_for(pack.credits, now) {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
-        let card = match self.stored_card(workspace).await {
-            Ok(card) => card,
-            Err(fault) => {
-                self.rest(workspace, read, &read.kept.unfinished(now)).await?;
-                return Err(fault);
-            }
-        };
-        let Some(card) = card else {
+        let Some(card) = self.stored_card(workspace).await? else {
             tracing::info!(%workspace, "an automatic top-up has no card to charge");
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         };

@@ -42,6 +42,8 @@ enum Outcome {
 impl Billing {
     /// Works through what is due until the time is up. One item's failure holds up no other.
     pub async fn sweep(&self, until: Instant) -> Result<Swept, Fault> {
+        // What gets another date meanwhile is the next sweep's.
+        let now = self.store.now();
         let mut swept = Swept::default();
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
         let shards: Vec<u8> = self.store.due_shards().collect();
@@ -51,7 +53,7 @@ impl Billing {
         for shard in shards.iter().cycle().skip(first).take(shards.len()) {
             let mut last: Option<DueItem> = None;
             loop {
-                let page = self.store.due(*shard, last.as_ref()).await?;
+                let page = self.store.due(*shard, now, last.as_ref()).await?;
                 let Some(end) = page.last().cloned() else { break };
                 last = Some(end);
                 for item in page {
@@ -83,7 +85,7 @@ impl Billing {
     async fn attend(&self, item: &DueItem) -> Result<(), BillingFault> {
         match &item.what {
             Due::Subscription(workspace) => self.renew(workspace).await,
-            Due::Agreement(workspace) => Ok(self.store.advance_agreement(workspace).await?),
+            Due::Agreement(workspace) => Ok(self.store.advance_agreement(workspace).await.map(drop)?),
             Due::Grant(workspace) => {
                 if self.store.close_balance(workspace).await? {
                     self.store.settle_date(item).await?;

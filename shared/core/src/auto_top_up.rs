@@ -196,7 +196,7 @@ impl AutoTopUp {
     /// left to be spent, nobody is told any more.
     #[must_use]
     pub fn unfinished(&self, now: Timestamp) -> Self {
-        Self { waits_until: Some(now), ..self.clone() }
+        Self { waits_until: self.waits_until.or(Some(now)), ..self.clone() }
     }
 
     /// Nothing is to be bought: it waits for the balance to fall.
@@ -297,6 +297,8 @@ mod tests {
             assert_eq!(kept.next_due(), Some(at(1)));
             assert!(matches!(kept.step(at(1)), Step::Look(..)));
         }
+        let unfinished = on(None).unfinished(at(1));
+        assert_eq!(unfinished.unfinished(at(2)), unfinished, "what is due already keeps its date");
         assert_eq!(AutoTopUp::set(Settings::off(), None, at(1)).next_due(), None);
     }
 

@@ -45,7 +45,9 @@ impl Store {
         agreement: &Agreement,
     ) -> Result<bool, WorkspaceRefusal> {
         // What has ended is invoiced by what was agreed while it ran.
-        self.advance_agreement(workspace).await?;
+        if !self.advance_agreement(workspace).await? {
+            return Err(Fault::Contended.into());
+        }
         let set = |before: &Standing| before.agreed(agreement, self.now());
         let first = self.change_agreement(workspace, set).await?;
         self.advance_agreement(workspace).await?;
@@ -62,19 +64,19 @@ impl Store {
         }
     }
 
-    /// Does all that is due about an agreement. Done twice at once, or late, it comes to the same.
-    pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+    /// Does all that is due about an agreement, and says whether nothing is any more: a month that has not ended by the
+    /// table's clock is left for later. Done twice at once, or late, it comes to the same.
+    pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         for _ in 0..MOST_STEPS {
-            let Some((standing, version)) = self.standing(workspace).await? else { return Ok(()) };
+            let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
             match standing.step(self.now()) {
-                Step::Wait => return Ok(()),
+                Step::Wait => return Ok(true),
                 Step::Grant(month, commitment) => {
                     self.grant_commitment(workspace, (&standing, version), month, commitment).await?;
                 }
                 Step::Invoice(month) => {
                     if !self.close_balance(workspace).await? {
-                        // Our clock is ahead of the table's: the next sweep finds it due still.
-                        return Ok(());
+                        return Ok(false);
                     }
                     self.invoice_month(workspace, (&standing, version), month).await?;
                 }

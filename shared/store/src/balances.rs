@@ -5,22 +5,22 @@ use credits_core::id::WorkspaceId;
 
 use crate::Store;
 use crate::balance_item;
-use crate::error::{Corrupt, Fault};
+use crate::error::{Chain, Corrupt, Fault};
 use crate::keys::ItemKey;
 
 impl Store {
     /// The workspace's balance with all that is due closed; `None` where there is no workspace.
     ///
-    /// What is due is closed for good, and what overdue holds keep is given back, so that the ledger sums to what is shown.
-    /// Where others are in the way, it is shown as if it had been.
+    /// What overdue holds keep is given back, and what is due is closed for good, so that the ledger sums to what is shown.
+    /// Where it can't be closed now, the balance is shown as if it had been.
     pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
         if balance.has_holds() {
-            match self.give_back_overdue(workspace).await {
-                Ok(true) => balance = self.read_balance(workspace).await?.unwrap_or(balance),
-                Ok(false) | Err(Fault::Contended) => {}
-                Err(fault) => return Err(fault),
+            if let Err(fault) = self.give_back_overdue(workspace).await {
+                let error = Chain(&fault);
+                tracing::warn!(%workspace, %error, "overdue holds are left to a sweep");
             }
+            balance = self.read_balance(workspace).await?.unwrap_or(balance);
         }
         if !balance.is_due(self.now()) {
             return Ok(Some(balance));

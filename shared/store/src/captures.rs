@@ -13,6 +13,7 @@ use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
+use crate::overdue::Overdue;
 use crate::transaction::{Attempts, Outcome, Reason, Updated, is_busy};
 use crate::{Store, balance_item, hold_item};
 
@@ -53,8 +54,7 @@ struct Course<'a> {
     no_later_than: Timestamp,
     /// Whether the answer to an attempt was lost: then what is found may be its own.
     lost: bool,
-    /// Whether holds that are overdue were looked for.
-    looked: bool,
+    overdue: Overdue<'a>,
     attempts: Attempts,
 }
 
@@ -86,7 +86,7 @@ impl Store {
             salt: 0,
             no_later_than: Timestamp::MAX,
             lost: false,
-            looked: false,
+            overdue: self.overdue(&claim.workspace_id),
             attempts: self.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
@@ -205,8 +205,7 @@ impl Store {
             && let balance = balance_item::read(item).map_err(corrupt)?
             && let Err(Refusal::Insufficient { available }) = posting.check(&balance)
         {
-            if !course.looked && self.give_back_overdue(workspace).await? {
-                course.looked = true;
+            if course.overdue.give_back().await? {
                 course.attempts.at_once()?;
                 return Ok(None);
             }

@@ -17,9 +17,6 @@ use crate::keys::{
 /// How many due items one page of a partition has.
 const PAGE: i32 = 100;
 
-/// How many overdue holds are given back by one transaction: full ones have as many calls as one entry can tell.
-const OVERDUE_TOGETHER: usize = 5;
-
 /// How long after a failure something is tried again: twice as long after each further one.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -46,7 +43,7 @@ pub enum Due {
     Grant(WorkspaceId),
     /// A purchase whose checkout can't be paid any more.
     Checkout(Id),
-    /// An automatic top-up with an open charge, or one that was declined or limited.
+    /// An automatic top-up that was newly set, has an open charge, or was declined, limited or not finished.
     AutoTopUp(WorkspaceId),
     /// A hold whose time has run out.
     Hold(WorkspaceId, Id),
@@ -67,34 +64,17 @@ impl Store {
         0..DUE_SHARDS
     }
 
-    /// A page of what is due in one partition, oldest first. `after` is the last item of the page before.
-    pub async fn due(&self, shard: u8, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {
-        self.due_in(&due_shard(shard), after).await
-    }
-
-    /// Gives back what holds of a workspace keep whose time has run out, and says whether there were any. Whoever has to
-    /// refuse something while credits are held asks this first.
-    pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let due = self.due_in(&keys::due(workspace), None).await?;
-        let overdue = due.into_iter().filter_map(|item| match item.what {
-            Due::Hold(of, hold_id) if of == *workspace => Some(hold_id),
-            _ => None,
-        });
-        let overdue: Vec<Id> = overdue.collect();
-        for together in overdue.chunks(OVERDUE_TOGETHER) {
-            self.expire_holds(workspace, together).await?;
-        }
-        Ok(!overdue.is_empty())
-    }
-
-    async fn due_in(&self, partition: &str, after: Option<&DueItem>) -> Result<Vec<DueItem>, Fault> {
-        let end = position(
-            self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_else(|_| self.now()),
-            "",
-        );
+    /// A page of what is due by an instant in one partition, oldest first. `after` is the last item of the page before.
+    pub async fn due(
+        &self,
+        shard: u8,
+        by: Timestamp,
+        after: Option<&DueItem>,
+    ) -> Result<Vec<DueItem>, Fault> {
+        let end = position(by.checked_add(SignedDuration::from_millis(1)).unwrap_or(by), "");
         let start = after.map_or_else(String::new, |item| item.position.clone());
-        let items = self.dated(partition, (&start, &end), PAGE).await?;
-        Ok(items.iter().map(read).collect::<Result<_, _>>()?)
+        let items = self.dated(&due_shard(shard), (&start, &end), PAGE).await?;
+        Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
     /// The next date in any partition, which a clock that is moved ahead must not jump over.
@@ -141,7 +121,7 @@ impl Store {
     /// What has failed too often, oldest first.
     pub async fn stuck(&self) -> Result<Vec<DueItem>, Fault> {
         let items = self.dated(STUCK, ("", "9"), PAGE).await?;
-        Ok(items.iter().map(read).collect::<Result<_, _>>()?)
+        Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
     /// Puts something that was stuck back among what is due.
@@ -167,23 +147,27 @@ impl Store {
     }
 }
 
-fn read(item: &Item) -> Result<DueItem, Corrupt> {
-    let reader = Reader(item);
-    let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(keys::SK)?.to_owned());
-    let (kind, rest) = pk.split_once('#').ok_or(Corrupt::Attribute(PK))?;
-    let workspace = || rest.split('#').next().unwrap_or_default().parse().map_err(|_| Corrupt::Attribute(PK));
-    let what = match kind {
-        "subscription" => Due::Subscription(workspace()?),
-        "agreement" => Due::Agreement(workspace()?),
-        "grant" => Due::Grant(workspace()?),
-        "auto_top_up" => Due::AutoTopUp(workspace()?),
-        "hold" => {
-            let hold_id = rest.split_once('#').and_then(|(_, hold_id)| hold_id.parse().ok());
-            Due::Hold(workspace()?, hold_id.ok_or(Corrupt::Attribute(PK))?)
-        }
-        "purchase" => Due::Checkout(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
-        _ => return Err(Corrupt::Attribute(PK)),
-    };
-    let position = reader.text(INDEX_SK)?.to_owned();
-    Ok(DueItem { what, key: ItemKey { pk, sk: sk.into() }, position })
+impl DueItem {
+    /// Reads what the index tells of it.
+    pub(crate) fn read(item: &Item) -> Result<Self, Corrupt> {
+        let reader = Reader(item);
+        let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(keys::SK)?.to_owned());
+        let (kind, rest) = pk.split_once('#').ok_or(Corrupt::Attribute(PK))?;
+        let workspace =
+            || rest.split('#').next().unwrap_or_default().parse().map_err(|_| Corrupt::Attribute(PK));
+        let what = match kind {
+            "subscription" => Due::Subscription(workspace()?),
+            "agreement" => Due::Agreement(workspace()?),
+            "grant" => Due::Grant(workspace()?),
+            "auto_top_up" => Due::AutoTopUp(workspace()?),
+            "hold" => {
+                let hold_id = rest.split_once('#').and_then(|(_, hold_id)| hold_id.parse().ok());
+                Due::Hold(workspace()?, hold_id.ok_or(Corrupt::Attribute(PK))?)
+            }
+            "purchase" => Due::Checkout(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
+            _ => return Err(Corrupt::Attribute(PK)),
+        };
+        let position = reader.text(INDEX_SK)?.to_owned();
+        Ok(Self { what, key: ItemKey { pk, sk: sk.into() }, position })
+    }
 }

@@ -90,6 +90,15 @@ pub(crate) fn card_write(
     Expression::new().set("customer", text(customer)).update(table, &ItemKey::card(workspace))
 }
 
+/// The same where it is told long after: a card that was stored since is not replaced.
+pub(crate) fn first_card_write(
+    table: &str,
+    workspace: &WorkspaceId,
+    customer: &str,
+) -> Result<TransactWriteItem, Corrupt> {
+    Expression::new().set_once("customer", text(customer)).update(table, &ItemKey::card(workspace))
+}
+
 /// The enrolment of an item.
 pub(crate) fn read(item: &Item) -> Result<Versioned, Corrupt> {
     let (enrolment, version) = versioned::read(item, ENROLMENT)?;

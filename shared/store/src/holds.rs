@@ -101,7 +101,7 @@ impl Store {
     pub async fn place_holds(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
         let base = self.sources.new_short_id("hold");
-        let (mut attempts, mut looked) = (self.attempts(), false);
+        let (mut attempts, mut overdue) = (self.attempts(), self.overdue(&claim.workspace_id));
         loop {
             let current = self.close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
@@ -123,10 +123,9 @@ impl Store {
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 Obstacle::Insufficient { available, version, holds } => {
-                    if looked || !holds || !self.give_back_overdue(&claim.workspace_id).await? {
+                    if !holds || !overdue.give_back().await? {
                         return Err(DebitRefusal::Insufficient { required: total, available, version });
                     }
-                    looked = true;
                     attempts.at_once()?;
                 }
                 Obstacle::Busy => attempts.after_conflict().await?,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::Store;
 use crate::attribute::{Item, Reader, text};
 use crate::error::{Corrupt, Fault};
-use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, read_position};
+use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
 
 /// How many index pages one request reads at most, however rare what it filters for.
 const MOST_PAGES: usize = 10;
@@ -160,6 +160,40 @@ impl Store {
             .await
             .map_err(Fault::unavailable)?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+    }
+
+    /// What stands before a position in an index partition, under keys with a prefix: the first pages that have any.
+    pub(crate) async fn before(
+        &self,
+        partition: &str,
+        position: &str,
+        prefix: &str,
+    ) -> Result<Vec<Item>, Fault> {
+        let mut from = None;
+        for _ in 0..MOST_PAGES {
+            let query = self.client.query().table_name(&*self.table).index_name(INDEX);
+            let output = query
+                .key_condition_expression("#partition = :partition AND #position < :position")
+                .filter_expression("begins_with(#pk, :prefix)")
+                .expression_attribute_names("#partition", INDEX_PK)
+                .expression_attribute_names("#position", INDEX_SK)
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_values(":partition", text(partition))
+                .expression_attribute_values(":position", text(position))
+                .expression_attribute_values(":prefix", text(prefix))
+                .set_exclusive_start_key(from)
+                .customize()
+                .config_override(self.read_config())
+                .send()
+                .await
+                .map_err(Fault::unavailable)?;
+            let items = output.items.unwrap_or_default();
+            from = output.last_evaluated_key;
+            if !items.is_empty() || from.is_none() {
+                return Ok(items);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// The first date in an index partition.

@@ -39,6 +39,7 @@ pub mod index;
 pub mod keys;
 pub mod ledger;
 pub mod mails;
+mod overdue;
 mod payment_item;
 pub mod payments;
 mod posting;

@@ -133,7 +133,7 @@ impl Store {
         if heard != *before {
             let newly = heard.customer().filter(|_| before.customer().is_none());
             let card = heard.granted.as_ref().zip(newly).map(|(granted, customer)| {
-                enrolments::card_write(&self.table, &granted.workspace_id, customer)
+                enrolments::first_card_write(&self.table, &granted.workspace_id, customer)
             });
             return self.keep(heard.clone(), card.transpose()?, Told::Settled).await;
         }

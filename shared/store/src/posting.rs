@@ -71,7 +71,7 @@ impl Store {
         let mut attempts = self.attempts();
         // A fast clock may take a grant for expired that DynamoDB's clock, which decides, does not.
         let mut no_later_than = Timestamp::MAX;
-        let mut looked = false;
+        let mut overdue = self.overdue(order.workspace);
         loop {
             let now = self.now().min(no_later_than);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
@@ -86,9 +86,8 @@ impl Store {
                         attempts.at_once()?;
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
-                    Err(refused @ Unposted::Insufficient { holds: true, .. }) if !looked => {
-                        looked = true;
-                        if !self.give_back_overdue(order.workspace).await? {
+                    Err(refused @ Unposted::Insufficient { holds: true, .. }) => {
+                        if !overdue.give_back().await? {
                             return Err(refused);
                         }
                         attempts.at_once()?;

@@ -58,6 +58,16 @@ struct Closing<'a> {
     holds: Vec<Pair>,
 }
 
+/// What became of holds that were taken for overdue.
+pub(crate) struct Expired {
+    /// Whether any was ended now.
+    pub ended: bool,
+    /// Whether any was closed before.
+    pub closed: bool,
+    /// The instant up to which DynamoDB's own clock vouches.
+    pub no_later_than: Timestamp,
+}
+
 /// What became of an attempt to end holds.
 enum Ended {
     /// It is done, and so much was captured.
@@ -77,7 +87,7 @@ impl Store {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
         let (mut attempts, mut no_later_than) = (self.attempts(), Timestamp::MAX);
-        let (mut lost, mut looked) = (false, false);
+        let (mut lost, mut overdue) = (false, self.overdue(workspace));
         loop {
             let holds = self.holds(workspace, order.hold_ids).await?;
             if holds.iter().any(|hold| hold.status != HoldStatus::Open)
@@ -105,10 +115,9 @@ impl Store {
                     return Err(HoldRefusal::KeyReused);
                 }
                 Ended::Insufficient(available, version) => {
-                    if looked || !self.give_back_overdue(workspace).await? {
+                    if !overdue.give_back().await? {
                         return Err(closing.short(available, version)?);
                     }
-                    looked = true;
                     attempts.at_once()?;
                 }
                 // Taken by this very call, it is found settled by the next look.
@@ -124,7 +133,7 @@ impl Store {
     /// Gives back what is left of a hold whose time has run out, and settles what was captured of it. Gives the instant up
     /// to which DynamoDB's own clock vouches: what it doesn't take for over stays open.
     pub async fn expire_hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
-        self.expire_holds(workspace, std::slice::from_ref(hold_id)).await
+        Ok(self.expire_holds(workspace, std::slice::from_ref(hold_id)).await?.no_later_than)
     }
 
     /// The same for several, of which one entry tells: no more than have room in it.
@@ -132,7 +141,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         hold_ids: &[Id],
-    ) -> Result<Timestamp, Fault> {
+    ) -> Result<Expired, Fault> {
         let mut attempts = self.attempts();
         loop {
             let current = self.close_due(workspace).await?;
@@ -142,14 +151,18 @@ impl Store {
                 let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
                 holds.extend(item.as_ref().map(hold_item::read).transpose()?);
             }
+            let (no_later_than, closed) =
+                (current.no_later_than, holds.iter().any(|hold| hold.status != HoldStatus::Open));
             holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(now));
-            let Some(first) = holds.first() else { return Ok(current.no_later_than) };
+            let Some(first) = holds.first() else {
+                return Ok(Expired { ended: false, closed, no_later_than });
+            };
             let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
             let expired =
                 |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
             let holds = holds.into_iter().map(expired).collect();
             match self.end(&Closing { workspace, key, claim: None, holds }).await? {
-                Ended::Done(_) => return Ok(current.no_later_than),
+                Ended::Done(_) => return Ok(Expired { ended: true, closed, no_later_than }),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
                 Ended::KeyTaken(_) | Ended::Insufficient(..) | Ended::Again => {
                     attempts.after_conflict().await?;
@@ -300,10 +313,9 @@ fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
 
 impl Closing<'_> {
     fn fits_an_entry(&self) -> bool {
-        let captures = self.holds.iter().flat_map(|pair| &pair.ended.captures);
-        let calls: Vec<Line> = captures.map(|capture| capture.line.clone()).collect();
+        let calls = self.holds.iter().flat_map(|pair| &pair.ended.captures).map(|capture| &capture.line);
         // As many as a batch has always fit.
-        calls.len() <= MOST_LINES || batch_item::have_room(&calls)
+        calls.clone().count() <= MOST_LINES || batch_item::have_room(&calls.cloned().collect::<Vec<_>>())
     }
 
     /// The holds, with those that have ended as they are by now.

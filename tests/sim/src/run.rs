@@ -141,8 +141,12 @@ impl Run {
         // No hold lasts longer than a day.
         self.world.ground.faults.switch(false);
         self.pass(SignedDuration::from_hours(49)).await;
-        let wrong = self.come_to_rest(true).await;
-        wrong.or_else(|| rest::holds_have_ended(&self.world))
+        self.join_all().await;
+        // Before anybody looks at a balance, which ends them too.
+        match rest::holds_have_ended(&self.world) {
+            None => self.come_to_rest(true).await,
+            wrong => wrong,
+        }
     }
 
     /// Lets time pass, with all that happens in it.
