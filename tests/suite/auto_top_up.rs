@@ -182,6 +182,20 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_comes_with_too_few_credits_buys_the_rest() {
+    let world = World::new().await;
+    world.put_workspace("acme").await;
+    let mut high = settings("4000", &Value::Null);
+    high["pack"] = json!("pack_5k");
+    world.set_auto_top_up(&high).await;
+    world.drain().await;
+    assert!(world.charges().await.is_empty(), "there is no card");
+    world.buy("acme", "pack_1k", "pack").await;
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "6000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_debt_of_many_packs_is_bought_off_sweep_by_sweep() {
     let world = World::with_packs(1).await;
     world.put_on_plan("acme", "enterprise").await;

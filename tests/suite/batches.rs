@@ -109,7 +109,13 @@ async fn m12_what_a_batch_was_refused_is_told_of_each_run_by_its_own_steps_and_b
         let failure = world.get(&format!("/v1/workspaces/acme/runs/{run}")).await["failure"].take();
         assert_eq!((&failure["step_id"], &failure["required"]), (&json!(step), &json!(required)));
     }
-    world.drain().await;
+    let mails = world.mails().await;
+    let text = |workflow: &str| {
+        let of = |mail: &&Value| mail["subject"].as_str().unwrap().contains(workflow);
+        mails.iter().find(of).unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    assert!(text("nightly").contains("needs 1000 credits and was to be paid together with others"));
+    assert!(text("hourly").contains("needs 200 credits and was to be paid together with others"));
     let history = world.get("/v1/workspaces/acme/usage/history?months=1").await;
     assert_eq!(history["months"][0]["blocked_credits"], "1200");
 }

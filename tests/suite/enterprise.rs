@@ -123,6 +123,25 @@ async fn m08_invoicing_that_is_agreed_later_bills_the_month_that_runs_and_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m08_a_commitment_that_was_granted_is_invoiced_in_its_own_currency() {
+    let world = enterprise().await;
+    let dollars = json!({ "credit_limit": "0", "invoicing": null,
+        "commitment": { "monthly_credits": "10", "price": { "amount": 500, "currency": "USD" } } });
+    world.agree(&dollars).await;
+    let mut euros = invoicing("0");
+    euros["invoicing"]["currency"] = json!("EUR");
+    assert_eq!(world.agree(&euros).await.fields(), ["invoicing.currency"]);
+    assert_eq!(world.get("/v1/workspaces/acme/agreement").await, dollars);
+    let mut nothing = dollars.clone();
+    nothing["commitment"] = Value::Null;
+    assert_eq!(world.agree(&nothing).await.status, 200);
+    world.next_month().await;
+    assert_eq!(world.agree(&euros).await.status, 200);
+    let invoices = world.invoices().await;
+    assert_eq!((invoices.len(), &invoices[0]["total"]), (1, &json!({ "amount": 500, "currency": "USD" })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m08_calls_that_holds_have_paid_are_on_the_invoice_as_others_are() {
     let world = enterprise().await;
     assert_eq!(world.agree(&invoicing("500")).await.status, 201);

@@ -155,6 +155,27 @@ async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_meet_an_overdue_hold_at_once_nobody_is_refused_and_a_quote_tells_so() {
+    let world = Arc::new(World::with_packs(1).await);
+    let hold = world.place("place", "1000").await;
+    assert_eq!(world.capture(&hold, "c", "10").await.status, 201);
+    let expires_at = time(&world.held(&hold).await["expires_at"]);
+    world.stack.sleep_until(expires_at).unwrap();
+    let (quote, requests) = world
+        .requests_of(world.call(Method::POST, "/v1/workspaces/acme/quotes", None, Some(&capturing("990"))))
+        .await;
+    assert_eq!((&quote.body["available"], &quote.body["affordable"]), (&json!("990"), &json!(true)));
+    assert!(requests.iter().all(|request| request["write_units"] == 0.0), "{requests:?}");
+    let mut spending = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let world = Arc::clone(&world);
+        spending.spawn(async move { world.take("acme", &format!("k{number}"), "1").await.status });
+    }
+    assert_eq!(spending.join_all().await, [201; 20]);
+    assert_eq!(world.available("acme").await, "970");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_once() {
     let world = World::with_packs(1).await;
     let mut ids = Vec::new();

@@ -81,7 +81,9 @@ impl Letter {
                 if *trigger == Trigger::Manual {
                     return None;
                 }
-                ("run_failed", context! { workflow_id, step_id, required, available })
+                // Then it was others of its batch for which it was too little.
+                let in_a_batch = required.credits() <= *available;
+                ("run_failed", context! { workflow_id, step_id, required, available, in_a_batch })
             }
             Fact::CreditsLow { threshold, available } => ("balance_low", context! { threshold, available }),
             Fact::CreditsExhausted { available } => ("balance_exhausted", context! { available }),

@@ -93,7 +93,7 @@ fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance
         let event_id = format!("low-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available }));
     }
-    facts.extend(top_up_wanted(workspace, before, after));
+    facts.extend(top_up_wanted(workspace, after));
     if after.is_exhausted() && !before.is_exhausted() {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsExhausted { available }));
@@ -101,12 +101,11 @@ fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance
     facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
 }
 
-/// A pack is wanted while the balance is low: told again at each write that spends, since an earlier one may be lost, and at
-/// each that sets something and posts nothing.
-fn top_up_wanted(workspace: &WorkspaceId, before: &Balance, after: &Balance) -> Option<Told> {
-    let (available, was) = (after.available().ok()?, before.available().ok()?);
-    let anew = available < was || after.last == before.last || !before.wants_top_up().ok()?;
-    let wanted = after.wants_top_up().ok()? && anew;
+/// A pack is wanted while the balance is low: told at each write, since an earlier one may be lost, a card be stored with
+/// credits that are too few, or something be set anew.
+fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Option<Told> {
+    let available = after.available().ok()?;
+    let wanted = after.wants_top_up().ok()?;
     let threshold = after.top_up_at.filter(|_| wanted)?;
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
     Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available }))

@@ -60,6 +60,11 @@ pub struct Standing {
     pub ends: bool,
 }
 
+/// The month's commitment, which is not invoiced yet, was granted for another currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what is owed already is in {0}")]
+pub struct OtherCurrency(pub Currency);
+
 /// What is to be done next about an agreement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -115,11 +120,16 @@ impl Standing {
     }
 
     /// What is agreed from an instant on. Where nothing was agreed or owed before, its first month is the one that runs:
-    /// nothing of earlier months is invoiced by it.
-    #[must_use]
-    pub fn agreed(&self, agreement: &Agreement, now: Timestamp) -> Self {
+    /// nothing of earlier months is invoiced by it. A commitment that was granted is invoiced in its own currency, and an
+    /// invoice has one.
+    pub fn agreed(&self, agreement: &Agreement, now: Timestamp) -> Result<Self, OtherCurrency> {
+        let owed = self.granted.values().map(|commitment| commitment.price.currency);
+        let invoiced = agreement.invoicing.map(|invoicing| invoicing.currency);
+        if let Some(owed) = owed.into_iter().find(|owed| invoiced.is_some_and(|invoiced| invoiced != *owed)) {
+            return Err(OtherCurrency(owed));
+        }
         let open = if self.is_over() { self.open.max(Month::of(now)) } else { self.open };
-        Self { agreement: agreement.clone(), open, ends: false, ..self.clone() }
+        Ok(Self { agreement: agreement.clone(), open, ends: false, ..self.clone() })
     }
 
     /// When something has to be done about it.
@@ -289,7 +299,7 @@ impl Invoicing {
 
 #[cfg(test)]
 mod tests {
-    use super::{Agreement, BilledUse, Commitment, Invoicing, Standing, Step};
+    use super::{Agreement, BilledUse, Commitment, Invoicing, OtherCurrency, Standing, Step};
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::ledger::{Cause, Entry};
@@ -392,16 +402,31 @@ mod tests {
     #[test]
     fn m08_what_is_agreed_after_nothing_was_begins_with_the_month_that_runs() {
         let limit = Agreement { credit_limit: "500".parse().unwrap(), ..Agreement::none() };
-        let limited = Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z"));
+        let limited =
+            Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z")).unwrap();
         assert_eq!(limited.next_due(), None);
         let agreement = standing("2026-11-23T12:00:00Z").agreement;
-        let invoiced = limited.agreed(&agreement, at("2026-11-23T12:00:00Z"));
+        let invoiced = limited.agreed(&agreement, at("2026-11-23T12:00:00Z")).unwrap();
         assert_eq!(invoiced.open, "2026-11".parse().unwrap());
         // What is agreed anew while something runs leaves its month as it is.
-        assert_eq!(invoiced.agreed(&agreement, at("2026-12-01T00:00:01Z")).open, invoiced.open);
-        let back =
-            invoiced.ended().after_month(invoiced.open, true).agreed(&limit, at("2026-11-30T23:59:59Z"));
+        assert_eq!(invoiced.agreed(&agreement, at("2026-12-01T00:00:01Z")).unwrap().open, invoiced.open);
+        let back = invoiced
+            .ended()
+            .after_month(invoiced.open, true)
+            .agreed(&limit, at("2026-11-30T23:59:59Z"))
+            .unwrap();
         assert_eq!((back.open, back.ends), ("2026-12".parse().unwrap(), false));
+    }
+
+    #[test]
+    fn m08_what_is_owed_already_keeps_the_invoice_in_its_currency() {
+        let (november, now) = ("2026-11".parse().unwrap(), at("2026-11-23T12:00:00Z"));
+        let standing = standing("2026-11-23T12:00:00Z").with_grant(november, commitment());
+        let euros = Invoicing { price_per_credit_micros: 1, currency: "EUR".parse().unwrap() };
+        let other = Agreement { invoicing: Some(euros), ..Agreement::none() };
+        assert_eq!(standing.agreed(&other, now), Err(OtherCurrency("USD".parse().unwrap())));
+        assert!(standing.agreed(&Agreement::none(), now).is_ok());
+        assert!(standing.after_month(november, true).agreed(&other, now).is_ok());
     }
 
     fn entry(time: &str, cause: Cause, credits: &str) -> Entry {

@@ -2,10 +2,12 @@
 //!
 //! A problem is what the public may read; what went wrong inside is logged where the problem is made, never sent.
 
+use credits_core::agreement::OtherCurrency;
 use credits_core::credits::{Amount, Credits};
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
+use credits_store::agreements::AgreementRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
 use credits_store::grants::VoidRefusal;
@@ -281,6 +283,19 @@ impl From<VoidRefusal> for Problem {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }
             VoidRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<AgreementRefusal> for Problem {
+    fn from(refusal: AgreementRefusal) -> Self {
+        match refusal {
+            AgreementRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            AgreementRefusal::OtherCurrency(OtherCurrency(owed)) => Self::invalid_request(&[FieldError {
+                field: "invoicing.currency".to_owned(),
+                message: format!("must be {owed} until the commitment of this month is invoiced"),
+            }]),
+            AgreementRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::agreement::{Agreement, BilledUse, Commitment, Invoice, Standing, Step};
+use credits_core::agreement::{Agreement, BilledUse, Commitment, Invoice, OtherCurrency, Standing, Step};
 use credits_core::change::Change;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
@@ -20,7 +20,6 @@ use crate::keys::{self, ItemKey, PK, position};
 use crate::posting::{Order, Unposted};
 use crate::transaction::Outcome;
 use crate::versioned::{self, Kept};
-use crate::workspaces::WorkspaceRefusal;
 use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
@@ -31,6 +30,20 @@ const MOST_STEPS: usize = 40;
 
 /// How many ledger entries are read at a time for an invoice's lines.
 const ENTRIES_A_PAGE: usize = 1_000;
+
+/// Why an agreement is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreementRefusal {
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// What is owed for the month is in another currency.
+    #[error(transparent)]
+    OtherCurrency(#[from] OtherCurrency),
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
 
 impl Store {
     /// What is agreed with a workspace, if anything ever was.
@@ -43,7 +56,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         agreement: &Agreement,
-    ) -> Result<bool, WorkspaceRefusal> {
+    ) -> Result<bool, AgreementRefusal> {
         // What has ended is invoiced by what was agreed while it ran.
         if !self.advance_agreement(workspace).await? {
             return Err(Fault::Contended.into());
@@ -55,10 +68,10 @@ impl Store {
     }
 
     /// Ends an agreement with the month that is open, since the workspace has left Enterprise.
-    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), WorkspaceRefusal> {
+    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
         match self.standing(workspace).await? {
             Some((standing, _)) if !standing.ends => {
-                self.change_agreement(workspace, Standing::ended).await.map(drop)
+                self.change_agreement(workspace, |before| Ok(before.ended())).await.map(drop)
             }
             _ => Ok(()),
         }
@@ -114,14 +127,14 @@ impl Store {
     async fn change_agreement(
         &self,
         workspace: &WorkspaceId,
-        change: impl Fn(&Standing) -> Standing,
-    ) -> Result<bool, WorkspaceRefusal> {
+        change: impl Fn(&Standing) -> Result<Standing, OtherCurrency>,
+    ) -> Result<bool, AgreementRefusal> {
         let mut attempts = self.attempts();
         loop {
             let kept = self.standing(workspace).await?;
             let first = kept.is_none();
             let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
-            let after = change(&before);
+            let after = change(&before)?;
             let posting = posting_of(&before.agreement, &after.agreement, after.open);
             let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
             let balance = balance_item::write_of(&self.table, workspace, &posting, "agreement");
@@ -136,7 +149,7 @@ impl Store {
                 }
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
-                    return Err(WorkspaceRefusal::WorkspaceNotFound);
+                    return Err(AgreementRefusal::WorkspaceNotFound);
                 }
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }

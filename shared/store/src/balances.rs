@@ -32,10 +32,22 @@ impl Store {
         }
     }
 
-    /// The workspace's balance as if all that is due were closed; nothing is written.
+    /// The workspace's balance as if all that is due were closed, and what overdue holds keep given back; nothing is written.
     pub async fn peek_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let balance = self.read_balance(workspace).await?;
-        Ok(balance.map(|balance| balance.as_of(self.now())).transpose().map_err(Corrupt::from)?)
+        let Some(balance) = self.read_balance(workspace).await? else { return Ok(None) };
+        let now = self.now();
+        let balance = balance.as_of(now).map_err(Corrupt::from)?;
+        if !balance.has_holds() {
+            return Ok(Some(balance));
+        }
+        let mut ends = Vec::new();
+        for hold in self.read_overdue(workspace).await? {
+            ends.push((hold.placement, hold.captured().map_err(Corrupt::from)?));
+        }
+        // One that has ended since then is not in the balance that was read: it is shown as it was.
+        let ending = balance.end_holds(ends, now).ok();
+        let given_back = ending.and_then(|ending| ending.posting.apply(&balance, &balance.last).ok());
+        Ok(Some(given_back.unwrap_or(balance)))
     }
 
     pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {

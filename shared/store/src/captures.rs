@@ -205,7 +205,7 @@ impl Store {
             && let balance = balance_item::read(item).map_err(corrupt)?
             && let Err(Refusal::Insufficient { available }) = posting.check(&balance)
         {
-            if course.overdue.give_back().await? {
+            if course.overdue.give_back(balance.version).await? {
                 course.attempts.at_once()?;
                 return Ok(None);
             }

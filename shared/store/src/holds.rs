@@ -123,7 +123,7 @@ impl Store {
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 Obstacle::Insufficient { available, version, holds } => {
-                    if !holds || !overdue.give_back().await? {
+                    if !holds || !overdue.give_back(version).await? {
                         return Err(DebitRefusal::Insufficient { required: total, available, version });
                     }
                     attempts.at_once()?;

@@ -86,8 +86,8 @@ impl Store {
                         attempts.at_once()?;
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
-                    Err(refused @ Unposted::Insufficient { holds: true, .. }) => {
-                        if !overdue.give_back().await? {
+                    Err(refused @ Unposted::Insufficient { holds: true, version, .. }) => {
+                        if !overdue.give_back(version).await? {
                             return Err(refused);
                         }
                         attempts.at_once()?;

@@ -62,8 +62,6 @@ struct Closing<'a> {
 pub(crate) struct Expired {
     /// Whether any was ended now.
     pub ended: bool,
-    /// Whether any was closed before.
-    pub closed: bool,
     /// The instant up to which DynamoDB's own clock vouches.
     pub no_later_than: Timestamp,
 }
@@ -115,7 +113,7 @@ impl Store {
                     return Err(HoldRefusal::KeyReused);
                 }
                 Ended::Insufficient(available, version) => {
-                    if !overdue.give_back().await? {
+                    if !overdue.give_back(version).await? {
                         return Err(closing.short(available, version)?);
                     }
                     attempts.at_once()?;
@@ -151,18 +149,17 @@ impl Store {
                 let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
                 holds.extend(item.as_ref().map(hold_item::read).transpose()?);
             }
-            let (no_later_than, closed) =
-                (current.no_later_than, holds.iter().any(|hold| hold.status != HoldStatus::Open));
+            let no_later_than = current.no_later_than;
             holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(now));
             let Some(first) = holds.first() else {
-                return Ok(Expired { ended: false, closed, no_later_than });
+                return Ok(Expired { ended: false, no_later_than });
             };
             let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
             let expired =
                 |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
             let holds = holds.into_iter().map(expired).collect();
             match self.end(&Closing { workspace, key, claim: None, holds }).await? {
-                Ended::Done(_) => return Ok(Expired { ended: true, closed, no_later_than }),
+                Ended::Done(_) => return Ok(Expired { ended: true, no_later_than }),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
                 Ended::KeyTaken(_) | Ended::Insufficient(..) | Ended::Again => {
                     attempts.after_conflict().await?;
