@@ -191,6 +191,10 @@ async fn above_its_hold_a_call_is_refused_or_the_balance_pays_the_rest_where_the
         world.settle(&hold, "s", &json!({ "credits": "8" })).await.body["code"],
         "insufficient_credits"
     );
+    assert_eq!(
+        world.settle(&hold, "place", &json!({ "credits": "8" })).await.body["code"],
+        "idempotency_key_reused"
+    );
     let short = world.settle(&hold, "s", &json!({ "credits": "1000", "extend": true })).await;
     assert_eq!((short.status, &short.body["shortfall"]), (402, &json!("12")));
     let settled = world.settle(&hold, "s", &json!({ "credits": "8", "extend": true })).await;

@@ -40,7 +40,8 @@ function partsOf({ grants, subscription, prepaid, credit_limit }) {
     of: grant.granted,
     until: `expires ${date(grant.expires_at)}`,
   }));
-  parts.push({ kind: 'prepaid', name: 'Prepaid', left: prepaid, until: 'never expires' });
+  const owed = prepaid < 0;
+  parts.push({ kind: 'prepaid', name: owed ? 'Used beyond credits' : 'Prepaid', left: prepaid, until: owed ? 'paid by what is added next' : 'never expires' });
   if (credit_limit !== '0') parts.push({ kind: 'limit', name: 'Credit limit', left: credit_limit, until: 'invoiced' });
   return parts;
 }

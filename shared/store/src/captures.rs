@@ -97,7 +97,8 @@ impl Store {
             match self.update_once(write.map_err(Fault::from)?).await? {
                 Updated::Written(updated) => {
                     let remaining = Reader(&updated).credits("remaining").map_err(Fault::from)?;
-                    return course.captured(order.hold_id, remaining, false);
+                    let amount = course.capture.line.amount;
+                    return course.captured(order.hold_id, (amount, remaining), false);
                 }
                 Updated::Unknown(error) => course.after_failure(error).await?,
                 Updated::Busy => course.attempts.after_conflict().await?,
@@ -137,7 +138,8 @@ impl Store {
         match course.obstacle(&hold, item, now).map_err(Fault::from)? {
             Obstacle::Captured(place) => {
                 let left = hold.left_after(place).map_err(|sum| Fault::Corrupt(sum.into()))?;
-                course.captured(order.hold_id, left, !course.lost).map(Some)
+                let amount = hold.captures.get(place).map_or(required, |kept| kept.line.amount);
+                course.captured(order.hold_id, (amount, left), !course.lost).map(Some)
             }
             Obstacle::KeyReused => Err(HoldRefusal::KeyReused),
             Obstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
@@ -193,7 +195,9 @@ impl Store {
                 .map_err(corrupt)?,
         ];
         let reasons = match self.transact(writes).await? {
-            Outcome::Written => return course.captured(&hold.hold_id, Credits::ZERO, false).map(Some),
+            Outcome::Written => {
+                return course.captured(&hold.hold_id, (required, Credits::ZERO), false).map(Some);
+            }
             Outcome::Unknown(error) => {
                 course.after_failure(error).await?;
                 return Ok(None);
@@ -243,9 +247,14 @@ impl Course<'_> {
         Ok(if covered { Obstacle::Passed } else { Obstacle::Short(remaining) })
     }
 
-    fn captured(&self, hold_id: &Id, remaining: Credits, replayed: bool) -> Result<Captured, HoldRefusal> {
+    fn captured(
+        &self,
+        hold_id: &Id,
+        (amount, remaining): (Amount, Credits),
+        replayed: bool,
+    ) -> Result<Captured, HoldRefusal> {
         let capture_id = id_of(hold_id, &self.capture.key)?;
-        Ok(Captured { capture_id, amount: self.capture.line.amount, remaining, replayed })
+        Ok(Captured { capture_id, amount, remaining, replayed })
     }
 
     async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {

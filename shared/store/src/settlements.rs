@@ -100,10 +100,13 @@ impl Store {
                 attempts.at_once()?;
                 continue;
             }
-            let pairs = open.map(|hold| settled_of(claim, hold, order)).collect::<Result<_, _>>()?;
-            let closing = Closing { workspace, key: key.clone(), claim: Some(claim), holds: pairs };
+            let pairs: Result<Vec<Pair>, _> = open.map(|hold| settled_of(claim, hold, order)).collect();
+            let closing = match pairs {
+                Ok(pairs) => Closing { workspace, key: key.clone(), claim: Some(claim), holds: pairs },
+                Err(refusal) => return Err(self.unless_key_reused(claim, refusal).await?),
+            };
             if !closing.fits_an_entry() {
-                return Err(HoldRefusal::TooManyCalls);
+                return Err(self.unless_key_reused(claim, HoldRefusal::TooManyCalls).await?);
             }
             match self.end(&closing).await? {
                 Ended::Done(captured) => {
@@ -208,6 +211,13 @@ impl Store {
         }
         let all = holds.iter().all(|hold| hold.status == HoldStatus::Settled);
         Ok(all.then(|| Settled { holds: holds.to_vec(), replayed: false, captured: Credits::ZERO }))
+    }
+
+    /// A refusal for which nothing was sent: that of the key comes before it.
+    async fn unless_key_reused(&self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
+        let kept = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+        let reused = kept.is_some_and(|item| !entry_item::is_of(&item, Some(claim.fingerprint)));
+        Ok(if reused { HoldRefusal::KeyReused } else { refusal })
     }
 
     async fn end(&self, closing: &Closing<'_>) -> Result<Ended, Fault> {
