@@ -129,7 +129,7 @@ async fn version_of(
     if let Some(version) = versions.get(workspace) {
         return Ok(*version);
     }
-    let version = store.peek_balance(workspace).await?.map_or(0, |balance| balance.version);
+    let version = store.balance_version(workspace).await?.unwrap_or(0);
     versions.insert(workspace.clone(), version);
     Ok(version)
 }

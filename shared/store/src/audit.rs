@@ -166,7 +166,7 @@ impl Store {
         month: Month,
         quiet_after: SignedDuration,
     ) -> Result<Option<Recount>, Fault> {
-        let Some(version) = self.version_of(workspace).await? else { return Ok(None) };
+        let Some(version) = self.balance_version(workspace).await? else { return Ok(None) };
         let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
         let (start, end) = (position(month.start(), ""), position(month.end(), ""));
         let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
@@ -198,7 +198,7 @@ impl Store {
     /// Whether nothing can have moved in a month since a version: a busy workspace moves on, but not in a month that has
     /// ended.
     async fn is_still(&self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
-        Ok(self.is_settled(month) || self.version_of(workspace).await? == Some(version))
+        Ok(self.is_settled(month) || self.balance_version(workspace).await? == Some(version))
     }
 
     fn is_settled(&self, month: Month) -> bool {
@@ -239,10 +239,6 @@ impl Store {
                 return Ok(groups);
             }
         }
-    }
-
-    async fn version_of(&self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
-        Ok(self.read_balance(workspace).await?.map(|balance| balance.version))
     }
 }
 

@@ -50,6 +50,11 @@ impl Store {
         Ok(Some(given_back.unwrap_or(balance)))
     }
 
+    /// How often the workspace's balance was written; `None` where there is no workspace.
+    pub async fn balance_version(&self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
+        Ok(self.read_balance(workspace).await?.map(|balance| balance.version))
+    }
+
     pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
