@@ -1,7 +1,8 @@
 //! `/v1/workspaces/{workspace_id}/agreement` and `…/invoices`: what is arranged with an Enterprise workspace (M8).
 
-use credits_core::agreement::{Agreement, Commitment, Invoice, Invoicing};
+use credits_core::agreement::{Agreement, Commitment, Invoicing};
 use credits_core::credits::{Amount, Credits};
+use credits_core::invoice::Invoice;
 use credits_core::price::{Currency, Price};
 use credits_core::workspace::Plan;
 use credits_runtime::fields::{Fields, count, parsed};

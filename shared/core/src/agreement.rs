@@ -7,14 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange};
-use crate::id::Id;
-use crate::ledger::Entry;
+use crate::invoice::{Invoice, Line};
 use crate::month::Month;
 use crate::price::{Currency, Price};
 use crate::subscription::AHEAD;
-
-/// The line of what was used before the month of its invoice.
-const EARLIER: &str = "Use before this month";
 
 /// What is agreed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,33 +70,6 @@ pub enum Step {
     Grant(Month, Commitment),
     /// Invoice a month that has ended.
     Invoice(Month),
-}
-
-/// A month's invoice. It has a number without gaps, and never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invoice {
-    /// Its number within the workspace.
-    pub invoice_id: Id,
-    /// Its month.
-    pub month: Month,
-    /// What it is for.
-    pub lines: Vec<Line>,
-    /// The sum of its lines.
-    pub total: Price,
-    /// When it was made.
-    pub issued_at: Timestamp,
-}
-
-/// A line of an invoice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// An operation, or the commitment.
-    pub description: String,
-    /// How many credits.
-    pub credits: Credits,
-    /// What they cost, in minor units.
-    #[serde(rename = "amount")]
-    pub amount_minor: u64,
 }
 
 impl Agreement {
@@ -218,93 +187,10 @@ impl Standing {
     }
 }
 
-/// What of a month's use its invoice is for: the latest, as far as it comes to what was billed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BilledUse {
-    month: Month,
-    left: Credits,
-    by_operation: BTreeMap<String, Credits>,
-}
-
-impl BilledUse {
-    /// What is to be explained: so many credits that a month's end has billed.
-    #[must_use]
-    pub fn of(month: Month, billed: Credits) -> Self {
-        Self { month, left: billed, by_operation: BTreeMap::new() }
-    }
-
-    /// Takes the ledger's next entry, newest first, and says whether more are wanted.
-    pub fn take(&mut self, entry: &Entry) -> Result<bool, OutOfRange> {
-        if entry.at < self.month.start() {
-            return Ok(false);
-        }
-        for (operation, spent) in entry.spent() {
-            let part = spent.min(self.left);
-            if !part.is_zero() {
-                self.left = self.left.minus(part)?;
-                let sum = self.by_operation.entry(operation.to_string()).or_default();
-                *sum = sum.plus(part)?;
-            }
-        }
-        Ok(!self.left.is_zero())
-    }
-
-    /// The use by operation; and what none of the month's explains, which was used before: until invoicing was agreed, or
-    /// of credits that were refunded since.
-    #[must_use]
-    pub fn by_operation(mut self) -> BTreeMap<String, Credits> {
-        if !self.left.is_zero() {
-            self.by_operation.insert(EARLIER.to_owned(), self.left);
-        }
-        self.by_operation
-    }
-}
-
-impl Line {
-    fn of_commitment(commitment: &Commitment) -> Self {
-        Self {
-            description: "Monthly commitment".to_owned(),
-            credits: commitment.monthly_credits.credits(),
-            amount_minor: commitment.price.amount_minor,
-        }
-    }
-}
-
-impl Invoicing {
-    /// The lines of what was used beyond credits. The sum is rounded, half up, and each line is what it adds to the
-    /// rounded sum, so that the lines add up.
-    fn lines(self, used: &BTreeMap<String, Credits>) -> Result<Vec<Line>, OutOfRange> {
-        let (mut lines, mut sum, mut told) = (Vec::new(), Credits::ZERO, 0_u64);
-        for (description, credits) in used {
-            sum = sum.plus(*credits)?;
-            let amount = self.minor(sum)?;
-            let amount_minor = amount.checked_sub(told).ok_or(OutOfRange)?;
-            told = amount;
-            lines.push(Line { description: description.clone(), credits: *credits, amount_minor });
-        }
-        Ok(lines)
-    }
-
-    /// The price of so many credits in minor units, rounded half up.
-    fn minor(self, credits: Credits) -> Result<u64, OutOfRange> {
-        // Millionths of credits by millionths of the major unit.
-        const ONE: i128 = 1_000_000_000_000;
-        let minors = 10_i128.checked_pow(self.currency.minor_digits()).ok_or(OutOfRange)?;
-        let price = i128::from(self.price_per_credit_micros).checked_mul(minors).ok_or(OutOfRange)?;
-        let whole = credits.micros()?.checked_mul(price).ok_or(OutOfRange)?;
-        let half_up = whole.checked_add(ONE / 2).and_then(|sum| sum.checked_div(ONE));
-        u64::try_from(half_up.ok_or(OutOfRange)?).map_err(|_| OutOfRange)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Agreement, BilledUse, Commitment, Invoicing, OtherCurrency, Standing, Step};
-    use crate::consumer::Consumer;
-    use crate::credits::Credits;
-    use crate::ledger::{Cause, Entry};
+    use super::{Agreement, Commitment, Invoicing, OtherCurrency, Standing, Step};
     use crate::price::Price;
-    use crate::settlement::Settlement;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
 
@@ -427,48 +313,5 @@ mod tests {
         assert_eq!(standing.agreed(&other, now), Err(OtherCurrency("USD".parse().unwrap())));
         assert!(standing.agreed(&Agreement::none(), now).is_ok());
         assert!(standing.after_month(november, true).agreed(&other, now).is_ok());
-    }
-
-    fn entry(time: &str, cause: Cause, credits: &str) -> Entry {
-        let entry_id = "deb_1".parse().unwrap();
-        Entry { entry_id, cause, credits: credits.parse().unwrap(), at: at(time) }
-    }
-
-    fn call(operation: &str) -> Cause {
-        let consumer = Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
-        let (operation, rate_card) = (operation.parse().unwrap(), "2026-11-01".parse().unwrap());
-        Cause::Debit { operation, model: None, units: None, rate_card, consumer }
-    }
-
-    fn settled(operations: [(&str, &str); 2]) -> Cause {
-        let operations = operations.map(|(name, credits)| (name.parse().unwrap(), credits.parse().unwrap()));
-        Cause::HoldSettled(Settlement {
-            hold_ids: Vec::new(),
-            rate_cards: [].into(),
-            lines: 2,
-            operations: operations.into(),
-            content: Vec::new(),
-        })
-    }
-
-    #[test]
-    fn m08_an_invoice_is_for_the_months_latest_calls_however_they_were_paid() {
-        let mut used = BilledUse::of("2026-11".parse().unwrap(), "10".parse().unwrap());
-        assert_eq!(used.take(&entry("2026-11-30T12:00:00Z", call("a"), "-2")), Ok(true));
-        let holds = settled([("a", "1.5"), ("b", "3")]);
-        assert_eq!(used.take(&entry("2026-11-20T12:00:00Z", holds, "-4.5")), Ok(true));
-        let top_up = Cause::ClawBack { payment_id: "pi_1".to_owned() };
-        assert_eq!(used.take(&entry("2026-11-10T12:00:00Z", top_up, "-100")), Ok(true));
-        let mut whole = used.clone();
-        assert_eq!(whole.take(&entry("2026-11-01T00:00:00Z", call("c"), "-5")), Ok(false));
-        let told = |used: BilledUse| -> Vec<(String, String)> {
-            let name = |(operation, credits): (String, Credits)| (operation, credits.to_string());
-            used.by_operation().into_iter().map(name).collect()
-        };
-        let pair = |(operation, credits): (&str, &str)| (operation.to_owned(), credits.to_owned());
-        assert_eq!(told(whole), [("a", "3.5"), ("b", "3"), ("c", "3.5")].map(pair));
-        // What was used the month before is not told as this month's.
-        assert_eq!(used.take(&entry("2026-10-31T23:59:59Z", call("c"), "-5")), Ok(false));
-        assert_eq!(told(used), [("Use before this month", "3.5"), ("a", "3.5"), ("b", "3")].map(pair));
     }
 }

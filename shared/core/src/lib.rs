@@ -22,6 +22,7 @@ pub mod forecast;
 pub mod grant;
 pub mod hold;
 pub mod id;
+pub mod invoice;
 pub mod ledger;
 pub mod month;
 pub mod payment;

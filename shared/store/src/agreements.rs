@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::agreement::{Agreement, BilledUse, Commitment, Invoice, OtherCurrency, Standing, Step};
+use credits_core::agreement::{Agreement, Commitment, OtherCurrency, Standing, Step};
 use credits_core::change::Change;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
+use credits_core::invoice::{BilledUse, Invoice};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::month::Month;
 use credits_core::posting::Posting;
@@ -100,20 +101,14 @@ impl Store {
 
     /// A workspace's invoices, newest first.
     pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
-        let output = self
-            .client
+        let query = self
             .query()
-            .table_name(&*self.table)
             .scan_index_forward(false)
             .consistent_read(true)
             .key_condition_expression("#pk = :pk")
             .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk))
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
+            .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk));
+        let output = self.found(query).await?;
         Ok(output.items().iter().map(read_invoice).collect::<Result<_, _>>()?)
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use credits_core::agreement::Invoice;
 use credits_core::balance::Balance;
 use credits_core::enrolment::Enrolment;
 use credits_core::id::WorkspaceId;
+use credits_core::invoice::Invoice;
 use credits_core::ledger::Entry;
 use credits_core::payment::Payment;
 use credits_core::purchase::Purchase;
