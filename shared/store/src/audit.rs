@@ -214,20 +214,14 @@ impl Store {
         let mut groups = BTreeMap::new();
         let mut from = None;
         loop {
-            let output = self
-                .client
+            let query = self
                 .query()
-                .table_name(&*self.table)
                 .key_condition_expression("#pk = :pk")
                 .expression_attribute_names("#pk", PK)
                 .expression_attribute_values(":pk", text(format!("usage#{workspace}#{month}")))
                 .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .customize()
-                .config_override(self.read_config())
-                .send()
-                .await
-                .map_err(Fault::unavailable)?;
+                .set_exclusive_start_key(from);
+            let output = self.found(query).await?;
             for item in output.items.unwrap_or_default() {
                 let (group_by, key) =
                     Reader(&item).text(SK)?.split_once('#').ok_or(Corrupt::Attribute(SK))?;

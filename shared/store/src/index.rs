@@ -106,12 +106,7 @@ impl Store {
                 .expression_attribute_names("#member", member)
                 .expression_attribute_values(":member", AttributeValue::S(value.to_owned()));
         }
-        let output = request
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
+        let output = self.found(request).await?;
         let end = output.last_evaluated_key.as_ref().map(position_of).transpose()?;
         Ok((output.items.unwrap_or_default(), end))
     }
@@ -119,9 +114,7 @@ impl Store {
     /// The query of an index partition from its end, or from before a position.
     pub(crate) fn backwards(&self, partition: &str, before: Option<&str>, limit: i32) -> QueryFluentBuilder {
         let request = self
-            .client
             .query()
-            .table_name(&*self.table)
             .index_name(INDEX)
             .scan_index_forward(false)
             .limit(limit)
@@ -146,19 +139,17 @@ impl Store {
     ) -> Result<(Vec<Item>, bool), Fault> {
         // A sort key is never empty, and both ends of a range are part of it.
         let after = format!("{after}\u{0}");
-        let query = self.client.query().table_name(&*self.table).index_name(INDEX).set_limit(limit);
-        let output = query
+        let query = self
+            .query()
+            .index_name(INDEX)
+            .set_limit(limit)
             .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
             .expression_attribute_names("#partition", INDEX_PK)
             .expression_attribute_names("#position", INDEX_SK)
             .expression_attribute_values(":partition", text(partition))
             .expression_attribute_values(":after", AttributeValue::S(after))
-            .expression_attribute_values(":before", text(before))
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
+            .expression_attribute_values(":before", text(before));
+        let output = self.found(query).await?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
     }
 
@@ -171,8 +162,9 @@ impl Store {
     ) -> Result<Vec<Item>, Fault> {
         let mut from = None;
         for _ in 0..MOST_PAGES {
-            let query = self.client.query().table_name(&*self.table).index_name(INDEX);
-            let output = query
+            let query = self
+                .query()
+                .index_name(INDEX)
                 .key_condition_expression("#partition = :partition AND #position < :position")
                 .filter_expression("begins_with(#pk, :prefix)")
                 .expression_attribute_names("#partition", INDEX_PK)
@@ -181,12 +173,8 @@ impl Store {
                 .expression_attribute_values(":partition", text(partition))
                 .expression_attribute_values(":position", text(position))
                 .expression_attribute_values(":prefix", text(prefix))
-                .set_exclusive_start_key(from)
-                .customize()
-                .config_override(self.read_config())
-                .send()
-                .await
-                .map_err(Fault::unavailable)?;
+                .set_exclusive_start_key(from);
+            let output = self.found(query).await?;
             let items = output.items.unwrap_or_default();
             from = output.last_evaluated_key;
             if !items.is_empty() || from.is_none() {

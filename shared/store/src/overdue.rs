@@ -35,8 +35,8 @@ impl Store {
 
     /// The overdue holds as the last writes left them, for who shows what would be given back.
     pub(crate) async fn read_overdue(&self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
-        let keys: Vec<_> = self.overdue_holds(workspace).await?;
-        let keys: Vec<_> = keys.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
+        let overdue = self.overdue_holds(workspace).await?;
+        let keys: Vec<_> = overdue.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
         let items = self.get_many(&keys).await?;
         let mut holds = items.values().map(hold_item::read).collect::<Result<Vec<_>, _>>()?;
         holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(self.now()));

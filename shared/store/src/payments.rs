@@ -88,14 +88,14 @@ impl Store {
 
     /// The payments that fit nothing, oldest first.
     pub async fn unmatched_payments(&self) -> Result<Vec<UnmatchedPayment>, Fault> {
-        let query = self.client.query().table_name(&*self.table).index_name(INDEX).limit(MOST_SHOWN);
-        let output = query
+        let query = self
+            .query()
+            .index_name(INDEX)
+            .limit(MOST_SHOWN)
             .key_condition_expression("#partition = :partition")
             .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_values(":partition", text(UNMATCHED))
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
+            .expression_attribute_values(":partition", text(UNMATCHED));
+        let output = self.found(query).await?;
         let mut unmatched = Vec::new();
         for position in output.items() {
             // The index keeps keys and a ledger entry's few attributes; the rest is with the payment.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use aws_sdk_dynamodb::config::ConfigBag;
 use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -57,6 +59,16 @@ impl Store {
             .await
             .map_err(Fault::unavailable)?;
         Ok((output.item, answered.read()))
+    }
+
+    /// A query of the table.
+    pub(crate) fn query(&self) -> QueryFluentBuilder {
+        self.client.query().table_name(&*self.table)
+    }
+
+    /// What a query finds, a page at most, within the invocation's time.
+    pub(crate) async fn found(&self, query: QueryFluentBuilder) -> Result<QueryOutput, Fault> {
+        query.customize().config_override(self.read_config()).send().await.map_err(Fault::unavailable)
     }
 
     /// Reads many items as the last writes left them.

@@ -112,22 +112,16 @@ impl Store {
         workspace: &WorkspaceId,
         (first, last): (Month, Month),
     ) -> Result<BTreeMap<Month, MonthUsage>, Fault> {
-        let output = self
-            .client
+        let query = self
             .query()
-            .table_name(&*self.table)
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#sk", SK)
             .expression_attribute_values(":pk", text(ItemKey::usage(workspace, first).pk))
             .expression_attribute_values(":first", text(first.to_string()))
             .expression_attribute_values(":last", text(last.to_string()))
-            .consistent_read(true)
-            .customize()
-            .config_override(self.read_config())
-            .send()
-            .await
-            .map_err(Fault::unavailable)?;
+            .consistent_read(true);
+        let output = self.found(query).await?;
         let mut months = BTreeMap::new();
         for item in output.items.unwrap_or_default() {
             let month = Reader(&item).parsed(SK)?;
