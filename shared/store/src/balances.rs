@@ -16,11 +16,15 @@ impl Store {
     pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
         if balance.has_holds() {
-            if let Err(fault) = self.give_back_overdue(workspace).await {
+            let given_back = self.give_back_overdue(workspace).await.unwrap_or_else(|fault| {
                 let error = Chain(&fault);
                 tracing::warn!(%workspace, %error, "overdue holds are left to a sweep");
+                // Some of them, perhaps.
+                true
+            });
+            if given_back {
+                balance = self.read_balance(workspace).await?.unwrap_or(balance);
             }
-            balance = self.read_balance(workspace).await?.unwrap_or(balance);
         }
         if !balance.is_due(self.now()) {
             return Ok(Some(balance));

@@ -24,13 +24,14 @@ impl Store {
         Overdue { store: self, workspace, tried_once_more: false }
     }
 
-    /// Gives back what all of them keep, as far as it can be done now.
-    pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
-        let (overdue, mut attempts) = (self.overdue(workspace), self.attempts());
+    /// Gives back what all of them keep, as far as it can be done now, and says whether there were any.
+    pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let (overdue, mut attempts, mut any) = (self.overdue(workspace), self.attempts(), false);
         while overdue.give_back_some().await? {
+            any = true;
             attempts.at_once()?;
         }
-        Ok(())
+        Ok(any)
     }
 
     /// The overdue holds as the last writes left them, for who shows what would be given back.
