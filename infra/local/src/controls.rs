@@ -3,9 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{DefaultBodyLimit, Path, Request as HttpRequest, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use credits_store::Clock;
@@ -22,10 +23,10 @@ use crate::tokens::TokenOrder;
 use crate::worker::deliver;
 use crate::{aws_api, checkout_page, verify};
 
-/// What API Gateway takes at most.
-const MOST_BODY_BYTES: usize = 10 * 1024 * 1024;
+/// The longest body that API Gateway takes.
+const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-pub(crate) type Reply = Response<axum::body::Body>;
+pub(crate) type Reply = Response<Body>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +66,21 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .merge(provider_api::routes())
         .merge(aws_api::routes())
         .fallback(gateway)
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(read_body_first))
         .with_state(shared)
+}
+
+/// Reads the whole body before any handler runs.
+///
+/// A handler that takes no body would answer while the body still arrives. hyper then closes the connection, and the
+/// caller's next request on it fails.
+async fn read_body_first(request: HttpRequest, next: Next) -> Reply {
+    let (head, body) = request.into_parts();
+    match to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(body) => next.run(HttpRequest::from_parts(head, Body::from(body))).await,
+        Err(_) => reply(message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")),
+    }
 }
 
 async fn gateway(
@@ -171,5 +185,5 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
 }
 
 pub(crate) fn reply(response: Response<Vec<u8>>) -> Reply {
-    response.map(axum::body::Body::from)
+    response.map(Body::from)
 }
