@@ -1,0 +1,48 @@
+// Compiles TypeScript against the types of one version of Stripe's library.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const modules = join(here, 'node_modules');
+
+/** A folder for what is generated, removed when the process ends. */
+export function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), 'ai-credits-stripe-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Returns a file of this folder. */
+export const fileHere = name => join(here, name);
+
+function typesOf(alias) {
+  // Up to version 18 the types are a tree of their own; later, each module has its declarations beside it.
+  const places = ['types/index.d.ts', 'esm/stripe.esm.node.d.ts'].map(place => join(modules, alias, place));
+  const found = places.find(existsSync);
+  if (!found) throw new Error(`${alias} is not installed: npm ci --prefix tests/stripe --ignore-scripts`);
+  return found;
+}
+
+/** Checks a file against the library installed as `alias`; returns the compiler's messages, none if all is well. */
+export const check = (folder, file, alias) => compile(folder, file, alias, { noEmit: true });
+
+/** Checks a file of this folder, and writes it and its imports to `out` as JavaScript; returns the messages. */
+export const build = (folder, file, alias, out) =>
+  compile(folder, file, alias, { rootDir: here, outDir: out, noEmitOnError: true });
+
+function compile(folder, file, alias, output) {
+  const compilerOptions = {
+    strict: true, target: 'es2022', module: 'es2022', moduleResolution: 'bundler', lib: ['es2022'],
+    types: ['node'], typeRoots: [join(modules, '@types')], skipLibCheck: true,
+    paths: { stripe: [typesOf(alias)], wire: [join(here, 'wire.ts')] }, ...output,
+  };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
+  const tsc = join(modules, 'typescript/bin/tsc');
+  const run = spawnSync(process.execPath, [tsc, '--project', folder, '--pretty', 'false'], { encoding: 'utf8', maxBuffer: 256 << 20 });
+  if (run.status !== 0 && !run.stdout) throw new Error(`tsc did not run: ${run.error ?? run.stderr}`);
+  // A message goes on in lines that are indented.
+  return run.stdout.split(/\n(?! )/).filter(Boolean);
+}
