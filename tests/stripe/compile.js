@@ -1,6 +1,6 @@
 // Compiles TypeScript against the types of one version of Stripe's library.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,11 +19,19 @@ export function temporaryFolder() {
 export const fileHere = name => join(here, name);
 
 function typesOf(alias) {
-  // Up to version 18 the types are a tree of their own; later, each module has its declarations beside it.
-  const places = ['types/index.d.ts', 'esm/stripe.esm.node.d.ts'].map(place => join(modules, alias, place));
-  const found = places.find(existsSync);
+  // Up to version 18 the types are a folder of their own; later, each module has its declarations beside it.
+  const places = ['types/2020-08-27/index.d.ts', 'types/index.d.ts', 'esm/stripe.esm.node.d.ts'];
+  const found = places.map(place => join(modules, alias, place)).find(existsSync);
   if (!found) throw new Error(`${alias} is not installed: npm ci --prefix tests/stripe --ignore-scripts`);
   return found;
+}
+
+/** Returns the API version that the library installed as `alias` describes. */
+export function apiVersionOf(alias) {
+  const declared = join(modules, alias, 'cjs/apiVersion.js');
+  // Version 8 names it in a folder.
+  if (!existsSync(declared)) return readdirSync(join(modules, alias, 'types')).find(name => /^\d{4}-/.test(name));
+  return /ApiVersion = '([^']+)'/.exec(readFileSync(declared, 'utf8'))[1];
 }
 
 /** Checks a file against the library installed as `alias`; returns the compiler's messages, none if all is well. */
@@ -41,7 +49,8 @@ function compile(folder, file, alias, output) {
   };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
   const tsc = join(modules, 'typescript/bin/tsc');
-  const run = spawnSync(process.execPath, [tsc, '--project', folder, '--pretty', 'false'], { encoding: 'utf8', maxBuffer: 256 << 20 });
+  const words = [tsc, '--project', folder, '--pretty', 'false'];
+  const run = spawnSync(process.execPath, words, { encoding: 'utf8', maxBuffer: 256 << 20 });
   if (run.status !== 0 && !run.stdout) throw new Error(`tsc did not run: ${run.error ?? run.stderr}`);
   // A message goes on in lines that are indented.
   return run.stdout.split(/\n(?! )/).filter(Boolean);

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import Stripe from 'stripe';
 import { fileHere, temporaryFolder } from './compile.js';
 import { methods } from './routes.js';
-import { apiVersion, judge } from './verdict.js';
+import { API_VERSION, judge } from './verdict.js';
 
 /** Arguments for each method of the library that the judge knows. */
 const ARGUMENTS = {
@@ -71,7 +71,7 @@ const record = requests => requests.map(request => JSON.stringify(request)).join
 
 const request = (method, path, parameters, others = {}) => ({
   method, path, query: method === 'GET' ? parameters : [], form: method === 'GET' ? [] : parameters,
-  version: apiVersion(), status: 200, ...others,
+  version: API_VERSION, status: 200, ...others,
 });
 
 const CHARGE = [['amount', '900'], ['currency', 'usd']];
@@ -82,7 +82,10 @@ const sale = (...parameters) => request('POST', '/v1/checkout/sessions', [['mode
 const WRONG = [
   [charge(['surprise', '1']), /'"surprise"' does not exist in type 'PaymentIntentCreateParams'/],
   [charge(['payment_method_types[]', 'card']), /'"payment_method_types"' does not exist/],
-  [charge(['automatic_payment_methods[enabled]', 'true'], ['automatic_payment_methods[surprise]', '1']), /'"surprise"' does not exist/],
+  [
+    charge(['automatic_payment_methods[enabled]', 'true'], ['automatic_payment_methods[surprise]', '1']),
+    /'"surprise"' does not exist in type 'AutomaticPaymentMethods'/,
+  ],
   [sale(['line_items[0][price_data][product_data][surprise]', '1']), /surprise/],
   [sale(['line_items[0][quantity]', '1'], ['line_items[0][surprise]', '']), /'"surprise"' does not exist/],
   [charge(['application_fee_amount', '1.5']), /"1.5"' is not assignable to parameter of type '`\$\{bigint\}`'/],

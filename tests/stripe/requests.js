@@ -19,8 +19,8 @@ function readRecord(line) {
   const record = JSON.parse(line);
   const arePairs = pairs => Array.isArray(pairs) && pairs.every(pair => pair.length === 2 && pair.every(isText));
   const { method, path, query, form } = record;
-  if (!isText(method) || !isText(path) || !arePairs(query) || !arePairs(form)) throw new Error('the line is no recorded request');
-  return record;
+  if (isText(method) && isText(path) && arePairs(query) && arePairs(form)) return record;
+  throw new Error('the line is no recorded request');
 }
 
 const isText = value => typeof value === 'string';

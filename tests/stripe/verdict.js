@@ -1,19 +1,16 @@
 // Judges recorded requests by the types of Stripe's own library.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { check, fileHere, temporaryFolder } from './compile.js';
+import { apiVersionOf, check, fileHere, temporaryFolder } from './compile.js';
 import { callOf } from './requests.js';
 
 const { version: libraryVersion } = JSON.parse(readFileSync(fileHere('node_modules/stripe/package.json'), 'utf8'));
 
-/** Returns the API version whose requests the library's types describe. */
-export function apiVersion() {
-  const declaration = readFileSync(fileHere('node_modules/stripe/esm/apiVersion.d.ts'), 'utf8');
-  return /ApiVersion = "([^"]+)"/.exec(declaration)[1];
-}
+/** The API version whose requests the library's types describe. */
+export const API_VERSION = apiVersionOf('stripe');
 
 /** What the verdict is by. */
-export const JUDGE = `stripe ${libraryVersion} (${apiVersion()})`;
+export const JUDGE = `stripe ${libraryVersion} (${API_VERSION})`;
 
 const HEADER = "import Stripe from 'stripe';\nimport { wire } from 'wire';\ndeclare const stripe: Stripe;\n";
 const HEADER_LINES = HEADER.split('\n').length - 1;
@@ -26,7 +23,7 @@ export function judge(record) {
   const calls = new Map();
   for (const { text, number } of lines) {
     try {
-      const call = callOf(text, apiVersion());
+      const call = callOf(text, API_VERSION);
       if (!calls.has(call.text)) calls.set(call.text, { ...call, line: number });
     } catch (error) {
       faults.push({ line: number, message: `${error.message}: ${text}` });
