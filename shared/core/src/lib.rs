@@ -16,6 +16,7 @@ pub mod change;
 pub mod close;
 pub mod consumer;
 pub mod credits;
+pub mod currency;
 pub mod enrolment;
 pub mod event;
 pub mod forecast;

@@ -1,65 +1,111 @@
-//! Prices in money: integer minor units with an ISO 4217 code.
+//! Prices in money, and what of them Stripe can charge.
+//!
+//! A price is an integer in minor units of ISO 4217, and so is every amount in the API, the catalogue and the table.
+//! Only what is sent to Stripe and what Stripe sends is in Stripe's unit: [`Price::provider_amount`] and
+//! [`Price::from_provider`] convert.
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
-/// An ISO 4217 code in capitals; read without regard to case, since payment providers write it small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Currency([u8; 3]);
-
-/// A text that is not a currency code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a three-letter ISO 4217 code")]
-pub struct InvalidCurrency;
+pub use crate::currency::{Currency, InvalidCurrency};
 
 /// What a pack or a tier costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// In minor units of the currency: cents, for dollars.
+    /// In minor units of ISO 4217: cents for USD, whole shillings for UGX.
     #[serde(rename = "amount")]
     pub amount_minor: u64,
     /// The currency.
     pub currency: Currency,
 }
 
-impl Currency {
-    /// The code in capitals.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+/// Why Stripe can't charge a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unchargeable {
+    /// The currency is not among those that Stripe charges.
+    #[error("Stripe does not charge {0}")]
+    Currency(Currency),
+    /// The price is below the minimum charge of its currency.
+    #[error("{price} is below Stripe's minimum charge of {minimum}")]
+    BelowMinimum {
+        /// The price that was checked.
+        price: Price,
+        /// The least that Stripe charges in this currency.
+        minimum: Price,
+    },
+    /// The price has more digits than Stripe charges.
+    #[error("{price} is not a multiple of {step}, as Stripe requires")]
+    NotAMultiple {
+        /// The price that was checked.
+        price: Price,
+        /// Stripe charges multiples of it.
+        step: Price,
+    },
+    /// The price is above the maximum charge of its currency.
+    #[error("{price} is above Stripe's maximum charge of {maximum}")]
+    AboveMaximum {
+        /// The price that was checked.
+        price: Price,
+        /// The most that Stripe charges in this currency.
+        maximum: Price,
+    },
+}
+
+/// An amount of Stripe's that is no `u64` of ISO 4217 minor units, such as half an ISK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Stripe's amount {amount} in {currency} is not a whole number of ISO 4217 minor units")]
+pub struct UnreadableAmount {
+    /// The amount in Stripe's unit.
+    pub amount: u64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+impl Price {
+    /// Checks that Stripe can charge the price.
+    pub fn check_chargeable(&self) -> Result<(), Unchargeable> {
+        self.provider_amount().map(drop)
+    }
+
+    /// Returns the integer that Stripe's API takes for the price: 3700000 for 37,000 UGX, 370 for 370.00 MGA.
+    pub fn provider_amount(&self) -> Result<u64, Unchargeable> {
+        let (price, currency) = (*self, self.currency);
+        let rule = currency.charge_rule().ok_or(Unchargeable::Currency(currency))?;
+        let of = |amount_minor| Self { amount_minor, currency };
+        if price.amount_minor < rule.minimum_minor {
+            return Err(Unchargeable::BelowMinimum { price, minimum: of(rule.minimum_minor) });
+        }
+        if price.amount_minor > rule.maximum_minor {
+            return Err(Unchargeable::AboveMaximum { price, maximum: of(rule.maximum_minor) });
+        }
+        Some(price.amount_minor)
+            .filter(|amount_minor| amount_minor.is_multiple_of(rule.step_minor))
+            .and_then(|amount_minor| rescaled(amount_minor, currency.minor_digits(), rule.stripe_digits))
+            .ok_or(Unchargeable::NotAMultiple { price, step: of(rule.step_minor) })
+    }
+
+    /// Returns the price that Stripe states as `amount`.
+    ///
+    /// An amount in a currency that Stripe no longer charges, such as a refund in BGN, is read in ISO 4217 minor units:
+    /// Stripe's units are ISO's wherever the table names no other.
+    pub fn from_provider(amount: u64, currency: Currency) -> Result<Self, UnreadableAmount> {
+        let iso_digits = currency.minor_digits();
+        let stripe_digits = currency.charge_rule().map_or(iso_digits, |rule| rule.stripe_digits);
+        let amount_minor = rescaled(amount, stripe_digits, iso_digits);
+        let amount_minor = amount_minor.ok_or(UnreadableAmount { amount, currency })?;
+        Ok(Self { amount_minor, currency })
     }
 }
 
-impl std::str::FromStr for Currency {
-    type Err = InvalidCurrency;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCurrency> {
-        match text.as_bytes() {
-            [a, b, c] if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                Ok(Self([a.to_ascii_uppercase(), b.to_ascii_uppercase(), c.to_ascii_uppercase()]))
-            }
-            _ => Err(InvalidCurrency),
-        }
+/// Converts between units of so many digits; `None` if the result is not whole, or above `u64`.
+fn rescaled(amount: u64, from_digits: u32, to_digits: u32) -> Option<u64> {
+    let factor = 10_u64.checked_pow(from_digits.abs_diff(to_digits))?;
+    if to_digits >= from_digits {
+        return amount.checked_mul(factor);
     }
-}
-
-impl Currency {
-    /// How many digits its minor unit has (ISO 4217): two, but for the few that have none or three.
-    #[must_use]
-    pub fn minor_digits(self) -> u32 {
-        const NONE: [&str; 16] = [
-            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF",
-            "XOF", "XPF",
-        ];
-        const THREE: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
-        match self.as_str() {
-            code if NONE.contains(&code) => 0,
-            code if THREE.contains(&code) => 3,
-            _ => 2,
-        }
-    }
+    amount.checked_div(factor).filter(|_| amount.is_multiple_of(factor))
 }
 
 impl fmt::Display for Price {
@@ -73,42 +119,63 @@ impl fmt::Display for Price {
     }
 }
 
-impl fmt::Display for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Currency {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Currency {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Price;
+    use super::{Price, UnreadableAmount};
 
-    #[test]
-    fn a_price_reads_in_its_currencys_own_digits() {
-        let read =
-            |amount_minor, code: &str| Price { amount_minor, currency: code.parse().unwrap() }.to_string();
-        assert_eq!(read(1600, "usd"), "USD 16.00");
-        assert_eq!(read(1600, "JPY"), "JPY 1600");
-        assert_eq!(read(1605, "kwd"), "KWD 1.605");
+    fn price(code: &str, amount_minor: u64) -> Price {
+        Price { amount_minor, currency: code.parse().unwrap() }
     }
 
     #[test]
-    fn a_currency_is_three_letters_of_the_alphabet() {
-        assert!("eur".parse::<super::Currency>().is_ok());
-        for bad in ["eu", "euro", "e1r", "e r", ""] {
-            assert!(bad.parse::<super::Currency>().is_err(), "{bad:?}");
+    fn a_price_reads_in_the_digits_of_its_currency() {
+        for (code, amount_minor, text) in [
+            ("usd", 1_600, "USD 16.00"),
+            ("JPY", 1_600, "JPY 1600"),
+            ("kwd", 1_605, "KWD 1.605"),
+            ("UGX", 37_000, "UGX 37000"),
+            ("MGA", 37_000, "MGA 370.00"),
+            ("CLF", 12_345, "CLF 1.2345"),
+        ] {
+            assert_eq!(price(code, amount_minor).to_string(), text);
         }
+    }
+
+    #[test]
+    fn an_unchargeable_price_names_the_reason_and_the_limit() {
+        for (code, amount_minor, reason) in [
+            ("HUF", 10_000, "HUF 100.00 is below Stripe's minimum charge of HUF 175.00"),
+            ("CZK", 1_499, "CZK 14.99 is below Stripe's minimum charge of CZK 15.00"),
+            ("USD", 49, "USD 0.49 is below Stripe's minimum charge of USD 0.50"),
+            ("MGA", 99, "MGA 0.99 is below Stripe's minimum charge of MGA 1.00"),
+            ("UGX", 0, "UGX 0 is below Stripe's minimum charge of UGX 1"),
+            ("KWD", 1_605, "KWD 1.605 is not a multiple of KWD 0.010, as Stripe requires"),
+            ("MGA", 37_050, "MGA 370.50 is not a multiple of MGA 1.00, as Stripe requires"),
+            ("IQD", 1_000, "Stripe does not charge IQD"),
+            ("ZZZ", 1_000, "Stripe does not charge ZZZ"),
+            ("ISK", 10_000_000_000, "ISK 10000000000 is above Stripe's maximum charge of ISK 9999999999"),
+        ] {
+            let refused = price(code, amount_minor).check_chargeable().unwrap_err();
+            assert_eq!(refused.to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn an_amount_of_stripes_that_fits_no_minor_unit_is_an_error() {
+        let currency = "ISK".parse().unwrap();
+        let unreadable = Price::from_provider(550, currency).unwrap_err();
+        assert_eq!(unreadable, UnreadableAmount { amount: 550, currency });
+        assert_eq!(
+            unreadable.to_string(),
+            "Stripe's amount 550 in ISK is not a whole number of ISO 4217 minor units"
+        );
+        assert!(Price::from_provider(u64::MAX, "MGA".parse().unwrap()).is_err(), "too large");
+    }
+
+    #[test]
+    fn a_refund_in_a_currency_no_longer_charged_is_read_in_isos_unit() {
+        let lev = "BGN".parse().unwrap();
+        assert_eq!(Price::from_provider(1_600, lev), Ok(price("BGN", 1_600)));
+        assert!(price("BGN", 1_600).check_chargeable().is_err());
     }
 }
