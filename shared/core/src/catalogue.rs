@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::credits::Amount;
 use crate::id::{Id, Name};
-use crate::price::Price;
+use crate::price::{Price, Unchargeable};
 use crate::rate_card::{ModelRate, OperationRate, RateCard, RateCardError};
 use crate::subscription::Terms;
 use crate::workspace::Plan;
@@ -75,6 +75,14 @@ pub enum CatalogueError {
     /// A pack or tier costs nothing, so no payment could be told from none.
     #[error("{0} has a price of zero")]
     Free(Id),
+    /// Stripe can't charge the price of a pack or tier.
+    #[error("the price of {id} can't be charged: {reason}")]
+    Unchargeable {
+        /// The id of the pack or tier.
+        id: Id,
+        /// Why Stripe can't charge it.
+        reason: Unchargeable,
+    },
     /// A plan is missing, stands in it twice, or allows no run at all.
     #[error("the catalogue must state the terms of each plan once, with a run a month or more")]
     Plans,
@@ -104,6 +112,7 @@ impl Catalogue {
         let RateCardFile { version, operations, models } = file.rate_card;
         let rate_card = RateCard::new(version, operations, models)?;
         let catalogue = Self { packs: file.packs, tiers: file.tiers, plans: file.plans, rate_card };
+        catalogue.check_prices()?;
         catalogue.check_names()?;
         Ok(catalogue)
     }
@@ -150,12 +159,19 @@ impl Catalogue {
         self.plans.iter().find(|terms| terms.plan == plan)
     }
 
-    fn check_names(&self) -> Result<(), CatalogueError> {
+    fn check_prices(&self) -> Result<(), CatalogueError> {
         let packs = self.packs.iter().map(|pack| (&pack.pack, pack.price));
-        let mut priced = packs.chain(self.tiers.iter().map(|tier| (&tier.tier, tier.price)));
-        if let Some((free, _)) = priced.find(|(_, price)| price.amount_minor == 0) {
-            return Err(CatalogueError::Free(free.clone()));
+        for (id, price) in packs.chain(self.tiers.iter().map(|tier| (&tier.tier, tier.price))) {
+            if price.amount_minor == 0 {
+                return Err(CatalogueError::Free(id.clone()));
+            }
+            let unchargeable = |reason| CatalogueError::Unchargeable { id: id.clone(), reason };
+            price.check_chargeable().map_err(unchargeable)?;
         }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), CatalogueError> {
         let mut ids: Vec<&Id> = self.packs.iter().map(|pack| &pack.pack).collect();
         ids.extend(self.tiers.iter().map(|tier| &tier.tier));
         ids.sort();
@@ -192,12 +208,12 @@ mod tests {
         });
         json!({
             "packs": [
-                { "pack": "pack_1", "credits": "1", "price": usd(1) },
-                { "pack": "pack_2", "credits": "2", "price": usd(2) },
+                { "pack": "pack_1", "credits": "1", "price": usd(100) },
+                { "pack": "pack_2", "credits": "2", "price": usd(200) },
             ],
             "tiers": [
-                { "tier": "tier_1", "monthly_credits": "1", "price": usd(1) },
-                { "tier": "tier_2", "monthly_credits": "2", "price": usd(2) },
+                { "tier": "tier_1", "monthly_credits": "1", "price": usd(100) },
+                { "tier": "tier_2", "monthly_credits": "2", "price": usd(200) },
             ],
             "plans": plans,
             "rate_card": {
@@ -239,6 +255,21 @@ mod tests {
             let mut free = catalogue();
             free[list][1]["price"]["amount"] = json!(0);
             assert!(matches!(read(&free), Err(CatalogueError::Free(id)) if id.as_str() == name));
+        }
+    }
+
+    #[test]
+    fn a_price_that_stripe_cannot_charge_is_refused_with_its_reason() {
+        for (list, name, amount, currency, reason) in [
+            ("packs", "pack_2", 10_000, "HUF", "HUF 100.00 is below Stripe's minimum charge of HUF 175.00"),
+            ("tiers", "tier_2", 1_605, "KWD", "KWD 1.605 is not a multiple of KWD 0.010, as Stripe requires"),
+            ("tiers", "tier_1", 1_000, "IQD", "Stripe does not charge IQD"),
+        ] {
+            let mut unchargeable = catalogue();
+            let index = usize::from(name.ends_with('2'));
+            unchargeable[list][index]["price"] = json!({ "amount": amount, "currency": currency });
+            let refused = read(&unchargeable).unwrap_err();
+            assert_eq!(refused.to_string(), format!("the price of {name} can't be charged: {reason}"));
         }
     }
 
