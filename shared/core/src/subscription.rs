@@ -22,9 +22,6 @@ pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 const TRIES_AFTER: [SignedDuration; 3] =
     [SignedDuration::from_hours(24), SignedDuration::from_hours(72), SignedDuration::from_hours(120)];
 
-/// What the provider charges at least, in minor units: an upgrade of less begins with the next period.
-const LEAST_CHARGE_MINOR: u64 = 50;
-
 /// What a period grants and costs. A subscription keeps the terms that it was made under until it is changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
@@ -160,8 +157,9 @@ impl Subscription {
         }
     }
 
-    /// What a change to higher terms comes to for the time that is left of what is paid; `None` where that is less than
-    /// can be charged. Of a period that is paid ahead all is left.
+    /// Quotes a change to higher terms for the time that is left of what is paid. Of a period that is paid ahead all is
+    /// left. The amount is rounded down to what Stripe can charge; `None` if that is nothing, so that the change starts
+    /// with the next period.
     pub fn upgrade(&self, to: &Terms, now: Timestamp) -> Result<Option<Upgrade>, OutOfRange> {
         let (start, end) = (self.start_of(self.period), self.end_of(self.period));
         let now = now.max(start);
@@ -172,10 +170,10 @@ impl Subscription {
         let more = to.monthly_credits.credits().minus(self.terms.monthly_credits.credits())?;
         let dearer = u128::from(to.price.amount_minor.saturating_sub(self.terms.price.amount_minor));
         let part = dearer.checked_mul(u128::from(left)).and_then(|all| all.checked_div(u128::from(whole)));
-        let amount_minor = part.and_then(|minor| u64::try_from(minor).ok()).ok_or(OutOfRange)?;
+        let share_minor = part.and_then(|minor| u64::try_from(minor).ok()).ok_or(OutOfRange)?;
+        let chargeable = to.price.currency.round_down_to_chargeable(share_minor);
         let credits = Amount::new(more.or_zero().share(left, whole)?).ok();
-        let credits = credits.filter(|_| amount_minor >= LEAST_CHARGE_MINOR);
-        Ok(credits.map(|credits| Upgrade { credits, amount_minor }))
+        Ok(credits.zip(chargeable).map(|(credits, amount_minor)| Upgrade { credits, amount_minor }))
     }
 
     /// Whether a change of terms is upward, and so takes effect at once.

@@ -126,6 +126,39 @@ fn m06_an_upgrade_costs_and_grants_in_proportion_to_the_time_left() {
     assert_eq!(subscription(&enrolment).upgrade(&up, last_minute), Ok(None), "50 is charged at least");
 }
 
+/// A prorated upgrade of half a period from `low` to `high`, in minor units.
+fn half_an_upgrade(currency: &str, low: u64, high: u64) -> Option<u64> {
+    let priced = |tier: &str, credits: &str, amount_minor| Terms {
+        price: Price { amount_minor, currency: currency.parse().unwrap() },
+        ..terms(tier, credits, 0)
+    };
+    let now = at("2027-04-01T00:00:00Z");
+    let buy = purchase(first(&priced("low", "2000", low)), now);
+    let enrolment = Enrolment::default().paid(&buy, now).unwrap().0;
+    let half = at("2027-04-16T00:00:00Z");
+    let upgrade = subscription(&enrolment).upgrade(&priced("high", "10000", high), half).unwrap();
+    upgrade.map(|upgrade| {
+        assert_eq!(upgrade.credits.to_string(), "4000", "credits stay in proportion to time");
+        upgrade.amount_minor
+    })
+}
+
+#[test]
+fn m06_a_proration_is_rounded_down_to_what_stripe_charges() {
+    assert_eq!(half_an_upgrade("KWD", 1_000, 4_250), Some(1_620), "1.625 dinars");
+    assert_eq!(half_an_upgrade("MGA", 100_000, 175_100), Some(37_500), "375.50 ariary");
+    assert_eq!(half_an_upgrade("UGX", 10_000, 84_001), Some(37_000), "37,000.5 shillings");
+    assert_eq!(half_an_upgrade("HUF", 100_000, 135_000), Some(17_500), "the minimum charge");
+}
+
+#[test]
+fn m06_a_proration_below_the_minimum_waits_for_the_next_period() {
+    assert_eq!(half_an_upgrade("HUF", 100_000, 134_998), None, "174.99 forints");
+    assert_eq!(half_an_upgrade("CZK", 10_000, 12_998), None, "14.99 korunas");
+    assert_eq!(half_an_upgrade("MGA", 100_000, 100_199), None, "less than one ariary");
+    assert_eq!(half_an_upgrade("USD", 1_000, 1_098), None, "49 cents");
+}
+
 #[test]
 fn m07_on_a_plan_without_subscriptions_it_ends_with_its_period() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
