@@ -150,7 +150,7 @@ async fn a_refunded_renewal_takes_its_credits_back() {
     world.drain().await;
     assert_eq!(world.available("acme").await, "3000");
     let charge = &renewals(&world).await[0];
-    let refund = json!({ "id": "ch_1", "payment_intent": charge["id"], "amount_refunded": charge["amount"] });
+    let refund = json!({ "id": "ch_1", "payment_intent": charge["id"], "amount_refunded": charge["amount"], "currency": "usd" });
     let now = world.advance(0).await;
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
     assert_eq!(world.kinds("acme").await.last().unwrap(), "claw_back -2000");
@@ -177,7 +177,8 @@ async fn a_checkout_that_is_paid_after_another_subscription_began_waits_for_an_o
     let now = world.advance(40 * 86_400).await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
     let payment = unmatched["payments"][0]["payment_id"].clone();
-    let refund = json!({ "id": "ch_1", "payment_intent": payment, "amount_refunded": 1600 });
+    let refund =
+        json!({ "id": "ch_1", "payment_intent": payment, "amount_refunded": 1600, "currency": "usd" });
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
     world.pay(pending["checkout_id"].as_str().unwrap(), "succeeded").await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");

@@ -100,7 +100,7 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
     world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     assert_eq!(world.sweep().await["done"], 1, "the period is paid ahead");
     world.stack.sleep_until(renews_at + SignedDuration::from_secs(2)).unwrap();
-    let refund: Value = json!({ "id": "ch_1", "payment_intent": pack["payment_id"], "amount_refunded": 500 });
+    let refund: Value = json!({ "id": "ch_1", "payment_intent": pack["payment_id"], "amount_refunded": 500, "currency": "usd" });
     let now = world.advance(0).await;
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
     let items = every_item(&world).await;

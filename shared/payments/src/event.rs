@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
-use credits_core::price::Currency;
+use credits_core::price::{Currency, Price, UnreadableAmount};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -40,6 +40,9 @@ pub enum EventError {
     /// An id is missing, too long, or has characters that no id has.
     #[error("the event names no payment")]
     NoPayment,
+    /// An amount is not a whole number of ISO 4217 minor units.
+    #[error(transparent)]
+    Amount(#[from] UnreadableAmount),
 }
 
 #[derive(Deserialize)]
@@ -79,6 +82,7 @@ struct Charge {
     id: String,
     payment_intent: Option<Reference>,
     amount_refunded: u64,
+    currency: Currency,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +91,7 @@ struct ProviderDispute {
     payment_intent: Option<Reference>,
     charge: Option<Reference>,
     amount: u64,
+    currency: Currency,
     status: String,
 }
 
@@ -133,7 +138,8 @@ fn session(session: Session) -> Result<Event, EventError> {
     if session.payment_status != "paid" {
         return Ok(Event::LeftAlone);
     }
-    let (amount_minor, currency) = session.amount_total.zip(session.currency).ok_or(EventError::NoAmount)?;
+    let (amount, currency) = session.amount_total.zip(session.currency).ok_or(EventError::NoAmount)?;
+    let Price { amount_minor, currency } = Price::from_provider(amount, currency)?;
     let mut metadata = session.metadata.unwrap_or_default();
     let paid = Paid {
         amount_minor,
@@ -146,10 +152,12 @@ fn session(session: Session) -> Result<Event, EventError> {
 }
 
 fn intent(intent: Intent) -> Result<Event, EventError> {
+    let amount = intent.amount_received.unwrap_or(intent.amount);
+    let Price { amount_minor, currency } = Price::from_provider(amount, intent.currency)?;
     let mut metadata = intent.metadata.unwrap_or_default();
     let paid = Paid {
-        amount_minor: intent.amount_received.unwrap_or(intent.amount),
-        currency: intent.currency,
+        amount_minor,
+        currency,
         purchase_id: named_purchase(&mut metadata),
         workspace_id: metadata.remove("workspace_id"),
         customer: intent.customer.map(Reference::into_id).and_then(|id| valid(id).ok()),
@@ -163,7 +171,8 @@ fn named_purchase(metadata: &mut HashMap<String, String>) -> Option<String> {
 }
 
 fn charge(charge: Charge) -> Result<Event, EventError> {
-    let refunded = News::Refunded { refunded_minor: charge.amount_refunded };
+    let refunded = Price::from_provider(charge.amount_refunded, charge.currency)?;
+    let refunded = News::Refunded { refunded_minor: refunded.amount_minor };
     payment(charge.payment_intent.map_or(charge.id, Reference::into_id), refunded)
 }
 
@@ -177,10 +186,8 @@ fn dispute(dispute: ProviderDispute) -> Result<Event, EventError> {
         status if status.starts_with("warning_") => DisputeStatus::Inquiry,
         _ => DisputeStatus::Open,
     };
-    let news = News::Disputed {
-        dispute_id: valid(dispute.id)?,
-        dispute: Dispute { amount_minor: dispute.amount, status },
-    };
+    let Price { amount_minor, .. } = Price::from_provider(dispute.amount, dispute.currency)?;
+    let news = News::Disputed { dispute_id: valid(dispute.id)?, dispute: Dispute { amount_minor, status } };
     let paid_by = dispute.payment_intent.or(dispute.charge).ok_or(EventError::NoPayment)?;
     payment(paid_by.into_id(), news)
 }
@@ -197,7 +204,7 @@ fn valid(id: String) -> Result<String, EventError> {
 #[cfg(test)]
 mod tests {
     use super::{Event, EventError, read};
-    use credits_core::payment::{Dispute, DisputeStatus, News};
+    use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
 
     fn event(kind: &str, object: &str) -> Result<Event, EventError> {
         read(format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#).as_bytes())
@@ -230,22 +237,53 @@ mod tests {
             "pi_1"
         );
         assert_eq!(
-            name("charge.refunded", r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1}"#),
+            name(
+                "charge.refunded",
+                r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1,"currency":"usd"}"#
+            ),
             "pi_1"
         );
-        let dispute =
-            r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"status":"needs_response"}"#;
+        let dispute = r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"currency":"usd","status":"needs_response"}"#;
         assert_eq!(name("charge.dispute.created", dispute), "pi_1");
     }
 
     #[test]
     fn an_inquiry_is_not_yet_a_dispute() {
-        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"status":"warning_needs_response"}"#;
+        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"currency":"usd","status":"warning_needs_response"}"#;
         let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else {
             panic!("a payment")
         };
         let dispute = Dispute { amount_minor: 9, status: DisputeStatus::Inquiry };
         assert_eq!(news, News::Disputed { dispute_id: "dp_1".into(), dispute });
+    }
+
+    #[test]
+    fn amounts_in_stripes_unit_become_iso_minor_units() {
+        let news = |kind: &str, object: &str| match event(kind, object).unwrap() {
+            Event::Payment { news, .. } => news,
+            Event::LeftAlone => panic!("a payment"),
+        };
+        let paid = |news: News| match news {
+            News::Paid(Paid { amount_minor, currency, .. }) => format!("{currency} {amount_minor}"),
+            other => panic!("{other:?}"),
+        };
+        let session = r#"{"id":"cs_1","payment_status":"paid","amount_total":3700000,"currency":"ugx"}"#;
+        assert_eq!(paid(news("checkout.session.completed", session)), "UGX 37000");
+        let intent = r#"{"id":"pi_1","amount":370,"amount_received":370,"currency":"mga"}"#;
+        assert_eq!(paid(news("payment_intent.succeeded", intent)), "MGA 37000");
+        let refund = r#"{"id":"ch_1","amount_refunded":500,"currency":"isk"}"#;
+        assert_eq!(news("charge.refunded", refund), News::Refunded { refunded_minor: 5 });
+        let dispute =
+            r#"{"id":"dp_1","payment_intent":"pi_1","amount":900,"currency":"ugx","status":"lost"}"#;
+        let lost = Dispute { amount_minor: 9, status: DisputeStatus::Lost };
+        let expected = News::Disputed { dispute_id: "dp_1".into(), dispute: lost };
+        assert_eq!(news("charge.dispute.closed", dispute), expected);
+    }
+
+    #[test]
+    fn an_amount_that_fits_no_minor_unit_is_an_error() {
+        let object = r#"{"id":"pi_1","amount":550,"currency":"isk"}"#;
+        assert!(matches!(event("payment_intent.succeeded", object), Err(EventError::Amount(_))));
     }
 
     #[test]

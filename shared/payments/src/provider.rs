@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use credits_core::price::Unchargeable;
 use credits_core::purchase::{Card, Checkout, Goods, Purchase};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -62,6 +63,9 @@ pub enum ProviderError {
     /// It took a charge, and doesn't know yet how it ends.
     #[error("the payment provider has not settled the charge")]
     Unsettled,
+    /// Stripe can't charge the price, so it was not asked.
+    #[error(transparent)]
+    Unchargeable(#[from] Unchargeable),
 }
 
 impl ProviderError {
@@ -71,6 +75,7 @@ impl ProviderError {
         match self {
             Self::Unreachable(_) | Self::Unsettled => true,
             Self::Refused(status) => matches!(status, 409 | 429 | 500..),
+            Self::Unchargeable(_) => false,
         }
     }
 }
@@ -155,7 +160,7 @@ impl Provider {
             .post(format!("{}/v1/checkout/sessions", self.base))
             .bearer_auth(key.expose())
             .header("idempotency-key", purchase.purchase_id.as_str())
-            .form(&checkout_form(purchase, customer, urls));
+            .form(&checkout_form(purchase, customer, urls)?);
         let session: SessionAnswer = self.answered(request).await?;
         Ok(Checkout { checkout_id: session.id, checkout_url: session.url })
     }
@@ -186,7 +191,7 @@ impl Provider {
             .post(format!("{}/v1/payment_intents", self.base))
             .bearer_auth(key.expose())
             .header("idempotency-key", purchase.purchase_id.as_str())
-            .form(&charge_form(purchase, card));
+            .form(&charge_form(purchase, card)?);
         let asked = Instant::now();
         let response = self.send(request).await;
         let took_micros = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -254,7 +259,11 @@ fn reference(purchase: &Purchase) -> &'static str {
 
 /// The form of Stripe's `POST /v1/checkout/sessions` for one purchase. The payment carries the same metadata as the
 /// session, so that either of their events tells what was paid.
-fn checkout_form(purchase: &Purchase, customer: Option<&str>, urls: &ReturnUrls) -> Vec<(String, String)> {
+fn checkout_form(
+    purchase: &Purchase,
+    customer: Option<&str>,
+    urls: &ReturnUrls,
+) -> Result<Vec<(String, String)>, Unchargeable> {
     let (workspace, id) = (purchase.workspace_id.to_string(), purchase.purchase_id.to_string());
     let named = reference(purchase);
     let payer = match customer {
@@ -269,7 +278,7 @@ fn checkout_form(purchase: &Purchase, customer: Option<&str>, urls: &ReturnUrls)
         ("payment_intent_data[setup_future_usage]", "off_session".into()),
         ("line_items[0][quantity]", "1".into()),
         ("line_items[0][price_data][currency]", purchase.price.currency.as_str().to_ascii_lowercase()),
-        ("line_items[0][price_data][unit_amount]", purchase.price.amount_minor.to_string()),
+        ("line_items[0][price_data][unit_amount]", purchase.price.provider_amount()?.to_string()),
         ("line_items[0][price_data][product_data][name]", purchase.goods.description()),
         ("success_url", urls.success.clone()),
         ("cancel_url", urls.cancel.clone()),
@@ -279,13 +288,13 @@ fn checkout_form(purchase: &Purchase, customer: Option<&str>, urls: &ReturnUrls)
     form.push((format!("metadata[{named}]"), id.clone()));
     form.push((format!("payment_intent_data[metadata][{named}]"), id));
     form.push(payer);
-    form
+    Ok(form)
 }
 
 /// The form of Stripe's `POST /v1/payment_intents` for a charge while nobody is there to answer a question.
-fn charge_form(purchase: &Purchase, card: &Card) -> Vec<(&'static str, String)> {
-    vec![
-        ("amount", purchase.price.amount_minor.to_string()),
+fn charge_form(purchase: &Purchase, card: &Card) -> Result<Vec<(&'static str, String)>, Unchargeable> {
+    Ok(vec![
+        ("amount", purchase.price.provider_amount()?.to_string()),
         ("currency", purchase.price.currency.as_str().to_ascii_lowercase()),
         ("customer", card.customer.clone()),
         ("payment_method", card.payment_method.clone()),
@@ -296,7 +305,7 @@ fn charge_form(purchase: &Purchase, card: &Card) -> Vec<(&'static str, String)> 
         ("description", purchase.goods.description()),
         ("metadata[workspace_id]", purchase.workspace_id.to_string()),
         ("metadata[purchase_id]", purchase.purchase_id.to_string()),
-    ]
+    ])
 }
 
 #[cfg(test)]
@@ -331,7 +340,7 @@ mod tests {
         let pack = Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() };
         let urls =
             ReturnUrls { success: "https://hub.test/ok".into(), cancel: "https://hub.test/back".into() };
-        insta::assert_snapshot!(lines(&checkout_form(&purchase("top_1", pack), None, &urls)), @r"
+        insta::assert_snapshot!(lines(&checkout_form(&purchase("top_1", pack), None, &urls).unwrap()), @r"
         mode=payment
         client_reference_id=top_1
         metadata[workspace_id]=acme
@@ -358,7 +367,7 @@ mod tests {
             terms: Terms { tier, monthly_credits, price: price() },
         };
         let card = Card { customer: "cus_1".into(), payment_method: "pm_1".into() };
-        insta::assert_snapshot!(lines(&charge_form(&purchase("sub_1-2-0", goods), &card)), @r"
+        insta::assert_snapshot!(lines(&charge_form(&purchase("sub_1-2-0", goods), &card).unwrap()), @r"
         amount=900
         currency=usd
         customer=cus_1
@@ -371,5 +380,30 @@ mod tests {
         metadata[workspace_id]=acme
         metadata[purchase_id]=sub_1-2-0
         ");
+    }
+
+    #[test]
+    fn both_forms_state_the_price_in_stripes_unit() {
+        let urls = ReturnUrls { success: String::new(), cancel: String::new() };
+        let card = Card { customer: "cus_1".into(), payment_method: "pm_1".into() };
+        let pack = || Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() };
+        for (code, amount_minor, sent) in [("UGX", 37_000, "3700000"), ("MGA", 37_000, "370")] {
+            let price = Price { amount_minor, currency: code.parse().unwrap() };
+            let purchase = Purchase { price, ..purchase("top_1", pack()) };
+            let checkout = lines(&checkout_form(&purchase, None, &urls).unwrap());
+            assert!(checkout.contains(&format!("[unit_amount]={sent}\n")), "{checkout}");
+            let charge = lines(&charge_form(&purchase, &card).unwrap());
+            assert!(charge.starts_with(&format!("amount={sent}\n")), "{charge}");
+        }
+    }
+
+    #[test]
+    fn a_price_that_stripe_cannot_charge_is_not_sent() {
+        let price = Price { amount_minor: 1_605, currency: "KWD".parse().unwrap() };
+        let pack = Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() };
+        let purchase = Purchase { price, ..purchase("top_1", pack) };
+        let card = Card { customer: "cus_1".into(), payment_method: "pm_1".into() };
+        let refused = charge_form(&purchase, &card).unwrap_err();
+        assert_eq!(refused, price.check_chargeable().unwrap_err());
     }
 }

@@ -398,7 +398,7 @@ impl From<EventError> for Problem {
         tracing::error!(error = %unread, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
-            EventError::Shape(_) | EventError::NoAmount | EventError::NoPayment => {
+            EventError::Shape(_) | EventError::NoAmount | EventError::NoPayment | EventError::Amount(_) => {
                 let field = FieldError { field: "data.object".into(), message: unread.to_string() };
                 Self::invalid_request(&[field])
             }
