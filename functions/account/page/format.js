@@ -12,10 +12,24 @@ export const date = text => dayOf.format(new Date(text));
 export const time = text => minuteOf.format(new Date(text));
 export const month = text => monthOf.format(new Date(text + '-01'));
 
-/** `{amount, currency}` in minor units as money. */
+// The digits of ISO 4217's minor units, where they are not two. Intl knows other digits for some of them (MGA, IQD). A
+// test holds this list against the table of shared/core.
+const MINOR_DIGITS = {
+  0: 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF',
+  3: 'BHD IQD JOD KWD LYD OMR TND',
+  4: 'CLF UYW',
+};
+
+/** The digits of the currency's minor unit. */
+function minorDigits(currency) {
+  return Number(Object.keys(MINOR_DIGITS).find(digits => MINOR_DIGITS[digits].includes(currency)) ?? 2);
+}
+
+/** `{amount, currency}` in minor units of ISO 4217 as money. */
 export function money({ amount, currency }) {
-  const format = new Intl.NumberFormat(locale, { style: 'currency', currency });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const digits = minorDigits(currency);
+  const shown = { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat(locale, shown).format(amount / 10 ** digits);
 }
 
 /** `top_up` as "Top up". */

@@ -68,6 +68,10 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use credits_core::currency::Currency;
+
     use super::FILES;
 
     /// What a first visit loads.
@@ -78,5 +82,31 @@ mod tests {
         let page = include_str!("../page/index.html").len();
         let all = FILES.iter().map(|(_, _, body)| body.len()).sum::<usize>() + page;
         assert!(all < MOST_BYTES, "{all}");
+    }
+
+    /// The currencies that `format.js` lists with their digits, in lines such as `  3: 'BHD IQD',`.
+    fn listed_digits() -> BTreeMap<String, u32> {
+        let list = include_str!("../page/format.js").split("MINOR_DIGITS = {").nth(1).unwrap();
+        let lines = list.split('}').next().unwrap().lines().filter_map(|line| line.split_once(": '"));
+        let codes = |(digits, codes): (&str, &str)| {
+            let digits: u32 = digits.trim().parse().unwrap();
+            let codes = codes.trim_end_matches("',").split(' ').map(str::to_owned);
+            codes.map(|code| (code, digits)).collect::<Vec<_>>()
+        };
+        lines.flat_map(codes).collect()
+    }
+
+    #[test]
+    fn the_page_knows_the_digits_of_every_currency() {
+        let listed = listed_digits();
+        assert!(!listed.is_empty() && listed.values().all(|digits| *digits != 2), "{listed:?}");
+        let letters = || 'A'..='Z';
+        for first in letters() {
+            for (second, third) in letters().flat_map(|second| letters().map(move |third| (second, third))) {
+                let code: String = [first, second, third].iter().collect();
+                let digits = code.parse::<Currency>().unwrap().minor_digits();
+                assert_eq!(listed.get(&code).copied().unwrap_or(2), digits, "{code}");
+            }
+        }
     }
 }
