@@ -136,9 +136,14 @@ def mails_to(workspace):
 def charges_of(workspace):
     """The provider's payments of the workspace that have succeeded."""
     provider = urllib.parse.urlsplit(PROVIDER)
-    connection = http.client.HTTPConnection(provider.netloc, timeout=30)
-    connection.request("GET", provider.path + "/v1/payment_intents", headers={"Authorization": "Bearer sk_local"})
-    intents = json.loads(connection.getresponse().read())["data"]
+    intents, page = [], {"has_more": True}
+    while page["has_more"]:
+        after = f"&starting_after={intents[-1]['id']}" if intents else ""
+        path = f"{provider.path}/v1/payment_intents?limit=100{after}"
+        connection = http.client.HTTPConnection(provider.netloc, timeout=30)
+        connection.request("GET", path, headers={"Authorization": "Bearer sk_local"})
+        page = json.loads(connection.getresponse().read())
+        intents += page["data"]
     ours = [intent for intent in intents if intent["metadata"].get("workspace_id") == workspace]
     return sorted(intent["amount"] for intent in ours if intent["status"] == "succeeded")
 

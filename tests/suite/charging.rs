@@ -36,10 +36,8 @@ async fn subscribed() -> (World, Table, Timestamp) {
 
 /// The charges of renewals that the provider has made.
 async fn renewals(world: &World) -> Vec<Value> {
-    let list = world.bare(Method::GET, "/_local/provider/v1/payment_intents").bearer_auth("sk_local");
-    let list: Value = list.send().await.unwrap().json().await.unwrap();
-    let renewal = |charge: &&Value| charge["metadata"]["purchase_id"].as_str().unwrap().contains("-2-");
-    list["data"].as_array().unwrap().iter().filter(renewal).cloned().collect()
+    let renewal = |charge: &Value| charge["metadata"]["purchase_id"].as_str().unwrap().contains("-2-");
+    world.charges().await.into_iter().filter(renewal).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,9 +116,21 @@ async fn subscribed(others: usize) -> (World, jiff::Timestamp) {
 }
 
 impl World {
+    /// The charges of stored methods that the provider has made, oldest first, without the payments of checkouts.
     pub async fn charges(&self) -> Vec<Value> {
-        let list = self.bare(Method::GET, "/_local/provider/v1/payment_intents").bearer_auth("sk_local");
-        list.send().await.unwrap().json::<Value>().await.unwrap()["data"].as_array().unwrap().clone()
+        let (mut charges, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/_local/provider/v1/payment_intents?limit=100{after}");
+            let request = self.bare(Method::GET, &path).bearer_auth("sk_local");
+            let page: Value = request.send().await.unwrap().json().await.unwrap();
+            let intents = page["data"].as_array().unwrap();
+            charges.extend(intents.iter().filter(|intent| intent["setup_future_usage"].is_null()).cloned());
+            if page["has_more"] == false {
+                charges.reverse();
+                return charges;
+            }
+            after = format!("&starting_after={}", intents.last().unwrap()["id"].as_str().unwrap());
+        }
     }
 
     pub async fn sweep(&self) -> Value {

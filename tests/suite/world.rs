@@ -33,15 +33,28 @@ fn place() -> Place {
 /// Where the permissions are listed that the tests have made use of, for `tests/deploy/privileges.py`.
 const PERMISSIONS_USED: &str = "AI_CREDITS_PERMISSIONS_USED";
 
+/// Where the requests are listed that the functions have sent to the payment provider, for a comparison with Stripe's
+/// specification.
+const STRIPE_REQUESTS: &str = "AI_CREDITS_STRIPE_REQUESTS";
+
 impl Drop for World {
     fn drop(&mut self) {
-        #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
-        let Some(path) = std::env::var_os(PERMISSIONS_USED) else { return };
-        let used = self.stack.permissions_used().into_iter();
-        let lines = used.map(|permission| json!(permission).to_string() + "\n").collect::<String>();
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the list can be written");
+        append(PERMISSIONS_USED, || {
+            self.stack.permissions_used().into_iter().map(|used| json!(used)).collect()
+        });
+        append(STRIPE_REQUESTS, || {
+            self.stack.provider_requests().into_iter().map(|sent| json!(sent)).collect()
+        });
     }
+}
+
+/// Appends items as JSON lines to the file that a variable of the environment names, if it names one.
+fn append(variable: &str, items: impl FnOnce() -> Vec<Value>) {
+    #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+    let Some(path) = std::env::var_os(variable) else { return };
+    let lines = items().iter().map(|item| item.to_string() + "\n").collect::<String>();
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the list can be written");
 }
 
 /// An answer: its status, the headers that matter, and its body.

@@ -1,11 +1,17 @@
 //! The page that a payer sees in place of the provider's.
 
-use crate::provider::Session;
+use crate::provider::{Mode, Session, in_major_units};
 
 /// A page with two buttons. Nothing in it comes from outside but what our own functions sent to the provider, and
 /// that is escaped all the same.
 pub(crate) fn page(session: &Session) -> String {
-    let amount = format!("{} {}", session.currency.to_uppercase(), in_major_units(session.amount_minor));
+    let (product, amount) = match session.mode {
+        Mode::Payment => {
+            let amount = in_major_units(session.amount_minor, &session.currency);
+            (session.product.as_str(), format!("{} {amount}", session.currency.to_uppercase()))
+        }
+        Mode::Setup => ("Store a payment method", "Nothing to pay".to_owned()),
+    };
     format!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Local checkout</title>
 <body style="font-family:system-ui;max-width:28rem;margin:4rem auto">
@@ -18,15 +24,9 @@ async function pay(outcome) {{
   document.getElementById('said').textContent = outcome + ': the webhook answered ' + response.status;
 }}
 </script></body></html>"#,
-        product = escaped(&session.product),
+        product = escaped(product),
         amount = escaped(&amount),
     )
-}
-
-fn in_major_units(minor: u64) -> String {
-    let digits = format!("{minor:03}");
-    let (major, minor) = digits.split_at(digits.len().saturating_sub(2));
-    format!("{major}.{minor}")
 }
 
 fn escaped(text: &str) -> String {

@@ -1,45 +1,29 @@
 //! The calls under `/_local`, and everything else to the gateway.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request as HttpRequest, State};
+use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use credits_store::Clock;
 use credits_store::error::Chain;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::gateway::{Request, json_response, message};
-use crate::provider::Outcome;
 use crate::provider_api;
 use crate::stack::Shared;
 use crate::tokens::TokenOrder;
-use crate::worker::deliver;
-use crate::{aws_api, checkout_page, verify};
+use crate::{aws_api, verify};
 
 /// The longest body that API Gateway takes.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 pub(crate) type Reply = Response<Body>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pay {
-    outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payments {
-    workspace: String,
-    outcome: Outcome,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,9 +44,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/_local/clock", post(advance_clock))
         .route("/_local/requests", get(requests))
         .route("/_local/requests", delete(clear_requests))
-        .route("/_local/checkouts/{checkout_id}", get(checkout))
-        .route("/_local/checkouts/{checkout_id}/pay", post(pay))
-        .route("/_local/payments", post(decide_payments))
         .merge(provider_api::routes())
         .merge(aws_api::routes())
         .fallback(gateway)
@@ -131,15 +112,6 @@ async fn verify_all(State(shared): State<Arc<Shared>>) -> Reply {
     }
 }
 
-async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
-    let Payments { workspace, outcome } = match read(&body) {
-        Ok(payments) => payments,
-        Err(refusal) => return *refusal,
-    };
-    shared.provider.lock().unwrap_or_else(PoisonError::into_inner).decide(&workspace, outcome);
-    reply(json_response(StatusCode::OK, &json!({ "workspace": workspace, "outcome": outcome })))
-}
-
 async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
     reply(json_response(StatusCode::OK, &json!(shared.wire.recorded())))
 }
@@ -147,36 +119,6 @@ async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
 async fn clear_requests(State(shared): State<Arc<Shared>>) -> Reply {
     shared.wire.clear();
     reply(json_response(StatusCode::OK, &json!({ "cleared": true })))
-}
-
-async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
-    let provider = shared.provider.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(session) = provider.session(&id) else {
-        return reply(message(StatusCode::NOT_FOUND, "no such checkout"));
-    };
-    axum::response::Html(checkout_page::page(session)).into_response()
-}
-
-async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
-    let Pay { outcome } = match read(&body) {
-        Ok(pay) => pay,
-        Err(refusal) => return *refusal,
-    };
-    let delivery = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).play(&id, outcome);
-    let Some(delivery) = delivery else { return reply(message(StatusCode::NOT_FOUND, "no such checkout")) };
-    let payment_id = delivery.payment_id.clone();
-    let answer = deliver(&shared, delivery).await;
-    let told: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let status = answer.status();
-    // The webhook's members stand at the top as well, so that the answer reads as the webhook's own.
-    let mut body = told.clone();
-    if !body.is_object() {
-        body = json!({});
-    }
-    body["status"] = json!(status.as_u16());
-    body["body"] = told;
-    body["payment_id"] = json!(payment_id);
-    reply(json_response(status, &body))
 }
 
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {

@@ -2,6 +2,7 @@
 //! routes, an embedded `DynamoDB` with template.yaml's own table, and a stand-in payment provider.
 //!
 //! `cargo local` runs it, and the test suite starts one per test. It listens on 127.0.0.1 only.
+#![recursion_limit = "256"]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 mod aws_api;

@@ -1,28 +1,92 @@
-//! The stand-in provider's own HTTP API, served under `/_local/provider`.
+//! The stand-in provider's HTTP: its API under `/_local/provider`, and the controls that play payers, banks and outages.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::routing::{any, post};
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::checkout_page;
 use crate::controls::{Reply, read, reply};
-use crate::gateway::json_response;
-use crate::provider::{Asked, Provider};
-use crate::stack::Shared;
+use crate::gateway::{json_response, message};
+use crate::provider::{
+    Asked, ChargeOutcome, DisputeStatus, MethodKind, Outcome, Paying, PlannedFailure, PlayError, Provider,
+    RefundStatus, Settlement,
+};
+use crate::stack::{OPERATOR_KEY, Shared};
+use crate::worker::deliver;
 
-/// Where it is.
+/// Where the provider's API is.
 const BASE: &str = "/_local/provider";
 
-/// The provider's own paths, and how to play an outage.
+/// The provider's own paths, and the controls.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
+        .route("/_local/checkouts/{checkout_id}", get(checkout))
+        .route("/_local/checkouts/{checkout_id}/pay", post(pay))
+        .route("/_local/payments", post(decide_payments))
+        .route("/_local/payments/{payment_id}/settle", post(settle))
+        .route("/_local/payments/{payment_id}/refund", post(refund))
+        .route("/_local/payments/{payment_id}/dispute", post(dispute))
+        .route("/_local/refunds/{refund_id}", post(end_refund))
+        .route("/_local/disputes/{dispute_id}", post(move_dispute))
         .route("/_local/provider/outage", post(outage))
+        .route("/_local/provider/failures", post(failures))
+        .route("/_local/provider/requests", get(requests))
         .route("/_local/provider/v1/{*path}", any(answer))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pay {
+    outcome: Outcome,
+    method: Option<MethodKind>,
+    discount_percent: Option<u64>,
+    tax_percent: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payments {
+    workspace: String,
+    outcome: ChargeOutcome,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settle {
+    outcome: Settlement,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundControl {
+    amount: Option<u64>,
+    status: Option<RefundStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DisputeControl {
+    amount: Option<u64>,
+    status: Option<DisputeStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundEnd {
+    status: RefundStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DisputeMove {
+    status: DisputeStatus,
 }
 
 #[derive(Deserialize)]
@@ -31,14 +95,115 @@ struct Outage {
     down: bool,
 }
 
+/// Reads the body of a control, or answers that it cannot be read.
+macro_rules! order {
+    ($body:expr) => {
+        match read(&$body) {
+            Ok(order) => order,
+            Err(refusal) => return *refusal,
+        }
+    };
+}
+
+async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
+    let provider = provider(&shared);
+    let Some(session) = provider.session(&id) else {
+        return reply(message(StatusCode::NOT_FOUND, "no such checkout"));
+    };
+    axum::response::Html(checkout_page::page(session)).into_response()
+}
+
+async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let order: Pay = order!(body);
+    let paying = Paying {
+        outcome: order.outcome,
+        method: order.method.unwrap_or(MethodKind::Card),
+        discount_percent: order.discount_percent.unwrap_or_default(),
+        tax_percent: order.tax_percent.unwrap_or_default(),
+    };
+    let played = provider(&shared).pay(&id, &paying);
+    let delivery = match played {
+        Ok(delivery) => delivery,
+        Err(error) => return refused(error),
+    };
+    let payment_id = delivery.payment_id.clone();
+    let answer = deliver(&shared, delivery).await;
+    let webhook: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let status = answer.status();
+    // The webhook's members stand at the top as well, so that the answer reads as the webhook's own.
+    let mut body = webhook.clone();
+    if !body.is_object() {
+        body = json!({});
+    }
+    body["status"] = json!(status.as_u16());
+    body["body"] = webhook;
+    body["payment_id"] = json!(payment_id);
+    reply(json_response(status, &body))
+}
+
+async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let Payments { workspace, outcome } = order!(body);
+    provider(&shared).decide(&workspace, outcome);
+    reply(json_response(StatusCode::OK, &json!({ "workspace": workspace, "outcome": outcome })))
+}
+
+/// Ends a payment that is processing.
+async fn settle(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let Settle { outcome } = order!(body);
+    let played = provider(&shared).settle(&id, outcome);
+    published(&shared, played.map(|()| json!({ "payment_id": id, "outcome": outcome }))).await
+}
+
+/// Refunds a payment in the dashboard.
+async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let RefundControl { amount, status } = order!(body);
+    let status = status.unwrap_or(RefundStatus::Succeeded);
+    let played = provider(&shared).refund(&id, amount, status);
+    published(&shared, played.map(|refund| json!({ "payment_id": id, "refund_id": refund }))).await
+}
+
+/// Opens a dispute.
+async fn dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let DisputeControl { amount, status } = order!(body);
+    let status = status.unwrap_or(DisputeStatus::NeedsResponse);
+    let played = provider(&shared).dispute(&id, amount, status);
+    published(&shared, played.map(|dispute| json!({ "payment_id": id, "dispute_id": dispute }))).await
+}
+
+/// Ends a refund.
+async fn end_refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let RefundEnd { status } = order!(body);
+    let played = provider(&shared).end_refund(&id, status);
+    published(&shared, played.map(|()| json!({ "refund_id": id }))).await
+}
+
+/// Moves a dispute to another status.
+async fn move_dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+    let DisputeMove { status } = order!(body);
+    let played = provider(&shared).move_dispute(&id, status);
+    published(&shared, played.map(|()| json!({ "dispute_id": id }))).await
+}
+
 /// Plays a provider that is down, or is back.
 async fn outage(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
-    let Outage { down } = match read(&body) {
-        Ok(outage) => outage,
-        Err(refusal) => return *refusal,
-    };
+    let Outage { down } = order!(body);
     provider(&shared).down = down;
     reply(json_response(StatusCode::OK, &json!({ "down": down })))
+}
+
+/// Makes the next requests fail.
+async fn failures(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let order: PlannedFailure = order!(body);
+    if !(400..600).contains(&order.status) {
+        return reply(message(StatusCode::BAD_REQUEST, "status is out of range: 400 to 599"));
+    }
+    provider(&shared).plan_failure(&order);
+    reply(json_response(StatusCode::OK, &json!({ "status": order.status, "count": order.count })))
+}
+
+/// Lists examples of the requests that the application has sent.
+async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
+    reply(json_response(StatusCode::OK, &json!(provider(&shared).requests())))
 }
 
 async fn answer(
@@ -54,12 +219,45 @@ async fn answer(
         path: uri.path().strip_prefix(BASE).unwrap_or_default(),
         query: uri.query().unwrap_or_default(),
         authorization: header("authorization"),
+        version: header("stripe-version"),
         key: header("idempotency-key"),
         body: &body,
     };
-    let answered = provider(&shared).answer(&asked, &format!("{}/_local/checkouts", shared.url));
-    let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply(json_response(status, &answered.body))
+    let checkouts_url = format!("{}/_local/checkouts", shared.url);
+    let is_operator = asked.authorization.and_then(|it| it.strip_prefix("Bearer ")) == Some(OPERATOR_KEY);
+    let mut provider = provider(&shared);
+    let answered = if is_operator {
+        provider.answer_operator(&asked, &checkouts_url)
+    } else {
+        provider.answer(&asked, &checkouts_url)
+    };
+    reply(answered.into_response())
+}
+
+/// Delivers the events that wait, oldest first, and answers what was played with the webhook's answer to each.
+async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Reply {
+    let mut body = match played {
+        Ok(body) => body,
+        Err(error) => return refused(error),
+    };
+    let waiting = provider(shared).take_outbox();
+    let mut events = Vec::new();
+    for delivery in waiting {
+        let event: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
+        let status = deliver(shared, delivery).await.status();
+        events.push(json!({ "type": event["type"], "status": status.as_u16() }));
+    }
+    body["events"] = json!(events);
+    reply(json_response(StatusCode::OK, &body))
+}
+
+fn refused(error: PlayError) -> Reply {
+    let status = match error {
+        PlayError::Unknown(_) => StatusCode::NOT_FOUND,
+        PlayError::State(_) => StatusCode::CONFLICT,
+        PlayError::Range(_) => StatusCode::BAD_REQUEST,
+    };
+    reply(message(status, &error.to_string()))
 }
 
 fn provider(shared: &Shared) -> MutexGuard<'_, Provider> {

@@ -23,7 +23,7 @@ use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
 use crate::permissions::Permission;
-use crate::provider::{Outcome, Provider};
+use crate::provider::{Outcome, Provider, ProviderRequest};
 use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
@@ -31,8 +31,10 @@ use crate::wire::Wire;
 use crate::worker::{Worker, deliver};
 use crate::{controls, folder};
 
-/// The stand-in provider's API key.
-const PROVIDER_KEY: &str = "sk_local";
+/// The stand-in provider's API key for the stack's operator and for tests.
+pub(crate) const OPERATOR_KEY: &str = "sk_local";
+/// The stand-in provider's API key that the functions have, by which their requests are told from the operator's.
+const PROVIDER_KEY: &str = "sk_local_functions";
 /// The secret that signs events where `STRIPE_WEBHOOK_SECRET` names none (API.md).
 const WEBHOOK_SECRET: &str = "whsec_local";
 
@@ -241,6 +243,12 @@ impl Stack {
         self.shared.wire.used()
     }
 
+    /// Returns one example of each kind of request that the functions have sent to the payment provider.
+    #[must_use]
+    pub fn provider_requests(&self) -> Vec<ProviderRequest> {
+        self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner).requests()
+    }
+
     /// A client of its database, whose requests are not counted.
     #[must_use]
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
@@ -291,7 +299,7 @@ fn shared(
         mail: functions::mail_client(&aws_base),
         catalogue: Arc::new(catalogue),
         provider: payments.map_err(|_| StackError::Part("the provider's client can't be made"))?,
-        provider_key: provider_key.clone(),
+        provider_key,
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),
     };
@@ -304,7 +312,8 @@ fn shared(
     let issuer = Issuer::new(issuer_key(options.data.as_deref())?);
     let gateway = Gateway::new(routes, Functions::start(parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
-    let provider = Provider::open(folder, provider_key, secret, clock.sources())?;
+    let api_keys = Secret::new(format!("{OPERATOR_KEY} {PROVIDER_KEY}"));
+    let provider = Provider::open(folder, api_keys, secret, clock.sources())?;
     let (provider, client) =
         (Mutex::new(provider), functions::client(&home.endpoint(), connection::loopback_client()));
     Ok(Shared {

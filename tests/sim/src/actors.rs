@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::Outcome;
+use credits_local::provider::ChargeOutcome;
 use jiff::SignedDuration;
 use model::Dice;
 use serde_json::{Value, json};
@@ -229,7 +229,8 @@ impl Actor {
                 self.insist(&Order::put(workspace, "alerts", json!({ "low_balance": low }))).await;
             }
             Act::Card => {
-                let outcome = if self.once_in(2) { Outcome::Declined } else { Outcome::Succeeded };
+                let outcome =
+                    if self.once_in(2) { ChargeOutcome::Declined } else { ChargeOutcome::Succeeded };
                 self.payments.provider.lock().unwrap().decide(workspace, outcome);
             }
             Act::Balance => drop(self.call(&Order::get(workspace, "balance")).await),

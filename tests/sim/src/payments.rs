@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credits_local::gateway::json_response;
 use credits_local::provider::{Asked, Provider};
 use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
@@ -52,6 +51,7 @@ impl Payments {
             path: request.url().path(),
             query: request.url().query().unwrap_or_default(),
             authorization: header("authorization"),
+            version: header("stripe-version"),
             key: header("idempotency-key").filter(|_| !bugs.is(Wrong::NoProviderKey)),
             body: request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default(),
         };
@@ -62,8 +62,7 @@ impl Payments {
             trace.line(&format!("  provider: {what}: the answer is lost"));
             return Err(Unreachable::Unanswered);
         }
-        let status = answered.status.try_into().unwrap();
-        Ok(reqwest::Response::from(json_response(status, &answered.body)))
+        Ok(reqwest::Response::from(answered.into_response()))
     }
 
     /// Puts down when the provider tells what it has to.

@@ -1,163 +1,301 @@
-//! Charges of stored cards, as Stripe's `PaymentIntents` are: each told by a webhook too, a while after its answer.
+//! Charges: the attempts to pay a payment intent, how they end, and how a delayed one is settled.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Delivery, Outcome, Provider, Refusal};
+use super::intents::{Intent, IntentStatus};
+use super::methods::{Method, billing_details};
+use super::sessions::PaymentStatus;
+use super::{PlayError, Provider};
 
-/// How long an idempotency key is known: Stripe removes keys that are a day old at least.
-const KEY_LASTS_SECONDS: i64 = 86_400;
-
-/// A charge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    id: String,
-    amount_minor: u64,
-    currency: String,
-    customer: String,
-    metadata: BTreeMap<String, String>,
-    succeeded: bool,
-    created: i64,
+/// How the next charges of a workspace's stored method end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChargeOutcome {
+    /// The charge succeeds; that of a bank debit is processing first.
+    Succeeded,
+    /// The method is declined.
+    Declined,
+    /// The bank asks for the customer, who is not there.
+    AuthenticationRequired,
+    /// The charge is processing until it is settled.
+    Processing,
+    /// Stripe answers 500, and has charged nothing.
+    ServerError,
+    /// Stripe answers 500, and has charged.
+    ServerErrorCharged,
+    /// Stripe refuses the request while it executes.
+    Refused,
 }
 
-/// An answer of the provider's API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
-    /// The status.
-    pub status: u16,
-    /// The body.
-    pub body: Value,
+/// How a payment that is processing ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// It is paid.
+    Succeeded,
+    /// It is not.
+    Failed,
+}
+
+/// Where a charge stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ChargeStatus {
+    Pending,
+    Succeeded,
+    Failed,
+}
+
+/// An attempt to pay an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Charge {
+    pub id: String,
+    pub intent: String,
+    pub amount_minor: u64,
+    pub refunded_minor: u64,
+    pub currency: String,
+    pub customer: Option<String>,
+    pub description: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub method: Option<String>,
+    pub details: Option<Value>,
+    pub status: ChargeStatus,
+    pub failure: Option<Failing>,
+    pub is_disputed: bool,
+    /// Whether a dispute has withdrawn its money, so that it can't be refunded.
+    pub is_charged_back: bool,
+    pub created: i64,
+}
+
+/// Why a charge has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Failing {
+    Declined,
+    AuthenticationRequired,
+    /// The bank has returned a debit.
+    Returned,
+}
+
+impl Failing {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Declined => "card_declined",
+            Self::AuthenticationRequired => "authentication_required",
+            Self::Returned => "payment_method_provider_decline",
+        }
+    }
+
+    pub fn decline_code(self) -> Option<&'static str> {
+        match self {
+            Self::Declined => Some("generic_decline"),
+            Self::AuthenticationRequired => Some("authentication_required"),
+            Self::Returned => None,
+        }
+    }
+
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Declined => "Your card was declined.",
+            Self::AuthenticationRequired => {
+                "Your card was declined. This transaction requires authentication."
+            }
+            Self::Returned => "The customer's bank account could not be debited.",
+        }
+    }
+
+    /// The members of the error that a payment has of it.
+    pub fn error(self, charge: &str) -> Value {
+        let mut error = json!({
+            "type": if self == Self::Returned { "invalid_request_error" } else { "card_error" },
+            "charge": charge,
+            "code": self.code(),
+            "doc_url": format!("https://stripe.com/docs/error-codes/{}", self.code().replace('_', "-")),
+            "message": self.message(),
+        });
+        if let Some(decline_code) = self.decline_code() {
+            error["decline_code"] = json!(decline_code);
+        }
+        error
+    }
+}
+
+impl Charge {
+    /// The charge of an intent, as the intent stands.
+    pub fn new(id: String, intent: &Intent, method: Option<&Method>, created: i64) -> Self {
+        let status = match intent.status {
+            IntentStatus::Succeeded => ChargeStatus::Succeeded,
+            IntentStatus::Processing => ChargeStatus::Pending,
+            IntentStatus::RequiresConfirmation | IntentStatus::RequiresPaymentMethod => ChargeStatus::Failed,
+        };
+        Self {
+            id,
+            intent: intent.id.clone(),
+            amount_minor: intent.amount_minor,
+            refunded_minor: 0,
+            currency: intent.currency.clone(),
+            customer: intent.customer.clone(),
+            description: intent.description.clone(),
+            metadata: intent.metadata.clone(),
+            method: method.map(|method| method.id.clone()),
+            details: method.map(Method::details),
+            status,
+            failure: None,
+            is_disputed: false,
+            is_charged_back: false,
+            created,
+        }
+    }
+
+    /// The charge in Stripe's form.
+    pub fn object(&self) -> Value {
+        let is_paid = self.status != ChargeStatus::Failed;
+        let receipt = format!("https://pay.stripe.com/receipts/payment/{}", self.id);
+        let outcome = json!({
+            "network_status": if is_paid { "approved_by_network" } else { "declined_by_network" },
+            "reason": self.failure.and_then(Failing::decline_code),
+            "risk_level": "normal",
+            "seller_message": self.failure.map_or("Payment complete.", |_| "The bank did not return any further details."),
+            "type": if is_paid { "authorized" } else { "issuer_declined" },
+        });
+        json!({
+            "id": self.id,
+            "object": "charge",
+            "amount": self.amount_minor,
+            "amount_captured": if self.status == ChargeStatus::Succeeded { self.amount_minor } else { 0 },
+            "amount_refunded": self.refunded_minor,
+            "application": null,
+            "application_fee": null,
+            "application_fee_amount": null,
+            "balance_transaction": (self.status == ChargeStatus::Succeeded).then(|| self.id.replacen("ch", "txn", 1)),
+            "billing_details": billing_details(),
+            "calculated_statement_descriptor": "LOCAL",
+            "captured": is_paid,
+            "created": self.created,
+            "currency": self.currency,
+            "customer": self.customer,
+            "description": self.description,
+            "disputed": self.is_disputed,
+            "failure_balance_transaction": null,
+            "failure_code": self.failure.map(Failing::code),
+            "failure_message": self.failure.map(Failing::message),
+            "fraud_details": {},
+            "livemode": false,
+            "metadata": self.metadata,
+            "on_behalf_of": null,
+            "outcome": outcome,
+            "paid": is_paid,
+            "payment_intent": self.intent,
+            "payment_method": self.method,
+            "payment_method_details": self.details,
+            "receipt_email": null,
+            "receipt_number": null,
+            "receipt_url": is_paid.then_some(receipt),
+            "refunded": self.amount_minor == self.refunded_minor && self.refunded_minor > 0,
+            "review": null,
+            "shipping": null,
+            "source": null,
+            "source_transfer": null,
+            "statement_descriptor": null,
+            "statement_descriptor_suffix": null,
+            "status": self.status,
+            "transfer_data": null,
+            "transfer_group": null,
+        })
+    }
 }
 
 impl Provider {
-    /// How the next charges of a workspace's stored card end.
-    pub fn decide(&mut self, workspace: &str, outcome: Outcome) {
+    /// Sets how the next charges of a workspace's stored method end.
+    pub fn decide(&mut self, workspace: &str, outcome: ChargeOutcome) {
         self.memory.outcomes.insert(workspace.to_owned(), outcome);
         self.keep();
     }
 
-    /// `POST /v1/payment_intents`: the same key gets the first answer again, a decline as well, for a day.
-    pub fn create_intent(
-        &mut self,
-        authorization: Option<&str>,
-        key: Option<&str>,
-        body: &[u8],
-    ) -> Result<Answered, Refusal> {
-        self.admit(authorization)?;
-        let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
-        let earlier = key.and_then(|key| self.memory.keys.get(key));
-        let earlier = earlier.and_then(|(form, id)| Some((form, self.memory.intents.get(id)?)));
-        let forgotten_at = self.sources.now().as_second().saturating_sub(KEY_LASTS_SECONDS);
-        if let Some((earlier, intent)) = earlier.filter(|(_, intent)| intent.created > forgotten_at) {
-            return if *earlier == form { Ok(intent.answer()) } else { Err(Refusal::KeyReused) };
+    /// Ends a payment that is processing, and publishes its end.
+    pub fn settle(&mut self, payment: &str, settlement: Settlement) -> Result<(), PlayError> {
+        let intent = self.memory.intents.get_mut(payment).ok_or(PlayError::Unknown("payment"))?;
+        if intent.status != IntentStatus::Processing {
+            return Err(PlayError::State("the payment is not processing"));
         }
-        let intent = self.intent_of(&form)?;
-        if let Some(key) = key {
-            self.memory.keys.insert(key.to_owned(), (form, intent.id.clone()));
+        let session = intent.session.clone();
+        match settlement {
+            Settlement::Succeeded => self.succeed(payment),
+            Settlement::Failed => self.fail(payment, Failing::Returned),
         }
-        self.memory.intents.insert(intent.id.clone(), intent.clone());
+        if let Some(id) = session {
+            self.settle_session(&id, payment, settlement);
+        }
         self.keep();
-        let kind =
-            if intent.succeeded { "payment_intent.succeeded" } else { "payment_intent.payment_failed" };
-        self.outbox.extend(self.event(kind, &intent.object(), intent.id.clone()));
-        Ok(intent.answer())
+        Ok(())
     }
 
-    /// `GET /v1/payment_intents?customer=`
-    pub fn intents(&self, authorization: Option<&str>, query: &str) -> Result<Answered, Refusal> {
-        self.admit(authorization)?;
-        let asked: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let since = asked.get("created[gte]").and_then(|since| since.parse().ok()).unwrap_or(i64::MIN);
-        let made = self.memory.intents.values().filter(|intent| {
-            asked.get("customer").is_none_or(|customer| *customer == intent.customer)
-                && intent.created >= since
+    fn settle_session(&mut self, id: &str, payment: &str, settlement: Settlement) {
+        let Some(session) = self.memory.sessions.get_mut(id) else { return };
+        let kind = match settlement {
+            Settlement::Succeeded => {
+                session.payment_status = PaymentStatus::Paid;
+                "checkout.session.async_payment_succeeded"
+            }
+            Settlement::Failed => "checkout.session.async_payment_failed",
+        };
+        let object = session.object(None);
+        self.emit(kind, &object, payment);
+    }
+
+    /// Makes an intent succeed, and publishes it.
+    pub(super) fn succeed(&mut self, id: &str) {
+        self.end(id, IntentStatus::Succeeded, None);
+    }
+
+    /// Makes an intent fail, and publishes it.
+    pub(super) fn fail(&mut self, id: &str, failing: Failing) {
+        self.end(id, IntentStatus::RequiresPaymentMethod, Some(failing));
+    }
+
+    /// Makes an intent wait for its bank, and publishes it.
+    pub(super) fn begin_processing(&mut self, id: &str) {
+        self.end(id, IntentStatus::Processing, None);
+    }
+
+    fn end(&mut self, id: &str, status: IntentStatus, failing: Option<Failing>) {
+        let (now, new_charge) = (self.now(), self.new_id("ch"));
+        let memory = &mut self.memory;
+        let Some(intent) = memory.intents.get_mut(id) else { return };
+        let pending = intent.status == IntentStatus::Processing;
+        intent.status = status;
+        let method = intent.method.as_ref().and_then(|id| memory.methods.get(id));
+        let charge_id = intent.latest_charge.clone().filter(|_| pending).unwrap_or(new_charge);
+        let created = memory.charges.get(&charge_id).map_or(now, |charge| charge.created);
+        let mut charge = Charge::new(charge_id.clone(), intent, method, created);
+        charge.failure = failing;
+        intent.latest_charge = Some(charge_id.clone());
+        intent.last_payment_error = failing.map(|failing| {
+            let mut error = failing.error(&charge_id);
+            error["payment_method"] = method.map_or(Value::Null, Method::object);
+            error
         });
-        let data: Vec<Value> = made.map(Intent::object).collect();
-        Ok(Answered { status: 200, body: json!({ "object": "list", "data": data, "has_more": false }) })
-    }
-
-    /// `GET /v1/customers/{customer}/payment_methods`
-    pub fn payment_methods(&self, authorization: Option<&str>, customer: &str) -> Result<Answered, Refusal> {
-        self.admit(authorization)?;
-        if !self.memory.customers.contains_key(customer) {
-            let error = json!({ "type": "invalid_request_error", "code": "resource_missing" });
-            return Ok(Answered { status: 404, body: json!({ "error": error }) });
+        if failing.is_some() {
+            intent.method = None;
         }
-        let method = json!({ "id": method_of(customer), "object": "payment_method", "type": "card" });
-        Ok(Answered { status: 200, body: json!({ "object": "list", "data": [method], "has_more": false }) })
-    }
-
-    /// The events that wait to be delivered, in order.
-    pub fn take_outbox(&mut self) -> Vec<Delivery> {
-        std::mem::take(&mut self.outbox)
-    }
-
-    fn intent_of(&self, form: &BTreeMap<String, String>) -> Result<Intent, Refusal> {
-        let field = |name: &'static str| form.get(name).ok_or(Refusal::Incomplete(name));
-        for name in ["off_session", "confirm"] {
-            if field(name)? != "true" {
-                return Err(Refusal::Incomplete(name));
+        let (intent, charge_object) = (intent.object(), charge.object());
+        memory.charges.insert(charge_id, charge);
+        match status {
+            IntentStatus::Succeeded => {
+                self.emit("charge.succeeded", &charge_object, id);
+                self.emit("payment_intent.succeeded", &intent, id);
+            }
+            IntentStatus::Processing => {
+                self.emit("charge.pending", &charge_object, id);
+                self.emit("payment_intent.processing", &intent, id);
+            }
+            IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation => {
+                self.emit("charge.failed", &charge_object, id);
+                self.emit("payment_intent.payment_failed", &intent, id);
             }
         }
-        let customer = field("customer")?.clone();
-        let workspace = self.memory.customers.get(&customer).ok_or(Refusal::Incomplete("customer"))?;
-        if *field("payment_method")? != method_of(&customer) {
-            return Err(Refusal::Incomplete("payment_method"));
-        }
-        let metadata = form.iter().filter_map(|(name, value)| {
-            Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
-        });
-        Ok(Intent {
-            id: self.sources.new_id("pi").to_string(),
-            amount_minor: field("amount")?.parse().map_err(|_| Refusal::Incomplete("amount"))?,
-            currency: field("currency")?.clone(),
-            metadata: metadata.collect(),
-            succeeded: self.memory.outcomes.get(workspace) != Some(&Outcome::Declined),
-            created: self.sources.now().as_second(),
-            customer,
-        })
-    }
-}
-
-/// A customer has the card that was stored last, and no other.
-fn method_of(customer: &str) -> String {
-    customer.replacen("cus", "pm", 1)
-}
-
-impl Intent {
-    fn answer(&self) -> Answered {
-        if self.succeeded {
-            return Answered { status: 200, body: self.object() };
-        }
-        let error = json!({
-            "type": "card_error", "code": "card_declined", "message": "Your card was declined.",
-            "payment_intent": self.object(),
-        });
-        Answered { status: 402, body: json!({ "error": error }) }
-    }
-
-    fn object(&self) -> Value {
-        let status = if self.succeeded { "succeeded" } else { "requires_payment_method" };
-        json!({
-            "id": self.id,
-            "object": "payment_intent",
-            "status": status,
-            "amount": self.amount_minor,
-            "amount_received": if self.succeeded { self.amount_minor } else { 0 },
-            "currency": self.currency,
-            "customer": self.customer,
-            "metadata": self.metadata,
-            "created": self.created,
-        })
-    }
-}
-
-impl Intent {
-    /// Its id and its purchase, if it has succeeded.
-    pub(super) fn paid_for(&self) -> Option<(String, String)> {
-        let purchase = self.metadata.get("purchase_id").cloned().unwrap_or_default();
-        self.succeeded.then(|| (self.id.clone(), purchase))
     }
 }

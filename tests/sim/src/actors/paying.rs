@@ -43,6 +43,7 @@ impl Actor {
             provider.play(checkout, outcome).map(|delivery| (delivery, amount))
         };
         let Some((delivery, amount)) = delivery else { return };
+        self.payments.tell();
         if outcome == Outcome::Succeeded {
             self.known.lock().unwrap().paid.push((delivery.payment_id.clone(), amount));
             if self.once_in(5) {

@@ -1,0 +1,233 @@
+//! How a request is answered: who may ask, idempotency, and the headers of every answer.
+
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use credits_payments::signature::Secret;
+use serde_json::Value;
+
+use super::errors::{ErrorType, Refusal, Stage};
+use super::events::RequestIds;
+use super::form::Form;
+use super::idempotency::{Kept, KeptAnswer};
+use super::routes::Endpoint;
+use super::versions::{API_VERSION, is_known};
+use super::{Provider, idempotency};
+use crate::gateway::json_response;
+
+/// A request to the provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, from `/v1` on.
+    pub path: &'a str,
+    /// The query string.
+    pub query: &'a str,
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The `Stripe-Version` header.
+    pub version: Option<&'a str>,
+    /// The `Idempotency-Key` header.
+    pub key: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// An answer of the provider's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Answered {
+    /// The answer as it goes over the wire.
+    #[must_use]
+    pub fn into_response(self) -> Response<Vec<u8>> {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json_response(status, &self.body);
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+/// What a request comes to, before its headers.
+struct Reached {
+    status: u16,
+    body: Value,
+    replay: Replay,
+}
+
+/// Whether a request got the answer of an earlier one with its key.
+enum Replay {
+    No,
+    /// It did; with the earlier one's id, if it is known.
+    Of(Option<String>),
+}
+
+impl Provider {
+    /// Answers a request of the application's; a checkout's page is under `checkouts_url`.
+    pub fn answer(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+        let answered = self.respond(asked, checkouts_url);
+        self.recorder.record(asked, answered.status);
+        answered
+    }
+
+    /// Answers a request of the stack's operator, who reads, and who plays a payer who detaches a method. Without a version
+    /// it gets the newest, as an account has a default version. It is not recorded: the application did not send it.
+    pub fn answer_operator(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+        let is_operators = Endpoint::of(asked.method, asked.path).is_some_and(Endpoint::is_operators);
+        if asked.version.is_some() || !is_operators {
+            return self.answer(asked, checkouts_url);
+        }
+        self.respond(&Asked { version: Some(API_VERSION), ..*asked }, checkouts_url)
+    }
+
+    fn respond(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+        self.expire_due();
+        let id = self.new_id("req");
+        let key = asked.key.filter(|_| asked.method == "POST");
+        self.request = Some(RequestIds { id: id.clone(), key: key.map(str::to_owned) });
+        let result = self.result(&Asked { key, ..*asked }, &id, checkouts_url);
+        self.request = None;
+        let mut headers =
+            vec![("request-id", id), ("stripe-version", asked.version.unwrap_or(API_VERSION).to_owned())];
+        headers.extend(key.map(|key| ("idempotency-key", key.to_owned())));
+        if let Replay::Of(first) = result.replay {
+            headers.push(("idempotent-replayed", "true".to_owned()));
+            headers.extend(first.map(|first| ("original-request", first)));
+        }
+        Answered { status: result.status, body: result.body, headers }
+    }
+
+    fn result(&mut self, asked: &Asked<'_>, id: &str, checkouts_url: &str) -> Reached {
+        let now = self.now();
+        let refused = |refusal: Refusal| Reached {
+            status: refusal.status,
+            body: refusal.body(id, now),
+            replay: Replay::No,
+        };
+        let endpoint = match self.admit(asked) {
+            Ok(endpoint) => endpoint,
+            Err(refusal) => return refused(refusal),
+        };
+        let kept = asked.key.map(|key| self.kept_answer(key, asked.path, asked.body));
+        match kept.transpose().map(Option::flatten) {
+            Err(refusal) => refused(refusal),
+            Ok(Some(kept)) => self.again(kept, checkouts_url),
+            Ok(None) => {
+                let executed = match self.planned_failure(Stage::Execution, asked.path, asked.key) {
+                    Some(failure) => Err(failure),
+                    None => self.execute(endpoint, asked, checkouts_url),
+                };
+                let is_kept = executed.as_ref().err().is_none_or(|refusal| refusal.stage == Stage::Execution);
+                let result = match executed {
+                    Ok(body) => Reached { status: 200, body, replay: Replay::No },
+                    Err(refusal) => refused(refusal),
+                };
+                if let Some(key) = asked.key.filter(|_| is_kept) {
+                    self.keep_answer(
+                        key,
+                        KeptAnswer {
+                            path: asked.path.to_owned(),
+                            form: idempotency::canonical(super::form::pairs(asked.body)),
+                            at: now,
+                            request: Some(id.to_owned()),
+                            kept: Kept::Whole { status: result.status, body: result.body.clone() },
+                        },
+                    );
+                }
+                result
+            }
+        }
+    }
+
+    /// The answer that a key keeps.
+    fn again(&self, kept: KeptAnswer, checkouts_url: &str) -> Reached {
+        let replay = Replay::Of(kept.request);
+        let (status, body) = match kept.kept {
+            Kept::Whole { status, body } => (status, body),
+            Kept::Object(id) => self.kept_object(&id, checkouts_url),
+        };
+        Reached { status, body, replay }
+    }
+
+    /// Refuses a caller without the key, without a version, or at a path that does not exist.
+    fn admit<'a>(&mut self, asked: &Asked<'a>) -> Result<Endpoint<'a>, Refusal> {
+        if self.down {
+            let refusal = Refusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");
+            return Err(refusal.status(503));
+        }
+        let key = asked.authorization.and_then(|header| header.strip_prefix("Bearer "));
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
+            let message = "You did not provide an API key. You need to provide your API key in the Authorization \
+                           header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
+            return Err(Refusal::validation(message).status(401));
+        };
+        if !Secret::list(self.api_keys.expose()).iter().any(|known| known.expose() == key) {
+            let shown = key.get(..3).unwrap_or_default();
+            return Err(Refusal::validation(format!("Invalid API Key provided: {shown}****")).status(401));
+        }
+        check_version(asked.version)?;
+        let Some(endpoint) = Endpoint::of(asked.method, asked.path) else {
+            let message = format!(
+                "Unrecognized request URL ({}: {}). Please see https://stripe.com/docs or we can help at \
+                 https://support.stripe.com/.",
+                asked.method, asked.path
+            );
+            return Err(Refusal::validation(message).status(404));
+        };
+        match self.planned_failure(Stage::Validation, asked.path, asked.key) {
+            Some(failure) => Err(failure),
+            None => Ok(endpoint),
+        }
+    }
+
+    fn execute(&mut self, endpoint: Endpoint<'_>, asked: &Asked<'_>, url: &str) -> Result<Value, Refusal> {
+        let (query, body) = (asked.query.as_bytes(), asked.body);
+        if asked.method == "POST" {
+            Form::read(query, &[])?;
+        }
+        match endpoint {
+            Endpoint::CreateSession => self.create_session(body, url),
+            Endpoint::ListSessions => self.list_sessions(query, url),
+            Endpoint::ReadSession(id) => self.read_session(id, query, url),
+            Endpoint::ExpireSession(id) => self.expire_session(id, body),
+            Endpoint::CreateIntent => self.create_intent(body),
+            Endpoint::ListIntents => self.list_intents(query),
+            Endpoint::ReadIntent(id) => self.read_intent(id, query),
+            Endpoint::ReadCustomer(id) => self.read_customer(id, query),
+            Endpoint::DeleteCustomer(id) => self.delete_customer(id, query, body),
+            Endpoint::ListCustomerMethods(id) => self.list_customer_methods(id, query),
+            Endpoint::ReadCustomerMethod { customer, method } => {
+                self.read_customer_method(customer, method, query)
+            }
+            Endpoint::ReadMethod(id) => self.read_method(id, query),
+            Endpoint::DetachMethod(id) => self.detach_method(id, body),
+            Endpoint::CreateRefund => self.create_refund(body),
+            Endpoint::ListRefunds => self.list_refunds(query),
+            Endpoint::ReadRefund(id) => self.read_refund(id, query),
+        }
+    }
+}
+
+fn check_version(version: Option<&str>) -> Result<(), Refusal> {
+    match version {
+        Some(version) if is_known(version) => Ok(()),
+        Some(version) => Err(Refusal::validation(format!("Invalid Stripe API version: {version}"))),
+        None => {
+            let message = format!(
+                "No Stripe-Version header. Stripe would use the account's default version; our code must pin one, \
+                 such as {API_VERSION}."
+            );
+            Err(Refusal::validation(message))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Disputes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{PlayError, Provider};
+
+/// How long evidence can be submitted, in seconds.
+const EVIDENCE_SECONDS: i64 = 8 * 86_400;
+
+/// Where a dispute stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStatus {
+    /// An inquiry, which withdraws no money yet.
+    WarningNeedsResponse,
+    /// An inquiry that was answered.
+    WarningUnderReview,
+    /// An inquiry that ended without a dispute.
+    WarningClosed,
+    /// The money is withdrawn.
+    NeedsResponse,
+    /// The dispute was answered.
+    UnderReview,
+    /// The money is reinstated.
+    Won,
+    /// The money is gone.
+    Lost,
+}
+
+impl DisputeStatus {
+    fn is_warning(self) -> bool {
+        matches!(self, Self::WarningNeedsResponse | Self::WarningUnderReview | Self::WarningClosed)
+    }
+
+    fn is_closed(self) -> bool {
+        matches!(self, Self::WarningClosed | Self::Won | Self::Lost)
+    }
+}
+
+/// A dispute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dispute {
+    pub id: String,
+    pub charge: String,
+    pub intent: String,
+    pub amount_minor: u64,
+    pub currency: String,
+    pub status: DisputeStatus,
+    /// Whether its money is withdrawn.
+    pub is_withdrawn: bool,
+    pub created: i64,
+}
+
+impl Dispute {
+    /// The dispute in Stripe's form.
+    pub fn object(&self) -> Value {
+        let case = if self.status.is_warning() { "inquiry" } else { "chargeback" };
+        json!({
+            "id": self.id,
+            "object": "dispute",
+            "amount": self.amount_minor,
+            "balance_transactions": [],
+            "charge": self.charge,
+            "created": self.created,
+            "currency": self.currency,
+            "enhanced_eligibility_types": [],
+            "evidence": { "enhanced_evidence": {} },
+            "evidence_details": {
+                "due_by": self.created.saturating_add(EVIDENCE_SECONDS), "enhanced_eligibility": {},
+                "has_evidence": false, "past_due": false, "submission_count": 0,
+            },
+            "intended_submission_method": null,
+            "is_charge_refundable": !self.is_withdrawn,
+            "livemode": false,
+            "metadata": {},
+            "payment_intent": self.intent,
+            "payment_method_details": {
+                "card": { "brand": "visa", "case_type": case, "network_reason_code": "10.4" }, "type": "card",
+            },
+            "reason": "fraudulent",
+            "status": self.status,
+        })
+    }
+}
+
+impl Provider {
+    /// Opens a dispute of a payment, of all of it unless an amount is given; returns the dispute's id.
+    pub fn dispute(
+        &mut self,
+        payment: &str,
+        amount_minor: Option<u64>,
+        status: DisputeStatus,
+    ) -> Result<String, PlayError> {
+        let charge = self.paid_charge(payment)?;
+        let amount_minor = amount_minor.unwrap_or(charge.amount_minor);
+        if amount_minor == 0 || amount_minor > charge.amount_minor {
+            return Err(PlayError::Range("amount"));
+        }
+        if !matches!(status, DisputeStatus::NeedsResponse | DisputeStatus::WarningNeedsResponse) {
+            return Err(PlayError::State("a dispute begins as needs_response or warning_needs_response"));
+        }
+        let dispute = Dispute {
+            id: self.new_id("du"),
+            charge: charge.id.clone(),
+            intent: payment.to_owned(),
+            amount_minor,
+            currency: charge.currency,
+            status,
+            is_withdrawn: !status.is_warning(),
+            created: self.now(),
+        };
+        let id = dispute.id.clone();
+        self.emit("charge.dispute.created", &dispute.object(), payment);
+        if dispute.is_withdrawn {
+            self.emit("charge.dispute.funds_withdrawn", &dispute.object(), payment);
+        }
+        self.mark_charge(&dispute);
+        self.memory.disputes.insert(id.clone(), dispute);
+        self.keep();
+        Ok(id)
+    }
+
+    /// Moves a dispute to another status, and publishes what follows. A lost one may be won later.
+    pub fn move_dispute(&mut self, id: &str, status: DisputeStatus) -> Result<(), PlayError> {
+        let dispute = self.memory.disputes.get_mut(id).ok_or(PlayError::Unknown("dispute"))?;
+        let before = dispute.status;
+        let is_possible = match before {
+            DisputeStatus::WarningClosed | DisputeStatus::Won => false,
+            DisputeStatus::Lost => status == DisputeStatus::Won,
+            before => before != status && (before.is_warning() || !status.is_warning()),
+        };
+        if !is_possible {
+            return Err(PlayError::State("the dispute cannot move to this status"));
+        }
+        let was_withdrawn = dispute.is_withdrawn;
+        dispute.status = status;
+        dispute.is_withdrawn = !status.is_warning() && status != DisputeStatus::Won;
+        let dispute = dispute.clone();
+        self.mark_charge(&dispute);
+        self.publish_move(&dispute, was_withdrawn);
+        self.keep();
+        Ok(())
+    }
+
+    fn publish_move(&mut self, dispute: &Dispute, was_withdrawn: bool) {
+        let funds = match (was_withdrawn, dispute.is_withdrawn) {
+            (false, true) => Some("charge.dispute.funds_withdrawn"),
+            (true, false) => Some("charge.dispute.funds_reinstated"),
+            _ => None,
+        };
+        let end = if dispute.status.is_closed() { "charge.dispute.closed" } else { "charge.dispute.updated" };
+        for kind in funds.into_iter().chain([end]) {
+            self.emit(kind, &dispute.object(), &dispute.intent);
+        }
+    }
+
+    fn mark_charge(&mut self, dispute: &Dispute) {
+        if let Some(charge) = self.memory.charges.get_mut(&dispute.charge) {
+            charge.is_disputed = true;
+            charge.is_charged_back = dispute.is_withdrawn;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Events: their envelope, the outbox, and the signature that each delivery has.
+
+use credits_payments::signature::{Secret, sign};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{API_VERSION, Provider};
+
+/// An event, ready to be delivered.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The `Stripe-Signature` header.
+    pub signature: String,
+    /// The body.
+    pub body: String,
+    /// The payment intent that it is about, or the setup intent.
+    pub payment_id: String,
+}
+
+/// An event that has not been signed yet: Stripe signs each delivery when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub body: String,
+    pub payment_id: String,
+}
+
+/// The API request that caused an event.
+#[derive(Debug, Clone)]
+pub(super) struct RequestIds {
+    pub id: String,
+    pub key: Option<String>,
+}
+
+impl Provider {
+    /// Takes the events that wait to be delivered, oldest first, signed as of now.
+    pub fn take_outbox(&mut self) -> Vec<Delivery> {
+        self.expire_due();
+        if self.memory.outbox.is_empty() {
+            return Vec::new();
+        }
+        let waiting = std::mem::take(&mut self.memory.outbox);
+        self.keep();
+        waiting.into_iter().filter_map(|waiting| self.signed(waiting)).collect()
+    }
+
+    /// Puts an event into the outbox.
+    pub(super) fn emit(&mut self, kind: &str, object: &Value, payment_id: &str) {
+        let waiting = self.event(kind, object, payment_id);
+        self.memory.outbox.push(waiting);
+    }
+
+    /// An event about an object as it is now.
+    pub(super) fn event(&self, kind: &str, object: &Value, payment_id: &str) -> Waiting {
+        let request = self.request.as_ref();
+        let event = json!({
+            "id": self.new_id("evt"),
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": self.now(),
+            "livemode": false,
+            "pending_webhooks": 1,
+            "request": {
+                "id": request.map(|request| &request.id),
+                "idempotency_key": request.and_then(|request| request.key.as_ref()),
+            },
+            "type": kind,
+            "data": { "object": object },
+        });
+        Waiting { body: event.to_string(), payment_id: payment_id.to_owned() }
+    }
+
+    /// An event with its signature as of now.
+    pub(super) fn signed(&self, Waiting { body, payment_id }: Waiting) -> Option<Delivery> {
+        let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
+        let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;
+        Some(Delivery { signature, body, payment_id })
+    }
+}

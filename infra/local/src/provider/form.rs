@@ -1,0 +1,290 @@
+//! The strict reader of forms and queries.
+
+use std::collections::BTreeMap;
+
+use super::amounts;
+use super::errors::Refusal;
+
+/// What the value of a parameter may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Text of at most so many characters, and not empty.
+    Text(usize),
+    /// `true` or `false`.
+    Flag,
+    /// An integer.
+    Whole,
+    /// An absolute URL of http or https.
+    Url,
+    /// A currency in lowercase letters.
+    Currency,
+    /// An address of a mailbox.
+    Email,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// A value of a set of metadata.
+    Metadata,
+}
+
+/// A parameter that an endpoint knows. In its name `#` stands for an index and `*` for any key; `[]` is a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+/// A parameter.
+pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind }
+}
+
+/// `expand[]`, which nearly every endpoint knows.
+pub(super) const EXPAND: Field = field("expand[]", Kind::Text(200));
+
+/// The most keys of a set of metadata.
+const MAX_METADATA_KEYS: usize = 50;
+/// The most characters of a key of metadata.
+const MAX_METADATA_KEY: usize = 40;
+/// The most characters of a value of metadata.
+const MAX_METADATA_VALUE: usize = 500;
+
+/// The parameters of a request, each known and well-formed.
+#[derive(Debug)]
+pub(super) struct Form {
+    fields: BTreeMap<String, String>,
+    expand: Vec<String>,
+}
+
+/// Reads pairs as they were sent, in order.
+pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(text).into_owned().collect()
+}
+
+impl Form {
+    /// Reads a body or a query of which these parameters are known.
+    pub fn read(text: &[u8], known: &[Field]) -> Result<Self, Refusal> {
+        let mut form = Self { fields: BTreeMap::new(), expand: Vec::new() };
+        let pairs = pairs(text);
+        for (name, _) in &pairs {
+            check_known(name, known)?;
+        }
+        for (name, value) in pairs {
+            let segments = segments(&name);
+            let found = known.iter().find(|field| matches(&segments, field.name));
+            if let Some(field) = found {
+                check_value(&name, &value, field.kind)?;
+            }
+            if segments.first() == Some(&"expand") {
+                form.expand.push(value);
+            } else {
+                form.fields.insert(name, value);
+            }
+        }
+        form.check_metadata_keys()?;
+        Ok(form)
+    }
+
+    /// The value of a parameter.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+
+    /// The value of a parameter that has to be there.
+    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
+        self.text(name).ok_or_else(|| Refusal::required(name))
+    }
+
+    /// Whether a parameter is `true`.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.text(name) == Some("true")
+    }
+
+    /// The value of an integer; the reader has checked that it is one.
+    pub fn whole(&self, name: &str) -> Option<i64> {
+        self.text(name).and_then(|value| value.parse().ok())
+    }
+
+    /// The value of an integer that is at least 1.
+    pub fn positive(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.whole(name) else { return Ok(None) };
+        match u64::try_from(value) {
+            Ok(value) if value > 0 => Ok(Some(value)),
+            _ => {
+                let refusal = Refusal::validation("This value must be greater than or equal to 1.");
+                Err(refusal.code("parameter_invalid_integer").param(name))
+            }
+        }
+    }
+
+    /// Whether the parameter, or a member of it, is there.
+    pub fn has(&self, name: &str) -> bool {
+        let inner = format!("{name}[");
+        self.fields.keys().any(|key| key == name || key.starts_with(&inner))
+    }
+
+    /// The set of metadata of this name; an empty value leaves its key out.
+    pub fn metadata(&self, name: &str) -> BTreeMap<String, String> {
+        let prefix = format!("{name}[");
+        let named = self.fields.iter().filter_map(|(key, value)| {
+            let key = key.strip_prefix(&prefix)?.strip_suffix(']')?;
+            (!value.is_empty() && !key.contains('[')).then(|| (key.to_owned(), value.clone()))
+        });
+        named.collect()
+    }
+
+    /// The paths to expand.
+    pub fn expand(&self) -> &[String] {
+        &self.expand
+    }
+
+    fn check_metadata_keys(&self) -> Result<(), Refusal> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (set, _) in self.fields.keys().filter_map(|name| name.rsplit_once('[')) {
+            if set == "metadata" || set.ends_with("[metadata]") {
+                let count = counts.entry(set).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        match counts.into_iter().find(|(_, count)| *count > MAX_METADATA_KEYS) {
+            Some((set, count)) => {
+                let message =
+                    format!("Metadata can have up to {MAX_METADATA_KEYS} keys, but you've set {count}.");
+                Err(Refusal::validation(message).param(set))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts of a name such as `line_items[0][quantity]`.
+fn segments(name: &str) -> Vec<&str> {
+    name.split('[').map(|part| part.strip_suffix(']').unwrap_or(part)).collect()
+}
+
+fn fits(segment: &str, pattern: &str) -> bool {
+    match pattern {
+        "*" => !segment.is_empty(),
+        "#" => !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()),
+        "" => segment.bytes().all(|byte| byte.is_ascii_digit()),
+        pattern => segment == pattern,
+    }
+}
+
+/// How many leading parts fit the pattern.
+fn fitting(name: &[&str], pattern: &[&str]) -> usize {
+    name.iter().zip(pattern).take_while(|(segment, pattern)| fits(segment, pattern)).count()
+}
+
+fn matches(name: &[&str], pattern: &str) -> bool {
+    let pattern = segments(pattern);
+    name.len() == pattern.len() && fitting(name, &pattern) == name.len()
+}
+
+/// Refuses a name that no pattern has, by the first part that is unknown, as Stripe does.
+fn check_known(name: &str, known: &[Field]) -> Result<(), Refusal> {
+    let parts = segments(name);
+    if known.iter().any(|field| matches(&parts, field.name)) {
+        return Ok(());
+    }
+    let deepest = known.iter().map(|field| fitting(&parts, &segments(field.name))).max().unwrap_or_default();
+    if deepest == parts.len() {
+        return Err(Refusal::validation("Invalid object").param(name));
+    }
+    let mut path = parts.first().copied().unwrap_or_default().to_owned();
+    for part in parts.iter().skip(1).take(deepest).filter(|part| !part.is_empty()) {
+        path = format!("{path}[{part}]");
+    }
+    let refusal = Refusal::validation(format!("Received unknown parameter: {path}"));
+    Err(refusal.code("parameter_unknown").param(&path))
+}
+
+fn check_value(name: &str, value: &str, kind: Kind) -> Result<(), Refusal> {
+    if value.is_empty() && !matches!(kind, Kind::Metadata) {
+        return Err(empty(name));
+    }
+    match kind {
+        Kind::Text(longest) if value.chars().count() > longest => {
+            let message = format!("Invalid string: {name} must be at most {longest} characters");
+            Err(Refusal::validation(message).param(name))
+        }
+        Kind::Flag if !matches!(value, "true" | "false") => {
+            Err(Refusal::validation(format!("Invalid boolean: {value}")).param(name))
+        }
+        Kind::Whole if value.parse::<i64>().is_err() => {
+            let refusal = Refusal::validation(format!("Invalid integer: {value}"));
+            Err(refusal.code("parameter_invalid_integer").param(name))
+        }
+        Kind::Url => check_url(name, value),
+        Kind::Currency => amounts::check_currency(value, name),
+        Kind::Email if !is_address(value) => {
+            let refusal = Refusal::validation(format!("Invalid email address: {value}"));
+            Err(refusal.code("email_invalid").param(name))
+        }
+        Kind::Choice(choices) if !choices.contains(&value) => {
+            let message = format!("Invalid {name}: must be one of {}", listing(choices));
+            Err(Refusal::validation(message).param(name))
+        }
+        Kind::Metadata => check_metadata(name, value),
+        _ => Ok(()),
+    }
+}
+
+fn empty(name: &str) -> Refusal {
+    let message = format!(
+        "You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however \
+         '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value."
+    );
+    Refusal::validation(message).code("parameter_invalid_empty").param(name)
+}
+
+fn check_url(name: &str, value: &str) -> Result<(), Refusal> {
+    let refusal = |message: &str| Err(Refusal::validation(message).code("url_invalid").param(name));
+    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    match rest {
+        None => refusal("Invalid URL: An explicit scheme (such as https) must be provided."),
+        Some(rest) => {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let is_plain = value.bytes().all(|byte| byte.is_ascii_graphic());
+            if host.is_empty() || !is_plain || value.len() > 5_000 {
+                return refusal("Not a valid URL");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn is_address(value: &str) -> bool {
+    let Some((name, domain)) = value.split_once('@') else { return false };
+    let plain = value.bytes().all(|byte| byte.is_ascii_graphic()) && value.len() <= 512;
+    plain && !name.is_empty() && domain.contains('.') && !domain.contains('@') && !domain.ends_with('.')
+}
+
+fn check_metadata(name: &str, value: &str) -> Result<(), Refusal> {
+    let key = segments(name).last().copied().unwrap_or_default();
+    let (key_length, length) = (key.chars().count(), value.chars().count());
+    if key_length > MAX_METADATA_KEY {
+        let message = format!(
+            "Metadata keys can have up to {MAX_METADATA_KEY} characters, but you passed in a key that is \
+             {key_length} characters. Invalid key: {key}"
+        );
+        return Err(Refusal::validation(message).param(name));
+    }
+    if length > MAX_METADATA_VALUE {
+        let message = format!(
+            "Metadata values can have up to {MAX_METADATA_VALUE} characters, but you passed in a value that is \
+             {length} characters. Invalid value: {value}"
+        );
+        return Err(Refusal::validation(message).param(name));
+    }
+    Ok(())
+}
+
+/// `a`, `a or b`, or `a, b, or c`.
+fn listing(choices: &[&str]) -> String {
+    match choices {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first, second] => format!("{first} or {second}"),
+        [rest @ .., last] => format!("{}, or {last}", rest.join(", ")),
+    }
+}

@@ -1,0 +1,116 @@
+//! Idempotency keys, as <https://docs.stripe.com/api/idempotent_requests> has them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::errors::{ErrorType, Refusal, Stage};
+use super::{Provider, form};
+
+/// How long an answer is kept: Stripe removes keys that are at least 24 hours old.
+const KEY_RETENTION_SECONDS: i64 = 86_400;
+/// The most characters of a key.
+const MAX_KEY: usize = 255;
+/// After how many further keys those that have expired are removed.
+const PRUNE_INTERVAL: usize = 1_024;
+
+/// The answer of a key's first request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptAnswer {
+    pub path: String,
+    pub form: String,
+    pub at: i64,
+    /// The id of the first request.
+    pub request: Option<String>,
+    pub kept: Kept,
+}
+
+/// What the first request was answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kept {
+    /// This status and this body.
+    Whole {
+        /// The status.
+        status: u16,
+        /// The body.
+        body: Value,
+    },
+    /// A session or an intent as it is now: the first format of the memory kept ids alone.
+    Object(String),
+}
+
+/// The parameters in one order, however they were sent.
+pub(super) fn canonical(mut pairs: Vec<(String, String)>) -> String {
+    pairs.sort();
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+impl Provider {
+    /// Makes requests with this key conflict, as if its first request were in flight.
+    pub fn begin_in_flight(&mut self, key: &str) {
+        self.in_flight.insert(key.to_owned());
+    }
+
+    /// Ends what [`Self::begin_in_flight`] began.
+    pub fn end_in_flight(&mut self, key: &str) {
+        self.in_flight.remove(key);
+    }
+
+    /// The answer that is kept under the key; refuses a key that is too long, in use, or that came with another request.
+    pub(super) fn kept_answer(
+        &self,
+        key: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Option<KeptAnswer>, Refusal> {
+        let length = key.chars().count();
+        if length > MAX_KEY {
+            let message =
+                format!("Idempotency keys can have up to {MAX_KEY} characters; this one has {length}.");
+            return Err(Refusal::validation(message));
+        }
+        if self.in_flight.contains(key) {
+            return Err(key_in_use(key));
+        }
+        let oldest = self.now().saturating_sub(KEY_RETENTION_SECONDS);
+        let Some(kept) = self.memory.keys.get(key).filter(|kept| kept.at > oldest) else { return Ok(None) };
+        let misused = |how: String| {
+            let message = format!(
+                "Keys for idempotent requests can only be used {how}. Try using a key other than '{key}' if you meant to \
+                 execute a different request."
+            );
+            Err(Refusal::new(ErrorType::Idempotency, Stage::Validation, message))
+        };
+        if kept.path != path {
+            return misused(format!(
+                "for the same endpoint they were first used for ('{path}' vs '{}')",
+                kept.path
+            ));
+        }
+        if kept.form != canonical(form::pairs(body)) {
+            return misused("with the same parameters they were first used with".into());
+        }
+        Ok(Some(kept.clone()))
+    }
+
+    /// Keeps the answer of a key's first request.
+    pub(super) fn keep_answer(&mut self, key: &str, answer: KeptAnswer) {
+        self.memory.keys.insert(key.to_owned(), answer);
+        if self.memory.keys.len().is_multiple_of(PRUNE_INTERVAL) {
+            let oldest = self.now().saturating_sub(KEY_RETENTION_SECONDS);
+            self.memory.keys.retain(|_, kept| kept.at > oldest);
+        }
+        self.keep();
+    }
+}
+
+/// The conflict with a request that is in flight.
+pub(super) fn key_in_use(key: &str) -> Refusal {
+    let message = format!(
+        "There is currently another in-progress request using this Idempotent Key (that probably means you submitted \
+         twice, and the other request is still going through): {key}. Please try again later."
+    );
+    Refusal::new(ErrorType::Idempotency, Stage::Validation, message)
+        .status(409)
+        .code("idempotency_key_in_use")
+}

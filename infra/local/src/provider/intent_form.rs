@@ -1,0 +1,187 @@
+//! `POST /v1/payment_intents`: its parameters, and how the charge ends.
+
+use serde_json::Value;
+
+use super::Provider;
+use super::amounts::{Charging, check_amount};
+use super::charges::{ChargeOutcome, Failing, Settlement};
+use super::errors::{ErrorType, Refusal, Stage};
+use super::failures::server_error;
+use super::form::{EXPAND, Field, Form, Kind, field};
+use super::intents::{Intent, IntentStatus};
+use super::methods::MethodKind;
+
+/// The parameters that the stand-in plays.
+const KNOWN: [Field; 14] = [
+    EXPAND,
+    field("amount", Kind::Whole),
+    field("currency", Kind::Currency),
+    field("customer", Kind::Text(255)),
+    field("payment_method", Kind::Text(255)),
+    field("off_session", Kind::Flag),
+    field("confirm", Kind::Flag),
+    field("error_on_requires_action", Kind::Flag),
+    field("return_url", Kind::Url),
+    field("automatic_payment_methods[enabled]", Kind::Flag),
+    field("automatic_payment_methods[allow_redirects]", Kind::Choice(&["always", "never"])),
+    field("description", Kind::Text(1_000)),
+    field("receipt_email", Kind::Email),
+    field("metadata[*]", Kind::Metadata),
+];
+
+/// What only a request that confirms may have.
+const CONFIRMING: [&str; 3] = ["off_session", "error_on_requires_action", "return_url"];
+
+impl Provider {
+    /// `POST /v1/payment_intents`
+    pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, Refusal> {
+        let form = Form::read(body, &KNOWN)?;
+        form.required("amount")?;
+        form.required("currency")?;
+        let amount = form.positive("amount")?.unwrap_or_default();
+        check_confirmation(&form)?;
+        let currency = form.text("currency").unwrap_or_default();
+        check_amount(amount, currency, Charging::Intent)?;
+        let mut intent = Intent::new(self.new_id("pi"), amount, currency.to_owned(), self.now());
+        intent.description = form.text("description").map(str::to_owned);
+        intent.metadata = form.metadata("metadata");
+        let kind = self.read_payer(&form, &mut intent)?;
+        let outcome = self.outcome_for(&intent);
+        if form.is_true("confirm") {
+            check_outcome(outcome)?;
+        }
+        let id = intent.id.clone();
+        self.memory.intents.insert(id.clone(), intent);
+        if form.is_true("confirm") {
+            let Some(kind) = kind else { return Err(without_method()) };
+            self.confirm(&id, kind, outcome);
+        }
+        let ended = self.ended(&id, outcome);
+        if outcome == ChargeOutcome::Declined && ended.is_ok() {
+            // A bank debit is not declined at once: it is processing, and the bank returns it.
+            let settled = self.settle(&id, Settlement::Failed);
+            settled.unwrap_or_else(|error| tracing::debug!(%error, "an intent was not confirmed"));
+        }
+        self.keep();
+        self.expanded(ended?, &form)
+    }
+
+    /// Looks up the customer and the method, and checks that they belong together.
+    fn read_payer(&self, form: &Form, intent: &mut Intent) -> Result<Option<MethodKind>, Refusal> {
+        if let Some(id) = form.text("customer") {
+            self.existing_customer(id, "customer")?;
+            intent.customer = Some(id.to_owned());
+        }
+        let Some(id) = form.text("payment_method") else {
+            return if form.is_true("confirm") { Err(without_method()) } else { Ok(None) };
+        };
+        let method = self.memory.methods.get(id);
+        let method = method.ok_or_else(|| Refusal::missing("PaymentMethod", id, "payment_method"))?;
+        let message = match (&method.customer, &intent.customer) {
+            (None, _) if method.is_detached => {
+                "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, \
+                 shared with a connected account without Customer attachment, or was detached from a Customer. It may \
+                 not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
+                    .to_owned()
+            }
+            (Some(owner), None) => format!(
+                "The payment method supplied ({id}) belongs to the Customer {owner}. Please include the Customer in \
+                 the `customer` parameter on the PaymentIntent."
+            ),
+            (owner, customer) if owner != customer => format!(
+                "The PaymentMethod {id} does not belong to the Customer you supplied {}. Please use this PaymentMethod \
+                 with the Customer that it belongs to instead.",
+                customer.as_deref().unwrap_or_default()
+            ),
+            _ => {
+                intent.method = Some(id.to_owned());
+                intent.status = IntentStatus::RequiresConfirmation;
+                return Ok(Some(method.kind));
+            }
+        };
+        Err(Refusal::execution(message).param("payment_method"))
+    }
+
+    fn outcome_for(&self, intent: &Intent) -> ChargeOutcome {
+        let customer = intent.customer.as_ref().and_then(|id| self.memory.customers.get(id));
+        let workspace = customer.map(|customer| &customer.workspace).or(intent.metadata.get("workspace_id"));
+        let outcome = workspace.and_then(|workspace| self.memory.outcomes.get(workspace));
+        outcome.copied().unwrap_or(ChargeOutcome::Succeeded)
+    }
+
+    fn confirm(&mut self, id: &str, kind: MethodKind, outcome: ChargeOutcome) {
+        match outcome {
+            ChargeOutcome::AuthenticationRequired => self.fail(id, Failing::AuthenticationRequired),
+            ChargeOutcome::Processing => self.begin_processing(id),
+            _ if kind.is_delayed() => self.begin_processing(id),
+            ChargeOutcome::Declined => self.fail(id, Failing::Declined),
+            _ => self.succeed(id),
+        }
+    }
+
+    /// The answer to a charge that has been made.
+    fn ended(&self, id: &str, outcome: ChargeOutcome) -> Result<Value, Refusal> {
+        let Some(intent) = self.memory.intents.get(id) else { return Err(server_error()) };
+        if let Some(error) = &intent.last_payment_error {
+            return Err(declined(error, intent.object()));
+        }
+        if outcome == ChargeOutcome::ServerErrorCharged {
+            return Err(server_error());
+        }
+        Ok(intent.object())
+    }
+}
+
+/// The error of a charge that was declined: that of the intent, with the intent.
+fn declined(error: &Value, intent: Value) -> Refusal {
+    let message = error["message"].as_str().unwrap_or_default();
+    let mut refusal = Refusal::new(ErrorType::Card, Stage::Execution, message).status(402);
+    for name in ["code", "decline_code", "charge", "payment_method"] {
+        if let Some(value) = error.get(name) {
+            refusal = refusal.member(name, value.clone());
+        }
+    }
+    refusal.member("payment_intent", intent)
+}
+
+fn check_outcome(outcome: ChargeOutcome) -> Result<(), Refusal> {
+    match outcome {
+        ChargeOutcome::ServerError => Err(server_error()),
+        ChargeOutcome::Refused => Err(Refusal::execution("Your account cannot currently make charges.")),
+        _ => Ok(()),
+    }
+}
+
+fn without_method() -> Refusal {
+    let message = "You cannot confirm this PaymentIntent because it's missing a payment method. To confirm the \
+                   PaymentIntent with a customer's payment method, specify a payment method attached to the customer.";
+    Refusal::execution(message).code("payment_intent_unexpected_state")
+}
+
+fn check_confirmation(form: &Form) -> Result<(), Refusal> {
+    if !form.is_true("confirm") {
+        return match CONFIRMING.into_iter().find(|name| form.has(name)) {
+            Some(name) => {
+                let message = format!(
+                    "The parameter `{name}` cannot be passed when creating a PaymentIntent unless `confirm` is set to true."
+                );
+                Err(Refusal::validation(message).param(name))
+            }
+            None => Ok(()),
+        };
+    }
+    let methods = |name: &str| form.text(&format!("automatic_payment_methods[{name}]"));
+    if form.has("automatic_payment_methods") && methods("enabled").is_none() {
+        return Err(Refusal::required("automatic_payment_methods[enabled]"));
+    }
+    if methods("allow_redirects") != Some("never") && !form.has("return_url") {
+        let message = "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because \
+                       some of these payment methods might redirect your customer off of your page, you must provide a \
+                       `return_url`. If you don't want to accept redirect-based payment methods, set \
+                       `automatic_payment_methods[enabled]` to `true` and \
+                       `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment \
+                       Intents.";
+        return Err(Refusal::validation(message).param("return_url"));
+    }
+    Ok(())
+}

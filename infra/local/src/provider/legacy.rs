@@ -1,0 +1,146 @@
+//! The first format of `provider.json`, which a stack's folder may still hold.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::charges::{Charge, ChargeOutcome};
+use super::customers::Customer;
+use super::idempotency::{Kept, KeptAnswer};
+use super::intents::{Intent, IntentStatus};
+use super::memory;
+use super::methods::{Method, MethodKind};
+use super::sessions::{PaymentStatus, SESSION_LIFETIME, Session, SessionStatus};
+
+#[derive(Deserialize)]
+pub(super) struct Memory {
+    sessions: BTreeMap<String, OldSession>,
+    keys: BTreeMap<String, (BTreeMap<String, String>, String)>,
+    #[serde(default)]
+    intents: BTreeMap<String, OldIntent>,
+    /// Customers with a stored card, and their workspaces.
+    #[serde(default)]
+    customers: BTreeMap<String, String>,
+    #[serde(default)]
+    outcomes: BTreeMap<String, ChargeOutcome>,
+}
+
+#[derive(Deserialize)]
+struct OldSession {
+    id: String,
+    payment_intent: String,
+    amount_minor: u64,
+    currency: String,
+    product: String,
+    client_reference_id: String,
+    metadata: BTreeMap<String, String>,
+    customer: Option<String>,
+    paid: bool,
+}
+
+#[derive(Deserialize)]
+struct OldIntent {
+    id: String,
+    amount_minor: u64,
+    currency: String,
+    customer: String,
+    metadata: BTreeMap<String, String>,
+    succeeded: bool,
+    created: i64,
+}
+
+impl From<Memory> for memory::Memory {
+    fn from(old: Memory) -> Self {
+        let mut new = Self::default();
+        new.outcomes = old.outcomes;
+        for (id, workspace) in old.customers {
+            new.add_customer(id, workspace);
+        }
+        for (_, session) in old.sessions {
+            new.add_session(session);
+        }
+        for (_, intent) in old.intents {
+            new.add_intent(intent);
+        }
+        for (key, (form, id)) in old.keys {
+            let is_session = new.sessions.contains_key(&id);
+            let path = if is_session { "/v1/checkout/sessions" } else { "/v1/payment_intents" };
+            let form = super::idempotency::canonical(form.into_iter().collect());
+            let at = created(&id);
+            let kept = Kept::Object(id);
+            new.keys.insert(key, KeptAnswer { path: path.into(), form, at, request: None, kept });
+        }
+        new
+    }
+}
+
+impl memory::Memory {
+    fn add_customer(&mut self, id: String, workspace: String) {
+        let (method, at) = (id.replacen("cus", "pm", 1), created(&id));
+        self.methods.insert(method.clone(), Method::new(method.clone(), MethodKind::Card, at, 0));
+        if let Some(method) = self.methods.get_mut(&method) {
+            method.customer = Some(id.clone());
+        }
+        let customer = Customer { methods: vec![method], workspace, ..Customer::new(id.clone(), at) };
+        self.customers.insert(id, customer);
+    }
+
+    fn add_session(&mut self, old: OldSession) {
+        let at = created(&old.id);
+        let mut session = Session::new(old.id, at);
+        session.amount_minor = old.amount_minor;
+        session.amount_subtotal = old.amount_minor;
+        session.currency = old.currency;
+        session.product = old.product;
+        session.client_reference_id = Some(old.client_reference_id);
+        session.metadata.clone_from(&old.metadata);
+        session.intent_metadata = old.metadata;
+        session.setup_future_usage = Some("off_session".into());
+        session.customer = old.customer;
+        session.payment_intent = Some(old.payment_intent.clone());
+        if old.paid {
+            session.status = SessionStatus::Complete;
+            session.payment_status = PaymentStatus::Paid;
+            let mut intent = Intent::of_session(&session, old.payment_intent, at);
+            intent.status = IntentStatus::Succeeded;
+            self.add_paid(intent);
+        } else {
+            self.expiring.insert((at.saturating_add(SESSION_LIFETIME), session.id.clone()));
+        }
+        self.sessions.insert(session.id.clone(), session);
+    }
+
+    fn add_intent(&mut self, old: OldIntent) {
+        let mut intent = Intent::new(old.id, old.amount_minor, old.currency, old.created);
+        intent.customer = Some(old.customer);
+        intent.metadata = old.metadata;
+        if old.succeeded {
+            intent.status = IntentStatus::Succeeded;
+            self.add_paid(intent);
+        } else {
+            intent.last_payment_error = Some(serde_json::json!({
+                "type": "card_error", "code": "card_declined", "decline_code": "generic_decline",
+                "message": "Your card was declined.",
+            }));
+            self.intents.insert(intent.id.clone(), intent);
+        }
+    }
+
+    /// Adds a succeeded payment with its customer's card and its charge.
+    fn add_paid(&mut self, mut intent: Intent) {
+        let customer = intent.customer.as_ref().and_then(|id| self.customers.get(id));
+        intent.method = customer.and_then(|customer| customer.methods.first().cloned());
+        let method = intent.method.as_ref().and_then(|id| self.methods.get(id));
+        let charge = Charge::new(intent.id.replacen("pi", "ch", 1), &intent, method, intent.created);
+        intent.latest_charge = Some(charge.id.clone());
+        self.charges.insert(charge.id.clone(), charge);
+        self.intents.insert(intent.id.clone(), intent);
+    }
+}
+
+/// The second at which an id of `Sources` was made: a UUID of version 7 begins with its milliseconds.
+fn created(id: &str) -> i64 {
+    let hex = id.split_once('_').and_then(|(_, hex)| hex.get(..12));
+    let millis = hex.and_then(|hex| i64::from_str_radix(hex, 16).ok());
+    millis.map_or(0, |millis| millis.div_euclid(1_000))
+}

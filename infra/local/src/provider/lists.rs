@@ -1,0 +1,79 @@
+//! Lists: newest first, in pages.
+
+use serde_json::{Value, json};
+
+use super::errors::Refusal;
+use super::form::{Field, Form, Kind, field};
+
+/// The size of a page that names none.
+const DEFAULT_LIMIT: usize = 10;
+/// The largest size of a page.
+const MAX_LIMIT: u64 = 100;
+
+pub(super) const LIMIT: Field = field("limit", Kind::Whole);
+pub(super) const STARTING_AFTER: Field = field("starting_after", Kind::Text(255));
+
+/// Which page of a list is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page<'a> {
+    limit: usize,
+    after: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    /// Reads `limit` and `starting_after`; `exists` says whether the list's type has an object of this id.
+    pub fn read(form: &'a Form, object: &str, exists: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
+        let limit = match form.positive("limit")? {
+            Some(limit) if limit > MAX_LIMIT => {
+                let message = format!("This value must be less than or equal to {MAX_LIMIT}.");
+                let refusal = Refusal::validation(message).code("parameter_invalid_integer");
+                return Err(refusal.param("limit"));
+            }
+            Some(limit) => usize::try_from(limit).unwrap_or(DEFAULT_LIMIT),
+            None => DEFAULT_LIMIT,
+        };
+        let after = form.text("starting_after");
+        if let Some(id) = after.filter(|id| !exists(id)) {
+            return Err(Refusal::missing(object, id, "starting_after"));
+        }
+        Ok(Self { limit, after })
+    }
+
+    /// The page of these objects, which come newest first.
+    pub fn of<'b, T: 'b>(
+        self,
+        url: &str,
+        newest_first: impl Iterator<Item = (&'b String, &'b T)>,
+        show: impl Fn(&'b T) -> Value,
+    ) -> Value {
+        let mut rest = newest_first;
+        if let Some(after) = self.after {
+            for (id, _) in rest.by_ref() {
+                if id == after {
+                    break;
+                }
+            }
+        }
+        let data: Vec<Value> = rest.by_ref().take(self.limit).map(|(_, object)| show(object)).collect();
+        json!({ "object": "list", "url": url, "has_more": rest.next().is_some(), "data": data })
+    }
+}
+
+/// The filters on a list's `created`.
+pub(super) const CREATED: [Field; 5] = [
+    field("created", Kind::Whole),
+    field("created[gt]", Kind::Whole),
+    field("created[gte]", Kind::Whole),
+    field("created[lt]", Kind::Whole),
+    field("created[lte]", Kind::Whole),
+];
+
+/// Whether an object of this second passes the filters on `created`.
+pub(super) fn is_created_as_asked(form: &Form, created: i64) -> bool {
+    let bound = |name: &str| form.whole(name);
+    bound("created").is_none_or(|at| created == at)
+        && bound("created[gt]").is_none_or(|at| created > at)
+        && bound("created[gte]").is_none_or(|at| created >= at)
+        && bound("created[lt]").is_none_or(|at| created < at)
+        && bound("created[lte]").is_none_or(|at| created <= at)
+}
