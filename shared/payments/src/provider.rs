@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::signature::Secret;
 use crate::transport::{Transport, Unreachable};
 
+/// The version of Stripe's API that the client is written against.
+const API_VERSION: &str = "2026-10-28.endive";
+
 /// How long the provider may take: a caller is waiting.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -132,7 +135,7 @@ impl Provider {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Unreachable> {
-        self.transport.send(request.build()?).await
+        self.transport.send(request.header("stripe-version", API_VERSION).build()?).await
     }
 
     async fn answered<T: DeserializeOwned>(
@@ -167,7 +170,7 @@ impl Provider {
 
     /// The card that the customer stored last; `None` where there is none, or no such customer any more.
     pub async fn card(&self, key: &Secret, customer: &str) -> Result<Option<Card>, ProviderError> {
-        let url = format!("{}/v1/customers/{customer}/payment_methods?type=card&limit=1", self.base);
+        let url = format!("{}/v1/customers/{customer}/payment_methods?limit=1", self.base);
         let listed =
             self.answered::<ListAnswer<MethodAnswer>>(self.http.get(url).bearer_auth(key.expose())).await;
         let methods = match listed {
@@ -298,7 +301,8 @@ fn charge_form(purchase: &Purchase, card: &Card) -> Result<Vec<(&'static str, St
         ("currency", purchase.price.currency.as_str().to_ascii_lowercase()),
         ("customer", card.customer.clone()),
         ("payment_method", card.payment_method.clone()),
-        ("payment_method_types[]", "card".into()),
+        ("automatic_payment_methods[enabled]", "true".into()),
+        ("automatic_payment_methods[allow_redirects]", "never".into()),
         ("off_session", "true".into()),
         ("confirm", "true".into()),
         ("error_on_requires_action", "true".into()),
@@ -372,7 +376,8 @@ mod tests {
         currency=usd
         customer=cus_1
         payment_method=pm_1
-        payment_method_types[]=card
+        automatic_payment_methods[enabled]=true
+        automatic_payment_methods[allow_redirects]=never
         off_session=true
         confirm=true
         error_on_requires_action=true
