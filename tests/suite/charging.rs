@@ -157,20 +157,37 @@ async fn a_refunded_renewal_takes_its_credits_back() {
     assert_eq!(unmatched["payments"], json!([]), "the provider's own events of our charges fit");
 }
 
+/// A session as Stripe shows it, completed and paid.
+async fn paid_session(world: &World, checkout_id: &str) -> Value {
+    let path = format!("/_local/provider/v1/checkout/sessions/{checkout_id}");
+    let shown = world.bare(Method::GET, &path).bearer_auth("sk_local").send().await.unwrap();
+    let mut session: Value = shown.json().await.unwrap();
+    session["status"] = json!("complete");
+    session["payment_status"] = json!("paid");
+    session["payment_intent"] = json!(format!("pi_{checkout_id}"));
+    session
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkout_that_is_paid_after_another_subscription_began_waits_for_an_operator() {
+async fn a_superseded_checkout_is_expired_and_stays_unmatched_if_paid() {
     let world = World::new().await;
     world.put_on_plan("acme", "team").await;
     let pending = world.subscribe("acme", "tier_2k").await.body;
+    let checkout = pending["checkout_id"].as_str().unwrap();
     world.buy("acme", "pack_1k", "pack").await;
     assert_eq!(world.subscribe("acme", "tier_10k").await.body["status"], "active");
-    world.pay(pending["checkout_id"].as_str().unwrap(), "succeeded").await;
+    let mut paid = paid_session(&world, checkout).await;
+    let refused = world.pay(checkout, "succeeded").await;
+    assert!(refused["received"].is_null(), "it is expired at Stripe: {refused}");
+    // Stripe's event of a payment that was faster.
+    paid["customer"] = json!("cus_fast");
+    let now = world.advance(0).await;
+    assert_eq!(world.tell_at("checkout.session.completed", &paid, now).await.status, 200);
     let unmatched = world.get("/v1/unmatched-payments").await;
     assert_eq!(unmatched["payments"][0]["reason"], "subscription_moved_on");
     assert_eq!(world.available("acme").await, "11000");
-    let running = world.subscribed("acme").await;
-    assert_eq!(running["tier"], "tier_10k");
-    // Once nothing runs any more, its refund starts nothing, and neither does the payment when it is told again.
+    assert_eq!(world.subscribed("acme").await["tier"], "tier_10k");
+    // Once nothing runs any more, its refund starts nothing, and neither does a redelivery of the payment.
     world.subscription(Method::DELETE, "acme", None).await;
     let now = world.advance(40 * 86_400).await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
@@ -178,8 +195,220 @@ async fn a_checkout_that_is_paid_after_another_subscription_began_waits_for_an_o
     let refund =
         json!({ "id": "ch_1", "payment_intent": payment, "amount_refunded": 1600, "currency": "usd" });
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
-    world.pay(pending["checkout_id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(world.tell_at("checkout.session.completed", &paid, now).await.status, 200);
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
     assert_eq!(world.available("acme").await, "1000");
     assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_pending_subscription_stays_cancelled_if_paid() {
+    let world = World::new().await;
+    world.put_on_plan("acme", "team").await;
+    let pending = world.subscribe("acme", "tier_2k").await.body;
+    let mut session = paid_session(&world, pending["checkout_id"].as_str().unwrap()).await;
+    session["payment_status"] = json!("unpaid");
+    let now = world.advance(0).await;
+    world.tell_at("checkout.session.completed", &session, now).await;
+    let processing = world.subscribed("acme").await;
+    assert_eq!(
+        (&processing["pending_payment"], &processing["payment_action"], processing.get("checkout_id")),
+        (&json!("processing"), &Value::Null, None),
+        "a bank debit is on its way, and no second checkout is offered"
+    );
+    assert_eq!(world.subscribe("acme", "tier_2k").await.body["pending_payment"], "processing");
+    let now = world.advance(3 * 86_400).await;
+    assert_eq!(world.subscribed("acme").await["pending_payment"], "processing", "for as long as it takes");
+    let cancelled = world.subscription(Method::DELETE, "acme", None).await;
+    assert_eq!(cancelled.body["status"], "cancelled");
+    session["payment_status"] = json!("paid");
+    world.tell_at("checkout.session.async_payment_succeeded", &session, now).await;
+    assert_eq!(world.subscription(Method::GET, "acme", None).await.status, 404);
+    let unmatched = world.get("/v1/unmatched-payments").await;
+    assert_eq!(unmatched["payments"][0]["reason"], "purchase_withdrawn");
+    assert_eq!(world.available("acme").await, "0");
+}
+
+/// Two PUTs right after a cancelled subscription ended, and three tiers at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_concurrent_changes_charge_once() {
+    let world = Arc::new(World::with_card().await);
+    let started = world.subscribe("acme", "tier_2k").await.body;
+    world.subscription(Method::DELETE, "acme", None).await;
+    world.stack.sleep_until(time(&started["renews_at"]) + SignedDuration::from_secs(2)).unwrap();
+    let put = |tier: &'static str| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.subscribe("acme", tier).await.status })
+    };
+    for answer in [put("tier_2k"), put("tier_2k"), put("tier_2k")] {
+        assert!(answer.await.unwrap() < 300);
+    }
+    let charged = |charges: Vec<Value>| charges.iter().filter(|charge| charge["amount"] == 1600).count();
+    assert_eq!(charged(world.charges().await), 2, "the first subscription, and the second");
+    for answer in [put("tier_10k"), put("tier_10k"), put("tier_10k")] {
+        assert!(answer.await.unwrap() < 300);
+    }
+    let upgrades = world.charges().await.len() - 2;
+    assert_eq!(upgrades, 1);
+    assert_eq!(world.kinds("acme").await.iter().filter(|kind| kind.starts_with("allocation")).count(), 3);
+    assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_kept_500_is_looked_for_and_charged_under_a_new_key() {
+    for (outcome, charges_made) in [("server_error", 0), ("server_error_charged", 1)] {
+        let world = World::with_card().await;
+        world.card_is("acme", outcome).await;
+        let failed = world.subscribe("acme", "tier_2k").await;
+        assert_eq!((failed.status, failed.body["code"].as_str()), (503, Some("unavailable")), "{outcome}");
+        assert_eq!(world.charges().await.len(), charges_made);
+        world.card_is("acme", "succeeded").await;
+        let pending = world.subscription(Method::GET, "acme", None).await;
+        assert_eq!((pending.status, &pending.body["pending_payment"]), (200, &json!("processing")));
+        world.advance(16 * 60).await;
+        assert_eq!(world.subscribed("acme").await["status"], "active", "{outcome}");
+        assert_eq!(world.charges().await.len(), 1, "{outcome}");
+        assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_definite_refusal_closes_the_charge() {
+    let world = World::with_card().await;
+    let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    world.card_is("acme", "refused").await;
+    let refused = world.subscribe("acme", "tier_10k").await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (402, Some("payment_declined")));
+    assert!(refused.body["reason"].is_string(), "{}", refused.body);
+    world.advance_to(renews_at).await;
+    let due = world.subscribed("acme").await;
+    assert_eq!((&due["status"], &due["pending_payment"]), (&json!("past_due"), &Value::Null));
+    assert!(due["next_charge"]["at"].is_string());
+    let cancelled = world.subscription(Method::DELETE, "acme", None).await;
+    assert_eq!((cancelled.status, &cancelled.body["status"]), (200, &json!("cancelled")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_cancelling_works_while_stripe_is_down() {
+    let world = World::with_card().await;
+    world.subscribe("acme", "tier_2k").await;
+    world.card_is("acme", "server_error").await;
+    assert_eq!(world.subscribe("acme", "tier_10k").await.status, 503, "a charge is open");
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
+    let cancelled = world.subscription(Method::DELETE, "acme", None).await;
+    assert_eq!((cancelled.status, &cancelled.body["cancel_at_period_end"]), (200, &json!(true)));
+    assert_eq!(world.subscribed("acme").await["cancel_at_period_end"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_renewal_that_needs_the_customer_asks_by_mail_and_is_not_tried() {
+    let world = World::with_card().await;
+    let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    world.card_is("acme", "authentication_required").await;
+    world.advance_to(renews_at).await;
+    let due = world.subscribed("acme").await;
+    assert_eq!(due["status"], "past_due");
+    let checkout = due["payment_action"]["checkout_id"].as_str().unwrap().to_owned();
+    let tried = world.charges().await.len();
+    let again = world.subscribe("acme", "tier_2k").await;
+    assert_eq!((again.status, &again.body["payment_action"]["checkout_id"]), (200, &json!(checkout)));
+    world.advance(2 * 86_400).await;
+    assert_eq!(world.charges().await.len(), tried, "the stored method is not tried");
+    let mails = world.mails().await;
+    let asks = mails.iter().filter(|mail| mail["subject"].as_str().unwrap().contains("confirm a payment"));
+    assert!(asks.count() >= 1);
+    assert!(mails.iter().all(|mail| !mail["subject"].as_str().unwrap().contains("declined")));
+    let now = world.subscribed("acme").await;
+    let checkout = now["payment_action"]["checkout_id"].as_str().unwrap();
+    assert_eq!(world.pay(checkout, "succeeded").await["status"], 200);
+    let paid = world.subscribed("acme").await;
+    assert_eq!(
+        (&paid["status"], &paid["period"], &paid["payment_action"]),
+        (&json!("active"), &json!(2), &Value::Null)
+    );
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_an_upgrade_that_needs_the_customer_answers_with_a_checkout() {
+    let world = World::with_card().await;
+    world.subscribe("acme", "tier_2k").await;
+    world.card_is("acme", "authentication_required").await;
+    let up = world.subscribe("acme", "tier_10k").await;
+    assert_eq!((up.status, &up.body["tier"]), (200, &json!("tier_2k")), "{}", up.body);
+    let checkout = up.body["payment_action"]["checkout_id"].as_str().unwrap();
+    world.pay(checkout, "succeeded").await;
+    let upgraded = world.subscribed("acme").await;
+    assert_eq!((&upgraded["tier"], &upgraded["payment_action"]), (&json!("tier_10k"), &Value::Null));
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_cancelling_in_the_last_hour_refunds_what_was_taken_ahead() {
+    let (world, table, renews_at) = subscribed().await;
+    world.stack.sleep_until(table.store.now()).unwrap();
+    billing(&world, &table).sweep(soon()).await.unwrap();
+    let before = world.available("acme").await;
+    let cancelled = world.subscription(Method::DELETE, "acme", None).await;
+    assert_eq!(
+        (&cancelled.body["period"], &cancelled.body["cancel_at_period_end"], &cancelled.body["refunded"]),
+        (&json!(1), &json!(true), &json!({ "amount": 1600, "currency": "USD" })),
+        "{}",
+        cancelled.body
+    );
+    assert_eq!(world.available("acme").await, before);
+    let payment = renewals(&world).await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/_local/provider/v1/refunds?payment_intent={payment}");
+    let refunds = world.bare(Method::GET, &path).bearer_auth("sk_local").send().await.unwrap();
+    let refunds: Value = refunds.json().await.unwrap();
+    assert_eq!(refunds["data"][0]["amount"], 1600, "{refunds}");
+    world.advance_to(renews_at).await;
+    assert_eq!(world.subscribed("acme").await["status"], "cancelled");
+    assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "expiry -2000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_lower_tier_in_the_last_hour_replaces_what_was_taken_ahead() {
+    let world = World::with_card().await;
+    let renews_at = time(&world.subscribe("acme", "tier_10k").await.body["renews_at"]);
+    let table = Table::of(&world);
+    let ahead = renews_at - SignedDuration::from_mins(30);
+    table.at(&ahead.to_string());
+    world.stack.sleep_until(ahead).unwrap();
+    billing(&world, &table).sweep(soon()).await.unwrap();
+    let down = world.subscribe("acme", "tier_2k").await;
+    assert_eq!((&down.body["tier"], &down.body["next_tier"]), (&json!("tier_10k"), &json!("tier_2k")));
+    assert!(down.body["refunded"]["amount"].as_u64() > down.body["charged"]["amount"].as_u64());
+    world.advance_to(renews_at).await;
+    let renewed = world.subscribed("acme").await;
+    assert_eq!((&renewed["tier"], &renewed["period"]), (&json!("tier_2k"), &json!(2)));
+    assert_eq!(world.available("acme").await, "3000");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_customer_deleted_at_stripe_gets_a_new_one() {
+    let world = World::with_card().await;
+    let stored = crate::sweeping::every_item(&world).await;
+    let card = crate::sweeping::of_kind(&stored, "card#acme").next().unwrap();
+    let customer = card["customer"].as_s().unwrap();
+    let path = format!("/_local/provider/v1/customers/{customer}");
+    let deleted = world.bare(Method::DELETE, &path).bearer_auth("sk_local").send().await.unwrap();
+    assert_eq!(deleted.status(), 200);
+    assert_eq!(world.get("/v1/workspaces/acme/payment-method").await["payment_method"], Value::Null);
+    world.buy("acme", "pack_1k", "again").await;
+    assert_eq!(world.get("/v1/workspaces/acme/payment-method").await["payment_method"]["type"], "card");
+    assert_eq!(world.available("acme").await, "2000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_the_tier_one_has_keeps_its_terms() {
+    let world = World::with_card().await;
+    let started = world.subscribe("acme", "tier_2k").await.body;
+    world.subscription(Method::DELETE, "acme", None).await;
+    let order = json!({ "tier": "tier_2k", "expected_due_now": { "amount": 0, "currency": "USD" } });
+    let kept = world.subscription(Method::PUT, "acme", Some(order)).await;
+    assert_eq!((kept.status, &kept.body["cancel_at_period_end"]), (200, &json!(false)));
+    assert_eq!(kept.body["next_charge"]["amount"], started["price"]["amount"]);
+    assert_eq!(world.charges().await.len(), 1);
 }

@@ -1,9 +1,10 @@
 //! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: a pack is bought by itself while the balance is low (M5).
 
+use credits_billing::BillingFault;
 use credits_core::auto_top_up::{AutoTopUp, Bought, MonthlyLimit, Settings};
 use credits_core::catalogue::{Catalogue, Pack};
 use credits_core::credits::Amount;
-use credits_core::id::Id;
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
+use crate::payment_method::MethodBody;
 
 /// The greatest monthly limit in packs.
 const MOST_TOP_UPS: u64 = 1_000;
@@ -22,6 +24,7 @@ struct AutoTopUpBody {
     declines: u64,
     bought_this_month: Bought,
     card_stored: bool,
+    payment_method: Option<MethodBody>,
 }
 
 impl Account {
@@ -30,8 +33,7 @@ impl Account {
         let settings = read_settings(&call.json()?, &self.catalogue)?;
         let store = self.store.until(call.deadline());
         let (kept, first) = store.set_auto_top_up(&workspace, &settings).await?;
-        let card_stored = store.customer(&workspace).await?.is_some();
-        let body = AutoTopUpBody::of(kept, Month::of(store.now()), card_stored);
+        let body = self.auto_top_up_body(call, &workspace, kept).await?;
         Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
@@ -40,17 +42,29 @@ impl Account {
         let store = self.store.until(call.deadline());
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let kept = store.auto_top_up(&workspace).await?.map(|read| read.kept);
-        let now = store.now();
-        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None, now));
-        let card_stored = store.customer(&workspace).await?.is_some();
-        Ok(Answer::ok(&AutoTopUpBody::of(kept, Month::of(now), card_stored)))
+        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None, store.now()));
+        Ok(Answer::ok(&self.auto_top_up_body(call, &workspace, kept).await?))
     }
-}
 
-impl AutoTopUpBody {
-    fn of(kept: AutoTopUp, month: Month, card_stored: bool) -> Self {
-        let bought_this_month = kept.bought_in(month);
-        Self { settings: kept.settings, declines: kept.declines, bought_this_month, card_stored }
+    /// The settings with the method that they charge. While Stripe does not answer, it is not shown, and they are.
+    async fn auto_top_up_body(
+        &self,
+        call: &Call,
+        workspace: &WorkspaceId,
+        kept: AutoTopUp,
+    ) -> Result<AutoTopUpBody, Problem> {
+        let bought_this_month = kept.bought_in(Month::of(self.store.now()));
+        let shown = self.billing(call).await?.stored_method(workspace).await;
+        let (card_stored, payment_method) = match shown {
+            Ok(method) => (method.is_some(), method.map(MethodBody::from)),
+            Err(BillingFault::Provider(error)) => {
+                tracing::warn!(%workspace, %error, "the stored payment method is not shown");
+                (self.store.until(call.deadline()).customer(workspace).await?.is_some(), None)
+            }
+            Err(BillingFault::Store(fault)) => return Err(fault.into()),
+        };
+        let (settings, declines) = (kept.settings, kept.declines);
+        Ok(AutoTopUpBody { settings, declines, bought_this_month, card_stored, payment_method })
     }
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
+use credits_core::purchase::CheckoutOptions;
 use credits_payments::provider::{Provider, ReturnUrls};
+use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, TopUpUrl, catalogue, start};
 use credits_store::Store;
 use credits_store::error::Chain;
+use serde_json::Value;
 
 mod agreement;
 mod alerts;
@@ -21,6 +24,8 @@ mod history;
 mod ledger;
 mod ledger_csv;
 mod page;
+mod payment_method;
+mod payments;
 mod query;
 mod runs;
 mod subscription;
@@ -30,13 +35,19 @@ mod usage;
 mod workspaces;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 28] = [
+pub const ROUTES: [&str; 34] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
     "GET /v1/workspaces/{workspace_id}/balance",
     "GET /v1/workspaces/{workspace_id}/ledger",
     "POST /v1/workspaces/{workspace_id}/top-ups",
+    "GET /v1/workspaces/{workspace_id}/top-ups/{top_up_id}",
+    "GET /v1/workspaces/{workspace_id}/payment-method",
+    "POST /v1/workspaces/{workspace_id}/payment-method",
+    "DELETE /v1/workspaces/{workspace_id}/payment-method",
+    "GET /v1/workspaces/{workspace_id}/payments",
+    "POST /v1/workspaces/{workspace_id}/subscription/preview",
     "PUT /v1/workspaces/{workspace_id}/subscription",
     "GET /v1/workspaces/{workspace_id}/subscription",
     "DELETE /v1/workspaces/{workspace_id}/subscription",
@@ -69,6 +80,19 @@ pub struct Account {
     provider: Provider,
     provider_key: Secrets,
     top_up_url: TopUpUrl,
+    return_origins: ReturnOrigins,
+    checkout_options: CheckoutOptions,
+}
+
+/// How the function sells: where payers come back to, and what checkouts of packs offer.
+#[derive(Debug, Clone)]
+pub struct CheckoutSettings {
+    /// Where people add credits.
+    pub top_up_url: TopUpUrl,
+    /// Where payers may be sent back to besides.
+    pub return_origins: ReturnOrigins,
+    /// What is switched on for checkouts of packs.
+    pub options: CheckoutOptions,
 }
 
 impl Account {
@@ -79,39 +103,50 @@ impl Account {
         catalogue: Arc<Catalogue>,
         provider: Provider,
         provider_key: Secrets,
-        top_up_url: TopUpUrl,
+        checkouts: CheckoutSettings,
     ) -> Self {
-        Self { store, catalogue, provider, provider_key, top_up_url }
+        let CheckoutSettings { top_up_url, return_origins, options: checkout_options } = checkouts;
+        Self { store, catalogue, provider, provider_key, top_up_url, return_origins, checkout_options }
     }
 
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let checkouts = CheckoutSettings {
+            top_up_url: settings.top_up_url_of_calls(),
+            return_origins: ReturnOrigins::new(settings.return_origins()),
+            options: settings.checkout_options()?,
+        };
         let catalogue = Arc::new(catalogue::deployed()?);
+        catalogue::check_tax(&catalogue, checkouts.options)?;
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(
-            start::store(settings)?,
-            catalogue,
-            provider,
-            provider_key,
-            settings.top_up_url_of_calls(),
-        ))
+        Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, checkouts))
     }
 }
 
 impl Account {
-    /// What asks the provider, for one call.
+    /// What asks Stripe, for one call.
     async fn billing(&self, call: &Call) -> Result<Billing, Problem> {
+        self.billing_returning(call, None).await
+    }
+
+    /// The same, with payers sent back to an address of the call's.
+    async fn billing_returning(&self, call: &Call, return_url: Option<&str>) -> Result<Billing, Problem> {
         let key = self.provider_key.first().await?;
         let (store, catalogue) = (self.store.until(call.deadline()), Arc::clone(&self.catalogue));
-        Ok(Billing::new(
-            store,
-            self.provider.clone(),
-            key,
-            catalogue,
-            ReturnUrls::to(&self.top_up_url.of(call)),
-        ))
+        let urls = self.return_urls(call, return_url);
+        Ok(Billing::new(store, self.provider.clone(), key, catalogue, urls))
+    }
+
+    fn return_urls(&self, call: &Call, return_url: Option<&str>) -> ReturnUrls {
+        return_url.map_or_else(|| ReturnUrls::to(&self.top_up_url.of(call)), ReturnUrls::to)
+    }
+
+    /// Reads an address that payers are to be sent back to.
+    fn return_url(&self, call: &Call, value: &Value) -> Result<String, String> {
+        let address = value.as_str().ok_or("must be a text")?;
+        self.return_origins.check(address, &self.top_up_url.of(call))
     }
 }
 
@@ -131,6 +166,12 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/balance" => self.balance(call).await,
             "GET /v1/workspaces/{workspace_id}/ledger" => self.ledger(call).await,
             "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
+            "GET /v1/workspaces/{workspace_id}/top-ups/{top_up_id}" => self.top_up_status(call).await,
+            "GET /v1/workspaces/{workspace_id}/payment-method" => self.payment_method(call).await,
+            "POST /v1/workspaces/{workspace_id}/payment-method" => self.replace_payment_method(call).await,
+            "DELETE /v1/workspaces/{workspace_id}/payment-method" => self.remove_payment_method(call).await,
+            "GET /v1/workspaces/{workspace_id}/payments" => self.payments(call).await,
+            "POST /v1/workspaces/{workspace_id}/subscription/preview" => self.preview(call).await,
             "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
             "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,
             "DELETE /v1/workspaces/{workspace_id}/subscription" => self.unsubscribe(call).await,

@@ -1,20 +1,24 @@
-//! `PUT`, `GET` and `DELETE /v1/workspaces/{workspace_id}/subscription`: a month's credits on each billing date (M6, M7).
+//! `PUT`, `GET` and `DELETE /v1/workspaces/{workspace_id}/subscription`, and `POST …/subscription/preview`: a month's credits
+//! on each billing date (M6, M7).
 
-use credits_billing::subscribe::Subscribed;
-use credits_core::catalogue::Tier;
-use credits_core::credits::Amount;
+use credits_billing::subscribe::{Effective, Subscribed, TierOrder, TierPreview};
+use credits_core::credits::{Amount, Credits};
 use credits_core::enrolment::{Enrolment, Pending};
-use credits_core::id::Id;
-use credits_core::price::Price;
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::price::{Currency, Price};
 use credits_core::purchase::Checkout;
 use credits_core::subscription::{Status, Subscription, Terms};
-use credits_runtime::fields::{Fields, parsed};
+use credits_runtime::fields::{Fields, count, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
+use crate::payment_method::MethodBody;
+
+/// The greatest amount that a call may expect: beyond it no currency can be charged.
+const MAX_AMOUNT_MINOR: u64 = 999_999_999_999;
 
 #[derive(Debug, Serialize)]
 struct SubscriptionBody {
@@ -33,19 +37,69 @@ struct SubscriptionBody {
     next_attempt_at: Option<Timestamp>,
     /// How many periods passed without a charge, since nothing renewed the subscription while they ran.
     skipped_periods: u64,
+    next_charge: Option<NextChargeBody>,
+    payment_action: Option<Checkout>,
+    pending_payment: Option<&'static str>,
+    /// What this call has charged.
+    charged: Option<Price>,
+    /// What this call refunds, because it was paid ahead.
+    refunded: Option<Price>,
     #[serde(flatten)]
     checkout: Option<Checkout>,
+}
+
+#[derive(Debug, Serialize)]
+struct NextChargeBody {
+    #[serde(flatten)]
+    price: Price,
+    at: Timestamp,
+    credits: Amount,
+}
+
+#[derive(Debug, Serialize)]
+struct PreviewBody {
+    tier: Id,
+    effective: EffectiveBody,
+    due_now: Price,
+    credits_now: Credits,
+    next_charge: Option<PreviewedCharge>,
+    payment_method: Option<MethodBody>,
+    refund: Option<Price>,
+}
+
+#[derive(Debug, Serialize)]
+struct PreviewedCharge {
+    #[serde(flatten)]
+    price: Price,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum EffectiveBody {
+    Now,
+    NextPeriod,
+    Checkout,
 }
 
 impl Account {
     pub(crate) async fn subscribe(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let body = call.json()?;
-        let tier = self.read_tier(&body)?;
-        let subscribed = self.billing(call).await?.subscribe(&workspace, tier).await?;
+        let order = self.read_order(call, &workspace, &call.json()?).await?;
+        let subscribed = self.billing(call).await?.subscribe(&workspace, &order).await?;
         let created = subscribed.created;
         let body = self.subscription_body(subscribed)?;
         Ok(if created { Answer::created(&body) } else { Answer::ok(&body) })
+    }
+
+    pub(crate) async fn preview(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let body = call.json()?;
+        let mut fields = Fields::of(&body)?;
+        let tier = fields.required("tier", parsed::<Id>);
+        let tier = fields.finish(tier)?;
+        let preview = self.billing(call).await?.preview(&workspace, &tier).await?;
+        Ok(Answer::ok(&PreviewBody::from(preview)))
     }
 
     pub(crate) async fn subscription(&self, call: &Call) -> Result<Answer, Problem> {
@@ -53,8 +107,11 @@ impl Account {
         let subscribed = self.billing(call).await?.subscription(&workspace).await?;
         let allows = self.plan_allows(call, &workspace).await?;
         let mut body = self.subscription_body(subscribed)?;
-        // A plan without subscriptions ends it with its period.
-        body.cancel_at_period_end |= body.status == Status::Active && !allows;
+        if body.status == Status::Active && !allows {
+            // A plan without subscriptions ends it with its period.
+            body.cancel_at_period_end = true;
+            body.next_charge = None;
+        }
         Ok(Answer::ok(&body))
     }
 
@@ -68,39 +125,60 @@ impl Account {
         Ok(Answer::ok(&body))
     }
 
-    fn read_tier(&self, body: &Value) -> Result<&Tier, Problem> {
-        let mut fields = Fields::of(body)?;
-        let id = fields.required("tier", parsed::<Id>);
-        let sound = fields.is_sound();
-        let tier = id.and_then(|id| self.catalogue.tier(&id));
-        if sound && tier.is_none() {
-            fields.refuse("tier", "is not a tier of the catalogue");
-        }
-        fields.finish(tier)
-    }
-
-    async fn plan_allows(
+    /// Reads a tier, which the catalogue or the workspace's own subscription has, and what the caller expects to pay.
+    async fn read_order(
         &self,
         call: &Call,
-        workspace: &credits_core::id::WorkspaceId,
-    ) -> Result<bool, Problem> {
+        workspace: &WorkspaceId,
+        body: &Value,
+    ) -> Result<TierOrder, Problem> {
+        let mut fields = Fields::of(body)?;
+        let tier = fields.required("tier", parsed::<Id>);
+        let expected_due_now = fields.nested("expected_due_now", read_price);
+        if let Some(tier) = tier.as_ref().filter(|tier| self.catalogue.tier(tier).is_none()) {
+            let store = self.store.until(call.deadline());
+            let enrolment = store.enrolment(workspace).await?.enrolment;
+            if enrolment.kept_terms(tier, store.now()).is_none() {
+                fields.refuse("tier", "is not a tier of the catalogue");
+            }
+        }
+        fields.finish(tier.map(|tier| TierOrder { tier, expected_due_now }))
+    }
+
+    async fn plan_allows(&self, call: &Call, workspace: &WorkspaceId) -> Result<bool, Problem> {
         let known = self.store.until(call.deadline()).workspace(workspace).await?;
         Ok(known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan)))
     }
 
     fn subscription_body(&self, subscribed: Subscribed) -> Result<SubscriptionBody, Problem> {
-        let Subscribed { enrolment, checkout, .. } = subscribed;
+        let Subscribed { enrolment, checkout, action, charging, charged, refunded, .. } = subscribed;
         let now = self.store.now();
-        if let Some(running) = enrolment.running() {
-            return Ok(SubscriptionBody::of(running, now));
-        }
-        let Enrolment { subscription, pending, .. } = enrolment;
-        match (pending, subscription) {
-            (Some(pending), _) => Ok(SubscriptionBody::pending(pending, checkout)),
-            (None, Some(ended)) => Ok(SubscriptionBody::of(&ended, now)),
-            (None, None) => Err(Problem::not_found()),
-        }
+        let Enrolment { subscription, pending, charge, .. } = enrolment;
+        let running = subscription.as_ref().filter(|subscription| subscription.is_running());
+        let processing = charge.is_some() || pending.as_ref().is_some_and(|it| it.processing_since.is_some());
+        let body = match (running, pending, charging, &subscription) {
+            (Some(running), ..) => SubscriptionBody::of(running, now),
+            (None, Some(Pending { terms, .. }), ..) | (None, None, Some(terms), _) => {
+                SubscriptionBody { checkout: checkout.clone(), ..SubscriptionBody::pending(terms) }
+            }
+            (None, None, None, Some(ended)) => SubscriptionBody::of(ended, now),
+            (None, None, None, None) => return Err(Problem::not_found()),
+        };
+        let waits_for_payer = running.is_none() && body.status == Status::Pending;
+        Ok(SubscriptionBody {
+            payment_action: action.or(checkout.filter(|_| waits_for_payer)),
+            pending_payment: processing.then_some("processing"),
+            charged,
+            refunded,
+            ..body
+        })
     }
+}
+
+fn read_price(fields: &mut Fields<'_>) -> Option<Price> {
+    let amount_minor = fields.required("amount", |value| count(value, MAX_AMOUNT_MINOR));
+    let currency = fields.required("currency", parsed::<Currency>);
+    amount_minor.zip(currency).map(|(amount_minor, currency)| Price { amount_minor, currency })
 }
 
 impl SubscriptionBody {
@@ -110,12 +188,17 @@ impl SubscriptionBody {
         let next = subscription.then.as_ref().or(paid_ahead).filter(|next| next.tier != terms.tier);
         let renews_at = Some(subscription.end_of(period)).filter(|_| subscription.is_running());
         let retries = subscription.declines.filter(|_| subscription.status == Status::PastDue);
+        // A period that is over and not renewed is due, whether or not the sweep has come by.
+        let over = subscription.status == Status::Active && now >= subscription.end_of(subscription.period);
+        let status = if over { Status::PastDue } else { subscription.status };
+        let next_charge = subscription.next_charge().map(|(terms, at)| NextChargeBody {
+            price: terms.price,
+            at: at.max(now),
+            credits: terms.monthly_credits,
+        });
         Self {
             subscription_id: Some(subscription.subscription_id.clone()),
-            tier: terms.tier.clone(),
-            monthly_credits: terms.monthly_credits,
-            price: terms.price,
-            status: subscription.status,
+            status,
             period,
             current_period_start: Some(subscription.start_of(period)),
             renews_at,
@@ -123,12 +206,13 @@ impl SubscriptionBody {
             next_tier: next.map(|next| next.tier.clone()),
             next_attempt_at: retries.map(|declines| declines.next_at),
             skipped_periods: subscription.skipped,
-            checkout: None,
+            next_charge,
+            ..Self::pending(terms.clone())
         }
     }
 
-    fn pending(pending: Pending, checkout: Option<Checkout>) -> Self {
-        let Terms { tier, monthly_credits, price } = pending.terms;
+    fn pending(terms: Terms) -> Self {
+        let Terms { tier, monthly_credits, price } = terms;
         Self {
             subscription_id: None,
             tier,
@@ -142,7 +226,31 @@ impl SubscriptionBody {
             next_tier: None,
             next_attempt_at: None,
             skipped_periods: 0,
-            checkout,
+            next_charge: None,
+            payment_action: None,
+            pending_payment: None,
+            charged: None,
+            refunded: None,
+            checkout: None,
+        }
+    }
+}
+
+impl From<TierPreview> for PreviewBody {
+    fn from(preview: TierPreview) -> Self {
+        let effective = match preview.effective {
+            Effective::Now => EffectiveBody::Now,
+            Effective::NextPeriod => EffectiveBody::NextPeriod,
+            Effective::Checkout => EffectiveBody::Checkout,
+        };
+        Self {
+            tier: preview.terms.tier,
+            effective,
+            due_now: preview.due_now,
+            credits_now: preview.credits_now,
+            next_charge: preview.next_charge.map(|(price, at)| PreviewedCharge { price, at }),
+            payment_method: preview.method.map(MethodBody::from),
+            refund: preview.refund,
         }
     }
 }

@@ -1,14 +1,15 @@
-//! `POST /v1/workspaces/{workspace_id}/top-ups`: a pack is chosen, and a checkout opened for it (M5).
+//! Top-ups: `POST /v1/workspaces/{workspace_id}/top-ups` opens a checkout for a pack (M5), and
+//! `GET …/top-ups/{top_up_id}` says how far it has come.
 
 use credits_core::catalogue::Pack;
 use credits_core::credits::Amount;
 use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
-use credits_payments::provider::ReturnUrls;
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::Store;
+use credits_store::purchases::{PurchaseState, StoredPurchase};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,50 +25,103 @@ struct TopUpBody {
     checkout: Checkout,
 }
 
+#[derive(Debug, Serialize)]
+struct TopUpStatusBody {
+    top_up_id: Id,
+    pack: Id,
+    credits: Amount,
+    price: Price,
+    status: TopUpStatus,
+    paid_at: Option<Timestamp>,
+}
+
+/// How far a top-up has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum TopUpStatus {
+    Open,
+    Processing,
+    Paid,
+    Failed,
+    Expired,
+    Refunded,
+}
+
+/// A pack that is asked for, with where its payer is sent back to.
+struct TopUpOrder<'a> {
+    /// The pack; the inner error is a body that is right but for the catalogue.
+    pack: Result<&'a Pack, Problem>,
+    return_url: Option<String>,
+}
+
 impl Account {
     pub(crate) async fn top_up(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
+        let order = self.read_top_up(call, &body)?;
         let store = self.store.until(call.deadline());
-        let kept = match self.read_pack(&body)? {
-            Ok(pack) => store.begin_top_up(&claim, pack).await?,
+        let billing = self.billing_returning(call, order.return_url.as_deref()).await?;
+        let stored = match order.pack {
+            Ok(pack) => {
+                let purchase = billing.pack_of(&workspace, pack);
+                let form = billing.checkout_form(&workspace, self.checkout_options).await?;
+                store.begin_top_up(&claim, &purchase, &form).await?
+            }
             // It may have been in the catalogue when the key was first used.
             Err(problem) => store.earlier_top_up(&claim).await?.ok_or(problem)?,
         };
-        let (first, checkout) = match kept.checkout {
-            Some(checkout) => (false, checkout),
-            None => self.open_checkout(call, &store, &kept.purchase).await?,
-        };
-        let body = TopUpBody::of(kept.purchase, checkout).ok_or_else(Problem::unavailable)?;
+        let purchase = stored.purchase.clone();
+        let (checkout, first) = billing.open_checkout(stored).await?;
+        let body = TopUpBody::of(purchase, checkout).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(!first, &body))
     }
 
-    async fn open_checkout(
-        &self,
-        call: &Call,
-        store: &Store,
-        purchase: &Purchase,
-    ) -> Result<(bool, Checkout), Problem> {
-        let key = self.provider_key.first().await?;
-        let customer = store.customer(&purchase.workspace_id).await?;
-        let urls = ReturnUrls::to(&self.top_up_url.of(call));
-        let checkout = self.provider.open_checkout(&key, purchase, customer.as_deref(), &urls).await?;
-        Ok((store.open_checkout(purchase, &checkout).await?, checkout))
+    pub(crate) async fn top_up_status(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let id: Id = call.path_parameter("top_up_id").parse().map_err(|_| Problem::not_found())?;
+        let store = self.store.until(call.deadline());
+        let stored = store.purchase(&id).await?;
+        let stored = stored.filter(|stored| stored.purchase.workspace_id == workspace);
+        let stored = stored.ok_or_else(Problem::not_found)?;
+        let refunded = match &stored.paid_by {
+            Some(payment_id) => {
+                store.payment(payment_id).await?.is_some_and(|payment| payment.is_refunded_whole())
+            }
+            None => false,
+        };
+        let status = if refunded { TopUpStatus::Refunded } else { TopUpStatus::of(&stored) };
+        let Goods::Pack { pack, credits } = stored.purchase.goods.clone() else {
+            return Err(Problem::not_found());
+        };
+        let (price, paid_at) = (stored.purchase.price, stored.paid_at);
+        Ok(Answer::ok(&TopUpStatusBody { top_up_id: id, pack, credits, price, status, paid_at }))
     }
 
-    /// The pack that is asked for; the inner error is a body that is right but for the catalogue.
-    fn read_pack(&self, body: &Value) -> Result<Result<&Pack, Problem>, Problem> {
+    fn read_top_up(&self, call: &Call, body: &Value) -> Result<TopUpOrder<'_>, Problem> {
         let mut fields = Fields::of(body)?;
         let id = fields.required("pack", parsed::<Id>);
+        let return_url = fields.optional("return_url", |value| self.return_url(call, value));
         let sound = fields.is_sound();
         let pack = id.and_then(|id| self.catalogue.pack(&id));
-        if sound && pack.is_none() {
+        if pack.is_none() && body.get("pack").is_some_and(Value::is_string) {
             fields.refuse("pack", "is not a pack of the catalogue");
         }
         match fields.finish(pack) {
             Err(problem) if !sound => Err(problem),
-            read => Ok(read),
+            pack => Ok(TopUpOrder { pack, return_url }),
+        }
+    }
+}
+
+impl TopUpStatus {
+    fn of(stored: &StoredPurchase) -> Self {
+        match stored.state {
+            _ if stored.paid_by.is_some() => Self::Paid,
+            PurchaseState::Open => Self::Open,
+            PurchaseState::Processing => Self::Processing,
+            PurchaseState::Failed => Self::Failed,
+            PurchaseState::Expired | PurchaseState::Withdrawn => Self::Expired,
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct Desk {
     top_up_url: String,
 }
 
-const TEMPLATES: [(&str, &str); 17] = [
+const TEMPLATES: [(&str, &str); 19] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("run_failed.txt", include_str!("../templates/run_failed.txt")),
     ("run_failed.html", include_str!("../templates/run_failed.html")),
@@ -67,6 +67,8 @@ const TEMPLATES: [(&str, &str); 17] = [
     ("subscription_cancelled.html", include_str!("../templates/subscription_cancelled.html")),
     ("auto_top_up_off.txt", include_str!("../templates/auto_top_up_off.txt")),
     ("auto_top_up_off.html", include_str!("../templates/auto_top_up_off.html")),
+    ("payment_action.txt", include_str!("../templates/payment_action.txt")),
+    ("payment_action.html", include_str!("../templates/payment_action.html")),
     ("receipt.txt", include_str!("../templates/receipt.txt")),
     ("receipt.html", include_str!("../templates/receipt.html")),
 ];
@@ -96,6 +98,9 @@ impl Letter {
                 ("subscription_cancelled", context! { tier, payment_failed })
             }
             Fact::AutoTopUpSwitchedOff { declines, .. } => ("auto_top_up_off", context! { declines }),
+            Fact::PaymentActionRequired { description, price, checkout_url, .. } => {
+                ("payment_action", context! { description, price => price.to_string(), checkout_url })
+            }
             Fact::PaymentReceived { purchase_id, description, credits, price, .. } => {
                 let (price, date, reference) = (price.to_string(), date(event.at), purchase_id);
                 ("receipt", context! { description, credits, price, date, reference })

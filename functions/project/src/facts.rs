@@ -65,13 +65,23 @@ pub fn of(written: &Written) -> Vec<Told> {
             let event_id = format!("invoice-{workspace}-{}", invoice.invoice_id);
             vec![Told { at: Some(invoice.issued_at), ..told(event_id, workspace, ready) }]
         }
-        Written::Paid { purchase, payment_id } => {
+        Written::ActionRequired { purchase, checkout } => {
+            let required = Fact::PaymentActionRequired {
+                purchase_id: purchase.purchase_id.clone(),
+                description: purchase.goods.description(),
+                price: purchase.price,
+                checkout_url: checkout.checkout_url.clone(),
+            };
+            let event_id = format!("action-{}", purchase.purchase_id);
+            vec![told(event_id, &purchase.workspace_id, required)]
+        }
+        Written::Paid { purchase, payment_id, charged } => {
             let received = Fact::PaymentReceived {
                 purchase_id: purchase.purchase_id.clone(),
                 payment_id: payment_id.clone(),
                 description: purchase.goods.description(),
                 credits: purchase.goods.credits(),
-                price: purchase.price,
+                price: *charged,
             };
             vec![told(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
         }
@@ -136,7 +146,9 @@ fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolmen
         facts.push(told(format!("renewed-{id}-{}", now.period), workspace, renewed));
     }
     let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
-    if let Some(declined) = now.declines.filter(|_| now.status == Status::PastDue)
+    // Where a person has to authenticate, the checkout's own event asks for it, and nothing was declined.
+    let declined = now.declines.filter(|_| now.status == Status::PastDue && after.action.is_none());
+    if let Some(declined) = declined
         && declined.count > declines(was)
     {
         let failed = Fact::RenewalFailed {
@@ -183,7 +195,7 @@ fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<Told> {
     };
     Some(Told {
         event_id: format!("unmatched-{}-{reason}", after.payment_id),
-        workspace_id: paid.workspace_id.as_deref().and_then(|named| named.parse().ok()),
+        workspace_id: paid.named.workspace_id.as_deref().and_then(|named| named.parse().ok()),
         version: None,
         at: Some(after.first_heard_at),
         fact: unmatched,

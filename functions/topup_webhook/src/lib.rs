@@ -3,35 +3,40 @@
 //! The signature is verified over the raw body before anything is parsed, and the credits are in the balance when the
 //! answer is 200.
 
-use credits_payments::event::{self, Event};
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::payment::News;
+use credits_payments::event::{self, CheckoutNews, Event, Mode, NewMethod};
 use credits_payments::signature::{SignatureInvalid, verify};
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, start};
-use credits_store::Store;
-use credits_store::payments::Told;
+use credits_store::methods::MethodStored;
+use credits_store::payments::Applied;
+use credits_store::purchases::PurchaseState;
+use credits_store::{Fault, Store};
 use serde_json::json;
 
 /// The function's routes, as template.yaml has them.
 pub const ROUTES: [&str; 1] = ["POST /v1/webhooks/stripe"];
 
-/// The function: a store and the signing secrets.
+/// The function: a store, the signing secrets, and the mode whose events are ours.
 #[derive(Debug)]
 pub struct TopUpWebhook {
     store: Store,
     secrets: Secrets,
+    mode: Mode,
 }
 
 impl TopUpWebhook {
     /// Puts the function together.
     #[must_use]
-    pub fn new(store: Store, secrets: Secrets) -> Self {
-        Self { store, secrets }
+    pub fn new(store: Store, secrets: Secrets, mode: Mode) -> Self {
+        Self { store, secrets, mode }
     }
 
     /// Puts the deployed function together.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let secrets = Secrets::from_setting(settings.webhook_secret()?, settings)?;
-        Ok(Self::new(start::store(settings)?, secrets))
+        Ok(Self::new(start::store(settings)?, secrets, settings.provider_mode()))
     }
 
     async fn verify(&self, header: &str, body: &[u8]) -> Result<(), Problem> {
@@ -42,18 +47,6 @@ impl TopUpWebhook {
         // A secret may have been rotated since it was read.
         Ok(verify(header, body, &self.secrets.reread().await?, now)?)
     }
-
-    async fn tell(&self, call: &Call, event: Event) -> Result<(), Problem> {
-        let Event::Payment { payment_id, news } = event else { return Ok(()) };
-        match self.store.until(call.deadline()).tell(&payment_id, &news).await? {
-            Told::Unmatched(reason) => {
-                tracing::error!(payment_id, %reason, "a payment fits nothing and waits for an operator");
-            }
-            Told::Settled => tracing::info!(payment_id, "a payment was settled"),
-            Told::Nothing => {}
-        }
-        Ok(())
-    }
 }
 
 impl Function for TopUpWebhook {
@@ -61,7 +54,51 @@ impl Function for TopUpWebhook {
         let body = call.raw_body()?;
         let header = call.header("stripe-signature").ok_or(SignatureInvalid)?;
         self.verify(header, body).await?;
-        self.tell(call, event::read(body)?).await?;
+        let store = self.store.until(call.deadline());
+        match event::read(body, self.mode)? {
+            Event::Payment { payment_id, news } => apply(&store, &payment_id, &news).await?,
+            Event::Checkout { purchase_id, news } => end_checkout(&store, &purchase_id, news).await?,
+            Event::Method(method) => choose_method(&store, &method).await?,
+            Event::Ignored(ignored) => {
+                metrics::counter!("EventsIgnored", "Reason" => ignored.name()).increment(1);
+            }
+        }
         Ok(Answer::ok(&json!({ "received": true })))
     }
+}
+
+async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault> {
+    match store.apply(payment_id, news).await? {
+        Applied::Unmatched(reason) => {
+            tracing::error!(payment_id, %reason, "a payment fits nothing and waits for an operator");
+        }
+        Applied::Changed => tracing::info!(payment_id, "a payment's event was applied"),
+        Applied::Unchanged => {}
+    }
+    Ok(())
+}
+
+/// Records how a checkout stands that has not been paid. One of a purchase that is not ours is left alone.
+async fn end_checkout(store: &Store, purchase_id: &str, news: CheckoutNews) -> Result<(), Fault> {
+    let Ok(purchase_id) = purchase_id.parse::<Id>() else { return Ok(()) };
+    let state = match news {
+        CheckoutNews::Processing => PurchaseState::Processing,
+        CheckoutNews::Failed => PurchaseState::Failed,
+        CheckoutNews::Expired => PurchaseState::Expired,
+    };
+    store.end_checkout(&purchase_id, state).await
+}
+
+async fn choose_method(store: &Store, method: &NewMethod) -> Result<(), Fault> {
+    let Ok(workspace) = method.workspace_id.parse::<WorkspaceId>() else { return Ok(()) };
+    let at = method.at.unwrap_or_else(|| store.now());
+    let chosen = method.payment_method.as_deref();
+    match store.choose_method(&workspace, &method.customer, chosen, at).await? {
+        MethodStored::Chosen => tracing::info!(%workspace, "another payment method is stored"),
+        MethodStored::Outdated => {}
+        MethodStored::WorkspaceUnknown => {
+            tracing::warn!(%workspace, "a payment method was stored for an unknown workspace");
+        }
+    }
+    Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use account::Account;
+use account::{Account, CheckoutSettings};
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_core::catalogue::Catalogue;
+use credits_core::purchase::CheckoutOptions;
+use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
 use credits_runtime::connection;
 use credits_runtime::event::HttpEvent;
+use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::settings::SecretSetting;
 use credits_runtime::start::{dynamodb_config, respond};
@@ -57,6 +60,12 @@ pub struct Parts<'a> {
     pub webhook_secret: Secret,
     /// Where people add credits.
     pub top_up_url: String,
+    /// Where payers may be sent back to besides.
+    pub return_origins: ReturnOrigins,
+    /// What is switched on for checkouts of packs.
+    pub checkout_options: CheckoutOptions,
+    /// Which of the provider's modes events are expected from.
+    pub provider_mode: Mode,
 }
 
 impl std::fmt::Debug for Parts<'_> {
@@ -82,7 +91,19 @@ impl Functions {
     /// Puts every function together.
     pub fn start(parts: Parts<'_>) -> Result<Self, StartError> {
         let secrets = |secret: &Secret| Secrets::from_setting(SecretSetting::Plain(secret.clone()), Settings);
-        let Parts { store, bus, mail, catalogue, provider, provider_key, webhook_secret, top_up_url } = parts;
+        let Parts {
+            store,
+            bus,
+            mail,
+            catalogue,
+            provider,
+            provider_key,
+            webhook_secret,
+            top_up_url,
+            return_origins,
+            checkout_options,
+            provider_mode,
+        } = parts;
         let url = || TopUpUrl::new(Some(top_up_url.clone()));
         let settings = MailSettings {
             from: "AI Credits <credits@hub.example>".to_owned(),
@@ -101,8 +122,18 @@ impl Functions {
             notify: Notify::new(store("notify"), mail, settings)?,
             observer: store("observer"),
             debit: Debits::new(store("debit"), Arc::clone(&catalogue), url()),
-            account: Account::new(store("account"), catalogue, provider, secrets(&provider_key)?, url()),
-            topup_webhook: TopUpWebhook::new(store("topup_webhook"), secrets(&webhook_secret)?),
+            account: Account::new(
+                store("account"),
+                catalogue,
+                provider,
+                secrets(&provider_key)?,
+                CheckoutSettings { top_up_url: url(), return_origins, options: checkout_options },
+            ),
+            topup_webhook: TopUpWebhook::new(
+                store("topup_webhook"),
+                secrets(&webhook_secret)?,
+                provider_mode,
+            ),
         })
     }
 

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
 use credits_core::catalogue::{Catalogue, CatalogueError};
+use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
-use credits_runtime::{StartError, catalogue, connection};
+use credits_runtime::return_url::ReturnOrigins;
+use credits_runtime::{Settings, StartError, catalogue, connection};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -282,6 +284,8 @@ fn shared(
         Some(json) => Catalogue::parse(json)?,
         None => catalogue::deployed()?,
     };
+    let checkout_options = Settings.checkout_options().map_err(StartError::from)?;
+    catalogue::check_tax(&catalogue, checkout_options).map_err(StartError::from)?;
     let store = |function: &'static str| {
         // What the stack itself asks is not counted.
         let http = if function == "observer" {
@@ -302,6 +306,9 @@ fn shared(
         provider_key,
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),
+        return_origins: ReturnOrigins::new(Settings.return_origins()),
+        checkout_options,
+        provider_mode: Mode::Test,
     };
     let template = Template::parse(DEPLOYED)?;
     let bus = Bus::new(template.rules()?, clock.sources());

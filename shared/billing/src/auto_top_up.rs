@@ -1,24 +1,24 @@
 //! Automatic top-up: while the balance is low, a pack is bought with the stored card, one charge at a time (M5).
 
 use credits_core::auto_top_up::{AutoTopUp, Step};
-use credits_core::catalogue::Pack;
 use credits_core::credits::Amount;
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::purchase::{Goods, Purchase};
+use credits_core::purchase::{CheckoutOptions, Purchase};
 use credits_store::Fault;
 use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::error::{Chain, Corrupt};
+use credits_store::purchases::{CheckoutReason, NewMeans, NewPurchase};
 
 use crate::{Billing, BillingFault};
 
 /// How many packs are bought at one look at most: a burst may take more than one.
-const MOST_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 impl Billing {
     /// Buys what the workspace's settings ask for. Done in a storm, twice at once, late or for nothing, it comes to the
     /// same: what is kept is read first, the balance after it, and a charge is begun only if nothing has changed since.
     pub async fn top_up_automatically(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
             match read.kept.step(self.store.now()) {
                 Step::Wait => return Ok(()),
@@ -70,26 +70,15 @@ impl Billing {
         if !read.kept.has_room_for(pack.credits, now) {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
-        let Some(card) = self.stored_card(workspace).await? else {
-            tracing::info!(%workspace, "an automatic top-up has no card to charge");
+        let Some(method) = self.stored_method(workspace).await? else {
+            tracing::info!(%workspace, "an automatic top-up has no payment method to charge");
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         };
-        let purchase = self.pack_of(workspace, pack);
-        if self.store.begin_auto_top_up(read, &purchase, &card).await? {
-            let charged = self.provider.charge(&self.key, &purchase, &card).await?;
-            self.follow(&purchase, charged, card).await?;
+        let (purchase, method) = (self.pack_of(workspace, pack), method.stored);
+        if self.store.begin_auto_top_up(read, &purchase, &method).await? {
+            self.finish(&purchase.purchase_id).await?;
         }
         Ok(false)
-    }
-
-    fn pack_of(&self, workspace: &WorkspaceId, pack: &Pack) -> Purchase {
-        Purchase {
-            purchase_id: self.store.sources().new_id("top"),
-            workspace_id: workspace.clone(),
-            goods: Goods::Pack { pack: pack.pack.clone(), credits: pack.credits },
-            price: pack.price,
-            begun_at: self.store.now(),
-        }
     }
 
     /// Nothing is bought: what changes by that is written, and if somebody was faster, it is looked at again.
@@ -105,8 +94,29 @@ impl Billing {
         Ok(self.store.change_auto_top_up(workspace, read, after).await?)
     }
 
-    /// Ends the open charge of an automatic top-up, if it still is this one.
-    pub(crate) async fn let_top_up_go(
+    /// Asks a person to pay for a pack by a checkout, because the stored method needs the customer; it is not tried until that
+    /// checkout has ended.
+    pub(crate) async fn ask_for_top_up(&self, charged: &Purchase) -> Result<(), BillingFault> {
+        let workspace = &charged.workspace_id;
+        loop {
+            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            if !has_charge(&read.kept, &charged.purchase_id) {
+                return Ok(());
+            }
+            let after = read.kept.action_required(self.store.now());
+            let name = self.store.sources().new_id("top");
+            let purchase = self.purchase_of(workspace, name, charged.goods.clone(), charged.price);
+            let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
+            let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
+            let new = NewPurchase { purchase: &purchase, means };
+            if self.store.begin_asked_top_up(&read, &after, new).await? {
+                return self.open_awaited(&purchase.purchase_id).await.map(drop);
+            }
+        }
+    }
+
+    /// Changes the open charge of an automatic top-up, if it still is this one.
+    pub(crate) async fn change_top_up_charge(
         &self,
         workspace: &WorkspaceId,
         purchase_id: &Id,
@@ -114,7 +124,7 @@ impl Billing {
     ) -> Result<(), BillingFault> {
         loop {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
-            if read.kept.charge.as_ref().is_none_or(|charge| charge.purchase_id != *purchase_id) {
+            if !has_charge(&read.kept, purchase_id) {
                 return Ok(());
             }
             if self.store.change_auto_top_up(workspace, &read, &after(&read.kept)).await? {
@@ -122,4 +132,8 @@ impl Billing {
             }
         }
     }
+}
+
+fn has_charge(kept: &AutoTopUp, purchase_id: &Id) -> bool {
+    kept.charge.as_ref().is_some_and(|charge| charge.purchase_id == *purchase_id)
 }

@@ -1,51 +1,265 @@
-//! A subscription's first period by a checkout, where no card is stored yet; paying it stores one.
+//! Checkouts: a purchase that a person pays on Stripe's page.
 
-use credits_core::enrolment::{Enrolment, Pending};
+use credits_core::catalogue::Pack;
+use credits_core::enrolment::Enrolment;
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::purchase::{Checkout, Goods, Purchase};
+use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Purchase};
 use credits_core::subscription::Terms;
+use credits_payments::event::{CheckoutNews, Event};
+use credits_payments::provider::{CheckoutStatus, Provider};
 use credits_store::enrolments::Versioned;
+use credits_store::error::{Chain, Corrupt};
+use credits_store::purchases::{CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase};
 
+use crate::refund::BEST_EFFORT_TIMEOUT;
 use crate::{Billing, BillingFault};
 
 impl Billing {
-    /// The open checkout of what is pending, opened now if it never was.
-    pub(crate) async fn pending_checkout(
+    /// The form of a checkout for the workspace. It is stored with the purchase, so that every retry sends this one.
+    pub async fn checkout_form(
         &self,
         workspace: &WorkspaceId,
-        pending: &Pending,
-    ) -> Result<Option<Checkout>, BillingFault> {
-        let Some(kept) = self.store.purchase(&pending.purchase_id).await? else { return Ok(None) };
-        if kept.checkout.is_some() {
-            return Ok(kept.checkout);
-        }
+        options: CheckoutOptions,
+    ) -> Result<CheckoutForm, BillingFault> {
         let customer = self.store.customer(workspace).await?;
-        let opened =
-            self.provider.open_checkout(&self.key, &kept.purchase, customer.as_deref(), &self.urls).await?;
-        self.store.open_checkout(&kept.purchase, &opened).await?;
-        Ok(Some(opened))
+        let profile = self.store.workspace(workspace).await?.map(|known| known.profile);
+        let (success_url, cancel_url) = (self.urls.success.clone(), self.urls.cancel.clone());
+        let email = profile.map(|profile| profile.billing_email);
+        Ok(CheckoutForm { customer, email, success_url, cancel_url, options })
     }
 
-    /// Keeps a first period as pending; `None` where somebody else changed the subscription meanwhile.
-    pub(crate) async fn await_payer(
+    /// The checkout of a purchase, opened now if its opening was never recorded; and whether this is the first to record it.
+    /// A customer that Stripe has deleted is forgotten, and the checkout makes a new one.
+    pub async fn open_checkout(&self, stored: StoredPurchase) -> Result<(Checkout, bool), BillingFault> {
+        if let Some(checkout) = stored.checkout {
+            return Ok((checkout, false));
+        }
+        let stored = match &stored.means {
+            Means::Checkout(Some(_)) => stored,
+            // It was begun by a version that stored no form: a form of its own needs a key of its own.
+            _ => {
+                let workspace = stored.purchase.workspace_id.clone();
+                let form = self.checkout_form(&workspace, CheckoutOptions::default()).await?;
+                self.store.next_form(&stored, &form).await?
+            }
+        };
+        let opened = match self.open_as_stored(&stored).await {
+            Err(BillingFault::Provider(error)) if Provider::lacks_customer(&error) => {
+                self.open_for_new_customer(&stored).await?
+            }
+            opened => opened?,
+        };
+        let first = self.store.record_checkout(&stored.purchase, &opened).await?;
+        Ok((opened, first))
+    }
+
+    async fn open_as_stored(&self, stored: &StoredPurchase) -> Result<Checkout, BillingFault> {
+        let Means::Checkout(Some(form)) = &stored.means else {
+            return Err(Corrupt::Attribute("form").into());
+        };
+        let key = stored.idempotency_key();
+        Ok(self.provider.open_checkout(&self.key, &stored.purchase, &key, form).await?)
+    }
+
+    async fn open_for_new_customer(&self, stored: &StoredPurchase) -> Result<Checkout, BillingFault> {
+        let Means::Checkout(Some(form)) = &stored.means else {
+            return Err(Corrupt::Attribute("form").into());
+        };
+        let workspace = &stored.purchase.workspace_id;
+        tracing::warn!(%workspace, "Stripe no longer has the workspace's customer");
+        if let Some(customer) = &form.customer {
+            self.store.forget_customer(workspace, customer).await?;
+        }
+        let form = CheckoutForm { customer: None, ..form.clone() };
+        let stored = self.store.next_form(stored, &form).await?;
+        self.open_as_stored(&stored).await
+    }
+
+    /// Waits for a new subscription's first period to be paid by a checkout; `None` if something has changed since the
+    /// enrolment was read.
+    pub(crate) async fn await_first_period(
         &self,
         workspace: &WorkspaceId,
         read: &Versioned,
         terms: &Terms,
-    ) -> Result<Option<Pending>, BillingFault> {
-        let purchase = self.first_period(workspace, terms);
-        let pending = Pending { purchase_id: purchase.purchase_id.clone(), terms: terms.clone() };
-        let after = Enrolment { pending: Some(pending.clone()), ..read.enrolment.clone() };
-        let begun = self.store.begin_purchase(read, &after, &purchase, None).await?;
-        Ok(begun.then_some(pending))
+        reason: CheckoutReason,
+    ) -> Result<Option<Id>, BillingFault> {
+        let purchase = self.first_period(workspace, &read.enrolment, terms);
+        let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
+        let after = read.enrolment.awaiting_first(&purchase.purchase_id, terms);
+        let new = NewPurchase { purchase: &purchase, means: NewMeans::Checkout(&form, reason) };
+        let begun = self.store.begin_purchase(read, &after, new).await?;
+        Ok(begun.then_some(purchase.purchase_id))
+    }
+
+    /// Waits for a person to pay for a renewal or upgrade by a checkout; `None` if something has changed since the enrolment
+    /// was read. `change` is made to the enrolment in the same transaction.
+    pub(crate) async fn await_person(
+        &self,
+        read: &Versioned,
+        purchase: &Purchase,
+        change: impl Fn(&Enrolment) -> Enrolment,
+    ) -> Result<Option<Id>, BillingFault> {
+        let form = self.checkout_form(&purchase.workspace_id, CheckoutOptions::default()).await?;
+        let after = change(&read.enrolment).awaiting_person(purchase);
+        let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
+        let begun = self.store.begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
+        Ok(begun.then(|| purchase.purchase_id.clone()))
+    }
+
+    /// Asks a person to pay for what a charge of the stored method could not: that charge is closed, and a checkout opened.
+    pub(crate) async fn ask_person(&self, charged: &Purchase) -> Result<(), BillingFault> {
+        let workspace = &charged.workspace_id;
+        if let Goods::Pack { .. } = charged.goods {
+            return self.ask_for_top_up(charged).await;
+        }
+        loop {
+            let read = self.store.enrolment(workspace).await?;
+            let of_it = |id: &Id| *id == charged.purchase_id;
+            if !read.enrolment.charge.as_ref().is_some_and(|charge| of_it(&charge.purchase_id)) {
+                return Ok(());
+            }
+            let now = self.store.now();
+            let asked = match &charged.goods {
+                Goods::Period { period: 1, terms, .. } => {
+                    let after = Versioned {
+                        enrolment: read.enrolment.without(&charged.purchase_id),
+                        version: read.version,
+                    };
+                    self.await_first_period(workspace, &after, terms, CheckoutReason::Authentication).await?
+                }
+                // The last attempt has failed: the subscription ends.
+                _ if read.enrolment.running().is_some()
+                    && read.enrolment.declined(charged, now).running().is_none() =>
+                {
+                    let after = read.enrolment.declined(charged, now);
+                    if self.store.change_enrolment(workspace, &read, &after).await? {
+                        return Ok(());
+                    }
+                    None
+                }
+                goods => {
+                    let id = self.purchase_name(&read.enrolment, goods);
+                    let purchase = self.purchase_of(workspace, id, goods.clone(), charged.price);
+                    self.await_person(&read, &purchase, |enrolment| enrolment.declined(charged, now)).await?
+                }
+            };
+            if let Some(purchase_id) = asked {
+                return self.open_awaited(&purchase_id).await.map(drop);
+            }
+        }
+    }
+
+    /// Opens the checkout of a purchase that a subscription waits for.
+    pub(crate) async fn open_awaited(&self, purchase_id: &Id) -> Result<Option<Checkout>, BillingFault> {
+        match self.store.purchase(purchase_id).await? {
+            Some(stored) => Ok(Some(self.open_checkout(stored).await?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// Expires checkouts that were just withdrawn, so far as Stripe answers soon; the sweep does the rest.
+    pub(crate) async fn expire_soon(&self, withdrawn: &[Id]) {
+        for purchase_id in withdrawn {
+            let expired = tokio::time::timeout(BEST_EFFORT_TIMEOUT, self.attend_checkout(purchase_id)).await;
+            if let Ok(Err(fault)) = expired {
+                tracing::warn!(%purchase_id, error = %Chain(&fault), "a checkout is left to the sweep");
+            }
+        }
+    }
+
+    /// Looks at a purchase whose checkout has a date. Says whether it needs none any more; if not, it has another.
+    pub(crate) async fn attend_checkout(&self, purchase_id: &Id) -> Result<bool, BillingFault> {
+        let Some(stored) = self.store.purchase(purchase_id).await? else { return Ok(true) };
+        if stored.paid_by.is_some() {
+            return Ok(true);
+        }
+        if stored.state == PurchaseState::Withdrawn {
+            let (checkout, _) = self.open_checkout(stored).await?;
+            self.provider.expire_checkout(&self.key, &checkout.checkout_id).await?;
+            return Ok(true);
+        }
+        let read = self.store.enrolment(&stored.purchase.workspace_id).await?;
+        let awaited = read.enrolment.awaited_checkouts().any(|awaited| awaited == purchase_id);
+        match &stored.checkout {
+            Some(checkout) => self.settle_checkout(&stored, &checkout.checkout_id).await,
+            // Its caller comes again with the same key, or never.
+            None if !awaited => Ok(true),
+            None => {
+                self.open_checkout(stored).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Brings a purchase to where its checkout is at Stripe, because it is out of time or its events were lost.
+    async fn settle_checkout(
+        &self,
+        stored: &StoredPurchase,
+        checkout_id: &str,
+    ) -> Result<bool, BillingFault> {
+        let purchase_id = &stored.purchase.purchase_id;
+        let event = match self.provider.checkout(&self.key, checkout_id).await? {
+            // Its event said that the payer has confirmed it, and a signed event is believed.
+            CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
+                self.store.end_checkout(purchase_id, PurchaseState::Processing).await?;
+                return Ok(false);
+            }
+            CheckoutStatus::Open => {
+                self.provider.expire_checkout(&self.key, checkout_id).await?;
+                return self.end_unpaid(stored, PurchaseState::Expired).await;
+            }
+            CheckoutStatus::Expired => return self.end_unpaid(stored, PurchaseState::Expired).await,
+            CheckoutStatus::Complete(event) => *event,
+        };
+        match event {
+            Event::Payment { payment_id, news } => {
+                tracing::warn!(payment_id, "a checkout was paid, and its event never came");
+                self.store.apply(&payment_id, &news).await?;
+                Ok(true)
+            }
+            Event::Checkout { news: CheckoutNews::Processing, .. } => {
+                self.store.end_checkout(purchase_id, PurchaseState::Processing).await?;
+                Ok(false)
+            }
+            Event::Checkout { .. } => self.end_unpaid(stored, PurchaseState::Failed).await,
+            Event::Method(_) | Event::Ignored(_) => Ok(true),
+        }
+    }
+
+    /// Stops waiting for a checkout that was not paid. A renewal that still needs its person gets another one.
+    async fn end_unpaid(&self, stored: &StoredPurchase, state: PurchaseState) -> Result<bool, BillingFault> {
+        let purchase = &stored.purchase;
+        let read = self.store.enrolment(&purchase.workspace_id).await?;
+        if read.enrolment.asks_for_renewal(&purchase.purchase_id) && read.enrolment.charge.is_none() {
+            let id = self.purchase_name(&read.enrolment, &purchase.goods);
+            let again = self.purchase_of(&purchase.workspace_id, id, purchase.goods.clone(), purchase.price);
+            if let Some(purchase_id) = self.await_person(&read, &again, Clone::clone).await? {
+                self.open_awaited(&purchase_id).await?;
+            }
+        }
+        self.store.end_checkout(&purchase.purchase_id, state).await?;
+        Ok(true)
     }
 
     /// The purchase of a new subscription's first period.
-    pub(crate) fn first_period(&self, workspace: &WorkspaceId, terms: &Terms) -> Purchase {
+    pub(crate) fn first_period(
+        &self,
+        workspace: &WorkspaceId,
+        enrolment: &Enrolment,
+        terms: &Terms,
+    ) -> Purchase {
         let subscription_id = self.store.sources().new_id("sub");
-        let goods =
-            Goods::Period { subscription_id: subscription_id.clone(), period: 1, terms: terms.clone() };
-        self.purchase_of(workspace, named(&subscription_id, "1-0"), goods, terms.price)
+        let goods = Goods::Period { subscription_id, period: 1, terms: terms.clone() };
+        let id = self.purchase_name(enrolment, &goods);
+        self.purchase_of(workspace, id, goods, terms.price)
+    }
+
+    /// A pack, to be bought now.
+    #[must_use]
+    pub fn pack_of(&self, workspace: &WorkspaceId, pack: &Pack) -> Purchase {
+        let goods = Goods::Pack { pack: pack.pack.clone(), credits: pack.credits };
+        self.purchase_of(workspace, self.store.sources().new_id("top"), goods, pack.price)
     }
 
     /// A purchase that begins now.
@@ -59,24 +273,15 @@ impl Billing {
         Purchase { purchase_id, workspace_id: workspace.clone(), goods, price, begun_at: self.store.now() }
     }
 
-    /// Gives a checkout up that can't be paid any more.
-    pub(crate) async fn expire_checkout(&self, purchase_id: &Id) -> Result<(), BillingFault> {
-        let Some(kept) = self.store.purchase(purchase_id).await? else { return Ok(()) };
-        let workspace = &kept.purchase.workspace_id;
-        loop {
-            let read = self.store.enrolment(workspace).await?;
-            let waits =
-                read.enrolment.pending.as_ref().is_some_and(|pending| pending.purchase_id == *purchase_id);
-            let after = Enrolment { pending: None, ..read.enrolment.clone() };
-            if !waits || self.store.change_enrolment(workspace, &read, &after).await? {
-                return Ok(());
-            }
-        }
+    /// The id of a subscription's next purchase: its subscription, its period, and how many there were before. A declined
+    /// attempt is never answered for the next one.
+    pub(crate) fn purchase_name(&self, enrolment: &Enrolment, goods: &Goods) -> Id {
+        let (subscription_id, period) = match goods {
+            Goods::Period { subscription_id, period, .. }
+            | Goods::Upgrade { subscription_id, period, .. } => (subscription_id, period),
+            Goods::Pack { .. } => return self.store.sources().new_id("top"),
+        };
+        let name = format!("{subscription_id}-{period}-p{}", enrolment.purchases);
+        name.parse().unwrap_or_else(|_| self.store.sources().new_id("pur"))
     }
-}
-
-/// A purchase's id: its subscription and what of it is bought, so that the same is never bought twice.
-pub(crate) fn named(subscription_id: &Id, part: &str) -> Id {
-    let name = format!("{subscription_id}-{part}");
-    name.parse().unwrap_or_else(|_| subscription_id.clone())
 }

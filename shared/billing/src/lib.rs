@@ -1,21 +1,27 @@
-//! Subscriptions at work: what a person asks for, and what a sweep finds due, becomes a charge and a grant (M6).
+//! Subscriptions and automatic top-ups at work: what a person asks for, and what the sweep finds due, becomes a charge and a
+//! grant (M5, M6).
 //!
-//! Core says what is due, the provider is asked, and the store keeps the answer. A purchase is kept before the provider
-//! is asked, and its id is the provider's idempotency key: a crash in between is healed by asking again.
+//! Core says what is due, Stripe is asked, and the store records the answer. A purchase is stored before Stripe is asked, and
+//! its id is the idempotency key: a crash in between is healed by asking again.
 
 use std::sync::Arc;
 
 use credits_core::catalogue::Catalogue;
 use credits_payments::provider::{Provider, ProviderError, ReturnUrls};
 use credits_payments::signature::Secret;
+use credits_store::error::Corrupt;
 use credits_store::{Fault, Store};
 
 pub mod auto_top_up;
 mod charge;
 mod checkout;
+mod method;
+mod refund;
 mod renew;
 pub mod subscribe;
 pub mod sweep;
+
+pub use method::{MethodRefusal, SetupCheckout};
 
 /// What billing works with, for one invocation.
 #[derive(Debug, Clone)]
@@ -33,9 +39,15 @@ pub enum BillingFault {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Fault),
-    /// The provider failed.
+    /// Stripe failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+}
+
+impl From<Corrupt> for BillingFault {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Store(corrupt.into())
+    }
 }
 
 impl BillingFault {

@@ -1,40 +1,45 @@
 //! A subscription that is due: step by step, until nothing more is.
 
-use credits_core::enrolment::{Enrolment, Step};
+use credits_core::enrolment::{Enrolment, RenewalStep};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{Subscription, Terms};
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
 
-use crate::checkout::named;
+use crate::charge::ChargeEnd;
 use crate::{Billing, BillingFault};
 
 /// How many steps a subscription takes in one sweep at most.
-const MOST_STEPS: usize = 8;
+const MAX_STEPS: usize = 8;
 
 impl Billing {
-    /// Does all that is due of a workspace's subscription. Done twice at once, late, or beside debits, it comes to the
+    /// Does everything that is due for a workspace's subscription. Done twice at once, late, or beside debits, it comes to the
     /// same.
     pub(crate) async fn renew(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             let read = self.store.enrolment(workspace).await?;
             let known = self.store.workspace(workspace).await?;
             let allows = known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan));
             match read.enrolment.step(self.store.now(), allows) {
-                Step::Wait => return Ok(()),
-                Step::Finish(purchase_id) => {
+                RenewalStep::Wait => return Ok(()),
+                RenewalStep::Finish(purchase_id) => {
                     self.finish(&purchase_id).await?;
                 }
-                Step::Charge(goods) => {
+                RenewalStep::Charge(goods) => {
                     // Whichever way it ended, the next date is ahead; a change in between has dates of its own.
-                    if self.charge_due(workspace, &read, goods).await? {
+                    if self.charge_due(workspace, &read, goods).await?.is_some() {
                         return Ok(());
                     }
                 }
-                step @ (Step::Begin | Step::End | Step::EndWithPeriod) => {
+                RenewalStep::Remind(goods) => {
+                    if self.remind(workspace, &read, goods).await? {
+                        return Ok(());
+                    }
+                }
+                step @ (RenewalStep::Begin | RenewalStep::End | RenewalStep::EndWithPeriod) => {
                     if !self.store.close_balance(workspace).await? {
-                        // Our clock is ahead of the table's: the next sweep finds it due still.
+                        // Our clock is ahead of the table's: the next sweep still finds it due.
                         return Ok(());
                     }
                     let after = read.enrolment.stepped(&step);
@@ -48,8 +53,30 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// Charges for the period that is due; says whether that came to an end, and nobody was faster.
-    async fn charge_due(
+    /// Charges for the period that is due; `None` if something has changed since the enrolment was read.
+    pub(crate) async fn charge_due(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        goods: Goods,
+    ) -> Result<Option<ChargeEnd>, BillingFault> {
+        let (Some(running), Goods::Period { terms, .. }) = (read.enrolment.running(), &goods) else {
+            return Ok(Some(ChargeEnd::Unmatched));
+        };
+        self.close_before(workspace, running).await?;
+        let purchase = self.due_purchase(workspace, &read.enrolment, running, terms);
+        let Some(method) = self.stored_method(workspace).await? else {
+            tracing::info!(%workspace, "there is no payment method to charge");
+            let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
+            let written = self.store.change_enrolment(workspace, read, &declined).await?;
+            return Ok(written.then(|| ChargeEnd::Declined("no_payment_method".to_owned())));
+        };
+        self.charge(read, &purchase, &method.stored).await
+    }
+
+    /// Asks the person again to pay for the period that is due; after the last time the subscription ends. False if something
+    /// has changed since the enrolment was read.
+    async fn remind(
         &self,
         workspace: &WorkspaceId,
         read: &Versioned,
@@ -58,33 +85,37 @@ impl Billing {
         let (Some(running), Goods::Period { terms, .. }) = (read.enrolment.running(), &goods) else {
             return Ok(true);
         };
-        if self.store.now() >= running.end_of(running.period) {
-            // What the period before has left goes before the next one's credits come.
-            self.store.close_balance(workspace).await?;
+        self.close_before(workspace, running).await?;
+        let (purchase, now) =
+            (self.due_purchase(workspace, &read.enrolment, running, terms), self.store.now());
+        let counted = read.enrolment.declined(&purchase, now);
+        if counted.running().is_none() {
+            let ended = Enrolment { action: None, ..counted };
+            return Ok(self.store.change_enrolment(workspace, read, &ended).await?);
         }
-        let purchase = self.due_purchase(workspace, running, terms);
-        let Some(card) = self.stored_card(workspace).await? else {
-            tracing::info!(%workspace, "there is no card to charge");
-            let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
-            return Ok(self.store.change_enrolment(workspace, read, &declined).await?);
-        };
-        Ok(self.charge(read, &purchase, &card).await?.is_some())
+        match self.await_person(read, &purchase, |enrolment| enrolment.declined(&purchase, now)).await? {
+            Some(purchase_id) => self.open_awaited(&purchase_id).await.map(|_| true),
+            None => Ok(false),
+        }
     }
 
-    /// The purchase of the period that is due: named by subscription, period and try, so that it is charged once.
+    /// What the period before has left expires before the next one's credits come.
+    async fn close_before(&self, workspace: &WorkspaceId, running: &Subscription) -> Result<(), Fault> {
+        if self.store.now() >= running.end_of(running.period) {
+            self.store.close_balance(workspace).await?;
+        }
+        Ok(())
+    }
+
+    /// The purchase of the period that is due.
     pub(crate) fn due_purchase(
         &self,
         workspace: &WorkspaceId,
+        enrolment: &Enrolment,
         running: &Subscription,
         terms: &Terms,
     ) -> Purchase {
         let goods = running.due_period(self.store.now(), terms);
-        let period = match &goods {
-            Goods::Period { period, .. } => *period,
-            Goods::Pack { .. } | Goods::Upgrade { .. } => running.period,
-        };
-        let tries = running.declines.map_or(0, |declines| declines.count);
-        let purchase_id = named(&running.subscription_id, &format!("{period}-{tries}"));
-        self.purchase_of(workspace, purchase_id, goods, terms.price)
+        self.purchase_of(workspace, self.purchase_name(enrolment, &goods), goods, terms.price)
     }
 }

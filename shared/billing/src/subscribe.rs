@@ -1,30 +1,82 @@
 //! What a person asks for: to subscribe, to change the tier, to cancel (M6, M7).
 
-use credits_core::catalogue::Tier;
-use credits_core::enrolment::Enrolment;
-use credits_core::id::WorkspaceId;
-use credits_core::purchase::{Checkout, Goods};
-use credits_core::subscription::{Status, Subscription, Terms};
-use credits_payments::provider::ProviderError;
+use credits_core::credits::Credits;
+use credits_core::enrolment::{Enrolment, PaidAhead, RenewalStep};
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::price::Price;
+use credits_core::purchase::{Checkout, Goods, Purchase};
+use credits_core::subscription::{Subscription, Terms, Upgrade};
+use credits_core::tier_change::TierChange;
+use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
+use credits_store::error::Chain;
+use credits_store::purchases::CheckoutReason;
+use jiff::Timestamp;
 
-use crate::charge::Ended;
-use crate::checkout::named;
+use crate::charge::ChargeEnd;
+use crate::refund::BEST_EFFORT_TIMEOUT;
 use crate::{Billing, BillingFault};
 
-/// How often a change is begun anew because somebody else was faster.
-const MOST_ROUNDS: usize = 8;
+/// How often a change begins again because another caller was faster.
+const MAX_ROUNDS: usize = 8;
 
-/// A subscription after what was asked for.
+/// A tier that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierOrder {
+    /// The tier.
+    pub tier: Id,
+    /// What the caller expects to be charged now at most.
+    pub expected_due_now: Option<Price>,
+}
+
+/// A subscription as it is after a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribed {
     /// What the workspace has now.
     pub enrolment: Enrolment,
-    /// The checkout that waits for a payer, where no card is stored.
+    /// The checkout of a first period that waits for its payer.
     pub checkout: Option<Checkout>,
+    /// The checkout by which a person has to authenticate or pay.
+    pub action: Option<Checkout>,
+    /// The terms of a first period whose charge is open.
+    pub charging: Option<Terms>,
     /// Whether a subscription was made, and not changed.
     pub created: bool,
+    /// What this call has charged.
+    pub charged: Option<Price>,
+    /// What this call refunds: a period that was paid ahead.
+    pub refunded: Option<Price>,
+}
+
+/// What a tier would come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierPreview {
+    /// The tier's terms for this workspace.
+    pub terms: Terms,
+    /// When it takes effect.
+    pub effective: Effective,
+    /// What would be charged now.
+    pub due_now: Price,
+    /// The credits that this brings.
+    pub credits_now: Credits,
+    /// The charge after that, and when.
+    pub next_charge: Option<(Price, Timestamp)>,
+    /// The method that would be charged.
+    pub method: Option<PaymentMethod>,
+    /// What would be refunded: a period that was paid ahead.
+    pub refund: Option<Price>,
+}
+
+/// When a change of tier takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effective {
+    /// At once.
+    Now,
+    /// With the next period.
+    NextPeriod,
+    /// Once a checkout is paid.
+    Checkout,
 }
 
 /// Why it is refused.
@@ -33,15 +85,21 @@ pub enum SubscribeRefusal {
     /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
+    /// The catalogue has no such tier, and the workspace does not have it either.
+    #[error("the tier does not exist")]
+    UnknownTier,
     /// The workspace's plan has no subscriptions (M7).
     #[error("the plan has no subscriptions")]
     PlanForbids,
     /// There never was a subscription.
     #[error("there is no subscription")]
     NoSubscription,
-    /// The card was declined, and nothing has changed.
-    #[error("the card was declined")]
-    Declined,
+    /// More would be charged than the caller expects, or in another currency. Nothing was charged.
+    #[error("the charge is higher than expected")]
+    PriceChanged(Price),
+    /// The stored method was declined, for this reason of Stripe's, and nothing has changed.
+    #[error("the payment method was declined")]
+    Declined(String),
     /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] BillingFault),
@@ -53,85 +111,199 @@ impl From<Fault> for SubscribeRefusal {
     }
 }
 
-impl From<ProviderError> for SubscribeRefusal {
-    fn from(error: ProviderError) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
 impl Billing {
     /// Subscribes to a tier, or changes to it: up at once, down with the next period.
     pub async fn subscribe(
         &self,
         workspace: &WorkspaceId,
-        tier: &Tier,
+        order: &TierOrder,
     ) -> Result<Subscribed, SubscribeRefusal> {
-        let known = self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
-        if !self.catalogue.allows_subscription(known.profile.plan) {
-            return Err(SubscribeRefusal::PlanForbids);
-        }
-        let terms = Terms::from(tier);
-        for _ in 0..MOST_ROUNDS {
-            let read = self.brought_up_to_date(workspace).await?;
-            let done = match read.enrolment.running() {
-                Some(running) if running.status == Status::PastDue => {
-                    self.pay_due(workspace, &read, running, &terms).await?
-                }
-                Some(running) => self.change_tier(workspace, &read, running, &terms).await?,
-                None => self.start(workspace, &read, &terms).await?,
-            };
-            if let Some(done) = done {
+        self.check_plan(workspace).await?;
+        for _ in 0..MAX_ROUNDS {
+            let read = self.settled(workspace).await?;
+            let terms = self.terms_of(&read.enrolment, &order.tier)?;
+            if let Some(done) = self.carry_out(workspace, &read, &terms, order.expected_due_now).await? {
+                self.expire_dropped(&read.enrolment, &done.enrolment).await;
                 return Ok(done);
             }
         }
         Err(Fault::Contended.into())
     }
 
-    /// Ends the subscription with what is paid of it.
+    /// What subscribing to a tier would come to. It writes nothing.
+    pub async fn preview(&self, workspace: &WorkspaceId, tier: &Id) -> Result<TierPreview, SubscribeRefusal> {
+        self.check_plan(workspace).await?;
+        let now = self.store.now();
+        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(now);
+        let terms = self.terms_of(&enrolment, tier)?;
+        let change = enrolment.change_to(&terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        let method = self.stored_method(workspace).await?;
+        let by_person = method.is_none() || enrolment.action.is_some();
+        let effective = match &change {
+            TierChange::Keep => Effective::Now,
+            TierChange::NextPeriod(_) | TierChange::InsteadOfPaidAhead(_) => Effective::NextPeriod,
+            _ if by_person => Effective::Checkout,
+            _ => Effective::Now,
+        };
+        let refund = match &change {
+            TierChange::InsteadOfPaidAhead(_) => {
+                enrolment.without_paid_ahead(now).and_then(|(_, ahead)| total(&ahead))
+            }
+            _ => None,
+        };
+        let nothing = Price { amount_minor: 0, ..terms.price };
+        Ok(TierPreview {
+            effective,
+            due_now: change.due_now().unwrap_or(nothing),
+            credits_now: change.credits_now(),
+            next_charge: change.next_charge(&enrolment, now),
+            method,
+            refund,
+            terms,
+        })
+    }
+
+    /// Ends the subscription with what is paid of it. Stripe is not asked: whatever it still has to do is done when it
+    /// answers. A period that was paid ahead is refunded.
     pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
-        for _ in 0..MOST_ROUNDS {
-            let read = self.brought_up_to_date(workspace).await?;
-            if read.enrolment.subscription.is_none() && read.enrolment.pending.is_none() {
+        for _ in 0..MAX_ROUNDS {
+            let read = self.store.enrolment(workspace).await?;
+            let Enrolment { subscription, pending, charge, .. } = &read.enrolment;
+            if subscription.is_none() && pending.is_none() && charge.is_none() {
                 return Err(SubscribeRefusal::NoSubscription);
             }
-            let enrolment = read.enrolment.cancelled();
-            if enrolment == read.enrolment
-                || self.store.change_enrolment(workspace, &read, &enrolment).await?
-            {
-                // Where only a checkout was pending, that is what the answer tells of.
-                let told = if enrolment.subscription.is_some() { enrolment } else { read.enrolment };
-                return Ok(Subscribed { enrolment: told, checkout: None, created: false });
+            let now = self.store.now();
+            let (base, ahead) = read
+                .enrolment
+                .without_paid_ahead(now)
+                .unwrap_or_else(|| (read.enrolment.clone(), Vec::new()));
+            let after = base.cancelled();
+            if after == read.enrolment || self.write_change(workspace, &read, &after, &ahead).await? {
+                self.expire_dropped(&read.enrolment, &after).await;
+                self.refund_soon(workspace, &ahead).await;
+                // If only a checkout or a charge was open, the answer is about that.
+                let shown = if after.subscription.is_some() { after.as_of(now) } else { read.enrolment };
+                let charging = self.charging(&shown).await?;
+                let refunded = total(&ahead);
+                return Ok(Subscribed { enrolment: shown, charging, refunded, ..Subscribed::default() });
             }
         }
         Err(Fault::Contended.into())
     }
 
-    /// What the workspace has, with the checkout that waits for its payer.
+    /// What the workspace has, with the checkouts that wait for a person. Stripe is not asked.
     pub async fn subscription(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
-        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(self.store.now());
-        let checkout = match enrolment.pending.as_ref().filter(|_| enrolment.running().is_none()) {
-            Some(pending) => self.store.purchase(&pending.purchase_id).await?.and_then(|kept| kept.checkout),
-            None => None,
-        };
-        Ok(Subscribed { enrolment, checkout, created: false })
+        Ok(self.shown(workspace).await?)
     }
 
-    /// What the workspace has, after the outcome of an open charge is known, and what was cancelled has ended with its
-    /// period: no sweep has to be on time for that.
-    async fn brought_up_to_date(&self, workspace: &WorkspaceId) -> Result<Versioned, BillingFault> {
-        let mut read = self.store.enrolment(workspace).await?;
-        if let Some(charge) = &read.enrolment.charge {
-            self.finish(&charge.purchase_id).await?;
-            read = self.store.enrolment(workspace).await?;
-        }
-        let now = read.enrolment.as_of(self.store.now());
-        if now != read.enrolment && self.store.close_balance(workspace).await? {
+    async fn shown(&self, workspace: &WorkspaceId) -> Result<Subscribed, BillingFault> {
+        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(self.store.now());
+        let waiting = enrolment
+            .pending
+            .as_ref()
+            .filter(|pending| enrolment.running().is_none() && pending.processing_since.is_none());
+        let checkout = self.checkout_of(waiting.map(|pending| &pending.purchase_id)).await?;
+        let action = self.checkout_of(enrolment.action.as_ref().map(|action| &action.purchase_id)).await?;
+        let charging = self.charging(&enrolment).await?;
+        Ok(Subscribed { enrolment, checkout, action, charging, ..Subscribed::default() })
+    }
+
+    async fn checkout_of(&self, purchase_id: Option<&Id>) -> Result<Option<Checkout>, Fault> {
+        let Some(purchase_id) = purchase_id else { return Ok(None) };
+        Ok(self.store.purchase(purchase_id).await?.and_then(|stored| stored.checkout))
+    }
+
+    /// The terms of a first period whose charge is open.
+    async fn charging(&self, enrolment: &Enrolment) -> Result<Option<Terms>, Fault> {
+        let charge = enrolment.charge.as_ref().filter(|_| enrolment.running().is_none());
+        let Some(charge) = charge else { return Ok(None) };
+        let stored = self.store.purchase(&charge.purchase_id).await?;
+        Ok(stored.and_then(|stored| match stored.purchase.goods {
+            Goods::Period { period: 1, terms, .. } => Some(terms),
+            Goods::Pack { .. } | Goods::Period { .. } | Goods::Upgrade { .. } => None,
+        }))
+    }
+
+    async fn check_plan(&self, workspace: &WorkspaceId) -> Result<(), SubscribeRefusal> {
+        let known = self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
+        let allows = self.catalogue.allows_subscription(known.profile.plan);
+        if allows { Ok(()) } else { Err(SubscribeRefusal::PlanForbids) }
+    }
+
+    /// A tier's terms for this workspace: those that it has, or else the catalogue's.
+    fn terms_of(&self, enrolment: &Enrolment, tier: &Id) -> Result<Terms, SubscribeRefusal> {
+        let kept = enrolment.kept_terms(tier, self.store.now()).cloned();
+        let sold = || self.catalogue.tier(tier).map(Terms::from);
+        kept.or_else(sold).ok_or(SubscribeRefusal::UnknownTier)
+    }
+
+    /// The enrolment once the outcome of an open charge is known, and what was cancelled has ended with its period: no sweep
+    /// has to be on time for that. A charge that is processing stays open.
+    async fn settled(&self, workspace: &WorkspaceId) -> Result<Versioned, SubscribeRefusal> {
+        for _ in 0..MAX_ROUNDS {
+            let read = self.store.enrolment(workspace).await?;
+            if let Some(charge) = read.enrolment.charge.as_ref().filter(|it| it.processing_since.is_none()) {
+                self.finish(&charge.purchase_id).await?;
+                continue;
+            }
+            let now = read.enrolment.as_of(self.store.now());
+            if now == read.enrolment || !self.store.close_balance(workspace).await? {
+                return Ok(read);
+            }
             self.store.change_enrolment(workspace, &read, &now).await?;
-            read = self.store.enrolment(workspace).await?;
         }
-        Ok(read)
+        Err(Fault::Contended.into())
+    }
+
+    /// Carries out a request for these terms; `None` if something has changed since the enrolment was read.
+    async fn carry_out(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        terms: &Terms,
+        expected: Option<Price>,
+    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+        let pending = read.enrolment.pending.as_ref();
+        let processing = pending.is_some_and(|pending| pending.processing_since.is_some());
+        if read.enrolment.charge.is_some() || processing {
+            // A payment is on its way, and nothing else is asked for meanwhile.
+            return Ok(Some(self.shown(workspace).await?));
+        }
+        let now = self.store.now();
+        let change = read.enrolment.change_to(terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        check_expected(change.due_now(), expected)?;
+        match change {
+            TierChange::Keep => self.go_on(workspace, read, None).await,
+            TierChange::NextPeriod(terms) => self.go_on(workspace, read, Some(terms)).await,
+            TierChange::Start(terms) => self.start(workspace, read, &terms).await,
+            TierChange::PayDue(terms) => {
+                let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.due_purchase(workspace, &read.enrolment, running, &terms);
+                self.pay(workspace, read, &purchase).await
+            }
+            TierChange::Upgrade(terms, upgrade) => {
+                let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.upgrade_purchase(workspace, &read.enrolment, running, &terms, upgrade);
+                self.pay(workspace, read, &purchase).await
+            }
+            TierChange::InsteadOfPaidAhead(terms) => self.replace_paid_ahead(workspace, read, &terms).await,
+        }
+    }
+
+    async fn go_on(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        then: Option<Terms>,
+    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+        let enrolment = read.enrolment.going_on(then);
+        let same = enrolment == read.enrolment;
+        if same || self.store.change_enrolment(workspace, read, &enrolment).await? {
+            return Ok(Some(self.shown(workspace).await?));
+        }
+        Ok(None)
     }
 
     async fn start(
@@ -140,84 +312,167 @@ impl Billing {
         read: &Versioned,
         terms: &Terms,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        if let Some(card) = self.stored_card(workspace).await? {
-            let purchase = self.first_period(workspace, terms);
-            let Some(ended) = self.charge(read, &purchase, &card).await? else { return Ok(None) };
-            return self.after_charge(workspace, ended, true).await;
+        if let Some(method) = self.stored_method(workspace).await? {
+            let purchase = self.first_period(workspace, &read.enrolment, terms);
+            let Some(end) = self.charge(read, &purchase, &method.stored).await? else { return Ok(None) };
+            let done = self.after_charge(workspace, end, purchase.price).await?;
+            return Ok(done.map(|done| Subscribed { created: true, ..done }));
         }
-        let same = read.enrolment.pending.clone().filter(|pending| pending.terms == *terms);
+        let same = read.enrolment.pending.as_ref().filter(|pending| pending.terms == *terms);
         let created = same.is_none();
         let pending = match same {
-            Some(pending) => Some(pending),
-            None => self.await_payer(workspace, read, terms).await?,
+            Some(pending) => Some(pending.purchase_id.clone()),
+            None => self.await_first_period(workspace, read, terms, CheckoutReason::Requested).await?,
         };
-        let Some(pending) = pending else { return Ok(None) };
-        let checkout = self.pending_checkout(workspace, &pending).await?;
-        let enrolment = self.store.enrolment(workspace).await?.enrolment;
-        Ok(Some(Subscribed { enrolment, checkout, created }))
+        let Some(purchase_id) = pending else { return Ok(None) };
+        self.open_awaited(&purchase_id).await?;
+        Ok(Some(Subscribed { created, ..self.shown(workspace).await? }))
     }
 
-    /// Tries the due charge again now, at the terms that were asked for.
-    async fn pay_due(
+    /// Pays for a due period or an upgrade: by the stored method, or by a checkout if there is none or it needs the person.
+    async fn pay(
         &self,
         workspace: &WorkspaceId,
         read: &Versioned,
-        running: &Subscription,
-        terms: &Terms,
+        purchase: &Purchase,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let card = self.stored_card(workspace).await?.ok_or(SubscribeRefusal::Declined)?;
-        let purchase = self.due_purchase(workspace, running, terms);
-        let Some(ended) = self.charge(read, &purchase, &card).await? else { return Ok(None) };
-        self.after_charge(workspace, ended, false).await
-    }
-
-    async fn change_tier(
-        &self,
-        workspace: &WorkspaceId,
-        read: &Versioned,
-        running: &Subscription,
-        terms: &Terms,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let upgrade = if running.is_upgrade(terms) {
-            running.upgrade(terms, self.store.now()).map_err(|sum| Fault::Corrupt(sum.into()))?
-        } else {
-            None
-        };
-        if let Some(upgrade) = upgrade {
-            let card = self.stored_card(workspace).await?.ok_or(SubscribeRefusal::Declined)?;
-            let (subscription_id, period) = (running.subscription_id.clone(), running.period);
-            // A declined try must not be answered for the next one.
-            let part = format!("{period}-up{}-v{}", running.upgrades, read.version);
-            let purchase_id = named(&subscription_id, &part);
-            let price = credits_core::price::Price { amount_minor: upgrade.amount_minor, ..terms.price };
-            let goods =
-                Goods::Upgrade { subscription_id, period, terms: terms.clone(), credits: upgrade.credits };
-            let purchase = self.purchase_of(workspace, purchase_id, goods, price);
-            let Some(ended) = self.charge(read, &purchase, &card).await? else { return Ok(None) };
-            return self.after_charge(workspace, ended, false).await;
+        if let Some(action) = &read.enrolment.action {
+            let same = action.price == purchase.price && same_goods(&action.goods, &purchase.goods);
+            let awaited = if same {
+                Some(action.purchase_id.clone())
+            } else {
+                self.await_person(read, purchase, Clone::clone).await?
+            };
+            return self.after_asking(workspace, awaited).await;
         }
-        let then = Some(terms.clone()).filter(|terms| *terms != running.terms);
-        let changed = Subscription { then, cancel_at_period_end: false, ..running.clone() };
-        let enrolment = read.enrolment.with(changed);
-        let same = enrolment == read.enrolment;
-        let written = same || self.store.change_enrolment(workspace, read, &enrolment).await?;
-        Ok(written.then_some(Subscribed { enrolment, checkout: None, created: false }))
+        let Some(method) = self.stored_method(workspace).await? else {
+            let awaited = self.await_person(read, purchase, Clone::clone).await?;
+            return self.after_asking(workspace, awaited).await;
+        };
+        let Some(end) = self.charge(read, purchase, &method.stored).await? else { return Ok(None) };
+        self.after_charge(workspace, end, purchase.price).await
+    }
+
+    async fn after_asking(
+        &self,
+        workspace: &WorkspaceId,
+        awaited: Option<Id>,
+    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+        let Some(purchase_id) = awaited else { return Ok(None) };
+        self.open_awaited(&purchase_id).await?;
+        Ok(Some(self.shown(workspace).await?))
+    }
+
+    fn upgrade_purchase(
+        &self,
+        workspace: &WorkspaceId,
+        enrolment: &Enrolment,
+        running: &Subscription,
+        terms: &Terms,
+        upgrade: Upgrade,
+    ) -> Purchase {
+        let (subscription_id, period) = (running.subscription_id.clone(), running.period);
+        let price = Price { amount_minor: upgrade.amount_minor, ..terms.price };
+        let (terms, credits) = (terms.clone(), upgrade.credits);
+        let goods = Goods::Upgrade { subscription_id, period, terms, credits };
+        self.purchase_of(workspace, self.purchase_name(enrolment, &goods), goods, price)
+    }
+
+    /// Refunds the period that was paid ahead, and charges for it at other terms.
+    async fn replace_paid_ahead(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        terms: &Terms,
+    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+        let Some((back, ahead)) = read.enrolment.without_paid_ahead(self.store.now()) else {
+            return Ok(None);
+        };
+        let after = back.going_on(Some(terms.clone()));
+        if !self.write_change(workspace, read, &after, &ahead).await? {
+            return Ok(None);
+        }
+        self.refund_soon(workspace, &ahead).await;
+        let due = self.store.enrolment(workspace).await?;
+        let mut charged = None;
+        if let RenewalStep::Charge(goods) = due.enrolment.step(self.store.now(), true) {
+            let end = self.charge_due(workspace, &due, goods).await?;
+            charged = Some(terms.price).filter(|_| end == Some(ChargeEnd::Paid));
+        }
+        let refunded = total(&ahead);
+        Ok(Some(Subscribed { charged, refunded, ..self.shown(workspace).await? }))
+    }
+
+    async fn write_change(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        after: &Enrolment,
+        ahead: &[PaidAhead],
+    ) -> Result<bool, Fault> {
+        if ahead.is_empty() {
+            self.store.change_enrolment(workspace, read, after).await
+        } else {
+            self.store.withdraw_paid_ahead(workspace, read, after, ahead).await
+        }
     }
 
     async fn after_charge(
         &self,
         workspace: &WorkspaceId,
-        ended: Ended,
-        created: bool,
+        end: ChargeEnd,
+        price: Price,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        match ended {
-            Ended::Declined => Err(SubscribeRefusal::Declined),
-            // What it was for has changed meanwhile; the payment waits for an operator, and the change begins anew.
-            Ended::Unmatched => Ok(None),
-            Ended::Paid => {
-                let enrolment = self.store.enrolment(workspace).await?.enrolment;
-                Ok(Some(Subscribed { enrolment, checkout: None, created }))
+        match end {
+            ChargeEnd::Declined(reason) => Err(SubscribeRefusal::Declined(reason)),
+            // What it was for has changed meanwhile; the payment waits for an operator, and the change begins again.
+            ChargeEnd::Unmatched => Ok(None),
+            ChargeEnd::Processing | ChargeEnd::ActionRequired => Ok(Some(self.shown(workspace).await?)),
+            ChargeEnd::Paid => Ok(Some(Subscribed { charged: Some(price), ..self.shown(workspace).await? })),
+        }
+    }
+
+    /// Expires the checkouts that are no longer waited for, so far as Stripe answers soon.
+    async fn expire_dropped(&self, before: &Enrolment, after: &Enrolment) {
+        let kept = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
+        let dropped: Vec<Id> = before.awaited_checkouts().filter(kept).cloned().collect();
+        self.expire_soon(&dropped).await;
+    }
+
+    /// Makes the refunds that were just promised, so far as Stripe answers soon; the sweep does the rest.
+    async fn refund_soon(&self, workspace: &WorkspaceId, ahead: &[PaidAhead]) {
+        for paid in ahead {
+            let refund_id = paid.refund_id();
+            let made = tokio::time::timeout(BEST_EFFORT_TIMEOUT, self.make_refund(&refund_id)).await;
+            if let Ok(Err(fault)) = made {
+                tracing::warn!(%workspace, error = %Chain(&fault), "a refund is left to the sweep");
             }
         }
     }
+}
+
+/// Whether two purchases are of the same thing, whatever time has passed since the first.
+fn same_goods(one: &Goods, other: &Goods) -> bool {
+    match (one, other) {
+        (Goods::Upgrade { period, terms, .. }, Goods::Upgrade { period: other_period, terms: other, .. }) => {
+            period == other_period && terms == other
+        }
+        _ => one == other,
+    }
+}
+
+fn check_expected(due: Option<Price>, expected: Option<Price>) -> Result<(), SubscribeRefusal> {
+    match (due, expected) {
+        (Some(due), Some(expected))
+            if due.currency != expected.currency || due.amount_minor > expected.amount_minor =>
+        {
+            Err(SubscribeRefusal::PriceChanged(due))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn total(ahead: &[PaidAhead]) -> Option<Price> {
+    let sum = ahead.iter().fold(0_u64, |sum, paid| sum.saturating_add(paid.price.amount_minor));
+    ahead.first().map(|paid| Price { amount_minor: sum, ..paid.price })
 }

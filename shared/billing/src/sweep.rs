@@ -98,9 +98,12 @@ impl Billing {
                 Ok(())
             }
             Due::Checkout(purchase_id) => {
-                self.expire_checkout(purchase_id).await?;
-                Ok(self.store.settle_date(item).await?)
+                if self.attend_checkout(purchase_id).await? {
+                    self.store.settle_date(item).await?;
+                }
+                Ok(())
             }
+            Due::Refund(refund_id) => self.make_refund(refund_id).await,
         }
     }
 

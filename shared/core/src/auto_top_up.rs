@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits};
-use crate::enrolment::{OpenCharge, UNANSWERED_FOR};
+use crate::enrolment::OpenCharge;
 use crate::id::Id;
 use crate::month::Month;
 use crate::purchase::Purchase;
@@ -17,6 +17,9 @@ pub const MOST_DECLINES: u64 = 3;
 
 /// How long after a decline the card is tried again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
+/// How long a person has to authenticate a charge: as long as a checkout can be paid.
+const ACTION_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How much may be bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,8 +116,8 @@ impl AutoTopUp {
     #[must_use]
     pub fn step(&self, now: Timestamp) -> Step {
         if let Some(charge) = &self.charge {
-            let answered_by = charge.begun_at.checked_add(UNANSWERED_FOR).unwrap_or(charge.begun_at);
-            return if answered_by <= now { Step::Finish(charge.purchase_id.clone()) } else { Step::Wait };
+            let is_due = charge.next_due() <= now;
+            return if is_due { Step::Finish(charge.purchase_id.clone()) } else { Step::Wait };
         }
         let waits = self.waits_until.is_some_and(|until| now < until);
         match (self.settings.active_threshold(), &self.settings.pack) {
@@ -127,7 +130,7 @@ impl AutoTopUp {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
-            Some(charge) => charge.begun_at.checked_add(UNANSWERED_FOR).ok(),
+            Some(charge) => Some(charge.next_due()),
             None => self.waits_until.filter(|_| self.settings.enabled),
         }
     }
@@ -155,8 +158,7 @@ impl AutoTopUp {
     /// A charge is begun.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Self {
-        let charge = OpenCharge { purchase_id: purchase.purchase_id.clone(), begun_at: purchase.begun_at };
-        Self { charge: Some(charge), waits_until: None, ..self.clone() }
+        Self { charge: Some(OpenCharge::of(purchase)), waits_until: None, ..self.clone() }
     }
 
     /// The open charge is paid and granted.
@@ -179,11 +181,41 @@ impl AutoTopUp {
         Self { waits_until: now.checked_add(RETRY_AFTER).ok(), ..next }
     }
 
+    /// The open charge is processing, such as a bank debit.
+    #[must_use]
+    pub fn processing(&self, now: Timestamp) -> Self {
+        let charge = self.charge.clone();
+        let charge = charge.map(|charge| OpenCharge { processing_since: Some(now), ..charge });
+        Self { charge, ..self.clone() }
+    }
+
+    /// The open charge needs the customer's authentication: a person was asked to pay for a pack by a checkout, and the
+    /// stored method is not tried until that checkout has ended.
+    #[must_use]
+    pub fn action_required(&self, now: Timestamp) -> Self {
+        let next = self.declined(now);
+        Self { waits_until: next.waits_until.and(now.checked_add(ACTION_TIMEOUT).ok()), ..next }
+    }
+
     /// It is off: the card doesn't bear it, or what was paid could not be granted.
     #[must_use]
     pub fn given_up(&self) -> Self {
         let settings = Settings { enabled: false, ..self.settings.clone() };
         Self { settings, charge: None, waits_until: None, gave_up: true, ..self.clone() }
+    }
+
+    /// It is switched off by a person.
+    #[must_use]
+    pub fn switched_off(&self) -> Self {
+        let settings = Settings { enabled: false, ..self.settings.clone() };
+        Self { settings, waits_until: None, ..self.clone() }
+    }
+
+    /// Another payment method is stored: what waited for the old one is looked at by the next sweep.
+    #[must_use]
+    pub fn with_new_method(&self, now: Timestamp) -> Self {
+        let waits_until = if self.settings.enabled { Some(now) } else { self.waits_until };
+        Self { waits_until, ..self.clone() }
     }
 
     /// The month's limit is reached: it goes on with the next.

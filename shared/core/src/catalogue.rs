@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::credits::Amount;
 use crate::id::{Id, Name};
-use crate::price::{Price, Unchargeable};
+use crate::price::{Currency, Price, Unchargeable};
 use crate::rate_card::{ModelRate, OperationRate, RateCard, RateCardError};
 use crate::subscription::Terms;
 use crate::workspace::Plan;
@@ -133,6 +133,13 @@ impl Catalogue {
     #[must_use]
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers
+    }
+
+    /// The currency in which it sells, as its first price has it; `None` if it sells nothing.
+    #[must_use]
+    pub fn currency(&self) -> Option<Currency> {
+        let tiers = self.tiers.iter().map(|tier| tier.price);
+        tiers.chain(self.packs.iter().map(|pack| pack.price)).map(|price| price.currency).next()
     }
 
     /// The pack of that id.

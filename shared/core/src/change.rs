@@ -25,6 +25,15 @@ pub enum Change {
         /// For a prepaid grant, what was granted: at most so much is taken from the prepaid sum.
         prepaid: Option<Amount>,
     },
+    /// Grants that were paid ahead are withdrawn because their payments are refunded.
+    ///
+    /// Those that have not begun leave nothing behind. If one has begun meanwhile, what is left of it is taken back.
+    Withdraw {
+        /// The key under which the ledger entry stands that lists what was taken back, if anything was.
+        key: String,
+        /// The grants.
+        grant_ids: Vec<Id>,
+    },
     /// A refund or dispute takes credits back: prepaid first, then expiring grants, the rest becomes debt.
     ClawBack(Amount),
     /// From now on debt is billed at the end of each month, for the first time at this instant; `None` ends that.

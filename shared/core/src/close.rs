@@ -176,8 +176,18 @@ impl Worked {
                     };
                     self.outcomes.push(Outcome::Voided { key: key.clone(), credits });
                 }
+                Change::Withdraw { key, grant_ids } => self.withdraw(key, grant_ids)?,
                 Change::Invoicing(first_at) => self.invoices_at = *first_at,
             }
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, key: &str, grant_ids: &[Id]) -> Result<(), OutOfRange> {
+        self.next.retain(|next| !grant_ids.contains(&next.grant.grant_id));
+        let left = Credits::sum(grant_ids.iter().map(|grant_id| self.waterfall.void(grant_id)))?;
+        if !left.is_zero() {
+            self.outcomes.push(Outcome::Voided { key: key.to_owned(), credits: left });
         }
         Ok(())
     }
@@ -209,6 +219,7 @@ fn kept_months(consumed: &BTreeMap<Month, Credits>, this: Month) -> BTreeMap<Mon
 mod tests {
     use jiff::Timestamp;
 
+    use super::Outcome;
     use crate::balance::Balance;
     use crate::change::Change;
     use crate::credits::Credits;
@@ -271,6 +282,27 @@ mod tests {
         let closed = balance.close(at(10)).unwrap().next;
         assert_eq!((closed.epoch, closed.version, closed.last.as_str()), (8, 41, "sys#close#7"));
         assert_eq!(closed.consumed, ["2026-10", "2026-11"].map(consumed).into());
+    }
+
+    #[test]
+    fn m06_a_withdrawn_grant_goes_whether_or_not_it_has_begun() {
+        let next = ahead(15, 20);
+        let grant_ids = vec![next.grant.grant_id.clone()];
+        let withdraw = Change::Withdraw { key: "k".to_owned(), grant_ids };
+        let withdrawn = |next: Vec<NextGrant>, grants: Vec<ExpiringGrant>, now| {
+            let owned: Credits = if grants.is_empty() { Credits::ZERO } else { "5".parse().unwrap() };
+            let changes = vec![withdraw.clone()];
+            Balance { next, grants, spendable: owned, changes, ..Balance::default() }.close(now).unwrap()
+        };
+        let waiting = withdrawn(vec![next.clone()], Vec::new(), at(10));
+        assert!(waiting.next.next.is_empty() && waiting.outcomes.is_empty());
+        assert!(waiting.next.close(at(16)).unwrap().next.grants.is_empty(), "it never begins");
+        let begun = withdrawn(Vec::new(), vec![next.grant.clone()], at(16));
+        assert!(begun.next.grants.is_empty() && begun.next.is_consistent().unwrap());
+        let taken = Outcome::Voided { key: "k".to_owned(), credits: "5".parse().unwrap() };
+        assert_eq!(begun.outcomes, [taken]);
+        let beginning = withdrawn(vec![next], Vec::new(), at(16));
+        assert!(beginning.next.grants.is_empty() && beginning.next.is_consistent().unwrap());
     }
 
     #[test]

@@ -1,22 +1,33 @@
-//! All that a workspace has of subscriptions: what runs, what waits for a payer, and the charge that is open (M6).
+//! A workspace's subscription, what a person still has to pay for it, and the one charge that may be open (M6).
+//!
+//! At most one charge is open: [`Enrolment::charging`] gives none while another is, and each write of an enrolment asks for
+//! the version that was read. A payment buys a subscription's purchase only while the enrolment waits for that purchase.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
+use crate::planted::{Slip, slips};
+use crate::price::Price;
 use crate::purchase::{Goods, Purchase};
 use crate::subscription::{Status, Subscription, Terms};
 
-/// How long a charge without an answer is left alone before a sweep asks for its outcome.
-pub(crate) const UNANSWERED_FOR: SignedDuration = SignedDuration::from_mins(2);
+/// How long a charge without an answer is left alone before the sweep asks Stripe for its outcome.
+pub const UNANSWERED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
+
+/// How often the sweep asks Stripe about a charge that is processing, such as a bank debit.
+const PROCESSING_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// A first period whose checkout waits to be paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The purchase with the checkout.
     pub purchase_id: Id,
-    /// What it will be.
+    /// The terms of the subscription that it starts.
     pub terms: Terms,
+    /// Since when its bank debit is processing; it has been confirmed by the payer, and nothing else can pay it.
+    #[serde(default)]
+    pub processing_since: Option<Timestamp>,
 }
 
 /// A charge that was begun and whose outcome is not known yet.
@@ -26,34 +37,68 @@ pub struct OpenCharge {
     pub purchase_id: Id,
     /// When it was begun.
     pub begun_at: Timestamp,
+    /// When Stripe was last seen processing it, which takes days for a bank debit.
+    #[serde(default)]
+    pub processing_since: Option<Timestamp>,
+    /// Whether the subscription was cancelled meanwhile: if it is paid all the same, the payment stays unmatched.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
-/// All that a workspace has of subscriptions: the latest one, one that waits for its payer, and a charge that is open.
+/// A purchase that a person has to pay by a checkout, because the stored method needs authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAction {
+    /// The purchase with the checkout.
+    pub purchase_id: Id,
+    /// What it buys.
+    pub goods: Goods,
+    /// What it costs.
+    pub price: Price,
+}
+
+/// Everything about a workspace's subscription that is written together, under one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Enrolment {
     /// The latest subscription that was ever paid for.
     pub subscription: Option<Subscription>,
-    /// One that waits for its checkout.
+    /// A first period that waits for its checkout.
     pub pending: Option<Pending>,
-    /// The charge whose outcome has to be asked for before anything else is done.
+    /// The charge whose outcome has to be known before another is begun.
     pub charge: Option<OpenCharge>,
+    /// A renewal or upgrade that waits for a person.
+    #[serde(default)]
+    pub action: Option<PaymentAction>,
+    /// How many purchases were made for it: each has a name of its own.
+    #[serde(default)]
+    pub purchases: u64,
 }
 
-/// What a sweep does next for a subscription.
+/// What the sweep does next for a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum RenewalStep {
     /// Nothing is due.
     Wait,
-    /// Ask the provider what became of the open charge.
+    /// Ask Stripe for the outcome of the open charge.
     Finish(Id),
     /// The period that was paid ahead has begun: the balance is closed, and the terms before are forgotten.
     Begin,
     /// Charge for a period.
     Charge(Goods),
+    /// Ask the person again to pay for a period by a checkout; the stored method is not tried.
+    Remind(Goods),
     /// The plan has no subscriptions any more: it ends with its period.
     EndWithPeriod,
     /// It ends now.
     End,
+}
+
+/// A payment, and the id of the grant that it will be.
+#[derive(Debug, Clone, Copy)]
+pub struct Payer<'a> {
+    /// Stripe's id of the payment.
+    pub payment_id: &'a str,
+    /// The id of the grant.
+    pub grant_id: &'a Id,
 }
 
 /// The grant that a paid purchase of a subscription comes to.
@@ -67,42 +112,108 @@ pub struct PaidPeriod {
     pub tier: Id,
     /// When it may be spent.
     pub starts_at: Timestamp,
-    /// When the rest of it is gone.
+    /// When what is left of it expires.
     pub expires_at: Timestamp,
 }
 
-/// A purchase that no longer fits the subscription that it was for.
+/// A period that is paid and has not begun, so that cancelling it refunds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaidAhead {
+    /// The payment.
+    pub payment_id: String,
+    /// The grant that waits for its first second.
+    pub grant_id: Id,
+    /// What was paid.
+    pub price: Price,
+}
+
+/// Why a payment does not buy the subscription's purchase that it names. Both are for good, so that a refund months later
+/// starts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the subscription has moved on")]
-pub struct MovedOn;
+pub enum NotAwaited {
+    /// Another subscription runs, or the period is paid.
+    #[error("the subscription has moved on")]
+    MovedOn,
+    /// The purchase was cancelled or replaced before it was paid.
+    #[error("the purchase was withdrawn")]
+    Withdrawn,
+}
+
+impl PaymentAction {
+    fn is_renewal(&self) -> bool {
+        matches!(self.goods, Goods::Period { .. })
+    }
+}
+
+impl PaidAhead {
+    /// The id of the refund that it may need: one for each grant.
+    #[must_use]
+    pub fn refund_id(&self) -> Id {
+        format!("ref-{}", self.grant_id).parse().unwrap_or_else(|_| self.grant_id.clone())
+    }
+}
+
+impl OpenCharge {
+    /// The charge for a purchase, begun with it.
+    #[must_use]
+    pub fn of(purchase: &Purchase) -> Self {
+        let (purchase_id, begun_at) = (purchase.purchase_id.clone(), purchase.begun_at);
+        Self { purchase_id, begun_at, processing_since: None, withdrawn: false }
+    }
+
+    /// When the sweep asks Stripe for its outcome.
+    #[must_use]
+    pub fn next_due(&self) -> Timestamp {
+        let due = match self.processing_since {
+            Some(since) => since.checked_add(PROCESSING_INTERVAL),
+            None => self.begun_at.checked_add(UNANSWERED_TIMEOUT),
+        };
+        due.unwrap_or(self.begun_at)
+    }
+}
 
 impl Enrolment {
-    /// When a sweep has to look at it; `None` where it has not.
+    /// When the sweep has to look at it; `None` if nothing is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
-            Some(charge) => charge.begun_at.checked_add(UNANSWERED_FOR).ok(),
+            Some(charge) => Some(charge.next_due()),
             None => self.subscription.as_ref()?.next_due(),
         }
     }
 
-    /// What a sweep does next, on a plan that allows subscriptions or doesn't.
+    /// What the sweep does next, on a plan that allows subscriptions or doesn't.
     #[must_use]
-    pub fn step(&self, now: Timestamp, plan_allows: bool) -> Step {
+    pub fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
         match (&self.charge, &self.subscription) {
-            (Some(charge), _) => Step::Finish(charge.purchase_id.clone()),
-            (None, Some(subscription)) => subscription.step(now, plan_allows),
-            (None, None) => Step::Wait,
+            (Some(charge), _) if charge.next_due() > now => RenewalStep::Wait,
+            (Some(charge), _) => RenewalStep::Finish(charge.purchase_id.clone()),
+            (None, Some(subscription)) => match subscription.step(now, plan_allows) {
+                RenewalStep::Charge(goods) if self.waits_for_renewal() => RenewalStep::Remind(goods),
+                step => step,
+            },
+            (None, None) => RenewalStep::Wait,
         }
     }
 
-    /// As it is at an instant, whether or not a sweep has come by: what was cancelled has ended with its period.
+    /// Whether a person has to pay for a renewal.
+    fn waits_for_renewal(&self) -> bool {
+        self.action.as_ref().is_some_and(PaymentAction::is_renewal)
+    }
+
+    /// Whether a person has to pay for a renewal by this purchase's checkout.
+    #[must_use]
+    pub fn asks_for_renewal(&self, purchase_id: &Id) -> bool {
+        self.action.as_ref().is_some_and(|action| action.is_renewal() && action.purchase_id == *purchase_id)
+    }
+
+    /// As it is at an instant, whether or not the sweep has come by: what was cancelled has ended with its period.
     #[must_use]
     pub fn as_of(&self, now: Timestamp) -> Self {
-        match self.step(now, true) {
-            Step::End => self.stepped(&Step::End),
-            _ => self.clone(),
-        }
+        let ended = self.subscription.as_ref().is_some_and(|subscription| {
+            subscription.cancel_at_period_end && subscription.step(now, true) == RenewalStep::End
+        });
+        if ended && self.charge.is_none() { self.stepped(&RenewalStep::End) } else { self.clone() }
     }
 
     /// The subscription, if it runs.
@@ -111,11 +222,40 @@ impl Enrolment {
         self.subscription.as_ref().filter(|subscription| subscription.is_running())
     }
 
-    /// With a charge that is begun.
+    /// With a charge that is begun; `None` while another is open.
     #[must_use]
-    pub fn charging(&self, purchase: &Purchase) -> Self {
-        let open = OpenCharge { purchase_id: purchase.purchase_id.clone(), begun_at: purchase.begun_at };
-        Self { charge: Some(open), ..self.clone() }
+    pub fn charging(&self, purchase: &Purchase) -> Option<Self> {
+        if self.charge.is_some() && !slips(Slip::OpenChargeReplaced) {
+            return None;
+        }
+        let pending = self.pending.clone().filter(|pending| pending.processing_since.is_some());
+        Some(Self { charge: Some(OpenCharge::of(purchase)), pending, action: None, ..self.counted() })
+    }
+
+    /// With a first period that waits for its checkout, in place of any other.
+    #[must_use]
+    pub fn awaiting_first(&self, purchase_id: &Id, terms: &Terms) -> Self {
+        let (purchase_id, terms) = (purchase_id.clone(), terms.clone());
+        let pending = Some(Pending { purchase_id, terms, processing_since: None });
+        Self { pending, ..self.counted() }
+    }
+
+    /// With a renewal or upgrade that waits for a person, in place of any other.
+    #[must_use]
+    pub fn awaiting_person(&self, purchase: &Purchase) -> Self {
+        let Purchase { purchase_id, goods, price, .. } = purchase.clone();
+        let action = Some(PaymentAction { purchase_id, goods, price });
+        Self { action, ..self.counted() }
+    }
+
+    fn counted(&self) -> Self {
+        Self { purchases: self.purchases.saturating_add(1), ..self.clone() }
+    }
+
+    /// The purchases with checkouts that it waits for.
+    pub fn awaited_checkouts(&self) -> impl Iterator<Item = &Id> {
+        let pending = self.pending.as_ref().map(|pending| &pending.purchase_id);
+        pending.into_iter().chain(self.action.as_ref().map(|action| &action.purchase_id))
     }
 
     /// With its subscription changed.
@@ -124,68 +264,136 @@ impl Enrolment {
         Self { subscription: Some(subscription), ..self.clone() }
     }
 
-    /// After a step of a sweep that asks nobody.
+    /// After a step of the sweep that needs nothing from Stripe.
     #[must_use]
-    pub fn stepped(&self, step: &Step) -> Self {
+    pub fn stepped(&self, step: &RenewalStep) -> Self {
         let Some(subscription) = &self.subscription else { return self.clone() };
         match step {
-            Step::Begin => self.with(Subscription { before: None, ..subscription.clone() }),
-            Step::EndWithPeriod => {
+            RenewalStep::Begin => {
+                self.with(Subscription { before: None, paid_ahead: Vec::new(), ..subscription.clone() })
+            }
+            RenewalStep::EndWithPeriod => {
                 self.with(Subscription { cancel_at_period_end: true, ..subscription.clone() })
             }
-            Step::End => self.with(subscription.ended()),
-            Step::Wait | Step::Finish(_) | Step::Charge(_) => self.clone(),
+            RenewalStep::End => Self { action: None, ..self.with(subscription.ended()) },
+            RenewalStep::Wait | RenewalStep::Finish(_) | RenewalStep::Charge(_) | RenewalStep::Remind(_) => {
+                self.clone()
+            }
         }
     }
 
-    /// After it was asked to end: at the end of what is paid, or at once where nothing is.
+    /// After it was cancelled: it ends with what is paid, or at once if nothing is. An open charge stays open until its
+    /// outcome is known, and what it pays for is no longer wanted.
     #[must_use]
     pub fn cancelled(&self) -> Self {
         let subscription = self.subscription.clone().map(|subscription| match subscription.status {
             Status::PastDue => subscription.ended(),
             _ => Subscription { cancel_at_period_end: subscription.is_running(), ..subscription },
         });
-        Self { subscription, pending: None, charge: self.charge.clone() }
+        let charge = self.charge.clone().map(|charge| OpenCharge { withdrawn: true, ..charge });
+        Self { subscription, pending: None, action: None, charge, ..self.clone() }
+    }
+
+    /// Without the period that is paid and has not begun, and the payments to refund for it; `None` if there is none.
+    #[must_use]
+    pub fn without_paid_ahead(&self, now: Timestamp) -> Option<(Self, Vec<PaidAhead>)> {
+        let subscription = self.running()?;
+        let before = subscription.before.clone()?;
+        if now >= subscription.start_of(subscription.period) || subscription.paid_ahead.is_empty() {
+            return None;
+        }
+        let then = Some(subscription.terms.clone()).filter(|ahead| *ahead != before);
+        let back = Subscription {
+            period: subscription.period.saturating_sub(1),
+            terms: before,
+            before: None,
+            then,
+            paid_ahead: Vec::new(),
+            ..subscription.clone()
+        };
+        Some((self.with(back), subscription.paid_ahead.clone()))
     }
 
     /// After a purchase of it was paid, with the grant that this comes to.
-    pub fn paid(&self, purchase: &Purchase, now: Timestamp) -> Result<(Self, PaidPeriod), MovedOn> {
+    pub fn paid(
+        &self,
+        purchase: &Purchase,
+        payer: Payer<'_>,
+        now: Timestamp,
+    ) -> Result<(Self, PaidPeriod), NotAwaited> {
+        self.check_awaited(purchase)?;
         let subscription = match &purchase.goods {
-            Goods::Pack { .. } => return Err(MovedOn),
+            Goods::Pack { .. } => return Err(NotAwaited::MovedOn),
             Goods::Period { subscription_id, period: 1, terms } => {
                 self.started(subscription_id, terms, now)?
             }
             Goods::Period { subscription_id, period, terms } => {
-                self.renewed((subscription_id, *period), terms, now)?
+                self.renewed(subscription_id, *period, terms, now)?
             }
             Goods::Upgrade { subscription_id, period, terms, .. } => {
-                self.upgraded((subscription_id, *period), terms, now)?
+                self.upgraded(subscription_id, *period, terms, now)?
             }
         };
-        let (start, end) =
-            (subscription.start_of(subscription.period), subscription.end_of(subscription.period));
+        let start = subscription.start_of(subscription.period);
         let upgrade = matches!(purchase.goods, Goods::Upgrade { .. });
         let paid = PaidPeriod {
             subscription_id: subscription.subscription_id.clone(),
             period: subscription.period,
             tier: subscription.terms.tier.clone(),
             starts_at: if upgrade { now.max(start) } else { start },
-            expires_at: end,
+            expires_at: subscription.end_of(subscription.period),
         };
-        let waits = |pending: &Pending| pending.purchase_id != purchase.purchase_id;
-        let open = |charge: &OpenCharge| charge.purchase_id != purchase.purchase_id;
-        let after = Self {
-            subscription: Some(subscription),
-            pending: self.pending.clone().filter(waits),
-            charge: self.charge.clone().filter(open),
-        };
-        Ok((after, paid))
+        let mut paid_ahead = subscription.paid_ahead.clone();
+        if paid.starts_at > now {
+            let (payment_id, grant_id) = (payer.payment_id.to_owned(), payer.grant_id.clone());
+            paid_ahead.push(PaidAhead { payment_id, grant_id, price: purchase.price });
+        }
+        let after = self.without(&purchase.purchase_id);
+        Ok((after.with(Subscription { paid_ahead, ..subscription }), paid))
     }
 
-    /// After the provider declined a charge.
+    fn check_awaited(&self, purchase: &Purchase) -> Result<(), NotAwaited> {
+        let id = &purchase.purchase_id;
+        let charged = self.charge.as_ref().filter(|charge| charge.purchase_id == *id);
+        let awaited = match charged {
+            Some(charge) => !charge.withdrawn,
+            None => self.awaited_checkouts().any(|awaited| awaited == id),
+        };
+        match (awaited, self.running()) {
+            (true, _) => Ok(()),
+            (false, Some(_)) if charged.is_none() => Err(NotAwaited::MovedOn),
+            (false, _) => Err(NotAwaited::Withdrawn),
+        }
+    }
+
+    /// Without waiting for this purchase any more: it was paid, or it can't be.
+    #[must_use]
+    pub fn without(&self, purchase_id: &Id) -> Self {
+        Self {
+            pending: self.pending.clone().filter(|pending| pending.purchase_id != *purchase_id),
+            charge: self.charge.clone().filter(|charge| charge.purchase_id != *purchase_id),
+            action: self.action.clone().filter(|action| action.purchase_id != *purchase_id),
+            ..self.clone()
+        }
+    }
+
+    /// After Stripe was seen processing this purchase's payment.
+    #[must_use]
+    pub fn processing(&self, purchase_id: &Id, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        if let Some(charge) = after.charge.as_mut().filter(|charge| charge.purchase_id == *purchase_id) {
+            charge.processing_since = Some(now);
+        }
+        if let Some(pending) = after.pending.as_mut().filter(|pending| pending.purchase_id == *purchase_id) {
+            pending.processing_since.get_or_insert(now);
+        }
+        after
+    }
+
+    /// After Stripe declined or refused a charge: a due period is tried again on one of its days.
     #[must_use]
     pub fn declined(&self, purchase: &Purchase, now: Timestamp) -> Self {
-        let after = Self { charge: None, ..self.clone() };
+        let after = self.without(&purchase.purchase_id);
         let (Goods::Period { subscription_id, period: 2.., .. }, Some(subscription)) =
             (&purchase.goods, self.running())
         else {
@@ -198,9 +406,24 @@ impl Enrolment {
         }
     }
 
-    fn started(&self, subscription_id: &Id, terms: &Terms, now: Timestamp) -> Result<Subscription, MovedOn> {
+    /// With a due charge tried at the next sweep, because another payment method is stored.
+    #[must_use]
+    pub fn with_new_method(&self, now: Timestamp) -> Self {
+        let mut after = Self { action: None, ..self.clone() };
+        if let Some(declines) = after.subscription.as_mut().and_then(|it| it.declines.as_mut()) {
+            declines.next_at = declines.next_at.min(now);
+        }
+        after
+    }
+
+    fn started(
+        &self,
+        subscription_id: &Id,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<Subscription, NotAwaited> {
         if self.running().is_some() {
-            return Err(MovedOn);
+            return Err(NotAwaited::MovedOn);
         }
         Ok(Subscription {
             subscription_id: subscription_id.clone(),
@@ -208,6 +431,7 @@ impl Enrolment {
             period: 1,
             terms: terms.clone(),
             before: None,
+            paid_ahead: Vec::new(),
             then: None,
             status: Status::Active,
             cancel_at_period_end: false,
@@ -219,13 +443,17 @@ impl Enrolment {
 
     fn renewed(
         &self,
-        (subscription_id, period): (&Id, u64),
+        subscription_id: &Id,
+        period: u64,
         terms: &Terms,
         now: Timestamp,
-    ) -> Result<Subscription, MovedOn> {
-        let old = self.running().filter(|old| old.subscription_id == *subscription_id).ok_or(MovedOn)?;
+    ) -> Result<Subscription, NotAwaited> {
+        let old = self
+            .running()
+            .filter(|old| old.subscription_id == *subscription_id)
+            .ok_or(NotAwaited::MovedOn)?;
         if period <= old.period {
-            return Err(MovedOn);
+            return Err(NotAwaited::MovedOn);
         }
         // A charge whose answer came after its month had passed pays for the month that runs.
         let period = period.max(old.period_at(now));
@@ -235,6 +463,7 @@ impl Enrolment {
             period,
             terms: terms.clone(),
             before: ahead.then(|| old.terms.clone()),
+            paid_ahead: Vec::new(),
             then: None,
             status: Status::Active,
             declines: None,
@@ -245,14 +474,15 @@ impl Enrolment {
 
     fn upgraded(
         &self,
-        (subscription_id, period): (&Id, u64),
+        subscription_id: &Id,
+        period: u64,
         terms: &Terms,
         now: Timestamp,
-    ) -> Result<Subscription, MovedOn> {
+    ) -> Result<Subscription, NotAwaited> {
         let fits = |old: &&Subscription| {
             old.subscription_id == *subscription_id && old.period == period && now < old.end_of(period)
         };
-        let old = self.running().filter(fits).ok_or(MovedOn)?;
+        let old = self.running().filter(fits).ok_or(NotAwaited::MovedOn)?;
         Ok(Subscription {
             terms: terms.clone(),
             then: None,

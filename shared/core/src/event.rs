@@ -144,6 +144,18 @@ pub enum Fact {
         /// Why it fits nothing.
         reason: String,
     },
+    /// A person has to authenticate or pay by a checkout, because the stored payment method could not be charged without
+    /// them.
+    PaymentActionRequired {
+        /// What is bought: the checkout's purchase.
+        purchase_id: Id,
+        /// What the payer reads.
+        description: String,
+        /// What it costs.
+        price: Price,
+        /// Where to pay, for 24 hours.
+        checkout_url: String,
+    },
     /// Something was paid: what a receipt tells.
     PaymentReceived {
         /// What was bought.
@@ -185,6 +197,7 @@ impl Fact {
             Self::SubscriptionCancelled { .. } => "SubscriptionCancelled",
             Self::InvoiceReady { .. } => "InvoiceReady",
             Self::PaymentUnmatched { .. } => "PaymentUnmatched",
+            Self::PaymentActionRequired { .. } => "PaymentActionRequired",
             Self::PaymentReceived { .. } => "PaymentReceived",
         }
     }

@@ -36,6 +36,7 @@ pub mod right_sizing;
 pub mod run;
 pub mod settlement;
 pub mod subscription;
+pub mod tier_change;
 pub mod usage;
 pub mod waterfall;
 pub mod workspace;

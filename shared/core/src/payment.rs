@@ -6,21 +6,24 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::id::{Id, WorkspaceId};
 use crate::planted::{Slip, slips};
-use crate::price::Currency;
+use crate::price::{Currency, Price};
 use crate::purchase::Purchase;
 
-/// What one event tells of a payment.
+/// What one event says about a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// It succeeded.
     Paid(Paid),
-    /// So much of it has been refunded by now, in all.
+    /// It was attempted: it is processing, or has failed and may be tried again.
+    Attempted(Attempted),
+    /// So much of it has been refunded so far, in all.
     Refunded {
-        /// The provider's cumulative figure, in minor units.
+        /// Stripe's cumulative figure, in minor units.
         refunded_minor: u64,
     },
     /// A dispute of it was opened, or has ended.
@@ -30,21 +33,100 @@ pub enum News {
         /// Its amount in minor units, and how it stands.
         dispute: Dispute,
     },
+    /// Its receipt can be read at this address.
+    Receipt(String),
 }
 
 /// A payment that succeeded, and what it says it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paid {
-    /// What was paid, in minor units.
+    /// What was received, in minor units: with tax, less discounts.
+    pub amount_minor: u64,
+    /// What a checkout asked for before tax and discounts, in minor units; `None` if only the amount is known.
+    pub subtotal_minor: Option<u64>,
+    /// In which currency.
+    pub currency: Currency,
+    /// What it names.
+    pub named: Named,
+    /// Stripe's id of the customer, whose payment method may be charged again.
+    pub customer: Option<String>,
+    /// Stripe's id of the payment method that paid.
+    pub payment_method: Option<String>,
+    /// When the event that says so was made.
+    pub at: Option<Timestamp>,
+    /// Which of Stripe's objects says so.
+    pub source: PaidSource,
+}
+
+/// What a payment says it is for. Texts from outside, not looked at before they are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Named {
+    /// The purchase.
+    pub purchase_id: Option<String>,
+    /// The workspace.
+    pub workspace_id: Option<String>,
+}
+
+/// Which of Stripe's objects says that a payment succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaidSource {
+    /// A Checkout Session, which knows its price before tax and discounts.
+    Session,
+    /// A `PaymentIntent`, which knows what was received and no more.
+    Intent,
+}
+
+/// An attempt at a payment that has not succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    /// How it stands.
+    pub status: AttemptStatus,
+    /// Its amount, in minor units.
     pub amount_minor: u64,
     /// In which currency.
     pub currency: Currency,
-    /// Which purchase it names. A text from outside, not looked at before it is looked up.
-    pub purchase_id: Option<String>,
-    /// Which workspace it names, likewise.
-    pub workspace_id: Option<String>,
-    /// The provider's id of the customer, whose card may be charged again.
-    pub customer: Option<String>,
+    /// What it names.
+    pub named: Named,
+}
+
+/// How an attempt at a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptStatus {
+    /// A bank debit is on its way.
+    Processing,
+    /// It was declined, or the bank debit failed.
+    Failed,
+}
+
+/// The purchase that a payment names, as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Bought<'a> {
+    /// The purchase.
+    pub purchase: &'a Purchase,
+    /// The payment that paid it, if one did.
+    pub paid_by: Option<&'a str>,
+    /// How it is paid.
+    pub collection: Collection,
+}
+
+/// How a purchase is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collection {
+    /// By a person on Stripe's page, to whose price tax may be added and discounts applied.
+    Checkout,
+    /// By a charge of the stored method.
+    OffSession,
+}
+
+/// What a payment is for, once its purchase was found: how it is listed for its workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sale {
+    /// The workspace that bought.
+    pub workspace_id: WorkspaceId,
+    /// What the payer read.
+    pub description: String,
+    /// What it grants.
+    pub credits: Amount,
 }
 
 /// How a dispute stands.
@@ -78,8 +160,10 @@ pub struct Granted {
     pub purchase_id: Id,
     /// How much.
     pub credits: Amount,
-    /// For how much money, in minor units.
+    /// For how much money, in minor units: what was received.
     pub amount_minor: u64,
+    /// The id of the expiring grant that it became; `None` for a pack.
+    pub grant_id: Option<Id>,
 }
 
 /// Why a payment fits nothing of ours. It is kept, shown and alarmed, never dropped.
@@ -107,6 +191,9 @@ pub enum Mismatch {
     /// that a refund months later, when nothing runs any more, does not start it.
     #[error("subscription_moved_on")]
     MovedOn,
+    /// The purchase was cancelled or replaced before it was paid. This is for good, too.
+    #[error("purchase_withdrawn")]
+    Withdrawn,
 }
 
 /// A payment, as far as it has been told, and what has been done about it.
@@ -118,6 +205,12 @@ pub struct Payment {
     pub first_heard_at: Timestamp,
     /// What it paid, once it succeeded.
     pub paid: Option<Paid>,
+    /// The latest attempt, while it has not succeeded.
+    pub attempted: Option<Attempted>,
+    /// What it is for, once that was found.
+    pub sale: Option<Sale>,
+    /// Where its receipt can be read.
+    pub receipt_url: Option<String>,
     /// What it granted.
     pub granted: Option<Granted>,
     /// Why it granted nothing.
@@ -132,6 +225,24 @@ pub struct Payment {
     pub claws: u64,
     /// One up at every write; zero before the first.
     pub version: u64,
+}
+
+/// How a payment stands, as its workspace sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    /// A bank debit is on its way.
+    Processing,
+    /// It is paid.
+    Succeeded,
+    /// It was declined, or the bank debit failed.
+    Failed,
+    /// All of it was refunded.
+    Refunded,
+    /// A part of it was refunded.
+    PartiallyRefunded,
+    /// A dispute of it is open, or was lost.
+    Disputed,
 }
 
 /// What has to be done next, so that our side becomes what it ought to be.
@@ -155,6 +266,9 @@ impl Payment {
             payment_id: payment_id.to_owned(),
             first_heard_at: now,
             paid: None,
+            attempted: None,
+            sale: None,
+            receipt_url: None,
             granted: None,
             mismatch: None,
             refunded_minor: 0,
@@ -165,10 +279,17 @@ impl Payment {
         }
     }
 
-    /// Merges what an event tells. Repetition and order make no difference once the payment has granted.
-    pub fn hear(&mut self, news: &News) {
+    /// Merges what an event says. Repetition and order make no difference once the payment has granted.
+    pub fn merge(&mut self, news: &News) {
         match news {
-            News::Paid(paid) => self.hear_paid(paid),
+            News::Paid(paid) => self.merge_paid(paid),
+            News::Attempted(attempted) => {
+                // Failed is final for this attempt; only success, or another attempt's failure, comes after it.
+                let failed = self.attempted.as_ref().is_some_and(|it| it.status == AttemptStatus::Failed);
+                if self.paid.is_none() && !(failed && attempted.status == AttemptStatus::Processing) {
+                    self.attempted = Some(attempted.clone());
+                }
+            }
             News::Refunded { refunded_minor } => {
                 self.refunded_minor = self.refunded_minor.max(*refunded_minor);
             }
@@ -178,19 +299,31 @@ impl Payment {
                     *known = *dispute;
                 }
             }
+            News::Receipt(url) => self.receipt_url = Some(url.clone()),
         }
     }
 
-    /// A payment is told by two events, in any order. What the first says stands once it has granted, and what names a
-    /// purchase is not forgotten for what names none; but who paid may be told by either of them alone.
-    fn hear_paid(&mut self, paid: &Paid) {
-        let names_more = paid.purchase_id.is_some() || self.named_purchase().is_none();
-        let customer = self.customer().or(paid.customer.as_deref()).map(str::to_owned);
-        let known = self.paid.take().filter(|_| self.granted.is_some() || !names_more);
-        self.paid = Some(Paid { customer, ..known.unwrap_or_else(|| paid.clone()) });
+    /// Two events say that a payment succeeded, in any order. What a session says counts before what a `PaymentIntent` says,
+    /// and what names a purchase before what names none; what granted stays. Either alone may know who paid, and how.
+    fn merge_paid(&mut self, paid: &Paid) {
+        self.attempted = None;
+        let Some(known) = self.paid.take() else {
+            self.paid = Some(paid.clone());
+            return;
+        };
+        let names_more = (paid.named.purchase_id.is_some(), paid.source == PaidSource::Session)
+            >= (known.named.purchase_id.is_some(), known.source == PaidSource::Session);
+        let stays = self.granted.is_some() || !names_more;
+        let base = if stays { &known } else { paid };
+        self.paid = Some(Paid {
+            customer: known.customer.clone().or_else(|| paid.customer.clone()),
+            payment_method: known.payment_method.clone().or_else(|| paid.payment_method.clone()),
+            at: known.at.or(paid.at),
+            ..base.clone()
+        });
     }
 
-    /// The provider's id of the customer who paid, if it was told.
+    /// Stripe's id of the customer who paid, if it is known.
     #[must_use]
     pub fn customer(&self) -> Option<&str> {
         self.paid.as_ref()?.customer.as_deref()
@@ -199,21 +332,75 @@ impl Payment {
     /// The purchase that the payment names, if the name could be one.
     #[must_use]
     pub fn named_purchase(&self) -> Option<Id> {
-        self.paid.as_ref()?.purchase_id.as_deref()?.parse().ok()
+        let paid = self.paid.as_ref().map(|paid| &paid.named);
+        let named = paid.or(self.attempted.as_ref().map(|attempted| &attempted.named))?;
+        named.purchase_id.as_deref()?.parse().ok()
     }
 
-    /// What has to be done next; `None` once all is as it ought to be. `bought` is the purchase that the payment names,
-    /// with the payment that paid it, if one did.
-    pub fn next_step(&self, bought: Option<(&Purchase, Option<&str>)>) -> Result<Option<Step>, OutOfRange> {
+    /// What it is for, if the purchase that it names is of the workspace that it names.
+    #[must_use]
+    pub fn sale_of(&self, bought: Option<Bought<'_>>) -> Option<Sale> {
+        let purchase = bought?.purchase;
+        let named = self.paid.as_ref().map(|paid| &paid.named);
+        let named = named.or(self.attempted.as_ref().map(|attempted| &attempted.named))?;
+        let of_it = named.workspace_id.as_deref().is_none_or(|named| named == purchase.workspace_id.as_str());
+        of_it.then(|| Sale {
+            workspace_id: purchase.workspace_id.clone(),
+            description: purchase.goods.description(),
+            credits: purchase.goods.credits(),
+        })
+    }
+
+    /// What has to be done next; `None` once everything is as it ought to be. `bought` is the purchase that the payment names.
+    pub fn next_step(&self, bought: Option<Bought<'_>>) -> Result<Option<Step>, OutOfRange> {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
         }
         let Some(paid) = &self.paid else { return Ok(None) };
+        if bought.is_some_and(|bought| paid.waits_for_session(bought)) {
+            return Ok(None);
+        }
         Ok(match self.fit(paid, bought) {
             Ok(granted) => Some(Step::Grant(granted)),
             Err(mismatch) if self.mismatch == Some(mismatch) => None,
             Err(mismatch) => Some(Step::KeepUnmatched(mismatch)),
         })
+    }
+
+    /// What was paid, or is attempted to be paid; `None` while neither is known.
+    #[must_use]
+    pub fn amount(&self) -> Option<Price> {
+        let paid = self.paid.as_ref().map(|paid| (paid.amount_minor, paid.currency));
+        let attempted = self.attempted.as_ref().map(|it| (it.amount_minor, it.currency));
+        let (amount_minor, currency) = paid.or(attempted)?;
+        Some(Price { amount_minor, currency })
+    }
+
+    /// How it stands; `None` while only a refund or a dispute is known.
+    #[must_use]
+    pub fn status(&self) -> Option<PaymentStatus> {
+        let Some(paid) = &self.paid else {
+            return self.attempted.as_ref().map(|attempted| match attempted.status {
+                AttemptStatus::Processing => PaymentStatus::Processing,
+                AttemptStatus::Failed => PaymentStatus::Failed,
+            });
+        };
+        let withheld = |dispute: &Dispute| dispute.status.is_withheld();
+        Some(if self.disputes.values().any(withheld) {
+            PaymentStatus::Disputed
+        } else if self.refunded_minor == 0 {
+            PaymentStatus::Succeeded
+        } else if self.refunded_minor < paid.amount_minor {
+            PaymentStatus::PartiallyRefunded
+        } else {
+            PaymentStatus::Refunded
+        })
+    }
+
+    /// Whether all of it was refunded.
+    #[must_use]
+    pub fn is_refunded_whole(&self) -> bool {
+        self.status() == Some(PaymentStatus::Refunded)
     }
 
     /// Whether an operator still has to look at it: it paid, fits nothing, and has not been refunded whole.
@@ -223,22 +410,23 @@ impl Payment {
         self.mismatch.is_some() && self.granted.is_none() && self.refunded_minor < paid
     }
 
-    fn fit(&self, paid: &Paid, bought: Option<(&Purchase, Option<&str>)>) -> Result<Granted, Mismatch> {
-        if paid.purchase_id.is_none() {
+    fn fit(&self, paid: &Paid, bought: Option<Bought<'_>>) -> Result<Granted, Mismatch> {
+        if paid.named.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
         }
-        // What it was for has passed for good: nothing that is told later may start it.
-        if self.mismatch == Some(Mismatch::MovedOn) {
-            return Err(Mismatch::MovedOn);
+        // What it was for has passed for good: no later event may start it.
+        if let Some(passed @ (Mismatch::MovedOn | Mismatch::Withdrawn)) = self.mismatch {
+            return Err(passed);
         }
-        let (purchase, paid_by) = bought.ok_or(Mismatch::UnknownTopUp)?;
-        if paid.workspace_id.as_deref().is_some_and(|named| named != purchase.workspace_id.as_str()) {
+        let Bought { purchase, paid_by, .. } = bought.ok_or(Mismatch::UnknownTopUp)?;
+        let named = paid.named.workspace_id.as_deref();
+        if named.is_some_and(|named| named != purchase.workspace_id.as_str()) {
             return Err(Mismatch::Workspace);
         }
         if paid.currency != purchase.price.currency {
             return Err(Mismatch::Currency);
         }
-        if paid.amount_minor != purchase.price.amount_minor {
+        if paid.asked_minor() != purchase.price.amount_minor {
             return Err(Mismatch::Amount);
         }
         if paid_by.is_some_and(|payment_id| *payment_id != self.payment_id) {
@@ -249,19 +437,21 @@ impl Payment {
             purchase_id: purchase.purchase_id.clone(),
             credits: purchase.goods.credits(),
             amount_minor: paid.amount_minor,
+            grant_id: None,
         })
     }
 
     /// What is refunded or in dispute is the target, capped at the grant, less what was clawed before.
     fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
         let withheld = |dispute: &&Dispute| {
-            matches!(dispute.status, DisputeStatus::Open | DisputeStatus::Lost)
-                || (slips(Slip::WonIsLost) && dispute.status == DisputeStatus::Won)
+            dispute.status.is_withheld() || (slips(Slip::WonIsLost) && dispute.status == DisputeStatus::Won)
         };
         let disputed = self.disputes.values().filter(withheld);
         let gone =
             disputed.fold(self.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor));
-        let target = granted.credits.credits().share(gone.min(granted.amount_minor), granted.amount_minor)?;
+        // Nothing was received with a discount of 100 %, so nothing can be refunded.
+        let received = granted.amount_minor.max(1);
+        let target = granted.credits.credits().share(gone.min(granted.amount_minor), received)?;
         let target =
             if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?)? } else { target };
         let missing = target.minus(self.clawed)?;
@@ -270,6 +460,30 @@ impl Payment {
             (_, Ok(amount)) => Some(Step::Reverse(granted.clone(), amount)),
             _ => None,
         })
+    }
+}
+
+impl DisputeStatus {
+    /// Whether the money is withheld, or gone.
+    fn is_withheld(self) -> bool {
+        matches!(self, Self::Open | Self::Lost)
+    }
+}
+
+impl Paid {
+    /// What was asked for before tax and discounts, in minor units.
+    #[must_use]
+    pub fn asked_minor(&self) -> u64 {
+        self.subtotal_minor.unwrap_or(self.amount_minor)
+    }
+
+    /// Whether only its checkout's session can say if it fits: a `PaymentIntent` of another amount than the price may be
+    /// that with tax, or less a discount.
+    fn waits_for_session(&self, bought: Bought<'_>) -> bool {
+        self.source == PaidSource::Intent
+            && bought.collection == Collection::Checkout
+            && self.currency == bought.purchase.price.currency
+            && self.amount_minor != bought.purchase.price.amount_minor
     }
 }
 
@@ -305,6 +519,7 @@ impl std::str::FromStr for Mismatch {
             Self::Currency,
             Self::AlreadyPaid,
             Self::MovedOn,
+            Self::Withdrawn,
         ]
         .into_iter()
         .find(|mismatch| mismatch.to_string() == text)

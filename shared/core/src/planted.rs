@@ -33,6 +33,8 @@ pub enum Slip {
     ShortMonthSticks,
     /// A month begins a day late (M9).
     MonthLate,
+    /// A charge that is still open is replaced by another (M6).
+    OpenChargeReplaced,
 }
 
 #[cfg(feature = "planted")]

@@ -66,13 +66,41 @@ pub struct Checkout {
     pub checkout_url: String,
 }
 
-/// A charge of a stored card: what the provider is asked for, again with the same id after an answer that was lost.
+/// A stored payment method: what is charged while the customer is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Card {
-    /// The provider's id of the customer.
+pub struct StoredMethod {
+    /// Stripe's id of the customer.
     pub customer: String,
-    /// The provider's id of the card.
+    /// Stripe's id of the payment method.
     pub payment_method: String,
+}
+
+/// What a checkout's form says besides its purchase. It is stored with the purchase before Stripe is called, so that a
+/// retry sends the same form under the same idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckoutForm {
+    /// The customer who pays; Stripe makes a new one if absent.
+    pub customer: Option<String>,
+    /// The address that the form is prefilled with where there is no customer yet.
+    pub email: Option<String>,
+    /// Where Stripe sends the payer after paying.
+    pub success_url: String,
+    /// Where Stripe sends the payer who turns back.
+    pub cancel_url: String,
+    /// What the operator has switched on.
+    #[serde(default)]
+    pub options: CheckoutOptions,
+}
+
+/// What an operator can switch on for checkouts of packs: tax and promotion codes (Stripe's parameters of the same names).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CheckoutOptions {
+    /// Stripe Tax is added to the price.
+    pub automatic_tax: bool,
+    /// Payers may enter a tax id.
+    pub tax_id_collection: bool,
+    /// Payers may enter a promotion code.
+    pub allow_promotion_codes: bool,
 }
 
 impl Goods {

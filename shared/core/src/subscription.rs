@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, OutOfRange};
-use crate::enrolment::Step;
+use crate::enrolment::{PaidAhead, RenewalStep};
 use crate::id::Id;
 use crate::planted::{Slip, slips};
 use crate::price::Price;
@@ -60,6 +60,9 @@ pub struct Subscription {
     pub terms: Terms,
     /// The terms of the period before, until a sweep has seen the latest one begin.
     pub before: Option<Terms>,
+    /// The payments for the latest period, until it begins.
+    #[serde(default)]
+    pub paid_ahead: Vec<PaidAhead>,
     /// The terms of the next period, where they differ.
     pub then: Option<Terms>,
     /// How it stands.
@@ -131,6 +134,12 @@ impl Subscription {
         matches!(self.status, Status::Active | Status::PastDue)
     }
 
+    /// Whether the latest period is paid and has not begun.
+    #[must_use]
+    pub fn is_paid_ahead(&self, now: Timestamp) -> bool {
+        self.before.is_some() && now < self.start_of(self.period)
+    }
+
     /// The period and terms that hold at an instant, where the latest paid ones may not have begun yet.
     #[must_use]
     pub fn current(&self, now: Timestamp) -> (u64, &Terms) {
@@ -196,27 +205,34 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn step(&self, now: Timestamp, plan_allows: bool) -> Step {
+    pub(crate) fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
         if !self.is_running() || self.next_due().is_none_or(|due| now < due) {
-            return Step::Wait;
+            return RenewalStep::Wait;
         }
         let over = now >= self.end_of(self.period);
         if self.status == Status::Active && self.before.is_some() && !over {
-            return Step::Begin;
+            return RenewalStep::Begin;
         }
         match (self.cancel_at_period_end || !plan_allows, over) {
-            (true, true) => Step::End,
-            (true, false) => Step::EndWithPeriod,
-            (false, _) => Step::Charge(self.due_period(now, self.next_terms())),
+            (true, true) => RenewalStep::End,
+            (true, false) => RenewalStep::EndWithPeriod,
+            (false, _) => RenewalStep::Charge(self.due_period(now, self.next_terms())),
         }
     }
 
     pub(crate) fn ended(&self) -> Self {
-        Self { status: Status::Cancelled, then: None, before: None, declines: None, ..self.clone() }
+        Self {
+            status: Status::Cancelled,
+            then: None,
+            before: None,
+            paid_ahead: Vec::new(),
+            declines: None,
+            ..self.clone()
+        }
     }
 }
 
-fn months_after(anchor: Timestamp, months: i32) -> Timestamp {
+pub(crate) fn months_after(anchor: Timestamp, months: i32) -> Timestamp {
     let start = anchor.to_zoned(TimeZone::UTC).checked_add(Span::new().months(months.min(100_000)));
     start.map_or(crate::balance::NEVER, |start| start.timestamp())
 }

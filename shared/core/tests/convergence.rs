@@ -6,7 +6,9 @@
 )]
 
 use credits_core::credits::Credits;
-use credits_core::payment::{Dispute, DisputeStatus, News, Paid, Payment, Step};
+use credits_core::payment::{
+    Bought, Collection, Dispute, DisputeStatus, Named, News, Paid, PaidSource, Payment, Step,
+};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use jiff::Timestamp;
@@ -24,13 +26,20 @@ fn top_up() -> Purchase {
     }
 }
 
+fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> Bought<'a> {
+    Bought { purchase, paid_by, collection: Collection::Checkout }
+}
+
 fn paid() -> News {
     News::Paid(Paid {
         amount_minor: PRICE,
         currency: "usd".parse().unwrap(),
-        purchase_id: Some("top_1".into()),
-        workspace_id: Some("acme".into()),
+        subtotal_minor: None,
+        named: Named { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
         customer: None,
+        payment_method: None,
+        at: None,
+        source: PaidSource::Session,
     })
 }
 
@@ -43,8 +52,8 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
     let (mut payment, mut balance, mut steps) =
         (Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH), Credits::ZERO, Vec::new());
     for news in told {
-        payment.hear(news);
-        while let Some(step) = payment.next_step(Some((&top_up(), None))).unwrap() {
+        payment.merge(news);
+        while let Some(step) = payment.next_step(Some(bought(&top_up(), None))).unwrap() {
             balance = match &step {
                 Step::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
                 Step::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),

@@ -5,7 +5,9 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
-use credits_core::payment::{Dispute, DisputeStatus, Mismatch, News, Paid, Payment, Step};
+use credits_core::payment::{
+    Bought, Collection, Dispute, DisputeStatus, Mismatch, Named, News, Paid, PaidSource, Payment, Step,
+};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use jiff::Timestamp;
@@ -20,27 +22,34 @@ fn top_up() -> Purchase {
     }
 }
 
+fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> Bought<'a> {
+    Bought { purchase, paid_by, collection: Collection::Checkout }
+}
+
 fn paid() -> Paid {
     Paid {
         amount_minor: 900,
         currency: "usd".parse().unwrap(),
-        purchase_id: Some("top_1".into()),
-        workspace_id: Some("acme".into()),
+        subtotal_minor: None,
+        named: Named { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
         customer: None,
+        payment_method: None,
+        at: None,
+        source: PaidSource::Session,
     }
 }
 
 fn heard(news: &[News]) -> Payment {
     let mut payment = Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH);
     for news in news {
-        payment.hear(news);
+        payment.merge(news);
     }
     payment
 }
 
 /// What a payment comes to beside a top-up that nobody has paid.
 fn comes_to(payment: &Payment) -> Step {
-    payment.next_step(Some((&top_up(), None))).unwrap().unwrap()
+    payment.next_step(Some(bought(&top_up(), None))).unwrap().unwrap()
 }
 
 #[test]
@@ -51,7 +60,7 @@ fn m05_a_payment_that_fits_grants_what_the_purchase_is_of_once() {
     assert_eq!((granted.credits.to_string().as_str(), granted.amount_minor), ("1000", 900));
     let after = step.taken(&payment).unwrap();
     assert_eq!((after.granted.as_ref(), after.claws), (Some(granted), 0));
-    assert_eq!(after.next_step(Some((&top_up(), Some("pi_1")))), Ok(None));
+    assert_eq!(after.next_step(Some(bought(&top_up(), Some("pi_1")))), Ok(None));
     assert_eq!(heard(&[]).next_step(None), Ok(None), "nothing was paid yet");
 }
 
@@ -63,8 +72,8 @@ fn m05_a_payment_that_fits_nothing_is_kept_with_the_reason_and_said_once() {
         heard(&[News::Paid(paid)])
     };
     for (payment, reason) in [
-        (other(|paid| paid.purchase_id = None), Mismatch::NoReference),
-        (other(|paid| paid.workspace_id = Some("other".into())), Mismatch::Workspace),
+        (other(|paid| paid.named.purchase_id = None), Mismatch::NoReference),
+        (other(|paid| paid.named.workspace_id = Some("other".into())), Mismatch::Workspace),
         (other(|paid| paid.currency = "eur".parse().unwrap()), Mismatch::Currency),
         (other(|paid| paid.amount_minor = 899), Mismatch::Amount),
         (other(|paid| paid.amount_minor = 901), Mismatch::Amount),
@@ -73,21 +82,21 @@ fn m05_a_payment_that_fits_nothing_is_kept_with_the_reason_and_said_once() {
         assert_eq!(step, Step::KeepUnmatched(reason));
         let kept = step.taken(&payment).unwrap();
         assert!(kept.is_unmatched() && !payment.is_unmatched());
-        assert_eq!(kept.next_step(Some((&top_up(), None))), Ok(None), "{reason}");
+        assert_eq!(kept.next_step(Some(bought(&top_up(), None))), Ok(None), "{reason}");
         assert_eq!(reason.to_string().parse(), Ok(reason));
     }
     let fits = heard(&[News::Paid(paid())]);
     assert_eq!(fits.next_step(None), Ok(Some(Step::KeepUnmatched(Mismatch::UnknownTopUp))));
-    let twice = fits.next_step(Some((&top_up(), Some("pi_2"))));
+    let twice = fits.next_step(Some(bought(&top_up(), Some("pi_2"))));
     assert_eq!(twice, Ok(Some(Step::KeepUnmatched(Mismatch::AlreadyPaid))));
-    assert!(matches!(comes_to(&other(|paid| paid.workspace_id = None)), Step::Grant(_)));
+    assert!(matches!(comes_to(&other(|paid| paid.named.workspace_id = None)), Step::Grant(_)));
     assert_eq!("no_reason".parse::<Mismatch>(), Err(()));
 }
 
 #[test]
 fn m05_a_payment_whose_time_has_passed_grants_nothing_whatever_is_told_of_it_later() {
     let payment = Step::KeepUnmatched(Mismatch::MovedOn).taken(&heard(&[News::Paid(paid())])).unwrap();
-    assert_eq!(payment.next_step(Some((&top_up(), None))), Ok(None));
+    assert_eq!(payment.next_step(Some(bought(&top_up(), None))), Ok(None));
 }
 
 #[test]
@@ -95,7 +104,7 @@ fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
     let kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
     let refunded = |refunded_minor| {
         let mut payment = kept.clone();
-        payment.hear(&News::Refunded { refunded_minor });
+        payment.merge(&News::Refunded { refunded_minor });
         payment.is_unmatched()
     };
     assert!(refunded(899) && !refunded(900));
@@ -106,14 +115,14 @@ fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
 
 #[test]
 fn what_is_told_later_replaces_neither_what_was_granted_nor_a_purchase_that_was_named() {
-    let without = |amount_minor| News::Paid(Paid { purchase_id: None, amount_minor, ..paid() });
+    let without = |amount_minor| News::Paid(Paid { named: Named::default(), amount_minor, ..paid() });
     assert_eq!(heard(&[News::Paid(paid()), without(1)]).paid, Some(paid()));
     assert_eq!(heard(&[without(1), News::Paid(paid())]).paid, Some(paid()));
     let amount = |payment: &Payment| payment.paid.as_ref().unwrap().amount_minor;
     assert_eq!(amount(&heard(&[without(1), without(2)])), 2);
     let named = heard(&[News::Paid(paid())]);
     let mut granted = comes_to(&named).taken(&named).unwrap();
-    granted.hear(&News::Paid(Paid { amount_minor: 1, ..paid() }));
+    granted.merge(&News::Paid(Paid { amount_minor: 1, ..paid() }));
     assert_eq!(granted.paid, Some(paid()));
 }
 
@@ -122,7 +131,7 @@ fn who_paid_is_known_once_either_event_tells_it() {
     let by = |customer: &str| Some(customer.to_owned());
     let session = News::Paid(Paid { customer: by("cus_1"), ..paid() });
     let intent = News::Paid(Paid { customer: None, ..paid() });
-    let unnamed = News::Paid(Paid { purchase_id: None, customer: by("cus_1"), ..paid() });
+    let unnamed = News::Paid(Paid { named: Named::default(), customer: by("cus_1"), ..paid() });
     for news in
         [[session.clone(), intent.clone()], [intent.clone(), session.clone()], [intent.clone(), unnamed]]
     {
@@ -130,8 +139,8 @@ fn who_paid_is_known_once_either_event_tells_it() {
     }
     let first = heard(&[intent]);
     let mut granted = comes_to(&first).taken(&first).unwrap();
-    granted.hear(&session);
-    granted.hear(&News::Paid(Paid { customer: by("cus_2"), ..paid() }));
+    granted.merge(&session);
+    granted.merge(&News::Paid(Paid { customer: by("cus_2"), ..paid() }));
     assert_eq!(granted.customer(), Some("cus_1"));
 }
 
@@ -160,7 +169,7 @@ fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again
         |status| News::Disputed { dispute_id: "dp_1".into(), dispute: Dispute { amount_minor: 450, status } };
     let after = |payment: &Payment, news: &News| {
         let mut payment = payment.clone();
-        payment.hear(news);
+        payment.merge(news);
         let step = payment.next_step(None).unwrap();
         let next = step.as_ref().map_or(payment.clone(), |step| step.taken(&payment).unwrap());
         let amount = match &step {
@@ -182,4 +191,48 @@ fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again
         "-1000",
         "no more than was granted"
     );
+}
+
+#[test]
+fn m05_tax_and_discounts_are_the_sessions_to_judge() {
+    let session = Paid { amount_minor: 1_071, subtotal_minor: Some(900), ..paid() };
+    let intent = Paid { amount_minor: 1_071, source: PaidSource::Intent, ..paid() };
+    let alone = heard(&[News::Paid(intent.clone())]);
+    let purchase = top_up();
+    assert_eq!(alone.next_step(Some(bought(&purchase, None))), Ok(None), "the session has to say");
+    let off_session = Bought { collection: Collection::OffSession, ..bought(&purchase, None) };
+    let step = alone.next_step(Some(off_session));
+    assert_eq!(step, Ok(Some(Step::KeepUnmatched(Mismatch::Amount))));
+    for news in [[session.clone(), intent.clone()], [intent, session]] {
+        let payment = heard(&news.map(News::Paid));
+        let Step::Grant(granted) = comes_to(&payment) else { panic!("it fits") };
+        assert_eq!(granted.amount_minor, 1_071, "what was received");
+        let mut refunded = Step::Grant(granted).taken(&payment).unwrap();
+        refunded.merge(&News::Refunded { refunded_minor: 357 });
+        let Some(Step::ClawBack(_, amount)) = refunded.next_step(None).unwrap() else {
+            panic!("a claw-back")
+        };
+        assert_eq!(amount.to_string(), "333.333333", "a refund's share is of what was received");
+    }
+    let free = heard(&[News::Paid(Paid { amount_minor: 0, subtotal_minor: Some(900), ..paid() })]);
+    let granted = comes_to(&free).taken(&free).unwrap();
+    assert_eq!(granted.next_step(None), Ok(None));
+}
+
+#[test]
+fn m05_an_attempt_is_listed_and_success_replaces_it() {
+    use credits_core::payment::{AttemptStatus, Attempted, PaymentStatus};
+    let attempt = |status| {
+        let currency = "usd".parse().unwrap();
+        News::Attempted(Attempted { status, amount_minor: 900, currency, named: paid().named })
+    };
+    let (processing, failed) = (attempt(AttemptStatus::Processing), attempt(AttemptStatus::Failed));
+    let status = |news: &[News]| heard(news).status();
+    assert_eq!(status(&[processing.clone()]), Some(PaymentStatus::Processing));
+    assert_eq!(status(&[processing.clone(), failed.clone()]), Some(PaymentStatus::Failed));
+    assert_eq!(status(&[failed.clone(), processing]), Some(PaymentStatus::Failed));
+    assert_eq!(status(&[failed, News::Paid(paid())]), Some(PaymentStatus::Succeeded));
+    let partly = [News::Paid(paid()), News::Refunded { refunded_minor: 1 }];
+    assert_eq!(status(&partly), Some(PaymentStatus::PartiallyRefunded));
+    assert_eq!(status(&[News::Refunded { refunded_minor: 1 }]), None);
 }

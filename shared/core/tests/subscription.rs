@@ -5,7 +5,8 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
-use credits_core::enrolment::{Enrolment, Pending, Step};
+use credits_core::enrolment::{Enrolment, NotAwaited, PaidPeriod, Payer, RenewalStep};
+use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{Status, Subscription, Terms};
@@ -32,9 +33,28 @@ fn first(terms: &Terms) -> Goods {
     Goods::Period { subscription_id: "sub_1".parse().unwrap(), period: 1, terms: terms.clone() }
 }
 
+fn grant_id() -> Id {
+    "gr_1".parse().unwrap()
+}
+
+/// Begins a charge for the purchase, and pays it.
+fn charged(
+    enrolment: &Enrolment,
+    purchase: &Purchase,
+    now: Timestamp,
+) -> Result<(Enrolment, PaidPeriod), NotAwaited> {
+    let charging = enrolment.charging(purchase).expect("no charge is open");
+    charging.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now)
+}
+
+/// Pays a purchase for which nothing was begun.
+fn paid_unasked(enrolment: &Enrolment, purchase: &Purchase, now: Timestamp) -> Result<(), NotAwaited> {
+    enrolment.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now).map(drop)
+}
+
 fn subscribed(now: &str) -> Enrolment {
     let buy = purchase(first(&terms("tier_2k", "2000", 1600)), at(now));
-    Enrolment::default().paid(&buy, at(now)).unwrap().0
+    charged(&Enrolment::default(), &buy, at(now)).unwrap().0
 }
 
 fn subscription(enrolment: &Enrolment) -> &Subscription {
@@ -61,17 +81,19 @@ fn m06_billing_day_31_is_the_last_day_of_a_shorter_month_and_31_again() {
 #[test]
 fn m06_a_renewal_is_charged_up_to_an_hour_ahead_and_begins_on_its_second() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
-    assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), true), Step::Wait);
+    assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), true), RenewalStep::Wait);
     let ahead = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = enrolment.step(ahead, true) else { panic!("it is due") };
-    let (renewed, paid) = enrolment.paid(&purchase(goods.clone(), ahead), ahead).unwrap();
+    let RenewalStep::Charge(goods) = enrolment.step(ahead, true) else { panic!("it is due") };
+    let (renewed, paid) = charged(&enrolment, &purchase(goods.clone(), ahead), ahead).unwrap();
     assert_eq!((paid.period, paid.starts_at), (2, at("2027-02-28T10:00:00Z")));
     assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period runs on");
-    assert_eq!(renewed.step(ahead, true), Step::Wait);
-    assert!(renewed.paid(&purchase(goods, ahead), ahead).is_err(), "a period is granted once");
+    assert_eq!(renewed.step(ahead, true), RenewalStep::Wait);
+    let again = purchase(goods, ahead);
+    assert_eq!(paid_unasked(&renewed, &again, ahead), Err(NotAwaited::MovedOn), "a period is granted once");
+    assert!(charged(&renewed, &again, ahead).is_err());
     let begun = at("2027-02-28T10:00:00Z");
-    assert_eq!(renewed.step(begun, true), Step::Begin);
-    let renewed = renewed.stepped(&Step::Begin);
+    assert_eq!(renewed.step(begun, true), RenewalStep::Begin);
+    let renewed = renewed.stepped(&RenewalStep::Begin);
     assert_eq!(renewed.next_due(), Some(at("2027-03-31T09:00:00Z")));
 }
 
@@ -79,9 +101,9 @@ fn m06_a_renewal_is_charged_up_to_an_hour_ahead_and_begins_on_its_second() {
 fn m06_after_a_long_outage_only_the_month_that_runs_is_charged() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let late = at("2027-06-15T00:00:00Z");
-    let Step::Charge(goods) = enrolment.step(late, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(late, true) else { panic!("it is due") };
     assert!(matches!(goods, Goods::Period { period: 5, .. }));
-    let (renewed, paid) = enrolment.paid(&purchase(goods, late), late).unwrap();
+    let (renewed, paid) = charged(&enrolment, &purchase(goods, late), late).unwrap();
     assert_eq!((subscription(&renewed).skipped, paid.expires_at), (3, at("2027-06-30T10:00:00Z")));
 }
 
@@ -91,13 +113,13 @@ fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
     let first = at("2027-02-28T09:00:00Z");
     for (days, next) in [(0, 1), (1, 3), (3, 5)] {
         let now = first + DAY * days;
-        let Step::Charge(goods) = enrolment.step(now, true) else { panic!("day {days}") };
+        let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("day {days}") };
         enrolment = enrolment.declined(&purchase(goods, now), now);
         assert_eq!(subscription(&enrolment).status, Status::PastDue);
         assert_eq!(enrolment.next_due(), Some(first + DAY * next));
     }
     let now = first + DAY * 5;
-    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("day 5") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("day 5") };
     enrolment = enrolment.declined(&purchase(goods, now), now);
     assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
     let declines = subscription(&enrolment).declines.map(|declines| (declines.count, declines.first_at));
@@ -108,9 +130,9 @@ fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
 fn m06_a_recovered_subscription_keeps_its_billing_day() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = enrolment.step(first, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(first, true) else { panic!("it is due") };
     let declined = enrolment.declined(&purchase(goods.clone(), first), first);
-    let (recovered, paid) = declined.paid(&purchase(goods, first), first + DAY * 3).unwrap();
+    let (recovered, paid) = charged(&declined, &purchase(goods, first), first + DAY * 3).unwrap();
     assert_eq!((paid.period, paid.expires_at), (2, at("2027-03-31T10:00:00Z")));
     assert!(subscription(&recovered).before.is_none() && subscription(&recovered).declines.is_none());
 }
@@ -134,7 +156,7 @@ fn half_an_upgrade(currency: &str, low: u64, high: u64) -> Option<u64> {
     };
     let now = at("2027-04-01T00:00:00Z");
     let buy = purchase(first(&priced("low", "2000", low)), now);
-    let enrolment = Enrolment::default().paid(&buy, now).unwrap().0;
+    let enrolment = charged(&Enrolment::default(), &buy, now).unwrap().0;
     let half = at("2027-04-16T00:00:00Z");
     let upgrade = subscription(&enrolment).upgrade(&priced("high", "10000", high), half).unwrap();
     upgrade.map(|upgrade| {
@@ -163,12 +185,12 @@ fn m06_a_proration_below_the_minimum_waits_for_the_next_period() {
 fn m07_on_a_plan_without_subscriptions_it_ends_with_its_period() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let ahead = at("2027-02-28T09:30:00Z");
-    assert_eq!(enrolment.step(ahead, false), Step::EndWithPeriod);
-    let ending = enrolment.stepped(&Step::EndWithPeriod);
-    assert_eq!(ending.step(ahead, true), Step::Wait);
+    assert_eq!(enrolment.step(ahead, false), RenewalStep::EndWithPeriod);
+    let ending = enrolment.stepped(&RenewalStep::EndWithPeriod);
+    assert_eq!(ending.step(ahead, true), RenewalStep::Wait);
     let end = at("2027-02-28T10:00:00Z");
-    assert_eq!(ending.step(end, false), Step::End);
-    assert_eq!(subscription(&ending.stepped(&Step::End)).status, Status::Cancelled);
+    assert_eq!(ending.step(end, false), RenewalStep::End);
+    assert_eq!(subscription(&ending.stepped(&RenewalStep::End)).status, Status::Cancelled);
 }
 
 #[test]
@@ -176,40 +198,99 @@ fn m06_cancelling_ends_what_is_paid_at_its_end_and_what_is_not_at_once() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     assert!(subscription(&enrolment.cancelled()).cancel_at_period_end);
     let now = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let declined = enrolment.declined(&purchase(goods, now), now);
     assert_eq!(subscription(&declined.cancelled()).status, Status::Cancelled);
 }
 
 #[test]
-fn m06_an_open_charge_is_asked_for_first_and_ends_with_its_own_purchase_alone() {
+fn m06_an_open_charge_is_finished_first_and_alone() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let buy = purchase(goods, now);
-    let charging = enrolment.charging(&buy);
+    let charging = enrolment.charging(&buy).unwrap();
     assert_eq!(charging.subscription, enrolment.subscription);
-    assert_eq!(charging.step(now, true), Step::Finish(buy.purchase_id.clone()));
-    assert_eq!(charging.next_due(), Some(now + SignedDuration::from_mins(2)));
+    assert_eq!(charging.step(now, true), RenewalStep::Wait, "its caller is still asking");
+    let unanswered = now + SignedDuration::from_mins(2);
+    assert_eq!(charging.next_due(), Some(unanswered));
+    assert_eq!(charging.step(unanswered, true), RenewalStep::Finish(buy.purchase_id.clone()));
     assert_eq!(charging.declined(&buy, now).charge, None);
-    assert_eq!(charging.paid(&buy, now).unwrap().0.charge, None);
-    let other = Purchase { purchase_id: "p2".parse().unwrap(), ..buy };
-    assert_eq!(charging.paid(&other, now).unwrap().0.charge, charging.charge);
+    let other = Purchase { purchase_id: "p2".parse().unwrap(), ..buy.clone() };
+    assert_eq!(charging.charging(&other), None, "an open charge is not replaced");
+    assert_eq!(charging.declined(&other, now).charge, charging.charge);
+    assert_eq!(paid_unasked(&charging, &other, now), Err(NotAwaited::MovedOn));
 }
 
 #[test]
-fn m06_a_checkout_that_waits_ends_with_its_own_purchase_alone() {
+fn m06_a_processing_charge_is_asked_about_hourly() {
     let now = at("2027-01-31T10:00:00Z");
     let buy = purchase(first(&terms("tier_2k", "2000", 1600)), now);
-    let waiting = |purchase_id: &str| Enrolment {
-        pending: Some(Pending {
-            purchase_id: purchase_id.parse().unwrap(),
-            terms: terms("tier_2k", "2000", 1600),
-        }),
-        ..Enrolment::default()
-    };
-    assert_eq!(waiting("p1").paid(&buy, now).unwrap().0.pending, None);
-    assert_eq!(waiting("p2").paid(&buy, now).unwrap().0.pending, waiting("p2").pending);
+    let charging = Enrolment::default().charging(&buy).unwrap().processing(&buy.purchase_id, now);
+    assert_eq!(charging.next_due(), Some(now + SignedDuration::from_hours(1)));
+}
+
+#[test]
+fn m06_a_checkout_that_was_cancelled_stays_cancelled() {
+    let now = at("2027-01-31T10:00:00Z");
+    let two = terms("tier_2k", "2000", 1600);
+    let buy = purchase(first(&two), now);
+    let waiting = Enrolment::default().awaiting_first(&buy.purchase_id, &two);
+    let grant_id = grant_id();
+    let payer = Payer { payment_id: "pi_1", grant_id: &grant_id };
+    let (started, _) = waiting.paid(&buy, payer, now).unwrap();
+    assert!(started.running().is_some() && started.pending.is_none());
+    assert_eq!(paid_unasked(&waiting.cancelled(), &buy, now), Err(NotAwaited::Withdrawn));
+    let replaced = waiting.awaiting_first(&"p2".parse().unwrap(), &two);
+    assert_eq!(paid_unasked(&replaced, &buy, now), Err(NotAwaited::Withdrawn));
+    assert_eq!(paid_unasked(&started, &buy, now), Err(NotAwaited::MovedOn));
+}
+
+#[test]
+fn m06_a_charge_that_is_open_at_the_cancellation_buys_nothing() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let now = at("2027-02-28T09:00:00Z");
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let buy = purchase(goods, now);
+    let cancelled = enrolment.charging(&buy).unwrap().cancelled();
+    assert!(cancelled.charge.is_some(), "its outcome has to be known");
+    assert_eq!(paid_unasked(&cancelled, &buy, now), Err(NotAwaited::Withdrawn));
+}
+
+#[test]
+fn m06_what_was_paid_ahead_can_be_taken_back_until_it_begins() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let ahead_at = at("2027-02-28T09:30:00Z");
+    let RenewalStep::Charge(goods) = enrolment.step(ahead_at, true) else { panic!("it is due") };
+    let (ahead, _) = charged(&enrolment, &purchase(goods, ahead_at), ahead_at).unwrap();
+    let (back, payments) = ahead.without_paid_ahead(ahead_at).unwrap();
+    let ids: Vec<&str> = payments.iter().map(|paid| paid.payment_id.as_str()).collect();
+    assert_eq!(ids, ["pi_1"]);
+    let before = subscription(&enrolment);
+    let kept = Subscription { then: None, ..subscription(&back).clone() };
+    assert_eq!(&kept, before);
+    assert_eq!(ahead.without_paid_ahead(at("2027-02-28T10:00:00Z")), None, "it has begun");
+    assert_eq!(enrolment.without_paid_ahead(ahead_at), None);
+}
+
+#[test]
+fn m06_a_renewal_that_needs_a_person_is_not_charged() {
+    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let now = at("2027-02-28T09:00:00Z");
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let charged_for = purchase(goods.clone(), now);
+    let asked = Purchase { purchase_id: "p2".parse().unwrap(), ..charged_for.clone() };
+    let waiting =
+        enrolment.charging(&charged_for).unwrap().declined(&charged_for, now).awaiting_person(&asked);
+    let next = now + DAY;
+    assert_eq!(waiting.next_due(), Some(next));
+    assert!(matches!(waiting.step(next, true), RenewalStep::Remind(_)));
+    let grant_id = grant_id();
+    let payer = Payer { payment_id: "pi_1", grant_id: &grant_id };
+    let (paid, period) = waiting.paid(&asked, payer, next).unwrap();
+    assert_eq!((subscription(&paid).status, period.period, paid.action), (Status::Active, 2, None));
+    let again = waiting.with_new_method(now);
+    assert!(matches!(again.step(now, true), RenewalStep::Charge(_)), "another method is stored");
 }
 
 #[test]
@@ -219,18 +300,18 @@ fn m06_a_renewal_brings_the_terms_that_were_chosen_for_it_and_what_was_due_is_se
     let chosen =
         enrolment.with(Subscription { then: Some(small.clone()), ..subscription(&enrolment).clone() });
     let due = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = chosen.step(due, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = chosen.step(due, true) else { panic!("it is due") };
     let declined = chosen.declined(&purchase(goods.clone(), due), due);
     let start = at("2027-02-28T10:00:00Z");
     let (ahead, paid) =
-        declined.paid(&purchase(goods.clone(), due), start - SignedDuration::from_secs(1)).unwrap();
+        charged(&declined, &purchase(goods.clone(), due), start - SignedDuration::from_secs(1)).unwrap();
     assert_eq!(
         subscription(&ahead).before.as_ref(),
         Some(&terms("tier_2k", "2000", 1600)),
         "until it begins"
     );
     assert_eq!(paid.tier, small.tier);
-    let (renewed, _) = declined.paid(&purchase(goods, due), start).unwrap();
+    let (renewed, _) = charged(&declined, &purchase(goods, due), start).unwrap();
     let renewed = subscription(&renewed);
     assert_eq!((&renewed.terms, &renewed.before, &renewed.then), (&small, &None, &None));
     assert_eq!((renewed.status, &renewed.declines), (Status::Active, &None));
@@ -254,12 +335,12 @@ fn m06_an_upgrade_fits_its_own_subscription_and_period_until_that_ends() {
     };
     let end = old.end_of(1);
     let last = end - SignedDuration::from_secs(1);
-    let paid = |goods, now| enrolment.paid(&purchase(goods, now), now);
+    let paid = |goods, now| charged(&enrolment, &purchase(goods, now), now);
     assert!(paid(upgrade("sub_2", 1), last).is_err(), "another's");
     assert!(paid(upgrade("sub_1", 2), last).is_err(), "another period's");
     assert!(paid(upgrade("sub_1", 1), end).is_err(), "too late");
-    let over = enrolment.stepped(&Step::End);
-    assert!(over.paid(&purchase(upgrade("sub_1", 1), last), last).is_err(), "nothing runs");
+    let over = enrolment.stepped(&RenewalStep::End);
+    assert!(charged(&over, &purchase(upgrade("sub_1", 1), last), last).is_err(), "nothing runs");
     let (upgraded, period) = paid(upgrade("sub_1", 1), last).unwrap();
     let expected = Subscription { terms: up, then: None, cancel_at_period_end: false, upgrades: 1, ..old };
     assert_eq!(subscription(&upgraded), &expected);
@@ -293,13 +374,13 @@ fn m06_the_period_before_holds_until_the_second_at_which_the_next_begins() {
 fn m06_what_has_ended_does_not_run_and_keeps_nothing_that_was_to_come() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let Step::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let declined = enrolment.declined(&purchase(goods, now), now);
     let other = terms("tier_1k", "1000", 900);
     let waiting =
         Subscription { then: Some(other.clone()), before: Some(other), ..subscription(&declined).clone() };
     assert!(waiting.is_running());
-    let ended = enrolment.with(waiting).stepped(&Step::End);
+    let ended = enrolment.with(waiting).stepped(&RenewalStep::End);
     let ended = subscription(&ended);
     assert!(!ended.is_running());
     assert_eq!((&ended.then, &ended.before, &ended.declines), (&None, &None, &None));

@@ -1,28 +1,85 @@
-//! Events: the few types and fields of the provider's that we read (API.md, Payments).
+//! Webhook events: the few types and members of Stripe's that we read, in every API version from 2020-08-27 on.
 
-use std::collections::HashMap;
+use credits_core::payment::{
+    AttemptStatus, Attempted, Dispute, DisputeStatus, Named, News, Paid, PaidSource,
+};
+use credits_core::price::{Currency, Price};
+use jiff::Timestamp;
+use serde_json::Value;
 
-use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
-use credits_core::price::{Currency, Price, UnreadableAmount};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
-
-/// The most characters that an id of the provider's may have; Stripe says 255.
-const MOST_CHARACTERS: usize = 255;
+use crate::object::{BadMember, Object};
 
 /// What an event means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Something about a payment.
     Payment {
-        /// The provider's id of the payment.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// What is told of it.
+        /// What is new.
         news: News,
     },
-    /// Of a type, or in a state, that changes nothing here.
-    LeftAlone,
+    /// Something about a checkout that has not been paid.
+    Checkout {
+        /// The purchase that it names. A text from outside, not looked at before it is looked up.
+        purchase_id: String,
+        /// What is new.
+        news: CheckoutNews,
+    },
+    /// A payment method was stored by a setup checkout.
+    Method(NewMethod),
+    /// Nothing follows from it here.
+    Ignored(Ignored),
+}
+
+/// What is new about a checkout that has not been paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckoutNews {
+    /// The payer has confirmed a bank debit, which is on its way.
+    Processing,
+    /// The bank debit failed.
+    Failed,
+    /// It can't be paid any more.
+    Expired,
+}
+
+/// A payment method that a person has stored for a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMethod {
+    /// The workspace that it names. A text from outside, not looked at before it is looked up.
+    pub workspace_id: String,
+    /// Stripe's id of the customer.
+    pub customer: String,
+    /// Stripe's id of the method; `None` where the event does not say.
+    pub payment_method: Option<String>,
+    /// When the event was made.
+    pub at: Option<Timestamp>,
+}
+
+/// Why nothing follows from an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    /// It is of another Stripe account (Connect).
+    OtherAccount,
+    /// It is of test mode where live mode is expected, or the other way round.
+    OtherMode,
+    /// Its object has no metadata of ours: another application on the same account made it.
+    NotOurs,
+    /// It is of a type that we don't read.
+    UnknownType,
+    /// It is of a type that we read, in a state from which nothing follows.
+    NothingFollows,
+}
+
+/// Which of Stripe's modes events are expected from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Live mode, in which money moves.
+    Live,
+    /// Test mode.
+    Test,
+    /// Either.
+    Any,
 }
 
 /// Why a signed event can't be read.
@@ -31,225 +88,352 @@ pub enum EventError {
     /// It is not JSON.
     #[error("the event is not JSON")]
     Json(#[source] serde_json::Error),
-    /// It is JSON, but not the event that its type says it is.
-    #[error("the event is not as its type says")]
-    Shape(#[source] serde_json::Error),
-    /// A paid session says neither how much nor in which currency.
-    #[error("the event names no amount")]
-    NoAmount,
-    /// An id is missing, too long, or has characters that no id has.
-    #[error("the event names no payment")]
-    NoPayment,
-    /// An amount is not a whole number of ISO 4217 minor units.
-    #[error(transparent)]
-    Amount(#[from] UnreadableAmount),
+    /// Members that we read are missing or wrong: all of them.
+    #[error("{} members of the event are not as its type has them", .0.len())]
+    Members(Vec<BadMember>),
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    #[serde(rename = "type")]
-    kind: String,
-    // Of a type that we don't read it may be anything.
-    #[serde(default)]
-    data: Value,
+impl From<Vec<BadMember>> for EventError {
+    fn from(bad: Vec<BadMember>) -> Self {
+        Self::Members(bad)
+    }
 }
 
-#[derive(Deserialize)]
-struct Session {
-    id: String,
-    payment_intent: Option<Reference>,
-    payment_status: String,
-    // A session that asks for no payment has neither.
-    amount_total: Option<u64>,
-    currency: Option<Currency>,
-    customer: Option<Reference>,
-    client_reference_id: Option<String>,
-    metadata: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Intent {
-    id: String,
-    amount: u64,
-    amount_received: Option<u64>,
-    currency: Currency,
-    customer: Option<Reference>,
-    metadata: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Charge {
-    id: String,
-    payment_intent: Option<Reference>,
-    amount_refunded: u64,
-    currency: Currency,
-}
-
-#[derive(Deserialize)]
-struct ProviderDispute {
-    id: String,
-    payment_intent: Option<Reference>,
-    charge: Option<Reference>,
-    amount: u64,
-    currency: Currency,
-    status: String,
-}
-
-/// A reference to another object of the provider's: its id, or the object itself where it was expanded.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Reference {
-    Id(String),
-    Expanded { id: String },
-}
-
-impl Reference {
-    fn into_id(self) -> String {
+impl Ignored {
+    /// Its name, as a metric has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Id(id) | Self::Expanded { id } => id,
+            Self::OtherAccount => "other_account",
+            Self::OtherMode => "other_mode",
+            Self::NotOurs => "not_ours",
+            Self::UnknownType => "unknown_type",
+            Self::NothingFollows => "nothing_follows",
         }
     }
 }
 
 /// Reads a signed event. The caller has verified the signature before.
-pub fn read(body: &[u8]) -> Result<Event, EventError> {
-    let json: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
-    let Envelope { kind, mut data } = members(json)?;
-    let object = data.get_mut("object").map(Value::take).unwrap_or_default();
-    match kind.as_str() {
+pub fn read(body: &[u8], mode: Mode) -> Result<Event, EventError> {
+    let event: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
+    let Some(kind) = event.get("type").and_then(Value::as_str) else {
+        return Err(vec![BadMember { field: "type".to_owned(), message: "must be a text" }].into());
+    };
+    if let Some(ignored) = not_for_us(&event, mode) {
+        return Ok(Event::Ignored(ignored));
+    }
+    let at = event.get("created").and_then(Value::as_i64).and_then(|at| Timestamp::from_second(at).ok());
+    let object = event.pointer("/data/object").unwrap_or(&Value::Null);
+    Ok(match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            session(members(object)?)
+            completed_session(object, at)?
         }
-        "payment_intent.succeeded" => intent(members(object)?),
-        "charge.refunded" => charge(members(object)?),
-        "charge.dispute.created" | "charge.dispute.closed" => dispute(members(object)?),
-        // A failed payment leaves its checkout open: the payer may try again, and nothing is granted.
-        _ => Ok(Event::LeftAlone),
+        "checkout.session.async_payment_failed" => ended_session(object, CheckoutNews::Failed)?,
+        "checkout.session.expired" => ended_session(object, CheckoutNews::Expired)?,
+        "payment_intent.succeeded" => paid_intent(object, at)?,
+        "payment_intent.processing" => attempted_intent(object, AttemptStatus::Processing)?,
+        "payment_intent.payment_failed" => attempted_intent(object, AttemptStatus::Failed)?,
+        "setup_intent.succeeded" => setup_intent(object, at)?,
+        "charge.succeeded" => receipt(object)?,
+        "charge.refunded" => refunded_charge(object)?,
+        "charge.dispute.created" | "charge.dispute.closed" => dispute(object)?,
+        _ => Event::Ignored(Ignored::UnknownType),
+    })
+}
+
+fn not_for_us(event: &Value, mode: Mode) -> Option<Ignored> {
+    if event.get("account").is_some_and(|account| !account.is_null()) {
+        return Some(Ignored::OtherAccount);
+    }
+    let live = event.get("livemode").and_then(Value::as_bool)?;
+    let expected = match mode {
+        Mode::Live => live,
+        Mode::Test => !live,
+        Mode::Any => true,
+    };
+    (!expected).then_some(Ignored::OtherMode)
+}
+
+/// What follows from a completed session, as Stripe's API shows it.
+pub(crate) fn of_session(session: &Value) -> Result<Event, EventError> {
+    let failed = session.pointer("/payment_intent/status").and_then(Value::as_str);
+    if session["payment_status"] == "unpaid" && failed == Some("requires_payment_method") {
+        return Ok(ended_session(session, CheckoutNews::Failed)?);
+    }
+    Ok(completed_session(session, None)?)
+}
+
+fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+    let mut session = Object::of(object)?;
+    match session.optional_text("mode") {
+        Some("setup") => return Ok(setup_session(&session, at)),
+        Some("subscription") => return Ok(Event::Ignored(Ignored::NotOurs)),
+        _ => {}
+    }
+    let Some(named) = named(&session) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
+    match session.text("payment_status") {
+        Some("paid" | "no_payment_required") => {}
+        Some("unpaid") => return ended_session(object, CheckoutNews::Processing),
+        Some(_) => return Ok(Event::Ignored(Ignored::NothingFollows)),
+        None => {}
+    }
+    // Where nothing had to be paid there is no payment, and the session stands for it.
+    let payment_id = session.reference("payment_intent").or_else(|| session.id("id"));
+    let currency = currency(&mut session);
+    let amount_minor = amount(&mut session, "amount_total", currency);
+    let subtotal = session.optional_number("amount_subtotal").zip(currency);
+    let subtotal = subtotal.and_then(|(subtotal, currency)| Price::from_provider(subtotal, currency).ok());
+    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+        let paid = Paid {
+            amount_minor,
+            subtotal_minor: subtotal.map(|subtotal| subtotal.amount_minor),
+            currency,
+            named,
+            customer: session.reference("customer"),
+            payment_method: None,
+            at,
+            source: PaidSource::Session,
+        };
+        Event::Payment { payment_id, news: News::Paid(paid) }
+    });
+    session.finish(read)
+}
+
+fn setup_session(session: &Object<'_>, at: Option<Timestamp>) -> Event {
+    let stored = session.metadata("workspace_id").zip(session.reference("customer"));
+    match stored {
+        Some((workspace_id, customer)) => {
+            Event::Method(NewMethod { workspace_id, customer, payment_method: None, at })
+        }
+        None => Event::Ignored(Ignored::NotOurs),
     }
 }
 
-/// Reads an object. An array is none, though its items could pass for the members in their order.
-fn members<T: DeserializeOwned>(value: Value) -> Result<T, EventError> {
-    let members: Map<String, Value> = serde_json::from_value(value).map_err(EventError::Shape)?;
-    serde_json::from_value(Value::Object(members)).map_err(EventError::Shape)
+fn ended_session(object: &Value, news: CheckoutNews) -> Result<Event, Vec<BadMember>> {
+    let session = Object::of(object)?;
+    Ok(match named(&session).and_then(|named| named.purchase_id) {
+        Some(purchase_id) => Event::Checkout { purchase_id, news },
+        None => Event::Ignored(Ignored::NotOurs),
+    })
 }
 
-fn session(session: Session) -> Result<Event, EventError> {
-    if session.payment_status != "paid" {
-        return Ok(Event::LeftAlone);
+fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+    let mut intent = Object::of(object)?;
+    let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
+    let received =
+        if intent.optional_number("amount_received").is_some() { "amount_received" } else { "amount" };
+    let amount_minor = amount(&mut intent, received, currency);
+    let Some(named) = named(&intent) else { return ignored_unless_bad(intent) };
+    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+        let paid = Paid {
+            amount_minor,
+            subtotal_minor: None,
+            currency,
+            named,
+            customer: intent.reference("customer"),
+            payment_method: intent.reference("payment_method"),
+            at,
+            source: PaidSource::Intent,
+        };
+        Event::Payment { payment_id, news: News::Paid(paid) }
+    });
+    intent.finish(read)
+}
+
+fn attempted_intent(object: &Value, status: AttemptStatus) -> Result<Event, Vec<BadMember>> {
+    let mut intent = Object::of(object)?;
+    let Some(named) = named(&intent) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
+    let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
+    let amount_minor = amount(&mut intent, "amount", currency);
+    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+        let attempted = Attempted { status, amount_minor, currency, named };
+        Event::Payment { payment_id, news: News::Attempted(attempted) }
+    });
+    intent.finish(read)
+}
+
+fn setup_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+    let mut intent = Object::of(object)?;
+    let Some(workspace_id) = intent.metadata("workspace_id") else {
+        return Ok(Event::Ignored(Ignored::NotOurs));
+    };
+    let (customer, payment_method) = (intent.id("customer"), intent.reference("payment_method"));
+    let read =
+        customer.map(|customer| Event::Method(NewMethod { workspace_id, customer, payment_method, at }));
+    intent.finish(read)
+}
+
+fn receipt(object: &Value) -> Result<Event, Vec<BadMember>> {
+    let mut charge = Object::of(object)?;
+    let receipt_url = charge.optional_text("receipt_url").map(str::to_owned);
+    let (Some(_), Some(receipt_url)) = (named(&charge), receipt_url) else {
+        return Ok(Event::Ignored(Ignored::NotOurs));
+    };
+    let payment_id = charge.first_reference(&["payment_intent", "id"]);
+    let news = News::Receipt(receipt_url);
+    charge.finish(payment_id.map(|payment_id| Event::Payment { payment_id, news }))
+}
+
+fn refunded_charge(object: &Value) -> Result<Event, Vec<BadMember>> {
+    let mut charge = Object::of(object)?;
+    // Stripe copies a payment's metadata to its charge.
+    if charge.has_metadata() && named(&charge).is_none() {
+        return Ok(Event::Ignored(Ignored::NotOurs));
     }
-    let (amount, currency) = session.amount_total.zip(session.currency).ok_or(EventError::NoAmount)?;
-    let Price { amount_minor, currency } = Price::from_provider(amount, currency)?;
-    let mut metadata = session.metadata.unwrap_or_default();
-    let paid = Paid {
-        amount_minor,
-        currency,
-        purchase_id: named_purchase(&mut metadata).or(session.client_reference_id),
-        workspace_id: metadata.remove("workspace_id"),
-        customer: session.customer.map(Reference::into_id).and_then(|id| valid(id).ok()),
-    };
-    payment(session.payment_intent.map_or(session.id, Reference::into_id), News::Paid(paid))
+    let payment_id = charge.first_reference(&["payment_intent", "id"]);
+    let currency = optional_currency(&charge);
+    let refunded_minor = amount(&mut charge, "amount_refunded", currency);
+    let read = payment_id.zip(refunded_minor).map(|(payment_id, refunded_minor)| Event::Payment {
+        payment_id,
+        news: News::Refunded { refunded_minor },
+    });
+    charge.finish(read)
 }
 
-fn intent(intent: Intent) -> Result<Event, EventError> {
-    let amount = intent.amount_received.unwrap_or(intent.amount);
-    let Price { amount_minor, currency } = Price::from_provider(amount, intent.currency)?;
-    let mut metadata = intent.metadata.unwrap_or_default();
-    let paid = Paid {
-        amount_minor,
-        currency,
-        purchase_id: named_purchase(&mut metadata),
-        workspace_id: metadata.remove("workspace_id"),
-        customer: intent.customer.map(Reference::into_id).and_then(|id| valid(id).ok()),
-    };
-    payment(intent.id, News::Paid(paid))
+fn dispute(object: &Value) -> Result<Event, Vec<BadMember>> {
+    let mut dispute = Object::of(object)?;
+    let (dispute_id, currency) = (dispute.id("id"), optional_currency(&dispute));
+    let amount_minor = amount(&mut dispute, "amount", currency);
+    let status = dispute.text("status").map(dispute_status);
+    let payment_id = dispute.first_reference(&["payment_intent", "charge"]);
+    let read = payment_id.zip(dispute_id).zip(amount_minor.zip(status));
+    let read = read.map(|((payment_id, dispute_id), (amount_minor, status))| {
+        let news = News::Disputed { dispute_id, dispute: Dispute { amount_minor, status } };
+        Event::Payment { payment_id, news }
+    });
+    dispute.finish(read)
 }
 
-/// A top-up stands under its own name (API.md, Payments), all else under the general one.
-fn named_purchase(metadata: &mut HashMap<String, String>) -> Option<String> {
-    metadata.remove("top_up_id").or_else(|| metadata.remove("purchase_id"))
-}
-
-fn charge(charge: Charge) -> Result<Event, EventError> {
-    let refunded = Price::from_provider(charge.amount_refunded, charge.currency)?;
-    let refunded = News::Refunded { refunded_minor: refunded.amount_minor };
-    payment(charge.payment_intent.map_or(charge.id, Reference::into_id), refunded)
-}
-
-fn dispute(dispute: ProviderDispute) -> Result<Event, EventError> {
-    let status = match dispute.status.as_str() {
-        // A dispute that a refund ended withholds nothing itself: the refund is told, and counted, on its own.
+fn dispute_status(status: &str) -> DisputeStatus {
+    match status {
+        // A dispute that a refund ended withholds nothing itself: the refund has an event of its own.
         "won" | "charge_refunded" => DisputeStatus::Won,
         "lost" => DisputeStatus::Lost,
         // An inquiry withholds no money, and a prevented one never did.
         "prevented" => DisputeStatus::Inquiry,
         status if status.starts_with("warning_") => DisputeStatus::Inquiry,
         _ => DisputeStatus::Open,
-    };
-    let Price { amount_minor, .. } = Price::from_provider(dispute.amount, dispute.currency)?;
-    let news = News::Disputed { dispute_id: valid(dispute.id)?, dispute: Dispute { amount_minor, status } };
-    let paid_by = dispute.payment_intent.or(dispute.charge).ok_or(EventError::NoPayment)?;
-    payment(paid_by.into_id(), news)
+    }
 }
 
-fn payment(payment_id: String, news: News) -> Result<Event, EventError> {
-    Ok(Event::Payment { payment_id: valid(payment_id)?, news })
+/// What an object names by our metadata; `None` if it has none of ours. A top-up goes by its own name, everything else by
+/// the general one.
+fn named(object: &Object<'_>) -> Option<Named> {
+    let purchase_id = object.metadata("top_up_id").or_else(|| object.metadata("purchase_id"));
+    let workspace_id = object.metadata("workspace_id");
+    let ours = purchase_id.is_some() || workspace_id.is_some();
+    ours.then_some(Named { purchase_id, workspace_id })
 }
 
-fn valid(id: String) -> Result<String, EventError> {
-    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if plain && (1..=MOST_CHARACTERS).contains(&id.len()) { Ok(id) } else { Err(EventError::NoPayment) }
+fn currency(object: &mut Object<'_>) -> Option<Currency> {
+    object.parsed("currency", "must be a three-letter currency code")
+}
+
+fn optional_currency(object: &Object<'_>) -> Option<Currency> {
+    object.optional_text("currency")?.parse().ok()
+}
+
+/// An amount of Stripe's in the currency's minor units by ISO 4217.
+fn amount(object: &mut Object<'_>, name: &str, currency: Option<Currency>) -> Option<u64> {
+    let amount = object.number(name)?;
+    let Some(currency) = currency else { return Some(amount) };
+    let read = Price::from_provider(amount, currency).ok().map(|price| price.amount_minor);
+    object.expect(name, read, "must be a whole number of the currency's minor units")
+}
+
+fn ignored_unless_bad(object: Object<'_>) -> Result<Event, Vec<BadMember>> {
+    object.finish(Some(Event::Ignored(Ignored::NotOurs)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, EventError, read};
-    use credits_core::payment::{Dispute, DisputeStatus, News, Paid};
+    use super::{CheckoutNews, Event, EventError, Ignored, Mode, read};
+    use credits_core::payment::{AttemptStatus, Dispute, DisputeStatus, News, Paid};
 
     fn event(kind: &str, object: &str) -> Result<Event, EventError> {
-        read(format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#).as_bytes())
+        read(
+            format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#).as_bytes(),
+            Mode::Any,
+        )
+    }
+
+    const OURS: &str = r#""metadata":{"workspace_id":"acme","top_up_id":"top_1"}"#;
+
+    #[test]
+    fn a_session_that_is_not_paid_says_how_it_stands() {
+        let session = format!(
+            r#"{{"id":"cs_1","mode":"payment","payment_status":"unpaid","amount_total":900,"currency":"usd",{OURS}}}"#
+        );
+        for (kind, expected) in [
+            ("completed", CheckoutNews::Processing),
+            ("async_payment_failed", CheckoutNews::Failed),
+            ("expired", CheckoutNews::Expired),
+        ] {
+            let read = event(&format!("checkout.session.{kind}"), &session).unwrap();
+            assert_eq!(read, Event::Checkout { purchase_id: "top_1".into(), news: expected });
+        }
     }
 
     #[test]
-    fn a_session_that_is_not_paid_yet_changes_nothing() {
-        let object = r#"{"id":"cs_1","payment_status":"unpaid","amount_total":900,"currency":"usd"}"#;
-        assert_eq!(event("checkout.session.completed", object).unwrap(), Event::LeftAlone);
-        let setup =
-            r#"{"id":"cs_1","payment_status":"no_payment_required","amount_total":null,"currency":null}"#;
-        assert_eq!(event("checkout.session.completed", setup).unwrap(), Event::LeftAlone);
-        assert_eq!(read(br#"{"id":"evt_1","type":"v2.core.event"}"#).unwrap(), Event::LeftAlone);
-        assert_eq!(event("payment_intent.payment_failed", "{}").unwrap(), Event::LeftAlone);
-        assert_eq!(event("customer.created", "null").unwrap(), Event::LeftAlone);
-        assert_eq!(read(br#"{"type":"customer.created","data":null}"#).unwrap(), Event::LeftAlone);
+    fn what_no_one_reads_is_ignored_with_the_reason() {
+        let ignored = |body: &str, mode| match read(body.as_bytes(), mode).unwrap() {
+            Event::Ignored(ignored) => ignored,
+            other => panic!("{other:?}"),
+        };
+        let paid = r#"{"id":"pi_1","amount":900,"currency":"usd","metadata":{"order":"7"}}"#;
+        let of = |more: &str, object: &str| {
+            format!(r#"{{"type":"payment_intent.succeeded"{more},"data":{{"object":{object}}}}}"#)
+        };
+        assert_eq!(ignored(&of("", paid), Mode::Any), Ignored::NotOurs);
+        assert_eq!(ignored(&of(r#","account":"acct_1""#, paid), Mode::Any), Ignored::OtherAccount);
+        assert_eq!(ignored(&of(r#","livemode":true"#, paid), Mode::Test), Ignored::OtherMode);
+        assert_eq!(ignored(&of(r#","livemode":false"#, paid), Mode::Live), Ignored::OtherMode);
+        assert_eq!(ignored(r#"{"type":"customer.created","data":null}"#, Mode::Any), Ignored::UnknownType);
+        assert_eq!(ignored(r#"{"type":"v2.core.event"}"#, Mode::Any), Ignored::UnknownType);
     }
 
     #[test]
     fn all_events_of_one_payment_name_the_same_payment() {
-        let name = |kind, object| match event(kind, object).unwrap() {
+        let name = |kind: &str, object: &str| match event(kind, object).unwrap() {
             Event::Payment { payment_id, .. } => payment_id,
-            Event::LeftAlone => "none".into(),
+            other => format!("{other:?}"),
         };
-        let session = r#"{"id":"cs_1","payment_intent":"pi_1","payment_status":"paid","amount_total":900,
-            "currency":"usd","client_reference_id":"top_1"}"#;
-        assert_eq!(name("checkout.session.completed", session), "pi_1");
-        assert_eq!(
-            name("payment_intent.succeeded", r#"{"id":"pi_1","amount":900,"currency":"usd"}"#),
-            "pi_1"
+        let session = format!(
+            r#"{{"id":"cs_1","payment_intent":"pi_1","payment_status":"paid","amount_total":900,"currency":"usd",{OURS}}}"#
         );
-        assert_eq!(
-            name(
-                "charge.refunded",
-                r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1,"currency":"usd"}"#
-            ),
-            "pi_1"
-        );
-        let dispute = r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"currency":"usd","status":"needs_response"}"#;
+        assert_eq!(name("checkout.session.completed", &session), "pi_1");
+        let intent = format!(r#"{{"id":"pi_1","amount":900,"currency":"usd",{OURS}}}"#);
+        for kind in ["succeeded", "processing", "payment_failed"] {
+            assert_eq!(name(&format!("payment_intent.{kind}"), &intent), "pi_1");
+        }
+        let charge = r#"{"id":"ch_1","payment_intent":{"id":"pi_1"},"amount_refunded":1}"#;
+        assert_eq!(name("charge.refunded", charge), "pi_1");
+        let dispute =
+            r#"{"id":"dp_1","charge":"ch_1","payment_intent":"pi_1","amount":900,"status":"needs_response"}"#;
         assert_eq!(name("charge.dispute.created", dispute), "pi_1");
     }
 
     #[test]
+    fn tax_and_discounts_leave_the_price_in_the_subtotal() {
+        let session = |status: &str, intent: &str, total: u64| {
+            format!(
+                r#"{{"id":"cs_1","payment_intent":{intent},"payment_status":"{status}","amount_subtotal":900,
+                "amount_total":{total},"currency":"usd",{OURS}}}"#
+            )
+        };
+        let paid = |object: &str| match event("checkout.session.completed", object).unwrap() {
+            Event::Payment { payment_id, news: News::Paid(paid) } => {
+                (payment_id, paid.asked_minor(), paid.amount_minor)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(paid(&session("paid", r#""pi_1""#, 1_071)), ("pi_1".into(), 900, 1_071));
+        assert_eq!(paid(&session("no_payment_required", "null", 0)), ("cs_1".into(), 900, 0));
+    }
+
+    #[test]
     fn an_inquiry_is_not_yet_a_dispute() {
-        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"currency":"usd","status":"warning_needs_response"}"#;
+        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"status":"warning_needs_response"}"#;
         let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else {
             panic!("a payment")
         };
@@ -258,40 +442,65 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_method_is_read_from_either_event() {
+        let intent = r#"{"id":"seti_1","customer":"cus_1","payment_method":"pm_1","metadata":{"workspace_id":"acme"}}"#;
+        let Event::Method(stored) = event("setup_intent.succeeded", intent).unwrap() else { panic!() };
+        assert_eq!((stored.customer.as_str(), stored.payment_method.as_deref()), ("cus_1", Some("pm_1")));
+        let session = r#"{"id":"cs_1","mode":"setup","payment_status":"no_payment_required","customer":"cus_1",
+            "metadata":{"workspace_id":"acme"}}"#;
+        let Event::Method(stored) = event("checkout.session.completed", session).unwrap() else { panic!() };
+        assert_eq!((stored.workspace_id.as_str(), stored.payment_method), ("acme", None));
+    }
+
+    #[test]
     fn amounts_in_stripes_unit_become_iso_minor_units() {
         let news = |kind: &str, object: &str| match event(kind, object).unwrap() {
             Event::Payment { news, .. } => news,
-            Event::LeftAlone => panic!("a payment"),
+            other => panic!("{other:?}"),
         };
         let paid = |news: News| match news {
             News::Paid(Paid { amount_minor, currency, .. }) => format!("{currency} {amount_minor}"),
             other => panic!("{other:?}"),
         };
-        let session = r#"{"id":"cs_1","payment_status":"paid","amount_total":3700000,"currency":"ugx"}"#;
-        assert_eq!(paid(news("checkout.session.completed", session)), "UGX 37000");
-        let intent = r#"{"id":"pi_1","amount":370,"amount_received":370,"currency":"mga"}"#;
-        assert_eq!(paid(news("payment_intent.succeeded", intent)), "MGA 37000");
+        let session = format!(
+            r#"{{"id":"cs_1","payment_status":"paid","amount_total":3700000,"currency":"ugx",{OURS}}}"#
+        );
+        assert_eq!(paid(news("checkout.session.completed", &session)), "UGX 37000");
+        let intent = format!(r#"{{"id":"pi_1","amount":370,"amount_received":370,"currency":"mga",{OURS}}}"#);
+        assert_eq!(paid(news("payment_intent.succeeded", &intent)), "MGA 37000");
         let refund = r#"{"id":"ch_1","amount_refunded":500,"currency":"isk"}"#;
         assert_eq!(news("charge.refunded", refund), News::Refunded { refunded_minor: 5 });
-        let dispute =
-            r#"{"id":"dp_1","payment_intent":"pi_1","amount":900,"currency":"ugx","status":"lost"}"#;
-        let lost = Dispute { amount_minor: 9, status: DisputeStatus::Lost };
-        let expected = News::Disputed { dispute_id: "dp_1".into(), dispute: lost };
-        assert_eq!(news("charge.dispute.closed", dispute), expected);
+        let odd = format!(r#"{{"id":"pi_1","amount":550,"currency":"isk",{OURS}}}"#);
+        assert!(matches!(event("payment_intent.succeeded", &odd), Err(EventError::Members(_))));
     }
 
     #[test]
-    fn an_amount_that_fits_no_minor_unit_is_an_error() {
-        let object = r#"{"id":"pi_1","amount":550,"currency":"isk"}"#;
-        assert!(matches!(event("payment_intent.succeeded", object), Err(EventError::Amount(_))));
+    fn every_member_that_is_wrong_is_named() {
+        let bad = |read: Result<Event, EventError>| match read {
+            Err(EventError::Members(bad)) => bad.into_iter().map(|bad| bad.field).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let intent = bad(event("payment_intent.succeeded", "{}"));
+        assert_eq!(intent, ["data.object.id", "data.object.currency", "data.object.amount"]);
+        let object = format!(r#"{{"id":"pi#1","amount":1,"currency":"usd",{OURS}}}"#);
+        assert_eq!(bad(event("payment_intent.succeeded", &object)), ["data.object.id"]);
+        assert_eq!(bad(event("charge.refunded", "[]")), ["data.object"]);
+        assert_eq!(
+            bad(event("charge.dispute.closed", "{}")),
+            ["data.object.id", "data.object.amount", "data.object.status", "data.object.payment_intent"]
+        );
+        assert_eq!(bad(read(b"[]", Mode::Any)), ["type"]);
+        assert!(matches!(read(b"{", Mode::Any), Err(EventError::Json(_))));
     }
 
     #[test]
-    fn what_is_not_an_event_is_told_apart() {
-        assert!(matches!(read(b"{"), Err(EventError::Json(_))));
-        assert!(matches!(read(b"[]"), Err(EventError::Shape(_))));
-        assert!(matches!(event("payment_intent.succeeded", "{}"), Err(EventError::Shape(_))));
-        let object = r#"{"id":"pi#1","amount":1,"currency":"usd"}"#;
-        assert!(matches!(event("payment_intent.succeeded", object), Err(EventError::NoPayment)));
+    fn an_attempt_that_failed_is_no_payment() {
+        let object = format!(r#"{{"id":"pi_1","amount":900,"currency":"usd",{OURS}}}"#);
+        let Event::Payment { news: News::Attempted(attempted), .. } =
+            event("payment_intent.payment_failed", &object).unwrap()
+        else {
+            panic!("an attempt")
+        };
+        assert_eq!((attempted.status, attempted.amount_minor), (AttemptStatus::Failed, 900));
     }
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 pub mod event;
+pub mod object;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod signature;

@@ -1,6 +1,9 @@
 //! The catalogue that is deployed: the operator's data file, which a build carries along.
 
 use credits_core::catalogue::{Catalogue, CatalogueError};
+use credits_core::purchase::CheckoutOptions;
+
+use crate::settings::SettingError;
 
 /// The operator's file, `infra/catalogue.json`.
 pub const DEPLOYED: &str = include_str!("../../../infra/catalogue.json");
@@ -8,6 +11,17 @@ pub const DEPLOYED: &str = include_str!("../../../infra/catalogue.json");
 /// The deployed catalogue.
 pub fn deployed() -> Result<Catalogue, CatalogueError> {
     Catalogue::parse(DEPLOYED)
+}
+
+/// Refuses Stripe Tax beside a catalogue that sells subscriptions: their off-session charges carry no tax of a checkout's.
+pub fn check_tax(catalogue: &Catalogue, options: CheckoutOptions) -> Result<(), SettingError> {
+    let sells_subscriptions = !catalogue.tiers().is_empty();
+    if options.automatic_tax && sells_subscriptions {
+        return Err(SettingError(
+            "CHECKOUT_OPTIONS: automatic_tax (with it the catalogue can have no tiers: off-session charges carry no tax)",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod event;
 pub mod fields;
 pub mod plain_requests;
 pub mod problem;
+pub mod return_url;
 pub mod secrets;
 pub mod settings;
 pub mod signer;

@@ -379,14 +379,38 @@ impl From<credits_billing::subscribe::SubscribeRefusal> for Problem {
         match refusal {
             Refusal::WorkspaceNotFound => Self::workspace_not_found(),
             Refusal::NoSubscription => Self::not_found(),
+            Refusal::UnknownTier => {
+                let message = "is not a tier of the catalogue".to_owned();
+                Self::invalid_request(&[FieldError { field: "tier".to_owned(), message }])
+            }
             Refusal::PlanForbids => {
                 let detail = "The workspace's plan has prepaid credits only.";
                 Self::new(403, "plan_forbids_subscription", "Plan forbids subscription", detail)
             }
-            Refusal::Declined => {
-                let detail = "The stored card was declined, and nothing has changed.";
-                Self::new(402, "payment_declined", "Payment declined", detail)
+            Refusal::PriceChanged(due_now) => {
+                let detail = format!("{due_now} would be charged now. Nothing was charged.");
+                Self::new(409, "price_changed", "Price changed", detail).with("due_now", json!(due_now))
             }
+            Refusal::Declined(reason) => {
+                let detail = "The stored payment method was declined, and nothing has changed.";
+                Self::new(402, "payment_declined", "Payment declined", detail).with("reason", json!(reason))
+            }
+            Refusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+#[cfg(feature = "provider")]
+impl From<credits_billing::MethodRefusal> for Problem {
+    fn from(refusal: credits_billing::MethodRefusal) -> Self {
+        use credits_billing::MethodRefusal as Refusal;
+        match refusal {
+            Refusal::WorkspaceNotFound => Self::workspace_not_found(),
+            Refusal::InUse => {
+                let detail = "A subscription renews with this payment method, or a charge of it is open. Cancel the subscription first, or store another method.";
+                Self::new(409, "payment_method_in_use", "Payment method in use", detail)
+            }
+            Refusal::NothingSold => Self::not_found(),
             Refusal::Fault(fault) => fault.into(),
         }
     }
@@ -398,9 +422,10 @@ impl From<EventError> for Problem {
         tracing::error!(error = %unread, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
-            EventError::Shape(_) | EventError::NoAmount | EventError::NoPayment | EventError::Amount(_) => {
-                let field = FieldError { field: "data.object".into(), message: unread.to_string() };
-                Self::invalid_request(&[field])
+            EventError::Members(bad) => {
+                let errors =
+                    bad.into_iter().map(|bad| FieldError { field: bad.field, message: bad.message.into() });
+                Self::invalid_request(&errors.collect::<Vec<_>>())
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use credits_core::purchase::CheckoutOptions;
+use credits_payments::event::Mode;
 
 use crate::top_up_url::TopUpUrl;
 
@@ -88,6 +90,38 @@ impl Settings {
         optional("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned())
     }
 
+    /// Which of Stripe's modes events are expected from: `STRIPE_MODE`, `live` or `test`; either if absent.
+    #[must_use]
+    pub fn provider_mode(self) -> Mode {
+        match optional("STRIPE_MODE").as_deref() {
+            Some("live") => Mode::Live,
+            Some("test") => Mode::Test,
+            _ => Mode::Any,
+        }
+    }
+
+    /// What is switched on for checkouts of packs: `CHECKOUT_OPTIONS`, of `automatic_tax`, `tax_id_collection` and
+    /// `allow_promotion_codes`, separated by commas.
+    pub fn checkout_options(self) -> Result<CheckoutOptions, SettingError> {
+        let mut options = CheckoutOptions::default();
+        for name in listed("CHECKOUT_OPTIONS") {
+            match name.as_str() {
+                "automatic_tax" => options.automatic_tax = true,
+                "tax_id_collection" => options.tax_id_collection = true,
+                "allow_promotion_codes" => options.allow_promotion_codes = true,
+                _ => return Err(SettingError("CHECKOUT_OPTIONS")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The origins to which payers may be sent back besides that of the page to add credits: `RETURN_ORIGINS`, such as
+    /// `https://app.example`, separated by commas.
+    #[must_use]
+    pub fn return_origins(self) -> Vec<String> {
+        listed("RETURN_ORIGINS")
+    }
+
     /// The secrets that sign events: `STRIPE_WEBHOOK_SECRET`, or the parameter that `STRIPE_WEBHOOK_SECRET_PARAMETER`
     /// names. Several are separated by white space or commas.
     pub fn webhook_secret(self) -> Result<SecretSetting, SettingError> {
@@ -130,6 +164,13 @@ fn secret(plain: &'static str, parameter: &'static str) -> Result<SecretSetting,
         return Ok(SecretSetting::Parameter(name));
     }
     required(plain).map(|text| SecretSetting::Plain(credits_payments::signature::Secret::new(text)))
+}
+
+/// The parts of a setting that are separated by commas.
+fn listed(name: &str) -> Vec<String> {
+    let parts = optional(name).unwrap_or_default();
+    let parts = parts.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
 }
 
 fn required(name: &'static str) -> Result<String, SettingError> {

@@ -5,7 +5,7 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::auto_top_up::{AutoTopUp, Settings};
 use credits_core::id::WorkspaceId;
-use credits_core::purchase::{Card, Purchase};
+use credits_core::purchase::{Purchase, StoredMethod};
 
 use crate::Store;
 use crate::attribute::{Item, credits, number};
@@ -13,7 +13,7 @@ use crate::balance_item::TOP_UP_AT;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::purchases::begin_write;
+use crate::purchases::{NewMeans, NewPurchase, begin_write};
 use crate::transaction::{Outcome, is_busy};
 use crate::versioned::{self, Kept};
 use crate::workspaces::WorkspaceRefusal;
@@ -81,11 +81,24 @@ impl Store {
         &self,
         read: &VersionedTopUp,
         purchase: &Purchase,
-        card: &Card,
+        method: &StoredMethod,
     ) -> Result<bool, Fault> {
         let charging = read.kept.charging(purchase);
         let change = self.write_of(&purchase.workspace_id, Some(read), &charging)?;
-        self.written(vec![change, begin_write(&self.table, purchase, Some(card))?]).await
+        let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
+        self.written(vec![change, begin_write(&self.table, new)?]).await
+    }
+
+    /// Stores a pack that a person has to pay by a checkout, together with the change after which the stored method is not
+    /// tried; says whether both are written.
+    pub async fn begin_asked_top_up(
+        &self,
+        read: &VersionedTopUp,
+        after: &AutoTopUp,
+        new: NewPurchase<'_>,
+    ) -> Result<bool, Fault> {
+        let change = self.write_of(&new.purchase.workspace_id, Some(read), after)?;
+        self.written(vec![change, begin_write(&self.table, new)?]).await
     }
 
     async fn is_unknown(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {

@@ -223,6 +223,10 @@ fn change_value(change: &Change) -> AttributeValue {
             map([("void", text(grant_id.as_str())), ("key", text(key)), ("prepaid", credits(prepaid))])
         }
         Change::Next(next) => next_value(next),
+        Change::Withdraw { key, grant_ids } => {
+            let ids = grant_ids.iter().map(|grant_id| text(grant_id.as_str())).collect();
+            map([("withdraw", AttributeValue::L(ids)), ("key", text(key))])
+        }
         Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
         Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
     }
@@ -239,6 +243,11 @@ fn read_change(value: &AttributeValue) -> Result<Change, Corrupt> {
     }
     if item.contains_key("next") {
         return Ok(Change::Next(read_next(value)?));
+    }
+    if item.contains_key("withdraw") {
+        let ids = reader.list("withdraw")?.iter().map(|id| id.as_s().ok()?.parse().ok());
+        let grant_ids = ids.collect::<Option<_>>().ok_or(Corrupt::Attribute("withdraw"))?;
+        return Ok(Change::Withdraw { key: reader.text("key")?.to_owned(), grant_ids });
     }
     if let Some(first_at) = item.get("invoicing") {
         let ends = first_at.is_null();

@@ -41,8 +41,10 @@ pub enum Due {
     Agreement(WorkspaceId),
     /// A grant that has expired: its workspace's balance is to be closed.
     Grant(WorkspaceId),
-    /// A purchase whose checkout can't be paid any more.
+    /// A purchase whose checkout is to be looked at: opened, paid without an event, out of time, or withdrawn.
     Checkout(Id),
+    /// A refund that we owe.
+    Refund(Id),
     /// An automatic top-up that was newly set, has an open charge, or was declined, limited or not finished.
     AutoTopUp(WorkspaceId),
     /// A hold whose time has run out.
@@ -133,7 +135,11 @@ impl Store {
             | Due::AutoTopUp(workspace)
             | Due::Hold(workspace, _) => workspace.clone(),
             Due::Checkout(purchase) => match self.purchase(purchase).await? {
-                Some(kept) => kept.purchase.workspace_id,
+                Some(stored) => stored.purchase.workspace_id,
+                None => return Ok(()),
+            },
+            Due::Refund(refund) => match self.owed_refund(refund).await? {
+                Some(refund) => refund.workspace_id,
                 None => return Ok(()),
             },
         };
@@ -165,6 +171,7 @@ impl DueItem {
                 Due::Hold(workspace()?, hold_id.ok_or(Corrupt::Attribute(PK))?)
             }
             "purchase" => Due::Checkout(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
+            "refund" => Due::Refund(rest.parse().map_err(|_| Corrupt::Attribute(PK))?),
             _ => return Err(Corrupt::Attribute(PK)),
         };
         let position = reader.text(INDEX_SK)?.to_owned();

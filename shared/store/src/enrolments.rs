@@ -1,66 +1,185 @@
-//! Subscriptions as they are kept: one item a workspace, written whole under its version, and found when it is due.
+//! Subscriptions as they are stored: one item a workspace, written whole under its version, and found when it is due.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::enrolment::Enrolment;
-use credits_core::id::WorkspaceId;
-use credits_core::purchase::{Card, Purchase};
+use credits_core::change::Change;
+use credits_core::credits::Credits;
+use credits_core::enrolment::{Enrolment, PaidAhead};
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::ledger::Cause;
+use credits_core::payment::Payment;
+use credits_core::posting::Posting;
 
-use crate::Store;
-use crate::attribute::{Item, Reader, text};
+use crate::attribute::Item;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::purchases::begin_write;
+use crate::posting::{Order, Unposted};
+use crate::purchases::{NewPurchase, PurchaseState, begin_write};
+use crate::refunds::{OwedRefund, owe_write};
 use crate::versioned::{self, Kept};
+use crate::{Store, payment_item};
 
 /// The attribute that holds all of it.
 const ENROLMENT: &str = "enrolment";
 
-/// What a workspace has of subscriptions, and the version under which it may be changed.
+/// A workspace's enrolment, and the version under which it may be changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Versioned {
-    /// What it has; nothing, where nothing was ever written.
+    /// The enrolment; empty if nothing was ever written.
     pub enrolment: Enrolment,
     /// How often it was written.
     pub version: u64,
 }
 
 impl Store {
-    /// What the workspace has of subscriptions.
+    /// The workspace's enrolment.
     pub async fn enrolment(&self, workspace: &WorkspaceId) -> Result<Versioned, Fault> {
         let item = self.get(&ItemKey::subscription(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?.unwrap_or_default())
     }
 
-    /// Writes a change, if nobody has written since; says whether it is written.
+    /// Writes a change if nothing was written since the enrolment was read, and says whether it is written. Checkouts that
+    /// it no longer waits for are withdrawn in the same transaction.
     pub async fn change_enrolment(
         &self,
         workspace: &WorkspaceId,
         read: &Versioned,
         after: &Enrolment,
     ) -> Result<bool, Fault> {
-        let write = write_of(&self.table, workspace, read.version, after)?;
-        self.written(vec![write]).await
+        let mut writes = self.withdrawals(&read.enrolment, after).await?;
+        writes.push(write_of(&self.table, workspace, read.version, after)?);
+        self.written(writes).await
     }
 
-    /// Keeps a purchase together with the change that points to it, before the provider is asked; says whether both
-    /// are written.
+    /// Stores a purchase together with the change that waits for it, before Stripe is called; says whether both are written.
     pub async fn begin_purchase(
         &self,
         read: &Versioned,
         after: &Enrolment,
-        purchase: &Purchase,
-        card: Option<&Card>,
+        new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
-        let change = write_of(&self.table, &purchase.workspace_id, read.version, after)?;
-        self.written(vec![change, begin_write(&self.table, purchase, card)?]).await
+        let mut writes = self.withdrawals(&read.enrolment, after).await?;
+        writes.push(write_of(&self.table, &new.purchase.workspace_id, read.version, after)?);
+        writes.push(begin_write(&self.table, new)?);
+        self.written(writes).await
     }
 
-    /// The provider's id of the customer whose card is stored.
-    pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
-        let item = self.get(&ItemKey::card(workspace)).await?;
-        Ok(item.as_ref().map(|item| Reader(item).text("customer").map(str::to_owned)).transpose()?)
+    /// Records how a checkout stands that has not been paid, and stops waiting for one that can't be paid any more. One by
+    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it.
+    pub async fn end_checkout(&self, purchase_id: &Id, state: PurchaseState) -> Result<(), Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let Some(stored) = self.purchase(purchase_id).await? else { return Ok(()) };
+            let known = stored.state == state && state != PurchaseState::Processing;
+            if stored.paid_by.is_some() || known {
+                return Ok(());
+            }
+            let workspace = &stored.purchase.workspace_id;
+            let read = self.enrolment(workspace).await?;
+            let ended = matches!(state, PurchaseState::Expired | PurchaseState::Failed);
+            if ended && read.enrolment.asks_for_renewal(purchase_id) {
+                return self.written(vec![self.state_write(&stored, PurchaseState::Open)?]).await.map(drop);
+            }
+            let after = match state {
+                PurchaseState::Processing => read.enrolment.processing(purchase_id, self.now()),
+                _ => read.enrolment.without(purchase_id),
+            };
+            let mut writes = vec![self.state_write(&stored, state)?];
+            if after != read.enrolment {
+                writes.push(write_of(&self.table, workspace, read.version, &after)?);
+            }
+            if self.written(writes).await? {
+                return Ok(());
+            }
+            attempts.after_conflict().await?;
+        }
     }
+
+    /// Withdraws a period that was paid ahead: its grants, with a refund owed for each of its payments. Says whether it is
+    /// written; if not, something has changed since the enrolment was read.
+    ///
+    /// The payments count as clawed back whole, so that the events of their refunds take nothing more.
+    pub async fn withdraw_paid_ahead(
+        &self,
+        workspace: &WorkspaceId,
+        read: &Versioned,
+        after: &Enrolment,
+        paid_ahead: &[PaidAhead],
+    ) -> Result<bool, Fault> {
+        let mut also = self.withdrawals(&read.enrolment, after).await?;
+        also.push(write_of(&self.table, workspace, read.version, after)?);
+        for paid in paid_ahead {
+            let item = self.get(&ItemKey::payment(&paid.payment_id)).await?;
+            let payment = item.as_ref().map(payment_item::read).transpose()?;
+            let payment = payment.ok_or(Corrupt::Attribute("payment_id"))?;
+            let clawed = clawed_whole(payment).ok_or(Corrupt::Attribute("granted_for_minor"))?;
+            also.push(payment_item::write_of(&self.table, &clawed)?);
+            also.push(owe_write(&self.table, &self.refund_of(workspace, paid))?);
+        }
+        let Some(first) = paid_ahead.first() else { return Ok(false) };
+        let key = ItemKey::ours(workspace, &format!("withdrawn#{}", first.grant_id));
+        let grant_ids = paid_ahead.iter().map(|paid| paid.grant_id.clone()).collect();
+        let change = Change::Withdraw { key: key.pk.clone(), grant_ids };
+        let reason = "refunded before it began".to_owned();
+        let order = Order {
+            workspace,
+            key,
+            fingerprint: None,
+            entry_id: self.sources.new_id("void"),
+            credits: Credits::ZERO,
+            cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
+            listed: false,
+            posting: &|_| Posting::change(change.clone()),
+            also,
+        };
+        match self.post(order).await {
+            Ok(_) => {
+                self.settle_fence(workspace).await;
+                Ok(true)
+            }
+            Err(Unposted::Fault(fault)) => Err(fault),
+            Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(false),
+            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+                Err(Corrupt::Attribute("balance").into())
+            }
+        }
+    }
+
+    fn refund_of(&self, workspace: &WorkspaceId, paid: &PaidAhead) -> OwedRefund {
+        OwedRefund {
+            refund_id: paid.refund_id(),
+            workspace_id: workspace.clone(),
+            payment_id: paid.payment_id.clone(),
+            price: paid.price,
+            begun_at: self.now(),
+        }
+    }
+
+    /// The writes that withdraw the checkouts for which an enrolment no longer waits.
+    async fn withdrawals(
+        &self,
+        before: &Enrolment,
+        after: &Enrolment,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let mut writes = Vec::new();
+        for dropped in before.awaited_checkouts() {
+            if after.awaited_checkouts().any(|awaited| awaited == dropped) {
+                continue;
+            }
+            if let Some(stored) = self.purchase(dropped).await? {
+                writes.push(self.state_write(&stored, PurchaseState::Withdrawn)?);
+            }
+        }
+        Ok(writes)
+    }
+}
+
+/// The payment after its refund was promised and all that it granted taken back, at its next version; `None` if it granted
+/// nothing.
+fn clawed_whole(payment: Payment) -> Option<Payment> {
+    let granted = payment.granted.as_ref()?;
+    let (clawed, refunded_minor) = (granted.credits.credits(), granted.amount_minor);
+    let (version, claws) = (payment.version.saturating_add(1), payment.claws.saturating_add(1));
+    Some(Payment { clawed, refunded_minor, version, claws, ..payment })
 }
 
 /// The write of all of it, if it is still at the version that was read.
@@ -79,24 +198,6 @@ pub(crate) fn write_of(
         due_at: after.next_due(),
     };
     kept.write(table)
-}
-
-/// The write that keeps the customer whose card has paid.
-pub(crate) fn card_write(
-    table: &str,
-    workspace: &WorkspaceId,
-    customer: &str,
-) -> Result<TransactWriteItem, Corrupt> {
-    Expression::new().set("customer", text(customer)).update(table, &ItemKey::card(workspace))
-}
-
-/// The same where it is told long after: a card that was stored since is not replaced.
-pub(crate) fn first_card_write(
-    table: &str,
-    workspace: &WorkspaceId,
-    customer: &str,
-) -> Result<TransactWriteItem, Corrupt> {
-    Expression::new().set_once("customer", text(customer)).update(table, &ItemKey::card(workspace))
 }
 
 /// The enrolment of an item.

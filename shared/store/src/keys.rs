@@ -8,11 +8,11 @@
 //! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
 //! | grant by the operator | `grant#W#G` | `grant` | `due#NN` if it expires | `TIME#…` |
-//! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is open | `TIME#…` |
+//! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is to be looked at | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
 //! | invoice | `invoice#W` | `NUMBER` | | |
-//! | stored card | `card#W` | `card` | | |
+//! | stored payment method | `card#W` | `card` | | |
 //! | hold | `hold#W#H` | `hold` | `due#NN` while it is open | `TIME#END OF H` |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
@@ -24,7 +24,8 @@
 //! | address that is switched off | `address#DIGEST` | `address` | | |
 //! | failed runs of a workflow | `failures#W#WORKFLOW` | `failures` | `digests` | `TIME#W#WORKFLOW` |
 //! | a counted fact | `fact#F` | `fact` | | |
-//! | payment | `payment#P` | `payment` | `unmatched` while it is | `TIME#P` |
+//! | payment | `payment#P` | `payment` | `unmatched` while it is, or `payments#W` | `TIME#P` |
+//! | refund that we owe | `refund#R` | `refund` | `due#NN` until it is made | `TIME#R` |
 //!
 //! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
 //! second. `TIME` is milliseconds since 1970 in 15 digits, which sort as numbers do until the year 9999. `SIZE` is
@@ -219,7 +220,7 @@ impl ItemKey {
         Self::of(format!("fact#{event_id}"), "fact")
     }
 
-    /// A workspace's stored card.
+    /// A workspace's stored payment method.
     #[must_use]
     pub fn card(workspace: &WorkspaceId) -> Self {
         Self::of(format!("card#{workspace}"), "card")
@@ -233,6 +234,12 @@ impl ItemKey {
 }
 
 impl ItemKey {
+    /// A refund that we owe.
+    #[must_use]
+    pub fn refund(refund: &Id) -> Self {
+        Self::of(format!("refund#{refund}"), "refund")
+    }
+
     fn of(pk: String, sk: &'static str) -> Self {
         Self { pk, sk: Cow::Borrowed(sk) }
     }
@@ -260,6 +267,12 @@ pub(crate) fn read_size_position(position: &str) -> Option<(Credits, &str)> {
     let (micros, key) = position.split_once('#')?;
     let digits = micros.len() == 27 && micros.bytes().all(|byte| byte.is_ascii_digit());
     Some((Credits::from_micros(micros.parse().ok().filter(|_| digits)?).ok()?, key))
+}
+
+/// The index partition of a workspace's payments.
+#[must_use]
+pub fn payments(workspace: &WorkspaceId) -> String {
+    format!("payments#{workspace}")
 }
 
 /// The index partition of a workspace's runs.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::credits::Amount;
-use credits_core::payment::{Dispute, DisputeStatus, Granted, Paid, Payment};
+use credits_core::payment::{
+    AttemptStatus, Attempted, Dispute, DisputeStatus, Granted, Named, Paid, PaidSource, Payment, Sale,
+};
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::error::Corrupt;
 use crate::expression::Expression;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, UNMATCHED, position};
+use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, UNMATCHED, payments, position};
 
 const STATUSES: [(DisputeStatus, &str); 4] = [
     (DisputeStatus::Inquiry, "inquiry"),
@@ -41,21 +43,31 @@ fn item_of(payment: &Payment) -> Item {
     if let Some(paid) = &payment.paid {
         put("amount_minor", number(paid.amount_minor));
         put("currency", text(paid.currency.as_str()));
-        paid.purchase_id.iter().for_each(|id| put("named_purchase", text(id)));
+        put("source", text(source_name(paid.source)));
+        paid.subtotal_minor.iter().for_each(|minor| put("subtotal_minor", number(*minor)));
+        paid.named.purchase_id.iter().for_each(|id| put("named_purchase", text(id)));
+        paid.named.workspace_id.iter().for_each(|id| put("named_workspace", text(id)));
         paid.customer.iter().for_each(|id| put("customer", text(id)));
-        paid.workspace_id.iter().for_each(|id| put("named_workspace", text(id)));
+        paid.payment_method.iter().for_each(|id| put("payment_method", text(id)));
+        paid.at.iter().for_each(|at| put("paid_at", instant(*at)));
     }
+    payment.attempted.iter().for_each(|attempted| put("attempted", attempt_value(attempted)));
+    payment.sale.iter().for_each(|sale| put("sale", sale_value(sale)));
+    payment.receipt_url.iter().for_each(|url| put("receipt_url", text(url)));
     if let Some(granted) = &payment.granted {
         put("workspace_id", text(granted.workspace_id.as_str()));
         put("purchase_id", text(granted.purchase_id.as_str()));
         put("credits", credits(granted.credits.credits()));
         put("granted_for_minor", number(granted.amount_minor));
+        granted.grant_id.iter().for_each(|id| put("grant_id", text(id.as_str())));
     }
     if let Some(mismatch) = payment.mismatch {
         put("mismatch", text(mismatch.to_string()));
     }
-    if payment.is_unmatched() {
-        put(INDEX_PK, text(UNMATCHED));
+    let listed_for = payment.sale.as_ref().map(|sale| payments(&sale.workspace_id));
+    let partition = if payment.is_unmatched() { Some(UNMATCHED.to_owned()) } else { listed_for };
+    if let Some(partition) = partition {
+        put(INDEX_PK, text(partition));
         put(INDEX_SK, text(position(payment.first_heard_at, &payment.payment_id)));
     }
     item
@@ -68,6 +80,9 @@ pub(crate) fn read(item: &Item) -> Result<Payment, Corrupt> {
         payment_id: reader.text("payment_id")?.to_owned(),
         first_heard_at: reader.instant("first_heard_at")?,
         paid: item.contains_key("amount_minor").then(|| read_paid(reader)).transpose()?,
+        attempted: item.contains_key("attempted").then(|| read_attempt(reader)).transpose()?,
+        sale: item.contains_key("sale").then(|| read_sale(reader)).transpose()?,
+        receipt_url: reader.optional_text("receipt_url").map(str::to_owned),
         granted: item.contains_key("granted_for_minor").then(|| read_granted(reader)).transpose()?,
         mismatch: item.contains_key("mismatch").then(|| reader.parsed("mismatch")).transpose()?,
         refunded_minor: reader.number("refunded_minor")?,
@@ -79,12 +94,79 @@ pub(crate) fn read(item: &Item) -> Result<Payment, Corrupt> {
 }
 
 fn read_paid(reader: Reader<'_>) -> Result<Paid, Corrupt> {
+    let optional = |name| reader.optional_text(name).map(str::to_owned);
+    let subtotal_minor = reader.0.contains_key("subtotal_minor");
     Ok(Paid {
         amount_minor: reader.number("amount_minor")?,
+        subtotal_minor: subtotal_minor.then(|| reader.number("subtotal_minor")).transpose()?,
         currency: reader.parsed("currency")?,
-        purchase_id: reader.optional_text("named_purchase").map(str::to_owned),
-        workspace_id: reader.optional_text("named_workspace").map(str::to_owned),
-        customer: reader.optional_text("customer").map(str::to_owned),
+        named: Named { purchase_id: optional("named_purchase"), workspace_id: optional("named_workspace") },
+        customer: optional("customer"),
+        payment_method: optional("payment_method"),
+        at: reader.optional_instant("paid_at")?,
+        source: if reader.optional_text("source") == Some(INTENT) {
+            PaidSource::Intent
+        } else {
+            PaidSource::Session
+        },
+    })
+}
+
+const INTENT: &str = "intent";
+
+fn source_name(source: PaidSource) -> &'static str {
+    match source {
+        PaidSource::Session => "session",
+        PaidSource::Intent => INTENT,
+    }
+}
+
+const PROCESSING: &str = "processing";
+
+fn attempt_value(attempted: &Attempted) -> AttributeValue {
+    let status = match attempted.status {
+        AttemptStatus::Processing => PROCESSING,
+        AttemptStatus::Failed => "failed",
+    };
+    let mut item = Item::from([
+        ("status".to_owned(), text(status)),
+        ("amount_minor".to_owned(), number(attempted.amount_minor)),
+        ("currency".to_owned(), text(attempted.currency.as_str())),
+    ]);
+    let Named { purchase_id, workspace_id } = &attempted.named;
+    purchase_id.iter().for_each(|id| drop(item.insert("named_purchase".to_owned(), text(id))));
+    workspace_id.iter().for_each(|id| drop(item.insert("named_workspace".to_owned(), text(id))));
+    AttributeValue::M(item)
+}
+
+fn read_attempt(reader: Reader<'_>) -> Result<Attempted, Corrupt> {
+    let reader = Reader(reader.map("attempted")?);
+    let optional = |name| reader.optional_text(name).map(str::to_owned);
+    let status =
+        if reader.text("status")? == PROCESSING { AttemptStatus::Processing } else { AttemptStatus::Failed };
+    Ok(Attempted {
+        status,
+        amount_minor: reader.number("amount_minor")?,
+        currency: reader.parsed("currency")?,
+        named: Named { purchase_id: optional("named_purchase"), workspace_id: optional("named_workspace") },
+    })
+}
+
+fn sale_value(sale: &Sale) -> AttributeValue {
+    let fields = [
+        ("workspace_id", text(sale.workspace_id.as_str())),
+        ("description", text(&sale.description)),
+        ("credits", credits(sale.credits.credits())),
+    ];
+    AttributeValue::M(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn read_sale(reader: Reader<'_>) -> Result<Sale, Corrupt> {
+    let reader = Reader(reader.map("sale")?);
+    Ok(Sale {
+        workspace_id: reader.parsed("workspace_id")?,
+        description: reader.text("description")?.to_owned(),
+        credits: Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?,
     })
 }
 
@@ -94,6 +176,7 @@ fn read_granted(reader: Reader<'_>) -> Result<Granted, Corrupt> {
         purchase_id: reader.parsed("purchase_id")?,
         credits: Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?,
         amount_minor: reader.number("granted_for_minor")?,
+        grant_id: reader.optional_text("grant_id").and_then(|id| id.parse().ok()),
     })
 }
 

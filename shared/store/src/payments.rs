@@ -1,12 +1,13 @@
-//! Payments: what the provider tells becomes credits once, however often and in whatever order it is told.
+//! Payments: what Stripe says about one becomes credits once, however often and in whatever order it is said.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
 use credits_core::credits::{Amount, Credits};
-use credits_core::enrolment::PaidPeriod;
+use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
-use credits_core::payment::{Granted, Mismatch, News, Payment, Step};
+use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, Step};
 use credits_core::posting::Posting;
 use credits_core::price::Currency;
 use credits_core::purchase::{Goods, Purchase};
@@ -14,21 +15,25 @@ use jiff::Timestamp;
 
 use crate::attribute::{Item, text};
 use crate::error::{Corrupt, Fault};
-use crate::keys::{INDEX, INDEX_PK, ItemKey, PK, UNMATCHED};
+use crate::index::{Cursor, Listing, Page};
+use crate::keys::{self, INDEX, INDEX_PK, ItemKey, PK, UNMATCHED};
+use crate::methods::UsedMethod;
 use crate::posting::{Order, Unposted};
+use crate::purchases::{PaidWith, StoredPurchase};
+use crate::reads::key_of;
 use crate::transaction::Outcome;
 use crate::{Store, enrolments, payment_item, purchases};
 
 /// How many unmatched payments are shown at most, oldest first: they wait for an operator.
-const MOST_SHOWN: i32 = 1_000;
+const MAX_SHOWN: i32 = 1_000;
 
 /// What came of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// It is all known already.
-    Nothing,
-    /// Something was granted, clawed back or kept.
-    Settled,
+pub enum Applied {
+    /// Everything in it was known.
+    Unchanged,
+    /// Something was granted, clawed back or recorded.
+    Changed,
     /// The payment fits nothing of ours, and is kept for an operator.
     Unmatched(Mismatch),
 }
@@ -36,7 +41,7 @@ pub enum Told {
 /// A payment that waits for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmatchedPayment {
-    /// The provider's id.
+    /// Stripe's id.
     pub payment_id: String,
     /// What was paid, in minor units.
     pub amount_minor: u64,
@@ -44,43 +49,51 @@ pub struct UnmatchedPayment {
     pub currency: Currency,
     /// Why it fits nothing.
     pub reason: Mismatch,
-    /// When it was first heard of.
+    /// When its first event came.
     pub at: Timestamp,
 }
 
 /// What one transaction did for a payment.
 enum Progress {
     /// Our side is what it ought to be.
-    Done(Told),
+    Done(Applied),
     /// A step was taken, and another may follow.
-    Stepped(Told),
+    Stepped(Applied),
     /// Another event of the same payment was faster.
     Overtaken,
+}
+
+/// A payment after an event was merged, with the purchase that it names.
+struct Merged {
+    payment: Payment,
+    purchase: Option<StoredPurchase>,
+    /// The write that chooses the payment method that paid, where a person chose it.
+    method: Option<TransactWriteItem>,
 }
 
 impl Store {
     /// Merges an event into its payment, and does what follows from it, step by step, until nothing more does.
     ///
     /// Each step is one transaction on the payment's item, the balance and the ledger. A crash between two leaves the
-    /// rest to the provider's next try, which finds what is still to be done.
-    pub async fn tell(&self, payment_id: &str, news: &News) -> Result<Told, Fault> {
-        let told = self.follow(payment_id, news).await?;
-        match told {
-            Told::Settled => metrics::counter!("PaymentsSettled").increment(1),
-            Told::Unmatched(_) => metrics::counter!("PaymentsUnmatched").increment(1),
-            Told::Nothing => {}
+    /// rest to Stripe's next delivery, which finds what is still to be done.
+    pub async fn apply(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
+        let applied = self.apply_steps(payment_id, news).await?;
+        match applied {
+            Applied::Changed => metrics::counter!("PaymentsSettled").increment(1),
+            Applied::Unmatched(_) => metrics::counter!("PaymentsUnmatched").increment(1),
+            Applied::Unchanged => {}
         }
-        Ok(told)
+        Ok(applied)
     }
 
-    async fn follow(&self, payment_id: &str, news: &News) -> Result<Told, Fault> {
+    async fn apply_steps(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
         let mut attempts = self.attempts();
-        let mut told = Told::Nothing;
+        let mut applied = Applied::Unchanged;
         loop {
             match self.advance(payment_id, news).await? {
-                Progress::Done(Told::Nothing) => return Ok(told),
+                Progress::Done(Applied::Unchanged) => return Ok(applied),
                 Progress::Done(last) => return Ok(last),
-                Progress::Stepped(step) => told = step,
+                Progress::Stepped(step) => applied = step,
                 Progress::Overtaken => attempts.after_conflict().await?,
             }
         }
@@ -91,7 +104,7 @@ impl Store {
         let query = self
             .query()
             .index_name(INDEX)
-            .limit(MOST_SHOWN)
+            .limit(MAX_SHOWN)
             .key_condition_expression("#partition = :partition")
             .expression_attribute_names("#partition", INDEX_PK)
             .expression_attribute_values(":partition", text(UNMATCHED));
@@ -108,53 +121,101 @@ impl Store {
         Ok(unmatched)
     }
 
-    async fn advance(&self, payment_id: &str, news: &News) -> Result<Progress, Fault> {
+    /// A page of a workspace's payments, newest first.
+    pub async fn payments(
+        &self,
+        workspace: &WorkspaceId,
+        limit: usize,
+        after: Option<&Cursor>,
+    ) -> Result<Page<Payment>, Fault> {
+        let partition = keys::payments(workspace);
+        let listing = Listing { partition: &partition, limit, after, filter: None };
+        let listed = self.page(listing, key_of).await?;
+        let mut items = self.get_many(&listed.items).await?;
+        let found = listed.items.iter().filter_map(|key| items.remove(key));
+        let payments = found.map(|item| payment_item::read(&item)).collect::<Result<_, _>>()?;
+        Ok(Page { items: payments, next: listed.next })
+    }
+
+    /// The payment of that id, if any event of it has come.
+    pub async fn payment(&self, payment_id: &str) -> Result<Option<Payment>, Fault> {
         let item = self.get(&ItemKey::payment(payment_id)).await?;
-        let known = item.as_ref().map(payment_item::read).transpose()?;
+        Ok(item.as_ref().map(payment_item::read).transpose()?)
+    }
+
+    async fn advance(&self, payment_id: &str, news: &News) -> Result<Progress, Fault> {
+        let known = self.payment(payment_id).await?;
         let before = known.unwrap_or_else(|| Payment::unheard_of(payment_id, self.now()));
-        let mut heard = before.clone();
-        heard.hear(news);
-        let kept = match heard.named_purchase().filter(|_| heard.granted.is_none()) {
+        let mut payment = before.clone();
+        payment.merge(news);
+        let changed = payment != before;
+        let named = payment.named_purchase().filter(|_| payment.granted.is_none() || changed);
+        let purchase = match named {
             Some(id) => self.purchase(&id).await?,
             None => None,
         };
-        let bought = kept.as_ref().map(|kept| (&kept.purchase, kept.paid_by.as_deref()));
-        match (heard.next_step(bought).map_err(Corrupt::from)?, kept) {
-            (Some(Step::Grant(granted)), Some(kept)) => {
-                self.grant_purchase(heard, granted, kept.purchase).await
+        let bought = purchase.as_ref().map(|stored| Bought {
+            purchase: &stored.purchase,
+            paid_by: stored.paid_by.as_deref(),
+            collection: stored.collection(),
+        });
+        if payment.sale.is_none() {
+            payment.sale = payment.sale_of(bought);
+        }
+        let step = payment.next_step(bought).map_err(Corrupt::from)?;
+        let mut merged = Merged { payment, purchase, method: None };
+        match step {
+            Some(Step::Grant(granted)) => {
+                merged.method = self.used_method(&merged, &granted.workspace_id).await?;
+                self.grant_purchase(merged, granted).await
             }
-            (Some(step), _) => self.take(heard, step).await,
-            (None, _) => self.keep_news(&before, heard).await,
+            Some(step) => self.take(merged.payment, step).await,
+            None => self.keep_news(&before, merged).await,
         }
     }
 
-    /// Keeps what was told where nothing follows from it.
-    async fn keep_news(&self, before: &Payment, heard: Payment) -> Result<Progress, Fault> {
-        if heard != *before {
-            let newly = heard.customer().filter(|_| before.customer().is_none());
-            let card = heard.granted.as_ref().zip(newly).map(|(granted, customer)| {
-                enrolments::first_card_write(&self.table, &granted.workspace_id, customer)
-            });
-            return self.keep(heard.clone(), card.transpose()?, Told::Settled).await;
+    /// The write that chooses the payment method by which a person paid. A charge of the stored method chooses nothing.
+    async fn used_method(
+        &self,
+        merged: &Merged,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<TransactWriteItem>, Fault> {
+        let by_person =
+            merged.purchase.as_ref().is_some_and(|stored| stored.collection() == Collection::Checkout);
+        let Some(paid) = merged.payment.paid.as_ref().filter(|_| by_person) else { return Ok(None) };
+        let Some(customer) = paid.customer.as_deref() else { return Ok(None) };
+        let at = paid.at.unwrap_or(merged.payment.first_heard_at);
+        let used = UsedMethod { customer, payment_method: paid.payment_method.as_deref(), at };
+        self.method_write(workspace, used).await
+    }
+
+    /// Keeps what is new where no step follows from it.
+    async fn keep_news(&self, before: &Payment, mut merged: Merged) -> Result<Progress, Fault> {
+        if merged.payment != *before {
+            if let Some(granted) = merged.payment.granted.clone() {
+                merged.method = self.used_method(&merged, &granted.workspace_id).await?;
+            }
+            return self.keep(merged.payment, merged.method, Applied::Changed).await;
         }
-        // Told again at each redelivery: the first alarm may have been lost with its answer.
-        let unmatched = heard.mismatch.filter(|_| heard.is_unmatched());
-        Ok(Progress::Done(unmatched.map_or(Told::Nothing, Told::Unmatched)))
+        // Said again at each redelivery: the first alarm may have been lost with its answer.
+        let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
+        Ok(Progress::Done(unmatched.map_or(Applied::Unchanged, Applied::Unmatched)))
     }
 
     /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
-    async fn grant_purchase(
-        &self,
-        heard: Payment,
-        granted: Granted,
-        purchase: Purchase,
-    ) -> Result<Progress, Fault> {
-        let after = Step::Grant(granted.clone()).taken(&heard).map_err(Corrupt::from)?;
-        let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &after.payment_id)?];
-        if let Some(customer) = after.customer() {
-            also.push(enrolments::card_write(&self.table, &granted.workspace_id, customer)?);
-        }
-        let amount = granted.credits;
+    async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
+        let Merged { payment, purchase, method } = merged;
+        let purchase = purchase.ok_or(Corrupt::Attribute("purchase"))?.purchase;
+        let (amount, now) = (granted.credits, self.now());
+        let grant_id = self.sources.new_id("gr");
+        let is_pack = matches!(purchase.goods, Goods::Pack { .. });
+        let granted = Granted { grant_id: Some(grant_id.clone()).filter(|_| !is_pack), ..granted };
+        let after = Step::Grant(granted.clone()).taken(&payment).map_err(Corrupt::from)?;
+        let paid_at = after.paid.as_ref().and_then(|paid| paid.at).unwrap_or(now);
+        let paid =
+            PaidWith { payment_id: &after.payment_id, at: paid_at, received_minor: granted.amount_minor };
+        let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &paid)?];
+        also.extend(method);
         let (prefix, credits, listed) = ("pay", amount.credits(), true);
         if let Goods::Pack { pack, .. } = purchase.goods {
             let (top_up_id, payment_id) = (purchase.purchase_id, after.payment_id.clone());
@@ -162,48 +223,42 @@ impl Store {
             let entry = PaymentEntry { prefix, cause, credits, listed };
             return self.settle(&granted, after, entry, &|_| Posting::top_up(amount), also).await;
         }
-        let now = self.now();
         let read = self.enrolment(&granted.workspace_id).await?;
-        let Ok((enrolment, paid)) = read.enrolment.paid(&purchase, now) else {
-            return self.take(heard, Step::KeepUnmatched(Mismatch::MovedOn)).await;
+        let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
+        let (enrolment, period) = match read.enrolment.paid(&purchase, payer, now) {
+            Ok(paid) => paid,
+            Err(not_awaited) => return self.keep_not_awaited(payment, &read, &purchase, not_awaited).await,
         };
         also.push(enrolments::write_of(&self.table, &granted.workspace_id, read.version, &enrolment)?);
-        let allocation = self.allocation(&granted, &after, paid, now);
+        let allocation = allocation(&granted, &after, period, &grant_id, now);
         let listed = matches!(allocation.change, Change::Grant(_));
         let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
         self.settle(&granted, after, entry, &|_| Posting::change(allocation.change.clone()), also).await
     }
 
-    /// A paid period's grant: at once, or where it was paid ahead, from its first second on.
-    fn allocation(
+    /// Keeps a payment of a purchase for which the subscription no longer waits. If it waits for another, the next attempt
+    /// reads that: only what was decided under this version of the enrolment stands for good.
+    async fn keep_not_awaited(
         &self,
-        granted: &Granted,
-        payment: &Payment,
-        paid: PaidPeriod,
-        now: Timestamp,
-    ) -> Allocation {
-        let PaidPeriod { subscription_id, period, tier, starts_at, expires_at } = paid;
-        let grant_id = self.sources.new_id("gr");
-        let (granted_amount, amount) = (granted.credits, granted.credits.credits());
-        let kind = GrantKind::Allocation;
-        let grant =
-            ExpiringGrant { grant_id: grant_id.clone(), kind, granted: granted_amount, amount, expires_at };
-        let change = if starts_at > now {
-            let key = payment_key(granted, payment, "pay").pk;
-            Change::Next(NextGrant { starts_at, key, grant })
-        } else {
-            Change::Grant(grant)
+        payment: Payment,
+        read: &enrolments::Versioned,
+        purchase: &Purchase,
+        not_awaited: NotAwaited,
+    ) -> Result<Progress, Fault> {
+        let mismatch = match not_awaited {
+            NotAwaited::MovedOn => Mismatch::MovedOn,
+            NotAwaited::Withdrawn => Mismatch::Withdrawn,
         };
-        Allocation {
-            change,
-            cause: Cause::Allocation { grant_id, subscription_id, period, tier, expires_at },
-        }
+        let payment = Step::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
+        let workspace = &purchase.workspace_id;
+        let unchanged = enrolments::write_of(&self.table, workspace, read.version, &read.enrolment)?;
+        self.keep(payment, Some(unchanged), Applied::Unmatched(mismatch)).await
     }
 
-    async fn take(&self, heard: Payment, step: Step) -> Result<Progress, Fault> {
-        let after = step.taken(&heard).map_err(Corrupt::from)?;
+    async fn take(&self, payment: Payment, step: Step) -> Result<Progress, Fault> {
+        let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
-            Step::KeepUnmatched(mismatch) => self.keep(after, None, Told::Unmatched(mismatch)).await,
+            Step::KeepUnmatched(mismatch) => self.keep(after, None, Applied::Unmatched(mismatch)).await,
             // It is granted with the purchase that it names.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             Step::ClawBack(granted, amount) => {
@@ -220,16 +275,16 @@ impl Store {
         }
     }
 
-    /// Writes the payment, and the card that is newly known, without a movement of credits.
+    /// Writes the payment, and what belongs to it, without a movement of credits.
     async fn keep(
         &self,
         payment: Payment,
-        card: Option<TransactWriteItem>,
-        told: Told,
+        also: Option<TransactWriteItem>,
+        applied: Applied,
     ) -> Result<Progress, Fault> {
         let payment = payment_item::write_of(&self.table, &next_version(payment))?;
-        match self.transact(std::iter::once(payment).chain(card).collect()).await? {
-            Outcome::Written => Ok(Progress::Done(told)),
+        match self.transact(std::iter::once(payment).chain(also).collect()).await? {
+            Outcome::Written => Ok(Progress::Done(applied)),
             Outcome::Cancelled(_) | Outcome::Unknown(_) => Ok(Progress::Overtaken),
         }
     }
@@ -261,9 +316,9 @@ impl Store {
                 if fenced {
                     self.settle_fence(&granted.workspace_id).await;
                 }
-                // What was told before its payment may ask for another step.
+                // An earlier event of its refund may ask for another step.
                 let more = payment.next_step(None).map_err(Corrupt::from)?.is_some();
-                Ok(if more { Progress::Stepped(Told::Settled) } else { Progress::Done(Told::Settled) })
+                Ok(if more { Progress::Stepped(Applied::Changed) } else { Progress::Done(Applied::Changed) })
             }
             Err(Unposted::Fault(fault)) => Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
@@ -294,6 +349,32 @@ fn payment_key(granted: &Granted, payment: &Payment, prefix: &str) -> ItemKey {
     ItemKey::ours(&granted.workspace_id, &key)
 }
 
+/// A paid period's grant: at once, or if it was paid ahead, from its first second on.
+fn allocation(
+    granted: &Granted,
+    payment: &Payment,
+    paid: PaidPeriod,
+    grant_id: &Id,
+    now: Timestamp,
+) -> Allocation {
+    let PaidPeriod { subscription_id, period, tier, starts_at, expires_at } = paid;
+    let (grant_id, amount) = (grant_id.clone(), granted.credits);
+    let grant = ExpiringGrant {
+        grant_id: grant_id.clone(),
+        kind: GrantKind::Allocation,
+        granted: amount,
+        amount: amount.credits(),
+        expires_at,
+    };
+    let change = if starts_at > now {
+        let key = payment_key(granted, payment, "pay").pk;
+        Change::Next(NextGrant { starts_at, key, grant })
+    } else {
+        Change::Grant(grant)
+    };
+    Allocation { change, cause: Cause::Allocation { grant_id, subscription_id, period, tier, expires_at } }
+}
+
 fn claw_back(amount: Amount) -> Posting {
     Posting::change(Change::ClawBack(amount))
 }
@@ -304,7 +385,7 @@ fn next_version(payment: Payment) -> Payment {
 
 fn read_unmatched(item: &Item) -> Result<Option<UnmatchedPayment>, Corrupt> {
     let payment = payment_item::read(item)?;
-    // The index may be behind: it is matched by now.
+    // The index may be behind: it has been matched meanwhile.
     if !payment.is_unmatched() {
         return Ok(None);
     }

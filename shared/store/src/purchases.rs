@@ -1,14 +1,15 @@
-//! Purchases: kept before the provider is asked, so that a crash leaves nothing that a retry would not find (M5, M6).
+//! Purchases: stored before Stripe is called, so that a crash leaves nothing that a retry would not find (M5, M6).
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
-use credits_core::catalogue::Pack;
 use credits_core::id::Id;
-use credits_core::purchase::{Card, Checkout, Goods, Purchase};
+use credits_core::payment::Collection;
+use credits_core::price::Price;
+use credits_core::purchase::{Checkout, CheckoutForm, Purchase, StoredMethod};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, keyed, text};
+use crate::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::entry_item;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
@@ -16,42 +17,174 @@ use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::transaction::{Outcome, Reason, is_busy};
 
-/// How long a checkout can be paid: what the provider gives it.
-const CHECKOUT_LASTS: SignedDuration = SignedDuration::from_hours(24);
+/// How long a checkout can be paid: Stripe's default for `expires_at`.
+const CHECKOUT_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
 
-/// A purchase with what became of it.
+/// How soon the sweep looks for a checkout whose opening was not recorded.
+const UNOPENED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
+
+/// How often the sweep asks Stripe about a checkout whose bank debit is processing.
+const PROCESSING_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
+
+const METHOD: &str = "card";
+const FORM: &str = "form";
+const KEYS: &str = "keys";
+const KEY_FAILED_AT: &str = "key_failed_at";
+const STATE: &str = "state";
+const ASKS: &str = "asks";
+
+/// A purchase with what has become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredPurchase {
     /// The purchase.
     pub purchase: Purchase,
-    /// The provider's checkout, once it is open.
+    /// How it is paid.
+    pub means: Means,
+    /// Stripe's checkout, once it is open.
     pub checkout: Option<Checkout>,
-    /// The card that is charged for it, where one is.
-    pub card: Option<Card>,
+    /// How far it has come.
+    pub state: PurchaseState,
     /// The payment that paid it.
     pub paid_by: Option<String>,
+    /// When it was paid.
+    pub paid_at: Option<Timestamp>,
+    /// What was received for it, with tax and less discounts.
+    pub received_minor: Option<u64>,
+    /// How many idempotency keys of it are used up.
+    pub keys: u64,
+    /// When Stripe failed with a 5xx under the present key, which Stripe keeps.
+    pub key_failed_at: Option<Timestamp>,
+}
+
+/// How a purchase is paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Means {
+    /// By a charge of this method.
+    OffSession(StoredMethod),
+    /// By a checkout with this form; `None` for one that was opened before forms were stored.
+    Checkout(Option<CheckoutForm>),
+}
+
+/// How far a purchase has come, while it is not paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurchaseState {
+    /// It waits to be paid.
+    Open,
+    /// A bank debit is on its way.
+    Processing,
+    /// The bank debit failed.
+    Failed,
+    /// Its checkout can't be paid any more.
+    Expired,
+    /// It was cancelled or replaced; its checkout is to be expired at Stripe.
+    Withdrawn,
+}
+
+/// Why a checkout is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckoutReason {
+    /// A person asked for it and is sent there.
+    Requested,
+    /// A charge of the stored method needs the customer, who is sent a mail.
+    Authentication,
+}
+
+/// A purchase that is about to be paid.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPurchase<'a> {
+    /// The purchase.
+    pub purchase: &'a Purchase,
+    /// How it is paid.
+    pub means: NewMeans<'a>,
+}
+
+/// How a new purchase is paid.
+#[derive(Debug, Clone, Copy)]
+pub enum NewMeans<'a> {
+    /// By a charge of this method.
+    OffSession(&'a StoredMethod),
+    /// By a checkout with this form, for this reason.
+    Checkout(&'a CheckoutForm, CheckoutReason),
+}
+
+const STATES: [(PurchaseState, &str); 5] = [
+    (PurchaseState::Open, "open"),
+    (PurchaseState::Processing, "processing"),
+    (PurchaseState::Failed, "failed"),
+    (PurchaseState::Expired, "expired"),
+    (PurchaseState::Withdrawn, "withdrawn"),
+];
+
+impl PurchaseState {
+    fn name(self) -> &'static str {
+        STATES.iter().find(|(state, _)| *state == self).map_or("open", |(_, name)| name)
+    }
+}
+
+impl StoredPurchase {
+    /// The idempotency key under which Stripe is asked now.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        idempotency_key(&self.purchase.purchase_id, self.keys)
+    }
+
+    /// How it is paid, as a payment is compared with it.
+    #[must_use]
+    pub fn collection(&self) -> Collection {
+        match self.means {
+            Means::OffSession(_) => Collection::OffSession,
+            Means::Checkout(_) => Collection::Checkout,
+        }
+    }
+
+    /// What was paid for it: what was received, or its price while that is not known.
+    #[must_use]
+    pub fn charged(&self) -> Price {
+        let amount_minor = self.received_minor.unwrap_or(self.purchase.price.amount_minor);
+        Price { amount_minor, ..self.purchase.price }
+    }
+
+    fn begun(new: NewPurchase<'_>) -> Self {
+        let means = match new.means {
+            NewMeans::OffSession(method) => Means::OffSession(method.clone()),
+            NewMeans::Checkout(form, _) => Means::Checkout(Some(form.clone())),
+        };
+        Self {
+            purchase: new.purchase.clone(),
+            means,
+            checkout: None,
+            state: PurchaseState::Open,
+            paid_by: None,
+            paid_at: None,
+            received_minor: None,
+            keys: 0,
+            key_failed_at: None,
+        }
+    }
+}
+
+fn idempotency_key(purchase: &Id, used_up: u64) -> String {
+    if used_up == 0 { purchase.to_string() } else { format!("{purchase}-k{used_up}") }
 }
 
 impl Store {
-    /// Claims the key for a top-up of this pack; with the same call's key, gives the top-up that it stands for.
+    /// Claims the key for a top-up; the same call under the same key gets the top-up that it stands for.
     ///
-    /// The checkout is opened after this, under the purchase's id as the provider's idempotency key, and kept with
-    /// [`Self::open_checkout`].
-    pub async fn begin_top_up(&self, claim: &Claim, pack: &Pack) -> Result<Kept, ClaimRefusal> {
-        let purchase = Purchase {
-            purchase_id: self.sources.new_id("top"),
-            workspace_id: claim.workspace_id.clone(),
-            goods: Goods::Pack { pack: pack.pack.clone(), credits: pack.credits },
-            price: pack.price,
-            begun_at: self.now(),
-        };
+    /// The checkout is opened after this, under the purchase's idempotency key, and recorded with
+    /// [`Self::record_checkout`].
+    pub async fn begin_top_up(
+        &self,
+        claim: &Claim,
+        purchase: &Purchase,
+        form: &CheckoutForm,
+    ) -> Result<StoredPurchase, ClaimRefusal> {
+        let means = NewMeans::Checkout(form, CheckoutReason::Requested);
+        let new = NewPurchase { purchase, means };
         let mut attempts = self.attempts();
         loop {
-            let writes = self.begin_writes(claim, &purchase).map_err(Fault::from)?;
+            let writes = self.begin_writes(claim, new).map_err(Fault::from)?;
             match self.transact(writes).await? {
-                Outcome::Written => {
-                    return Ok(Kept { purchase, checkout: None, card: None, paid_by: None });
-                }
+                Outcome::Written => return Ok(StoredPurchase::begun(new)),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
@@ -62,19 +195,18 @@ impl Store {
         }
     }
 
-    /// Keeps the checkout with its purchase, and says whether it was the first to be kept.
-    pub async fn open_checkout(&self, purchase: &Purchase, checkout: &Checkout) -> Result<bool, Fault> {
-        let expires_at = self.now().checked_add(CHECKOUT_LASTS).unwrap_or(Timestamp::MAX);
+    /// Records the checkout with its purchase, and says whether it was the first to be recorded.
+    pub async fn record_checkout(&self, purchase: &Purchase, checkout: &Checkout) -> Result<bool, Fault> {
+        let expires_at = self.now().checked_add(CHECKOUT_TIMEOUT).unwrap_or(Timestamp::MAX);
         let mut attempts = self.attempts();
         let mut unanswered = false;
         loop {
-            let update = Expression::new()
+            let update = dated(purchase, expires_at, Expression::new())
                 .set("checkout_id", text(&checkout.checkout_id))
                 .set("checkout_url", text(&checkout.checkout_url))
-                .set(INDEX_PK, text(due(&purchase.workspace_id)))
-                .set(INDEX_SK, text(position(expires_at, purchase.purchase_id.as_str())))
                 .when_absent("checkout_id")
                 .when_absent("paid_by")
+                .when_absent(STATE)
                 .update(&self.table, &ItemKey::purchase(&purchase.purchase_id))?;
             match self.transact(vec![update]).await? {
                 Outcome::Written => return Ok(true),
@@ -90,82 +222,198 @@ impl Store {
     }
 
     /// The purchase of that id.
-    pub async fn purchase(&self, id: &Id) -> Result<Option<Kept>, Fault> {
+    pub async fn purchase(&self, id: &Id) -> Result<Option<StoredPurchase>, Fault> {
         let item = self.get(&ItemKey::purchase(id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// The top-up that the key stands for, if it was begun by this very call. Asked before a call is refused for a pack
     /// that is no longer in the catalogue.
-    pub async fn earlier_top_up(&self, claim: &Claim) -> Result<Option<Kept>, Fault> {
+    pub async fn earlier_top_up(&self, claim: &Claim) -> Result<Option<StoredPurchase>, Fault> {
         let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
             return Ok(None);
         };
         match self.begun(claim, &item).await {
-            Ok(kept) => Ok(Some(kept)),
+            Ok(stored) => Ok(Some(stored)),
             Err(ClaimRefusal::Fault(fault)) => Err(fault),
             Err(ClaimRefusal::KeyReused | ClaimRefusal::WorkspaceNotFound) => Ok(None),
         }
     }
 
-    async fn begun(&self, claim: &Claim, taken: &Item) -> Result<Kept, ClaimRefusal> {
+    /// Records that Stripe failed with a 5xx under the present key, which it answers again whenever it is asked.
+    pub async fn record_failed_key(&self, stored: &StoredPurchase) -> Result<(), Fault> {
+        let failed = Expression::new().set(KEY_FAILED_AT, instant(self.now())).when_absent(KEY_FAILED_AT);
+        self.at_key(stored, failed).await.map(drop)
+    }
+
+    /// Goes on to the next idempotency key, and gives the purchase with it. Where another caller was faster, it is read
+    /// again.
+    pub async fn next_key(&self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
+        let keys = stored.keys.saturating_add(1);
+        let next = Expression::new().set(KEYS, number(keys)).remove(KEY_FAILED_AT);
+        if self.at_key(stored, next).await? {
+            return Ok(StoredPurchase { keys, key_failed_at: None, ..stored.clone() });
+        }
+        self.read_again(stored).await
+    }
+
+    /// The same with another form: the one that was sent can't be carried out, and a key stands for one form.
+    pub async fn next_form(
+        &self,
+        stored: &StoredPurchase,
+        form: &CheckoutForm,
+    ) -> Result<StoredPurchase, Fault> {
+        let keys = stored.keys.saturating_add(1);
+        let value = serde_dynamo::to_attribute_value(form).map_err(Corrupt::from)?;
+        let next = Expression::new().set(KEYS, number(keys)).set(FORM, value).remove(KEY_FAILED_AT);
+        if self.at_key(stored, next).await? {
+            let means = Means::Checkout(Some(form.clone()));
+            return Ok(StoredPurchase { keys, key_failed_at: None, means, ..stored.clone() });
+        }
+        self.read_again(stored).await
+    }
+
+    async fn read_again(&self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
+        let again = self.purchase(&stored.purchase.purchase_id).await?;
+        Ok(again.ok_or(Corrupt::Attribute("purchase"))?)
+    }
+
+    async fn at_key(&self, stored: &StoredPurchase, change: Expression) -> Result<bool, Fault> {
+        let change = match stored.keys {
+            0 => change.when_absent(KEYS),
+            keys => change.when(KEYS, "=", number(keys)),
+        };
+        let key = ItemKey::purchase(&stored.purchase.purchase_id);
+        self.written(vec![change.when_exists().update(&self.table, &key)?]).await
+    }
+
+    async fn begun(&self, claim: &Claim, taken: &Item) -> Result<StoredPurchase, ClaimRefusal> {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
             return Err(ClaimRefusal::KeyReused);
         }
         // A key that stands for something else was of another path, and so of another fingerprint.
         let id: Id = Reader(taken).parsed("purchase_id").map_err(Fault::from)?;
-        let kept = self.purchase(&id).await?;
-        Ok(kept.ok_or(Corrupt::Attribute("purchase_id")).map_err(Fault::from)?)
+        let stored = self.purchase(&id).await?;
+        Ok(stored.ok_or(Corrupt::Attribute("purchase_id")).map_err(Fault::from)?)
     }
 
-    fn begin_writes(&self, claim: &Claim, purchase: &Purchase) -> Result<Vec<TransactWriteItem>, Corrupt> {
+    fn begin_writes(&self, claim: &Claim, new: NewPurchase<'_>) -> Result<Vec<TransactWriteItem>, Corrupt> {
         let mut key = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
         let fingerprint = Blob::new(claim.fingerprint.bytes());
         key.insert("fingerprint".into(), AttributeValue::B(fingerprint));
-        key.insert("purchase_id".into(), text(purchase.purchase_id.as_str()));
+        key.insert("purchase_id".into(), text(new.purchase.purchase_id.as_str()));
         let workspace = ItemKey::workspace(&claim.workspace_id);
         Ok(vec![
             Expression::new().when_absent(PK).put(&self.table, key)?,
             Expression::new().when_exists().check(&self.table, &workspace)?,
-            begin_write(&self.table, purchase, None)?,
+            begin_write(&self.table, new)?,
         ])
+    }
+
+    /// The write that takes a purchase into a state in which it is not paid, while it is not paid.
+    pub(crate) fn state_write(
+        &self,
+        stored: &StoredPurchase,
+        state: PurchaseState,
+    ) -> Result<TransactWriteItem, Corrupt> {
+        let moved = Expression::new().set(STATE, text(state.name())).when_absent("paid_by");
+        let moved = match state {
+            PurchaseState::Processing => {
+                let next = self.now().checked_add(PROCESSING_INTERVAL).unwrap_or(Timestamp::MAX);
+                dated(&stored.purchase, next, moved)
+            }
+            PurchaseState::Withdrawn | PurchaseState::Open => dated(&stored.purchase, self.now(), moved),
+            PurchaseState::Failed | PurchaseState::Expired => moved.remove(INDEX_PK).remove(INDEX_SK),
+        };
+        moved.update(&self.table, &ItemKey::purchase(&stored.purchase.purchase_id))
     }
 }
 
-/// The write that keeps a new purchase.
-pub(crate) fn begin_write(
-    table: &str,
-    purchase: &Purchase,
-    card: Option<&Card>,
-) -> Result<TransactWriteItem, Corrupt> {
+/// A change that gives the purchase a date at which the sweep looks at it.
+fn dated(purchase: &Purchase, at: Timestamp, change: Expression) -> Expression {
+    change
+        .set(INDEX_PK, text(due(&purchase.workspace_id)))
+        .set(INDEX_SK, text(position(at, purchase.purchase_id.as_str())))
+}
+
+/// The write that stores a new purchase. One that is paid by a checkout is looked at by the sweep if the checkout's opening
+/// is not recorded soon.
+pub(crate) fn begin_write(table: &str, new: NewPurchase<'_>) -> Result<TransactWriteItem, Corrupt> {
+    let NewPurchase { purchase, means } = new;
     let mut item = keyed(&ItemKey::purchase(&purchase.purchase_id));
     item.insert("purchase".into(), serde_dynamo::to_attribute_value(purchase)?);
-    if let Some(card) = card {
-        item.insert("card".into(), serde_dynamo::to_attribute_value(card)?);
+    match means {
+        NewMeans::OffSession(method) => {
+            item.insert(METHOD.into(), serde_dynamo::to_attribute_value(method)?);
+        }
+        NewMeans::Checkout(form, reason) => {
+            item.insert(FORM.into(), serde_dynamo::to_attribute_value(form)?);
+            if reason == CheckoutReason::Authentication {
+                item.insert(ASKS.into(), AttributeValue::Bool(true));
+            }
+            let at = purchase.begun_at.checked_add(UNOPENED_TIMEOUT).unwrap_or(purchase.begun_at);
+            item.insert(INDEX_PK.into(), text(due(&purchase.workspace_id)));
+            item.insert(INDEX_SK.into(), text(position(at, purchase.purchase_id.as_str())));
+        }
     }
     Expression::new().when_absent(PK).put(table, item)
 }
 
+/// A payment that has paid a purchase.
+pub(crate) struct PaidWith<'a> {
+    pub payment_id: &'a str,
+    pub at: Timestamp,
+    pub received_minor: u64,
+}
+
 /// The write that marks a purchase as paid by this payment and no other.
-pub(crate) fn paid_write(table: &str, purchase: &Id, payment_id: &str) -> Result<TransactWriteItem, Corrupt> {
+pub(crate) fn paid_write(
+    table: &str,
+    purchase: &Id,
+    paid: &PaidWith<'_>,
+) -> Result<TransactWriteItem, Corrupt> {
     Expression::new()
-        .set("paid_by", text(payment_id))
+        .set("paid_by", text(paid.payment_id))
+        .set("paid_at", instant(paid.at))
+        .set("received_minor", number(paid.received_minor))
         .remove(INDEX_PK)
         .remove(INDEX_SK)
-        .when_absent_or("paid_by", "=", text(payment_id))
+        .when_absent_or("paid_by", "=", text(paid.payment_id))
         .update(table, &ItemKey::purchase(purchase))
 }
 
 /// The purchase of an item.
-pub(crate) fn read(item: &Item) -> Result<Kept, Corrupt> {
+pub(crate) fn read(item: &Item) -> Result<StoredPurchase, Corrupt> {
     let reader = Reader(item);
     let purchase = item.get("purchase").cloned().ok_or(Corrupt::Attribute("purchase"))?;
     let checkout = reader.optional_text("checkout_id").zip(reader.optional_text("checkout_url"));
-    Ok(Kept {
+    let state = reader.optional_text(STATE).map(read_state).transpose()?;
+    let optional_number =
+        |name: &'static str| item.contains_key(name).then(|| reader.number(name)).transpose();
+    let means = match item.get(METHOD) {
+        Some(method) => Means::OffSession(serde_dynamo::from_attribute_value(method.clone())?),
+        None => Means::Checkout(item.get(FORM).cloned().map(serde_dynamo::from_attribute_value).transpose()?),
+    };
+    Ok(StoredPurchase {
         purchase: serde_dynamo::from_attribute_value(purchase)?,
+        means,
         checkout: checkout
             .map(|(id, url)| Checkout { checkout_id: id.to_owned(), checkout_url: url.to_owned() }),
-        card: item.get("card").cloned().map(serde_dynamo::from_attribute_value).transpose()?,
+        state: state.unwrap_or(PurchaseState::Open),
         paid_by: reader.optional_text("paid_by").map(str::to_owned),
+        paid_at: reader.optional_instant("paid_at")?,
+        received_minor: optional_number("received_minor")?,
+        keys: optional_number(KEYS)?.unwrap_or(0),
+        key_failed_at: reader.optional_instant(KEY_FAILED_AT)?,
     })
+}
+
+/// Whether the purchase's checkout asks a person to authenticate a charge.
+pub(crate) fn asks_person(item: &Item) -> bool {
+    item.contains_key(ASKS)
+}
+
+fn read_state(name: &str) -> Result<PurchaseState, Corrupt> {
+    let state = STATES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state);
+    state.ok_or(Corrupt::Attribute(STATE))
 }

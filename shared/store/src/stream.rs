@@ -8,7 +8,8 @@ use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
 use credits_core::ledger::Entry;
 use credits_core::payment::Payment;
-use credits_core::purchase::Purchase;
+use credits_core::price::Price;
+use credits_core::purchase::{Checkout, Purchase};
 use credits_core::run::{Run, RunStatus};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -99,6 +100,15 @@ pub enum Written {
         purchase: Purchase,
         /// The payment.
         payment_id: String,
+        /// What was received for it.
+        charged: Price,
+    },
+    /// A person has to pay for a purchase by a checkout, because the stored method needs authentication.
+    ActionRequired {
+        /// What is bought.
+        purchase: Purchase,
+        /// The checkout.
+        checkout: Checkout,
     },
 }
 
@@ -190,7 +200,7 @@ impl Record {
                 let invoice = agreements::read_invoice(after)?;
                 Ok(Some(Written::Invoice { workspace: workspace()?, invoice }))
             }
-            "purchase" => read_paid(before, after),
+            "purchase" => read_purchase(before, after),
             _ => Ok(None),
         }
     }
@@ -206,9 +216,13 @@ fn read_run(before: Option<&Item>, after: &Item, workspace: WorkspaceId) -> Resu
     Ok(Some(Written::RunFailed { workspace, run, version: Reader(after).number("balance_version")? }))
 }
 
-fn read_paid(before: Option<&Item>, after: &Item) -> Result<Option<Written>, Corrupt> {
-    let paid_before = before.is_some_and(|before| before.contains_key("paid_by"));
-    let kept = purchases::read(after)?;
-    let paid = kept.paid_by.filter(|_| !paid_before);
-    Ok(paid.map(|payment_id| Written::Paid { purchase: kept.purchase, payment_id }))
+fn read_purchase(before: Option<&Item>, after: &Item) -> Result<Option<Written>, Corrupt> {
+    let was = |name| before.is_some_and(|before| before.contains_key(name));
+    let stored = purchases::read(after)?;
+    let charged = stored.charged();
+    if let Some(payment_id) = stored.paid_by.filter(|_| !was("paid_by")) {
+        return Ok(Some(Written::Paid { purchase: stored.purchase, payment_id, charged }));
+    }
+    let opened = stored.checkout.filter(|_| purchases::asks_person(after) && !was("checkout_id"));
+    Ok(opened.map(|checkout| Written::ActionRequired { purchase: stored.purchase, checkout }))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use credits_core::purchase::CheckoutOptions;
 use credits_local::bus::Bus;
 use credits_local::database::{self, create_table};
 use credits_local::functions::{Functions, Parts};
@@ -14,8 +15,10 @@ use credits_local::provider::Provider as StandIn;
 use credits_local::schedules::Schedule;
 use credits_local::template::{DEPLOYED, Template};
 use credits_local::tokens::{Issuer, TokenOrder};
+use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
 use credits_payments::signature::{Secret, sign};
+use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::start::dynamodb_config;
 use credits_store::{Clock, Sources, Store};
 use jiff::civil::{Date, date};
@@ -360,6 +363,9 @@ fn functions(
         provider_key: Secret::new("sk"),
         webhook_secret: Secret::new(WEBHOOK_SECRET),
         top_up_url: "https://hub.example/credits".to_owned(),
+        return_origins: ReturnOrigins::default(),
+        checkout_options: CheckoutOptions::default(),
+        provider_mode: Mode::Test,
     };
     Functions::start(parts).unwrap()
 }

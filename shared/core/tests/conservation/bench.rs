@@ -6,6 +6,7 @@ use credits_core::close::{CHANGES_A_CLOSE, Outcome};
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold::Placement;
+use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
 use jiff::SignedDuration;
@@ -111,6 +112,15 @@ impl Bench {
                 assert_eq!(*said, credits(taken), "what was voided");
             }
             Change::Next(next) => ahead.push(next.clone()),
+            Change::Withdraw { grant_ids, .. } => {
+                ahead.retain(|next| !grant_ids.contains(&next.grant.grant_id));
+                let taken = grant_ids.iter().map(|id| self.truth.remove(id.as_str(), usize::MAX)).sum();
+                self.truth.voided += taken;
+                if taken > 0 {
+                    let voided = Outcome::Voided { key: "withdrawn".into(), credits: credits(taken) };
+                    assert_eq!(outcomes.next(), Some(&voided), "what had begun is taken back");
+                }
+            }
             Change::Invoicing(first_at) => {
                 self.truth.invoices = first_at.map(|first_at| first_at.as_second() - START);
             }
@@ -281,6 +291,12 @@ impl Bench {
             Operation::Void { pick } => {
                 let grant_id = format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap();
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: None });
+            }
+            Operation::Withdraw { ref picks } => {
+                let id = |pick: &usize| format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap();
+                let mut grant_ids: Vec<Id> = picks.iter().map(id).collect();
+                grant_ids.dedup();
+                self.change(Change::Withdraw { key: "withdrawn".into(), grant_ids });
             }
             Operation::VoidPrepaid { credits } => {
                 let grant_id = "prepaid".parse().unwrap();

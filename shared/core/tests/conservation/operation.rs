@@ -38,6 +38,10 @@ pub enum Operation {
     VoidPrepaid {
         credits: i64,
     },
+    /// Grants are withdrawn, whether or not they have begun.
+    Withdraw {
+        picks: Vec<usize>,
+    },
     ClawBack {
         credits: i64,
     },
@@ -72,6 +76,7 @@ pub fn any_operation() -> impl Strategy<Value = Operation> {
         3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
         1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
+        1 => prop::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Operation::Withdraw { picks }),
         2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
         2 => (1..8_i64, 0..5_i64, 1..8_i64)
             .prop_map(|(credits, starts, lives)| Operation::PayAhead { credits, starts, lives }),

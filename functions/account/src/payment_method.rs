@@ -1,0 +1,77 @@
+//! `GET`, `POST` and `DELETE /v1/workspaces/{workspace_id}/payment-method`: what is charged while nobody is there.
+
+use credits_core::purchase::Checkout;
+use credits_payments::provider::PaymentMethod;
+use credits_runtime::fields::Fields;
+use credits_runtime::{Answer, Call, Problem, Scope};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Account;
+
+/// A payment method as people recognise it; members that its type lacks are null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MethodBody {
+    #[serde(rename = "type")]
+    kind: String,
+    brand: Option<String>,
+    last4: Option<String>,
+    exp_month: Option<u64>,
+    exp_year: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoredMethodBody {
+    payment_method: Option<MethodBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct SetupBody {
+    #[serde(flatten)]
+    checkout: Checkout,
+}
+
+impl Account {
+    pub(crate) async fn payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let method = self.billing(call).await?.stored_method(&workspace).await?;
+        Ok(Answer::ok(&StoredMethodBody { payment_method: method.map(MethodBody::from) }))
+    }
+
+    pub(crate) async fn replace_payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let body = call.json_if_any()?;
+        let claim = call.claim(&workspace, &body)?;
+        let return_url = self.read_return_url(call, &body)?;
+        let store = self.store.until(call.deadline());
+        if let Some(checkout) = store.earlier_setup(&claim).await? {
+            return Ok(Answer::once(true, &SetupBody { checkout }));
+        }
+        let billing = self.billing(call).await?;
+        let urls = self.return_urls(call, return_url.as_deref());
+        let opened = billing.replace_method(&workspace, &claim.key, &urls).await?;
+        let (checkout, first) = store.record_setup(&claim, &opened.0).await?;
+        Ok(Answer::once(!first, &SetupBody { checkout }))
+    }
+
+    pub(crate) async fn remove_payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        self.billing(call).await?.remove_method(&workspace).await?;
+        Ok(Answer::ok(&StoredMethodBody { payment_method: None }))
+    }
+
+    fn read_return_url(&self, call: &Call, body: &Value) -> Result<Option<String>, Problem> {
+        let mut fields = Fields::of(body)?;
+        let return_url = fields.optional("return_url", |value| self.return_url(call, value));
+        fields.finish(Some(return_url))
+    }
+}
+
+impl From<PaymentMethod> for MethodBody {
+    fn from(method: PaymentMethod) -> Self {
+        let PaymentMethod { kind, brand, last4, exp_month, exp_year, .. } = method;
+        Self { kind, brand, last4, exp_month, exp_year }
+    }
+}

@@ -1,0 +1,86 @@
+//! `GET /v1/workspaces/{workspace_id}/payments`: what the workspace has paid, newest first.
+
+use credits_core::credits::Amount;
+use credits_core::payment::{Payment, PaymentStatus};
+use credits_core::price::Price;
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::index::Cursor;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cursor::Listing;
+use crate::{Account, query};
+
+/// How many payments a page has if the call doesn't say.
+const PAGE: u16 = 50;
+
+/// How many payments a page has at most.
+const MAX_PAGE: u16 = 100;
+
+#[derive(Debug, Serialize)]
+struct PaymentsBody {
+    payments: Vec<PaymentBody>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PaymentBody {
+    payment_id: String,
+    at: Timestamp,
+    description: String,
+    amount: Price,
+    refunded: Price,
+    credits: Amount,
+    status: PaymentStatus,
+    receipt_url: Option<String>,
+}
+
+impl Account {
+    pub(crate) async fn payments(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let (limit, after) = read_query(call)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let page = store.payments(&workspace, limit.into(), after.as_ref()).await?;
+        let payments = page.items.into_iter().filter_map(PaymentBody::of).collect();
+        let next_cursor = page.next.as_ref().map(|next| listing(call).write_position(next));
+        Ok(Answer::ok(&PaymentsBody { payments, next_cursor }))
+    }
+}
+
+fn read_query(call: &Call) -> Result<(u16, Option<Cursor>), Problem> {
+    let (mut limit, mut after) = (PAGE, None);
+    query::read(call.query(), |name, value| {
+        match name {
+            "limit" => limit = query::whole_number(value, 1..=MAX_PAGE)?,
+            "cursor" => after = Some(listing(call).read_position(value).map_err(|error| error.to_string())?),
+            _ => return query::unknown(),
+        }
+        Ok(())
+    })?;
+    Ok((limit, after))
+}
+
+/// The listing that a cursor must belong to.
+fn listing(call: &Call) -> Listing<'_> {
+    Listing { name: "payments", workspace: call.named_workspace() }
+}
+
+impl PaymentBody {
+    /// A payment as its workspace sees it; `None` for one whose purchase is not known.
+    fn of(payment: Payment) -> Option<Self> {
+        let (status, amount) = (payment.status()?, payment.amount()?);
+        let sale = payment.sale?;
+        let at = payment.paid.as_ref().and_then(|paid| paid.at).unwrap_or(payment.first_heard_at);
+        Some(Self {
+            payment_id: payment.payment_id,
+            at,
+            description: sale.description,
+            refunded: Price { amount_minor: payment.refunded_minor.min(amount.amount_minor), ..amount },
+            amount,
+            credits: sale.credits,
+            status,
+            receipt_url: payment.receipt_url,
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The stored payment method: which one is charged, how a person replaces it, and how it is removed.
+
+use credits_core::id::WorkspaceId;
+use credits_core::purchase::{Checkout, StoredMethod};
+use credits_payments::provider::{PaymentMethod, Provider, ReturnUrls, SetupOrder};
+use credits_store::methods::MethodChoice;
+use credits_store::{Fault, IdempotencyKey};
+
+use crate::{Billing, BillingFault};
+
+/// A checkout on which a person stores another payment method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetupCheckout(pub Checkout);
+
+/// Why a payment method is not replaced or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum MethodRefusal {
+    /// There is no such workspace.
+    #[error("the workspace does not exist")]
+    WorkspaceNotFound,
+    /// A subscription renews with it, or a charge of it is open.
+    #[error("the payment method is in use")]
+    InUse,
+    /// The catalogue sells nothing, so there is no currency to charge in.
+    #[error("nothing is sold")]
+    NothingSold,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] BillingFault),
+}
+
+impl From<Fault> for MethodRefusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+impl Billing {
+    /// The payment method that the workspace is charged by; `None` if there is none, or Stripe no longer has it.
+    pub async fn stored_method(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<PaymentMethod>, BillingFault> {
+        let choice = self.store.method_choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
+        let Some(MethodChoice { customer, payment_method, .. }) = choice else { return Ok(None) };
+        Ok(self.provider.stored_method(&self.key, &customer, payment_method.as_deref()).await?)
+    }
+
+    /// Opens a checkout on which a person stores another payment method. The same key opens the same one.
+    pub async fn replace_method(
+        &self,
+        workspace: &WorkspaceId,
+        key: &IdempotencyKey,
+        urls: &ReturnUrls,
+    ) -> Result<SetupCheckout, MethodRefusal> {
+        let known = self.store.workspace(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
+        let currency = self.catalogue.currency().ok_or(MethodRefusal::NothingSold)?;
+        let customer = self.store.customer(workspace).await?;
+        let email = &known.profile.billing_email;
+        let order =
+            SetupOrder { workspace_id: workspace, customer: customer.as_deref(), email, currency, urls };
+        // Stripe refuses a key with another form, so the form is part of the key.
+        let name = |order: &SetupOrder<'_>| order.idempotency_key(key.as_str());
+        match self.provider.open_setup(&self.key, &order, &name(&order)).await {
+            Err(error) if Provider::lacks_customer(&error) => {
+                if let Some(customer) = &customer {
+                    self.store.forget_customer(workspace, customer).await?;
+                }
+                let order = SetupOrder { customer: None, ..order };
+                let opened = self.provider.open_setup(&self.key, &order, &name(&order)).await;
+                Ok(SetupCheckout(opened.map_err(BillingFault::from)?))
+            }
+            opened => Ok(SetupCheckout(opened.map_err(BillingFault::from)?)),
+        }
+    }
+
+    /// Detaches the payment method at Stripe, so that nothing can be charged before another is stored, and switches automatic
+    /// top-up off.
+    pub async fn remove_method(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
+        self.store.workspace(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
+        let enrolment = self.store.enrolment(workspace).await?.enrolment;
+        let renews = enrolment.running().is_some_and(|running| !running.cancel_at_period_end);
+        if renews || enrolment.charge.is_some() {
+            return Err(MethodRefusal::InUse);
+        }
+        self.switch_auto_top_up_off(workspace).await?;
+        loop {
+            let Some(choice) = self.store.method_choice(workspace).await? else { return Ok(()) };
+            if let Some(method) = self.stored_method(workspace).await? {
+                self.provider.detach(&self.key, &method.stored).await.map_err(BillingFault::from)?;
+            }
+            if self.store.remove_method(workspace, &choice).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn switch_auto_top_up_off(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
+        loop {
+            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            if read.kept.charge.is_some() {
+                return Err(MethodRefusal::InUse);
+            }
+            let off = read.kept.switched_off();
+            if off == read.kept || self.store.change_auto_top_up(workspace, &read, &off).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets a method that Stripe no longer has: the customer was deleted, or the method detached.
+    pub(crate) async fn forget_gone(
+        &self,
+        workspace: &WorkspaceId,
+        method: &StoredMethod,
+    ) -> Result<(), BillingFault> {
+        let found = self.provider.stored_method(&self.key, &method.customer, None).await?;
+        if found.is_none() {
+            self.store.forget_customer(workspace, &method.customer).await?;
+        }
+        Ok(())
+    }
+}

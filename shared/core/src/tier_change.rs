@@ -1,0 +1,133 @@
+//! What a request for a tier comes to: the one calculation that a preview shows and a change carries out (M6).
+
+use jiff::Timestamp;
+
+use crate::credits::{Credits, OutOfRange};
+use crate::enrolment::Enrolment;
+use crate::id::Id;
+use crate::price::Price;
+use crate::subscription::{Status, Subscription, Terms, Upgrade, months_after};
+
+/// What a request for a tier comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TierChange {
+    /// The subscription goes on at the terms that it has; a cancellation or planned change is taken back.
+    Keep,
+    /// A new subscription starts with its first period.
+    Start(Terms),
+    /// The due period is paid for at these terms.
+    PayDue(Terms),
+    /// The paid period is upgraded for what is left of it.
+    Upgrade(Terms, Upgrade),
+    /// The next period begins at these terms, and nothing is charged now.
+    NextPeriod(Terms),
+    /// The period that was paid ahead is refunded and paid for at these terms instead.
+    InsteadOfPaidAhead(Terms),
+}
+
+impl TierChange {
+    /// What is charged now; `None` if nothing is.
+    #[must_use]
+    pub fn due_now(&self) -> Option<Price> {
+        match self {
+            Self::Keep | Self::NextPeriod(_) => None,
+            Self::Start(terms) | Self::PayDue(terms) | Self::InsteadOfPaidAhead(terms) => Some(terms.price),
+            Self::Upgrade(terms, upgrade) => {
+                Some(Price { amount_minor: upgrade.amount_minor, ..terms.price })
+            }
+        }
+    }
+}
+
+impl TierChange {
+    /// The credits that what is charged now brings.
+    #[must_use]
+    pub fn credits_now(&self) -> Credits {
+        match self {
+            Self::Keep | Self::NextPeriod(_) => Credits::ZERO,
+            Self::Start(terms) | Self::PayDue(terms) | Self::InsteadOfPaidAhead(terms) => {
+                terms.monthly_credits.credits()
+            }
+            Self::Upgrade(_, upgrade) => upgrade.credits.credits(),
+        }
+    }
+
+    /// The charge that follows once this change is carried out.
+    #[must_use]
+    pub fn next_charge(&self, enrolment: &Enrolment, now: Timestamp) -> Option<(Price, Timestamp)> {
+        match (self, enrolment.running()) {
+            (Self::Start(terms), _) => Some((terms.price, months_after(now, 1))),
+            (Self::PayDue(terms), Some(running)) => {
+                let due = running.period.saturating_add(1).max(running.period_at(now));
+                Some((terms.price, running.end_of(due)))
+            }
+            (
+                Self::Upgrade(terms, _) | Self::NextPeriod(terms) | Self::InsteadOfPaidAhead(terms),
+                Some(it),
+            ) => Some((terms.price, it.end_of(it.period))),
+            (Self::Keep, Some(running)) => Some((running.terms.price, running.end_of(running.period))),
+            (_, None) => None,
+        }
+    }
+}
+
+impl Enrolment {
+    /// The terms that a tier has for this workspace whatever the catalogue has become: those of the subscription that
+    /// runs at that tier, is planned, or waits for its checkout. `None` if the catalogue decides.
+    #[must_use]
+    pub fn kept_terms(&self, tier: &Id, now: Timestamp) -> Option<&Terms> {
+        let running = self.running();
+        let kept = running.map(|it| [Some(it.current(now).1), Some(&it.terms), it.then.as_ref()]);
+        let pending = self.pending.as_ref().filter(|_| running.is_none()).map(|pending| &pending.terms);
+        kept.into_iter().flatten().flatten().chain(pending).find(|terms| terms.tier == *tier)
+    }
+
+    /// What a request for these terms comes to.
+    pub fn change_to(&self, wanted: &Terms, now: Timestamp) -> Result<TierChange, OutOfRange> {
+        let Some(running) = self.running() else { return Ok(TierChange::Start(wanted.clone())) };
+        if running.status == Status::PastDue {
+            return Ok(TierChange::PayDue(wanted.clone()));
+        }
+        if running.terms == *wanted {
+            return Ok(TierChange::Keep);
+        }
+        if running.is_upgrade(wanted) {
+            let upgrade = running.upgrade(wanted, now)?;
+            return Ok(match upgrade {
+                Some(upgrade) => TierChange::Upgrade(wanted.clone(), upgrade),
+                None => TierChange::NextPeriod(wanted.clone()),
+            });
+        }
+        let refundable = running.is_paid_ahead(now) && !running.paid_ahead.is_empty();
+        Ok(if refundable {
+            TierChange::InsteadOfPaidAhead(wanted.clone())
+        } else {
+            TierChange::NextPeriod(wanted.clone())
+        })
+    }
+
+    /// The enrolment with these terms from the next period on, or the present ones if there are none, and no cancellation.
+    /// An upgrade that waits for a person is dropped.
+    #[must_use]
+    pub fn going_on(&self, then: Option<Terms>) -> Self {
+        let Some(running) = self.running() else { return self.clone() };
+        let then = then.filter(|then| *then != running.terms);
+        let changed = Subscription { then, cancel_at_period_end: false, ..running.clone() };
+        Self { action: None, ..self.with(changed) }
+    }
+}
+
+impl Subscription {
+    /// The next charge as it will be made: its terms and when; `None` if it ends with its period.
+    #[must_use]
+    pub fn next_charge(&self) -> Option<(&Terms, Timestamp)> {
+        if !self.is_running() || self.cancel_at_period_end {
+            return None;
+        }
+        let at = match self.declines.filter(|_| self.status == Status::PastDue) {
+            Some(declines) => declines.next_at,
+            None => self.end_of(self.period),
+        };
+        Some((self.next_terms(), at))
+    }
+}

@@ -1,0 +1,117 @@
+//! `PaymentMethods`: what a customer has stored.
+
+use credits_core::purchase::StoredMethod;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Page, Provider, ProviderError};
+use crate::signature::Secret;
+
+/// A stored payment method, as people recognise it. Members that its type lacks are `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentMethod {
+    /// How to charge it.
+    pub stored: StoredMethod,
+    /// Stripe's type, such as `card` or `sepa_debit`.
+    pub kind: String,
+    /// The card's brand, or the bank's name.
+    pub brand: Option<String>,
+    /// The last four digits.
+    pub last4: Option<String>,
+    /// The month in which a card expires, 1 to 12.
+    pub exp_month: Option<u64>,
+    /// The year in which a card expires.
+    pub exp_year: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct MethodAnswer {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    /// The details stand under the type's own name.
+    #[serde(flatten)]
+    details: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Detached {}
+
+impl Provider {
+    /// The method that a customer is charged by: the chosen one, while it is attached, or else the one that was attached
+    /// last. `None` if there is none, or no such customer any more.
+    ///
+    /// A method that can't be charged again is not attached: for a payment by iDEAL or Bancontact, Stripe attaches a SEPA
+    /// debit in its place, which is then the last one.
+    pub async fn stored_method(
+        &self,
+        key: &Secret,
+        customer: &str,
+        chosen: Option<&str>,
+    ) -> Result<Option<PaymentMethod>, ProviderError> {
+        let path = format!("/v1/customers/{customer}/payment_methods");
+        if let Some(chosen) = chosen {
+            let request = self.get(key, &format!("{path}/{chosen}"), &[]);
+            match self.answer::<MethodAnswer>(request).await {
+                Ok(method) => return Ok(Some(method.of(customer))),
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let request = self.get(key, &path, &[("limit", "1".to_owned())]);
+        match self.answer::<Page<MethodAnswer>>(request).await {
+            Ok(page) => Ok(page.data.into_iter().next().map(|method| method.of(customer))),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Detaches a method from its customer, so that it can't be charged any more.
+    pub async fn detach(&self, key: &Secret, method: &StoredMethod) -> Result<(), ProviderError> {
+        let path = format!("/v1/payment_methods/{}/detach", method.payment_method);
+        let request = self.post(key, &path, &format!("detach-{}", method.payment_method), &[]);
+        match self.answer::<Detached>(request).await {
+            Ok(Detached {}) => Ok(()),
+            // Stripe refuses to detach what is not attached, or is unknown.
+            Err(ProviderError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl MethodAnswer {
+    fn of(self, customer: &str) -> PaymentMethod {
+        let details = self.details.get(&self.kind);
+        let text = |name: &str| details.and_then(|it| it.get(name)?.as_str()).map(str::to_owned);
+        let number = |name: &str| details.and_then(|it| it.get(name)?.as_u64());
+        PaymentMethod {
+            stored: StoredMethod { customer: customer.to_owned(), payment_method: self.id },
+            brand: text("brand").or_else(|| text("bank_name")),
+            last4: text("last4"),
+            exp_month: number("exp_month"),
+            exp_year: number("exp_year"),
+            kind: self.kind,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MethodAnswer;
+
+    #[test]
+    fn a_method_shows_what_its_type_has() {
+        let shown = |json: &str| {
+            let method = serde_json::from_str::<MethodAnswer>(json).unwrap().of("cus_1");
+            let text = |text: Option<String>| text.unwrap_or_default();
+            (method.kind, text(method.brand), text(method.last4), method.exp_year)
+        };
+        let card = r#"{"id":"pm_1","type":"card","card":{"brand":"visa","last4":"4242","exp_month":8,"exp_year":2030}}"#;
+        assert_eq!(shown(card), ("card".into(), "visa".into(), "4242".into(), Some(2030)));
+        let sepa = r#"{"id":"pm_1","type":"sepa_debit","sepa_debit":{"bank_code":"370","last4":"3000"}}"#;
+        assert_eq!(shown(sepa), ("sepa_debit".into(), String::new(), "3000".into(), None));
+        let bank = r#"{"id":"pm_1","type":"us_bank_account","us_bank_account":{"bank_name":"STRIPE BANK","last4":"6789"}}"#;
+        assert_eq!(shown(bank), ("us_bank_account".into(), "STRIPE BANK".into(), "6789".into(), None));
+        assert_eq!(shown(r#"{"id":"pm_1","type":"link","link":{}}"#).0, "link");
+    }
+}

@@ -1,0 +1,70 @@
+//! Return addresses: where a payer may be sent back to after a checkout.
+
+use http::Uri;
+
+/// The longest address that is taken; Stripe takes 5,000 characters.
+const MAX_CHARACTERS: usize = 2_000;
+
+/// The origins that may be returned to, such as `https://app.example`.
+#[derive(Debug, Clone, Default)]
+pub struct ReturnOrigins(Vec<String>);
+
+impl ReturnOrigins {
+    /// These origins.
+    #[must_use]
+    pub fn new(origins: Vec<String>) -> Self {
+        Self(origins)
+    }
+
+    /// Checks an address from a request: it must be absolute and on one of the origins, or on that of the page to add credits.
+    pub fn check(&self, address: &str, page: &str) -> Result<String, String> {
+        let said = "must be an address on an allowed origin (the setting RETURN_ORIGINS)";
+        let origin = origin_of(address).ok_or(said)?;
+        let allowed = self.0.iter().filter_map(|allowed| origin_of(allowed)).chain(origin_of(page));
+        let known = allowed.into_iter().any(|allowed| allowed == origin);
+        if known { Ok(address.to_owned()) } else { Err(said.to_owned()) }
+    }
+}
+
+/// The origin of an absolute address, in small letters. An address with a user in it has none.
+fn origin_of(address: &str) -> Option<String> {
+    let plain = address.bytes().all(|byte| byte.is_ascii_graphic()) && address.len() <= MAX_CHARACTERS;
+    let without_fragment = address.split('#').next().filter(|_| plain)?;
+    let uri: Uri = without_fragment.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+    let web = matches!(scheme, "https" | "http") && !authority.contains('@');
+    web.then(|| format!("{scheme}://{authority}").to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ReturnOrigins;
+
+    #[test]
+    fn a_payer_returns_to_an_allowed_origin_alone() {
+        let origins = ReturnOrigins::new(vec!["https://app.example".to_owned()]);
+        let page = "https://credits.example/settings/ai-credits";
+        let taken = |address: &str| origins.check(address, page).is_ok();
+        for address in [
+            "https://app.example",
+            "https://APP.example/billing?tab=1#top",
+            "https://credits.example/anything",
+        ] {
+            assert!(taken(address), "{address}");
+        }
+        for address in [
+            "https://evil.example/",
+            "https://app.example.evil.example/",
+            "https://app.example@evil.example/",
+            "https://app.example:8443/",
+            "http://app.example/",
+            "//app.example/",
+            "/billing",
+            "javascript:alert(1)",
+            "https://app.example/\nx",
+            "",
+        ] {
+            assert!(!taken(address), "{address:?}");
+        }
+    }
+}

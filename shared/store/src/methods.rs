@@ -1,0 +1,228 @@
+//! The stored payment method: which customer and method of Stripe's are charged for a workspace while nobody is there.
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::id::WorkspaceId;
+use credits_core::purchase::Checkout;
+use jiff::Timestamp;
+
+use crate::attribute::{Item, Reader, instant, keyed, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::idempotency::{Claim, ClaimRefusal};
+use crate::keys::{ItemKey, PK};
+use crate::transaction::{Outcome, is_busy};
+use crate::{Store, entry_item};
+
+const CUSTOMER: &str = "customer";
+const METHOD: &str = "payment_method";
+const CHOSEN_AT: &str = "chosen_at";
+const REMOVED_AT: &str = "removed_at";
+const SETUP: &str = "setup";
+
+/// What a workspace has chosen to be charged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodChoice {
+    /// Stripe's id of the customer.
+    pub customer: String,
+    /// Stripe's id of the method; `None` if only the customer is known, whose latest method is then charged.
+    pub payment_method: Option<String>,
+    /// When it was chosen: a payment or setup that is older changes nothing.
+    pub chosen_at: Option<Timestamp>,
+    /// When a person removed it. The customer stays for the next checkout.
+    pub removed_at: Option<Timestamp>,
+}
+
+/// A customer and method that a payment or setup has just used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UsedMethod<'a> {
+    pub customer: &'a str,
+    pub payment_method: Option<&'a str>,
+    pub at: Timestamp,
+}
+
+/// What came of a method that a person has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodStored {
+    /// It is charged from now on.
+    Chosen,
+    /// A newer one is.
+    Outdated,
+    /// There is no such workspace.
+    WorkspaceUnknown,
+}
+
+impl Store {
+    /// What the workspace is charged by, if it ever stored anything.
+    pub async fn method_choice(&self, workspace: &WorkspaceId) -> Result<Option<MethodChoice>, Fault> {
+        let item = self.get(&ItemKey::card(workspace)).await?;
+        Ok(item.as_ref().map(read).transpose()?)
+    }
+
+    /// The customer to open checkouts for, if there is one.
+    pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
+        Ok(self.method_choice(workspace).await?.map(|choice| choice.customer))
+    }
+
+    /// Chooses a method that a person has stored, unless a newer one is chosen. What waits for one is tried at the next sweep.
+    pub async fn choose_method(
+        &self,
+        workspace: &WorkspaceId,
+        customer: &str,
+        payment_method: Option<&str>,
+        at: Timestamp,
+    ) -> Result<MethodStored, Fault> {
+        let known = ItemKey::workspace(workspace);
+        let mut attempts = self.attempts();
+        loop {
+            let used = UsedMethod { customer, payment_method, at };
+            let Some(write) = self.method_write(workspace, used).await? else {
+                return self.chosen_before(workspace, at).await;
+            };
+            let exists = Expression::new().when_exists().check(&self.table, &known)?;
+            match self.transact(vec![write, exists]).await? {
+                Outcome::Written => {
+                    self.retry_with_new_method(workspace).await?;
+                    return Ok(MethodStored::Chosen);
+                }
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if !is_busy(&reasons) && self.get(&known).await?.is_none() => {
+                    return Ok(MethodStored::WorkspaceUnknown);
+                }
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// The event of a method comes again where what follows from it may not have been done.
+    async fn chosen_before(&self, workspace: &WorkspaceId, at: Timestamp) -> Result<MethodStored, Fault> {
+        let choice = self.method_choice(workspace).await?;
+        if choice.is_none_or(|choice| choice.chosen_at != Some(at)) {
+            return Ok(MethodStored::Outdated);
+        }
+        self.retry_with_new_method(workspace).await?;
+        Ok(MethodStored::Chosen)
+    }
+
+    /// Makes due what waits for a payment method: a charge that was declined, an automatic top-up.
+    async fn retry_with_new_method(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        loop {
+            let read = self.enrolment(workspace).await?;
+            let after = read.enrolment.with_new_method(self.now());
+            if after == read.enrolment || self.change_enrolment(workspace, &read, &after).await? {
+                break;
+            }
+        }
+        loop {
+            let Some(read) = self.auto_top_up(workspace).await? else { return Ok(()) };
+            let after = read.kept.with_new_method(self.now());
+            if after == read.kept || self.change_auto_top_up(workspace, &read, &after).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The setup checkout that the key stands for, if it was opened by this very call.
+    pub async fn earlier_setup(&self, claim: &Claim) -> Result<Option<Checkout>, ClaimRefusal> {
+        let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(read_setup(claim, &item)?))
+    }
+
+    /// Records the setup checkout under the caller's key; gives the one that is recorded, and whether it is this one.
+    pub async fn record_setup(
+        &self,
+        claim: &Claim,
+        checkout: &Checkout,
+    ) -> Result<(Checkout, bool), ClaimRefusal> {
+        let mut item = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
+        item.insert("fingerprint".into(), AttributeValue::B(Blob::new(claim.fingerprint.bytes())));
+        let value =
+            serde_dynamo::to_attribute_value(checkout).map_err(|error| Fault::from(Corrupt::from(error)))?;
+        item.insert(SETUP.into(), value);
+        let put = Expression::new().when_absent(PK).put(&self.table, item).map_err(Fault::from)?;
+        if self.written(vec![put]).await? {
+            return Ok((checkout.clone(), true));
+        }
+        let recorded = self.earlier_setup(claim).await?;
+        Ok((recorded.unwrap_or_else(|| checkout.clone()), false))
+    }
+
+    /// Removes the method that was read, so that nothing is charged before another is stored; false if it has changed.
+    pub async fn remove_method(&self, workspace: &WorkspaceId, read: &MethodChoice) -> Result<bool, Fault> {
+        let removed = Expression::new().set(REMOVED_AT, instant(self.now())).remove(METHOD);
+        let write = read.unchanged(removed).update(&self.table, &ItemKey::card(workspace))?;
+        self.written(vec![write]).await
+    }
+
+    /// Forgets a customer that Stripe no longer has, so that the next checkout makes a new one.
+    pub async fn forget_customer(&self, workspace: &WorkspaceId, customer: &str) -> Result<(), Fault> {
+        let gone = Expression::new().when(CUSTOMER, "=", text(customer));
+        self.written(vec![gone.delete(&self.table, &ItemKey::card(workspace))?]).await.map(drop)
+    }
+
+    /// The write that chooses a method that was used; `None` if it is chosen already, or a newer one is.
+    pub(crate) async fn method_write(
+        &self,
+        workspace: &WorkspaceId,
+        used: UsedMethod<'_>,
+    ) -> Result<Option<TransactWriteItem>, Fault> {
+        let read = self.method_choice(workspace).await?;
+        if read.as_ref().is_some_and(|read| read.outlives(used)) {
+            return Ok(None);
+        }
+        let mut write = Expression::new()
+            .set(CUSTOMER, text(used.customer))
+            .set(CHOSEN_AT, instant(used.at))
+            .remove(REMOVED_AT);
+        if let Some(method) = used.payment_method {
+            write = write.set(METHOD, text(method));
+        } else if read.as_ref().is_some_and(|read| read.customer != used.customer) {
+            write = write.remove(METHOD);
+        }
+        let write = match &read {
+            Some(read) => read.unchanged(write),
+            None => write.when_absent(CUSTOMER),
+        };
+        Ok(Some(write.update(&self.table, &ItemKey::card(workspace))?))
+    }
+}
+
+impl MethodChoice {
+    /// Whether the choice stays as it is although another method was used.
+    fn outlives(&self, used: UsedMethod<'_>) -> bool {
+        let latest = self.chosen_at.max(self.removed_at);
+        if latest.is_some_and(|latest| latest > used.at) {
+            return true;
+        }
+        let same_method =
+            used.payment_method.is_none() || self.payment_method.as_deref() == used.payment_method;
+        self.customer == used.customer && same_method && self.removed_at.is_none() && self.chosen_at.is_some()
+    }
+
+    /// A write under the condition that the choice is still this one.
+    fn unchanged(&self, write: Expression) -> Expression {
+        let write = write.when(CUSTOMER, "=", text(&self.customer));
+        match self.chosen_at {
+            Some(at) => write.when(CHOSEN_AT, "=", instant(at)),
+            None => write.when_absent(CHOSEN_AT),
+        }
+    }
+}
+
+fn read_setup(claim: &Claim, item: &Item) -> Result<Checkout, ClaimRefusal> {
+    let setup = item.get(SETUP).filter(|_| entry_item::is_of(item, Some(claim.fingerprint)));
+    let setup = setup.cloned().ok_or(ClaimRefusal::KeyReused)?;
+    Ok(serde_dynamo::from_attribute_value(setup).map_err(|error| Fault::from(Corrupt::from(error)))?)
+}
+
+fn read(item: &Item) -> Result<MethodChoice, Corrupt> {
+    let reader = Reader(item);
+    Ok(MethodChoice {
+        customer: reader.text(CUSTOMER)?.to_owned(),
+        payment_method: reader.optional_text(METHOD).map(str::to_owned),
+        chosen_at: reader.optional_instant(CHOSEN_AT)?,
+        removed_at: reader.optional_instant(REMOVED_AT)?,
+    })
+}
