@@ -158,8 +158,8 @@ fn the_readme_shows_the_examples_that_are_run() {
     let (python, ts) = (include_str!("../../examples/debit.py"), include_str!("../../examples/debit.ts"));
     for shown in [
         rust.join("\n").trim(),
-        python.split("\n\nprint").next().unwrap(),
-        ts.split("\n\nconsole").next().unwrap(),
+        python.split("\n\nif __name__").next().unwrap(),
+        ts.split("\n\nconst [").next().unwrap(),
     ] {
         assert!(readme.contains(shown), "README should show:\n{shown}");
     }
