@@ -17,7 +17,9 @@
 pub mod busy;
 pub mod counted;
 mod embedded;
+pub mod items;
 pub mod ladder;
+pub mod renewals;
 pub mod report;
 pub mod runtime_api;
 mod sources;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
+use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::sweeping::{every_item, of_kind, put_all};
 use crate::world::{Answer, World};
 
 fn settings(threshold: &str, monthly_limit: &Value) -> Value {
@@ -216,7 +216,7 @@ async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
     let world = World::with_packs(1).await;
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.drain().await;
-    let left_open = every_item(&world).await;
+    let left_open = every_item(&world.stack).await;
     assert_eq!(world.take("acme", "k", "600").await.status, 201);
     world.drain().await;
     assert_eq!(world.charges().await.len(), 1);
@@ -229,7 +229,7 @@ async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
         [("purchase_id", made.as_str().unwrap().to_owned()), ("begun_at", world.stack.now().to_string())];
     let charge = charge.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
     kept.insert("charge".into(), AttributeValue::M(charge.into()));
-    put_all(&world, vec![item]).await;
+    put_all(&world.stack, vec![item]).await;
     assert_eq!(world.take("acme", "l", "1000").await.status, 201);
     let wanted = json!({ "detail-type": "TopUpWanted", "detail": { "workspace_id": "acme" } });
     world.stack.fire("renewal", wanted.clone()).await.unwrap();

@@ -389,8 +389,8 @@ async fn m06_a_lower_tier_in_the_last_hour_replaces_what_was_taken_ahead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn m05_a_customer_deleted_at_stripe_gets_a_new_one() {
     let world = World::with_card().await;
-    let stored = crate::sweeping::every_item(&world).await;
-    let card = crate::sweeping::of_kind(&stored, "card#acme").next().unwrap();
+    let stored = model::items::every_item(&world.stack).await;
+    let card = model::items::of_kind(&stored, "card#acme").next().unwrap();
     let customer = card["customer"].as_s().unwrap();
     let path = format!("/_local/provider/v1/customers/{customer}");
     let deleted = world.bare(Method::DELETE, &path).bearer_auth("sk_local").send().await.unwrap();

@@ -4,16 +4,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use credits_local::Options;
 use credits_local::database::Stream;
 use jiff::SignedDuration;
+use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::subscribing::time;
-use crate::sweeping::{every_item, of_kind, put_all};
 use crate::world::World;
 
 /// How many ledger entries there are, as the table has them: a call that asks would close what is due.
 async fn entries(world: &World) -> usize {
-    of_kind(&every_item(world).await, "entry#").count()
+    of_kind(&every_item(&world.stack).await, "entry#").count()
 }
 
 async fn grant(world: &World, hours: i64) {
@@ -54,7 +54,7 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
     let broken = ["agreement#", "balance#", "purchase#"];
     // Items that are not as we write them, as a hand in the table leaves them.
     let (mut kept, mut spoilt) = (Vec::new(), Vec::new());
-    for item in every_item(&world).await {
+    for item in every_item(&world.stack).await {
         if !broken.iter().any(|kind| of_kind(std::slice::from_ref(&item), kind).next().is_some()) {
             continue;
         }
@@ -68,7 +68,7 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
         spoilt.push(spoiled);
     }
     assert_eq!(kept.len(), 3);
-    put_all(&world, spoilt).await;
+    put_all(&world.stack, spoilt).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(24 * 40)).unwrap();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
     assert_eq!(failed, "0 due items were left, 3 postponed and 0 laid aside");
@@ -78,14 +78,14 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
     }
     assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "what is laid aside fails no sweep");
     // Mended where it stands: laid aside, and with the count of its failures.
-    let stuck: Vec<_> = every_item(&world).await;
+    let stuck: Vec<_> = every_item(&world.stack).await;
     let mended = kept.into_iter().map(|item| {
         let now = of_kind(&stuck, item["pk"].as_s().unwrap()).next().unwrap();
         let places = ["index_pk", "index_sk", "failures"].into_iter();
         let places = places.filter_map(|name| Some((name.to_owned(), now.get(name)?.clone())));
         item.clone().into_iter().chain(places).collect()
     });
-    put_all(&world, mended.collect()).await;
+    put_all(&world.stack, mended.collect()).await;
     let swept = world.stack.fire("renewal", json!({ "unstick": true })).await.unwrap();
     assert_eq!(swept["done"], 3);
     assert_eq!(world.kinds("acme").await, ["grant 5", "expiry -5"]);
@@ -103,7 +103,7 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
     let refund: Value = json!({ "id": "ch_1", "payment_intent": pack["payment_id"], "amount_refunded": 500, "currency": "usd" });
     let now = world.advance(0).await;
     assert_eq!(world.tell_at("charge.refunded", &refund, now).await.status, 200);
-    let items = every_item(&world).await;
+    let items = every_item(&world.stack).await;
     let balance = of_kind(&items, "balance#acme").next().unwrap();
     assert_eq!(balance["epoch"], AttributeValue::N("3".into()), "{balance:?}");
     world.reconciled("acme").await;
@@ -111,12 +111,12 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
 
 /// Puts the table back as it was, as a restore to a point in time does.
 #[expect(clippy::disallowed_methods, reason = "a test plays an operator")]
-async fn restore(world: &World, to: Vec<crate::sweeping::Item>) {
-    for item in every_item(world).await {
+async fn restore(world: &World, to: Vec<model::items::TableItem>) {
+    for item in every_item(&world.stack).await {
         let delete = world.stack.client().delete_item().table_name(world.stack.table());
         delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone()).send().await.unwrap();
     }
-    put_all(world, to).await;
+    put_all(&world.stack, to).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +125,7 @@ async fn m06_a_renewal_that_was_charged_before_the_table_was_restored_is_not_cha
     world.put_on_plan("acme", "team").await;
     world.buy("acme", "pack_1k", "pack").await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
-    let before = every_item(&world).await;
+    let before = every_item(&world.stack).await;
     world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     assert_eq!(world.sweep().await["done"], 1);
     let charged = world.charges().await.len();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
+use model::items::{every_item, of_kind};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::holds::{capturing, placing, shown, step};
 use crate::subscribing::time;
-use crate::sweeping::{every_item, of_kind};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,7 @@ async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_w
         } else {
             world.advance(1_800 + 900).await;
             // Before anybody looks, who would give it back too.
-            let items = every_item(&world).await;
+            let items = every_item(&world.stack).await;
             let ended = of_kind(&items, "hold").filter(|item| item["pk"].as_s().unwrap().ends_with(&hold));
             assert!(ended.map(|item| &item["end"]).eq([&AttributeValue::S("expired".into())]));
         }
@@ -195,7 +195,8 @@ async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_onc
     let half = world.take("acme", "half", "500").await;
     assert_eq!(half.status, 201, "{}", half.body);
     // No more of them than it took.
-    let open = of_kind(&every_item(&world).await, "hold").filter(|item| !item.contains_key("end")).count();
+    let open =
+        of_kind(&every_item(&world.stack).await, "hold").filter(|item| !item.contains_key("end")).count();
     assert!(open > 10, "{open} are open still");
     assert_eq!(world.take("acme", "rest", "488").await.status, 201);
     for hold in captured {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use model::items::{TableItem, every_item};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::openapi::{self, Described};
-use crate::sweeping::{Item, every_item};
 use crate::world::{World, answer};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,14 +36,14 @@ async fn with_everything() -> (World, String, String) {
 }
 
 /// The whole table but for what is of the workspace `other`, by its keys.
-async fn everything_else(world: &World) -> BTreeMap<[String; 2], Item> {
+async fn everything_else(world: &World) -> BTreeMap<[String; 2], TableItem> {
     world.drain().await;
-    let items = every_item(world).await.into_iter();
+    let items = every_item(&world.stack).await.into_iter();
     let keyed = items.map(|item| (["pk", "sk"].map(|key| item[key].as_s().unwrap().clone()), item));
     keyed.filter(|([pk, _], _)| !pk.contains("other")).collect()
 }
 
-fn assert_same(before: &BTreeMap<[String; 2], Item>, after: &BTreeMap<[String; 2], Item>) {
+fn assert_same(before: &BTreeMap<[String; 2], TableItem>, after: &BTreeMap<[String; 2], TableItem>) {
     let changed: Vec<_> = after.iter().filter(|(key, item)| before.get(*key) != Some(item)).collect();
     assert!(changed.is_empty() && before.len() == after.len(), "{changed:#?}");
 }

@@ -10,10 +10,10 @@ use credits_local::Options;
 use credits_payments::signature::{Secret, sign};
 use credits_runtime::telemetry;
 use jiff::Timestamp;
+use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::sweeping::{every_item, of_kind, put_all};
 use crate::world::{NowForTests, World};
 
 /// What every input is marked with.
@@ -112,7 +112,7 @@ async fn plant_in_events(world: &World) {
 
 /// Orders and items that can't be read; gives what the functions said of them.
 async fn plant_in_the_table(world: &World) -> Vec<String> {
-    let mut spoilt = every_item(world).await;
+    let mut spoilt = every_item(&world.stack).await;
     for item in &mut spoilt {
         for (name, value) in item.iter_mut() {
             if !["pk", "sk", "index_pk", "index_sk"].contains(&name.as_str()) {
@@ -120,7 +120,7 @@ async fn plant_in_the_table(world: &World) -> Vec<String> {
             }
         }
     }
-    put_all(world, spoilt.clone()).await;
+    put_all(&world.stack, spoilt.clone()).await;
     assert!(of_kind(&spoilt, "balance#").next().is_some());
     for path in
         ["/balance", "/ledger", "/usage", "/alerts", "/subscription", "/agreement", "/invoices", "/runs"]

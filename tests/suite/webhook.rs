@@ -137,8 +137,8 @@ async fn a_card_is_stored_whichever_of_a_payments_events_names_its_customer() {
     }
     assert_eq!(world.reconciled("acme").await, ["top_up"]);
     // The next checkout is for the same customer, whom the stand-in does not know.
-    let stored = crate::sweeping::every_item(&world).await;
-    let card = crate::sweeping::of_kind(&stored, "card#acme").next().unwrap();
+    let stored = model::items::every_item(&world.stack).await;
+    let card = model::items::of_kind(&stored, "card#acme").next().unwrap();
     assert_eq!(card["customer"].as_s().unwrap(), "cus_1");
 }
 

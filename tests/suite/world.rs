@@ -18,7 +18,7 @@ pub const WEBHOOK_SECRET: &str = "whsec_local";
 /// A running stack with a token for all workspaces.
 pub struct World {
     pub stack: Stack,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     token: String,
 }
 
