@@ -18,6 +18,7 @@ mod charging;
 mod client;
 mod closing;
 mod contention;
+mod currencies;
 mod due;
 mod enterprise;
 mod events;
