@@ -147,8 +147,8 @@ fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolmen
     }
     let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
     // Where a person has to authenticate, the checkout's own event asks for it, and nothing was declined.
-    let declined = now.declines.filter(|_| now.status == Status::PastDue && after.action.is_none());
-    if let Some(declined) = declined
+    let asked = after.action.is_some();
+    if let Some(declined) = now.declines.filter(|_| now.status == Status::PastDue && !asked)
         && declined.count > declines(was)
     {
         let failed = Fact::RenewalFailed {

@@ -68,7 +68,7 @@ impl Function for TopUpWebhook {
 }
 
 async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault> {
-    match store.apply(payment_id, news).await? {
+    match Box::pin(store.apply(payment_id, news)).await? {
         Applied::Unmatched(reason) => {
             tracing::error!(payment_id, %reason, "a payment fits nothing and waits for an operator");
         }

@@ -203,7 +203,8 @@ impl Billing {
         method: &StoredMethod,
     ) -> Result<ChargeEnd, BillingFault> {
         let (workspace, id) = (&purchase.workspace_id, &purchase.purchase_id);
-        let applied = self.store.apply(payment_id, &News::Paid(paid(purchase, method))).await?;
+        let news = News::Paid(paid(purchase, method));
+        let applied = Box::pin(self.store.apply(payment_id, &news)).await?;
         let unmatched = match applied {
             Applied::Unmatched(reason) => Some(reason),
             Applied::Unchanged | Applied::Changed => None,

@@ -34,14 +34,13 @@ impl Billing {
         if let Some(checkout) = stored.checkout {
             return Ok((checkout, false));
         }
-        let stored = match &stored.means {
-            Means::Checkout(Some(_)) => stored,
+        let stored = if let Means::Checkout(Some(_)) = &stored.means {
+            stored
+        } else {
             // It was begun by a version that stored no form: a form of its own needs a key of its own.
-            _ => {
-                let workspace = stored.purchase.workspace_id.clone();
-                let form = self.checkout_form(&workspace, CheckoutOptions::default()).await?;
-                self.store.next_form(&stored, &form).await?
-            }
+            let workspace = stored.purchase.workspace_id.clone();
+            let form = self.checkout_form(&workspace, CheckoutOptions::default()).await?;
+            self.store.next_form(&stored, &form).await?
         };
         let opened = match self.open_as_stored(&stored).await {
             Err(BillingFault::Provider(error)) if Provider::lacks_customer(&error) => {
@@ -215,7 +214,7 @@ impl Billing {
         match event {
             Event::Payment { payment_id, news } => {
                 tracing::warn!(payment_id, "a checkout was paid, and its event never came");
-                self.store.apply(&payment_id, &news).await?;
+                Box::pin(self.store.apply(&payment_id, &news)).await?;
                 Ok(true)
             }
             Event::Checkout { news: CheckoutNews::Processing, .. } => {

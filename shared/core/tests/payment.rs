@@ -228,7 +228,7 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
     };
     let (processing, failed) = (attempt(AttemptStatus::Processing), attempt(AttemptStatus::Failed));
     let status = |news: &[News]| heard(news).status();
-    assert_eq!(status(&[processing.clone()]), Some(PaymentStatus::Processing));
+    assert_eq!(status(std::slice::from_ref(&processing)), Some(PaymentStatus::Processing));
     assert_eq!(status(&[processing.clone(), failed.clone()]), Some(PaymentStatus::Failed));
     assert_eq!(status(&[failed.clone(), processing]), Some(PaymentStatus::Failed));
     assert_eq!(status(&[failed, News::Paid(paid())]), Some(PaymentStatus::Succeeded));

@@ -172,10 +172,10 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec
     }
     let Some(named) = named(&session) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
     match session.text("payment_status") {
-        Some("paid" | "no_payment_required") => {}
         Some("unpaid") => return ended_session(object, CheckoutNews::Processing),
+        // A status that is missing is among what is wrong.
+        Some("paid" | "no_payment_required") | None => {}
         Some(_) => return Ok(Event::Ignored(Ignored::NothingFollows)),
-        None => {}
     }
     // Where nothing had to be paid there is no payment, and the session stands for it.
     let payment_id = session.reference("payment_intent").or_else(|| session.id("id"));

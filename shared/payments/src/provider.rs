@@ -190,7 +190,7 @@ impl Provider {
     fn get(&self, key: &Secret, path: &str, query: &[(&str, String)]) -> reqwest::RequestBuilder {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let separator = if query.is_empty() { "" } else { "?" };
-        self.headed(key, self.http.get(format!("{}{path}{separator}{query}", self.base)))
+        headed(key, self.http.get(format!("{}{path}{separator}{query}", self.base)))
     }
 
     fn post(
@@ -201,11 +201,7 @@ impl Provider {
         form: &[(String, String)],
     ) -> reqwest::RequestBuilder {
         let request = self.http.post(format!("{}{path}", self.base)).form(form);
-        self.headed(key, request).header("idempotency-key", idempotency_key)
-    }
-
-    fn headed(&self, key: &Secret, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        request.bearer_auth(key.expose()).header("stripe-version", STRIPE_VERSION)
+        headed(key, request).header("idempotency-key", idempotency_key)
     }
 
     /// Sends a request, again where Stripe is busy, and reads its answer.
@@ -239,6 +235,11 @@ impl Provider {
         metrics::counter!("ProviderRefusals").increment(1);
         Err(refusal.into_error())
     }
+}
+
+/// A request with what every request has: the API key, and the version that it was written for.
+fn headed(key: &Secret, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    request.bearer_auth(key.expose()).header("stripe-version", STRIPE_VERSION)
 }
 
 /// A form's fields.

@@ -69,7 +69,13 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             let Some(stored) = self.purchase(purchase_id).await? else { return Ok(()) };
-            let known = stored.state == state && state != PurchaseState::Processing;
+            let known = match (stored.state, state) {
+                // Seen again, it gets another date.
+                (PurchaseState::Processing, PurchaseState::Processing) => false,
+                // A checkout that its payer has confirmed does not expire.
+                (PurchaseState::Processing, PurchaseState::Expired) => true,
+                (known, new) => known == new,
+            };
             if stored.paid_by.is_some() || known {
                 return Ok(());
             }

@@ -134,8 +134,9 @@ fn attempt_value(attempted: &Attempted) -> AttributeValue {
         ("currency".to_owned(), text(attempted.currency.as_str())),
     ]);
     let Named { purchase_id, workspace_id } = &attempted.named;
-    purchase_id.iter().for_each(|id| drop(item.insert("named_purchase".to_owned(), text(id))));
-    workspace_id.iter().for_each(|id| drop(item.insert("named_workspace".to_owned(), text(id))));
+    for (name, id) in [("named_purchase", purchase_id), ("named_workspace", workspace_id)] {
+        item.extend(id.as_ref().map(|id| (name.to_owned(), text(id))));
+    }
     AttributeValue::M(item)
 }
 

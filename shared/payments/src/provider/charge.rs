@@ -156,7 +156,7 @@ impl Intent {
             "requires_payment_method" | "canceled" => {
                 let error = self.last_payment_error;
                 let reason = error.and_then(|error| error.decline_code.or(error.code));
-                Ok(declined(reason.unwrap_or_else(|| self.status)))
+                Ok(declined(reason.unwrap_or(self.status)))
             }
             _ => Err(ProviderError::Unsettled),
         }

@@ -67,8 +67,7 @@ impl SetupOrder<'_> {
             digest.update(part.len().to_be_bytes());
             digest.update(part);
         });
-        let hex = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("setup-{hex}")
+        format!("setup-{:x}", digest.finalize())
     }
 }
 

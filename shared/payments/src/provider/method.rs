@@ -71,9 +71,8 @@ impl Provider {
         let path = format!("/v1/payment_methods/{}/detach", method.payment_method);
         let request = self.post(key, &path, &format!("detach-{}", method.payment_method), &[]);
         match self.answer::<Detached>(request).await {
-            Ok(Detached {}) => Ok(()),
             // Stripe refuses to detach what is not attached, or is unknown.
-            Err(ProviderError::Refused(_)) => Ok(()),
+            Ok(Detached {}) | Err(ProviderError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
