@@ -234,7 +234,7 @@ test('the_page_without_a_token_says_where_to_come_from', async () => {
   await page.goto(`${base}/settings/ai-credits`);
   await page.getByText(`Open this page from your workspace's settings.`).waitFor();
   await page.goto(`${base}/settings/ai-credits?top_up=paid`);
-  await page.getByText('Your credits are in the balance.').waitFor();
+  await page.getByText('The credits are added as soon as the payment is confirmed.').waitFor();
   await page.close();
 });
 

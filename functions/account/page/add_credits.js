@@ -1,7 +1,14 @@
-// Add credits: packs through a checkout, tiers through a checkout or the stored card.
+// Add credits: packs through a checkout, tiers through a checkout or the stored payment method.
 import { html, useEffect, useRef, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, date, money } from './format.js';
+
+const TOP_UP_NOTICES = {
+  paid: what => `${what} were added.`,
+  processing: what => `The payment for ${what} is on its way, which takes some days.`,
+  failed: what => `The payment for ${what} failed. Nothing was added.`,
+  expired: what => `The checkout for ${what} has expired. Nothing was charged.`,
+};
 
 export function AddCredits({ api, moves, balance, catalog, plan }) {
   const [state, setState] = useState({});
@@ -11,15 +18,19 @@ export function AddCredits({ api, moves, balance, catalog, plan }) {
   const act = async (what, call) => {
     setState({ busy: what });
     try {
-      const checkout = (await call()).checkout_url;
+      const answer = await call();
+      // A tier whose charge needs the person has its checkout under `payment_action`.
+      const checkout = answer.checkout_url ?? answer.payment_action?.checkout_url;
       // Browsers may not let a page open a tab after a wait: the link is there as well.
       if (checkout) window.open(checkout, '_blank', 'noopener');
-      setState({ checkout, done: !checkout && what });
+      setState({ checkout, what, topUp: answer.top_up_id, done: !checkout && what });
       subscription.reload();
     } catch (problem) {
       setState({ problem });
     }
   };
+  // What became of the checkout: the webhook says so, and not the payer's return.
+  const topUp = useLoaded(async () => (state.topUp ? api.get(`/top-ups/${state.topUp}`) : {}), [api, moves, state.topUp]);
   const key = useRef({});
   // The same order again, until it has an answer: a lost one is not made twice.
   const buy = pack => act(`${credits(pack.credits)} credits`, async () => {
@@ -33,7 +44,8 @@ export function AddCredits({ api, moves, balance, catalog, plan }) {
     <h2 id="add-credits" tabindex="-1">Add credits</h2>
     <div role="status">
       ${state.problem && html`<p class="problem">${state.problem.message}</p>`}
-      ${state.checkout && html`<p class="notice">The checkout opens in a new tab; your credits show here once it is paid.
+      ${TOP_UP_NOTICES[topUp.value?.status] && html`<p class="notice">${TOP_UP_NOTICES[topUp.value.status](state.what)}</p>`}
+      ${state.checkout && !TOP_UP_NOTICES[topUp.value?.status] && html`<p class="notice">The checkout opens in a new tab; your credits show here once it is paid.
         ${' '}<a href=${state.checkout} target="_blank" rel="noopener noreferrer">Open the checkout</a></p>`}
       ${state.done && html`<p class="notice">Done: ${state.done}.</p>`}
     </div>
@@ -55,7 +67,7 @@ function Tiers({ api, tiers, subscription, busy, act }) {
   const runs = ['active', 'past_due'].includes(subscription?.status);
   const choose = tier => ask({
     text: `${credits(tier.monthly_credits)} credits every month for ${money(tier.price)}. `
-      + (runs ? 'More takes effect now, for the rest of the period; less with the next period.' : 'A card that is stored is charged now.'),
+      + (runs ? 'More takes effect now, for the rest of the period; less with the next period.' : 'A stored payment method is charged now.'),
     verb: 'Subscribe',
     run: () => act(`${credits(tier.monthly_credits)} credits every month`, () => api.put('/subscription', { tier: tier.tier })),
   });
@@ -77,8 +89,10 @@ function Tiers({ api, tiers, subscription, busy, act }) {
     ${asked && html`<${Asked} ...${asked} close=${() => ask(null)} />`}`;
 }
 
-function standing({ status, renews_at, cancel_at_period_end, next_tier, next_attempt_at }) {
-  if (status === 'past_due') return `The last charge was declined. It is tried again on ${date(next_attempt_at)}.`;
+function standing({ status, payment_action, pending_payment, renews_at, cancel_at_period_end, next_tier, next_attempt_at }) {
+  if (payment_action) return html`A payment has to be confirmed. <a href=${payment_action.checkout_url} target="_blank" rel="noopener noreferrer">Confirm it</a>`;
+  if (pending_payment) return 'A payment is on its way, which takes some days.';
+  if (status === 'past_due') return `The last charge was declined.${next_attempt_at ? ` It is tried again on ${date(next_attempt_at)}.` : ''}`;
   if (!status) return 'A month starts with a fresh allocation, which is spent first.';
   if (cancel_at_period_end) return `The subscription ends on ${date(renews_at)}.`;
   return `Renews on ${date(renews_at)}${next_tier ? `, then as ${next_tier}` : ''}.`;

@@ -32,7 +32,7 @@ export function AutoTopUp({ api, catalog, moves }) {
   const bought = stored.bought_this_month;
   return html`<section aria-labelledby="auto-top-up">
     <h2 id="auto-top-up">Automatic top-up</h2>
-    ${!stored.card_stored && html`<p class="quiet">No card is stored yet. Buy a pack once, and its card is kept for this.</p>`}
+    ${!stored.card_stored && html`<p class="quiet">No payment method is stored yet. Buy a pack once, and its payment method is kept for this.</p>`}
     ${stored.declines >= 3 && !stored.enabled && html`<p class="problem">It has switched itself off: the card was declined ${stored.declines} times in a row.</p>`}
     <form onSubmit=${save}>
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />

@@ -94,7 +94,7 @@ const main = document.getElementById('page');
 if (token && workspace) {
   render(html`<${Page} api=${new Api(token, workspace)} ...${given} />`, main);
 } else if (paid) {
-  const done = paid === 'paid' ? 'Thank you. Your credits are in the balance.' : 'Nothing was bought.';
+  const done = paid === 'paid' ? 'Thank you. The credits are added as soon as the payment is confirmed.' : 'Nothing was bought.';
   render(html`<h1>AI Credits</h1><p role="status">${done} You can close this tab.</p>`, main);
 } else {
   render(html`<h1>AI Credits</h1><p>Open this page from your workspace's settings.</p>`, main);
