@@ -265,7 +265,8 @@ async fn m06_a_kept_500_is_looked_for_and_charged_under_a_new_key() {
         world.card_is("acme", "succeeded").await;
         let pending = world.subscription(Method::GET, "acme", None).await;
         assert_eq!((pending.status, &pending.body["pending_payment"]), (200, &json!("processing")));
-        world.advance(16 * 60).await;
+        // Two minutes until the failed key may be replaced, and a quarter of an hour until the next sweep.
+        world.advance(20 * 60).await;
         assert_eq!(world.subscribed("acme").await["status"], "active", "{outcome}");
         assert_eq!(world.charges().await.len(), 1, "{outcome}");
         assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);
@@ -411,4 +412,22 @@ async fn m06_the_tier_one_has_keeps_its_terms() {
     assert_eq!((kept.status, &kept.body["cancel_at_period_end"]), (200, &json!(false)));
     assert_eq!(kept.body["next_charge"]["amount"], started["price"]["amount"]);
     assert_eq!(world.charges().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_refund_that_stripe_could_not_take_is_made_by_the_sweep() {
+    let (world, table, renews_at) = subscribed().await;
+    world.stack.sleep_until(table.store.now()).unwrap();
+    billing(&world, &table).sweep(soon()).await.unwrap();
+    let outage = |down: bool| json!({ "down": down });
+    world.local(Method::POST, "/_local/provider/outage", Some(&outage(true))).await;
+    let cancelled = world.subscription(Method::DELETE, "acme", None).await;
+    assert_eq!((cancelled.status, &cancelled.body["refunded"]["amount"]), (200, &json!(1600)));
+    world.local(Method::POST, "/_local/provider/outage", Some(&outage(false))).await;
+    world.advance_to(renews_at).await;
+    let payment = renewals(&world).await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/_local/provider/v1/refunds?payment_intent={payment}");
+    let refunds = world.bare(Method::GET, &path).bearer_auth("sk_local").send().await.unwrap();
+    let refunds: Value = refunds.json().await.unwrap();
+    assert_eq!(refunds["data"].as_array().unwrap().len(), 1, "{refunds}");
 }

@@ -148,3 +148,41 @@ async fn m05_a_checkout_with_tax_or_a_discount_grants() {
     assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
     world.reconciled("acme").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_paid_checkout_whose_events_were_lost_is_found() {
+    let world = World::with_packs(0).await;
+    let opened = world.open_top_up("acme", "pack_1k", "pack").await.body;
+    let pay = format!("/_local/checkouts/{}/pay", opened["checkout_id"].as_str().unwrap());
+    world.local(Method::POST, &pay, Some(&json!({ "outcome": "succeeded", "lost": true }))).await;
+    assert_eq!(world.available("acme").await, "0");
+    world.advance(25 * 3_600).await;
+    assert_eq!(world.available("acme").await, "1000");
+    let method = world.method(Method::GET, None, None).await;
+    assert_eq!(method.body["payment_method"]["type"], "card");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_new_method_pays_for_what_waited_for_one() {
+    let world = World::new().await;
+    world.put_on_plan("acme", "team").await;
+    let automatic = json!({ "enabled": true, "threshold": "100", "pack": "pack_1k" });
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
+    world.drain().await;
+    assert!(world.charges().await.is_empty());
+    let setup = world.method(Method::POST, Some("setup"), Some(json!({}))).await;
+    world.pay(setup.body["checkout_id"].as_str().unwrap(), "succeeded").await;
+    world.advance(16 * 60).await;
+    assert_eq!(world.available("acme").await, "1000");
+    // A renewal that was declined is tried again with the method that replaces the old one.
+    let renews_at = crate::subscribing::time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    world.card_is("acme", "declined").await;
+    world.advance_to(renews_at).await;
+    assert_eq!(world.subscribed("acme").await["status"], "past_due");
+    world.card_is("acme", "succeeded").await;
+    let setup = world.method(Method::POST, Some("again"), Some(json!({}))).await;
+    world.pay(setup.body["checkout_id"].as_str().unwrap(), "succeeded").await;
+    world.advance(16 * 60).await;
+    assert_eq!(world.subscribed("acme").await["status"], "active");
+    world.reconciled("acme").await;
+}

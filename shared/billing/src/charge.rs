@@ -162,8 +162,8 @@ impl Billing {
                 Ok(ChargeEnd::Declined(reason))
             }
             ChargeOutcome::MethodGone => {
+                // The next attempt looks for another one, and a checkout makes a new customer.
                 tracing::info!(%workspace, %purchase_id, "the stored payment method is gone");
-                self.forget_gone(workspace, method).await?;
                 self.record_decline(purchase).await?;
                 Ok(ChargeEnd::Declined("payment_method_missing".to_owned()))
             }

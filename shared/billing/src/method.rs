@@ -1,7 +1,7 @@
 //! The stored payment method: which one is charged, how a person replaces it, and how it is removed.
 
 use credits_core::id::WorkspaceId;
-use credits_core::purchase::{Checkout, StoredMethod};
+use credits_core::purchase::Checkout;
 use credits_payments::provider::{PaymentMethod, Provider, ReturnUrls, SetupOrder};
 use credits_store::methods::MethodChoice;
 use credits_store::{Fault, IdempotencyKey};
@@ -106,18 +106,5 @@ impl Billing {
                 return Ok(());
             }
         }
-    }
-
-    /// Forgets a method that Stripe no longer has: the customer was deleted, or the method detached.
-    pub(crate) async fn forget_gone(
-        &self,
-        workspace: &WorkspaceId,
-        method: &StoredMethod,
-    ) -> Result<(), BillingFault> {
-        let found = self.provider.stored_method(&self.key, &method.customer, None).await?;
-        if found.is_none() {
-            self.store.forget_customer(workspace, &method.customer).await?;
-        }
-        Ok(())
     }
 }
