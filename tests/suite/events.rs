@@ -40,8 +40,8 @@ async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
         json!({ "kind": "workflow_step", "workflow_id": "report", "run_id": run["run_id"], "step_id": "s" });
     let step = json!({ "operation": "text.generate", "credits": "1", "consumer": consumer });
     assert_eq!(world.debit("acme", "step", &step).await.status, 402);
-    let named = json!({ "workspace_id": "acme", "top_up_id": "top_none" });
-    let stray = json!({ "id": "pi_stray", "amount": 5, "currency": "usd", "metadata": named });
+    let metadata = json!({ "workspace_id": "acme", "top_up_id": "top_none" });
+    let stray = json!({ "id": "pi_stray", "amount": 5, "currency": "usd", "metadata": metadata });
     assert_eq!(world.tell("payment_intent.succeeded", &stray).await.status, 200);
     world.card_is("acme", "authentication_required").await;
     assert_eq!(world.subscribe("acme", "tier_10k").await.status, 200);

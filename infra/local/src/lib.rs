@@ -29,5 +29,5 @@ mod verify;
 mod wire;
 mod worker;
 
-pub use stack::{Options, Stack, StackError};
+pub use stack::{Options, OwnProvider, Stack, StackError};
 pub use tokens::TokenOrder;

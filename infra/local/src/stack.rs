@@ -58,8 +58,19 @@ pub struct Options {
     pub stream: TableStream,
     /// Another catalogue than the deployed one, as JSON.
     pub catalogue: Option<String>,
+    /// A server that speaks Stripe's API, in place of the stand-in; Stripe's test mode included.
+    pub provider: Option<OwnProvider>,
     /// Where the clock of a stack that keeps nothing yet begins; now if absent.
     pub begins_at: Option<Timestamp>,
+}
+
+/// A payment provider of the caller's.
+#[derive(Debug, Clone)]
+pub struct OwnProvider {
+    /// Its base address, such as `https://api.stripe.com`.
+    pub base: String,
+    /// The key to its API.
+    pub key: Secret,
 }
 
 impl Default for Options {
@@ -71,6 +82,7 @@ impl Default for Options {
             place: Place::Embedded,
             stream: TableStream::On,
             catalogue: None,
+            provider: None,
             begins_at: None,
         }
     }
@@ -279,7 +291,9 @@ fn shared(
     address: SocketAddr,
 ) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
-    let (wire, provider_key) = (Wire::new(Arc::clone(&clock)), Secret::new(PROVIDER_KEY));
+    let wire = Wire::new(Arc::clone(&clock));
+    let stand_in = || OwnProvider { base: format!("{url}/_local/provider"), key: Secret::new(PROVIDER_KEY) };
+    let OwnProvider { base, key: provider_key } = options.provider.clone().unwrap_or_else(stand_in);
     let catalogue = match &options.catalogue {
         Some(json) => Catalogue::parse(json)?,
         None => catalogue::deployed()?,
@@ -296,7 +310,7 @@ fn shared(
         Store::new(functions::client(&home.endpoint(), http), home.table(), clock.sources())
     };
     let aws_base = format!("{url}/_local");
-    let payments = credits_payments::provider::Provider::new(&format!("{url}/_local/provider"));
+    let payments = credits_payments::provider::Provider::new(&base);
     let parts = Parts {
         store: &store,
         bus: functions::bus_client(&aws_base),

@@ -7,13 +7,15 @@ use credits_runtime::Settings;
 use credits_runtime::settings::SecretSetting;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::Options;
 use crate::demo::WORKSPACE;
+use crate::{Options, OwnProvider};
 
-pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE]
+pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL]
   runs the whole product on 127.0.0.1. In memory, unless --data names a folder, which a later start picks up again.
   --catalogue tries other prices than infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
   (whsec_local if unset).
+  --provider charges at another server that speaks Stripe's API, such as https://api.stripe.com in test mode, with the
+  key that STRIPE_API_KEY holds; its events are taken at /v1/webhooks/stripe.
 cargo local demo [the same options]
   the same, with a workspace that has lived for half a year.
 cargo local watch WORKSPACE [--port 8787]
@@ -49,6 +51,14 @@ pub(crate) enum Asked {
     Verify { port: u16 },
 }
 
+/// The provider at this address, with the key of the environment.
+fn own_provider(base: String) -> Result<OwnProvider, lexopt::Error> {
+    match Settings.provider_key() {
+        Ok(SecretSetting::Plain(key)) => Ok(OwnProvider { base, key }),
+        _ => Err("--provider needs the API key in STRIPE_API_KEY".into()),
+    }
+}
+
 pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
     let mut options = Options { port: PORT, ..Options::default() };
     if let Ok(SecretSetting::Plain(secret)) = Settings.webhook_secret() {
@@ -65,6 +75,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
                 let read = std::fs::read_to_string(&file);
                 options.catalogue = Some(read.map_err(|error| lexopt::Error::Custom(Box::new(error)))?);
             }
+            Arg::Long("provider") => options.provider = Some(own_provider(arguments.value()?.string()?)?),
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
             Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
             Arg::Long("holds") => size.holds = arguments.value()?.parse()?,
