@@ -47,7 +47,7 @@ export const EXPECTATIONS = [
   { event: 'charge.dispute.funds_reinstated', after: [PAID, 'charge.dispute.closed, won'], available: '1000' },
 ];
 
-/** What makes a paid session somebody else's. The product acknowledges the event and changes nothing. */
+/** Changes that make a paid session another application's. The product acknowledges the event and changes nothing. */
 export const OF_OTHERS = {
   'of another account': event => ({ ...event, account: 'acct_x' }),
   'of livemode true': event => ({ ...event, livemode: true }),
@@ -55,6 +55,3 @@ export const OF_OTHERS = {
     ...event, data: { object: { ...event.data.object, metadata: {}, client_reference_id: null } },
   }),
 };
-
-/** The events of OF_OTHERS that the product does not ignore yet. Delete a line with the change that makes it ignored. */
-export const TO_DO = ['of another account', 'of livemode true', 'without our metadata'];

@@ -1,4 +1,4 @@
-//! `GET`, `POST` and `DELETE /v1/workspaces/{workspace_id}/payment-method`: what is charged while nobody is there.
+//! `GET`, `POST` and `DELETE /v1/workspaces/{workspace_id}/payment-method`: the method that off-session charges use.
 
 use credits_core::purchase::Checkout;
 use credits_payments::provider::PaymentMethod;

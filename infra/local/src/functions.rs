@@ -64,7 +64,7 @@ pub struct Parts<'a> {
     pub return_origins: ReturnOrigins,
     /// What is switched on for checkouts of packs.
     pub checkout_options: CheckoutOptions,
-    /// Which of the provider's modes events are expected from.
+    /// The Stripe mode, test or live, whose events the webhook handles.
     pub provider_mode: Mode,
 }
 

@@ -21,7 +21,7 @@ use crate::provider::{
 use crate::stack::{OPERATOR_KEY, Shared};
 use crate::worker::deliver;
 
-/// Where the provider's API is.
+/// The path prefix of the stand-in's API.
 const BASE: &str = "/_local/provider";
 
 /// The provider's own paths, and the controls.

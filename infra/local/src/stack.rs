@@ -35,7 +35,7 @@ use crate::{controls, folder};
 
 /// The stand-in provider's API key for the stack's operator and for tests.
 pub(crate) const OPERATOR_KEY: &str = "sk_local";
-/// The stand-in provider's API key that the functions have, by which their requests are told from the operator's.
+/// The API key of the functions at the stand-in provider. It separates their requests from the operator's.
 const PROVIDER_KEY: &str = "sk_local_functions";
 /// The secret that signs events where `STRIPE_WEBHOOK_SECRET` names none (API.md).
 const WEBHOOK_SECRET: &str = "whsec_local";

@@ -48,7 +48,7 @@ impl<'a> Object<'a> {
         is_id(id).then(|| id.to_owned())
     }
 
-    /// The id of one of these objects, the first that is there.
+    /// Returns the id of the first of these members that the object has.
     pub fn first_reference(&mut self, names: &[&'static str]) -> Option<String> {
         let read = names.iter().find_map(|name| self.reference(name));
         self.expect(names.first().unwrap_or(&"id"), read, "must name a payment")

@@ -1,4 +1,4 @@
-//! The stored payment method: which customer and method of Stripe's are charged for a workspace while nobody is there.
+//! The stored payment method: the Stripe customer and method that off-session charges of a workspace use.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};

@@ -32,7 +32,7 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
 }
 
-/// An answer of the provider's API.
+/// A response of the stand-in's API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// The status.

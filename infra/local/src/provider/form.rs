@@ -116,7 +116,7 @@ impl Form {
         }
     }
 
-    /// Whether the parameter, or a member of it, is there.
+    /// Returns whether the form has the parameter or a member of it.
     pub fn has(&self, name: &str) -> bool {
         let inner = format!("{name}[");
         self.fields.keys().any(|key| key == name || key.starts_with(&inner))

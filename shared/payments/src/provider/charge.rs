@@ -184,7 +184,7 @@ fn refused(refusal: Box<ProviderRefusal>) -> Result<ChargeOutcome, ProviderError
     Err(ProviderError::Refused(refusal))
 }
 
-/// The metadata of a payment: by it our events are told from another application's, and a charge is found again.
+/// Builds a payment's metadata, which identifies our events in a shared account and finds a charge again.
 pub(super) fn metadata(purchase: &Purchase, purchase_name: &'static str) -> Vec<(&'static str, String)> {
     let mut named = vec![("workspace_id", purchase.workspace_id.to_string())];
     named.push((purchase_name, purchase.purchase_id.to_string()));
@@ -201,7 +201,7 @@ pub(super) fn metadata(purchase: &Purchase, purchase_name: &'static str) -> Vec<
     named
 }
 
-/// The form of `POST /v1/payment_intents` for a charge while nobody is there to answer a question. Methods that redirect
+/// Builds the form of `POST /v1/payment_intents` for an off-session charge. Methods that redirect
 /// can't be charged so, and `payment_method_types` is gone from the version that is pinned.
 fn charge_form(purchase: &Purchase, method: &StoredMethod) -> Result<Vec<(String, String)>, Unchargeable> {
     let mut form = fields([
