@@ -105,7 +105,7 @@ test('m03_what_is_spent_and_topped_up_shows_without_a_reload', async () => {
     await checkout.getByText('the webhook answered 200').waitFor();
     await checkout.close();
     await figure(page).getByText('1,000', { exact: true }).waitFor();
-    await page.getByText('1,000 credits were added.').waitFor();
+    await page.getByRole('paragraph').filter({ hasText: '1,000 credits were added.' }).waitFor();
     await page.getByRole('cell', { name: 'Top up' }).waitFor();
     assert.equal((await spend('live', '2.5')).status, 201);
     await figure(page).getByText('997.5', { exact: true }).waitFor();

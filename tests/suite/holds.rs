@@ -126,7 +126,7 @@ async fn m11_twenty_holds_of_75_at_once_against_500_are_granted_six_times() {
 async fn holds_placed_together_are_placed_and_settled_by_one_transaction_each_or_not_at_all() {
     let world = World::with_packs(1).await;
     let bulk = json!({ "kind": "bulk", "job_id": "job-1", "feature": "enrichment" });
-    let body = json!({ "credits": "19", "count": 50, "ttl_seconds": 60, "operation": "record.enrich", "consumer": bulk });
+    let body = json!({ "credits": "19", "count": 50, "ttl_seconds": 3_600, "operation": "record.enrich", "consumer": bulk });
     let (placed, requests) = world.requests_of(world.holds("/batch", "p", &body)).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
     let writes = requests.iter().filter(|it| it["operation"] == "TransactWriteItems").count();

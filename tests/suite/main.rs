@@ -38,6 +38,7 @@ mod requests;
 mod rollup;
 mod runs;
 mod spending;
+mod stripe_failures;
 mod subscribing;
 mod sweeping;
 mod table;

@@ -57,7 +57,9 @@ impl Function for TopUpWebhook {
         let store = self.store.until(call.deadline());
         match event::read(body, self.mode)? {
             Event::Payment { payment_id, news } => apply(&store, &payment_id, &news).await?,
-            Event::Checkout { purchase_id, news } => end_checkout(&store, &purchase_id, news).await?,
+            Event::Checkout { checkout_id, purchase_id, news } => {
+                end_checkout(&store, &checkout_id, &purchase_id, news).await?;
+            }
             Event::Method(method) => choose_method(&store, &method).await?,
             Event::Ignored(ignored) => {
                 metrics::counter!("EventsIgnored", "Reason" => ignored.name()).increment(1);
@@ -79,14 +81,19 @@ async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault
 }
 
 /// Records how a checkout stands that has not been paid. One of a purchase that is not ours is left alone.
-async fn end_checkout(store: &Store, purchase_id: &str, news: CheckoutNews) -> Result<(), Fault> {
+async fn end_checkout(
+    store: &Store,
+    checkout_id: &str,
+    purchase_id: &str,
+    news: CheckoutNews,
+) -> Result<(), Fault> {
     let Ok(purchase_id) = purchase_id.parse::<Id>() else { return Ok(()) };
     let state = match news {
         CheckoutNews::Processing => PurchaseState::Processing,
         CheckoutNews::Failed => PurchaseState::Failed,
         CheckoutNews::Expired => PurchaseState::Expired,
     };
-    store.end_checkout(&purchase_id, state).await
+    store.end_checkout(&purchase_id, checkout_id, state).await
 }
 
 async fn choose_method(store: &Store, method: &NewMethod) -> Result<(), Fault> {

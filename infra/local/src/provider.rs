@@ -98,6 +98,10 @@ pub struct Made {
     pub payment_id: String,
     /// The purchase that it names: the checkout's `client_reference_id`, or the charge's `metadata[purchase_id]`.
     pub purchase_id: String,
+    /// The sum of its refunds, in Stripe's units.
+    pub refunded_minor: u64,
+    /// Its amount, in Stripe's units.
+    pub amount_minor: u64,
 }
 
 impl Provider {
@@ -144,9 +148,15 @@ impl Provider {
                 None => intent.metadata.get("purchase_id").cloned(),
             }
         };
+        let refunded = |intent: &intents::Intent| {
+            let charge = intent.latest_charge.as_ref().and_then(|id| self.memory.charges.get(id));
+            charge.map_or(0, |charge| charge.refunded_minor)
+        };
         paid.map(|intent| Made {
             payment_id: intent.id.clone(),
             purchase_id: purchase(intent).unwrap_or_default(),
+            refunded_minor: refunded(intent),
+            amount_minor: intent.amount_minor,
         })
         .collect()
     }

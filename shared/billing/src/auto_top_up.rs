@@ -76,7 +76,7 @@ impl Billing {
         };
         let (purchase, method) = (self.pack_of(workspace, pack), method.stored);
         if self.store.begin_auto_top_up(read, &purchase, &method).await? {
-            self.finish(&purchase.purchase_id).await?;
+            self.make_charge(&purchase.purchase_id).await?;
         }
         Ok(false)
     }

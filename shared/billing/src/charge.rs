@@ -1,9 +1,9 @@
 //! A charge of the stored method, from the purchase that is stored first to the grant or the decline.
 
 use credits_core::auto_top_up::AutoTopUp;
-use credits_core::enrolment::{Enrolment, UNANSWERED_TIMEOUT};
+use credits_core::enrolment::{Enrolment, OpenCharge, UNANSWERED_TIMEOUT};
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::payment::{Mismatch, Named, News, Paid, PaidSource};
+use credits_core::payment::{Named, News, Paid, PaidSource};
 use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use credits_core::subscription::AHEAD;
 use credits_payments::provider::{ChargeOutcome, ProviderError, is_forgotten};
@@ -11,6 +11,7 @@ use credits_store::enrolments::Versioned;
 use credits_store::error::Corrupt;
 use credits_store::payments::Applied;
 use credits_store::purchases::{Means, NewMeans, NewPurchase, StoredPurchase};
+use credits_store::refunds::OwedRefund;
 
 use crate::{Billing, BillingFault};
 
@@ -25,7 +26,7 @@ pub(crate) enum ChargeEnd {
     ActionRequired,
     /// It was declined or refused, for Stripe's reason.
     Declined(String),
-    /// It is paid, but the subscription has moved on: it waits for an operator among the unmatched payments.
+    /// It is paid, but the subscription has moved on: it is refunded.
     Unmatched,
 }
 
@@ -43,12 +44,18 @@ impl Billing {
         if !self.store.begin_purchase(read, &charging, new).await? {
             return Ok(None);
         }
-        let stored = self.stored(&purchase.purchase_id).await?;
-        let outcome = match self.charged_before_restore(read, purchase, method).await? {
-            Some(outcome) => outcome,
-            None => self.ask(stored).await?,
-        };
-        self.follow(purchase, outcome, method).await.map(Some)
+        match self.charged_before_restore(read, purchase, method).await? {
+            Some(outcome) => self.follow(purchase, outcome, method).await,
+            None => self.make_charge(&purchase.purchase_id).await,
+        }
+        .map(Some)
+    }
+
+    /// Makes a charge that was just stored.
+    pub(crate) async fn make_charge(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
+        let stored = self.stored(purchase_id).await?;
+        let outcome = self.ask(&stored).await?;
+        self.follow(&stored.purchase, outcome, off_session(&stored)?).await
     }
 
     /// A charge of a period that the table does not know, because it was restored to a time before it. Stripe has forgotten
@@ -69,16 +76,38 @@ impl Billing {
         Ok(self.provider.find_period(&self.key, purchase, method, since).await?)
     }
 
-    /// Asks for the outcome of a charge, charging if it never was, and does what follows from it. However often this is
+    /// Learns the outcome of a subscription's open charge, as [`Self::finish`] does. A charge that was cancelled meanwhile is not
+    /// made.
+    pub(crate) async fn finish_open(&self, charge: &OpenCharge) -> Result<(), BillingFault> {
+        if !charge.withdrawn {
+            return self.finish(&charge.purchase_id).await.map(drop);
+        }
+        let stored = self.stored(&charge.purchase_id).await?;
+        match self.made(&stored).await? {
+            Some(outcome) => {
+                self.follow(&stored.purchase, outcome, off_session(&stored)?).await?;
+            }
+            // The request may still be on its way.
+            None if self.store.now().duration_since(charge.begun_at) < UNANSWERED_TIMEOUT => {
+                return Err(ProviderError::Unsettled.into());
+            }
+            None => self.close_charge(&stored.purchase).await?,
+        }
+        Ok(())
+    }
+
+    /// Learns the outcome of a charge whose answer is not known, and makes it if Stripe never got it. However often this is
     /// done, and by however many callers at once, there is one charge and one grant.
+    ///
+    /// The charge is looked for first: under its idempotency key Stripe answers for a day as it did at first, even where that
+    /// was a 500 or a bank debit has ended meanwhile, and then forgets the key.
     pub(crate) async fn finish(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
         let stored = self.stored(purchase_id).await?;
-        let Means::OffSession(method) = stored.means.clone() else {
-            return Err(Corrupt::Attribute("card").into());
+        let outcome = match self.made(&stored).await? {
+            Some(outcome) => outcome,
+            None => self.make_again(&stored).await?,
         };
-        let purchase = stored.purchase.clone();
-        let outcome = self.ask(stored).await?;
-        self.follow(&purchase, outcome, &method).await
+        self.follow(&stored.purchase, outcome, off_session(&stored)?).await
     }
 
     async fn stored(&self, purchase_id: &Id) -> Result<StoredPurchase, BillingFault> {
@@ -86,39 +115,30 @@ impl Billing {
         Ok(stored.ok_or(Corrupt::Attribute("charge"))?)
     }
 
-    /// Asks Stripe under the purchase's idempotency key. A charge that Stripe may have made without our knowing is looked for
-    /// first: Stripe forgets a key after a day, and keeps a 500 under it for as long.
-    async fn ask(&self, stored: StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
+    /// The outcome of a charge that Stripe has made, if it has.
+    async fn made(&self, stored: &StoredPurchase) -> Result<Option<ChargeOutcome>, BillingFault> {
         if let Some(payment_id) = &stored.paid_by {
-            return Ok(ChargeOutcome::Succeeded(payment_id.clone()));
+            return Ok(Some(ChargeOutcome::Succeeded(payment_id.clone())));
         }
-        let Means::OffSession(method) = &stored.means else {
-            return Err(Corrupt::Attribute("card").into());
-        };
-        let (now, begun_at) = (self.store.now(), stored.purchase.begun_at);
-        let uncertain = stored.keys > 0 || stored.key_failed_at.is_some() || is_forgotten(begun_at, now);
-        if uncertain {
-            let made = self.provider.find_charge(&self.key, &stored.purchase, method, begun_at).await?;
-            if let Some(outcome) = made {
-                return Ok(outcome);
-            }
-        }
-        let stored = match stored.key_failed_at {
-            // A request under the failed key may still be on its way.
-            Some(failed_at) if now.duration_since(failed_at) < UNANSWERED_TIMEOUT => {
-                return Err(ProviderError::Unsettled.into());
-            }
-            Some(_) => self.store.next_key(&stored).await?,
-            None => stored,
-        };
-        self.ask_under_key(&stored).await
+        let (purchase, method) = (&stored.purchase, off_session(stored)?);
+        Ok(self.provider.find_charge(&self.key, purchase, method, purchase.begun_at).await?)
     }
 
-    async fn ask_under_key(&self, stored: &StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
-        let Means::OffSession(method) = &stored.means else {
-            return Err(Corrupt::Attribute("card").into());
-        };
-        let (purchase, key) = (&stored.purchase, stored.idempotency_key());
+    /// Asks for a charge again: under another key where Stripe has kept a failure under the first.
+    async fn make_again(&self, stored: &StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
+        match stored.key_failed_at {
+            // A request under the failed key may still be on its way.
+            Some(failed_at) if self.store.now().duration_since(failed_at) < UNANSWERED_TIMEOUT => {
+                Err(ProviderError::Unsettled.into())
+            }
+            Some(_) => self.ask(&self.store.next_key(stored).await?).await,
+            None => self.ask(stored).await,
+        }
+    }
+
+    /// Asks Stripe for a charge under the purchase's idempotency key.
+    async fn ask(&self, stored: &StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
+        let (purchase, key, method) = (&stored.purchase, stored.idempotency_key(), off_session(stored)?);
         match self.provider.charge(&self.key, purchase, &key, method).await {
             Err(error @ ProviderError::Failed(_)) => {
                 self.store.record_failed_key(stored).await?;
@@ -175,7 +195,7 @@ impl Billing {
         if matches!(purchase.goods, Goods::Pack { .. }) {
             return self.change_top_up_charge(workspace, id, |kept| kept.processing(now)).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.processing(id, now)).await
+        self.change_charge(workspace, id, |enrolment| enrolment.processing(id, now)).await.map(drop)
     }
 
     async fn record_decline(&self, purchase: &Purchase) -> Result<(), BillingFault> {
@@ -183,17 +203,17 @@ impl Billing {
         if matches!(purchase.goods, Goods::Pack { .. }) {
             return self.change_top_up_charge(workspace, id, |kept| kept.declined(now)).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.declined(purchase, now)).await
+        self.change_charge(workspace, id, |enrolment| enrolment.declined(purchase, now)).await.map(drop)
     }
 
     /// Closes a charge that Stripe did not carry out and that counts as no decline.
-    async fn close_charge(&self, purchase: &Purchase) -> Result<(), BillingFault> {
+    pub(crate) async fn close_charge(&self, purchase: &Purchase) -> Result<(), BillingFault> {
         let (workspace, id, now) = (&purchase.workspace_id, &purchase.purchase_id, self.store.now());
         if matches!(purchase.goods, Goods::Pack { .. }) {
             let closed = |kept: &AutoTopUp| AutoTopUp { charge: None, ..kept.unfinished(now) };
             return self.change_top_up_charge(workspace, id, closed).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await
+        self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await.map(drop)
     }
 
     async fn grant(
@@ -205,53 +225,48 @@ impl Billing {
         let (workspace, id) = (&purchase.workspace_id, &purchase.purchase_id);
         let news = News::Paid(paid(purchase, method));
         let applied = Box::pin(self.store.apply(payment_id, &news)).await?;
-        let unmatched = match applied {
-            Applied::Unmatched(reason) => Some(reason),
-            Applied::Unchanged | Applied::Changed => None,
-        };
-        if let Some(reason) = unmatched {
-            tracing::error!(payment_id, %reason, "a charge fits nothing any more and waits for an operator");
+        if let Applied::Unmatched(reason) = applied {
+            tracing::error!(payment_id, %reason, "a charge has bought nothing");
         }
         if matches!(purchase.goods, Goods::Pack { .. }) {
+            let bought = !matches!(applied, Applied::Unmatched(_));
             // What was paid and not granted must not be bought again.
-            let ended = |kept: &AutoTopUp| unmatched.map_or_else(|| kept.paid(purchase), |_| kept.given_up());
+            let ended = |kept: &AutoTopUp| if bought { kept.paid(purchase) } else { kept.given_up() };
             self.change_top_up_charge(workspace, id, ended).await?;
-        } else if unmatched.is_some() {
-            self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await?;
-            self.refund_unwanted(purchase, payment_id, unmatched).await;
+            return Ok(if bought { ChargeEnd::Paid } else { ChargeEnd::Unmatched });
         }
-        Ok(if unmatched.is_some() { ChargeEnd::Unmatched } else { ChargeEnd::Paid })
+        // What grants a charge closes it too.
+        if self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await? {
+            self.refund_soon(workspace, &[OwedRefund::unwanted_id(payment_id)?]).await;
+            return Ok(ChargeEnd::Unmatched);
+        }
+        Ok(ChargeEnd::Paid)
     }
 
-    /// Refunds a renewal that was paid after its subscription was cancelled. If Stripe can't do it now, the payment stays
-    /// among the unmatched ones for an operator.
-    async fn refund_unwanted(&self, purchase: &Purchase, payment_id: &str, reason: Option<Mismatch>) {
-        let renewal = matches!(purchase.goods, Goods::Period { period: 2.., .. });
-        if !renewal || reason != Some(Mismatch::Withdrawn) {
-            return;
-        }
-        let key = format!("refund-{}", purchase.purchase_id);
-        if let Err(error) = self.provider.refund_all(&self.key, payment_id, &key).await {
-            tracing::error!(payment_id, %error, "a payment that is not wanted could not be refunded");
-        }
-    }
-
-    /// Changes the open charge of a subscription, if it still is this one.
+    /// Changes the open charge of a subscription, if it still is this one; whether it was.
     pub(crate) async fn change_charge(
         &self,
         workspace: &WorkspaceId,
         purchase_id: &Id,
         after: impl Fn(&Enrolment) -> Enrolment,
-    ) -> Result<(), BillingFault> {
+    ) -> Result<bool, BillingFault> {
         loop {
             let read = self.store.enrolment(workspace).await?;
-            if read.enrolment.charge.as_ref().is_none_or(|charge| charge.purchase_id != *purchase_id) {
-                return Ok(());
+            if read.enrolment.open_charge(purchase_id).is_none() {
+                return Ok(false);
             }
             if self.store.change_enrolment(workspace, &read, &after(&read.enrolment)).await? {
-                return Ok(());
+                return Ok(true);
             }
         }
+    }
+}
+
+/// The stored method that a purchase is charged to.
+fn off_session(stored: &StoredPurchase) -> Result<&StoredMethod, Corrupt> {
+    match &stored.means {
+        Means::OffSession(method) => Ok(method),
+        Means::Checkout(_) => Err(Corrupt::Attribute("card")),
     }
 }
 

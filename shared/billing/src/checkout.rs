@@ -6,7 +6,7 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Purchase};
 use credits_core::subscription::Terms;
 use credits_payments::event::{CheckoutNews, Event};
-use credits_payments::provider::{CheckoutStatus, Provider};
+use credits_payments::provider::{CheckoutStatus, Provider, ProviderError};
 use credits_store::enrolments::Versioned;
 use credits_store::error::{Chain, Corrupt};
 use credits_store::purchases::{CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase};
@@ -57,7 +57,12 @@ impl Billing {
             return Err(Corrupt::Attribute("form").into());
         };
         let key = stored.idempotency_key();
-        Ok(self.provider.open_checkout(&self.key, &stored.purchase, &key, form).await?)
+        let opened = self.provider.open_checkout(&self.key, &stored.purchase, &key, form).await;
+        if let Err(ProviderError::Failed(_)) = opened {
+            // Stripe keeps the failure under the key. A checkout that it has opened all the same is shown to no one.
+            self.store.next_key(stored).await?;
+        }
+        Ok(opened?)
     }
 
     async fn open_for_new_customer(&self, stored: &StoredPurchase) -> Result<Checkout, BillingFault> {
@@ -106,7 +111,8 @@ impl Billing {
         Ok(begun.then(|| purchase.purchase_id.clone()))
     }
 
-    /// Asks a person to pay for what a charge of the stored method could not: that charge is closed, and a checkout opened.
+    /// Asks a person to pay for what a charge of the stored method could not: that charge is closed, and a checkout opened,
+    /// unless it was cancelled meanwhile.
     pub(crate) async fn ask_person(&self, charged: &Purchase) -> Result<(), BillingFault> {
         let workspace = &charged.workspace_id;
         if let Goods::Pack { .. } = charged.goods {
@@ -114,9 +120,9 @@ impl Billing {
         }
         loop {
             let read = self.store.enrolment(workspace).await?;
-            let of_it = |id: &Id| *id == charged.purchase_id;
-            if !read.enrolment.charge.as_ref().is_some_and(|charge| of_it(&charge.purchase_id)) {
-                return Ok(());
+            let Some(charge) = read.enrolment.open_charge(&charged.purchase_id) else { return Ok(()) };
+            if charge.withdrawn {
+                return self.close_charge(charged).await;
             }
             let now = self.store.now();
             let asked = match &charged.goods {
@@ -201,14 +207,16 @@ impl Billing {
         let event = match self.provider.checkout(&self.key, checkout_id).await? {
             // Its event said that the payer has confirmed it, and a signed event is believed.
             CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
-                self.store.end_checkout(purchase_id, PurchaseState::Processing).await?;
+                self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 return Ok(false);
             }
             CheckoutStatus::Open => {
                 self.provider.expire_checkout(&self.key, checkout_id).await?;
-                return self.end_unpaid(stored, PurchaseState::Expired).await;
+                return self.end_unpaid(stored, checkout_id, PurchaseState::Expired).await;
             }
-            CheckoutStatus::Expired => return self.end_unpaid(stored, PurchaseState::Expired).await,
+            CheckoutStatus::Expired => {
+                return self.end_unpaid(stored, checkout_id, PurchaseState::Expired).await;
+            }
             CheckoutStatus::Complete(event) => *event,
         };
         match event {
@@ -218,16 +226,21 @@ impl Billing {
                 Ok(true)
             }
             Event::Checkout { news: CheckoutNews::Processing, .. } => {
-                self.store.end_checkout(purchase_id, PurchaseState::Processing).await?;
+                self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 Ok(false)
             }
-            Event::Checkout { .. } => self.end_unpaid(stored, PurchaseState::Failed).await,
+            Event::Checkout { .. } => self.end_unpaid(stored, checkout_id, PurchaseState::Failed).await,
             Event::Method(_) | Event::Ignored(_) => Ok(true),
         }
     }
 
     /// Stops waiting for a checkout that was not paid. A renewal that still needs its person gets another one.
-    async fn end_unpaid(&self, stored: &StoredPurchase, state: PurchaseState) -> Result<bool, BillingFault> {
+    async fn end_unpaid(
+        &self,
+        stored: &StoredPurchase,
+        checkout_id: &str,
+        state: PurchaseState,
+    ) -> Result<bool, BillingFault> {
         let purchase = &stored.purchase;
         let read = self.store.enrolment(&purchase.workspace_id).await?;
         if read.enrolment.asks_for_renewal(&purchase.purchase_id) && read.enrolment.charge.is_none() {
@@ -237,7 +250,7 @@ impl Billing {
                 self.open_awaited(&purchase_id).await?;
             }
         }
-        self.store.end_checkout(&purchase.purchase_id, state).await?;
+        self.store.end_checkout(&purchase.purchase_id, checkout_id, state).await?;
         Ok(true)
     }
 

@@ -23,9 +23,7 @@ impl Billing {
             let allows = known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan));
             match read.enrolment.step(self.store.now(), allows) {
                 RenewalStep::Wait => return Ok(()),
-                RenewalStep::Finish(purchase_id) => {
-                    self.finish(&purchase_id).await?;
-                }
+                RenewalStep::Finish(charge) => self.finish_open(&charge).await?,
                 RenewalStep::Charge(goods) => {
                     // Whichever way it ended, the next date is ahead; a change in between has dates of its own.
                     if self.charge_due(workspace, &read, goods).await?.is_some() {

@@ -10,12 +10,10 @@ use credits_core::tier_change::TierChange;
 use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
-use credits_store::error::Chain;
 use credits_store::purchases::CheckoutReason;
 use jiff::Timestamp;
 
 use crate::charge::ChargeEnd;
-use crate::refund::BEST_EFFORT_TIMEOUT;
 use crate::{Billing, BillingFault};
 
 /// How often a change begins again because another caller was faster.
@@ -181,7 +179,7 @@ impl Billing {
             let after = base.cancelled();
             if after == read.enrolment || self.write_change(workspace, &read, &after, &ahead).await? {
                 self.expire_dropped(&read.enrolment, &after).await;
-                self.refund_soon(workspace, &ahead).await;
+                self.refund_soon(workspace, &refund_ids(&ahead)).await;
                 // If only a checkout or a charge was open, the answer is about that.
                 let shown = if after.subscription.is_some() { after.as_of(now) } else { read.enrolment };
                 let charging = self.charging(&shown).await?;
@@ -244,8 +242,8 @@ impl Billing {
     async fn settled(&self, workspace: &WorkspaceId) -> Result<Versioned, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
             let read = self.store.enrolment(workspace).await?;
-            if let Some(charge) = read.enrolment.charge.as_ref().filter(|it| it.processing_since.is_none()) {
-                self.finish(&charge.purchase_id).await?;
+            if let Some(charge) = read.enrolment.unsettled_charge() {
+                self.finish_open(charge).await?;
                 continue;
             }
             let now = read.enrolment.as_of(self.store.now());
@@ -265,10 +263,8 @@ impl Billing {
         terms: &Terms,
         expected: Option<Price>,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let pending = read.enrolment.pending.as_ref();
-        let processing = pending.is_some_and(|pending| pending.processing_since.is_some());
-        if read.enrolment.charge.is_some() || processing {
-            // A payment is on its way, and nothing else is asked for meanwhile.
+        if read.enrolment.is_being_paid() {
+            // Nothing else is asked for meanwhile.
             return Ok(Some(self.shown(workspace).await?));
         }
         let now = self.store.now();
@@ -392,7 +388,7 @@ impl Billing {
         if !self.write_change(workspace, read, &after, &ahead).await? {
             return Ok(None);
         }
-        self.refund_soon(workspace, &ahead).await;
+        self.refund_soon(workspace, &refund_ids(&ahead)).await;
         let due = self.store.enrolment(workspace).await?;
         let mut charged = None;
         if let RenewalStep::Charge(goods) = due.enrolment.step(self.store.now(), true) {
@@ -425,7 +421,7 @@ impl Billing {
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         match end {
             ChargeEnd::Declined(reason) => Err(SubscribeRefusal::Declined(reason)),
-            // What it was for has changed meanwhile; the payment waits for an operator, and the change begins again.
+            // What it was for has changed meanwhile: the payment is refunded, and the change begins again.
             ChargeEnd::Unmatched => Ok(None),
             ChargeEnd::Processing | ChargeEnd::ActionRequired => Ok(Some(self.shown(workspace).await?)),
             ChargeEnd::Paid => Ok(Some(Subscribed { charged: Some(price), ..self.shown(workspace).await? })),
@@ -437,17 +433,6 @@ impl Billing {
         let kept = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
         let dropped: Vec<Id> = before.awaited_checkouts().filter(kept).cloned().collect();
         self.expire_soon(&dropped).await;
-    }
-
-    /// Makes the refunds that were just promised, so far as Stripe answers soon; the sweep does the rest.
-    async fn refund_soon(&self, workspace: &WorkspaceId, ahead: &[PaidAhead]) {
-        for paid in ahead {
-            let refund_id = paid.refund_id();
-            let made = tokio::time::timeout(BEST_EFFORT_TIMEOUT, self.make_refund(&refund_id)).await;
-            if let Ok(Err(fault)) = made {
-                tracing::warn!(%workspace, error = %Chain(&fault), "a refund is left to the sweep");
-            }
-        }
     }
 }
 
@@ -470,6 +455,10 @@ fn check_expected(due: Option<Price>, expected: Option<Price>) -> Result<(), Sub
         }
         _ => Ok(()),
     }
+}
+
+fn refund_ids(ahead: &[PaidAhead]) -> Vec<Id> {
+    ahead.iter().map(PaidAhead::refund_id).collect()
 }
 
 fn total(ahead: &[PaidAhead]) -> Option<Price> {

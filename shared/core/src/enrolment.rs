@@ -40,7 +40,7 @@ pub struct OpenCharge {
     /// When Stripe was last seen processing it, which takes days for a bank debit.
     #[serde(default)]
     pub processing_since: Option<Timestamp>,
-    /// Whether the subscription was cancelled meanwhile: if it is paid all the same, the payment stays unmatched.
+    /// Whether the subscription was cancelled meanwhile: it is not made any more, and refunded if it was.
     #[serde(default)]
     pub withdrawn: bool,
 }
@@ -79,7 +79,7 @@ pub enum RenewalStep {
     /// Nothing is due.
     Wait,
     /// Ask Stripe for the outcome of the open charge.
-    Finish(Id),
+    Finish(OpenCharge),
     /// The period that was paid ahead has begun: the balance is closed, and the terms before are forgotten.
     Begin,
     /// Charge for a period.
@@ -187,7 +187,7 @@ impl Enrolment {
     pub fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
         match (&self.charge, &self.subscription) {
             (Some(charge), _) if charge.next_due() > now => RenewalStep::Wait,
-            (Some(charge), _) => RenewalStep::Finish(charge.purchase_id.clone()),
+            (Some(charge), _) => RenewalStep::Finish(charge.clone()),
             (None, Some(subscription)) => match subscription.step(now, plan_allows) {
                 RenewalStep::Charge(goods) if self.waits_for_renewal() => RenewalStep::Remind(goods),
                 step => step,
@@ -352,9 +352,30 @@ impl Enrolment {
         Ok((after.with(Subscription { paid_ahead, ..subscription }), paid))
     }
 
+    /// The open charge, if it is for this purchase.
+    #[must_use]
+    pub fn open_charge(&self, purchase_id: &Id) -> Option<&OpenCharge> {
+        self.charge.as_ref().filter(|charge| charge.purchase_id == *purchase_id)
+    }
+
+    /// Whether a payment for it is on its way.
+    #[must_use]
+    pub fn is_being_paid(&self) -> bool {
+        let charging = self.charge.is_some() && !slips(Slip::OpenChargeReplaced);
+        charging || self.pending.as_ref().is_some_and(|pending| pending.processing_since.is_some())
+    }
+
+    /// The open charge whose outcome has to be known before anything is changed; a bank debit takes days and is not waited for.
+    #[must_use]
+    pub fn unsettled_charge(&self) -> Option<&OpenCharge> {
+        self.charge
+            .as_ref()
+            .filter(|charge| charge.processing_since.is_none() && !slips(Slip::OpenChargeReplaced))
+    }
+
     fn check_awaited(&self, purchase: &Purchase) -> Result<(), NotAwaited> {
         let id = &purchase.purchase_id;
-        let charged = self.charge.as_ref().filter(|charge| charge.purchase_id == *id);
+        let charged = self.open_charge(id);
         let awaited = match charged {
             Some(charge) => !charge.withdrawn,
             None => self.awaited_checkouts().any(|awaited| awaited == id),
@@ -390,10 +411,14 @@ impl Enrolment {
         after
     }
 
-    /// After Stripe declined or refused a charge: a due period is tried again on one of its days.
+    /// After Stripe declined or refused a charge: a due period is tried again on one of its days, unless it was cancelled
+    /// meanwhile.
     #[must_use]
     pub fn declined(&self, purchase: &Purchase, now: Timestamp) -> Self {
         let after = self.without(&purchase.purchase_id);
+        if self.open_charge(&purchase.purchase_id).is_some_and(|charge| charge.withdrawn) {
+            return after;
+        }
         let (Goods::Period { subscription_id, period: 2.., .. }, Some(subscription)) =
             (&purchase.goods, self.running())
         else {

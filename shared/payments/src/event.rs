@@ -21,6 +21,8 @@ pub enum Event {
     },
     /// Something about a checkout that has not been paid.
     Checkout {
+        /// Stripe's id of the session.
+        checkout_id: String,
         /// The purchase that it names. A text from outside, not looked at before it is looked up.
         purchase_id: String,
         /// What is new.
@@ -210,11 +212,12 @@ fn setup_session(session: &Object<'_>, at: Option<Timestamp>) -> Event {
 }
 
 fn ended_session(object: &Value, news: CheckoutNews) -> Result<Event, Vec<BadMember>> {
-    let session = Object::of(object)?;
-    Ok(match named(&session).and_then(|named| named.purchase_id) {
-        Some(purchase_id) => Event::Checkout { purchase_id, news },
-        None => Event::Ignored(Ignored::NotOurs),
-    })
+    let mut session = Object::of(object)?;
+    let Some(purchase_id) = named(&session).and_then(|named| named.purchase_id) else {
+        return Ok(Event::Ignored(Ignored::NotOurs));
+    };
+    let checkout_id = session.id("id");
+    session.finish(checkout_id.map(|checkout_id| Event::Checkout { checkout_id, purchase_id, news }))
 }
 
 fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
@@ -370,7 +373,8 @@ mod tests {
             ("expired", CheckoutNews::Expired),
         ] {
             let read = event(&format!("checkout.session.{kind}"), &session).unwrap();
-            assert_eq!(read, Event::Checkout { purchase_id: "top_1".into(), news: expected });
+            let (checkout_id, purchase_id) = ("cs_1".into(), "top_1".into());
+            assert_eq!(read, Event::Checkout { checkout_id, purchase_id, news: expected });
         }
     }
 

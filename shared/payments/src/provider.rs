@@ -193,15 +193,21 @@ impl Provider {
         headed(key, self.http.get(format!("{}{path}{separator}{query}", self.base)))
     }
 
-    fn post(
+    /// A request that may be carried out twice. It has no idempotency key, under which Stripe would answer with a 500 that it
+    /// has kept for a day.
+    fn post(&self, key: &Secret, path: &str, form: &[(String, String)]) -> reqwest::RequestBuilder {
+        headed(key, self.http.post(format!("{}{path}", self.base)).form(form))
+    }
+
+    /// A request that Stripe carries out once, however often it is sent under its idempotency key.
+    fn post_once(
         &self,
         key: &Secret,
         path: &str,
         idempotency_key: &str,
         form: &[(String, String)],
     ) -> reqwest::RequestBuilder {
-        let request = self.http.post(format!("{}{path}", self.base)).form(form);
-        headed(key, request).header("idempotency-key", idempotency_key)
+        self.post(key, path, form).header("idempotency-key", idempotency_key)
     }
 
     /// Sends a request, again where Stripe is busy, and reads its answer.

@@ -64,8 +64,14 @@ impl Store {
     }
 
     /// Records how a checkout stands that has not been paid, and stops waiting for one that can't be paid any more. One by
-    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it.
-    pub async fn end_checkout(&self, purchase_id: &Id, state: PurchaseState) -> Result<(), Fault> {
+    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it. A checkout that the purchase does not
+    /// show is left alone: Stripe opened it and answered 500.
+    pub async fn end_checkout(
+        &self,
+        purchase_id: &Id,
+        checkout_id: &str,
+        state: PurchaseState,
+    ) -> Result<(), Fault> {
         let mut attempts = self.attempts();
         loop {
             let Some(stored) = self.purchase(purchase_id).await? else { return Ok(()) };
@@ -76,7 +82,8 @@ impl Store {
                 (PurchaseState::Processing, PurchaseState::Expired) => true,
                 (known, new) => known == new,
             };
-            if stored.paid_by.is_some() || known {
+            let is_other = stored.checkout.as_ref().is_some_and(|it| it.checkout_id != checkout_id);
+            if stored.paid_by.is_some() || known || is_other {
                 return Ok(());
             }
             let workspace = &stored.purchase.workspace_id;

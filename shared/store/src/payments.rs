@@ -10,7 +10,7 @@ use credits_core::ledger::Cause;
 use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, Step};
 use credits_core::posting::Posting;
 use credits_core::price::Currency;
-use credits_core::purchase::{Goods, Purchase};
+use credits_core::purchase::Goods;
 use jiff::Timestamp;
 
 use crate::attribute::{Item, text};
@@ -21,6 +21,7 @@ use crate::methods::UsedMethod;
 use crate::posting::{Order, Unposted};
 use crate::purchases::{PaidWith, StoredPurchase};
 use crate::reads::key_of;
+use crate::refunds::{OwedRefund, owe_write};
 use crate::transaction::Outcome;
 use crate::{Store, enrolments, payment_item, purchases};
 
@@ -195,7 +196,7 @@ impl Store {
             if let Some(granted) = merged.payment.granted.clone() {
                 merged.method = self.used_method(&merged, &granted.workspace_id).await?;
             }
-            return self.keep(merged.payment, merged.method, Applied::Changed).await;
+            return self.keep(merged.payment, merged.method.into_iter().collect(), Applied::Changed).await;
         }
         // Said again at each redelivery: the first alarm may have been lost with its answer.
         let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
@@ -205,7 +206,8 @@ impl Store {
     /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
     async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
         let Merged { payment, purchase, method } = merged;
-        let purchase = purchase.ok_or(Corrupt::Attribute("purchase"))?.purchase;
+        let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
+        let purchase = &stored.purchase;
         let (amount, now) = (granted.credits, self.now());
         let grant_id = self.sources.new_id("gr");
         let is_pack = matches!(purchase.goods, Goods::Pack { .. });
@@ -217,17 +219,17 @@ impl Store {
         let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &paid)?];
         also.extend(method);
         let (prefix, credits, listed) = ("pay", amount.credits(), true);
-        if let Goods::Pack { pack, .. } = purchase.goods {
-            let (top_up_id, payment_id) = (purchase.purchase_id, after.payment_id.clone());
-            let cause = Cause::TopUp { top_up_id, pack, payment_id };
+        if let Goods::Pack { pack, .. } = &purchase.goods {
+            let (top_up_id, payment_id) = (purchase.purchase_id.clone(), after.payment_id.clone());
+            let cause = Cause::TopUp { top_up_id, pack: pack.clone(), payment_id };
             let entry = PaymentEntry { prefix, cause, credits, listed };
             return self.settle(&granted, after, entry, &|_| Posting::top_up(amount), also).await;
         }
         let read = self.enrolment(&granted.workspace_id).await?;
         let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
-        let (enrolment, period) = match read.enrolment.paid(&purchase, payer, now) {
+        let (enrolment, period) = match read.enrolment.paid(purchase, payer, now) {
             Ok(paid) => paid,
-            Err(not_awaited) => return self.keep_not_awaited(payment, &read, &purchase, not_awaited).await,
+            Err(not_awaited) => return self.keep_not_awaited(payment, &read, &stored, not_awaited).await,
         };
         also.push(enrolments::write_of(&self.table, &granted.workspace_id, read.version, &enrolment)?);
         let allocation = allocation(&granted, &after, period, &grant_id, now);
@@ -237,28 +239,39 @@ impl Store {
     }
 
     /// Keeps a payment of a purchase for which the subscription no longer waits. If it waits for another, the next attempt
-    /// reads that: only what was decided under this version of the enrolment stands for good.
+    /// reads that: only what was decided under this version of the enrolment stands for good. A charge of ours is refunded; what a
+    /// person has paid is an operator's to judge.
     async fn keep_not_awaited(
         &self,
         payment: Payment,
         read: &enrolments::Versioned,
-        purchase: &Purchase,
+        stored: &StoredPurchase,
         not_awaited: NotAwaited,
     ) -> Result<Progress, Fault> {
         let mismatch = match not_awaited {
             NotAwaited::MovedOn => Mismatch::MovedOn,
             NotAwaited::Withdrawn => Mismatch::Withdrawn,
         };
+        let workspace = &stored.purchase.workspace_id;
+        let mut also = vec![enrolments::write_of(&self.table, workspace, read.version, &read.enrolment)?];
+        if stored.collection() == Collection::OffSession {
+            let refund = OwedRefund {
+                refund_id: OwedRefund::unwanted_id(&payment.payment_id)?,
+                workspace_id: workspace.clone(),
+                payment_id: payment.payment_id.clone(),
+                price: stored.purchase.price,
+                begun_at: self.now(),
+            };
+            also.push(owe_write(&self.table, &refund)?);
+        }
         let payment = Step::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
-        let workspace = &purchase.workspace_id;
-        let unchanged = enrolments::write_of(&self.table, workspace, read.version, &read.enrolment)?;
-        self.keep(payment, Some(unchanged), Applied::Unmatched(mismatch)).await
+        self.keep(payment, also, Applied::Unmatched(mismatch)).await
     }
 
     async fn take(&self, payment: Payment, step: Step) -> Result<Progress, Fault> {
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
-            Step::KeepUnmatched(mismatch) => self.keep(after, None, Applied::Unmatched(mismatch)).await,
+            Step::KeepUnmatched(mismatch) => self.keep(after, Vec::new(), Applied::Unmatched(mismatch)).await,
             // It is granted with the purchase that it names.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             Step::ClawBack(granted, amount) => {
@@ -279,11 +292,11 @@ impl Store {
     async fn keep(
         &self,
         payment: Payment,
-        also: Option<TransactWriteItem>,
+        mut also: Vec<TransactWriteItem>,
         applied: Applied,
     ) -> Result<Progress, Fault> {
-        let payment = payment_item::write_of(&self.table, &next_version(payment))?;
-        match self.transact(std::iter::once(payment).chain(also).collect()).await? {
+        also.push(payment_item::write_of(&self.table, &next_version(payment))?);
+        match self.transact(also).await? {
             Outcome::Written => Ok(Progress::Done(applied)),
             Outcome::Cancelled(_) | Outcome::Unknown(_) => Ok(Progress::Overtaken),
         }

@@ -17,7 +17,7 @@ const REFUND: &str = "refund";
 /// A refund of all that is left of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwedRefund {
-    /// Its id, which is Stripe's idempotency key.
+    /// Its id.
     pub refund_id: Id,
     /// The workspace that paid.
     pub workspace_id: WorkspaceId,
@@ -27,6 +27,13 @@ pub struct OwedRefund {
     pub price: Price,
     /// When it was promised.
     pub begun_at: Timestamp,
+}
+
+impl OwedRefund {
+    /// The id of the refund of a charge that bought nothing: one for each payment.
+    pub fn unwanted_id(payment_id: &str) -> Result<Id, Corrupt> {
+        format!("ref-{payment_id}").parse().map_err(|_| Corrupt::Attribute("payment_id"))
+    }
 }
 
 impl Store {

@@ -31,6 +31,14 @@ pub const MOST_AUTO_TOP_UPS: u64 = 1;
 /// How often a caller tries.
 const MOST_TRIES: u32 = 4;
 
+/// How the charges of a stored card may end, until they end in another way.
+const CARDS: [ChargeOutcome; 4] = [
+    ChargeOutcome::Succeeded,
+    ChargeOutcome::Succeeded,
+    ChargeOutcome::Declined,
+    ChargeOutcome::AuthenticationRequired,
+];
+
 /// What somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their names say it")]
@@ -48,6 +56,8 @@ pub enum Act {
     SettleAll,
     TopUp,
     Subscribe,
+    ChangeTiers,
+    Confirm,
     Cancel,
     Grant,
     Void,
@@ -57,6 +67,7 @@ pub enum Act {
     AutoTopUp,
     Alerts,
     Card,
+    DeleteCustomer,
     Balance,
     Ledger,
     Usage,
@@ -64,7 +75,7 @@ pub enum Act {
 }
 
 /// Everything that is done, with its weight.
-const ACTS: [(Act, u64); 26] = [
+const ACTS: [(Act, u64); 29] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
@@ -78,6 +89,8 @@ const ACTS: [(Act, u64); 26] = [
     (Act::SettleAll, 2),
     (Act::TopUp, 7),
     (Act::Subscribe, 4),
+    (Act::ChangeTiers, 2),
+    (Act::Confirm, 3),
     (Act::Cancel, 1),
     (Act::Grant, 6),
     (Act::Void, 2),
@@ -87,6 +100,7 @@ const ACTS: [(Act, u64); 26] = [
     (Act::AutoTopUp, 2),
     (Act::Alerts, 1),
     (Act::Card, 2),
+    (Act::DeleteCustomer, 1),
     (Act::Balance, 8),
     (Act::Ledger, 2),
     (Act::Usage, 2),
@@ -152,7 +166,7 @@ impl Actor {
         let (workspace, _) = self.one_of(&WORKSPACES).unwrap();
         match act {
             Act::Agree => (*act, LARGE),
-            Act::Subscribe | Act::Cancel if workspace == LARGE => (*act, "small"),
+            Act::Subscribe | Act::ChangeTiers | Act::Cancel if workspace == LARGE => (*act, "small"),
             Act::PlaceHold | Act::PlaceHolds if workspace == "hold-free" => (*act, "bulky"),
             _ => (*act, workspace),
         }
@@ -211,6 +225,8 @@ impl Actor {
             Act::Capture | Act::Settle | Act::SettleAll => self.go_on_with_holds(act, workspace).await,
             Act::TopUp => self.top_up(workspace).await,
             Act::Subscribe => self.subscribe(workspace).await,
+            Act::ChangeTiers => Box::pin(self.change_tiers(workspace)).await,
+            Act::Confirm => self.confirm(workspace).await,
             Act::Cancel => self.cancel(workspace).await,
             Act::Grant => self.grant(workspace).await,
             Act::Void => Box::pin(self.void(workspace)).await,
@@ -229,10 +245,10 @@ impl Actor {
                 self.insist(&Order::put(workspace, "alerts", json!({ "low_balance": low }))).await;
             }
             Act::Card => {
-                let outcome =
-                    if self.once_in(2) { ChargeOutcome::Declined } else { ChargeOutcome::Succeeded };
-                self.payments.provider.lock().unwrap().decide(workspace, outcome);
+                let outcome = self.one_of(&CARDS).unwrap();
+                self.payments.decide(workspace, outcome);
             }
+            Act::DeleteCustomer => self.delete_customer(workspace),
             Act::Balance => drop(self.call(&Order::get(workspace, "balance")).await),
             Act::Ledger => drop(self.call(&Order::get(workspace, "ledger?limit=20")).await),
             Act::Usage => drop(self.call(&Order::get(workspace, "usage?group_by=feature")).await),

@@ -37,9 +37,12 @@ pub fn check(entries: &[Value]) -> Option<String> {
     None
 }
 
-/// The subscription that is shown is the one that was paid last; what is wrong.
+/// The subscription that is shown is the one that was paid last, or one that waits for its first payment; what is wrong.
 #[must_use]
 pub fn is_last_paid(subscription: &Value, entries: &[Value]) -> Option<String> {
+    if subscription["status"] == "pending" {
+        return None;
+    }
     let allocations = entries.iter().filter(|entry| entry["kind"] == "allocation");
     let last = allocations.clone().map(|entry| instant(&entry["at"])).max()?;
     let mut latest = allocations.filter(|entry| last.duration_since(instant(&entry["at"])) <= SLACK);

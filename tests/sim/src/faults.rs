@@ -42,6 +42,10 @@ pub enum Fault {
     ProviderDown,
     /// The provider has charged, and its answer is lost.
     ChargeUnanswered,
+    /// Stripe answers 500, before or after it carries the request out, and keeps that answer under the key.
+    ProviderFails,
+    /// Stripe answers 409 or 429, and keeps no answer.
+    ProviderBusy,
     /// A batch of the stream is delivered again after it was worked off.
     BatchAgain,
     /// A batch is cut short.
@@ -57,7 +61,7 @@ pub enum Fault {
 }
 
 /// Every kind, with its name and its highest rate in ten thousand.
-pub const ALL: [(Fault, &str, u64); 23] = [
+pub const ALL: [(Fault, &str, u64); 25] = [
     (Fault::RequestLost, "request lost", 300),
     (Fault::AnswerLost, "answer lost", 300),
     (Fault::Delayed, "delayed", 500),
@@ -75,6 +79,8 @@ pub const ALL: [(Fault, &str, u64); 23] = [
     (Fault::WebhookLate, "webhook late", 3_000),
     (Fault::ProviderDown, "provider down", 2_000),
     (Fault::ChargeUnanswered, "charge unanswered", 2_000),
+    (Fault::ProviderFails, "provider fails", 2_000),
+    (Fault::ProviderBusy, "provider busy", 1_000),
     (Fault::BatchAgain, "batch again", 2_000),
     (Fault::BatchSplit, "batch split", 3_000),
     (Fault::Poison, "poison record", 100),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
@@ -10,6 +11,9 @@ use crate::actors::MOST_AUTO_TOP_UPS;
 use crate::item::{number, plain, text};
 use crate::table::{Key, Stored};
 use crate::world::World;
+
+/// How much later than the call that follows it a purchase may say that it was begun.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(21);
 
 /// What the provider has told of a payment besides that it was made.
 #[derive(Debug, Default)]
@@ -20,28 +24,61 @@ pub struct TakenBack {
     pub disputes: BTreeMap<String, (u64, Option<&'static str>)>,
 }
 
-/// Each payment has bought once what it was for.
+/// Stripe has one payment for each purchase, and each period of a subscription and each upgrade in it was bought once. A charge of
+/// the stored method that bought nothing was cancelled, and is refunded.
 pub fn charges(world: &World) -> Option<String> {
-    let provider = world.payments.provider.lock().unwrap();
+    let payments = world.payments.provider.lock().unwrap().payments();
     let mut paid: BTreeMap<String, u64> = BTreeMap::new();
-    for payment in provider.payments() {
+    for payment in payments {
         *paid.entry(payment.purchase_id.clone()).or_default() += 1;
         let item =
             world.ground.table.item(&(format!("payment#{}", payment.payment_id), "payment".to_owned()));
-        if item.is_none() {
+        let Some(item) = item else {
             return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
-        }
+        };
+        let (is_granted, is_kept) = (item["granted_for_minor"].is_object(), item["mismatch"].is_object());
         let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
         let Some(item) = world.ground.table.item(&purchase) else {
             return Some(format!("payment {} is for no purchase", payment.payment_id));
         };
-        let goods = plain(&item["purchase"])["goods"].clone();
-        if goods["goods"] == "period" {
-            let period = format!("period {} of {}", goods["period"], goods["subscription_id"]);
-            *paid.entry(period).or_default() += 1;
+        let purchase = plain(&item["purchase"]);
+        let is_refunded = payment.refunded_minor == payment.amount_minor;
+        if is_refunded && (is_granted || was_withdrawn(world, &purchase)) {
+            continue;
         }
+        if !is_granted && !item["card"].is_object() && is_kept {
+            // A checkout that was withdrawn and paid all the same is an operator's to judge.
+            continue;
+        }
+        // The debit for an upgrade may take longer than its period.
+        if !is_granted && (!is_refunded || purchase["goods"]["goods"] == "period") {
+            return Some(format!("payment {} was charged, and bought nothing", payment.payment_id));
+        }
+        let goods = &purchase["goods"];
+        let (period, of) = (&goods["period"], &goods["subscription_id"]);
+        let what = match goods["goods"].as_str() {
+            Some("period") => format!("period {period} of {of}"),
+            Some("upgrade") => {
+                format!("the upgrade to {} in period {period} of {of}", goods["terms"]["tier"])
+            }
+            _ => continue,
+        };
+        *paid.entry(what).or_default() += 1;
     }
     paid.iter().find(|(_, times)| **times > 1).map(|(what, times)| format!("{what} was paid {times} times"))
+}
+
+/// Whether the workspace was told to cancel its subscription after a purchase was begun.
+fn was_withdrawn(world: &World, purchase: &Value) -> bool {
+    let begun_at: Timestamp = purchase["begun_at"].as_str().unwrap().parse().unwrap();
+    let calls = world.calls.lock().unwrap();
+    calls.iter().any(|called| {
+        let order = &called.order;
+        order.method == "DELETE"
+            && order.path == "subscription"
+            && purchase["workspace_id"] == order.workspace
+            && called.at >= begun_at - CLOCKS_APART
+    })
 }
 
 /// No two payments have granted the same purchase.

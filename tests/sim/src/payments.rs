@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credits_local::provider::{Asked, Provider};
+use credits_local::provider::{Asked, ChargeOutcome, PlannedFailure, Provider, Settlement};
 use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
+use model::Dice;
+use serde_json::Value;
 
 use crate::bugs::Wrong;
 use crate::faults::Fault;
 use crate::owed::TakenBack;
 use crate::timeline::Event;
 use crate::wire::Ground;
+
+/// Where checkouts are shown.
+const CHECKOUTS_URL: &str = "http://hub.example/checkouts";
 
 /// The provider, and the way to it.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ impl Payments {
             trace.line(&format!("  provider: {what} does not get there"));
             return Err(Unreachable::Unanswered);
         }
+        let failure = self.planned_failure();
         let asked = Asked {
             method: request.method().as_str(),
             path: request.url().path(),
@@ -55,7 +61,11 @@ impl Payments {
             key: header("idempotency-key").filter(|_| !bugs.is(Wrong::NoProviderKey)),
             body: request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default(),
         };
-        let answered = self.provider.lock().unwrap().answer(&asked, "http://hub.example/checkouts");
+        let answered = {
+            let mut provider = self.provider.lock().unwrap();
+            failure.iter().for_each(|failure| provider.plan_failure(failure));
+            provider.answer(&asked, CHECKOUTS_URL)
+        };
         trace.line(&format!("  provider: {what} answers {}", answered.status));
         self.tell();
         if request.method() == "POST" && faults.strikes(Fault::ChargeUnanswered) {
@@ -65,11 +75,63 @@ impl Payments {
         Ok(reqwest::Response::from(answered.into_response()))
     }
 
-    /// Puts down when the provider tells what it has to.
+    /// Draws whether the next request fails at Stripe, and how.
+    fn planned_failure(&self) -> Option<PlannedFailure> {
+        let faults = &self.ground.faults;
+        let (status, executed) = if faults.strikes(Fault::ProviderFails) {
+            (500, faults.between(0, 1) == 0)
+        } else if faults.strikes(Fault::ProviderBusy) {
+            ([409, 429][faults.between(0, 1) as usize], false)
+        } else {
+            return None;
+        };
+        Some(PlannedFailure { path: None, status, count: 1, kept: None, executed: Some(executed) })
+    }
+
+    /// Puts the deliveries of the events that Stripe has published on the timeline. A payment that is processing is settled
+    /// some days later.
     pub fn tell(&self) {
-        for delivery in self.provider.lock().unwrap().take_outbox() {
+        let Ground { faults, timeline, clock, .. } = &*self.ground;
+        let outbox = self.provider.lock().unwrap().take_outbox();
+        for delivery in outbox {
+            let event: Value = serde_json::from_str(&delivery.body).unwrap();
+            if event["type"] == "payment_intent.processing" {
+                let at = clock.now() + SignedDuration::from_hours(faults.between(1, 120) as i64);
+                timeline.put(at, Event::Settle { payment: delivery.payment_id });
+            }
             self.put_down(delivery.body);
         }
+    }
+
+    /// Settles a payment that is processing: one in four fails. Returns the amount in Stripe's units if it succeeds.
+    pub fn settle(&self, payment: &str, dice: &Dice) -> Option<u64> {
+        let settlement = if dice.between(1, 4) == 1 { Settlement::Failed } else { Settlement::Succeeded };
+        let mut provider = self.provider.lock().unwrap();
+        provider.settle(payment, settlement).ok()?;
+        let paid = provider.payments().into_iter().find(|made| made.payment_id == payment);
+        drop(provider);
+        self.tell();
+        paid.map(|made| made.amount_minor)
+    }
+
+    /// Deletes a customer in Stripe's dashboard.
+    pub fn delete_customer(&self, customer: &str) {
+        let asked = Asked {
+            method: "DELETE",
+            path: &format!("/v1/customers/{customer}"),
+            query: "",
+            authorization: Some("Bearer sk"),
+            version: None,
+            key: None,
+            body: b"",
+        };
+        self.provider.lock().unwrap().answer_operator(&asked, CHECKOUTS_URL);
+        self.tell();
+    }
+
+    /// Sets how the next charges of a workspace's stored method end.
+    pub fn decide(&self, workspace: &str, outcome: ChargeOutcome) {
+        self.provider.lock().unwrap().decide(workspace, outcome);
     }
 
     /// A payment has been refunded so far, in all.

@@ -270,6 +270,9 @@ async fn subscription(world: &Arc<World>, workspace: &str, entries: &[Value]) ->
     if let Some(wrong) = calendar::is_last_paid(&reply.body, entries) {
         return Err(wrong);
     }
+    if !reply.body["pending_payment"].is_null() {
+        return Err(format!("a payment is still processing: {}", reply.body));
+    }
     if reply.status == 404 || reply.body["status"] != "active" {
         return Ok(());
     }

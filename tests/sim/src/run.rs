@@ -369,6 +369,11 @@ async fn happen(world: &Arc<World>, event: Event) {
             let (status, _) = world.ground.table.carry_out(&operation, &body, None);
             world.ground.trace.line(&format!("  once more: {operation} → {status}"));
         }
+        Event::Settle { payment } => {
+            if let Some(amount_minor) = world.payments.settle(&payment, &world.dice) {
+                world.known.lock().unwrap().paid.push((payment, amount_minor));
+            }
+        }
         Event::Call(order) => drop(world.call(&order).await),
     }
 }

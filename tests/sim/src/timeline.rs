@@ -39,6 +39,11 @@ pub enum Event {
         /// Its body.
         body: Value,
     },
+    /// A payment that is processing is settled.
+    Settle {
+        /// Stripe's id of the payment.
+        payment: String,
+    },
     /// A call is made again.
     Call(Order),
 }

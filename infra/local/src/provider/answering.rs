@@ -124,7 +124,12 @@ impl Provider {
             Ok(Some(kept)) => self.again(kept, checkouts_url),
             Ok(None) => {
                 let executed = match self.planned_failure(Stage::Execution, asked.path, asked.key) {
-                    Some(failure) => Err(failure),
+                    Some(planned) => {
+                        if planned.is_executed {
+                            drop(self.execute(endpoint, asked, checkouts_url));
+                        }
+                        Err(planned.refusal)
+                    }
                     None => self.execute(endpoint, asked, checkouts_url),
                 };
                 let is_kept = executed.as_ref().err().is_none_or(|refusal| refusal.stage == Stage::Execution);
@@ -185,7 +190,7 @@ impl Provider {
             return Err(Refusal::validation(message).status(404));
         };
         match self.planned_failure(Stage::Validation, asked.path, asked.key) {
-            Some(failure) => Err(failure),
+            Some(planned) => Err(planned.refusal),
             None => Ok(endpoint),
         }
     }

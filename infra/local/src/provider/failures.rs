@@ -18,6 +18,8 @@ pub struct PlannedFailure {
     pub count: u32,
     /// Whether the answer is kept under the request's idempotency key. By default a 500 is, and no other.
     pub kept: Option<bool>,
+    /// Whether Stripe carries the request out before it fails; the answer is kept then. False if absent.
+    pub executed: Option<bool>,
 }
 
 /// A failure with requests still to come.
@@ -27,27 +29,39 @@ pub(super) struct Failure {
     status: u16,
     left: u32,
     stage: Stage,
+    is_executed: bool,
+}
+
+/// How one request fails.
+pub(super) struct Planned {
+    pub refusal: Refusal,
+    /// Whether the request is carried out first.
+    pub is_executed: bool,
 }
 
 impl Provider {
     /// Makes the next requests fail. Stripe keeps no answer of 401, 409 and 429, whatever the order says.
     pub fn plan_failure(&mut self, order: &PlannedFailure) {
-        let is_kept = order.kept.unwrap_or(order.status == 500) && !matches!(order.status, 401 | 409 | 429);
+        let is_executed = order.executed.unwrap_or_default();
+        let is_kept = order.kept.unwrap_or(order.status == 500 || is_executed)
+            && !matches!(order.status, 401 | 409 | 429);
         self.failures.push(Failure {
             path: format!("/v1/{}", order.path.as_deref().unwrap_or_default().trim_start_matches('/')),
             status: order.status,
             left: order.count,
             stage: if is_kept { Stage::Execution } else { Stage::Validation },
+            is_executed,
         });
     }
 
     /// Takes the failure that was planned for this request, if one was.
-    pub(super) fn planned_failure(&mut self, stage: Stage, path: &str, key: Option<&str>) -> Option<Refusal> {
+    pub(super) fn planned_failure(&mut self, stage: Stage, path: &str, key: Option<&str>) -> Option<Planned> {
         self.failures.retain(|failure| failure.left > 0);
         let mut planned = self.failures.iter_mut();
         let failure = planned.find(|failure| failure.stage == stage && path.starts_with(&failure.path))?;
         failure.left = failure.left.saturating_sub(1);
-        Some(refusal(failure.status, stage, key.unwrap_or_default()))
+        let refusal = refusal(failure.status, stage, key.unwrap_or_default());
+        Some(Planned { refusal, is_executed: failure.is_executed })
     }
 }
 

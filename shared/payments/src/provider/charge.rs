@@ -70,7 +70,7 @@ impl Provider {
         let form = charge_form(purchase, method)?;
         let asked = Instant::now();
         let answered =
-            self.answer::<Intent>(self.post(key, "/v1/payment_intents", idempotency_key, &form)).await;
+            self.answer::<Intent>(self.post_once(key, "/v1/payment_intents", idempotency_key, &form)).await;
         let took_micros = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
         metrics::histogram!("StepMicroseconds", "Step" => "Provider").record(took_micros);
         match answered {

@@ -94,20 +94,25 @@ impl Provider {
         form: &CheckoutForm,
     ) -> Result<Checkout, ProviderError> {
         let form = checkout_form(purchase, form)?;
-        let request = self.post(key, "/v1/checkout/sessions", idempotency_key, &form);
+        let request = self.post_once(key, "/v1/checkout/sessions", idempotency_key, &form);
         let OpenedSession { id, url } = self.answer(request).await?;
         Ok(Checkout { checkout_id: id, checkout_url: url })
     }
 
-    /// Opens a checkout that stores a payment method and charges nothing.
+    /// Opens a checkout that stores a payment method and charges nothing. Where Stripe has failed, another is opened: the first
+    /// is shown to no one, and the failure is kept under its key.
     pub async fn open_setup(
         &self,
         key: &Secret,
         order: &SetupOrder<'_>,
         idempotency_key: &str,
     ) -> Result<Checkout, ProviderError> {
-        let request = self.post(key, "/v1/checkout/sessions", idempotency_key, &setup_form(order));
-        let OpenedSession { id, url } = self.answer(request).await?;
+        let (path, form) = ("/v1/checkout/sessions", setup_form(order));
+        let OpenedSession { id, url } =
+            match self.answer(self.post_once(key, path, idempotency_key, &form)).await {
+                Err(ProviderError::Failed(_)) => self.answer(self.post(key, path, &form)).await?,
+                opened => opened?,
+            };
         Ok(Checkout { checkout_id: id, checkout_url: url })
     }
 
@@ -146,8 +151,7 @@ impl Provider {
     /// Expires a checkout, so that it can't be paid any more. One that is complete or has expired stays as it is.
     pub async fn expire_checkout(&self, key: &Secret, checkout_id: &str) -> Result<(), ProviderError> {
         let path = format!("/v1/checkout/sessions/{checkout_id}/expire");
-        let request = self.post(key, &path, &format!("expire-{checkout_id}"), &[]);
-        match self.answer::<Expired>(request).await {
+        match self.answer::<Expired>(self.post(key, &path, &[])).await {
             Ok(Expired {}) | Err(ProviderError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -69,8 +69,7 @@ impl Provider {
     /// Detaches a method from its customer, so that it can't be charged any more.
     pub async fn detach(&self, key: &Secret, method: &StoredMethod) -> Result<(), ProviderError> {
         let path = format!("/v1/payment_methods/{}/detach", method.payment_method);
-        let request = self.post(key, &path, &format!("detach-{}", method.payment_method), &[]);
-        match self.answer::<Detached>(request).await {
+        match self.answer::<Detached>(self.post(key, &path, &[])).await {
             // Stripe refuses to detach what is not attached, or is unknown.
             Ok(Detached {}) | Err(ProviderError::Refused(_)) => Ok(()),
             Err(error) => Err(error),

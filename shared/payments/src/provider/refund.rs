@@ -32,19 +32,13 @@ struct RefundAnswer {
 }
 
 impl Provider {
-    /// Refunds all that is left of a payment. However often it is asked under one idempotency key, Stripe refunds once.
-    pub async fn refund_all(
-        &self,
-        key: &Secret,
-        payment_id: &str,
-        idempotency_key: &str,
-    ) -> Result<RefundedBy, ProviderError> {
+    /// Refunds all that is left of a payment. Repeated, it refunds nothing more: Stripe refuses what is refunded whole.
+    pub async fn refund_all(&self, key: &Secret, payment_id: &str) -> Result<RefundedBy, ProviderError> {
         let form = fields([
             ("payment_intent", payment_id.to_owned()),
             ("reason", "requested_by_customer".to_owned()),
         ]);
-        let request = self.post(key, "/v1/refunds", idempotency_key, &form);
-        match self.answer::<RefundAnswer>(request).await {
+        match self.answer::<RefundAnswer>(self.post(key, "/v1/refunds", &form)).await {
             Ok(answer) => Ok(answer.into()),
             Err(ProviderError::Refused(refusal))
                 if refusal.code.as_deref() == Some("charge_already_refunded") =>

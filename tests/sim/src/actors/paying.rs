@@ -1,12 +1,15 @@
 //! Who pays: top-ups and their payers, subscriptions, and what the provider takes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::Outcome;
+use credits_local::provider::{MethodKind, Outcome, Paying};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{Act, Actor};
 use crate::call::{Order, Reply};
+use crate::item::text;
 
 impl Actor {
     pub(super) async fn top_up(&self, workspace: &str) {
@@ -17,9 +20,38 @@ impl Actor {
     }
 
     pub(super) async fn subscribe(&self, workspace: &str) {
-        let tier = self.one_of(&["tier_2k", "tier_10k", "tier_50k"]).unwrap();
-        let reply = self.insist(&Order::put(workspace, "subscription", json!({ "tier": tier }))).await;
+        let reply = self.insist(&self.tier_order(workspace)).await;
         self.pay(reply).await;
+    }
+
+    fn tier_order(&self, workspace: &str) -> Order {
+        let tier = self.one_of(&["tier_2k", "tier_10k", "tier_50k"]).unwrap();
+        Order::put(workspace, "subscription", json!({ "tier": tier }))
+    }
+
+    /// Changes the tier by two or three calls at once.
+    pub(super) async fn change_tiers(&self, workspace: &'static str) {
+        let mut calls = JoinSet::new();
+        for _ in 0..self.dice.between(2, 3) {
+            let (world, order) = (Arc::clone(&self.world), self.tier_order(workspace));
+            calls.spawn(async move { world.insist(&order).await });
+        }
+        while let Some(reply) = calls.join_next().await {
+            self.pay(reply.unwrap()).await;
+        }
+    }
+
+    /// Confirms or pays what the subscription waits for a person for.
+    pub(super) async fn confirm(&self, workspace: &str) {
+        let reply = self.call(&Order::get(workspace, "subscription")).await;
+        self.pay(reply).await;
+    }
+
+    /// Deletes the workspace's customer at Stripe.
+    pub(super) fn delete_customer(&self, workspace: &str) {
+        if let Some(card) = self.ground.table.item(&(format!("card#{workspace}"), "card".to_owned())) {
+            self.payments.delete_customer(text(&card, "customer"));
+        }
     }
 
     pub(super) async fn cancel(&self, workspace: &str) {
@@ -27,24 +59,27 @@ impl Actor {
         self.insist(&order).await;
     }
 
-    /// Plays the payer of a checkout, if there is one.
+    /// Plays the payer of the checkout that an answer has, or that its subscription waits for.
     async fn pay(&self, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
-        let Some(checkout) = reply.body["checkout_id"].as_str() else { return };
+        let (own, awaited) = (&reply.body["checkout_id"], &reply.body["payment_action"]["checkout_id"]);
+        let Some(checkout) = own.as_str().or(awaited.as_str()) else { return };
         tokio::time::sleep(Duration::from_secs(self.dice.between(5, 400))).await;
         let outcome = match self.dice.between(0, 5) {
             0 => Outcome::Declined,
             1 => return,
             _ => Outcome::Succeeded,
         };
+        let method = if self.once_in(6) { MethodKind::SepaDebit } else { MethodKind::Card };
+        let paying = Paying { method, ..Paying::by_card(outcome) };
         let delivery = {
             let mut provider = self.payments.provider.lock().unwrap();
             let amount = provider.session(checkout).map_or(0, |session| session.amount_minor);
-            provider.play(checkout, outcome).map(|delivery| (delivery, amount))
+            provider.pay(checkout, &paying).ok().map(|delivery| (delivery, amount))
         };
         let Some((delivery, amount)) = delivery else { return };
         self.payments.tell();
-        if outcome == Outcome::Succeeded {
+        if outcome == Outcome::Succeeded && !method.is_delayed() {
             self.known.lock().unwrap().paid.push((delivery.payment_id.clone(), amount));
             if self.once_in(5) {
                 // Somebody pays the same once more: the first to be told of buys it, and the other is kept for an operator.

@@ -117,7 +117,13 @@ fn a_refusal_of_the_execution_is_kept_and_charges_nothing() {
 
 #[test]
 fn planned_failures_are_kept_as_ordered() {
-    let plan = |status, kept| PlannedFailure { path: Some("checkout".into()), status, count: 1, kept };
+    let plan = |status, kept| PlannedFailure {
+        path: Some("checkout".into()),
+        status,
+        count: 1,
+        kept,
+        executed: None,
+    };
     for (status, kept, after) in [
         (500, None, 500),
         (500, Some(false), 200),
@@ -131,6 +137,25 @@ fn planned_failures_are_kept_as_ordered() {
         assert_eq!(desk.get(INTENTS).status, 200, "another path");
         assert_eq!(desk.post_with_key("key", SESSIONS, &checkout(&[])).status, status);
         assert_eq!(desk.post_with_key("key", SESSIONS, &checkout(&[])).status, after, "{status} {kept:?}");
+    }
+}
+
+#[test]
+fn a_planned_failure_can_follow_the_charge_and_is_kept() {
+    let mut desk = Desk::new();
+    let (customer, method) = desk.customer();
+    let path = Some("payment_intents".into());
+    desk.provider.plan_failure(&PlannedFailure {
+        path,
+        status: 500,
+        count: 1,
+        kept: None,
+        executed: Some(true),
+    });
+    let form = charge(&customer, &method, &[]);
+    for _ in 0..2 {
+        assert_eq!(desk.post_with_key("key", INTENTS, &form).status, 500);
+        assert_eq!(desk.provider.payments().len(), 2);
     }
 }
 
