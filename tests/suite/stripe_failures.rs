@@ -1,6 +1,5 @@
 //! Stripe's failures: 500s that it keeps under their keys, refusals, outages, deleted customers, failed bank debits (M5, M6).
 
-use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 

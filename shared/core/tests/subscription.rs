@@ -5,7 +5,7 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
-use credits_core::enrolment::{Enrolment, NotAwaited, PaidPeriod, Payer, RenewalStep};
+use credits_core::enrolment::{Enrolment, NotAwaited, OpenCharge, PaidPeriod, Payer, RenewalStep};
 use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
@@ -214,8 +214,17 @@ fn m06_an_open_charge_is_finished_first_and_alone() {
     assert_eq!(charging.step(now, true), RenewalStep::Wait, "its caller is still asking");
     let unanswered = now + SignedDuration::from_mins(2);
     assert_eq!(charging.next_due(), Some(unanswered));
-    assert_eq!(charging.step(unanswered, true), RenewalStep::Finish(buy.purchase_id.clone()));
+    assert_eq!(charging.step(unanswered, true), RenewalStep::Finish(OpenCharge::of(&buy)));
+    assert_eq!(charging.unsettled_charge(), charging.charge.as_ref());
+    assert!(charging.is_being_paid() && !enrolment.is_being_paid());
+    assert_eq!(
+        charging.processing(&buy.purchase_id, now).unsettled_charge(),
+        None,
+        "a bank debit takes days"
+    );
     assert_eq!(charging.declined(&buy, now).charge, None);
+    let withdrawn = charging.cancelled().declined(&buy, now);
+    assert_eq!(withdrawn, charging.cancelled().without(&buy.purchase_id), "a decline of it counts no more");
     let other = Purchase { purchase_id: "p2".parse().unwrap(), ..buy.clone() };
     assert_eq!(charging.charging(&other), None, "an open charge is not replaced");
     assert_eq!(charging.declined(&other, now).charge, charging.charge);

@@ -131,9 +131,9 @@ pub const ALL: [(&str, Wrong, u64); 65] = [
     (
         "runs that failed meanwhile go with a digest that is sent",
         Wrong::NoCondition("failures#", "#waiting"),
-        1,
+        14,
     ),
-    ("an open charge is replaced", Wrong::Slips(Slip::OpenChargeReplaced), 14),
+    ("an open charge is replaced", Wrong::Slips(Slip::OpenChargeReplaced), 2),
 ];
 
 /// The bug of a run, if there is one.

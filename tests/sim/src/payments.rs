@@ -63,7 +63,9 @@ impl Payments {
         };
         let answered = {
             let mut provider = self.provider.lock().unwrap();
-            failure.iter().for_each(|failure| provider.plan_failure(failure));
+            if let Some(failure) = &failure {
+                provider.plan_failure(failure);
+            }
             provider.answer(&asked, CHECKOUTS_URL)
         };
         trace.line(&format!("  provider: {what} answers {}", answered.status));
