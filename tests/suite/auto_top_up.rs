@@ -241,6 +241,22 @@ async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m05_a_charge_that_was_not_made_is_not_made_once_switched_off() {
+    let world = World::with_packs(1).await;
+    let failure = json!({ "path": "payment_intents", "status": 500, "count": 1 });
+    world.local(Method::POST, "/_local/provider/failures", Some(&failure)).await;
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    assert_eq!(world.take("acme", "k", "600").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.set_auto_top_up(&json!({ "enabled": false })).await.status, 200);
+    world.advance(3_600).await;
+    assert!(world.charges().await.is_empty());
+    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "1400"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_card_nothing_is_bought_and_settings_that_make_no_sense_are_refused() {
     let world = World::new().await;
     assert_eq!(world.set_auto_top_up(&settings("5", &json!(1))).await.body["code"], "workspace_not_found");

@@ -2,6 +2,7 @@
 
 use credits_core::auto_top_up::{AutoTopUp, Step};
 use credits_core::credits::Amount;
+use credits_core::enrolment::OpenCharge;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{CheckoutOptions, Purchase};
 use credits_store::Fault;
@@ -22,9 +23,7 @@ impl Billing {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
             match read.kept.step(self.store.now()) {
                 Step::Wait => return Ok(()),
-                Step::Finish(purchase_id) => {
-                    self.finish(&purchase_id).await?;
-                }
+                Step::Finish(charge) => self.finish_open(&charge).await?,
                 Step::Look(threshold, pack) => match self.look(workspace, &read, (threshold, &pack)).await {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
@@ -100,8 +99,9 @@ impl Billing {
         let workspace = &charged.workspace_id;
         loop {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
-            if !has_charge(&read.kept, &charged.purchase_id) {
-                return Ok(());
+            let Some(charge) = open_charge(&read.kept, &charged.purchase_id) else { return Ok(()) };
+            if charge.withdrawn {
+                return self.close_charge(charged).await;
             }
             let after = read.kept.action_required(self.store.now());
             let name = self.store.sources().new_id("top");
@@ -124,7 +124,7 @@ impl Billing {
     ) -> Result<(), BillingFault> {
         loop {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
-            if !has_charge(&read.kept, purchase_id) {
+            if open_charge(&read.kept, purchase_id).is_none() {
                 return Ok(());
             }
             if self.store.change_auto_top_up(workspace, &read, &after(&read.kept)).await? {
@@ -134,6 +134,6 @@ impl Billing {
     }
 }
 
-fn has_charge(kept: &AutoTopUp, purchase_id: &Id) -> bool {
-    kept.charge.as_ref().is_some_and(|charge| charge.purchase_id == *purchase_id)
+fn open_charge<'a>(kept: &'a AutoTopUp, purchase_id: &Id) -> Option<&'a OpenCharge> {
+    kept.charge.as_ref().filter(|charge| charge.purchase_id == *purchase_id)
 }

@@ -76,8 +76,7 @@ impl Billing {
         Ok(self.provider.find_period(&self.key, purchase, method, since).await?)
     }
 
-    /// Learns the outcome of a subscription's open charge, as [`Self::finish`] does. A charge that was cancelled meanwhile is not
-    /// made.
+    /// Learns the outcome of an open charge, as [`Self::finish`] does. A charge that was cancelled meanwhile is not made.
     pub(crate) async fn finish_open(&self, charge: &OpenCharge) -> Result<(), BillingFault> {
         if !charge.withdrawn {
             return self.finish(&charge.purchase_id).await.map(drop);
@@ -101,7 +100,7 @@ impl Billing {
     ///
     /// The charge is looked for first: under its idempotency key Stripe answers for a day as it did at first, even where that
     /// was a 500 or a bank debit has ended meanwhile, and then forgets the key.
-    pub(crate) async fn finish(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
+    async fn finish(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
         let stored = self.stored(purchase_id).await?;
         let outcome = match self.made(&stored).await? {
             Some(outcome) => outcome,

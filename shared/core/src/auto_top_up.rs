@@ -77,8 +77,8 @@ pub struct AutoTopUp {
 pub enum Step {
     /// Nothing.
     Wait,
-    /// Ask what became of the open charge.
-    Finish(Id),
+    /// Ask Stripe for the outcome of the open charge.
+    Finish(OpenCharge),
     /// Look at the balance: at or below this, buy that pack.
     Look(Amount, Id),
 }
@@ -98,14 +98,18 @@ impl Settings {
 }
 
 impl AutoTopUp {
-    /// Newly set, so that it is looked at: what was bought this month still counts, declines don't.
+    /// Newly set, so that it is looked at: what was bought this month still counts, declines don't. Switched off, its open charge
+    /// is not made any more.
     #[must_use]
     pub fn set(settings: Settings, before: Option<&Self>, now: Timestamp) -> Self {
         let waits_until = settings.enabled.then_some(now);
+        let charge = before.and_then(|before| before.charge.clone());
+        let withdraw =
+            |charge: OpenCharge| OpenCharge { withdrawn: charge.withdrawn || !settings.enabled, ..charge };
         Self {
+            charge: charge.map(withdraw),
             settings,
             declines: 0,
-            charge: before.and_then(|before| before.charge.clone()),
             waits_until,
             bought: before.and_then(|before| before.bought),
             gave_up: false,
@@ -117,7 +121,7 @@ impl AutoTopUp {
     pub fn step(&self, now: Timestamp) -> Step {
         if let Some(charge) = &self.charge {
             let is_due = charge.next_due() <= now;
-            return if is_due { Step::Finish(charge.purchase_id.clone()) } else { Step::Wait };
+            return if is_due { Step::Finish(charge.clone()) } else { Step::Wait };
         }
         let waits = self.waits_until.is_some_and(|until| now < until);
         match (self.settings.active_threshold(), &self.settings.pack) {
@@ -243,6 +247,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::{AutoTopUp, MonthlyLimit, Settings, Step};
+    use crate::enrolment::OpenCharge;
     use crate::price::{Currency, Price};
     use crate::purchase::{Goods, Purchase};
 
@@ -269,7 +274,12 @@ mod tests {
     fn while_a_charge_is_open_none_is_begun_and_a_sweep_asks_what_became_of_it() {
         let charging = on(None).charging(&purchase(0));
         assert_eq!(charging.step(at(0)), Step::Wait);
-        assert_eq!(charging.step(at(1)), Step::Finish("top_0".parse().unwrap()));
+        assert_eq!(charging.step(at(1)), Step::Finish(OpenCharge::of(&purchase(0))));
+        let off = AutoTopUp::set(Settings::off(), Some(&charging), at(0));
+        let withdrawn = OpenCharge { withdrawn: true, ..OpenCharge::of(&purchase(0)) };
+        assert_eq!(off.step(at(1)), Step::Finish(withdrawn.clone()));
+        let on_again = AutoTopUp::set(on(None).settings, Some(&off), at(0));
+        assert_eq!(on_again.charge, Some(withdrawn), "switched on again, another one is made");
         assert_eq!(charging.next_due(), Some(at(0) + SignedDuration::from_mins(2)));
         let paid = charging.paid(&purchase(0));
         assert!(matches!(paid.step(at(0)), Step::Look(..)) && paid.next_due().is_none());

@@ -40,7 +40,7 @@ pub struct OpenCharge {
     /// When Stripe was last seen processing it, which takes days for a bank debit.
     #[serde(default)]
     pub processing_since: Option<Timestamp>,
-    /// Whether the subscription was cancelled meanwhile: it is not made any more, and refunded if it was.
+    /// Whether it was cancelled meanwhile: it is not made any more. One of a subscription is refunded if it was made.
     #[serde(default)]
     pub withdrawn: bool,
 }
