@@ -73,7 +73,10 @@ test('m09_the_page_shows_balance_month_breakdown_history_and_ledger', async () =
   await onPage('demo', {}, async (page, bytes) => {
     await page.getByRole('cell', { name: 'lead-enrichment' }).first().waitFor();
     await page.getByRole('heading', { name: 'The right size' }).waitFor();
-    assert.equal(await page.getByRole('row').filter({ hasText: 'Debit' }).count(), 25);
+    const debits = page.getByRole('row').filter({ hasText: 'Debit' });
+    await debits.nth(24).waitFor();
+    assert.equal(await debits.count(), 25);
+    await page.locator('svg.chart path.now').waitFor({ state: 'attached' });
     assert.ok(await page.locator('svg.chart path.now').getAttribute('d'));
     assert.equal(await page.evaluate(() => location.hash), '');
     assert.ok(bytes() > 10_000 && bytes() < 100_000, `${bytes()} bytes`);
