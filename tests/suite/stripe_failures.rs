@@ -169,23 +169,36 @@ async fn m06_a_cancelled_charge_that_was_not_made_is_not_made() {
     world.reconciled("acme").await;
 }
 
+/// The sweep finds the charge, or its event comes first.
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_a_cancelled_charge_that_was_made_is_refunded() {
-    let world = World::with_card().await;
-    world.subscribe("acme", "tier_2k").await;
-    world.fails_once("payment_intents", true).await;
-    assert_eq!(world.subscribe("acme", "tier_10k").await.status, 503);
-    world.subscription(Method::DELETE, "acme", None).await;
-    world.advance(20 * 60).await;
-    world.drain().await;
-    let charges = world.charges().await;
-    assert_eq!(charges.len(), 2);
-    let unwanted = charges.iter().find(|charge| charge["amount"] != 1600).unwrap();
-    let refunds = world.refunds(unwanted["id"].as_str().unwrap()).await;
-    assert_eq!((refunds.len(), &refunds[0]["amount"]), (1, &unwanted["amount"]));
-    assert_eq!(world.subscribed("acme").await["tier"], "tier_2k");
-    assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);
-    assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
+    for told in [false, true] {
+        let world = World::with_card().await;
+        world.subscribe("acme", "tier_2k").await;
+        let failure =
+            json!({ "path": "payment_intents", "status": 500, "count": 1, "executed": true, "lost": true });
+        world.local(Method::POST, "/_local/provider/failures", Some(&failure)).await;
+        assert_eq!(world.subscribe("acme", "tier_10k").await.status, 503);
+        world.subscription(Method::DELETE, "acme", None).await;
+        let charges = world.charges().await;
+        assert_eq!(charges.len(), 2);
+        let unwanted = charges.iter().find(|charge| charge["amount"] != 1600).unwrap();
+        if told {
+            let now = world.advance(0).await;
+            assert_eq!(world.tell_at("payment_intent.succeeded", unwanted, now).await.status, 200);
+            let unmatched = world.get("/v1/unmatched-payments").await;
+            assert_eq!(unmatched["payments"][0]["reason"], "purchase_withdrawn");
+        }
+        world.advance(20 * 60).await;
+        world.drain().await;
+        assert_eq!(world.charges().await.len(), 2);
+        let refunds = world.refunds(unwanted["id"].as_str().unwrap()).await;
+        assert_eq!((refunds.len(), &refunds[0]["amount"]), (1, &unwanted["amount"]), "told: {told}");
+        let after = world.subscribed("acme").await;
+        assert_eq!((&after["tier"], &after["pending_payment"]), (&json!("tier_2k"), &Value::Null));
+        assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);
+        assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

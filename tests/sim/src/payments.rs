@@ -87,7 +87,14 @@ impl Payments {
         } else {
             return None;
         };
-        Some(PlannedFailure { path: None, status, count: 1, kept: None, executed: Some(executed) })
+        Some(PlannedFailure {
+            path: None,
+            status,
+            count: 1,
+            kept: None,
+            executed: Some(executed),
+            lost: None,
+        })
     }
 
     /// Puts the deliveries of the events that Stripe has published on the timeline. A payment that is processing is settled

@@ -125,8 +125,12 @@ impl Provider {
             Ok(None) => {
                 let executed = match self.planned_failure(Stage::Execution, asked.path, asked.key) {
                     Some(planned) => {
+                        let published = self.memory.outbox.len();
                         if planned.is_executed {
                             drop(self.execute(endpoint, asked, checkouts_url));
+                        }
+                        if planned.is_lost {
+                            self.memory.outbox.truncate(published);
                         }
                         Err(planned.refusal)
                     }

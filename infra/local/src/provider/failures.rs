@@ -20,6 +20,8 @@ pub struct PlannedFailure {
     pub kept: Option<bool>,
     /// Whether Stripe carries the request out before it fails; the answer is kept then. False if absent.
     pub executed: Option<bool>,
+    /// Whether the events of what was carried out never come. False if absent.
+    pub lost: Option<bool>,
 }
 
 /// A failure with requests still to come.
@@ -30,6 +32,7 @@ pub(super) struct Failure {
     left: u32,
     stage: Stage,
     is_executed: bool,
+    is_lost: bool,
 }
 
 /// How one request fails.
@@ -37,6 +40,8 @@ pub(super) struct Planned {
     pub refusal: Refusal,
     /// Whether the request is carried out first.
     pub is_executed: bool,
+    /// Whether its events are lost.
+    pub is_lost: bool,
 }
 
 impl Provider {
@@ -51,6 +56,7 @@ impl Provider {
             left: order.count,
             stage: if is_kept { Stage::Execution } else { Stage::Validation },
             is_executed,
+            is_lost: order.lost.unwrap_or_default(),
         });
     }
 
@@ -61,7 +67,7 @@ impl Provider {
         let failure = planned.find(|failure| failure.stage == stage && path.starts_with(&failure.path))?;
         failure.left = failure.left.saturating_sub(1);
         let refusal = refusal(failure.status, stage, key.unwrap_or_default());
-        Some(Planned { refusal, is_executed: failure.is_executed })
+        Some(Planned { refusal, is_executed: failure.is_executed, is_lost: failure.is_lost })
     }
 }
 

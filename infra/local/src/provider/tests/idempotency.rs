@@ -123,6 +123,7 @@ fn planned_failures_are_kept_as_ordered() {
         count: 1,
         kept,
         executed: None,
+        lost: None,
     };
     for (status, kept, after) in [
         (500, None, 500),
@@ -151,6 +152,7 @@ fn a_planned_failure_can_follow_the_charge_and_is_kept() {
         count: 1,
         kept: None,
         executed: Some(true),
+        lost: None,
     });
     let form = charge(&customer, &method, &[]);
     for _ in 0..2 {
