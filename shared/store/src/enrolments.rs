@@ -64,8 +64,8 @@ impl Store {
     }
 
     /// Records how a checkout stands that has not been paid, and stops waiting for one that can't be paid any more. One by
-    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it. A checkout that the purchase does not
-    /// show is left alone: Stripe opened it and answered 500.
+    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it. Ignores a
+    /// checkout that is not the purchase's: Stripe has opened it and answered 500.
     pub async fn end_checkout(
         &self,
         purchase_id: &Id,

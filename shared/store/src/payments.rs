@@ -239,8 +239,8 @@ impl Store {
     }
 
     /// Keeps a payment of a purchase for which the subscription no longer waits. If it waits for another, the next attempt
-    /// reads that: only what was decided under this version of the enrolment stands for good. A charge of ours is refunded; what a
-    /// person has paid is an operator's to judge.
+    /// reads that: only what was decided under this version of the enrolment stands for good. A charge of
+    /// the stored method is refunded; an operator decides about a checkout that a person has paid.
     async fn keep_not_awaited(
         &self,
         payment: Payment,

@@ -31,7 +31,7 @@ pub const MOST_AUTO_TOP_UPS: u64 = 1;
 /// How often a caller tries.
 const MOST_TRIES: u32 = 4;
 
-/// How the charges of a stored card may end, until they end in another way.
+/// The outcomes that the charges of a stored card may have.
 const CARDS: [ChargeOutcome; 4] = [
     ChargeOutcome::Succeeded,
     ChargeOutcome::Succeeded,

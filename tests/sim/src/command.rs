@@ -153,9 +153,9 @@ fn hunt(plan: &Plan) -> bool {
     };
     let planted = bugs.clone().count();
     on_all_cores(bugs, |bug| {
-        let (name, _, known) = bugs::ALL[bug as usize - 1];
+        let (name, _, first) = bugs::ALL[bug as usize - 1];
         let planted = |seed| Plan { seed, bug: Some(bug as Bug), ..plan.clone() };
-        let seeds = iter::once(known).chain((1..=MOST_SEEDS).filter(|seed| *seed != known));
+        let seeds = iter::once(first).chain((1..=MOST_SEEDS).filter(|seed| *seed != first));
         let mut found = seeds.filter_map(|seed| Some((seed, run(&planted(seed)).finding?)));
         if let Some((seed, finding)) = found.next() {
             println!("{bug:>3}  seed {seed:>3}  {name}: {finding:.160}");

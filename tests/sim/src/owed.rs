@@ -12,7 +12,7 @@ use crate::item::{number, plain, text};
 use crate::table::{Key, Stored};
 use crate::world::World;
 
-/// How much later than the call that follows it a purchase may say that it was begun.
+/// The most by which a purchase's `begun_at` is later than a call that was made after it: two clocks may be off.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(21);
 
 /// What the provider has told of a payment besides that it was made.
@@ -47,7 +47,7 @@ pub fn charges(world: &World) -> Option<String> {
             continue;
         }
         if !is_granted && !item["card"].is_object() && is_kept {
-            // A checkout that was withdrawn and paid all the same is an operator's to judge.
+            // An operator decides about a withdrawn checkout that was paid.
             continue;
         }
         // The debit for an upgrade may take longer than its period.
@@ -68,7 +68,7 @@ pub fn charges(world: &World) -> Option<String> {
     paid.iter().find(|(_, times)| **times > 1).map(|(what, times)| format!("{what} was paid {times} times"))
 }
 
-/// Whether the workspace was told to cancel its subscription after a purchase was begun.
+/// Whether a caller cancelled the workspace's subscription after a purchase was begun.
 fn was_withdrawn(world: &World, purchase: &Value) -> bool {
     let begun_at: Timestamp = purchase["begun_at"].as_str().unwrap().parse().unwrap();
     let calls = world.calls.lock().unwrap();

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::errors::{ErrorType, Refusal, Stage};
 use super::events::RequestIds;
+use super::failures::Planned;
 use super::form::Form;
 use super::idempotency::{Kept, KeptAnswer};
 use super::routes::Endpoint;
@@ -124,16 +125,7 @@ impl Provider {
             Ok(Some(kept)) => self.again(kept, checkouts_url),
             Ok(None) => {
                 let executed = match self.planned_failure(Stage::Execution, asked.path, asked.key) {
-                    Some(planned) => {
-                        let published = self.memory.outbox.len();
-                        if planned.is_executed {
-                            drop(self.execute(endpoint, asked, checkouts_url));
-                        }
-                        if planned.is_lost {
-                            self.memory.outbox.truncate(published);
-                        }
-                        Err(planned.refusal)
-                    }
+                    Some(planned) => Err(self.fail_as_planned(planned, endpoint, asked, checkouts_url)),
                     None => self.execute(endpoint, asked, checkouts_url),
                 };
                 let is_kept = executed.as_ref().err().is_none_or(|refusal| refusal.stage == Stage::Execution);
@@ -156,6 +148,24 @@ impl Provider {
                 result
             }
         }
+    }
+
+    /// Fails a request as a control has planned, after carrying it out if that is planned too.
+    fn fail_as_planned(
+        &mut self,
+        planned: Planned,
+        endpoint: Endpoint<'_>,
+        asked: &Asked<'_>,
+        url: &str,
+    ) -> Refusal {
+        let published = self.memory.outbox.len();
+        if planned.is_executed {
+            drop(self.execute(endpoint, asked, url));
+        }
+        if planned.is_lost {
+            self.memory.outbox.truncate(published);
+        }
+        planned.refusal
     }
 
     /// The answer that a key keeps.

@@ -41,7 +41,7 @@ impl Actor {
         }
     }
 
-    /// Confirms or pays what the subscription waits for a person for.
+    /// Pays the checkout that the subscription waits for.
     pub(super) async fn confirm(&self, workspace: &str) {
         let reply = self.call(&Order::get(workspace, "subscription")).await;
         self.pay(reply).await;
@@ -59,7 +59,7 @@ impl Actor {
         self.insist(&order).await;
     }
 
-    /// Plays the payer of the checkout that an answer has, or that its subscription waits for.
+    /// Pays the checkout of a reply, or the one under its `payment_action`.
     async fn pay(&self, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
         let (own, awaited) = (&reply.body["checkout_id"], &reply.body["payment_action"]["checkout_id"]);
