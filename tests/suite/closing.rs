@@ -2,6 +2,7 @@
 
 use credits_core::balance::Balance;
 use credits_core::change::Change;
+use credits_core::claw_back::Clawed;
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::posting::{Posting, Refusal};
 use credits_store::debits::DebitRefusal;
@@ -154,16 +155,22 @@ async fn the_table_does_what_the_domain_says_a_posting_does() {
         match random(6) {
             0 => {
                 grant(&table, &key, &size, Term::Prepaid).await;
-                model = Posting::top_up(amount).apply(&model, "").unwrap();
+                model = Posting::top_up(amount, now).apply(&model, "").unwrap();
             }
             1 => {
                 let expires_at = now + SignedDuration::from_secs(random(200_000) as i64);
                 let grant_id = grant(&table, &key, &size, until(expires_at)).await;
                 let amount_left = amount.credits();
                 let kind = GrantKind::Promotional;
-                let change =
-                    ExpiringGrant { grant_id, kind, granted: amount, amount: amount_left, expires_at };
-                model = Posting::change(Change::Grant(change)).apply(&model, "").unwrap();
+                let change = Change::Grant(ExpiringGrant {
+                    grant_id,
+                    kind,
+                    granted: amount,
+                    amount: amount_left,
+                    expires_at,
+                    clawed: Clawed::default(),
+                });
+                model = Posting::change(change, now).apply(&model, "").unwrap();
             }
             2 => {
                 table.pass(SignedDuration::from_hours(7));

@@ -34,6 +34,7 @@ mod openapi;
 mod operations;
 mod page;
 mod payment_methods;
+mod refunds;
 mod requests;
 mod rollup;
 mod runs;

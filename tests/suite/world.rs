@@ -220,7 +220,9 @@ impl World {
 
     /// Sends an event that was signed at an instant.
     pub async fn tell_at(&self, kind: &str, object: &Value, at: Timestamp) -> Answer {
-        let event = json!({ "id": "evt_1", "type": kind, "data": { "object": object } }).to_string();
+        let created = at.as_second();
+        let event = json!({ "id": "evt_1", "type": kind, "created": created, "data": { "object": object } })
+            .to_string();
         let signature = sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), at).unwrap();
         self.deliver(event.into_bytes(), Some(&signature)).await
     }

@@ -70,13 +70,14 @@ impl PaymentBody {
     /// A payment as its workspace sees it; `None` for one whose purchase is not known.
     fn of(payment: Payment) -> Option<Self> {
         let (status, amount) = (payment.status()?, payment.amount()?);
+        let refunded = Price { amount_minor: payment.refunded_minor(), ..amount };
         let sale = payment.sale?;
         let at = payment.paid.as_ref().and_then(|paid| paid.at).unwrap_or(payment.first_heard_at);
         Some(Self {
             payment_id: payment.payment_id,
             at,
             description: sale.description,
-            refunded: Price { amount_minor: payment.refunded_minor.min(amount.amount_minor), ..amount },
+            refunded,
             amount,
             credits: sale.credits,
             status,

@@ -6,7 +6,7 @@ use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
 use credits_core::month::Month;
-use credits_core::payment::{DisputeStatus, Payment};
+use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_store::error::Chain;
 use credits_store::rollup::Spending;
@@ -102,7 +102,10 @@ fn note_of_payment(before: Option<&Payment>, after: &Payment, at: Timestamp) -> 
     let price = |amount_minor| Price { amount_minor, currency };
     let was = before.filter(|before| before.granted.is_some());
     let paid = if was.is_none() { granted.amount_minor } else { 0 };
-    let refunded = paid_back(after).saturating_sub(was.map_or(0, paid_back));
+    let before_minor = was.map_or(0, Payment::paid_back_minor);
+    let refunded = after.paid_back_minor().saturating_sub(before_minor);
+    // A refund that failed, or a dispute that was won after it was lost: the money is here again.
+    let paid = paid.saturating_add(before_minor.saturating_sub(after.paid_back_minor()));
     let noted = [Noted::Paid(price(paid)), Noted::Refunded(price(refunded))];
     let noted = noted.into_iter().zip([paid, refunded]).filter(|(_, amount)| *amount > 0);
     Some(Note {
@@ -111,9 +114,4 @@ fn note_of_payment(before: Option<&Payment>, after: &Payment, at: Timestamp) -> 
         month: Month::of(at),
         noted: noted.map(|(noted, _)| noted).collect(),
     })
-}
-
-fn paid_back(payment: &Payment) -> u64 {
-    let lost = payment.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Lost);
-    lost.fold(payment.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor))
 }

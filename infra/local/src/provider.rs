@@ -102,6 +102,10 @@ pub struct Made {
     pub refunded_minor: u64,
     /// Its amount, in Stripe's units.
     pub amount_minor: u64,
+    /// What its disputes withhold, in Stripe's units.
+    pub withheld_minor: u64,
+    /// Whether a refund of it has failed.
+    pub has_failed_refund: bool,
 }
 
 impl Provider {
@@ -157,6 +161,8 @@ impl Provider {
             purchase_id: purchase(intent).unwrap_or_default(),
             refunded_minor: refunded(intent),
             amount_minor: intent.amount_minor,
+            withheld_minor: self.withheld_minor(&intent.id),
+            has_failed_refund: self.has_failed_refund(&intent.id),
         })
         .collect()
     }

@@ -44,6 +44,16 @@ pub struct Settings {
     pub monthly_limit: Option<MonthlyLimit>,
 }
 
+/// Why it charges nothing until a person switches it on again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseReason {
+    /// A payment of the workspace was refunded.
+    Refund,
+    /// A payment of the workspace is disputed.
+    Dispute,
+}
+
 /// What was bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bought {
@@ -70,6 +80,9 @@ pub struct AutoTopUp {
     pub bought: Option<Bought>,
     /// Whether it has switched itself off.
     pub gave_up: bool,
+    /// Why it is paused, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PauseReason>,
 }
 
 /// What is to be done next.
@@ -113,7 +126,17 @@ impl AutoTopUp {
             waits_until,
             bought: before.and_then(|before| before.bought),
             gave_up: false,
+            paused: None,
         }
+    }
+
+    /// Charges nothing until a person switches it on again. An open charge still ends as it ends.
+    #[must_use]
+    pub fn paused(&self, reason: PauseReason) -> Self {
+        if !self.settings.enabled || self.paused == Some(PauseReason::Dispute) {
+            return self.clone();
+        }
+        Self { paused: Some(reason), waits_until: None, ..self.clone() }
     }
 
     /// What comes next. A charge that was begun just now is left to whoever has begun it.
@@ -123,7 +146,7 @@ impl AutoTopUp {
             let is_due = charge.next_due() <= now;
             return if is_due { Step::Finish(charge.clone()) } else { Step::Wait };
         }
-        let waits = self.waits_until.is_some_and(|until| now < until);
+        let waits = self.paused.is_some() || self.waits_until.is_some_and(|until| now < until);
         match (self.settings.active_threshold(), &self.settings.pack) {
             (Some(threshold), Some(pack)) if !waits => Step::Look(threshold, pack.clone()),
             _ => Step::Wait,
@@ -135,7 +158,7 @@ impl AutoTopUp {
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
             Some(charge) => Some(charge.next_due()),
-            None => self.waits_until.filter(|_| self.settings.enabled),
+            None => self.waits_until.filter(|_| self.settings.enabled && self.paused.is_none()),
         }
     }
 

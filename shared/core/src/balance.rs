@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::change::Change;
+use crate::change::QueuedChange;
 use crate::close::CloseError;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, NextGrant};
@@ -57,7 +57,7 @@ pub struct Balance {
     /// At or below which a pack is bought by itself, where that is switched on.
     pub top_up_at: Option<Amount>,
     /// What waits for the next close.
-    pub changes: Vec<Change>,
+    pub changes: Vec<QueuedChange>,
     /// Credits in open holds of this epoch.
     pub held: Credits,
     /// Credits in open holds of earlier epochs.

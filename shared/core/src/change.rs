@@ -2,9 +2,21 @@
 
 use jiff::Timestamp;
 
-use crate::credits::Amount;
+use crate::credits::{Amount, Credits};
 use crate::grant::{ExpiringGrant, NextGrant};
 use crate::id::Id;
+
+/// A change that waits for the next close, with the time of its write.
+///
+/// A close applies it at its place among the dates that have passed since it was written. So a late close comes to what a
+/// timely one would have come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedChange {
+    /// When it was written.
+    pub at: Timestamp,
+    /// What changes.
+    pub change: Change,
+}
 
 /// What waits for the next close, in order.
 ///
@@ -34,8 +46,17 @@ pub enum Change {
         /// The grants.
         grant_ids: Vec<Id>,
     },
-    /// A refund or dispute takes credits back: prepaid first, then expiring grants, the rest becomes debt.
+    /// A refund or dispute of a pack takes credits back: prepaid first, then expiring grants, the rest becomes debt.
     ClawBack(Amount),
+    /// The refunds and disputes of a payment now come to this much of the expiring grant that it bought (`claw_back`).
+    ClawBackTo {
+        /// The key under which the ledger entry waits that says what was taken or returned, if anything was.
+        key: String,
+        /// The grant.
+        grant_id: Id,
+        /// What is to be taken back of the grant in all, in credits.
+        target: Credits,
+    },
     /// From now on debt is billed at the end of each month, for the first time at this instant; `None` ends that.
     Invoicing(Option<Timestamp>),
 }

@@ -1,57 +1,64 @@
-//! Closing an epoch: what has expired goes, what is used is settled, and the waiting changes are applied in order.
+//! Closing an epoch: what has expired goes, what is used is settled, and what waits is applied, in the order of time.
+//!
+//! No posting but a queued change and a new credit limit passes while something is due. So between a date and the close that
+//! comes after it, only changes are written, and each carries its time. A close replays dates and changes in the order of
+//! time: it comes to the same whichever caller closes, and whenever.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::balance::{Balance, ClosedHolds, NEVER};
-use crate::change::Change;
+use crate::change::{Change, QueuedChange};
+use crate::claw_back::EndedGrant;
 use crate::credits::{Credits, OutOfRange};
-use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
+use crate::grant::{GrantKind, NextGrant};
 use crate::id::Id;
 use crate::month::Month;
+use crate::planted::{Slip, slips};
 use crate::waterfall::Waterfall;
 
-/// How many changes one close applies: each may write a ledger entry, and a transaction has room for 100 items.
-pub const CHANGES_A_CLOSE: usize = 50;
+/// The most changes that one close applies: each may write a ledger entry, and a transaction has room for 100 items.
+pub const MAX_CHANGES: usize = 50;
 
-/// The next balance, and what the close has to tell the ledger.
+/// The most ledger entries and records of ended grants that one close writes, beside the one of the step that reaches it.
+const MAX_RECORDS: usize = 60;
+
+/// The next balance, and what the close writes beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// The balance of the next epoch; to be written only if the version is still the one that was read.
     pub next: Balance,
-    /// What of the expired grants was left.
-    pub expired: Credits,
-    /// The grants of which something was left.
-    pub expired_grants: Vec<Id>,
-    /// What the waiting changes came to, where only the close could say.
+    /// What the ledger lists, in the order of time.
     pub outcomes: Vec<Outcome>,
+    /// The allocations that have ended: refunds of their payments are worked out by these records from now on.
+    pub ended: Vec<EndedGrant>,
 }
 
-/// What a waiting change came to.
+/// One entry of the ledger that a close writes or completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// A grant was voided.
-    Voided {
-        /// The key it was asked for under.
-        key: String,
-        /// What was taken back.
-        credits: Credits,
-    },
-    /// A grant that was paid ahead has started.
-    Started {
-        /// The key under which its ledger entry waits.
-        key: String,
-        /// What it granted.
-        credits: Credits,
-    },
-    /// A month's debt was billed.
-    Invoiced {
-        /// The month.
-        month: Month,
-        /// How much.
-        credits: Credits,
-    },
+pub struct Outcome {
+    /// When it took effect, whenever the close came.
+    pub at: Timestamp,
+    /// What the workspace owns more by it, below zero less.
+    pub credits: Credits,
+    /// What happened.
+    pub what: Happened,
+}
+
+/// What a close found to have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// Grants expired of which something was left.
+    Expired(Vec<Id>),
+    /// A grant that was paid ahead began; its ledger entry waits under this key.
+    Started(String),
+    /// The debt of this month was billed.
+    Invoiced(Month),
+    /// A grant was voided; its ledger entry waits under this key.
+    Voided(String),
+    /// A refund or dispute took credits of a grant back, or returned them; its ledger entry waits under this key.
+    Clawed(String),
 }
 
 /// Why a balance can't be closed.
@@ -65,142 +72,229 @@ pub enum CloseError {
     Endless,
 }
 
-/// What a close works on: the waterfall, and what joins it or is billed of it.
-struct Worked {
+/// A balance while its dates and changes are replayed.
+struct Replay {
     waterfall: Waterfall,
     next: Vec<NextGrant>,
     invoices_at: Option<Timestamp>,
+    closed: BTreeMap<u64, ClosedHolds>,
     outcomes: Vec<Outcome>,
+    ended: Vec<EndedGrant>,
 }
 
 impl Balance {
-    /// Works out the next epoch's balance. The one who writes it must have read this one, and nothing since.
-    ///
-    /// What has expired goes first, then a month's debt is billed, then what was paid ahead joins, and then the
-    /// changes are applied in order.
+    /// Works out the next epoch's balance. The caller that writes it must have read this one, and nothing since.
     pub fn close(&self, now: Timestamp) -> Result<Closing, CloseError> {
-        let mut waterfall = self.waterfall()?;
-        let (expired, mut expired_grants) = waterfall.expire(now)?;
         let mut closed = self.closed.clone();
         if !self.held.is_zero() {
             closed.insert(self.epoch, ClosedHolds { held: self.held, dead: Credits::ZERO });
         }
-        let expired = let_die(&mut closed, expired)?;
-        if expired.is_zero() {
-            expired_grants.clear();
-        }
-        let (next, invoices_at) = (self.next.clone(), self.invoices_at);
-        let mut worked = Worked { waterfall, next, invoices_at, outcomes: Vec::new() };
-        worked.invoice(now);
-        let (now_applied, later) = self.changes.split_at(self.changes.len().min(CHANGES_A_CLOSE));
-        worked.start(now)?;
-        worked.apply(now_applied)?;
-        worked.start(now)?;
-        // A period that is used up stays until its end: it says what the period granted.
-        let stays = |grant: &ExpiringGrant| !grant.amount.is_zero() || grant.kind == GrantKind::Allocation;
-        worked.waterfall.grants.retain(stays);
-        let outcomes = std::mem::take(&mut worked.outcomes);
-        let next = self.next_epoch(worked, closed, later.to_vec(), now)?;
-        Ok(Closing { next, expired, expired_grants, outcomes })
+        let mut replay = Replay {
+            waterfall: self.waterfall()?,
+            next: self.next.clone(),
+            invoices_at: self.invoices_at,
+            closed,
+            outcomes: Vec::new(),
+            ended: Vec::new(),
+        };
+        let applied = replay.run(&self.changes, now)?;
+        let later = self.changes.get(applied..).unwrap_or_default();
+        replay.retire(later)?;
+        let (outcomes, ended) = (std::mem::take(&mut replay.outcomes), std::mem::take(&mut replay.ended));
+        Ok(Closing { next: self.next_epoch(replay, later.to_vec(), now)?, outcomes, ended })
     }
 
     fn next_epoch(
         &self,
-        worked: Worked,
-        closed: BTreeMap<u64, ClosedHolds>,
-        changes: Vec<Change>,
+        replay: Replay,
+        changes: Vec<QueuedChange>,
         now: Timestamp,
     ) -> Result<Self, OutOfRange> {
         let fenced = !changes.is_empty();
-        let expiry = worked.waterfall.grants.first().map(|grant| grant.expires_at);
-        let start = worked.next.first().map(|next| next.starts_at);
-        let earliest = [expiry, start, worked.invoices_at].into_iter().flatten().min().unwrap_or(NEVER);
+        let earliest = replay.next_date().map_or(NEVER, |(at, _)| at);
         let mut next = Self {
             used: Credits::ZERO,
             held: Credits::ZERO,
-            prepaid: worked.waterfall.prepaid,
+            prepaid: replay.waterfall.prepaid,
             expires_next: if fenced { self.expires_next } else { earliest },
-            next: worked.next,
-            invoices_at: worked.invoices_at,
+            next: replay.next,
+            invoices_at: replay.invoices_at,
             changes,
-            closed,
+            closed: replay.closed,
             consumed: kept_months(&self.consumed, Month::of(now)),
             epoch: self.epoch.saturating_add(1),
             version: self.version.saturating_add(1),
             last: format!("sys#{}", close_key(self.epoch)),
             ..self.clone()
         };
-        let total = worked.waterfall.total()?;
-        next.grants = worked.waterfall.grants;
+        let total = replay.waterfall.total()?;
+        next.grants = replay.waterfall.grants;
         next.spendable = total.plus(self.credit_limit)?.minus(next.live_in_closed()?)?;
         Ok(next)
     }
 }
 
-impl Worked {
-    /// Bills the debt of a month that has ended, and sets the date for the one after.
-    fn invoice(&mut self, now: Timestamp) {
-        let Some(due) = self.invoices_at.filter(|due| *due <= now) else { return };
-        let credits = self.waterfall.invoice();
-        if !credits.is_zero() {
-            self.outcomes.push(Outcome::Invoiced { month: Month::before(due), credits });
+/// What happens to a balance by itself on a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Date {
+    Expiry,
+    MonthEnd,
+    Start,
+}
+
+impl Replay {
+    /// Applies what is due by `now` and what waits, in the order of time, and returns how many changes it has applied. Of one
+    /// instant, an expiry comes first, then the month's end, then a start, then changes.
+    fn run(&mut self, changes: &[QueuedChange], now: Timestamp) -> Result<usize, OutOfRange> {
+        let mut applied: usize = 0;
+        while applied < MAX_CHANGES && self.outcomes.len().saturating_add(self.ended.len()) < MAX_RECORDS {
+            let change = changes.get(applied);
+            let by = change.map_or(now, |change| change.at.min(now));
+            let by = if slips(Slip::ChangesLast) { now } else { by };
+            match (self.next_date().filter(|(at, _)| *at <= by), change) {
+                (Some((at, date)), _) => self.reach(at, date)?,
+                (None, Some(change)) => {
+                    self.apply(change)?;
+                    applied = applied.saturating_add(1);
+                }
+                (None, None) => break,
+            }
         }
-        self.invoices_at = Some(Month::of(due).end());
+        Ok(applied)
     }
 
-    /// Lets what was paid ahead join once it starts.
-    fn start(&mut self, now: Timestamp) -> Result<(), OutOfRange> {
-        let (started, waiting): (Vec<_>, Vec<_>) =
-            self.next.drain(..).partition(|next| next.starts_at <= now);
+    /// Returns the next date, and what happens on it.
+    fn next_date(&self) -> Option<(Timestamp, Date)> {
+        let expiry = self.waterfall.grants.iter().map(|grant| grant.expires_at).min();
+        let start = self.next.iter().map(|next| next.starts_at).min();
+        let dates = [(expiry, Date::Expiry), (self.invoices_at, Date::MonthEnd), (start, Date::Start)];
+        dates.into_iter().filter_map(|(at, date)| Some((at?, date))).min()
+    }
+
+    fn reach(&mut self, at: Timestamp, date: Date) -> Result<(), OutOfRange> {
+        match date {
+            Date::Expiry => self.expire(at),
+            Date::MonthEnd => self.invoice(at),
+            Date::Start => self.start(at),
+        }
+    }
+
+    fn expire(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
+        let gone = self.waterfall.expire(at);
+        for grant in gone.iter().filter(|grant| grant.kind == GrantKind::Allocation) {
+            self.ended.push(grant.ended()?);
+        }
+        let left: Vec<_> = gone.into_iter().filter(|grant| !grant.amount.is_zero()).collect();
+        let total = Credits::sum(left.iter().map(|grant| grant.amount))?;
+        let expired = let_die(&mut self.closed, total)?;
+        let grant_ids = left.into_iter().map(|grant| grant.grant_id).collect();
+        self.happened(at, expired.negated(), Happened::Expired(grant_ids));
+        Ok(())
+    }
+
+    /// Bills the debt of the month that has ended, and sets the date for the one after.
+    fn invoice(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
+        let credits = self.waterfall.invoice();
+        self.invoices_at = Some(Month::of(at).end());
+        self.happened(at, credits, Happened::Invoiced(Month::before(at)));
+        Ok(())
+    }
+
+    /// Lets what was paid ahead join once it begins.
+    fn start(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
+        let (started, waiting): (Vec<_>, Vec<_>) = self.next.drain(..).partition(|next| next.starts_at <= at);
         self.next = waiting;
         for NextGrant { key, grant, .. } in started {
             self.waterfall.join(&grant)?;
-            self.outcomes.push(Outcome::Started { key, credits: grant.granted.credits() });
+            self.happened(at, grant.amount, Happened::Started(key));
         }
         Ok(())
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Result<(), OutOfRange> {
-        for change in changes {
-            match change {
-                Change::Grant(grant) => self.waterfall.join(grant)?,
-                Change::Next(next) => {
-                    self.next.push(next.clone());
-                    self.next.sort_by_key(|next| next.starts_at);
-                }
-                Change::ClawBack(amount) => self.waterfall.claw_back(*amount)?,
-                Change::Void { key, grant_id, prepaid } => {
-                    let credits = match prepaid {
-                        Some(granted) => self.waterfall.void_prepaid(*granted)?,
-                        None => self.waterfall.void(grant_id),
-                    };
-                    self.outcomes.push(Outcome::Voided { key: key.clone(), credits });
-                }
-                Change::Withdraw { key, grant_ids } => self.withdraw(key, grant_ids)?,
-                Change::Invoicing(first_at) => self.invoices_at = *first_at,
+    fn apply(&mut self, QueuedChange { at, change }: &QueuedChange) -> Result<(), OutOfRange> {
+        match change {
+            Change::Grant(grant) => self.waterfall.join(grant)?,
+            Change::Next(next) => {
+                self.next.push(next.clone());
+                self.next.sort_by_key(|next| next.starts_at);
             }
+            Change::ClawBack(amount) => self.waterfall.claw_back(amount.credits())?,
+            Change::ClawBackTo { key, grant_id, target } => {
+                let owned = self.claw_back_to(grant_id, *target)?;
+                self.happened(*at, owned, Happened::Clawed(key.clone()));
+            }
+            Change::Void { key, grant_id, prepaid } => {
+                let credits = match prepaid {
+                    Some(granted) => self.waterfall.void_prepaid(*granted)?,
+                    None => self.waterfall.void(grant_id),
+                };
+                // A void that takes nothing is listed, too: its caller waits for the entry.
+                let what = Happened::Voided(key.clone());
+                self.outcomes.push(Outcome { at: *at, credits: credits.negated(), what });
+            }
+            Change::Withdraw { key, grant_ids } => {
+                self.next.retain(|next| !grant_ids.contains(&next.grant.grant_id));
+                let left = Credits::sum(grant_ids.iter().map(|grant_id| self.waterfall.void(grant_id)))?;
+                self.happened(*at, left.negated(), Happened::Voided(key.clone()));
+            }
+            Change::Invoicing(first_at) => self.invoices_at = *first_at,
         }
         Ok(())
     }
 
-    fn withdraw(&mut self, key: &str, grant_ids: &[Id]) -> Result<(), OutOfRange> {
-        self.next.retain(|next| !grant_ids.contains(&next.grant.grant_id));
-        let left = Credits::sum(grant_ids.iter().map(|grant_id| self.waterfall.void(grant_id)))?;
-        if !left.is_zero() {
-            self.outcomes.push(Outcome::Voided { key: key.to_owned(), credits: left });
+    /// Takes back or returns credits of a grant that runs, has not begun, or has just ended. Returns what is owned more.
+    fn claw_back_to(&mut self, grant_id: &Id, target: Credits) -> Result<Credits, OutOfRange> {
+        if let Some(owned) = self.waterfall.claw_back_to(grant_id, target)? {
+            return Ok(owned);
+        }
+        if let Some(next) = self.next.iter_mut().find(|next| next.grant.grant_id == *grant_id) {
+            next.grant.claw_back_to(target)?;
+        }
+        let Some(ended) = self.ended.iter_mut().find(|ended| ended.grant_id == *grant_id) else {
+            return Ok(Credits::ZERO);
+        };
+        let (clawed, debt) = ended.claw_back_to(target)?;
+        *ended = clawed;
+        self.waterfall.owe(debt)?;
+        Ok(debt.negated())
+    }
+
+    /// Removes what is used up, but for a period: it stays until its end, and says what it granted. An ended grant that a
+    /// later change names stays for the next close, less what has expired of it.
+    fn retire(&mut self, later: &[QueuedChange]) -> Result<(), OutOfRange> {
+        self.waterfall.grants.retain(|grant| !grant.amount.is_zero() || grant.kind == GrantKind::Allocation);
+        let is_named = |id: &Id| {
+            later.iter().any(|it| matches!(&it.change, Change::ClawBackTo { grant_id, .. } if grant_id == id))
+        };
+        let (named, ended): (Vec<_>, Vec<_>) =
+            self.ended.drain(..).partition(|ended| is_named(&ended.grant_id));
+        self.ended = ended;
+        for ended in named {
+            self.waterfall.grants.extend(ended.stays(Timestamp::UNIX_EPOCH)?);
         }
         Ok(())
+    }
+
+    fn happened(&mut self, at: Timestamp, credits: Credits, what: Happened) {
+        if !credits.is_zero() {
+            self.outcomes.push(Outcome { at, credits, what });
+        }
     }
 }
 
-/// Our own key for the entry of an epoch's close. Callers' keys never share a space with it.
-#[must_use]
-pub fn close_key(epoch: u64) -> String {
+/// Our own key for an epoch's close. Callers' keys never share a space with it.
+fn close_key(epoch: u64) -> String {
     format!("close#{epoch}")
 }
 
-/// Open holds stand directly after what is used, older epochs first: what of the expired credits they kept dies in
-/// them, and expires only when they give it back. The rest expires now.
+/// Our own key for an entry that an epoch's close writes, by its place among the outcomes.
+#[must_use]
+pub fn close_entry_key(epoch: u64, place: usize) -> String {
+    if place == 0 { close_key(epoch) } else { format!("close#{epoch}#{place}") }
+}
+
+/// Open holds stand directly after what is used, older epochs first: what of the expired credits they keep dies in them, and
+/// expires only when they release it. The rest expires now.
 fn let_die(closed: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<Credits, OutOfRange> {
     let mut left = expired;
     for holds in closed.values_mut() {
@@ -219,9 +313,10 @@ fn kept_months(consumed: &BTreeMap<Month, Credits>, this: Month) -> BTreeMap<Mon
 mod tests {
     use jiff::Timestamp;
 
-    use super::Outcome;
+    use super::{Happened, Outcome};
     use crate::balance::Balance;
-    use crate::change::Change;
+    use crate::change::{Change, QueuedChange};
+    use crate::claw_back::Clawed;
     use crate::credits::Credits;
     use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
 
@@ -236,6 +331,7 @@ mod tests {
             granted: "5".parse().unwrap(),
             amount: "5".parse().unwrap(),
             expires_at: at(ends),
+            clawed: Clawed::default(),
         }
     }
 
@@ -291,7 +387,7 @@ mod tests {
         let withdraw = Change::Withdraw { key: "k".to_owned(), grant_ids };
         let withdrawn = |next: Vec<NextGrant>, grants: Vec<ExpiringGrant>, now| {
             let owned: Credits = if grants.is_empty() { Credits::ZERO } else { "5".parse().unwrap() };
-            let changes = vec![withdraw.clone()];
+            let changes = vec![QueuedChange { at: now, change: withdraw.clone() }];
             Balance { next, grants, spendable: owned, changes, ..Balance::default() }.close(now).unwrap()
         };
         let waiting = withdrawn(vec![next.clone()], Vec::new(), at(10));
@@ -299,7 +395,8 @@ mod tests {
         assert!(waiting.next.close(at(16)).unwrap().next.grants.is_empty(), "it never begins");
         let begun = withdrawn(Vec::new(), vec![next.grant.clone()], at(16));
         assert!(begun.next.grants.is_empty() && begun.next.is_consistent().unwrap());
-        let taken = Outcome::Voided { key: "k".to_owned(), credits: "5".parse().unwrap() };
+        let what = Happened::Voided("k".to_owned());
+        let taken = Outcome { at: at(16), credits: "-5".parse().unwrap(), what };
         assert_eq!(begun.outcomes, [taken]);
         let beginning = withdrawn(vec![next], Vec::new(), at(16));
         assert!(beginning.next.grants.is_empty() && beginning.next.is_consistent().unwrap());
@@ -310,7 +407,7 @@ mod tests {
         let (first, second) = (ahead(15, 20), ahead(20, 25));
         let balance = Balance {
             next: vec![second.clone()],
-            changes: vec![Change::Next(first.clone())],
+            changes: vec![QueuedChange { at: at(9), change: Change::Next(first.clone()) }],
             ..Balance::default()
         };
         let closed = balance.close(at(10)).unwrap().next;

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 use crate::balance::Balance;
+use crate::claw_back::Clawed;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, GrantKind};
 use crate::id::Id;
@@ -70,7 +71,7 @@ impl Known<'_> {
             else {
                 return Ok(None);
             };
-            left.expire(at)?;
+            left.expire(at);
             while let Some((renews_at, monthly)) = renewal.filter(|(renews_at, _)| *renews_at <= at) {
                 let Some(ends_at) = a_month_after(renews_at) else { return Ok(None) };
                 left.join(&allocation(monthly, ends_at))?;
@@ -92,7 +93,14 @@ fn a_month_after(at: Timestamp) -> Option<Timestamp> {
 fn allocation(monthly: Amount, expires_at: Timestamp) -> ExpiringGrant {
     let grant_id: Id = "forecast".parse().unwrap_or_else(|_| unreachable!("it is an id"));
     let amount = monthly.credits();
-    ExpiringGrant { grant_id, kind: GrantKind::Allocation, granted: monthly, amount, expires_at }
+    ExpiringGrant {
+        grant_id,
+        kind: GrantKind::Allocation,
+        granted: monthly,
+        amount,
+        expires_at,
+        clawed: Clawed::default(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::claw_back::Clawed;
 use crate::credits::{Amount, Credits};
 use crate::id::Id;
 
@@ -33,6 +34,8 @@ pub struct ExpiringGrant {
     pub amount: Credits,
     /// When the rest of it is gone.
     pub expires_at: Timestamp,
+    /// What refunds and disputes of its payment have taken back.
+    pub clawed: Clawed,
 }
 
 /// A grant that was paid ahead: it waits in the balance item until it starts, whether a schedule fires or not (M6).

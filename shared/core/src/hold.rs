@@ -14,7 +14,7 @@ use crate::balance::{Balance, ClosedHolds};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
 use crate::planted::{Slip, slips};
-use crate::posting::{Condition, Cover, Movement, Posting};
+use crate::posting::{Condition, Movement, Posting};
 
 /// What a balance has to be told of a hold when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Balance {
     }
 
     /// Works out how holds end of which so much was captured, all in one posting. What is captured counts as consumed
-    /// now; what of it is above its hold, the balance has to cover.
+    /// now; what of it is above its hold, the balance has to cover. Nothing may be due: which credits expire depends on
+    /// whether a hold has ended before.
     ///
     /// In the holds' own epoch debits may pass meanwhile; later, the posting asks that the holds of their epochs are those
     /// that were read here.
@@ -95,12 +96,13 @@ impl Balance {
         let kept = hold.amount.credits();
         let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
         let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
-        let covers = Amount::new(above).ok().map(|amount| Cover { amount, now });
+        let ends =
+            Condition { covers: Amount::new(above).ok(), nothing_due_at: Some(now), ..Condition::default() };
         if hold.epoch == self.epoch {
             let spendable = rest.minus(above)?;
             let movement =
                 Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
-            let condition = Condition { epoch: Some(hold.epoch), covers, ..Condition::default() };
+            let condition = Condition { epoch: Some(hold.epoch), ..ends };
             return Ok(Ending { posting: Posting { condition, movement }, expired: Credits::ZERO });
         }
         let read = self.holds_of(hold.epoch)?;
@@ -116,7 +118,7 @@ impl Balance {
         let movement =
             Movement { spendable: back.minus(above)?, used, consumed, closed, ..Movement::default() };
         let holds = BTreeMap::from([(hold.epoch, read)]);
-        let condition = Condition { covers, holds, ..Condition::default() };
+        let condition = Condition { holds, ..ends };
         Ok(Ending { posting: Posting { condition, movement }, expired })
     }
 
@@ -130,14 +132,15 @@ impl Posting {
     fn then(self, next: Self) -> Result<Self, OutOfRange> {
         let (mut condition, first, second) = (self.condition, self.movement, next.movement);
         condition.epoch = condition.epoch.or(next.condition.epoch);
+        condition.nothing_due_at = condition.nothing_due_at.or(next.condition.nothing_due_at);
         for (epoch, holds) in next.condition.holds {
             // Of an epoch that both touch, the second has read what the first leaves.
             condition.holds.entry(epoch).or_insert(holds);
         }
         condition.covers = match (condition.covers, next.condition.covers) {
             (Some(one), Some(other)) => {
-                let amount = one.amount.credits().plus(other.amount.credits())?;
-                Some(Cover { amount: Amount::new(amount).map_err(|_| OutOfRange)?, ..one })
+                let amount = one.credits().plus(other.credits())?;
+                Some(Amount::new(amount).map_err(|_| OutOfRange)?)
             }
             (one, other) => one.or(other),
         };

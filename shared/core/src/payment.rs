@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::dispute::{Dispute, DisputeStatus};
 use crate::id::{Id, WorkspaceId};
 use crate::planted::{Slip, slips};
 use crate::price::{Currency, Price};
 use crate::purchase::Purchase;
+use crate::refund::{ChargeFigure, Refund, Refunds};
 
 /// What one event says about a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,16 +23,22 @@ pub enum News {
     Paid(Paid),
     /// It was attempted: it is processing, or has failed and may be tried again.
     Attempted(Attempted),
-    /// So much of it has been refunded so far, in all.
-    Refunded {
-        /// Stripe's cumulative figure, in minor units.
-        refunded_minor: u64,
+    /// A refund of it was made, or stands otherwise than before.
+    Refund {
+        /// Stripe's id of the refund.
+        refund_id: String,
+        /// The refund.
+        refund: Refund,
+        /// When the event was made.
+        at: Option<Timestamp>,
     },
-    /// A dispute of it was opened, or has ended.
+    /// Its charge's cumulative refund.
+    Figure(ChargeFigure),
+    /// A dispute of it was opened, or stands otherwise than before.
     Disputed {
         /// Which dispute.
         dispute_id: String,
-        /// Its amount in minor units, and how it stands.
+        /// The dispute.
         dispute: Dispute,
     },
     /// Its receipt can be read at this address.
@@ -129,28 +137,6 @@ pub struct Sale {
     pub credits: Amount,
 }
 
-/// How a dispute stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dispute {
-    /// Its amount in minor units.
-    pub amount_minor: u64,
-    /// Open, won or lost.
-    pub status: DisputeStatus,
-}
-
-/// The course of a dispute. It ends once; what ended doesn't open again, whatever arrives late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DisputeStatus {
-    /// Only asked about: no money has moved.
-    Inquiry,
-    /// The money is withheld.
-    Open,
-    /// The money came back.
-    Won,
-    /// The money is gone.
-    Lost,
-}
-
 /// What a payment granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -215,14 +201,16 @@ pub struct Payment {
     pub granted: Option<Granted>,
     /// Why it granted nothing.
     pub mismatch: Option<Mismatch>,
-    /// The largest cumulative refund that was told, in minor units.
-    pub refunded_minor: u64,
+    /// Its refunds.
+    pub refunds: Refunds,
     /// Its disputes.
     pub disputes: BTreeMap<String, Dispute>,
-    /// What was clawed back so far.
+    /// What of its credits refunds and disputes were last worked out to come to.
     pub clawed: Credits,
     /// How many claw-backs and reversals there were: their entries' names.
     pub claws: u64,
+    /// Whether its grant was withdrawn before it began, and a refund is owed: then neither refund nor dispute moves credits.
+    pub is_withdrawn: bool,
     /// One up at every write; zero before the first.
     pub version: u64,
 }
@@ -250,10 +238,12 @@ pub enum PaymentStatus {
 pub enum Step {
     /// Grant the purchase's credits.
     Grant(Granted),
-    /// Take credits back.
+    /// Take credits of a pack back.
     ClawBack(Granted, Amount),
-    /// Give back what was clawed too much: a dispute was won.
+    /// Return credits of a pack: a refund failed, or a dispute was won.
     Reverse(Granted, Amount),
+    /// Take back or return credits of an expiring grant, until so much of it is taken back in all.
+    ClawBackTo(Granted, Credits),
     /// Keep it among the unmatched.
     KeepUnmatched(Mismatch),
 }
@@ -271,10 +261,11 @@ impl Payment {
             receipt_url: None,
             granted: None,
             mismatch: None,
-            refunded_minor: 0,
+            refunds: Refunds::default(),
             disputes: BTreeMap::new(),
             clawed: Credits::ZERO,
             claws: 0,
+            is_withdrawn: false,
             version: 0,
         }
     }
@@ -290,14 +281,10 @@ impl Payment {
                     self.attempted = Some(attempted.clone());
                 }
             }
-            News::Refunded { refunded_minor } => {
-                self.refunded_minor = self.refunded_minor.max(*refunded_minor);
-            }
+            News::Refund { refund_id, refund, at } => self.refunds.merge(refund_id, *refund, *at),
+            News::Figure(figure) => self.refunds.merge_figure(*figure),
             News::Disputed { dispute_id, dispute } => {
-                let known = self.disputes.entry(dispute_id.clone()).or_insert(*dispute);
-                if dispute.status > known.status && known.status < DisputeStatus::Won {
-                    *known = *dispute;
-                }
+                self.disputes.entry(dispute_id.clone()).or_insert(*dispute).merge(*dispute);
             }
             News::Receipt(url) => self.receipt_url = Some(url.clone()),
         }
@@ -327,6 +314,14 @@ impl Payment {
     #[must_use]
     pub fn customer(&self) -> Option<&str> {
         self.paid.as_ref()?.customer.as_deref()
+    }
+
+    /// Returns the workspace and the payment method of a payment that has a dispute which is open or lost.
+    #[must_use]
+    pub fn disputed_method(&self) -> Option<(&WorkspaceId, &str)> {
+        let is_disputed = self.disputes.values().any(|dispute| dispute.status.is_withheld());
+        let workspace = &self.sale.as_ref().filter(|_| is_disputed)?.workspace_id;
+        Some((workspace, self.paid.as_ref()?.payment_method.as_deref()?))
     }
 
     /// The purchase that the payment names, if the name could be one.
@@ -385,16 +380,33 @@ impl Payment {
                 AttemptStatus::Failed => PaymentStatus::Failed,
             });
         };
-        let withheld = |dispute: &Dispute| dispute.status.is_withheld();
-        Some(if self.disputes.values().any(withheld) {
+        let refunded_minor = self.refunded_minor();
+        Some(if self.disputes.values().any(|dispute| dispute.status.is_withheld()) {
             PaymentStatus::Disputed
-        } else if self.refunded_minor == 0 {
+        } else if refunded_minor == 0 {
             PaymentStatus::Succeeded
-        } else if self.refunded_minor < paid.amount_minor {
+        } else if refunded_minor < paid.amount_minor {
             PaymentStatus::PartiallyRefunded
         } else {
             PaymentStatus::Refunded
         })
+    }
+
+    /// Returns what is refunded, on its way or owed, in minor units.
+    #[must_use]
+    pub fn refunded_minor(&self) -> u64 {
+        let paid = self.paid.as_ref().map_or(0, |paid| paid.amount_minor);
+        let is_owed = self.is_withdrawn && !self.refunds.has_failed();
+        if is_owed { paid } else { self.refunds.total_minor().min(paid) }
+    }
+
+    /// Returns what the payer has back, or will have, in minor units: refunds and lost disputes.
+    #[must_use]
+    pub fn paid_back_minor(&self) -> u64 {
+        let Some(paid) = self.amount().filter(|_| self.paid.is_some()) else { return 0 };
+        let lost = self.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Lost);
+        let lost = lost.map(|dispute| dispute.withheld_minor(paid));
+        lost.fold(self.refunded_minor(), u64::saturating_add).min(paid.amount_minor)
     }
 
     /// Whether all of it was refunded.
@@ -407,7 +419,7 @@ impl Payment {
     #[must_use]
     pub fn is_unmatched(&self) -> bool {
         let paid = self.paid.as_ref().map_or(0, |paid| paid.amount_minor);
-        self.mismatch.is_some() && self.granted.is_none() && self.refunded_minor < paid
+        self.mismatch.is_some() && self.granted.is_none() && self.refunded_minor() < paid
     }
 
     fn fit(&self, paid: &Paid, bought: Option<Bought<'_>>) -> Result<Granted, Mismatch> {
@@ -441,32 +453,41 @@ impl Payment {
         })
     }
 
-    /// What is refunded or in dispute is the target, capped at the grant, less what was clawed before.
-    fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
-        let withheld = |dispute: &&Dispute| {
-            dispute.status.is_withheld() || (slips(Slip::WonIsLost) && dispute.status == DisputeStatus::Won)
+    /// Returns what refunds and disputes come to of the credits that were granted, rounded down, and never more than all.
+    fn clawed_target(&self, granted: &Granted) -> Result<Credits, OutOfRange> {
+        let Some(Paid { currency, .. }) = self.paid else { return Ok(Credits::ZERO) };
+        let paid = Price { amount_minor: granted.amount_minor, currency };
+        let withheld = self.disputes.values().map(|dispute| match dispute.status {
+            DisputeStatus::Won if slips(Slip::WonIsLost) => dispute.amount_minor,
+            _ => dispute.withheld_minor(paid),
+        });
+        let refunded = if slips(Slip::FailedRefundCounts) {
+            self.refunds.by_id.values().map(|refund| refund.amount_minor).sum()
+        } else {
+            self.refunds.total_minor()
         };
-        let disputed = self.disputes.values().filter(withheld);
-        let gone =
-            disputed.fold(self.refunded_minor, |sum, dispute| sum.saturating_add(dispute.amount_minor));
+        let gone = withheld.fold(refunded, u64::saturating_add);
         // Nothing was received with a discount of 100 %, so nothing can be refunded.
         let received = granted.amount_minor.max(1);
         let target = granted.credits.credits().share(gone.min(granted.amount_minor), received)?;
-        let target =
-            if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?)? } else { target };
+        if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?) } else { Ok(target) }
+    }
+
+    /// What refunds and disputes come to, less what was worked out before.
+    fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
+        if self.is_withdrawn {
+            return Ok(None);
+        }
+        let target = self.clawed_target(granted)?;
+        if granted.grant_id.is_some() {
+            return Ok((target != self.clawed).then(|| Step::ClawBackTo(granted.clone(), target)));
+        }
         let missing = target.minus(self.clawed)?;
         Ok(match (Amount::new(missing), Amount::new(missing.negated())) {
             (Ok(amount), _) => Some(Step::ClawBack(granted.clone(), amount)),
             (_, Ok(amount)) => Some(Step::Reverse(granted.clone(), amount)),
             _ => None,
         })
-    }
-}
-
-impl DisputeStatus {
-    /// Whether the money is withheld, or gone.
-    fn is_withheld(self) -> bool {
-        matches!(self, Self::Open | Self::Lost)
     }
 }
 
@@ -498,9 +519,10 @@ impl Step {
             }
             Self::ClawBack(_, amount) => next.clawed = next.clawed.plus(amount.credits())?,
             Self::Reverse(_, amount) => next.clawed = next.clawed.minus(amount.credits())?,
+            Self::ClawBackTo(_, target) => next.clawed = *target,
             Self::KeepUnmatched(mismatch) => next.mismatch = Some(*mismatch),
         }
-        if matches!(self, Self::ClawBack(..) | Self::Reverse(..)) {
+        if matches!(self, Self::ClawBack(..) | Self::Reverse(..) | Self::ClawBackTo(..)) {
             next.claws = next.claws.saturating_add(1);
         }
         Ok(next)

@@ -19,14 +19,22 @@ pub enum Slip {
     LatestFirst,
     /// A new grant leaves debt as it is.
     DebtStays,
-    /// A refund takes expiring credits first.
+    /// A refund of a pack takes expiring credits first.
     GrantsClawedFirst,
+    /// A refund of a period takes bought credits first.
+    PrepaidClawedFirst,
+    /// A refund of a period takes what has expired of it, too.
+    ExpiredIsConsumed,
     /// What a refund takes is rounded up.
     ClawedUp,
+    /// A refund that failed still counts.
+    FailedRefundCounts,
     /// A dispute that was won still counts.
     WonIsLost,
     /// A hold gives back what has expired meanwhile.
     ExpiredComesBack,
+    /// A close applies what waits after all dates that have passed.
+    ChangesLast,
     /// A period begins a day after its billing day (M6).
     BillingDayLate,
     /// A billing day that a short month cut stays cut (M6).

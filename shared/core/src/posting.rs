@@ -8,30 +8,23 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::balance::{Balance, ClosedHolds, FENCE};
-use crate::change::Change;
+use crate::change::{Change, QueuedChange};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
 
 /// Under which condition a posting is written: all that is asked here, and that the workspace has a balance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Condition {
-    /// `spendable` covers an amount, and nothing is due.
-    pub covers: Option<Cover>,
+    /// `spendable` covers this amount.
+    pub covers: Option<Amount>,
+    /// Nothing is due at this instant: `expires_next > now`. What is due is closed first.
+    pub nothing_due_at: Option<Timestamp>,
     /// The balance is in this epoch: a hold keeps the one in which it was placed.
     pub epoch: Option<u64>,
     /// What the holds of earlier epochs keep is still this.
     pub holds: BTreeMap<u64, ClosedHolds>,
     /// The credit limit is still this one.
     pub credit_limit: Option<Credits>,
-}
-
-/// What a balance has to cover, and when: `spendable >= amount AND expires_next > now`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cover {
-    /// What is wanted.
-    pub amount: Amount,
-    /// The instant of the attempt.
-    pub now: Timestamp,
 }
 
 /// What a posting adds to the balance's counters, and what it queues behind the fence.
@@ -52,7 +45,7 @@ pub struct Movement {
     /// Becomes the credit limit.
     pub credit_limit: Option<Credits>,
     /// Waits for the next close; where there is one, `expires_next` becomes the fence.
-    pub change: Option<Change>,
+    pub change: Option<QueuedChange>,
 }
 
 /// One conditional change of a balance.
@@ -106,12 +99,13 @@ impl Posting {
         }
     }
 
-    /// Prepaid credits arrive (M5), blindly: they pay debt by themselves.
+    /// Prepaid credits arrive (M5). They pay debt by themselves, so what is due is closed first: a month's debt is billed
+    /// before later credits pay it.
     #[must_use]
-    pub fn top_up(amount: Amount) -> Self {
+    pub fn top_up(amount: Amount, now: Timestamp) -> Self {
         let added = amount.credits();
         let movement = Movement { spendable: added, prepaid: added, ..Movement::default() };
-        Self { condition: Condition::default(), movement }
+        Self { condition: Condition { nothing_due_at: Some(now), ..Condition::default() }, movement }
     }
 
     /// The credit limit becomes another (M8); lowering it may take what may be spent below zero.
@@ -124,22 +118,22 @@ impl Posting {
 
     /// Something that reorders or shrinks the waterfall is put behind the fence.
     #[must_use]
-    pub fn change(change: Change) -> Self {
-        let movement = Movement { change: Some(change), ..Movement::default() };
+    pub fn change(change: Change, now: Timestamp) -> Self {
+        let movement = Movement { change: Some(QueuedChange { at: now, change }), ..Movement::default() };
         Self { condition: Condition::default(), movement }
     }
 
     /// Why the balance, as it stands, would refuse; the order is that of DESIGN.md: what is due before what is short.
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
-        let Condition { covers, epoch, holds, credit_limit } = &self.condition;
-        if covers.is_some_and(|cover| balance.is_due(cover.now)) {
+        let Condition { covers, nothing_due_at, epoch, holds, credit_limit } = &self.condition;
+        if nothing_due_at.is_some_and(|now| balance.is_due(now)) {
             return Err(Refusal::Due);
         }
         let moved = holds.iter().any(|(epoch, holds)| balance.closed.get(epoch) != Some(holds));
         if moved || epoch.is_some_and(|epoch| balance.epoch != epoch) {
             return Err(Refusal::Moved);
         }
-        if covers.is_some_and(|cover| balance.spendable < cover.amount.credits()) {
+        if covers.is_some_and(|amount| balance.spendable < amount.credits()) {
             return Err(Refusal::Insufficient { available: balance.spendable });
         }
         match credit_limit {
@@ -162,7 +156,7 @@ impl Condition {
     /// That a balance covers an amount, and nothing is due.
     #[must_use]
     pub fn covering(amount: Amount, now: Timestamp) -> Self {
-        Self { covers: Some(Cover { amount, now }), ..Self::default() }
+        Self { covers: Some(amount), nothing_due_at: Some(now), ..Self::default() }
     }
 }
 

@@ -43,23 +43,18 @@ impl Waterfall {
         Ok(())
     }
 
-    /// Takes what has expired off the front, and names the grants of which something was left.
-    pub fn expire(&mut self, now: Timestamp) -> Result<(Credits, Vec<Id>), OutOfRange> {
-        let (gone, kept): (Vec<_>, Vec<_>) = self.grants.drain(..).partition(|grant| grant.expires_at <= now);
+    /// Removes and returns the grants that have expired by `now`.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<ExpiringGrant> {
+        let (gone, kept) = self.grants.drain(..).partition(|grant| grant.expires_at <= now);
         self.grants = kept;
-        let left: Vec<_> = gone.into_iter().filter(|grant| !grant.amount.is_zero()).collect();
-        let total = Credits::sum(left.iter().map(|grant| grant.amount))?;
-        Ok((total, left.into_iter().map(|grant| grant.grant_id).collect()))
+        gone
     }
 
     /// Adds an expiring grant, which pays debt first.
     pub fn join(&mut self, grant: &ExpiringGrant) -> Result<(), OutOfRange> {
-        let debt = if slips(Slip::DebtStays) { Credits::ZERO } else { self.prepaid.negated().or_zero() };
-        let paid = grant.amount.min(debt);
-        self.prepaid = self.prepaid.plus(paid)?;
-        self.grants.push(ExpiringGrant { amount: grant.amount.minus(paid)?, ..grant.clone() });
+        self.grants.push(grant.clone());
         self.sort();
-        Ok(())
+        self.pay_debt()
     }
 
     /// Takes back what is left of an expiring grant, and says how much that was.
@@ -77,12 +72,48 @@ impl Waterfall {
         Ok(taken)
     }
 
-    /// Claws credits back: what is left of prepaid first, then expiring grants, earliest first, the rest is debt.
-    pub fn claw_back(&mut self, amount: Amount) -> Result<(), OutOfRange> {
+    /// Takes credits for what was refunded: what is left of prepaid first, then expiring grants, earliest first, the rest
+    /// is debt.
+    pub fn claw_back(&mut self, amount: Credits) -> Result<(), OutOfRange> {
         let prepaid = if slips(Slip::GrantsClawedFirst) { Credits::ZERO } else { self.prepaid.or_zero() };
-        let from_prepaid = amount.credits().min(prepaid);
+        let from_prepaid = amount.min(prepaid);
         self.prepaid = self.prepaid.minus(from_prepaid)?;
-        self.spend(amount.credits().minus(from_prepaid)?)
+        self.spend(amount.minus(from_prepaid)?)
+    }
+
+    /// Takes back or returns credits of one expiring grant so that `target` of them is taken back in all. Returns what the
+    /// workspace owns more by it; `None` if the grant does not run.
+    pub fn claw_back_to(&mut self, grant_id: &Id, target: Credits) -> Result<Option<Credits>, OutOfRange> {
+        let before = self.total()?;
+        let Some(grant) = self.grants.iter_mut().find(|grant| grant.grant_id == *grant_id) else {
+            return Ok(None);
+        };
+        if slips(Slip::PrepaidClawedFirst) {
+            let taken = target.minus(grant.clawed.total()?)?;
+            grant.clawed.consumed = grant.clawed.consumed.plus(taken)?;
+            self.owe(taken)?;
+        } else {
+            let debt = grant.claw_back_to(target)?;
+            self.owe(debt)?;
+        }
+        Ok(Some(self.total()?.minus(before)?))
+    }
+
+    /// Charges what a refund takes for consumed credits; below zero it returns as prepaid.
+    pub fn owe(&mut self, debt: Credits) -> Result<(), OutOfRange> {
+        if debt > Credits::ZERO {
+            return self.claw_back(debt);
+        }
+        self.prepaid = self.prepaid.minus(debt)?;
+        self.pay_debt()
+    }
+
+    /// Pays debt out of the expiring grants: none stands beside a debt.
+    fn pay_debt(&mut self) -> Result<(), OutOfRange> {
+        let debt = if slips(Slip::DebtStays) { Credits::ZERO } else { self.prepaid.negated().or_zero() };
+        let unpaid = self.take_from_grants(debt)?;
+        self.prepaid = self.prepaid.plus(debt.minus(unpaid)?)?;
+        Ok(())
     }
 
     /// Clears debt that is billed, and says how much that was.

@@ -1,16 +1,18 @@
-//! What the provider tells of one payment comes to the same end in whatever order, and however often, it is told.
+//! The events of one payment come to the same end in whatever order, and however often, Stripe delivers them.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
+use std::collections::BTreeMap;
+
 use credits_core::credits::Credits;
-use credits_core::payment::{
-    Bought, Collection, Dispute, DisputeStatus, Named, News, Paid, PaidSource, Payment, Step,
-};
+use credits_core::dispute::{Dispute, DisputeStatus};
+use credits_core::payment::{Bought, Collection, Named, News, Paid, PaidSource, Payment, Step};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
+use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -43,11 +45,56 @@ fn paid() -> News {
     })
 }
 
-fn dispute(id: &str, amount_minor: u64, status: DisputeStatus) -> News {
-    News::Disputed { dispute_id: id.into(), dispute: Dispute { amount_minor, status } }
+/// What happens to a payment at Stripe, one thing a second.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Refund { refund: usize, amount_minor: u64 },
+    RefundEnds { refund: usize, status: RefundStatus },
+    Dispute { dispute: usize, amount_minor: u64, status: DisputeStatus },
 }
 
-/// Tells all of it, doing after each event what follows, and gives what the workspace ends with and the postings made.
+/// Stripe's events for it, and what is gone of the payment in the end.
+fn told_of(happened: &[Event]) -> (Vec<News>, u64) {
+    let (mut told, mut refunds, mut disputes) = (vec![paid(), paid()], BTreeMap::new(), BTreeMap::new());
+    for (second, event) in (1..).zip(happened) {
+        let at = Timestamp::from_second(second).ok();
+        match *event {
+            Event::Refund { refund, amount_minor } => {
+                refunds.entry(refund).or_insert(Refund {
+                    amount_minor,
+                    status: RefundStatus::Pending,
+                    made_at: at,
+                });
+            }
+            Event::RefundEnds { refund, status } => {
+                if let Some(known) = refunds.get_mut(&refund) {
+                    known.status = known.status.max(status);
+                }
+            }
+            Event::Dispute { dispute, amount_minor, status } => {
+                let stands = Dispute { amount_minor, currency: None, withheld: None, status, at };
+                disputes.insert(dispute, stands);
+                told.push(News::Disputed { dispute_id: format!("dp_{dispute}"), dispute: stands });
+                continue;
+            }
+        }
+        let (Event::Refund { refund, .. } | Event::RefundEnds { refund, .. }) = *event else { continue };
+        if let Some(known) = refunds.get(&refund) {
+            told.push(News::Refund { refund_id: format!("re_{refund}"), refund: *known, at });
+        }
+        told.push(News::Figure(ChargeFigure { refunded_minor: counted(&refunds), at }));
+    }
+    let withheld = disputes.values().filter(|dispute| dispute.status.is_withheld());
+    let withheld: u64 = withheld.map(|dispute| dispute.amount_minor).sum();
+    (told, counted(&refunds) + withheld)
+}
+
+fn counted(refunds: &BTreeMap<usize, Refund>) -> u64 {
+    let counted = refunds.values().filter(|refund| refund.status != RefundStatus::Failed);
+    counted.map(|refund| refund.amount_minor).sum()
+}
+
+/// Merges all of it, taking after each event the steps that follow. Returns what the workspace ends with, and the steps.
 fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
     let (mut payment, mut balance, mut steps) =
         (Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH), Credits::ZERO, Vec::new());
@@ -58,6 +105,7 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
                 Step::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
                 Step::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),
                 Step::Reverse(_, amount) => balance.plus(amount.credits()).unwrap(),
+                Step::ClawBackTo(..) => panic!("a pack has no grant of its own"),
                 Step::KeepUnmatched(mismatch) => panic!("it fits: {mismatch}"),
             };
             payment = step.taken(&payment).unwrap();
@@ -72,33 +120,40 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
     (balance, steps)
 }
 
-/// What a provider may tell of one payment: it was paid, refunded in parts, and disputed twice at most.
-fn story() -> impl Strategy<Value = Vec<News>> {
-    let refunds = prop::collection::vec(0..=PRICE, 0..3);
-    let ends = (0..3_usize, 0..3_usize, 0..=PRICE, 0..=PRICE);
-    (refunds, ends).prop_map(|(refunds, (first, second, first_amount, second_amount))| {
-        let mut told = vec![paid(), paid()];
-        told.extend(refunds.into_iter().map(|refunded_minor| News::Refunded { refunded_minor }));
-        let end = [DisputeStatus::Open, DisputeStatus::Won, DisputeStatus::Lost];
-        for (id, amount, end) in [("dp_1", first_amount, end[first]), ("dp_2", second_amount, end[second])] {
-            told.push(dispute(id, amount, DisputeStatus::Inquiry));
-            told.push(dispute(id, amount, DisputeStatus::Open));
-            told.push(dispute(id, amount, end));
-        }
-        told
-    })
+/// What may happen to one payment: it is refunded in parts that may fail, and disputed twice at most.
+fn any_event() -> impl Strategy<Value = Event> {
+    use DisputeStatus::{Inquiry, Lost, Open, Won};
+    let status = prop::sample::select(vec![Inquiry, Open, Lost, Won]);
+    let ends = prop::sample::select(vec![RefundStatus::Succeeded, RefundStatus::Failed]);
+    prop_oneof![
+        (0..3_usize, 1..=PRICE / 2).prop_map(|(refund, amount_minor)| Event::Refund { refund, amount_minor }),
+        (0..3_usize, ends).prop_map(|(refund, status)| Event::RefundEnds { refund, status }),
+        (0..2_usize, 0..=PRICE, status).prop_map(|(dispute, amount_minor, status)| Event::Dispute {
+            dispute,
+            amount_minor,
+            status
+        }),
+    ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_payment_comes_to_the_same_end_in_whatever_order_it_is_told(
-        (told, shuffled) in story().prop_flat_map(|told| (Just(told.clone()), Just(told).prop_shuffle())),
+    fn a_payment_comes_to_the_same_end_in_whatever_order_its_events_arrive(
+        (told, gone) in prop::collection::vec(any_event(), 0..8).prop_map(|happened| told_of(&happened)).prop_flat_map(
+            |(told, gone)| {
+                let twice: Vec<News> = told.iter().chain(&told).cloned().collect();
+                (prop::sample::subsequence(twice.clone(), told.len()..=twice.len()), Just((told, gone)))
+            },
+        ).prop_flat_map(|(some_again, (told, gone))| {
+            let all: Vec<News> = told.into_iter().chain(some_again).collect();
+            (Just(all).prop_shuffle(), Just(gone))
+        }),
     ) {
-        let (balance, _) = end_of(&told);
-        let (other, steps) = end_of(&shuffled);
-        prop_assert_eq!(balance, other);
+        let (balance, steps) = end_of(&told);
         prop_assert_eq!(steps.iter().filter(|step| matches!(step, Step::Grant(_))).count(), 1);
+        let taken = top_up().goods.credits().credits().share(gone.min(PRICE), PRICE).unwrap();
+        prop_assert_eq!(balance, top_up().goods.credits().credits().minus(taken).unwrap());
     }
 }

@@ -5,11 +5,13 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
+use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    Bought, Collection, Dispute, DisputeStatus, Mismatch, Named, News, Paid, PaidSource, Payment, Step,
+    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus, Step,
 };
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
+use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
 use jiff::Timestamp;
 
 fn top_up() -> Purchase {
@@ -104,7 +106,7 @@ fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
     let kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
     let refunded = |refunded_minor| {
         let mut payment = kept.clone();
-        payment.merge(&News::Refunded { refunded_minor });
+        payment.merge(&figure(refunded_minor));
         payment.is_unmatched()
     };
     assert!(refunded(899) && !refunded(900));
@@ -144,29 +146,116 @@ fn who_paid_is_known_once_either_event_tells_it() {
     assert_eq!(granted.customer(), Some("cus_1"));
 }
 
+fn figure(refunded_minor: u64) -> News {
+    figure_at(refunded_minor, 0)
+}
+
+fn figure_at(refunded_minor: u64, second: i64) -> News {
+    News::Figure(ChargeFigure { refunded_minor, at: Timestamp::from_second(second).ok() })
+}
+
+fn refund_at(id: &str, amount_minor: u64, status: RefundStatus, second: i64) -> News {
+    let at = Timestamp::from_second(second).ok();
+    News::Refund { refund_id: id.into(), refund: Refund { amount_minor, status, made_at: at }, at }
+}
+
+fn dispute_at(amount_minor: u64, status: DisputeStatus, second: i64) -> News {
+    let at = Timestamp::from_second(second).ok();
+    let dispute = Dispute { amount_minor, currency: None, withheld: None, status, at };
+    News::Disputed { dispute_id: "dp_1".into(), dispute }
+}
+
 #[test]
-fn a_dispute_goes_forward_only_and_a_refund_grows_only() {
-    let told = |amount_minor, status| News::Disputed {
-        dispute_id: "dp_1".into(),
-        dispute: Dispute { amount_minor, status },
+fn m05_a_dispute_stands_as_its_newest_event_has_it() {
+    use DisputeStatus::{Inquiry, Lost, Open, Won};
+    let stands = |news: &[(DisputeStatus, i64)]| {
+        let news: Vec<_> = news.iter().map(|(status, second)| dispute_at(900, *status, *second)).collect();
+        heard(&news).disputes["dp_1"].status
     };
-    let stands = |news: &[News]| heard(news).disputes["dp_1"];
-    let open = Dispute { amount_minor: 900, status: DisputeStatus::Open };
-    let won = Dispute { amount_minor: 900, status: DisputeStatus::Won };
-    assert_eq!(stands(&[told(900, DisputeStatus::Open), told(1, DisputeStatus::Open)]), open);
-    assert_eq!(stands(&[told(900, DisputeStatus::Open), told(900, DisputeStatus::Won)]), won);
-    assert_eq!(stands(&[told(900, DisputeStatus::Won), told(900, DisputeStatus::Open)]), won);
-    assert_eq!(stands(&[told(900, DisputeStatus::Won), told(900, DisputeStatus::Lost)]), won, "it has ended");
-    let refunds = [300, 900, 600].map(|refunded_minor| News::Refunded { refunded_minor });
-    assert_eq!(heard(&refunds).refunded_minor, 900);
+    assert_eq!(stands(&[(Inquiry, 1), (Open, 2)]), Open, "an inquiry escalates");
+    assert_eq!(stands(&[(Open, 2), (Inquiry, 1)]), Open);
+    assert_eq!(stands(&[(Open, 1), (Lost, 2), (Won, 3)]), Won, "an appeal is won");
+    assert_eq!(stands(&[(Won, 3), (Open, 1), (Lost, 2)]), Won);
+    assert_eq!(stands(&[(Won, 1), (Lost, 2)]), Lost, "and lost again");
+    assert_eq!(stands(&[(Won, 1), (Open, 1), (Inquiry, 1)]), Won, "of one second, an end counts");
+    assert_eq!(stands(&[(Lost, 1), (Won, 1)]), Won, "of two ends, the later arrival");
+}
+
+#[test]
+fn m05_refunds_count_by_id_and_status() {
+    use RefundStatus::{Failed, Pending, Succeeded};
+    let total = |news: &[News]| heard(news).refunds.total_minor();
+    assert_eq!(total(&[refund_at("re_1", 300, Pending, 1), refund_at("re_2", 200, Succeeded, 2)]), 500);
+    let failed = [
+        refund_at("re_1", 300, Succeeded, 1),
+        refund_at("re_1", 300, Failed, 5),
+        refund_at("re_1", 300, Pending, 1),
+    ];
+    assert_eq!(total(&failed), 0, "a refund that failed stays so");
+    assert_eq!(total(&[figure_at(300, 1), figure_at(100, 2)]), 100, "the newest figure counts");
+    assert_eq!(total(&[figure_at(100, 2), figure_at(300, 1)]), 100);
+    let figure_is_older =
+        [figure_at(300, 1), refund_at("re_1", 300, Pending, 1), refund_at("re_1", 300, Failed, 2)];
+    assert_eq!(total(&figure_is_older), 0);
+    let figure_is_newer = [refund_at("re_1", 300, Pending, 1), figure_at(500, 2)];
+    assert_eq!(total(&figure_is_newer), 500, "the event of a refund is missing");
+    let explained =
+        [figure_at(500, 2), refund_at("re_2", 100, Succeeded, 3), refund_at("re_1", 500, Pending, 1)];
+    assert_eq!(total(&explained), 600);
+    assert_eq!(total(&explained[..2]), 600, "refunds of which only the figure is known");
+}
+
+#[test]
+fn m05_a_dispute_in_another_currency_takes_what_stripe_names_or_all() {
+    let payment = heard(&[News::Paid(paid())]);
+    let granted = comes_to(&payment).taken(&payment).unwrap();
+    let price = |amount_minor, currency: &str| Price { amount_minor, currency: currency.parse().unwrap() };
+    let taken = |currency: Option<&str>, withheld: Option<Price>| {
+        let currency = currency.map(|currency| currency.parse().unwrap());
+        let dispute =
+            Dispute { amount_minor: 90_000, currency, withheld, status: DisputeStatus::Open, at: None };
+        let mut payment = granted.clone();
+        payment.merge(&News::Disputed { dispute_id: "dp_1".into(), dispute });
+        let Some(Step::ClawBack(_, amount)) = payment.next_step(None).unwrap() else { panic!("a claw-back") };
+        amount.to_string()
+    };
+    assert_eq!(taken(Some("jpy"), Some(price(450, "usd"))), "500");
+    assert_eq!(taken(Some("jpy"), Some(price(450, "eur"))), "1000");
+    assert_eq!(taken(Some("jpy"), None), "1000");
+    assert_eq!(taken(None, None), "1000", "never more than was bought");
+}
+
+#[test]
+fn m05_a_withdrawn_period_is_refunded_without_moving_credits() {
+    let payment = heard(&[News::Paid(paid())]);
+    let granted = comes_to(&payment).taken(&payment).unwrap();
+    let mut withdrawn = Payment { is_withdrawn: true, ..granted };
+    assert_eq!((withdrawn.status(), withdrawn.next_step(None)), (Some(PaymentStatus::Refunded), Ok(None)));
+    withdrawn.merge(&refund_at("re_1", 900, RefundStatus::Failed, 1));
+    assert_eq!((withdrawn.status(), withdrawn.next_step(None)), (Some(PaymentStatus::Succeeded), Ok(None)));
+}
+
+#[test]
+fn m05_the_refunds_of_a_period_come_to_a_target_of_its_grant() {
+    let payment = heard(&[News::Paid(paid())]);
+    let Step::Grant(granted) = comes_to(&payment) else { panic!("it fits") };
+    let granted = Granted { grant_id: "gr_1".parse().ok(), ..granted };
+    let mut payment = Step::Grant(granted.clone()).taken(&payment).unwrap();
+    for (status, target) in [(RefundStatus::Pending, "500"), (RefundStatus::Failed, "0")] {
+        payment.merge(&refund_at("re_1", 450, status, 1));
+        let step = payment.next_step(None).unwrap().unwrap();
+        assert_eq!(step, Step::ClawBackTo(granted.clone(), target.parse().unwrap()));
+        payment = step.taken(&payment).unwrap();
+        assert_eq!(payment.next_step(None), Ok(None));
+    }
+    assert_eq!(payment.claws, 2);
 }
 
 #[test]
 fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again() {
     let payment = heard(&[News::Paid(paid())]);
     let granted = comes_to(&payment).taken(&payment).unwrap();
-    let disputed =
-        |status| News::Disputed { dispute_id: "dp_1".into(), dispute: Dispute { amount_minor: 450, status } };
+    let disputed = |status| dispute_at(450, status, 0);
     let after = |payment: &Payment, news: &News| {
         let mut payment = payment.clone();
         payment.merge(news);
@@ -185,12 +274,8 @@ fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again
     assert_eq!((given.as_str(), won.clawed.to_string().as_str(), won.claws), ("+500", "0", 2));
     assert_eq!(after(&open, &disputed(DisputeStatus::Lost)).1, "None");
     assert_eq!(after(&granted, &disputed(DisputeStatus::Won)).1, "None");
-    assert_eq!(after(&granted, &News::Refunded { refunded_minor: 300 }).1, "-333.333333");
-    assert_eq!(
-        after(&granted, &News::Refunded { refunded_minor: 5_000 }).1,
-        "-1000",
-        "no more than was granted"
-    );
+    assert_eq!(after(&granted, &figure(300)).1, "-333.333333");
+    assert_eq!(after(&granted, &figure(5_000)).1, "-1000", "no more than was granted");
 }
 
 #[test]
@@ -208,7 +293,7 @@ fn m05_tax_and_discounts_are_the_sessions_to_judge() {
         let Step::Grant(granted) = comes_to(&payment) else { panic!("it fits") };
         assert_eq!(granted.amount_minor, 1_071, "what was received");
         let mut refunded = Step::Grant(granted).taken(&payment).unwrap();
-        refunded.merge(&News::Refunded { refunded_minor: 357 });
+        refunded.merge(&figure(357));
         let Some(Step::ClawBack(_, amount)) = refunded.next_step(None).unwrap() else {
             panic!("a claw-back")
         };
@@ -221,7 +306,7 @@ fn m05_tax_and_discounts_are_the_sessions_to_judge() {
 
 #[test]
 fn m05_an_attempt_is_listed_and_success_replaces_it() {
-    use credits_core::payment::{AttemptStatus, Attempted, PaymentStatus};
+    use credits_core::payment::{AttemptStatus, Attempted};
     let attempt = |status| {
         let currency = "usd".parse().unwrap();
         News::Attempted(Attempted { status, amount_minor: 900, currency, named: paid().named })
@@ -232,7 +317,7 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
     assert_eq!(status(&[processing.clone(), failed.clone()]), Some(PaymentStatus::Failed));
     assert_eq!(status(&[failed.clone(), processing]), Some(PaymentStatus::Failed));
     assert_eq!(status(&[failed, News::Paid(paid())]), Some(PaymentStatus::Succeeded));
-    let partly = [News::Paid(paid()), News::Refunded { refunded_minor: 1 }];
+    let partly = [News::Paid(paid()), figure(1)];
     assert_eq!(status(&partly), Some(PaymentStatus::PartiallyRefunded));
-    assert_eq!(status(&[News::Refunded { refunded_minor: 1 }]), None);
+    assert_eq!(status(&[figure(1)]), None);
 }

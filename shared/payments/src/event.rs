@@ -1,13 +1,15 @@
 //! Webhook events: the few types and members of Stripe's that we read, in every API version from 2020-08-27 on.
 
-use credits_core::payment::{
-    AttemptStatus, Attempted, Dispute, DisputeStatus, Named, News, Paid, PaidSource,
-};
+use credits_core::payment::{AttemptStatus, Attempted, Named, News, Paid, PaidSource};
 use credits_core::price::{Currency, Price};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use self::dispute::Funds;
 use crate::object::{BadMember, Object};
+
+mod dispute;
+mod refund;
 
 /// What an event means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +139,15 @@ pub fn read(body: &[u8], mode: Mode) -> Result<Event, EventError> {
         "payment_intent.payment_failed" => attempted_intent(object, AttemptStatus::Failed)?,
         "setup_intent.succeeded" => setup_intent(object, at)?,
         "charge.succeeded" => receipt(object)?,
-        "charge.refunded" => refunded_charge(object)?,
-        "charge.dispute.created" | "charge.dispute.closed" => dispute(object)?,
+        "charge.refunded" => refund::figure(object, at)?,
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+            refund::read(object, at)?
+        }
+        "charge.dispute.created" | "charge.dispute.updated" | "charge.dispute.closed" => {
+            dispute::read(object, Funds::AsStatusSays, at)?
+        }
+        "charge.dispute.funds_withdrawn" => dispute::read(object, Funds::Withdrawn, at)?,
+        "charge.dispute.funds_reinstated" => dispute::read(object, Funds::Reinstated, at)?,
         _ => Event::Ignored(Ignored::UnknownType),
     })
 }
@@ -277,48 +286,6 @@ fn receipt(object: &Value) -> Result<Event, Vec<BadMember>> {
     charge.finish(payment_id.map(|payment_id| Event::Payment { payment_id, news }))
 }
 
-fn refunded_charge(object: &Value) -> Result<Event, Vec<BadMember>> {
-    let mut charge = Object::of(object)?;
-    // Stripe copies a payment's metadata to its charge.
-    if charge.has_metadata() && named(&charge).is_none() {
-        return Ok(Event::Ignored(Ignored::NotOurs));
-    }
-    let payment_id = charge.first_reference(&["payment_intent", "id"]);
-    let currency = optional_currency(&charge);
-    let refunded_minor = amount(&mut charge, "amount_refunded", currency);
-    let read = payment_id.zip(refunded_minor).map(|(payment_id, refunded_minor)| Event::Payment {
-        payment_id,
-        news: News::Refunded { refunded_minor },
-    });
-    charge.finish(read)
-}
-
-fn dispute(object: &Value) -> Result<Event, Vec<BadMember>> {
-    let mut dispute = Object::of(object)?;
-    let (dispute_id, currency) = (dispute.id("id"), optional_currency(&dispute));
-    let amount_minor = amount(&mut dispute, "amount", currency);
-    let status = dispute.text("status").map(dispute_status);
-    let payment_id = dispute.first_reference(&["payment_intent", "charge"]);
-    let read = payment_id.zip(dispute_id).zip(amount_minor.zip(status));
-    let read = read.map(|((payment_id, dispute_id), (amount_minor, status))| {
-        let news = News::Disputed { dispute_id, dispute: Dispute { amount_minor, status } };
-        Event::Payment { payment_id, news }
-    });
-    dispute.finish(read)
-}
-
-fn dispute_status(status: &str) -> DisputeStatus {
-    match status {
-        // A dispute that a refund ended withholds nothing itself: the refund has an event of its own.
-        "won" | "charge_refunded" => DisputeStatus::Won,
-        "lost" => DisputeStatus::Lost,
-        // An inquiry withholds no money, and a prevented one never did.
-        "prevented" => DisputeStatus::Inquiry,
-        status if status.starts_with("warning_") => DisputeStatus::Inquiry,
-        _ => DisputeStatus::Open,
-    }
-}
-
 /// What an object names by our metadata; `None` if it has none of ours. A top-up goes by its own name, everything else by
 /// the general one.
 fn named(object: &Object<'_>) -> Option<Named> {
@@ -351,7 +318,10 @@ fn ignored_unless_bad(object: Object<'_>) -> Result<Event, Vec<BadMember>> {
 #[cfg(test)]
 mod tests {
     use super::{CheckoutNews, Event, EventError, Ignored, Mode, read};
-    use credits_core::payment::{AttemptStatus, Dispute, DisputeStatus, News, Paid};
+    use credits_core::dispute::{Dispute, DisputeStatus};
+    use credits_core::payment::{AttemptStatus, News, Paid};
+    use credits_core::price::Price;
+    use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
 
     fn event(kind: &str, object: &str) -> Result<Event, EventError> {
         read(
@@ -436,13 +406,58 @@ mod tests {
     }
 
     #[test]
-    fn an_inquiry_is_not_yet_a_dispute() {
-        let object = r#"{"id":"dp_1","payment_intent":"pi_1","amount":9,"status":"warning_needs_response"}"#;
-        let Event::Payment { news, .. } = event("charge.dispute.created", object).unwrap() else {
-            panic!("a payment")
+    fn a_dispute_stands_as_its_status_and_its_funds_say() {
+        let dispute = |kind: &str, status: &str| {
+            let object = format!(
+                r#"{{"id":"dp_1","payment_intent":"pi_1","amount":9,"currency":"jpy","status":"{status}",
+                    "balance_transactions":[{{"amount":-7,"currency":"usd"}},{{"amount":7,"currency":"usd"}}]}}"#
+            );
+            match event(&format!("charge.dispute.{kind}"), &object).unwrap() {
+                Event::Payment { news: News::Disputed { dispute, .. }, .. } => dispute,
+                other => panic!("{other:?}"),
+            }
         };
-        let dispute = Dispute { amount_minor: 9, status: DisputeStatus::Inquiry };
-        assert_eq!(news, News::Disputed { dispute_id: "dp_1".into(), dispute });
+        for (kind, status, expected) in [
+            ("created", "warning_needs_response", DisputeStatus::Inquiry),
+            ("updated", "needs_response", DisputeStatus::Open),
+            ("funds_withdrawn", "warning_under_review", DisputeStatus::Open),
+            ("closed", "lost", DisputeStatus::Lost),
+            ("funds_reinstated", "lost", DisputeStatus::Won),
+            ("closed", "charge_refunded", DisputeStatus::Won),
+        ] {
+            assert_eq!(dispute(kind, status).status, expected, "{kind} {status}");
+        }
+        let withheld = Some(Price { amount_minor: 7, currency: "usd".parse().unwrap() });
+        let currency = "jpy".parse().ok();
+        let expected = Dispute { amount_minor: 9, currency, withheld, status: DisputeStatus::Open, at: None };
+        assert_eq!(dispute("updated", "under_review"), expected);
+    }
+
+    #[test]
+    fn a_refund_is_read_with_its_status() {
+        let refund = |kind: &str, status: &str| {
+            let object = format!(
+                r#"{{"id":"re_1","charge":"ch_1","payment_intent":"pi_1","amount":9,"status":{status},"created":5}}"#
+            );
+            match event(kind, &object).unwrap() {
+                Event::Payment { payment_id, news: News::Refund { refund_id, refund, .. } } => {
+                    assert_eq!((payment_id.as_str(), refund_id.as_str()), ("pi_1", "re_1"));
+                    refund
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        for (kind, status, expected) in [
+            ("refund.created", r#""pending""#, RefundStatus::Pending),
+            ("refund.created", r#""requires_action""#, RefundStatus::Pending),
+            ("refund.updated", r#""succeeded""#, RefundStatus::Succeeded),
+            ("refund.updated", r#""canceled""#, RefundStatus::Failed),
+            ("refund.failed", r#""failed""#, RefundStatus::Failed),
+            ("charge.refund.updated", "null", RefundStatus::Pending),
+        ] {
+            let made_at = jiff::Timestamp::from_second(5).ok();
+            assert_eq!(refund(kind, status), Refund { amount_minor: 9, status: expected, made_at });
+        }
     }
 
     #[test]
@@ -473,7 +488,10 @@ mod tests {
         let intent = format!(r#"{{"id":"pi_1","amount":370,"amount_received":370,"currency":"mga",{OURS}}}"#);
         assert_eq!(paid(news("payment_intent.succeeded", &intent)), "MGA 37000");
         let refund = r#"{"id":"ch_1","amount_refunded":500,"currency":"isk"}"#;
-        assert_eq!(news("charge.refunded", refund), News::Refunded { refunded_minor: 5 });
+        assert_eq!(
+            news("charge.refunded", refund),
+            News::Figure(ChargeFigure { refunded_minor: 5, at: None })
+        );
         let odd = format!(r#"{{"id":"pi_1","amount":550,"currency":"isk",{OURS}}}"#);
         assert!(matches!(event("payment_intent.succeeded", &odd), Err(EventError::Members(_))));
     }

@@ -2,6 +2,7 @@
 //!
 //! Only the members that we read are looked at: API versions from 2020-08-27 on differ in others, and add values to enums.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// The most characters that one of Stripe's ids may have; Stripe says 255.
@@ -74,6 +75,11 @@ impl<'a> Object<'a> {
     /// A whole number, if there is one.
     pub fn optional_number(&self, name: &str) -> Option<u64> {
         self.members.get(name)?.as_u64()
+    }
+
+    /// An instant in whole seconds since 1970, if there is one.
+    pub fn optional_instant(&self, name: &str) -> Option<Timestamp> {
+        Timestamp::from_second(self.members.get(name)?.as_i64()?).ok()
     }
 
     /// A text that has to be there and to be read as something.

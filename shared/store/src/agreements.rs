@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::agreement::{Agreement, Commitment, OtherCurrency, Standing, Step};
-use credits_core::change::Change;
+use credits_core::change::{Change, QueuedChange};
+use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
@@ -12,6 +13,7 @@ use credits_core::invoice::{BilledUse, Invoice};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::month::Month;
 use credits_core::posting::Posting;
+use jiff::Timestamp;
 
 use crate::attribute::{Item, keyed, text};
 use crate::error::{Corrupt, Fault};
@@ -130,7 +132,7 @@ impl Store {
             let first = kept.is_none();
             let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
             let after = change(&before)?;
-            let posting = posting_of(&before.agreement, &after.agreement, after.open);
+            let posting = posting_of(&before.agreement, &after.agreement, after.open, self.now());
             let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
             let balance = balance_item::write_of(&self.table, workspace, &posting, "agreement");
             let writes = vec![
@@ -169,6 +171,7 @@ impl Store {
             granted: amount,
             amount: amount.credits(),
             expires_at,
+            clawed: Clawed::default(),
         };
         let ahead = month.start() > self.now();
         let change = if ahead {
@@ -192,7 +195,7 @@ impl Store {
             credits: amount.credits(),
             cause,
             listed: !ahead,
-            posting: &|_| Posting::change(change.clone()),
+            posting: &|now| Posting::change(change.clone(), now),
             also: vec![self.standing_write(workspace, version, &after)?],
         };
         match self.post(order).await {
@@ -228,7 +231,7 @@ impl Store {
             writes.push(Expression::new().when_absent(PK).put(&self.table, item)?);
         }
         if standing.ends {
-            let ends = Posting::change(Change::Invoicing(None));
+            let ends = Posting::change(Change::Invoicing(None), self.now());
             writes.push(balance_item::write_of(&self.table, workspace, &ends, "agreement")?);
         }
         match self.transact(writes).await? {
@@ -292,11 +295,12 @@ fn posting_of(
     before: &Agreement,
     after: &Agreement,
     open: Month,
+    now: Timestamp,
 ) -> Result<Posting, credits_core::credits::OutOfRange> {
     let mut posting = Posting::limit(before.credit_limit, after.credit_limit)?;
     if before.invoicing.is_some() != after.invoicing.is_some() {
         let first_at = after.invoicing.map(|_| open.end());
-        posting.movement.change = Some(Change::Invoicing(first_at));
+        posting.movement.change = Some(QueuedChange { at: now, change: Change::Invoicing(first_at) });
     }
     Ok(posting)
 }

@@ -48,7 +48,7 @@ impl Store {
             let read = self.auto_top_up(workspace).await?;
             let before = read.as_ref().map(|read| &read.kept);
             let after = AutoTopUp::set(settings.clone(), before, self.now());
-            let kept = self.write_of(workspace, read.as_ref(), &after).map_err(Fault::from)?;
+            let kept = self.auto_top_up_write(workspace, read.as_ref(), &after).map_err(Fault::from)?;
             let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
             match self.transact(vec![kept, threshold]).await? {
                 Outcome::Written => return Ok((after, read.is_none())),
@@ -68,7 +68,7 @@ impl Store {
         read: &VersionedTopUp,
         after: &AutoTopUp,
     ) -> Result<bool, Fault> {
-        let mut writes = vec![self.write_of(workspace, Some(read), after)?];
+        let mut writes = vec![self.auto_top_up_write(workspace, Some(read), after)?];
         if read.kept.settings.active_threshold() != after.settings.active_threshold() {
             writes.push(self.threshold_write(workspace, after)?);
         }
@@ -84,7 +84,7 @@ impl Store {
         method: &StoredMethod,
     ) -> Result<bool, Fault> {
         let charging = read.kept.charging(purchase);
-        let change = self.write_of(&purchase.workspace_id, Some(read), &charging)?;
+        let change = self.auto_top_up_write(&purchase.workspace_id, Some(read), &charging)?;
         let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
         self.written(vec![change, begin_write(&self.table, new)?]).await
     }
@@ -97,7 +97,7 @@ impl Store {
         after: &AutoTopUp,
         new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
-        let change = self.write_of(&new.purchase.workspace_id, Some(read), after)?;
+        let change = self.auto_top_up_write(&new.purchase.workspace_id, Some(read), after)?;
         self.written(vec![change, begin_write(&self.table, new)?]).await
     }
 
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// The write of all of it, if it is still at the version that was read.
-    fn write_of(
+    pub(crate) fn auto_top_up_write(
         &self,
         workspace: &WorkspaceId,
         read: Option<&VersionedTopUp>,

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::balance::{Balance, ClosedHolds, FENCE};
-use credits_core::change::Change;
+use credits_core::change::{Change, QueuedChange};
+use credits_core::claw_back::Clawed;
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_core::posting::{Condition, Cover, Posting};
+use credits_core::posting::{Condition, Posting};
+
+use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
 use crate::error::Corrupt;
@@ -21,6 +24,12 @@ pub(crate) const LOW_AT: &str = "low_at";
 
 /// The threshold of automatic top-up, where it is switched on.
 pub(crate) const TOP_UP_AT: &str = "top_up_at";
+
+/// What refunds have taken back of what was left of a grant.
+pub(crate) const CLAWED_UNUSED: &str = "clawed_unused";
+
+/// What refunds have charged for what was consumed of a grant.
+pub(crate) const CLAWED_CONSUMED: &str = "clawed_consumed";
 
 /// The prefix of the counters of consumption: `c2026_11`, which needs no placeholder in an expression.
 const CONSUMED: char = 'c';
@@ -60,13 +69,15 @@ pub(crate) fn write_of(
             None => write.remove(&holds_of(*epoch)),
         };
     }
-    let Condition { covers, epoch, holds, credit_limit } = &posting.condition;
+    let Condition { covers, nothing_due_at, epoch, holds, credit_limit } = &posting.condition;
     if posting.condition == Condition::default() {
         write = write.when_exists();
     }
-    if let Some(Cover { amount, now }) = covers {
-        write =
-            write.when("spendable", ">=", credits(amount.credits())).when("expires_next", ">", instant(*now));
+    if let Some(amount) = covers {
+        write = write.when("spendable", ">=", credits(amount.credits()));
+    }
+    if let Some(now) = nothing_due_at {
+        write = write.when("expires_next", ">", instant(*now));
     }
     if let Some(epoch) = epoch {
         write = write.when("epoch", "=", number(*epoch));
@@ -138,7 +149,7 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         invoices_at: reader.optional_instant("invoices_at")?,
         low_at: item.contains_key(LOW_AT).then(|| read_amount(reader, LOW_AT)).transpose()?,
         top_up_at: item.contains_key(TOP_UP_AT).then(|| read_amount(reader, TOP_UP_AT)).transpose()?,
-        changes: reader.list("changes")?.iter().map(read_change).collect::<Result<_, _>>()?,
+        changes: reader.list("changes")?.iter().map(read_queued).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
         closed: read_closed(reader.map("closed")?)?,
         consumed: item.iter().filter_map(read_counter).collect(),
@@ -171,13 +182,18 @@ fn map<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValu
 }
 
 fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
-    map([
-        ("id", text(grant.grant_id.as_str())),
-        ("kind", text(kind_name(grant.kind))),
-        ("granted", credits(grant.granted.credits())),
-        ("amount", credits(grant.amount)),
-        ("expires", instant(grant.expires_at)),
-    ])
+    let mut value = Item::from([
+        ("id".to_owned(), text(grant.grant_id.as_str())),
+        ("kind".to_owned(), text(kind_name(grant.kind))),
+        ("granted".to_owned(), credits(grant.granted.credits())),
+        ("amount".to_owned(), credits(grant.amount)),
+        ("expires".to_owned(), instant(grant.expires_at)),
+    ]);
+    if grant.clawed != Clawed::default() {
+        value.insert(CLAWED_UNUSED.to_owned(), credits(grant.clawed.unused));
+        value.insert(CLAWED_CONSUMED.to_owned(), credits(grant.clawed.consumed));
+    }
+    AttributeValue::M(value)
 }
 
 fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
@@ -191,7 +207,16 @@ fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
         granted: read_amount(reader, "granted")?,
         amount: reader.credits("amount")?,
         expires_at: reader.instant("expires")?,
+        clawed: read_clawed(reader)?,
     })
+}
+
+/// What refunds have taken of a grant, if they have taken anything.
+pub(crate) fn read_clawed(reader: Reader<'_>) -> Result<Clawed, Corrupt> {
+    if !reader.0.contains_key(CLAWED_UNUSED) {
+        return Ok(Clawed::default());
+    }
+    Ok(Clawed { unused: reader.credits(CLAWED_UNUSED)?, consumed: reader.credits(CLAWED_CONSUMED)? })
 }
 
 fn next_value(next: &NextGrant) -> AttributeValue {
@@ -214,10 +239,13 @@ fn kind_name(kind: GrantKind) -> &'static str {
     }
 }
 
-fn change_value(change: &Change) -> AttributeValue {
-    match change {
+fn change_value(queued: &QueuedChange) -> AttributeValue {
+    let mut value = match &queued.change {
         Change::Grant(grant) => map([("grant", grant_value(grant))]),
         Change::ClawBack(amount) => map([("claw_back", credits(amount.credits()))]),
+        Change::ClawBackTo { key, grant_id, target } => {
+            map([("claw_back_of", text(grant_id.as_str())), ("key", text(key)), ("target", credits(*target))])
+        }
         Change::Void { key, grant_id, prepaid } => {
             let prepaid = prepaid.map_or(Credits::ZERO, Amount::credits);
             map([("void", text(grant_id.as_str())), ("key", text(key)), ("prepaid", credits(prepaid))])
@@ -229,17 +257,32 @@ fn change_value(change: &Change) -> AttributeValue {
         }
         Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
         Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
+    };
+    if let AttributeValue::M(attributes) = &mut value {
+        attributes.insert("at".to_owned(), instant(queued.at));
     }
+    value
 }
 
-fn read_change(value: &AttributeValue) -> Result<Change, Corrupt> {
+fn read_queued(value: &AttributeValue) -> Result<QueuedChange, Corrupt> {
     let item = value.as_m().map_err(|_| Corrupt::Attribute("changes"))?;
+    // A change that was written before changes had a time comes before every date that has passed since.
+    let at = Reader(item).optional_instant("at")?.unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(QueuedChange { at, change: read_change(value, item)? })
+}
+
+fn read_change(value: &AttributeValue, item: &Item) -> Result<Change, Corrupt> {
     let reader = Reader(item);
     if let Some(grant) = item.get("grant") {
         return Ok(Change::Grant(read_grant(grant)?));
     }
     if item.contains_key("claw_back") {
         return Ok(Change::ClawBack(read_amount(reader, "claw_back")?));
+    }
+    if item.contains_key("claw_back_of") {
+        let grant_id = reader.parsed("claw_back_of")?;
+        let (key, target) = (reader.text("key")?.to_owned(), reader.credits("target")?);
+        return Ok(Change::ClawBackTo { key, grant_id, target });
     }
     if item.contains_key("next") {
         return Ok(Change::Next(read_next(value)?));

@@ -2,15 +2,16 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
-use credits_core::close::{Closing, Outcome as ChangeOutcome, close_key};
+use credits_core::close::{Closing, Happened, Outcome, close_entry_key};
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
+use crate::ended_grants::end_write;
 use crate::error::{Chain, Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::transaction::Outcome;
+use crate::transaction::Outcome as Sent;
 use crate::{Store, attribute, balance_item, entry_item};
 
 /// A balance with nothing due, and how late it may be taken to be.
@@ -35,16 +36,16 @@ impl Store {
                 balance => return Ok(Current { balance, no_later_than }),
             };
             let closing = due.close(now).map_err(Corrupt::from)?;
-            match self.transact(self.closing_writes(workspace, &due, &closing, now)?).await? {
-                Outcome::Written => {
+            match self.transact(self.closing_writes(workspace, &due, &closing)?).await? {
+                Sent::Written => {
                     tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch");
                     if !closing.next.is_due(now) {
                         return Ok(Current { balance: Some(closing.next), no_later_than });
                     }
                 }
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Sent::Unknown(error) => attempts.after_failure(error).await?,
                 // Whoever loses reads again.
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                Sent::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -63,49 +64,55 @@ impl Store {
         workspace: &WorkspaceId,
         read: &Balance,
         closing: &Closing,
-        now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let next = balance_item::item_of(workspace, &closing.next);
         let unchanged = Expression::new().when("version", "=", attribute::number(read.version));
         let mut writes = vec![unchanged.put(&self.table, next)?];
-        if !closing.expired.is_zero() {
-            let entry = Entry {
-                entry_id: self.sources.new_id("exp"),
-                cause: Cause::Expiry { grant_ids: closing.expired_grants.clone(), hold_ids: Vec::new() },
-                credits: closing.expired.negated(),
-                at: now,
-            };
-            let key = ItemKey::ours(workspace, &close_key(read.epoch));
-            writes.push(entry_item::put(&self.table, entry_item::item_of(workspace, &key, None, &entry)?)?);
+        for (place, outcome) in closing.outcomes.iter().enumerate() {
+            writes.push(self.outcome_write(workspace, outcome, &close_entry_key(read.epoch, place))?);
         }
-        for outcome in &closing.outcomes {
-            writes.push(self.outcome_write(workspace, outcome, now)?);
+        for ended in &closing.ended {
+            writes.push(end_write(&self.table, workspace, ended)?);
         }
         Ok(writes)
     }
 
-    /// What a close tells the ledger: of a void and of what was paid ahead, the entry waits under its key; an invoice's
-    /// is new, and named by its month.
+    /// The ledger entry of an outcome. A void's, a start's and a claw-back's waits under its key; an invoice's is named by its
+    /// month, and an expiry's by the close.
     fn outcome_write(
         &self,
         workspace: &WorkspaceId,
-        outcome: &ChangeOutcome,
-        now: Timestamp,
+        outcome: &Outcome,
+        close_key: &str,
     ) -> Result<TransactWriteItem, Fault> {
-        let (pk, prefix, credits) = match outcome {
-            ChangeOutcome::Voided { key, credits } => (key, "void", credits.negated()),
-            // Sorts after the expiry and the invoice of the same close.
-            ChangeOutcome::Started { key, credits } => (key, "start", *credits),
-            ChangeOutcome::Invoiced { month, credits } => {
-                let (entry_id, cause) = (self.sources.new_id("inv"), Cause::Invoiced { month: *month });
-                let entry = Entry { entry_id, cause, credits: *credits, at: now };
-                let key = ItemKey::ours(workspace, &format!("invoice#{month}"));
-                let item = entry_item::item_of(workspace, &key, None, &entry)?;
-                return Ok(entry_item::put(&self.table, item)?);
+        let (prefix, waiting) = match &outcome.what {
+            Happened::Voided(key) => ("void", key),
+            // Of one instant, it sorts after the expiry and the invoice.
+            Happened::Started(key) => ("start", key),
+            Happened::Clawed(key) => ("claw", key),
+            Happened::Expired(grant_ids) => {
+                let cause = Cause::Expiry { grant_ids: grant_ids.clone(), hold_ids: Vec::new() };
+                return self.new_entry(workspace, outcome, ("exp", close_key, cause));
+            }
+            Happened::Invoiced(month) => {
+                let cause = Cause::Invoiced { month: *month };
+                return self.new_entry(workspace, outcome, ("inv", &format!("invoice#{month}"), cause));
             }
         };
         let entry_id = self.sources.new_id(prefix);
-        Ok(entry_item::complete(&self.table, workspace, pk, (&entry_id, credits, now))?)
+        Ok(entry_item::complete(&self.table, workspace, waiting, (&entry_id, outcome.credits, outcome.at))?)
+    }
+
+    fn new_entry(
+        &self,
+        workspace: &WorkspaceId,
+        outcome: &Outcome,
+        (prefix, key, cause): (&str, &str, Cause),
+    ) -> Result<TransactWriteItem, Fault> {
+        let (credits, at) = (outcome.credits, outcome.at);
+        let entry = Entry { entry_id: self.sources.new_id(prefix), cause, credits, at };
+        let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, key), None, &entry)?;
+        Ok(entry_item::put(&self.table, item)?)
     }
 
     /// Reads the balance, with the time at which DynamoDB says that it answered.

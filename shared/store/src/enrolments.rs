@@ -110,7 +110,7 @@ impl Store {
     /// Withdraws a period that was paid ahead: its grants, with a refund owed for each of its payments. Says whether it is
     /// written; if not, something has changed since the enrolment was read.
     ///
-    /// The payments count as clawed back whole, so that the events of their refunds take nothing more.
+    /// The payments count as withdrawn, so that the events of their refunds move no credits.
     pub async fn withdraw_paid_ahead(
         &self,
         workspace: &WorkspaceId,
@@ -124,8 +124,9 @@ impl Store {
             let item = self.get(&ItemKey::payment(&paid.payment_id)).await?;
             let payment = item.as_ref().map(payment_item::read).transpose()?;
             let payment = payment.ok_or(Corrupt::Attribute("payment_id"))?;
-            let clawed = clawed_whole(payment).ok_or(Corrupt::Attribute("granted_for_minor"))?;
-            also.push(payment_item::write_of(&self.table, &clawed)?);
+            let version = payment.version.saturating_add(1);
+            let withdrawn = Payment { is_withdrawn: true, version, ..payment };
+            also.push(payment_item::write_of(&self.table, &withdrawn)?);
             also.push(owe_write(&self.table, &self.refund_of(workspace, paid))?);
         }
         let Some(first) = paid_ahead.first() else { return Ok(false) };
@@ -141,7 +142,7 @@ impl Store {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
             listed: false,
-            posting: &|_| Posting::change(change.clone()),
+            posting: &|now| Posting::change(change.clone(), now),
             also,
         };
         match self.post(order).await {
@@ -184,15 +185,6 @@ impl Store {
         }
         Ok(writes)
     }
-}
-
-/// The payment after its refund was promised and all that it granted taken back, at its next version; `None` if it granted
-/// nothing.
-fn clawed_whole(payment: Payment) -> Option<Payment> {
-    let granted = payment.granted.as_ref()?;
-    let (clawed, refunded_minor) = (granted.credits.credits(), granted.amount_minor);
-    let (version, claws) = (payment.version.saturating_add(1), payment.claws.saturating_add(1));
-    Some(Payment { clawed, refunded_minor, version, claws, ..payment })
 }
 
 /// The write of all of it, if it is still at the version that was read.

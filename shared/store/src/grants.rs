@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
+use credits_core::claw_back::Clawed;
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::id::{Id, WorkspaceId};
@@ -77,7 +78,7 @@ impl Store {
             credits: grant.amount.credits(),
             cause: grant.cause(&grant_id),
             listed: true,
-            posting: &|_| grant.posting(&grant_id),
+            posting: &|now| grant.posting(&grant_id, now),
             also: vec![kept.map_err(Fault::from)?],
         };
         let posted = match self.post(order).await {
@@ -112,7 +113,7 @@ impl Store {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
             listed: false,
-            posting: &|_| Posting::change(change.clone()),
+            posting: &|now| Posting::change(change.clone(), now),
             also: vec![self.voided_write(claim, grant_id, &key)?],
         };
         let replayed = match self.post(order).await {
@@ -168,17 +169,20 @@ impl GrantOrder {
         item
     }
 
-    fn posting(&self, grant_id: &Id) -> Posting {
-        match self.term {
-            Term::Prepaid => Posting::top_up(self.amount),
-            Term::Until(kind, expires_at) => Posting::change(Change::Grant(ExpiringGrant {
-                grant_id: grant_id.clone(),
-                kind,
-                granted: self.amount,
-                amount: self.amount.credits(),
-                expires_at,
-            })),
-        }
+    fn posting(&self, grant_id: &Id, now: Timestamp) -> Posting {
+        let (kind, expires_at) = match self.term {
+            Term::Prepaid => return Posting::top_up(self.amount, now),
+            Term::Until(kind, expires_at) => (kind, expires_at),
+        };
+        let grant = ExpiringGrant {
+            grant_id: grant_id.clone(),
+            kind,
+            granted: self.amount,
+            amount: self.amount.credits(),
+            expires_at,
+            clawed: Clawed::default(),
+        };
+        Posting::change(Change::Grant(grant), now)
     }
 }
 

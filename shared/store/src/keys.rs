@@ -8,11 +8,13 @@
 //! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
 //! | grant by the operator | `grant#W#G` | `grant` | `due#NN` if it expires | `TIME#…` |
+//! | record of an allocation that has ended | `grant#W#G` | `ended` | | |
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is to be looked at | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
 //! | invoice | `invoice#W` | `NUMBER` | | |
 //! | stored payment method | `card#W` | `card` | | |
+//! | payment methods with disputes | `card#W` | `disputed` | | |
 //! | hold | `hold#W#H` | `hold` | `due#NN` while it is open | `TIME#END OF H` |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | runs of a month | `allowance#W` | `runs#YYYY-MM` | | |
@@ -117,6 +119,12 @@ impl ItemKey {
         Self::of(format!("grant#{workspace}#{grant}"), "grant")
     }
 
+    /// The record of an allocation that has ended.
+    #[must_use]
+    pub fn ended_grant(workspace: &WorkspaceId, grant: &Id) -> Self {
+        Self::of(format!("grant#{workspace}#{grant}"), "ended")
+    }
+
     /// A hold.
     #[must_use]
     pub fn hold(workspace: &WorkspaceId, hold: &Id) -> Self {
@@ -218,6 +226,12 @@ impl ItemKey {
     #[must_use]
     pub fn fact(event_id: &str) -> Self {
         Self::of(format!("fact#{event_id}"), "fact")
+    }
+
+    /// A workspace's payment methods with disputes.
+    #[must_use]
+    pub fn disputed_methods(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("card#{workspace}"), "disputed")
     }
 
     /// A workspace's stored payment method.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::credits::Amount;
-use credits_core::payment::{
-    AttemptStatus, Attempted, Dispute, DisputeStatus, Granted, Named, Paid, PaidSource, Payment, Sale,
-};
+use credits_core::dispute::{Dispute, DisputeStatus};
+use credits_core::payment::{AttemptStatus, Attempted, Granted, Named, Paid, PaidSource, Payment, Sale};
+use credits_core::price::Price;
+use credits_core::refund::{ChargeFigure, Refund, RefundStatus, Refunds};
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::error::Corrupt;
@@ -18,6 +19,12 @@ const STATUSES: [(DisputeStatus, &str); 4] = [
     (DisputeStatus::Open, "open"),
     (DisputeStatus::Won, "won"),
     (DisputeStatus::Lost, "lost"),
+];
+
+const REFUND_STATUSES: [(RefundStatus, &str); 3] = [
+    (RefundStatus::Pending, "pending"),
+    (RefundStatus::Succeeded, "succeeded"),
+    (RefundStatus::Failed, "failed"),
 ];
 
 /// Writes the payment, if it is still at the version before.
@@ -34,12 +41,17 @@ fn item_of(payment: &Payment) -> Item {
     let mut put = |name: &str, value: AttributeValue| drop(item.insert(name.to_owned(), value));
     put("payment_id", text(&payment.payment_id));
     put("first_heard_at", instant(payment.first_heard_at));
-    put("refunded_minor", number(payment.refunded_minor));
     put("clawed", credits(payment.clawed));
     put("claws", number(payment.claws));
     put("version", number(payment.version));
     let disputes = payment.disputes.iter().map(|(id, dispute)| (id.clone(), dispute_value(*dispute)));
     put("disputes", AttributeValue::M(disputes.collect()));
+    if payment.refunds != Refunds::default() {
+        put("refunds", refunds_value(&payment.refunds));
+    }
+    if payment.is_withdrawn {
+        put("is_withdrawn", AttributeValue::Bool(true));
+    }
     if let Some(paid) = &payment.paid {
         put("amount_minor", number(paid.amount_minor));
         put("currency", text(paid.currency.as_str()));
@@ -85,10 +97,11 @@ pub(crate) fn read(item: &Item) -> Result<Payment, Corrupt> {
         receipt_url: reader.optional_text("receipt_url").map(str::to_owned),
         granted: item.contains_key("granted_for_minor").then(|| read_granted(reader)).transpose()?,
         mismatch: item.contains_key("mismatch").then(|| reader.parsed("mismatch")).transpose()?,
-        refunded_minor: reader.number("refunded_minor")?,
+        refunds: read_refunds(item)?,
         disputes: read_disputes(reader.map("disputes")?)?,
         clawed: reader.credits("clawed")?,
         claws: reader.number("claws")?,
+        is_withdrawn: item.contains_key("is_withdrawn"),
         version: reader.number("version")?,
     })
 }
@@ -181,20 +194,98 @@ fn read_granted(reader: Reader<'_>) -> Result<Granted, Corrupt> {
     })
 }
 
+fn refunds_value(refunds: &Refunds) -> AttributeValue {
+    let by_id = refunds.by_id.iter().map(|(id, refund)| (id.clone(), refund_value(*refund)));
+    let mut value = Item::from([("by_id".to_owned(), AttributeValue::M(by_id.collect()))]);
+    refunds.latest_at.iter().for_each(|at| drop(value.insert("latest_at".to_owned(), instant(*at))));
+    if let Some(figure) = refunds.figure {
+        value.insert("figure_minor".to_owned(), number(figure.refunded_minor));
+        figure.at.iter().for_each(|at| drop(value.insert("figure_at".to_owned(), instant(*at))));
+    }
+    AttributeValue::M(value)
+}
+
+fn refund_value(refund: Refund) -> AttributeValue {
+    let status = name_of(&REFUND_STATUSES, refund.status);
+    let mut value = Item::from([
+        ("amount_minor".to_owned(), number(refund.amount_minor)),
+        ("status".to_owned(), text(status)),
+    ]);
+    refund.made_at.iter().for_each(|at| drop(value.insert("made_at".to_owned(), instant(*at))));
+    AttributeValue::M(value)
+}
+
+/// The refunds of an item. One that was written before refunds were told apart has their sum alone.
+fn read_refunds(item: &Item) -> Result<Refunds, Corrupt> {
+    let reader = Reader(item);
+    if !item.contains_key("refunds") {
+        let sum = if item.contains_key("refunded_minor") { reader.number("refunded_minor")? } else { 0 };
+        let figure = (sum > 0).then_some(ChargeFigure { refunded_minor: sum, at: None });
+        return Ok(Refunds { figure, ..Refunds::default() });
+    }
+    let reader = Reader(reader.map("refunds")?);
+    let figure_minor =
+        reader.0.contains_key("figure_minor").then(|| reader.number("figure_minor")).transpose()?;
+    let figure_at = reader.optional_instant("figure_at")?;
+    Ok(Refunds {
+        by_id: reader.map("by_id")?.iter().map(read_refund).collect::<Result<_, _>>()?,
+        latest_at: reader.optional_instant("latest_at")?,
+        figure: figure_minor.map(|refunded_minor| ChargeFigure { refunded_minor, at: figure_at }),
+    })
+}
+
+fn read_refund((id, value): (&String, &AttributeValue)) -> Result<(String, Refund), Corrupt> {
+    let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("refunds"))?);
+    let status = named(&REFUND_STATUSES, reader.text("status")?)?;
+    let (amount_minor, made_at) = (reader.number("amount_minor")?, reader.optional_instant("made_at")?);
+    Ok((id.clone(), Refund { amount_minor, status, made_at }))
+}
+
+fn name_of<T: PartialEq>(names: &[(T, &'static str)], status: T) -> &'static str {
+    names.iter().find(|(known, _)| *known == status).map_or("", |(_, name)| name)
+}
+
+fn named<T: Copy>(names: &[(T, &'static str)], name: &str) -> Result<T, Corrupt> {
+    names
+        .iter()
+        .find(|(_, known)| *known == name)
+        .map(|(status, _)| *status)
+        .ok_or(Corrupt::Attribute("status"))
+}
+
 fn dispute_value(dispute: Dispute) -> AttributeValue {
-    let status =
-        STATUSES.iter().find(|(status, _)| *status == dispute.status).map_or("lost", |(_, name)| name);
-    let fields = [("amount_minor", number(dispute.amount_minor)), ("status", text(status))];
-    AttributeValue::M(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let mut value = Item::from([
+        ("amount_minor".to_owned(), number(dispute.amount_minor)),
+        ("status".to_owned(), text(name_of(&STATUSES, dispute.status))),
+    ]);
+    let mut put = |name: &str, given: AttributeValue| drop(value.insert(name.to_owned(), given));
+    dispute.currency.iter().for_each(|currency| put("currency", text(currency.as_str())));
+    dispute.at.iter().for_each(|at| put("at", instant(*at)));
+    if let Some(withheld) = dispute.withheld {
+        put("withheld_minor", number(withheld.amount_minor));
+        put("withheld_currency", text(withheld.currency.as_str()));
+    }
+    AttributeValue::M(value)
 }
 
 fn read_disputes(item: &Item) -> Result<BTreeMap<String, Dispute>, Corrupt> {
-    let dispute = |(id, value): (&String, &AttributeValue)| {
-        let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("disputes"))?);
-        let name = reader.text("status")?;
-        let status = STATUSES.iter().find(|(_, status)| *status == name).map(|(status, _)| *status);
-        let status = status.ok_or(Corrupt::Attribute("status"))?;
-        Ok((id.clone(), Dispute { amount_minor: reader.number("amount_minor")?, status }))
+    item.iter().map(read_dispute).collect()
+}
+
+fn read_dispute((id, value): (&String, &AttributeValue)) -> Result<(String, Dispute), Corrupt> {
+    let item = value.as_m().map_err(|_| Corrupt::Attribute("disputes"))?;
+    let reader = Reader(item);
+    let currency = |name| item.contains_key(name).then(|| reader.parsed(name)).transpose();
+    let withheld = match currency("withheld_currency")? {
+        Some(currency) => Some(Price { amount_minor: reader.number("withheld_minor")?, currency }),
+        None => None,
     };
-    item.iter().map(dispute).collect()
+    let dispute = Dispute {
+        amount_minor: reader.number("amount_minor")?,
+        currency: currency("currency")?,
+        withheld,
+        status: named(&STATUSES, reader.text("status")?)?,
+        at: reader.optional_instant("at")?,
+    };
+    Ok((id.clone(), dispute))
 }

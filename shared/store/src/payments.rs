@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
-use credits_core::credits::{Amount, Credits};
+use credits_core::claw_back::Clawed;
+use credits_core::credits::Credits;
 use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::{Id, WorkspaceId};
@@ -55,7 +56,7 @@ pub struct UnmatchedPayment {
 }
 
 /// What one transaction did for a payment.
-enum Progress {
+pub(crate) enum Progress {
     /// Our side is what it ought to be.
     Done(Applied),
     /// A step was taken, and another may follow.
@@ -68,8 +69,8 @@ enum Progress {
 struct Merged {
     payment: Payment,
     purchase: Option<StoredPurchase>,
-    /// The write that chooses the payment method that paid, where a person chose it.
-    method: Option<TransactWriteItem>,
+    /// Further writes that follow from the event, whatever the step.
+    also: Vec<TransactWriteItem>,
 }
 
 impl Store {
@@ -164,13 +165,15 @@ impl Store {
             payment.sale = payment.sale_of(bought);
         }
         let step = payment.next_step(bought).map_err(Corrupt::from)?;
-        let mut merged = Merged { payment, purchase, method: None };
+        let also = self.disputed_write(&before, &payment)?.into_iter().collect();
+        let mut merged = Merged { payment, purchase, also };
         match step {
             Some(Step::Grant(granted)) => {
-                merged.method = self.used_method(&merged, &granted.workspace_id).await?;
+                let method = self.used_method(&merged, &granted.workspace_id).await?;
+                merged.also.extend(method);
                 self.grant_purchase(merged, granted).await
             }
-            Some(step) => self.take(merged.payment, step).await,
+            Some(step) => self.take(merged, step).await,
             None => self.keep_news(&before, merged).await,
         }
     }
@@ -194,9 +197,14 @@ impl Store {
     async fn keep_news(&self, before: &Payment, mut merged: Merged) -> Result<Progress, Fault> {
         if merged.payment != *before {
             if let Some(granted) = merged.payment.granted.clone() {
-                merged.method = self.used_method(&merged, &granted.workspace_id).await?;
+                let method = self.used_method(&merged, &granted.workspace_id).await?;
+                merged.also.extend(method);
             }
-            return self.keep(merged.payment, merged.method.into_iter().collect(), Applied::Changed).await;
+            return self.keep(merged.payment, merged.also, Applied::Changed).await;
+        }
+        // An earlier delivery may have been cut short before its close.
+        if let Some(granted) = &merged.payment.granted {
+            self.settle_fence(&granted.workspace_id).await;
         }
         // Said again at each redelivery: the first alarm may have been lost with its answer.
         let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
@@ -205,7 +213,7 @@ impl Store {
 
     /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
     async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
-        let Merged { payment, purchase, method } = merged;
+        let Merged { payment, purchase, mut also } = merged;
         let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
         let purchase = &stored.purchase;
         let (amount, now) = (granted.credits, self.now());
@@ -216,14 +224,13 @@ impl Store {
         let paid_at = after.paid.as_ref().and_then(|paid| paid.at).unwrap_or(now);
         let paid =
             PaidWith { payment_id: &after.payment_id, at: paid_at, received_minor: granted.amount_minor };
-        let mut also = vec![purchases::paid_write(&self.table, &granted.purchase_id, &paid)?];
-        also.extend(method);
+        also.push(purchases::paid_write(&self.table, &granted.purchase_id, &paid)?);
         let (prefix, credits, listed) = ("pay", amount.credits(), true);
         if let Goods::Pack { pack, .. } = &purchase.goods {
             let (top_up_id, payment_id) = (purchase.purchase_id.clone(), after.payment_id.clone());
             let cause = Cause::TopUp { top_up_id, pack: pack.clone(), payment_id };
             let entry = PaymentEntry { prefix, cause, credits, listed };
-            return self.settle(&granted, after, entry, &|_| Posting::top_up(amount), also).await;
+            return self.settle(&granted, after, entry, &|now| Posting::top_up(amount, now), also).await;
         }
         let read = self.enrolment(&granted.workspace_id).await?;
         let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
@@ -235,7 +242,8 @@ impl Store {
         let allocation = allocation(&granted, &after, period, &grant_id, now);
         let listed = matches!(allocation.change, Change::Grant(_));
         let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
-        self.settle(&granted, after, entry, &|_| Posting::change(allocation.change.clone()), also).await
+        let posting = |now| Posting::change(allocation.change.clone(), now);
+        self.settle(&granted, after, entry, &posting, also).await
     }
 
     /// Keeps a payment of a purchase for which the subscription no longer waits. If it waits for another, the next attempt
@@ -268,28 +276,22 @@ impl Store {
         self.keep(payment, also, Applied::Unmatched(mismatch)).await
     }
 
-    async fn take(&self, payment: Payment, step: Step) -> Result<Progress, Fault> {
+    /// Takes a step that needs nothing of the purchase.
+    async fn take(&self, merged: Merged, step: Step) -> Result<Progress, Fault> {
+        let Merged { payment, also, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
-            Step::KeepUnmatched(mismatch) => self.keep(after, Vec::new(), Applied::Unmatched(mismatch)).await,
+            Step::KeepUnmatched(mismatch) => self.keep(after, also, Applied::Unmatched(mismatch)).await,
             // It is granted with the purchase that it names.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
-            Step::ClawBack(granted, amount) => {
-                let cause = Cause::ClawBack { payment_id: after.payment_id.clone() };
-                let credits = amount.credits().negated();
-                let entry = PaymentEntry { prefix: "claw", cause, credits, listed: true };
-                self.settle(&granted, after, entry, &|_| claw_back(amount), Vec::new()).await
-            }
-            Step::Reverse(granted, amount) => {
-                let cause = Cause::ClawBackReversed { payment_id: after.payment_id.clone() };
-                let entry = PaymentEntry { prefix: "rev", cause, credits: amount.credits(), listed: true };
-                self.settle(&granted, after, entry, &|_| Posting::top_up(amount), Vec::new()).await
-            }
+            Step::ClawBack(granted, amount) => self.claw_back((&granted, amount), after, also).await,
+            Step::Reverse(granted, amount) => self.return_credits((&granted, amount), after, also).await,
+            Step::ClawBackTo(granted, target) => self.claw_back_to((&granted, target), &payment, also).await,
         }
     }
 
     /// Writes the payment, and what belongs to it, without a movement of credits.
-    async fn keep(
+    pub(crate) async fn keep(
         &self,
         payment: Payment,
         mut also: Vec<TransactWriteItem>,
@@ -303,7 +305,7 @@ impl Store {
     }
 
     /// Writes the payment together with the balance and the ledger entry of the step.
-    async fn settle(
+    pub(crate) async fn settle(
         &self,
         granted: &Granted,
         payment: Payment,
@@ -312,7 +314,8 @@ impl Store {
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
-        let fenced = matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
+        let fenced =
+            !entry.listed || matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
         let order = Order {
             workspace: &granted.workspace_id,
             key: payment_key(granted, &payment, entry.prefix),
@@ -343,11 +346,12 @@ impl Store {
 }
 
 /// The ledger entry of a step.
-struct PaymentEntry {
-    prefix: &'static str,
-    cause: Cause,
-    credits: Credits,
-    listed: bool,
+pub(crate) struct PaymentEntry {
+    pub prefix: &'static str,
+    pub cause: Cause,
+    pub credits: Credits,
+    /// Whether the amount is known; otherwise the close lists the entry.
+    pub listed: bool,
 }
 
 /// What a paid period comes to.
@@ -357,7 +361,7 @@ struct Allocation {
 }
 
 /// The key of a step's entry: a payment grants once, and each claw-back has a number.
-fn payment_key(granted: &Granted, payment: &Payment, prefix: &str) -> ItemKey {
+pub(crate) fn payment_key(granted: &Granted, payment: &Payment, prefix: &str) -> ItemKey {
     let key = format!("payment#{}#{prefix}{}", payment.payment_id, payment.claws);
     ItemKey::ours(&granted.workspace_id, &key)
 }
@@ -378,6 +382,7 @@ fn allocation(
         granted: amount,
         amount: amount.credits(),
         expires_at,
+        clawed: Clawed::default(),
     };
     let change = if starts_at > now {
         let key = payment_key(granted, payment, "pay").pk;
@@ -386,10 +391,6 @@ fn allocation(
         Change::Grant(grant)
     };
     Allocation { change, cause: Cause::Allocation { grant_id, subscription_id, period, tier, expires_at } }
-}
-
-fn claw_back(amount: Amount) -> Posting {
-    Posting::change(Change::ClawBack(amount))
 }
 
 fn next_version(payment: Payment) -> Payment {

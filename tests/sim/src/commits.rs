@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::item::{dead, has_changes, held, list, millis, number, plain, text};
-use crate::lots::Lots;
+use crate::lots::{Listed, Lots, Waiting};
 use crate::table::{Change, Commit, Stored};
 
 /// How far clocks may be off, and a write late.
@@ -155,44 +155,73 @@ impl Commits {
         })
     }
 
-    /// The model of a workspace without holds says what expires, and what is left.
+    /// The model of a workspace without holds says what expires, is taken back, and is left.
     fn replay(&mut self, commit: &Commit) -> Option<String> {
-        let lots = self.lots.entry("hold-free".to_owned()).or_default();
-        let mut entries: Vec<&Change> = commit
-            .changes
-            .iter()
-            .filter(|it| {
-                it.key.0.starts_with("entry#hold-free#")
-                    && !is_listed(it.before.as_deref())
-                    && is_listed(it.after.as_deref())
-            })
-            .collect();
-        // Within one commit, what expires comes first, and the rest in the ledger's order.
-        entries.sort_by_key(|change| {
-            let after = change.after.as_deref().unwrap();
-            (!is_expiry(change), text(after, "index_sk").to_owned())
-        });
+        let lots = self.lots.entry(HOLD_FREE.to_owned()).or_default();
+        for change in commit.changes.iter().filter(|change| change.key.0.starts_with("payment#")) {
+            let after = change.after.as_deref()?;
+            if text(after, "workspace_id") == HOLD_FREE && after["grant_id"].is_object() {
+                lots.buy(text(after, "payment_id"), text(after, "grant_id"), number(after, "credits"));
+            }
+        }
         let balance = commit.changes.iter().find(|change| change.key.0 == "balance#hold-free");
         let waiting = |item: Option<&Value>| item.map_or(0, |item| list(item, "changes").count());
         let waited = balance.map_or(0, |change| waiting(change.before.as_deref()));
         let waits = balance.map_or(0, |change| waiting(change.after.as_deref()));
-        let (expiries, rest) = entries.split_at(entries.partition_point(|it| is_expiry(it)));
-        if let Some(wrong) =
-            expiries.iter().find_map(|change| carry_out(lots, change, waits > waited, commit.at))
-        {
-            return Some(wrong);
+        let of_ledger = |change: &&Change| change.key.0.starts_with("entry#hold-free#");
+        let closes = balance
+            .is_some_and(|change| epoch_of(change.before.as_deref()) != epoch_of(change.after.as_deref()));
+        if waits > waited {
+            let written = commit.changes.iter().find(of_ledger);
+            lots.put_behind_the_fence(waiting_of(balance?.after.as_deref()?, written)?);
+        } else {
+            let mut listed: Vec<Listed> =
+                commit.changes.iter().filter(of_ledger).filter_map(listed_by).collect();
+            listed.sort_by(|one, other| one.place.cmp(&other.place));
+            let wrong = if closes {
+                lots.close(waited - waits, listed)
+            } else {
+                listed.iter().find_map(|entry| lots.carry_out(&entry.detail, entry.credits, entry.at))
+            };
+            if let Some(wrong) = wrong {
+                return Some(format!("hold-free: {wrong}"));
+            }
         }
-        if waits < waited {
-            lots.close();
-        }
-        if let Some(wrong) = rest.iter().find_map(|change| carry_out(lots, change, waits > waited, commit.at))
-        {
-            return Some(wrong);
-        }
-        let balance = balance?;
-        let (is, by_model) = (owned(balance.after.as_deref()?), lots.total());
+        let (is, by_model) = (owned(balance?.after.as_deref()?), lots.total());
         (is != by_model).then(|| format!("hold-free has {is}, and by the model {by_model}"))
     }
+}
+
+/// The workspace that never has a hold.
+const HOLD_FREE: &str = "hold-free";
+
+fn epoch_of(balance: Option<&Value>) -> Decimal {
+    balance.map_or(Decimal::ZERO, |balance| number(balance, "epoch"))
+}
+
+/// The change that has just been queued, with the entry that was written with it.
+fn waiting_of(balance: &Value, written: Option<&Change>) -> Option<Waiting> {
+    let at = Timestamp::from_millisecond(millis(list(balance, "changes").last()?, "at")).ok()?;
+    let entry = written.and_then(|change| change.after.as_deref()).filter(|entry| is_listed(Some(entry)));
+    let known = entry.map(|entry| (plain(&entry["detail"]), number(entry, "credits")));
+    Some(Waiting { key: written.map(|change| change.key.0.clone()).unwrap_or_default(), at, known })
+}
+
+/// An entry that a commit lists.
+fn listed_by(change: &Change) -> Option<Listed> {
+    if is_listed(change.before.as_deref()) || !is_listed(change.after.as_deref()) {
+        return None;
+    }
+    let after = change.after.as_deref()?;
+    let place = text(after, "index_sk").to_owned();
+    let millis = place.split('#').next()?.parse().ok()?;
+    Some(Listed {
+        key: change.key.0.clone(),
+        at: Timestamp::from_millisecond(millis).ok()?,
+        place,
+        detail: plain(&after["detail"]),
+        credits: number(after, "credits"),
+    })
 }
 
 /// What a workspace owns, held credits included, and what waits behind the fence: what its ledger sums to.
@@ -294,21 +323,6 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
 /// What a hold keeps, while it is open.
 fn kept(hold: Option<&Value>) -> Decimal {
     hold.filter(|hold| !hold["end"].is_object()).map_or(Decimal::ZERO, |hold| number(hold, "credits"))
-}
-
-/// Carries an entry out, now or at the next close.
-fn carry_out(lots: &mut Lots, change: &Change, waits: bool, at: Timestamp) -> Option<String> {
-    let after = change.after.as_deref()?;
-    let (detail, credits) = (plain(&after["detail"]), number(after, "credits"));
-    if waits {
-        lots.put_behind_the_fence(detail, credits);
-        return None;
-    }
-    lots.carry_out(&detail, credits, at).map(|wrong| format!("hold-free: {wrong}"))
-}
-
-fn is_expiry(change: &Change) -> bool {
-    change.after.as_deref().is_some_and(|after| kind(after) == "expiry")
 }
 
 /// An entry's kind.

@@ -1,5 +1,5 @@
-//! A sequential model of a workspace without holds, written apart from `core`: credits as lots, spent one after the
-//! other as the ledger's entries were committed, the earliest expiry first and prepaid last (M16).
+//! A sequential model of a workspace without holds, written apart from `core`: credits as lots, spent one after the other as
+//! the ledger's entries were committed, the earliest expiry first and prepaid last (M16).
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,80 @@ pub struct Lots {
     expiring: BTreeMap<(Timestamp, String), Decimal>,
     /// The rest; below zero it is debt.
     prepaid: Decimal,
-    /// What takes effect at the next close.
-    waiting: Vec<(Value, Decimal)>,
+    /// The grants that payments bought, by payment.
+    bought: BTreeMap<String, Bought>,
+    /// The changes that take effect at the next close.
+    waiting: Vec<Waiting>,
 }
 
+/// An expiring grant that a payment bought.
+#[derive(Debug)]
+struct Bought {
+    grant_id: String,
+    /// What the payment paid for.
+    paid_for: Decimal,
+    /// What joined: less than was paid for, if a refund came before the start.
+    joined: Decimal,
+    consumed: Decimal,
+    /// What refunds have taken of it unused; below zero what they returned of what never joined.
+    taken: Decimal,
+    /// What refunds have charged for consumed credits.
+    charged: Decimal,
+}
+
+/// A change that waits, as its entry has it.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The entry's key.
+    pub key: String,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What it does to the lots, if the entry says it already; otherwise the close lists it.
+    pub known: Option<(Value, Decimal)>,
+}
+
+/// An entry that a close lists.
+#[derive(Debug)]
+pub struct Listed {
+    /// The entry's key.
+    pub key: String,
+    /// When it took effect.
+    pub at: Timestamp,
+    /// Its place in the ledger.
+    pub place: String,
+    /// Its cause.
+    pub detail: Value,
+    /// What it adds, or below zero takes.
+    pub credits: Decimal,
+}
+
+/// Kinds of entry that a waiting change completes; what else a close lists has a date of its own.
+const COMPLETED: [&str; 3] = ["void", "claw_back", "claw_back_reversed"];
+
 impl Lots {
+    /// A payment has bought an expiring grant.
+    pub fn buy(&mut self, payment: &str, grant_id: &str, paid_for: Decimal) {
+        let zero = Decimal::ZERO;
+        let grant_id = grant_id.to_owned();
+        self.bought.entry(payment.to_owned()).or_insert(Bought {
+            grant_id,
+            paid_for,
+            joined: zero,
+            consumed: zero,
+            taken: zero,
+            charged: zero,
+        });
+    }
+
     /// Carries out an entry; what differs from the model, if anything does.
     pub fn carry_out(&mut self, detail: &Value, credits: Decimal, at: Timestamp) -> Option<String> {
         let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
         match detail["kind"].as_str().unwrap_or_default() {
             "debit" => self.spend(-credits),
-            "top_up" | "claw_back_reversed" | "invoiced" => self.add(credits),
+            "top_up" | "invoiced" => self.prepaid += credits,
             "grant" | "allocation" => match detail["expires_at"].as_str() {
                 Some(end) => self.open((end.parse().unwrap(), text("grant_id")), credits),
-                None => self.add(credits),
+                None => self.prepaid += credits,
             },
             "expiry" => {
                 let ids: Vec<&str> =
@@ -49,52 +109,73 @@ impl Lots {
                     return Some(format!("a void of {id} takes {} more than is there", -self.prepaid));
                 }
             }
-            "claw_back" => {
-                let from_prepaid = (-credits).min(self.prepaid.max(Decimal::ZERO));
-                self.prepaid -= from_prepaid;
-                self.spend(-credits - from_prepaid);
-            }
+            "claw_back" => return self.claw_back(&text("payment_id"), -credits),
+            "claw_back_reversed" => return self.give_again(&text("payment_id"), credits),
             other => return Some(format!("an entry of kind {other}")),
         }
         None
     }
 
-    /// Puts an entry behind the fence, as what reorders the lots is.
-    pub fn put_behind_the_fence(&mut self, detail: Value, credits: Decimal) {
-        self.waiting.push((detail, credits));
+    /// Queues a change behind the fence.
+    pub fn put_behind_the_fence(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
     }
 
-    /// Carries out what waits.
-    pub fn close(&mut self) {
-        for (detail, credits) in std::mem::take(&mut self.waiting) {
-            self.carry_out(&detail, credits, Timestamp::MAX);
+    /// Carries out a close that applies so many changes and lists these entries: dates and changes in the order of time, of one
+    /// instant the dates first.
+    pub fn close(&mut self, applied: usize, listed: Vec<Listed>) -> Option<String> {
+        let (mut completed, mut dates): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|entry| COMPLETED.contains(&entry.detail["kind"].as_str().unwrap_or_default()));
+        dates.reverse();
+        for waiting in self.waiting.drain(..applied.min(self.waiting.len())).collect::<Vec<_>>() {
+            while let Some(date) = dates.pop_if(|date| date.at <= waiting.at) {
+                if let Some(wrong) = self.carry_out(&date.detail, date.credits, date.at) {
+                    return Some(wrong);
+                }
+            }
+            let entry = completed.iter().position(|entry| entry.key == waiting.key);
+            let done = match (waiting.known, entry) {
+                (Some((detail, credits)), _) => self.carry_out(&detail, credits, waiting.at),
+                (None, Some(place)) => {
+                    let Listed { detail, credits, at, .. } = completed.remove(place);
+                    self.carry_out(&detail, credits, at)
+                }
+                (None, None) => None,
+            };
+            if done.is_some() {
+                return done;
+            }
         }
+        let rest = dates.into_iter().rev().chain(completed);
+        rest.into_iter().find_map(|entry| self.carry_out(&entry.detail, entry.credits, entry.at))
     }
 
     /// What is left in all, and what waits.
     #[must_use]
     pub fn total(&self) -> Decimal {
-        let waiting: Decimal = self.waiting.iter().map(|(_, credits)| credits).sum();
+        let waiting: Decimal = self.waiting.iter().filter_map(|it| it.known.as_ref()).map(|it| it.1).sum();
         self.expiring.values().sum::<Decimal>() + self.prepaid + waiting
     }
 
     fn spend(&mut self, mut amount: Decimal) {
-        for left in self.expiring.values_mut() {
+        for ((_, grant), left) in &mut self.expiring {
             let taken = amount.min(*left);
             *left -= taken;
             amount -= taken;
+            self.bought.values_mut().filter(|it| it.grant_id == *grant).for_each(|it| it.consumed += taken);
         }
         self.prepaid -= amount;
-    }
-
-    fn add(&mut self, credits: Decimal) {
-        self.prepaid += credits;
     }
 
     /// A lot pays debt first, as all credits do.
     fn open(&mut self, lot: (Timestamp, String), credits: Decimal) {
         let debt = (-self.prepaid).max(Decimal::ZERO).min(credits);
         self.prepaid += debt;
+        for bought in self.bought.values_mut().filter(|it| it.grant_id == lot.1) {
+            bought.joined += credits;
+            bought.consumed += debt;
+        }
         *self.expiring.entry(lot).or_default() += credits - debt;
     }
 
@@ -104,5 +185,55 @@ impl Lots {
         let left: Decimal = closed.iter().filter_map(|lot| self.expiring.remove(lot)).sum();
         (left != credits)
             .then(|| format!("of {ids:?} {left} credits are left by the model, and {credits} {what}"))
+    }
+
+    /// A refund takes what is left of its own grant, then what was consumed of it: out of prepaid, then what expires first.
+    fn claw_back(&mut self, payment: &str, credits: Decimal) -> Option<String> {
+        let mut owed = credits;
+        if let Some(bought) = self.bought.get_mut(payment) {
+            let lot = self.expiring.iter_mut().find(|((_, grant), _)| *grant == bought.grant_id);
+            if let Some((_, left)) = lot {
+                let unused = owed.min(*left);
+                *left -= unused;
+                bought.taken += unused;
+                owed -= unused;
+            }
+            bought.charged += owed;
+            if bought.charged > bought.consumed {
+                let (charged, consumed) = (bought.charged, bought.consumed);
+                return Some(format!(
+                    "refunds of {payment} charge {charged}, of which {consumed} were consumed"
+                ));
+            }
+        }
+        let from_prepaid = owed.min(self.prepaid.max(Decimal::ZERO));
+        self.prepaid -= from_prepaid;
+        self.spend(owed - from_prepaid);
+        None
+    }
+
+    fn give_again(&mut self, payment: &str, credits: Decimal) -> Option<String> {
+        let Some(bought) = self.bought.get_mut(payment) else {
+            self.prepaid += credits;
+            return None;
+        };
+        let returned = credits.min(bought.charged);
+        bought.charged -= returned;
+        self.prepaid += returned;
+        let unused = credits - returned;
+        if unused.is_zero() {
+            return None;
+        }
+        bought.taken -= unused;
+        if bought.joined - bought.taken > bought.paid_for {
+            return Some(format!("{unused} credits of {payment} return that were never taken"));
+        }
+        let lot = self.expiring.keys().find(|(_, grant)| *grant == bought.grant_id).cloned();
+        let Some(lot) = lot else {
+            return Some(format!("{unused} credits return to a grant that has ended"));
+        };
+        bought.joined -= unused;
+        self.open(lot, unused);
+        None
     }
 }

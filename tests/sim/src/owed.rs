@@ -8,21 +8,12 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 use crate::actors::MOST_AUTO_TOP_UPS;
-use crate::item::{number, plain, text};
+use crate::item::{list, number, plain, text};
 use crate::table::{Key, Stored};
 use crate::world::World;
 
 /// The most by which a purchase's `begun_at` is later than a call that was made after it: two clocks may be off.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(21);
-
-/// What the provider has told of a payment besides that it was made.
-#[derive(Debug, Default)]
-pub struct TakenBack {
-    /// The largest sum of refunds, in minor units.
-    pub refunded_minor: u64,
-    /// Its disputes: the amount, and how each has ended, if it has.
-    pub disputes: BTreeMap<String, (u64, Option<&'static str>)>,
-}
 
 /// Stripe has one payment for each purchase, and each period of a subscription and each upgrade in it was bought once. A charge of
 /// the stored method that bought nothing was cancelled, and is refunded.
@@ -42,7 +33,8 @@ pub fn charges(world: &World) -> Option<String> {
             return Some(format!("payment {} is for no purchase", payment.payment_id));
         };
         let purchase = plain(&item["purchase"]);
-        let is_refunded = payment.refunded_minor == payment.amount_minor;
+        // A refund that failed is an operator's to make again.
+        let is_refunded = payment.refunded_minor == payment.amount_minor || payment.has_failed_refund;
         if is_refunded && (is_granted || was_withdrawn(world, &purchase)) {
             continue;
         }
@@ -95,31 +87,72 @@ pub fn purchases(world: &World) -> Option<String> {
     None
 }
 
-/// What is refunded or in dispute is taken back in proportion, rounded down, and what was won is given back.
+/// What is refunded or in dispute is taken back in proportion, rounded down: of a pack all of it, and of a period what was
+/// left of it or consumed, and nothing that has expired.
 pub fn claw_backs(world: &World) -> Option<String> {
     let items = world.ground.table.items();
-    let mut taken: BTreeMap<String, Decimal> = BTreeMap::new();
-    for (_, entry) in of_kind(&items, "entry#") {
-        let detail = &entry["detail"]["M"];
-        if text(detail, "kind").starts_with("claw_back") {
-            *taken.entry(text(detail, "payment_id").to_owned()).or_default() -= number(entry, "credits");
+    let sums = |kinds: &str, name: &str| {
+        let mut sums: BTreeMap<String, Decimal> = BTreeMap::new();
+        for (_, entry) in of_kind(&items, "entry#") {
+            let detail = &entry["detail"]["M"];
+            if text(detail, "kind").starts_with(kinds) && entry["index_pk"].is_object() {
+                *sums.entry(text(detail, name).to_owned()).or_default() += number(entry, "credits");
+            }
         }
-    }
-    let told = world.payments.taken_back.lock().unwrap();
-    for (pk, item) in of_kind(&items, "payment#").filter(|(_, item)| item["granted_for_minor"].is_object()) {
-        let payment = pk.trim_start_matches("payment#");
-        let is = taken.get(payment).copied().unwrap_or_default();
-        let gone = told.get(payment).map_or(0, TakenBack::gone_minor);
-        let paid = number(item, "granted_for_minor");
-        let share = number(item, "credits") * paid.min(gone.into()) / paid;
-        let owed = share.round_dp_with_strategy(6, RoundingStrategy::ToZero);
+        sums
+    };
+    let (taken, joined) = (sums("claw_back", "payment_id"), sums("allocation", "grant_id"));
+    let made = world.payments.provider.lock().unwrap().payments();
+    for payment in made {
+        let key = (format!("payment#{}", payment.payment_id), "payment".to_owned());
+        let Some(item) = world.ground.table.item(&key).filter(|item| item["granted_for_minor"].is_object())
+        else {
+            continue;
+        };
+        let is = -taken.get(&payment.payment_id).copied().unwrap_or_default();
+        let gone = payment.refunded_minor + payment.withheld_minor;
+        let paid = number(&item, "granted_for_minor");
+        let share = number(&item, "credits") * paid.min(gone.into()) / paid;
+        let target = share.round_dp_with_strategy(6, RoundingStrategy::ToZero);
+        let grant = text(&item, "grant_id");
+        let owed = match () {
+            () if item["is_withdrawn"].is_object() => Decimal::ZERO,
+            () if grant.is_empty() => target,
+            () => {
+                let (workspace, credits) = (text(&item, "workspace_id"), number(&item, "credits"));
+                // A refund before the start has no entry: so much less joined.
+                let before = credits - joined.get(grant).copied().unwrap_or_default();
+                match of_grant(world, workspace, grant, target) {
+                    Ok(of_grant) => (of_grant - before).max(Decimal::ZERO),
+                    Err(wrong) => return Some(wrong),
+                }
+            }
+        };
         if is != owed {
             return Some(format!(
-                "of payment {payment} {gone} minor units are gone: {owed}, and {is} were taken back"
+                "of payment {} {gone} minor units are gone: {owed}, and {is} were taken back",
+                payment.payment_id
             ));
         }
     }
     None
+}
+
+/// What refunds that come to `target` take of a grant: all of it while it runs or waits; once it has ended, what was taken of
+/// it unused before, and what was consumed.
+fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Result<Decimal, String> {
+    let ended = (format!("grant#{workspace}#{grant}"), "ended".to_owned());
+    if let Some(ended) = world.ground.table.item(&ended) {
+        let (unused, consumed) = (number(&ended, "clawed_unused"), number(&ended, "consumed"));
+        return Ok(unused + (target - unused).max(Decimal::ZERO).min(consumed));
+    }
+    let balance = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
+    let balance = balance.ok_or("a payment has granted, and there is no balance")?;
+    let mut grants = list(&balance, "grants").chain(list(&balance, "next").map(|next| &next["next"]["M"]));
+    match grants.any(|running| text(running, "id") == grant) {
+        true => Ok(target),
+        false => Err(format!("grant {grant} neither runs nor has ended")),
+    }
 }
 
 /// No month has more automatic top-ups than people allow.
@@ -143,11 +176,4 @@ fn of_kind<'a>(items: &'a [(Key, Stored)], kind: &'a str) -> impl Iterator<Item 
         .iter()
         .filter(move |((pk, _), _)| pk.starts_with(kind))
         .map(|((pk, _), item)| (pk.as_str(), &**item))
-}
-
-impl TakenBack {
-    fn gone_minor(&self) -> u64 {
-        let withheld = self.disputes.values().filter(|(_, end)| *end != Some("won"));
-        self.refunded_minor + withheld.map(|(amount, _)| amount).sum::<u64>()
-    }
 }

@@ -1,6 +1,5 @@
 //! The way to the payment provider, in process; and what the provider tells.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use serde_json::Value;
 
 use crate::bugs::Wrong;
 use crate::faults::Fault;
-use crate::owed::TakenBack;
 use crate::timeline::Event;
 use crate::wire::Ground;
 
@@ -25,8 +23,6 @@ const CHECKOUTS_URL: &str = "http://hub.example/checkouts";
 pub struct Payments {
     /// The stand-in.
     pub provider: Mutex<Provider>,
-    /// What it has told was taken back, by payment.
-    pub taken_back: Mutex<BTreeMap<String, TakenBack>>,
     /// What it shares with the rest.
     pub ground: Arc<Ground>,
 }
@@ -112,15 +108,12 @@ impl Payments {
         }
     }
 
-    /// Settles a payment that is processing: one in four fails. Returns the amount in Stripe's units if it succeeds.
-    pub fn settle(&self, payment: &str, dice: &Dice) -> Option<u64> {
+    /// Settles a payment that is processing: one in four fails.
+    pub fn settle(&self, payment: &str, dice: &Dice) {
         let settlement = if dice.between(1, 4) == 1 { Settlement::Failed } else { Settlement::Succeeded };
-        let mut provider = self.provider.lock().unwrap();
-        provider.settle(payment, settlement).ok()?;
-        let paid = provider.payments().into_iter().find(|made| made.payment_id == payment);
-        drop(provider);
+        let settled = self.provider.lock().unwrap().settle(payment, settlement);
+        self.ground.trace.line(&format!("  Stripe: {payment} settles as {settlement:?}: {settled:?}"));
         self.tell();
-        paid.map(|made| made.amount_minor)
     }
 
     /// Deletes a customer in Stripe's dashboard.
@@ -141,20 +134,6 @@ impl Payments {
     /// Sets how the next charges of a workspace's stored method end.
     pub fn decide(&self, workspace: &str, outcome: ChargeOutcome) {
         self.provider.lock().unwrap().decide(workspace, outcome);
-    }
-
-    /// A payment has been refunded so far, in all.
-    pub fn refunded(&self, payment: &str, refunded_minor: u64) {
-        let mut taken_back = self.taken_back.lock().unwrap();
-        let told = taken_back.entry(payment.to_owned()).or_default();
-        told.refunded_minor = told.refunded_minor.max(refunded_minor);
-    }
-
-    /// A payment is disputed, or its dispute has ended.
-    pub fn disputed(&self, payment: &str, dispute: &str, amount_minor: u64, end: Option<&'static str>) {
-        let mut taken_back = self.taken_back.lock().unwrap();
-        let told = taken_back.entry(payment.to_owned()).or_default();
-        told.disputes.insert(dispute.to_owned(), (amount_minor, end));
     }
 
     /// Puts down when an event is delivered: soon, or days later, or twice.

@@ -370,9 +370,20 @@ async fn happen(world: &Arc<World>, event: Event) {
             world.ground.trace.line(&format!("  once more: {operation} → {status}"));
         }
         Event::Settle { payment } => {
-            if let Some(amount_minor) = world.payments.settle(&payment, &world.dice) {
-                world.known.lock().unwrap().paid.push((payment, amount_minor));
-            }
+            world.payments.settle(&payment, &world.dice);
+        }
+        Event::EndRefund { refund, status } => {
+            let ended = world.payments.provider.lock().unwrap().end_refund(&refund, status);
+            world.ground.trace.line(&format!("  Stripe: {refund} ends as {status:?}: {ended:?}"));
+            world.payments.tell();
+        }
+        Event::MoveDispute { dispute, mut moves } => {
+            let Some(status) = moves.pop() else { return };
+            let moved = world.payments.provider.lock().unwrap().move_dispute(&dispute, status);
+            world.ground.trace.line(&format!("  Stripe: {dispute} moves to {status:?}: {moved:?}"));
+            world.payments.tell();
+            let days = world.dice.between(1, 5);
+            timeline.put(later(days * 86_400), Event::MoveDispute { dispute, moves });
         }
         Event::Call(order) => drop(world.call(&order).await),
     }

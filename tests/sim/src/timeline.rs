@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use credits_local::provider::{DisputeStatus, RefundStatus};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -43,6 +44,20 @@ pub enum Event {
     Settle {
         /// Stripe's id of the payment.
         payment: String,
+    },
+    /// A refund ends.
+    EndRefund {
+        /// Stripe's id of the refund.
+        refund: String,
+        /// How it ends.
+        status: RefundStatus,
+    },
+    /// A dispute moves on.
+    MoveDispute {
+        /// Stripe's id of the dispute.
+        dispute: String,
+        /// Where to, the last first.
+        moves: Vec<DisputeStatus>,
     },
     /// A call is made again.
     Call(Order),

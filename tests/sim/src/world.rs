@@ -75,8 +75,6 @@ pub struct Known {
     pub grants: BTreeMap<String, Vec<String>>,
     /// Runs that were started.
     pub runs: BTreeMap<String, Vec<String>>,
-    /// Payments that were made, with their amounts in minor units.
-    pub paid: Vec<(String, u64)>,
 }
 
 /// The world.
@@ -132,11 +130,8 @@ impl World {
             Secret::new(WEBHOOK_SECRET),
             sources(2, Arc::new(clock.clone())),
         );
-        let payments = Arc::new(Payments {
-            provider: Mutex::new(stand_in.unwrap()),
-            taken_back: Mutex::default(),
-            ground: Arc::clone(&ground),
-        });
+        let payments =
+            Arc::new(Payments { provider: Mutex::new(stand_in.unwrap()), ground: Arc::clone(&ground) });
         let services = Services {
             bus: Arc::new(Bus::new(template.rules().unwrap(), own.clone())),
             mailbox: Arc::new(Mailbox::open(None).unwrap()),

@@ -143,6 +143,13 @@ impl Provider {
         Ok(())
     }
 
+    /// What the disputes of a payment withhold.
+    pub(super) fn withheld_minor(&self, payment: &str) -> u64 {
+        let disputes = self.memory.disputes.values();
+        let withheld = disputes.filter(|dispute| dispute.intent == payment && dispute.is_withdrawn);
+        withheld.fold(0, |sum, dispute| sum.saturating_add(dispute.amount_minor))
+    }
+
     fn publish_move(&mut self, dispute: &Dispute, was_withdrawn: bool) {
         let funds = match (was_withdrawn, dispute.is_withdrawn) {
             (false, true) => Some("charge.dispute.funds_withdrawn"),

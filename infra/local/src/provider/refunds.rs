@@ -229,6 +229,12 @@ impl Provider {
         Ok(())
     }
 
+    /// Whether a refund of a payment has failed.
+    pub(super) fn has_failed_refund(&self, payment: &str) -> bool {
+        let refunds = self.memory.refunds.values();
+        refunds.into_iter().any(|refund| refund.intent == payment && refund.status == RefundStatus::Failed)
+    }
+
     /// The charge of a payment that has succeeded.
     pub(super) fn paid_charge(&self, payment: &str) -> Result<Charge, PlayError> {
         let intent = self.memory.intents.get(payment).ok_or(PlayError::Unknown("payment"))?;

@@ -1,130 +1,86 @@
 //! A balance and its truth, driven side by side.
 
+use std::collections::BTreeMap;
+
+use crate::operation::Operation;
+use crate::truth::{Ahead, BoughtGrant, Truth};
+use crate::{START, amount, credits, second, whole};
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
-use credits_core::close::{CHANGES_A_CLOSE, Outcome};
-use credits_core::credits::Credits;
+use credits_core::claw_back::{Clawed, EndedGrant};
+use credits_core::close::{Happened, Outcome};
+use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold::Placement;
 use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
-use jiff::SignedDuration;
 
-use crate::operation::Operation;
-use crate::truth::Truth;
-use crate::{START, amount, credits, second, whole};
-
-/// The balance and its truth, driven side by side.
+/// The balance and its truth, driven side by side. The truth lets each date pass at its own second; the balance closes when
+/// something asks for it.
 pub struct Bench {
     pub balance: Balance,
+    /// What the closes have listed and recorded.
+    pub outcomes: Vec<Outcome>,
+    pub ended: BTreeMap<Id, EndedGrant>,
     truth: Truth,
     now: i64,
+    /// Up to when the truth has let dates pass.
+    passed: i64,
     grants: usize,
     leaves_fenced: bool,
+    closes: Closes,
     holds: Vec<Placement>,
+    /// What ended holds released too late.
+    expired_in_holds: Credits,
+    clawed_of_packs: Credits,
+}
+
+/// When a balance is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closes {
+    /// After each operation.
+    AtOnce,
+    /// When an operation can't go on without, or says so.
+    WhenNeeded,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub fn new(closes: Closes) -> Self {
         Self {
             balance: Balance::default(),
+            outcomes: Vec::new(),
+            ended: BTreeMap::new(),
             truth: Truth::default(),
             now: 0,
+            passed: 0,
             grants: 0,
             leaves_fenced: false,
+            closes,
             holds: Vec::new(),
+            expired_in_holds: Credits::ZERO,
+            clawed_of_packs: Credits::ZERO,
         }
     }
 
-    fn close(&mut self, now: i64) {
+    pub fn close(&mut self, now: i64) {
+        self.pass(now);
         let mut closes = 0;
         while self.balance.is_due(second(now)) {
-            let waiting = self.balance.changes.clone();
-            let closing = self.balance.close(second(now)).unwrap();
-            let expired = self.truth.expired;
-            self.truth.expire(now);
-            assert_eq!(closing.expired, credits(self.truth.expired - expired), "what expired");
-            let mut outcomes = closing.outcomes.iter();
             self.leaves_fenced = false;
-            self.invoice(now, &mut outcomes);
-            let mut ahead = self.balance.next.clone();
-            self.start(&mut ahead, now, &mut outcomes);
-            for change in waiting.into_iter().take(CHANGES_A_CLOSE) {
-                self.apply(&change, &mut ahead, &mut outcomes);
-            }
-            self.start(&mut ahead, now, &mut outcomes);
-            assert!(outcomes.next().is_none());
+            let closing = self.balance.close(second(now)).unwrap();
             self.balance = closing.next;
+            self.outcomes.extend(closing.outcomes);
+            self.ended.extend(closing.ended.into_iter().map(|ended| (ended.grant_id.clone(), ended)));
             closes += 1;
             assert!(closes < 10, "closes come to an end");
         }
     }
 
-    fn invoice<'a>(&mut self, now: i64, outcomes: &mut impl Iterator<Item = &'a Outcome>) {
-        let Some(due) = self.truth.invoices.filter(|due| *due <= now) else { return };
-        self.truth.invoices = Some(Month::of(second(due)).end().as_second() - START);
-        let debt = std::mem::take(&mut self.truth.debt);
-        self.truth.invoiced += debt;
-        if debt > 0 {
-            let billed = Outcome::Invoiced { month: Month::before(second(due)), credits: credits(debt) };
-            assert_eq!(outcomes.next(), Some(&billed));
-        }
-    }
-
-    fn start<'a>(
-        &mut self,
-        ahead: &mut Vec<NextGrant>,
-        now: i64,
-        outcomes: &mut impl Iterator<Item = &'a Outcome>,
-    ) {
-        ahead.sort_by_key(|next| next.starts_at);
-        while ahead.first().is_some_and(|next| next.starts_at <= second(now)) {
-            let NextGrant { key, grant, .. } = ahead.remove(0);
-            let started = Outcome::Started { key, credits: grant.granted.credits() };
-            assert_eq!(outcomes.next(), Some(&started));
-            let dies = grant.expires_at.as_second() - START;
-            self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
-        }
-    }
-
-    fn apply<'a>(
-        &mut self,
-        change: &Change,
-        ahead: &mut Vec<NextGrant>,
-        outcomes: &mut impl Iterator<Item = &'a Outcome>,
-    ) {
-        match change {
-            Change::Grant(grant) => {
-                let dies = grant.expires_at.as_second() - START;
-                self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
-            }
-            Change::ClawBack(amount) => self.truth.claw(whole(amount.credits())),
-            Change::Void { grant_id, prepaid, .. } => {
-                let taken = match prepaid {
-                    Some(granted) => self.truth.remove("prepaid", whole(granted.credits()) as usize),
-                    None => self.truth.remove(grant_id.as_str(), usize::MAX),
-                };
-                self.truth.voided += taken;
-                let Some(Outcome::Voided { credits: said, .. }) = outcomes.next() else {
-                    panic!("a void is told")
-                };
-                assert_eq!(*said, credits(taken), "what was voided");
-            }
-            Change::Next(next) => ahead.push(next.clone()),
-            Change::Withdraw { grant_ids, .. } => {
-                ahead.retain(|next| !grant_ids.contains(&next.grant.grant_id));
-                let taken = grant_ids.iter().map(|id| self.truth.remove(id.as_str(), usize::MAX)).sum();
-                self.truth.voided += taken;
-                if taken > 0 {
-                    let voided = Outcome::Voided { key: "withdrawn".into(), credits: credits(taken) };
-                    assert_eq!(outcomes.next(), Some(&voided), "what had begun is taken back");
-                }
-            }
-            Change::Invoicing(first_at) => {
-                self.truth.invoices = first_at.map(|first_at| first_at.as_second() - START);
-            }
-        }
+    /// Lets the dates up to an instant pass in the truth.
+    fn pass(&mut self, now: i64) {
+        self.passed = self.passed.max(now);
+        self.truth.advance(now, |at| Month::of(second(at)).end().as_second() - START);
     }
 
     fn post(&mut self, posting: &Posting) -> Result<(), Refusal> {
@@ -132,17 +88,19 @@ impl Bench {
         Ok(())
     }
 
+    /// Puts a change behind the fence. In the truth it has happened at once.
     fn change(&mut self, change: Change) {
-        self.post(&Posting::change(change)).unwrap();
+        self.post(&Posting::change(change, second(self.now))).unwrap();
         let refused = self.post(&Posting::debit(amount(1), second(self.now)));
         assert_eq!(refused, Err(Refusal::Due), "no debit passes the fence");
-        if !self.leaves_fenced {
+        if !self.leaves_fenced && self.closes == Closes::AtOnce {
             self.close(self.now);
         }
     }
 
     fn debit(&mut self, wanted: i64, skew: i64) {
-        let now = self.now + skew;
+        // A clock behind one that was read before does not pass dates again.
+        let now = (self.now + skew).max(self.passed);
         self.close(now);
         let before = self.truth.available() + self.truth.limit;
         match self.post(&Posting::debit(amount(wanted), second(now))) {
@@ -253,18 +211,62 @@ impl Bench {
             return;
         }
         assert!(above == 0 || before >= above, "nothing above a hold is taken that the credits don't cover");
-        let expired = self.truth.expired;
         for (hold, captured) in ends {
             let (kept, captured) = (whole(hold.amount.credits()), whole(captured));
             let grown = kept.max(captured);
             self.truth.held.get_mut(&hold.epoch).unwrap()[0] += grown - kept;
             self.truth.end_hold(hold.epoch, grown, captured);
         }
-        assert_eq!(
-            ending.expired,
-            credits(self.truth.expired - expired),
-            "what a hold gives back too late expires"
-        );
+        self.expired_in_holds = self.expired_in_holds.plus(ending.expired).unwrap();
+    }
+
+    fn grant(&mut self, kind: GrantKind, given: i64, expires_at: i64) -> ExpiringGrant {
+        self.grants += 1;
+        let grant_id: Id = format!("g{:03}", self.grants).parse().unwrap();
+        if kind == GrantKind::Allocation {
+            let bought = BoughtGrant { granted: given, dies: expires_at, ..BoughtGrant::default() };
+            self.truth.bought.insert(grant_id.to_string(), bought);
+        }
+        ExpiringGrant {
+            grant_id,
+            kind,
+            granted: amount(given),
+            amount: credits(given),
+            expires_at: second(expires_at),
+            clawed: Clawed::default(),
+        }
+    }
+
+    /// A grant of which every third was bought by a payment.
+    fn picked(&self, pick: usize) -> Id {
+        format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap()
+    }
+
+    /// The refunds of a payment come to this much: behind the fence while its grant is known to run, and by the record of its
+    /// end once a close has written that.
+    fn refund(&mut self, pick: usize, target: i64) {
+        let grant_id = self.picked(pick);
+        let Some(bought) = self.truth.bought.get(grant_id.as_str()) else { return };
+        let target = target.min(bought.granted);
+        self.pass(self.now);
+        self.truth.refund(grant_id.as_str(), target);
+        let key = format!("claw#{grant_id}");
+        let Some(ended) = self.ended.get(&grant_id) else {
+            return self.change(Change::ClawBackTo { key, grant_id, target: credits(target) });
+        };
+        let (ended, debt) = ended.claw_back_to(credits(target)).unwrap();
+        self.ended.insert(grant_id, ended);
+        if !debt.is_zero() {
+            let at = second(self.now);
+            self.outcomes.push(Outcome { at, credits: debt.negated(), what: Happened::Clawed(key) });
+        }
+        if let Ok(taken) = Amount::new(debt) {
+            self.change(Change::ClawBack(taken));
+        }
+        if let Ok(returned) = Amount::new(debt.negated()) {
+            self.close(self.now);
+            self.post(&Posting::top_up(returned, second(self.now))).unwrap();
+        }
     }
 
     pub fn run(&mut self, operation: &Operation) {
@@ -274,47 +276,53 @@ impl Bench {
             Operation::EndHolds { ref picks, meanwhile } => self.end_holds(picks, meanwhile),
             Operation::Debit { credits, skew } => self.debit(credits, skew),
             Operation::TopUp { credits } => {
-                self.post(&Posting::top_up(amount(credits))).unwrap();
+                self.close(self.now);
+                self.post(&Posting::top_up(amount(credits), second(self.now))).unwrap();
                 self.truth.give(credits, i64::MAX, "prepaid");
             }
-            Operation::Grant { credits: given, lives } => {
-                self.grants += 1;
-                let grant = ExpiringGrant {
-                    grant_id: format!("g{:03}", self.grants).parse().unwrap(),
-                    kind: GrantKind::Promotional,
-                    granted: amount(given),
-                    amount: credits(given),
-                    expires_at: second(self.now).checked_add(SignedDuration::from_secs(lives)).unwrap(),
-                };
+            Operation::Grant { credits, lives } => {
+                let grant = self.grant(GrantKind::Promotional, credits, self.now + lives);
+                self.give(&grant);
+                self.change(Change::Grant(grant));
+            }
+            Operation::Buy { credits, lives } => {
+                let grant = self.grant(GrantKind::Allocation, credits, self.now + lives);
+                self.give(&grant);
                 self.change(Change::Grant(grant));
             }
             Operation::Void { pick } => {
-                let grant_id = format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap();
+                let grant_id = self.picked(pick);
+                if self.truth.bought.contains_key(grant_id.as_str()) {
+                    return;
+                }
+                self.pass(self.now);
+                self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: None });
             }
-            Operation::Withdraw { ref picks } => {
-                let id = |pick: &usize| format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap();
-                let mut grant_ids: Vec<Id> = picks.iter().map(id).collect();
-                grant_ids.dedup();
-                self.change(Change::Withdraw { key: "withdrawn".into(), grant_ids });
-            }
             Operation::VoidPrepaid { credits } => {
+                self.pass(self.now);
+                self.truth.voided += self.truth.remove("prepaid", credits as usize);
                 let grant_id = "prepaid".parse().unwrap();
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: Some(amount(credits)) });
             }
-            Operation::ClawBack { credits } => self.change(Change::ClawBack(amount(credits))),
-            Operation::PayAhead { credits: given, starts, lives } => {
-                self.grants += 1;
-                let starts_at = second(self.now + starts);
-                let grant = ExpiringGrant {
-                    grant_id: format!("g{:03}", self.grants).parse().unwrap(),
-                    kind: GrantKind::Allocation,
-                    granted: amount(given),
-                    amount: credits(given),
-                    expires_at: starts_at + SignedDuration::from_secs(lives),
-                };
-                self.change(Change::Next(NextGrant { starts_at, key: format!("k{}", self.grants), grant }));
+            Operation::ClawBack { credits } => {
+                self.pass(self.now);
+                self.truth.claw(credits);
+                self.clawed_of_packs = self.clawed_of_packs.plus(crate::credits(credits)).unwrap();
+                self.change(Change::ClawBack(amount(credits)));
             }
+            Operation::Refund { pick, target } => self.refund(pick, target),
+            Operation::PayAhead { credits, starts, lives } => {
+                let starts = self.now + starts;
+                let grant = self.grant(GrantKind::Allocation, credits, starts + lives);
+                self.pass(self.now);
+                let ahead = Ahead { starts, grant: grant.grant_id.to_string(), credits };
+                self.truth.ahead.push(ahead);
+                self.pass(self.now);
+                let key = format!("k{}", self.grants);
+                self.change(Change::Next(NextGrant { starts_at: second(starts), key, grant }));
+            }
+            Operation::Withdraw { ref picks } => self.withdraw(picks),
             Operation::Limit { credits: limit } => {
                 let posting = Posting::limit(credits(self.truth.limit), credits(limit)).unwrap();
                 self.post(&posting).unwrap();
@@ -322,7 +330,12 @@ impl Bench {
                 let stale = Posting::limit(credits(limit + 1), credits(0)).unwrap();
                 assert!(self.post(&stale).is_err(), "a limit is changed from what it is");
             }
-            Operation::Invoice => self.change(Change::Invoicing(Some(second(self.now)))),
+            Operation::Invoice => {
+                self.pass(self.now);
+                self.truth.invoices = Some(self.now);
+                self.change(Change::Invoicing(Some(second(self.now))));
+                self.pass(self.now);
+            }
             Operation::LeaveFenced => self.leaves_fenced = true,
             Operation::Wait { seconds } => self.now += seconds,
             Operation::Read => {
@@ -331,16 +344,39 @@ impl Bench {
                 assert_eq!(read, self.balance, "a read shows the balance as if it were closed");
             }
         }
+        if self.closes == Closes::AtOnce && !self.leaves_fenced {
+            self.close(self.now);
+        }
+    }
+
+    fn give(&mut self, grant: &ExpiringGrant) {
+        self.pass(self.now);
+        let dies = grant.expires_at.as_second() - START;
+        self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
+    }
+
+    /// What was paid ahead is withdrawn: what has not begun leaves nothing behind.
+    fn withdraw(&mut self, picks: &[usize]) {
+        let mut grant_ids: Vec<Id> = picks.iter().map(|pick| self.picked(*pick)).collect();
+        grant_ids.dedup();
+        self.pass(self.now);
+        for grant_id in &grant_ids {
+            self.truth.ahead.retain(|ahead| ahead.grant != grant_id.as_str());
+            self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
+            self.truth.bought.remove(grant_id.as_str());
+        }
+        self.change(Change::Withdraw { key: "withdrawn".into(), grant_ids });
     }
 
     pub fn check(&self) {
         let (balance, truth) = (&self.balance, &self.truth);
         assert!(balance.is_consistent().unwrap());
-        if !balance.changes.is_empty() {
-            // What waits is in the truth once a close has applied it.
+        assert!(truth.law(), "conservation");
+        assert!(truth.refunds_are_bounded());
+        if balance.is_due(second(self.now)) {
+            // The truth is ahead: what is due or waits is applied by the next close.
             return;
         }
-        assert!(truth.law(), "conservation");
         assert_eq!(balance.available().unwrap(), credits(truth.available()));
         assert_eq!(balance.all_held().unwrap(), credits(truth.all_held()));
         let left = balance.waterfall().unwrap();
@@ -355,5 +391,31 @@ impl Bench {
         assert!(balance.grants.iter().all(|grant| grant.expires_at < NEVER));
         let changes_next = balance.next.iter().all(|next| balance.expires_next <= next.starts_at);
         assert!(changes_next, "what was paid ahead needs no schedule");
+        self.check_outcomes();
+    }
+
+    /// What the closes have listed is what happened.
+    fn check_outcomes(&self) {
+        let sum = |is: fn(&Happened) -> bool| {
+            let of_it = self.outcomes.iter().filter(|outcome| is(&outcome.what));
+            Credits::sum(of_it.map(|outcome| outcome.credits)).unwrap()
+        };
+        let expired = sum(|what| matches!(what, Happened::Expired(_))).negated();
+        assert_eq!(expired.plus(self.expired_in_holds).unwrap(), credits(self.truth.expired), "what expired");
+        let voided = sum(|what| matches!(what, Happened::Voided(_))).negated();
+        assert_eq!(voided, credits(self.truth.voided), "what was voided");
+        for (end, debt) in &self.truth.invoices_at {
+            let billed = self.outcomes.iter().filter(|outcome| {
+                matches!(outcome.what, Happened::Invoiced(_)) && outcome.at == second(*end)
+            });
+            let billed = Credits::sum(billed.map(|outcome| outcome.credits)).unwrap();
+            assert_eq!(billed, credits(*debt), "what was billed at {end}");
+        }
+        let clawed = sum(|what| matches!(what, Happened::Clawed(_))).negated();
+        assert_eq!(
+            clawed.plus(self.clawed_of_packs).unwrap(),
+            credits(self.truth.clawed),
+            "what was taken back"
+        );
     }
 }

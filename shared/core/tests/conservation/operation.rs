@@ -32,6 +32,16 @@ pub enum Operation {
         credits: i64,
         lives: i64,
     },
+    /// A grant that a payment bought.
+    Buy {
+        credits: i64,
+        lives: i64,
+    },
+    /// The refunds of a payment come to so much of the grant that it bought, more or less than before.
+    Refund {
+        pick: usize,
+        target: i64,
+    },
     Void {
         pick: usize,
     },
@@ -63,6 +73,22 @@ pub enum Operation {
     LeaveFenced,
 }
 
+impl Operation {
+    /// The operation if every clock shows the same, and nothing takes time between a read and a write.
+    pub fn with_one_clock(self) -> Self {
+        const LATER: u8 = 6;
+        match self {
+            Self::Debit { credits, .. } => Self::Debit { credits, skew: 0 },
+            Self::EndHolds { picks, meanwhile: LATER } => Self::EndHolds { picks, meanwhile: 0 },
+            Self::ExtendHold { pick, credits, meanwhile: LATER } => {
+                Self::ExtendHold { pick, credits, meanwhile: 0 }
+            }
+            Self::LeaveFenced => Self::Wait { seconds: 0 },
+            operation => operation,
+        }
+    }
+}
+
 /// Any of them, the usual more often.
 pub fn any_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
@@ -73,7 +99,9 @@ pub fn any_operation() -> impl Strategy<Value = Operation> {
         3 => (prop::collection::vec((any::<usize>(), 0..7_i64), 1..4), 0..9_u8)
             .prop_map(|(picks, meanwhile)| Operation::EndHolds { picks, meanwhile }),
         2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
-        3 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
+        2 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
+        2 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Buy { credits, lives }),
+        5 => (any::<usize>(), 0..8_i64).prop_map(|(pick, target)| Operation::Refund { pick, target }),
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
         1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
         1 => prop::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Operation::Withdraw { picks }),

@@ -1,6 +1,30 @@
-//! The slow truth: a heap of single credits, each with its last second.
+//! The slow truth: a heap of single credits, each with its last second. Every date passes at its own second.
 
 use std::collections::BTreeMap;
+
+/// A grant that a payment bought.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct BoughtGrant {
+    pub granted: i64,
+    /// Credits of it that were spent, or paid a debt.
+    pub consumed: i64,
+    /// Credits of it that a refund took before they were spent.
+    pub unused_taken: i64,
+    /// Credits that a refund charged for spent ones.
+    pub charged: i64,
+    /// Its last second.
+    pub dies: i64,
+    /// Whether that has passed.
+    pub has_ended: bool,
+}
+
+/// A grant that begins later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    pub starts: i64,
+    pub grant: String,
+    pub credits: i64,
+}
 
 /// One credit each, with the second it dies in; `i64::MAX` for never.
 #[derive(Debug, Default)]
@@ -16,26 +40,85 @@ pub struct Truth {
     pub limit: i64,
     /// What open holds keep, by the epoch in which they were placed: all of it, and what of it is dead.
     pub held: BTreeMap<u64, [i64; 2]>,
-    /// When debt is billed next.
+    /// When debt is billed next, and the dates of billing after it.
     pub invoices: Option<i64>,
+    /// What was billed, by the second of the month's end.
+    pub invoices_at: BTreeMap<i64, i64>,
+    pub ahead: Vec<Ahead>,
+    pub bought: BTreeMap<String, BoughtGrant>,
 }
 
 impl Truth {
+    /// Lets every date up to `now` pass, in order: of one second, expiries, then the month's end, then starts.
+    pub fn advance(&mut self, now: i64, month_after: impl Fn(i64) -> i64) {
+        self.bought.values_mut().for_each(|it| it.has_ended |= it.dies <= now);
+        loop {
+            let expiry = self.coins.iter().map(|(dies, _)| (*dies, 0)).filter(|(dies, _)| *dies < i64::MAX);
+            let month = self.invoices.map(|at| (at, 1));
+            let start = self.ahead.iter().map(|ahead| (ahead.starts, 2));
+            match expiry.chain(month).chain(start).min() {
+                Some((at, what)) if at <= now => match what {
+                    0 => self.expire(at),
+                    1 => {
+                        let debt = std::mem::take(&mut self.debt);
+                        self.invoiced += debt;
+                        *self.invoices_at.entry(at).or_default() += debt;
+                        self.invoices = Some(month_after(at));
+                    }
+                    _ => self.start(at),
+                },
+                _ => return,
+            }
+        }
+    }
+
+    fn start(&mut self, at: i64) {
+        let (started, waiting) = self.ahead.drain(..).partition(|ahead| ahead.starts <= at);
+        self.ahead = waiting;
+        let mut started: Vec<Ahead> = started;
+        started.sort_by_key(|ahead| ahead.starts);
+        for Ahead { grant, credits, .. } in started {
+            let dies = self.bought[&grant].dies;
+            self.give(credits, dies, &grant);
+        }
+    }
+
     pub fn give(&mut self, credits: i64, dies: i64, grant: &str) {
         self.granted += credits;
-        let pays = self.debt.min(credits);
-        self.debt -= pays;
-        self.coins.extend((pays..credits).map(|_| (dies, grant.to_owned())));
+        for _ in 0..credits {
+            self.give_one(dies, grant);
+        }
+    }
+
+    /// A credit pays debt before it can be spent.
+    fn give_one(&mut self, dies: i64, grant: &str) {
+        if self.debt > 0 {
+            self.debt -= 1;
+            self.used_up(grant);
+        } else {
+            self.coins.push((dies, grant.to_owned()));
+        }
+    }
+
+    fn used_up(&mut self, grant: &str) {
+        if let Some(bought) = self.bought.get_mut(grant) {
+            bought.consumed += 1;
+        }
     }
 
     pub fn spend(&mut self, credits: i64) {
-        self.coins.sort();
-        let taken = (credits as usize).min(self.coins.len());
-        self.coins.drain(..taken);
-        self.debt += credits - taken as i64;
+        for _ in 0..credits {
+            self.coins.sort();
+            if self.coins.is_empty() {
+                self.debt += 1;
+            } else {
+                let (_, grant) = self.coins.remove(0);
+                self.used_up(&grant);
+            }
+        }
     }
 
-    pub fn expire(&mut self, now: i64) {
+    fn expire(&mut self, now: i64) {
         let before = self.coins.len();
         self.coins.retain(|(dies, _)| *dies > now);
         let dying = (before - self.coins.len()) as i64;
@@ -72,17 +155,56 @@ impl Truth {
         }
     }
 
+    /// Takes a credit for one that was spent and is refunded: a bought one, else the one that expires first, else a debt.
+    fn charge_one(&mut self) {
+        match self.coins.iter().position(|(dies, _)| *dies == i64::MAX) {
+            Some(at) => drop(self.coins.remove(at)),
+            None => self.spend(1),
+        }
+    }
+
+    /// A refund of a pack.
     pub fn claw(&mut self, credits: i64) {
         self.clawed += credits;
-        let everlasting = self.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count();
-        let mut from_prepaid = everlasting.min(credits as usize);
-        let rest = credits - from_prepaid as i64;
-        self.coins.retain(|(dies, _)| {
-            let take = *dies == i64::MAX && from_prepaid > 0;
-            from_prepaid -= usize::from(take);
-            !take
-        });
-        self.spend(rest);
+        (0..credits).for_each(|_| self.charge_one());
+    }
+
+    /// The refunds of a grant's payment come to `target` credits: takes or returns one credit after the other.
+    pub fn refund(&mut self, grant: &str, target: i64) {
+        let taken = |it: &Self| it.bought[grant].unused_taken + it.bought[grant].charged;
+        while taken(self) < target {
+            let ahead = self.ahead.iter_mut().find(|ahead| ahead.grant == grant && ahead.credits > 0);
+            if let Some(ahead) = ahead {
+                ahead.credits -= 1;
+                self.bought.get_mut(grant).unwrap().unused_taken += 1;
+            } else if let Some(at) = self.coins.iter().position(|(_, of)| of == grant) {
+                self.coins.remove(at);
+                self.clawed += 1;
+                self.bought.get_mut(grant).unwrap().unused_taken += 1;
+            } else if self.bought[grant].charged < self.bought[grant].consumed {
+                self.charge_one();
+                self.clawed += 1;
+                self.bought.get_mut(grant).unwrap().charged += 1;
+            } else {
+                return;
+            }
+        }
+        while taken(self) > target {
+            if self.bought[grant].charged > 0 {
+                self.bought.get_mut(grant).unwrap().charged -= 1;
+                self.clawed -= 1;
+                self.give_one(i64::MAX, "prepaid");
+            } else if let Some(ahead) = self.ahead.iter_mut().find(|ahead| ahead.grant == grant) {
+                ahead.credits += 1;
+                self.bought.get_mut(grant).unwrap().unused_taken -= 1;
+            } else if self.bought[grant].has_ended {
+                return;
+            } else {
+                self.bought.get_mut(grant).unwrap().unused_taken -= 1;
+                self.clawed -= 1;
+                self.give_one(self.bought[grant].dies, grant);
+            }
+        }
     }
 
     pub fn remove(&mut self, grant: &str, at_most: usize) -> i64 {
@@ -108,5 +230,12 @@ impl Truth {
     pub fn law(&self) -> bool {
         self.granted + self.invoiced
             == self.available() + self.all_held() + self.consumed + self.expired + self.voided + self.clawed
+    }
+
+    /// No refund takes more than its own payment's credits had left or paid for.
+    pub fn refunds_are_bounded(&self) -> bool {
+        self.bought
+            .values()
+            .all(|it| it.charged <= it.consumed && it.unused_taken + it.consumed <= it.granted)
     }
 }

@@ -32,7 +32,8 @@ struct RefundAnswer {
 }
 
 impl Provider {
-    /// Refunds all that is left of a payment. Repeated, it refunds nothing more: Stripe refuses what is refunded whole.
+    /// Refunds all that is left of a payment. Repeated, it refunds nothing more: Stripe refuses what is refunded whole. While a
+    /// dispute withholds the money, the dispute decides.
     pub async fn refund_all(&self, key: &Secret, payment_id: &str) -> Result<RefundedBy, ProviderError> {
         let form = fields([
             ("payment_intent", payment_id.to_owned()),
@@ -41,7 +42,7 @@ impl Provider {
         match self.answer::<RefundAnswer>(self.post(key, "/v1/refunds", &form)).await {
             Ok(answer) => Ok(answer.into()),
             Err(ProviderError::Refused(refusal))
-                if refusal.code.as_deref() == Some("charge_already_refunded") =>
+                if matches!(refusal.code.as_deref(), Some("charge_already_refunded" | "charge_disputed")) =>
             {
                 Ok(RefundedBy { refund_id: None, status: RefundStatus::Succeeded })
             }

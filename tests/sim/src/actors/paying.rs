@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::{MethodKind, Outcome, Paying};
-use serde_json::{Value, json};
+use credits_local::provider::{DisputeStatus, MethodKind, Outcome, Paying, RefundStatus};
+use jiff::SignedDuration;
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Act, Actor};
 use crate::call::{Order, Reply};
 use crate::item::text;
+use crate::timeline::Event;
 
 impl Actor {
     pub(super) async fn top_up(&self, workspace: &str) {
@@ -72,56 +74,49 @@ impl Actor {
         };
         let method = if self.once_in(6) { MethodKind::SepaDebit } else { MethodKind::Card };
         let paying = Paying { method, ..Paying::by_card(outcome) };
-        let delivery = {
-            let mut provider = self.payments.provider.lock().unwrap();
-            let amount = provider.session(checkout).map_or(0, |session| session.amount_minor);
-            provider.pay(checkout, &paying).ok().map(|delivery| (delivery, amount))
-        };
-        let Some((delivery, amount)) = delivery else { return };
+        let Ok(delivery) = self.payments.provider.lock().unwrap().pay(checkout, &paying) else { return };
         self.payments.tell();
-        if outcome == Outcome::Succeeded && !method.is_delayed() {
-            self.known.lock().unwrap().paid.push((delivery.payment_id.clone(), amount));
-            if self.once_in(5) {
-                // Somebody pays the same once more: the first to be told of buys it, and the other is kept for an operator.
-                let again = format!("{}again", delivery.payment_id);
-                self.payments.put_down(delivery.body.replace(&delivery.payment_id, &again));
-            }
+        if outcome == Outcome::Succeeded && !method.is_delayed() && self.once_in(5) {
+            // Somebody pays the same once more: the first that is delivered buys it, and the other is kept for an operator.
+            let again = format!("{}again", delivery.payment_id);
+            self.payments.put_down(delivery.body.replace(&delivery.payment_id, &again));
         }
         self.payments.put_down(delivery.body);
     }
 
-    /// The provider tells that a payment was refunded, or is disputed and won back, perhaps before it tells of the payment.
+    /// A payment is refunded at Stripe, in part or whole, and the refund may fail later; or it is disputed, which may begin as an
+    /// inquiry, and end more than once.
     pub(super) fn take_back(&self, act: Act) {
-        let paid = self.known.lock().unwrap().paid.clone();
-        let Some((payment, amount)) = self.one_of(&paid) else { return };
+        let mut provider = self.payments.provider.lock().unwrap();
+        let Some(payment) = self.one_of(&provider.payments()) else { return };
+        let left = payment.amount_minor - payment.refunded_minor;
+        let part = (left > 0 && self.once_in(2)).then(|| self.dice.between(1, left));
+        let days = |most: u64| SignedDuration::from_secs(self.dice.between(60, most * 86_400) as i64);
+        let timeline = &self.ground.timeline;
         if act == Act::Refund {
-            let refunded = self.dice.between(1, amount);
-            self.payments.refunded(&payment, refunded);
-            self.tell(
-                "charge.refunded",
-                &json!({ "id": format!("ch_{payment}"), "payment_intent": payment,
-                "amount": amount, "amount_refunded": refunded, "currency": "usd" }),
-            );
-            return;
+            let begins = if self.once_in(2) { RefundStatus::Pending } else { RefundStatus::Succeeded };
+            if let Ok(refund) = provider.refund(&payment.payment_id, part, begins) {
+                let ends = if self.once_in(3) { RefundStatus::Failed } else { RefundStatus::Succeeded };
+                timeline.put(self.now() + days(4), Event::EndRefund { refund, status: ends });
+            }
+        } else {
+            use DisputeStatus::{Lost, NeedsResponse, UnderReview, WarningClosed, WarningNeedsResponse, Won};
+            let ends: &[DisputeStatus] =
+                self.one_of(&[&[Won][..], &[Lost], &[UnderReview, Won], &[Lost, Won]]).unwrap();
+            let (begins, mut moves) =
+                (self.one_of(&[NeedsResponse, WarningNeedsResponse]).unwrap(), ends.to_vec());
+            if begins == WarningNeedsResponse {
+                moves.insert(0, NeedsResponse);
+                if self.once_in(3) {
+                    moves = vec![WarningClosed];
+                }
+            }
+            if let Ok(dispute) = provider.dispute(&payment.payment_id, part, begins) {
+                moves.reverse();
+                timeline.put(self.now() + days(6), Event::MoveDispute { dispute, moves });
+            }
         }
-        let (id, disputed) = (format!("dp_{}", self.new_key()), self.dice.between(1, amount));
-        let dispute = |status: &str| {
-            json!({ "id": id, "charge": format!("ch_{payment}"), "payment_intent": payment,
-                "amount": disputed, "currency": "usd", "status": status })
-        };
-        self.payments.disputed(&payment, &id, disputed, None);
-        self.tell("charge.dispute.created", &dispute("needs_response"));
-        if self.once_in(2) {
-            let status = if self.once_in(2) { "won" } else { "lost" };
-            self.payments.disputed(&payment, &id, disputed, Some(status));
-            self.tell("charge.dispute.closed", &dispute(status));
-        }
-    }
-
-    fn tell(&self, kind: &str, object: &Value) {
-        let id = format!("evt_{}", self.new_key());
-        let event = json!({ "id": id, "object": "event", "type": kind, "created": self.now().as_second(),
-            "data": { "object": object } });
-        self.payments.put_down(event.to_string());
+        drop(provider);
+        self.payments.tell();
     }
 }

@@ -1,0 +1,110 @@
+//! Claw-backs: what refunds and disputes take back of the expiring grant that their payment bought (M5).
+//!
+//! Of a grant of `G` credits, `r` are left, `c` were consumed, `e` have expired, and `u` were taken back unused, so
+//! `G = r + c + e + u`. For consumed credits the workspace pays `d ≤ c`. If refunds and disputes come to `T ≤ G`, then
+//!
+//! ```text
+//! u' = min(T, r + u)      while the grant runs; u' = u once it has ended
+//! d' = min(T − u', c)     and at least 0
+//! ```
+//!
+//! So a refund takes what is left of its own grant first, then what was consumed of it, and never what has expired. `u'` and
+//! `d'` follow from `T` alone, however often and by whatever steps `T` came about: a refund that fails gives back what it took.
+//!
+//! `d' − d` is debt: prepaid credits pay it, then expiring grants, as they pay any debt. Below zero it returns as prepaid
+//! credits. A pack joins the prepaid sum, of which every credit is left or was consumed; there `T' − T` is all debt.
+
+use jiff::Timestamp;
+
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::grant::{ExpiringGrant, GrantKind};
+use crate::id::Id;
+use crate::planted::{Slip, slips};
+
+/// What refunds and disputes have taken back of one grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clawed {
+    /// Credits that were left of the grant: `u`.
+    pub unused: Credits,
+    /// Credits paid for what was consumed of the grant: `d`.
+    pub consumed: Credits,
+}
+
+/// A grant after its end, for as long as refunds and disputes of its payment may come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedGrant {
+    /// The grant.
+    pub grant_id: Id,
+    /// What was consumed of it before its end: `c`.
+    pub consumed: Credits,
+    /// What was taken back of it.
+    pub clawed: Clawed,
+}
+
+impl Clawed {
+    /// Returns what is taken back once refunds and disputes come to `target`.
+    ///
+    /// `reclaimable` is the most that can be taken of what is left, `r + u`; `consumed` is `c`.
+    fn at(target: Credits, reclaimable: Credits, consumed: Credits) -> Result<Self, OutOfRange> {
+        let unused = target.min(reclaimable);
+        let debt = target.minus(unused)?.or_zero().min(consumed);
+        Ok(Self { unused, consumed: debt })
+    }
+
+    /// Returns all that is taken back.
+    pub fn total(self) -> Result<Credits, OutOfRange> {
+        self.unused.plus(self.consumed)
+    }
+}
+
+impl ExpiringGrant {
+    /// Returns what was consumed of a grant that runs.
+    pub fn consumed(&self) -> Result<Credits, OutOfRange> {
+        self.granted.credits().minus(self.amount)?.minus(self.clawed.unused)
+    }
+
+    /// Takes back or returns credits so that `target` is taken back in all, and returns the change of the debt: what has to be
+    /// paid for consumed credits, or below zero what returns.
+    pub(crate) fn claw_back_to(&mut self, target: Credits) -> Result<Credits, OutOfRange> {
+        let reclaimable = self.amount.plus(self.clawed.unused)?;
+        let clawed = Clawed::at(target, reclaimable, self.consumed()?)?;
+        let debt = clawed.consumed.minus(self.clawed.consumed)?;
+        self.amount = reclaimable.minus(clawed.unused)?;
+        self.clawed = clawed;
+        Ok(debt)
+    }
+
+    /// The grant after its end. What is left now expires.
+    pub(crate) fn ended(&self) -> Result<EndedGrant, OutOfRange> {
+        let consumed = if slips(Slip::ExpiredIsConsumed) {
+            self.granted.credits().minus(self.clawed.unused)?
+        } else {
+            self.consumed()?
+        };
+        Ok(EndedGrant { grant_id: self.grant_id.clone(), consumed, clawed: self.clawed })
+    }
+}
+
+impl EndedGrant {
+    /// Returns the grant once `target` is taken back in all, and the change of the debt.
+    pub fn claw_back_to(&self, target: Credits) -> Result<(Self, Credits), OutOfRange> {
+        let rest = target.minus(self.clawed.unused)?.or_zero();
+        let clawed = Clawed { consumed: rest.min(self.consumed), ..self.clawed };
+        let debt = clawed.consumed.minus(self.clawed.consumed)?;
+        Ok((Self { clawed, ..self.clone() }, debt))
+    }
+
+    /// The grant as it waits in the balance for a claw-back that a later close applies, with what was consumed and taken back
+    /// as all that it granted; `None` if that is nothing.
+    pub(crate) fn stays(&self, expires_at: Timestamp) -> Result<Option<ExpiringGrant>, OutOfRange> {
+        let granted = self.consumed.plus(self.clawed.unused)?;
+        Ok(Amount::new(granted).ok().map(|granted| ExpiringGrant {
+            grant_id: self.grant_id.clone(),
+            kind: GrantKind::Allocation,
+            granted,
+            amount: Credits::ZERO,
+            expires_at,
+            clawed: self.clawed,
+        }))
+    }
+}

@@ -1,0 +1,153 @@
+//! Claw-backs: the step of a payment by which refunds and disputes take credits back, or return them.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::auto_top_up::PauseReason;
+use credits_core::change::Change;
+use credits_core::credits::{Amount, Credits};
+use credits_core::id::WorkspaceId;
+use credits_core::ledger::Cause;
+use credits_core::payment::{Granted, Payment, Step};
+use credits_core::posting::Posting;
+
+use crate::Store;
+use crate::attribute::text;
+use crate::ended_grants::{clawed_write, runs_check};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::ItemKey;
+use crate::payments::{Applied, PaymentEntry, Progress, payment_key};
+
+impl Store {
+    /// Takes credits of a pack back.
+    pub(crate) async fn claw_back(
+        &self,
+        (granted, amount): (&Granted, Amount),
+        payment: Payment,
+        mut also: Vec<TransactWriteItem>,
+    ) -> Result<Progress, Fault> {
+        also.extend(self.pause_write(&payment, granted).await?);
+        let entry = PaymentEntry::claw_back(&payment, amount.credits().negated());
+        let posting = move |now| Posting::change(Change::ClawBack(amount), now);
+        self.settle(granted, payment, entry, &posting, also).await
+    }
+
+    /// Returns credits of a pack.
+    pub(crate) async fn return_credits(
+        &self,
+        (granted, amount): (&Granted, Amount),
+        payment: Payment,
+        also: Vec<TransactWriteItem>,
+    ) -> Result<Progress, Fault> {
+        let entry = PaymentEntry::returned(&payment, amount.credits());
+        self.settle(granted, payment, entry, &move |now| Posting::top_up(amount, now), also).await
+    }
+
+    /// Takes back or returns credits of an expiring grant, until `target` is taken back in all.
+    ///
+    /// While the grant runs, only a close can say how much that comes to: the change waits behind the fence, and its ledger
+    /// entry with it. Once a close has recorded the grant's end, the record says it.
+    pub(crate) async fn claw_back_to(
+        &self,
+        (granted, target): (&Granted, Credits),
+        before: &Payment,
+        mut also: Vec<TransactWriteItem>,
+    ) -> Result<Progress, Fault> {
+        let step = Step::ClawBackTo(granted.clone(), target);
+        let payment = step.taken(before).map_err(Corrupt::from)?;
+        let workspace = &granted.workspace_id;
+        let grant_id = granted.grant_id.as_ref().ok_or(Corrupt::Attribute("grant_id"))?;
+        let takes = target > before.clawed;
+        if takes {
+            also.extend(self.pause_write(&payment, granted).await?);
+        }
+        let Some(ended) = self.ended_grant(workspace, grant_id).await? else {
+            also.push(runs_check(&self.table, workspace, grant_id)?);
+            let (key, grant_id) = (payment_key(granted, &payment, prefix_of(takes)).pk, grant_id.clone());
+            let change = Change::ClawBackTo { key, grant_id, target };
+            let entry = PaymentEntry::waiting(&payment, takes);
+            let posting = |now| Posting::change(change.clone(), now);
+            return self.settle(granted, payment, entry, &posting, also).await;
+        };
+        let (after, debt) = ended.claw_back_to(target).map_err(Corrupt::from)?;
+        if debt.is_zero() {
+            return self.keep(payment, also, Applied::Changed).await;
+        }
+        also.push(clawed_write(&self.table, workspace, &ended, &after)?);
+        match (Amount::new(debt), Amount::new(debt.negated())) {
+            (Ok(taken), _) => {
+                let entry = PaymentEntry::claw_back(&payment, debt.negated());
+                let posting = move |now| Posting::change(Change::ClawBack(taken), now);
+                self.settle(granted, payment, entry, &posting, also).await
+            }
+            (_, Ok(returned)) => self.return_credits((granted, returned), payment, also).await,
+            _ => Err(Corrupt::Attribute("clawed").into()),
+        }
+    }
+
+    /// Pauses automatic top-up: it must not charge again what was just refunded or disputed.
+    async fn pause_write(
+        &self,
+        payment: &Payment,
+        granted: &Granted,
+    ) -> Result<Option<TransactWriteItem>, Fault> {
+        let workspace = &granted.workspace_id;
+        let Some(read) = self.auto_top_up(workspace).await? else { return Ok(None) };
+        let is_disputed = payment.disputes.values().any(|dispute| dispute.status.is_withheld());
+        let reason = if is_disputed { PauseReason::Dispute } else { PauseReason::Refund };
+        let paused = read.kept.paused(reason);
+        if paused == read.kept {
+            return Ok(None);
+        }
+        Ok(Some(self.auto_top_up_write(workspace, Some(&read), &paused)?))
+    }
+
+    /// Records that a payment method has a dispute that is open or lost, or has it no longer: nothing charges such a method by
+    /// itself.
+    pub(crate) fn disputed_write(
+        &self,
+        before: &Payment,
+        after: &Payment,
+    ) -> Result<Option<TransactWriteItem>, Corrupt> {
+        let (was, is) = (before.disputed_method(), after.disputed_method());
+        let Some((workspace, _)) = is.or(was).filter(|_| was != is) else { return Ok(None) };
+        let name = format!("payment_{}", after.payment_id);
+        let write = match is {
+            Some((_, method)) => Expression::new().set(&name, text(method)),
+            None => Expression::new().remove(&name),
+        };
+        write.update(&self.table, &ItemKey::disputed_methods(workspace)).map(Some)
+    }
+
+    /// Whether a payment by this method has a dispute that is open or lost.
+    pub async fn is_disputed_method(&self, workspace: &WorkspaceId, method: &str) -> Result<bool, Fault> {
+        let item = self.get(&ItemKey::disputed_methods(workspace)).await?;
+        Ok(item.is_some_and(|item| {
+            item.iter().any(|(name, value)| {
+                name.starts_with("payment_") && value.as_s().is_ok_and(|disputed| disputed == method)
+            })
+        }))
+    }
+}
+
+/// The start of a claw-back's key and id.
+fn prefix_of(takes: bool) -> &'static str {
+    if takes { "claw" } else { "rev" }
+}
+
+impl PaymentEntry {
+    fn claw_back(payment: &Payment, credits: Credits) -> Self {
+        Self { credits, listed: true, ..Self::waiting(payment, true) }
+    }
+
+    fn returned(payment: &Payment, credits: Credits) -> Self {
+        Self { credits, listed: true, ..Self::waiting(payment, false) }
+    }
+
+    /// The entry of a claw-back, or of its reversal, that waits for the close to say how much.
+    fn waiting(payment: &Payment, takes: bool) -> Self {
+        let payment_id = payment.payment_id.clone();
+        let cause =
+            if takes { Cause::ClawBack { payment_id } } else { Cause::ClawBackReversed { payment_id } };
+        Self { prefix: prefix_of(takes), cause, credits: Credits::ZERO, listed: false }
+    }
+}

@@ -1,0 +1,68 @@
+//! Records of allocations that have ended: what of each was consumed, so that a later refund takes no more than that.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::claw_back::{Clawed, EndedGrant};
+use credits_core::id::{Id, WorkspaceId};
+
+use crate::Store;
+use crate::attribute::{Item, Reader, credits, keyed};
+use crate::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::{ItemKey, PK};
+
+const CONSUMED: &str = "consumed";
+
+impl Store {
+    /// Returns the record of a grant that has ended; `None` while no close has written it.
+    pub(crate) async fn ended_grant(
+        &self,
+        workspace: &WorkspaceId,
+        grant_id: &Id,
+    ) -> Result<Option<EndedGrant>, Fault> {
+        let item = self.get(&ItemKey::ended_grant(workspace, grant_id)).await?;
+        Ok(item.as_ref().map(|item| read(item, grant_id)).transpose()?)
+    }
+}
+
+/// Writes the record when the grant ends.
+pub(crate) fn end_write(
+    table: &str,
+    workspace: &WorkspaceId,
+    ended: &EndedGrant,
+) -> Result<TransactWriteItem, Corrupt> {
+    let mut item = keyed(&ItemKey::ended_grant(workspace, &ended.grant_id));
+    item.insert(CONSUMED.into(), credits(ended.consumed));
+    item.insert(CLAWED_UNUSED.into(), credits(ended.clawed.unused));
+    item.insert(CLAWED_CONSUMED.into(), credits(ended.clawed.consumed));
+    Expression::new().when_absent(PK).put(table, item)
+}
+
+/// Writes what a refund has charged, if it is still what was read.
+pub(crate) fn clawed_write(
+    table: &str,
+    workspace: &WorkspaceId,
+    read: &EndedGrant,
+    after: &EndedGrant,
+) -> Result<TransactWriteItem, Corrupt> {
+    Expression::new()
+        .set(CLAWED_CONSUMED, credits(after.clawed.consumed))
+        .when(CLAWED_CONSUMED, "=", credits(read.clawed.consumed))
+        .update(table, &ItemKey::ended_grant(workspace, &read.grant_id))
+}
+
+/// Checks that no close has recorded the grant's end yet.
+pub(crate) fn runs_check(
+    table: &str,
+    workspace: &WorkspaceId,
+    grant_id: &Id,
+) -> Result<TransactWriteItem, Corrupt> {
+    Expression::new().when_absent(PK).check(table, &ItemKey::ended_grant(workspace, grant_id))
+}
+
+fn read(item: &Item, grant_id: &Id) -> Result<EndedGrant, Corrupt> {
+    let reader = Reader(item);
+    let clawed =
+        Clawed { unused: reader.credits(CLAWED_UNUSED)?, consumed: reader.credits(CLAWED_CONSUMED)? };
+    Ok(EndedGrant { grant_id: grant_id.clone(), consumed: reader.credits(CONSUMED)?, clawed })
+}

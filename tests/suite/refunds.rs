@@ -1,0 +1,129 @@
+//! Refunds and disputes: what is taken back is what the payment bought, whatever Stripe reports and in which order (M5).
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// A workspace with a pack of 1,000 credits and a subscription of 2,000 a month, and the payments of both.
+async fn pack_and_period() -> (World, String, String) {
+    let world = World::with_card().await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
+    world.drain().await;
+    let listed = world.get("/v1/workspaces/acme/payments").await;
+    let payment = |credits: &str| {
+        let payments = listed["payments"].as_array().unwrap();
+        let payment = payments.iter().find(|payment| payment["credits"] == credits).unwrap();
+        payment["payment_id"].as_str().unwrap().to_owned()
+    };
+    (world, payment("1000"), payment("2000"))
+}
+
+impl World {
+    /// Has something happen at Stripe, delivers the events, and returns the id of what was made.
+    async fn play(&self, path: &str, body: Value) -> String {
+        let played = self.local(Method::POST, &format!("/_local/{path}"), Some(&body)).await;
+        for event in played["events"].as_array().unwrap_or_else(|| panic!("{played}")) {
+            assert_eq!(event["status"], 200, "{event}");
+        }
+        let made = ["refund_id", "dispute_id"].iter().find_map(|name| played[*name].as_str());
+        made.unwrap_or_default().to_owned()
+    }
+
+    /// What is prepaid, and what is left of the month.
+    async fn parts(&self) -> (String, String) {
+        let balance = self.balance("acme").await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&balance["prepaid"]), text(&balance["subscription"]["remaining"]))
+    }
+}
+
+fn parts(prepaid: &str, remaining: &str) -> (String, String) {
+    (prepaid.to_owned(), remaining.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_refund_of_a_month_takes_the_month_and_leaves_the_pack() {
+    let (world, _, period) = pack_and_period().await;
+    world.play(&format!("payments/{period}/refund"), json!({})).await;
+    assert_eq!(world.parts().await, parts("1000", "0"));
+    assert_eq!(world.kinds("acme").await.last().unwrap(), "claw_back -2000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_what_was_consumed_of_a_refunded_month_is_paid_by_the_pack() {
+    let (world, _, period) = pack_and_period().await;
+    world.take("acme", "spent", "500").await;
+    let refund = world.play(&format!("payments/{period}/refund"), json!({ "status": "pending" })).await;
+    assert_eq!(world.parts().await, parts("500", "0"));
+    world.play(&format!("refunds/{refund}"), json!({ "status": "failed" })).await;
+    assert_eq!(world.parts().await, parts("1000", "1500"));
+    let kinds = world.kinds("acme").await;
+    assert_eq!(kinds[kinds.len() - 2..], ["claw_back -2000", "claw_back_reversed 2000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_what_has_expired_of_a_refunded_month_is_not_taken_again() {
+    let (world, _, period) = pack_and_period().await;
+    world.subscription(Method::DELETE, "acme", None).await;
+    world.take("acme", "spent", "300").await;
+    world.advance(32 * 86_400).await;
+    assert_eq!(world.available("acme").await, "1000");
+    let refund = world.play(&format!("payments/{period}/refund"), json!({})).await;
+    assert_eq!(world.available("acme").await, "700");
+    world.play(&format!("refunds/{refund}"), json!({ "status": "failed" })).await;
+    assert_eq!(world.available("acme").await, "1000");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_partial_refunds_take_a_share_and_never_more_than_the_payment() {
+    let (world, pack, period) = pack_and_period().await;
+    let listed = world.get("/v1/workspaces/acme/payments").await;
+    let paid = listed["payments"].as_array().unwrap().iter().find(|it| it["payment_id"] == period.as_str());
+    let half = paid.unwrap()["amount"]["amount"].as_u64().unwrap() / 2;
+    for (expected, refund) in [("1000", half), ("0", half)] {
+        world.play(&format!("payments/{period}/refund"), json!({ "amount": refund })).await;
+        assert_eq!(world.parts().await, parts("1000", expected));
+    }
+    world.play(&format!("payments/{pack}/refund"), json!({ "amount": 500 })).await;
+    world.play(&format!("payments/{pack}/dispute"), json!({ "amount": 1000 })).await;
+    assert_eq!(world.parts().await, parts("0", "0"), "a refund and a dispute take no more than was bought");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_each_event_of_a_failed_refund_gives_back_what_it_took() {
+    for kind in ["refund.updated", "refund.failed", "charge.refund.updated"] {
+        let (world, pack, _) = pack_and_period().await;
+        let refund = |status: &str| json!({ "id": "re_1", "object": "refund", "amount": 1000, "charge": "ch_1", "currency": "usd", "payment_intent": pack, "status": status });
+        let charge = json!({ "id": "ch_1", "payment_intent": pack, "amount": 1000, "amount_refunded": 1000, "currency": "usd" });
+        for (kind, object) in [
+            ("refund.created", &refund("pending")),
+            ("charge.refunded", &charge),
+            (kind, &refund("failed")),
+            ("charge.refunded", &charge),
+            (kind, &refund("failed")),
+            ("refund.created", &refund("pending")),
+        ] {
+            assert_eq!(world.tell(kind, object).await.status, 200);
+        }
+        assert_eq!(world.parts().await, parts("1000", "2000"), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_an_inquiry_that_escalates_takes_credits_and_an_appeal_returns_them() {
+    let (world, pack, period) = pack_and_period().await;
+    for payment in [pack, period] {
+        let open = json!({ "status": "warning_needs_response" });
+        let dispute = world.play(&format!("payments/{payment}/dispute"), open).await;
+        assert_eq!(world.available("acme").await, "3000", "an inquiry takes nothing");
+        for (status, available) in [("needs_response", "taken"), ("lost", "taken"), ("won", "3000")] {
+            world.play(&format!("disputes/{dispute}"), json!({ "status": status })).await;
+            let is = world.available("acme").await;
+            assert!(if available == "taken" { is != "3000" } else { is == "3000" }, "{status}: {is}");
+        }
+    }
+    world.reconciled("acme").await;
+}
