@@ -1,8 +1,10 @@
 //! Refunds and disputes: what is taken back is what the payment bought, whatever Stripe reports and in which order (M5).
 
+use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::subscribing::time;
 use crate::world::World;
 
 /// A workspace with a pack of 1,000 credits and a subscription of 2,000 a month, and the payments of both.
@@ -126,4 +128,47 @@ async fn m05_an_inquiry_that_escalates_takes_credits_and_an_appeal_returns_them(
         }
     }
     world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_whichever_function_meets_an_ended_month_records_its_end() {
+    for function in ["webhook", "debit"] {
+        let (world, pack, period) = pack_and_period().await;
+        world.take("acme", "spent", "300").await;
+        world.subscription(Method::DELETE, "acme", None).await;
+        let ends_at = time(&world.subscribed("acme").await["renews_at"]);
+        // No sweep runs until then.
+        world.stack.sleep_until(ends_at + SignedDuration::from_secs(5)).unwrap();
+        if function == "webhook" {
+            world.play(&format!("payments/{pack}/refund"), json!({})).await;
+        } else {
+            assert_eq!(world.take("acme", "after", "1").await.status, 201);
+        }
+        world.play(&format!("payments/{period}/refund"), json!({})).await;
+        let owed = if function == "webhook" { "-300" } else { "699" };
+        assert_eq!(world.available("acme").await, owed, "{function}");
+        world.reconciled("acme").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_charge_that_is_found_after_its_refund_grants_and_takes_back() {
+    for by_sweep in [false, true] {
+        let world = World::with_card().await;
+        world.card_is("acme", "server_error_charged").await;
+        assert_eq!(world.subscribe("acme", "tier_2k").await.status, 503);
+        world.card_is("acme", "succeeded").await;
+        let charge = &world.charges().await[0];
+        let refund = json!({ "id": "re_1", "object": "refund", "amount": charge["amount"], "charge": "ch_1",
+            "currency": "usd", "payment_intent": charge["id"], "status": "succeeded" });
+        assert_eq!(world.tell("refund.created", &refund).await.status, 200);
+        if by_sweep {
+            world.advance(20 * 60).await;
+        } else {
+            let now = world.advance(0).await;
+            world.stack.sleep_until(now + SignedDuration::from_mins(3)).unwrap();
+            world.subscribe("acme", "tier_2k").await;
+        }
+        assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "claw_back -2000"]);
+    }
 }
