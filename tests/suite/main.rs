@@ -25,6 +25,7 @@ mod events;
 mod fuzz;
 mod grants;
 mod hold_ends;
+mod hold_keys;
 mod holds;
 mod isolation;
 mod ledger;

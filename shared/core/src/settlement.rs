@@ -105,6 +105,13 @@ impl Hold {
         }
     }
 
+    /// The hold with more set aside; `None` if that is more than an amount may be.
+    #[must_use]
+    pub fn grown_by(&self, more: Amount) -> Option<Placement> {
+        let grown = self.placement.amount.credits().plus(more.credits()).ok()?;
+        Some(Placement { amount: Amount::new(grown).ok()?, ..self.placement })
+    }
+
     /// What was left after the capture at this place, whatever has come since.
     pub fn left_after(&self, place: usize) -> Result<Credits, OutOfRange> {
         let (earlier, later) = self.captures.split_at(place.saturating_add(1).min(self.captures.len()));

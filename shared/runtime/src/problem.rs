@@ -130,7 +130,9 @@ impl Problem {
     /// 402: the hold doesn't keep so much, whatever the balance has.
     fn hold_short(required: Amount, kept: Credits, top_up_url: &str) -> Self {
         let prompt = format!("This needs {required} AI credits and {kept} are set aside for it.");
-        let detail = format!("The call costs {required} credits, and its hold keeps {kept}.");
+        let detail = format!(
+            "The call costs {required} credits, and its hold keeps {kept}. With `extend` the balance pays the rest."
+        );
         Self::insufficient((required, kept), detail, &prompt, top_up_url)
     }
 
@@ -224,6 +226,10 @@ impl Problem {
                 let detail = "The hold has no room for another capture. Settle it, and place another.";
                 Self::new(409, "hold_full", "Hold full", detail)
             }
+            HoldRefusal::TooLarge => Self::invalid_request(&[FieldError {
+                field: "extend".to_owned(),
+                message: "would grow the hold above 12 integer digits".to_owned(),
+            }]),
             HoldRefusal::TooManyCalls => Self::invalid_request(&[FieldError {
                 field: "hold_ids".to_owned(),
                 message: "have too many calls to be settled together".to_owned(),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader};
 use crate::error::{Corrupt, Fault};
+use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
@@ -48,6 +49,8 @@ struct Course<'a> {
     claim: &'a Claim,
     key: ItemKey,
     capture: Capture,
+    /// How an older version would have written its claim down.
+    unsalted: ClaimDigests,
     /// Makes words of which none is taken.
     salt: u8,
     /// The instant up to which DynamoDB's own clock vouches, once it was asked.
@@ -82,7 +85,8 @@ impl Store {
         let mut course = Course {
             claim,
             key: ItemKey::hold(&claim.workspace_id, order.hold_id),
-            capture: capture_of(claim, order.line, order.rate_card),
+            capture: capture_of(ClaimDigests::of_capture(order.hold_id, claim), order.line, order.rate_card),
+            unsalted: ClaimDigests::unsalted(claim),
             salt: 0,
             no_later_than: Timestamp::MAX,
             lost: false,
@@ -92,13 +96,12 @@ impl Store {
         course.salt = hold_item::salt_for(&course.capture, None, 0);
         loop {
             let now = self.now().min(course.no_later_than);
-            let write =
-                hold_item::capture_write(&self.table, &course.key, (&course.capture, course.salt), now);
+            let capture = (&course.capture, course.salt, &course.unsalted);
+            let write = hold_item::capture_write(&self.table, &course.key, capture, now);
             match self.update_once(write.map_err(Fault::from)?).await? {
                 Updated::Written(updated) => {
                     let remaining = Reader(&updated).credits("remaining").map_err(Fault::from)?;
-                    let amount = course.capture.line.amount;
-                    return course.captured(order.hold_id, (amount, remaining), false);
+                    return course.captured(order.hold_id, remaining);
                 }
                 Updated::Unknown(error) => course.after_failure(error).await?,
                 Updated::Busy => course.attempts.after_conflict().await?,
@@ -116,13 +119,13 @@ impl Store {
     pub async fn captured_before(&self, claim: &Claim, hold_id: &Id) -> Result<Option<Captured>, Fault> {
         let item = self.get(&ItemKey::hold(&claim.workspace_id, hold_id)).await?;
         let Some(hold) = item.as_ref().map(hold_item::read).transpose()? else { return Ok(None) };
-        let (key, fingerprint) = (hold_item::key_of(claim), hold_item::fingerprint_of(claim));
-        let same = |capture: &Capture| capture.key == key && capture.fingerprint == fingerprint;
+        let digests = [ClaimDigests::of_capture(hold_id, claim), ClaimDigests::unsalted(claim)];
+        let same = |capture: &Capture| digests.iter().any(|digests| digests.are_of(capture));
         let Some(place) = hold.captures.iter().position(same) else { return Ok(None) };
         let Some(capture) = hold.captures.get(place) else { return Ok(None) };
         let remaining = hold.left_after(place).map_err(Corrupt::from)?;
-        let amount = capture.line.amount;
-        Ok(Some(Captured { capture_id: id_of(hold_id, &key)?, amount, remaining, replayed: true }))
+        let (capture_id, amount) = (id_of(hold_id, &capture.key)?, capture.line.amount);
+        Ok(Some(Captured { capture_id, amount, remaining, replayed: true }))
     }
 
     /// What to do about a refusal; `None` to try again.
@@ -137,9 +140,10 @@ impl Store {
         let required = course.capture.line.amount;
         match course.obstacle(&hold, item, now).map_err(Fault::from)? {
             Obstacle::Captured(place) => {
-                let left = hold.left_after(place).map_err(|sum| Fault::Corrupt(sum.into()))?;
-                let amount = hold.captures.get(place).map_or(required, |kept| kept.line.amount);
-                course.captured(order.hold_id, (amount, left), !course.lost).map(Some)
+                let remaining = hold.left_after(place).map_err(|sum| Fault::Corrupt(sum.into()))?;
+                let kept = hold.captures.get(place).unwrap_or(&course.capture);
+                let (capture_id, amount) = (id_of(order.hold_id, &kept.key)?, kept.line.amount);
+                Ok(Some(Captured { capture_id, amount, remaining, replayed: !course.lost }))
             }
             Obstacle::KeyReused => Err(HoldRefusal::KeyReused),
             Obstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
@@ -178,6 +182,7 @@ impl Store {
         let sum = |sum| Fault::Corrupt(Corrupt::Sum(sum));
         let more = required.credits().minus(remaining).map_err(sum)?;
         let Ok(more) = Amount::new(more) else { return Ok(None) };
+        hold.grown_by(more).ok_or(HoldRefusal::TooLarge)?;
         let current = self.close_due(workspace).await?;
         let balance = current.balance.ok_or(HoldRefusal::NotFound)?;
         let now = self.now().min(current.no_later_than);
@@ -196,7 +201,7 @@ impl Store {
         ];
         let reasons = match self.transact(writes).await? {
             Outcome::Written => {
-                return course.captured(&hold.hold_id, (required, Credits::ZERO), false).map(Some);
+                return course.captured(&hold.hold_id, Credits::ZERO).map(Some);
             }
             Outcome::Unknown(error) => {
                 course.after_failure(error).await?;
@@ -213,7 +218,7 @@ impl Store {
                 course.attempts.at_once()?;
                 return Ok(None);
             }
-            let available = available.or_zero().plus(remaining).map_err(sum)?;
+            let available = available.plus(remaining).map_err(sum)?;
             let line = Box::new(course.capture.line.clone());
             return Err(HoldRefusal::Insufficient { line, available, version: balance.version });
         }
@@ -226,8 +231,10 @@ impl Course<'_> {
     /// Reads a refusal in the one right order: the key's, the hold's end, its room, and only then what it keeps.
     fn obstacle(&self, hold: &Hold, item: &Item, now: Timestamp) -> Result<Obstacle, Corrupt> {
         let wanted = &self.capture;
-        if let Some(place) = hold.captures.iter().position(|capture| capture.key == wanted.key) {
-            let same = hold.captures.get(place).is_some_and(|it| it.fingerprint == wanted.fingerprint);
+        let under_key = |kept: &Capture| kept.key == wanted.key || kept.key == self.unsalted.key;
+        if let Some(place) = hold.captures.iter().position(under_key) {
+            let same = |kept: &Capture| kept.fingerprint == wanted.fingerprint || self.unsalted.are_of(kept);
+            let same = hold.captures.get(place).is_some_and(same);
             return Ok(if same { Obstacle::Captured(place) } else { Obstacle::KeyReused });
         }
         if hold.status != HoldStatus::Open {
@@ -247,14 +254,10 @@ impl Course<'_> {
         Ok(if covered { Obstacle::Passed } else { Obstacle::Short(remaining) })
     }
 
-    fn captured(
-        &self,
-        hold_id: &Id,
-        (amount, remaining): (Amount, Credits),
-        replayed: bool,
-    ) -> Result<Captured, HoldRefusal> {
-        let capture_id = id_of(hold_id, &self.capture.key)?;
-        Ok(Captured { capture_id, amount, remaining, replayed })
+    /// What is answered once the capture is written.
+    fn captured(&self, hold_id: &Id, remaining: Credits) -> Result<Captured, HoldRefusal> {
+        let (capture_id, amount) = (id_of(hold_id, &self.capture.key)?, self.capture.line.amount);
+        Ok(Captured { capture_id, amount, remaining, replayed: false })
     }
 
     async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
@@ -271,12 +274,7 @@ fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
 }
 
 /// The capture that a call asks for.
-pub(crate) fn capture_of(claim: &Claim, line: &Line, rate_card: &Name) -> Capture {
-    Capture {
-        key: hold_item::key_of(claim),
-        fingerprint: hold_item::fingerprint_of(claim),
-        line: line.clone(),
-        rate_card: rate_card.clone(),
-        added: None,
-    }
+pub(crate) fn capture_of(claimed: ClaimDigests, line: &Line, rate_card: &Name) -> Capture {
+    let ClaimDigests { key, fingerprint } = claimed;
+    Capture { key, fingerprint, line: line.clone(), rate_card: rate_card.clone(), added: None }
 }

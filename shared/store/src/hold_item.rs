@@ -1,16 +1,20 @@
-//! The hold's item, and how a capture is written down in it: in some thirty bytes, since each started KB of the hold
+//! The hold's item, and how a capture is written down in it: in some forty-five bytes, since each started KB of the hold
 //! costs a capture a write unit.
 //!
 //! An item that says nothing of its `end` is open. A capture doesn't read the hold, so it can't point to a place in a table. What captures have in common (what was
 //! called at which prices, and by whom) stands once in `words`, under a word that is made of it. A capture is two
-//! elements of `captures`: the digest of its key, and a trace of fixed fields and the rest:
+//! binary elements of `captures`: the digest of its key, and a trace of fixed fields and the rest:
 //!
 //! | fingerprint | word of the call | word of the consumer | credits | what of it was added | what is the capture's own |
 //! | --- | --- | --- | --- | --- | --- |
-//! | `Xz0p` | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `,step-7`, or nothing |
+//! | 12 bytes | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `,step-7`, or nothing |
+//!
+//! Captures that were written before digests were salted are two texts, with a key of 8 characters and a fingerprint
+//! of 4. They are still read, and a replay still finds them.
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,7 +28,7 @@ use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::consumer_code;
-use crate::digest::sha256;
+use crate::digest::{Sha256, sha256, sha256_of_each};
 use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::idempotency::Claim;
@@ -34,10 +38,12 @@ const CAPTURES: &str = "captures";
 const WORDS: &str = "words";
 const END: &str = "end";
 
-/// Characters of a key's digest: 48 bits.
-const KEY_CHARACTERS: usize = 8;
-/// Characters of a fingerprint: 24 bits, by which the payload of a key that is there is told from another.
-const FINGERPRINT_CHARACTERS: usize = 4;
+/// Bytes of a key's digest, and of a fingerprint: 96 bits each.
+const DIGEST_BYTES: usize = 12;
+/// Characters of a key's digest before digests were salted.
+const SHORT_KEY_CHARACTERS: usize = 8;
+/// Characters of a fingerprint before digests were salted.
+const SHORT_FINGERPRINT_CHARACTERS: usize = 4;
 /// Characters of a word: 18 bits. One that is taken is salted.
 const WORD_CHARACTERS: usize = 3;
 /// Characters of the hold's id in its place among what is due.
@@ -105,14 +111,56 @@ fn digest(parts: &[&[u8]], characters: usize) -> String {
     URL_SAFE_NO_PAD.encode(sha256(parts)).chars().take(characters).collect()
 }
 
-/// The digest of a capture's key.
-pub(crate) fn key_of(claim: &Claim) -> String {
-    digest(&[claim.key.as_str().as_bytes()], KEY_CHARACTERS)
+/// What a hold keeps of a caller's claim: a digest of its key, and one of the key with the request.
+///
+/// Both are salted with the hold, so a pair of keys with one digest can't be searched for in advance. The fingerprint
+/// holds the key too: two keys with one digest differ in it, and the second is refused and not taken for a replay.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ClaimDigests {
+    pub key: String,
+    pub fingerprint: String,
 }
 
-/// The digest of what was asked for.
-pub(crate) fn fingerprint_of(claim: &Claim) -> String {
-    digest(&[claim.fingerprint.bytes()], FINGERPRINT_CHARACTERS)
+impl ClaimDigests {
+    /// The digests of a capture's claim.
+    pub fn of_capture(hold_id: &Id, claim: &Claim) -> Self {
+        Self::salted(b"capture", hold_id, claim)
+    }
+
+    /// The digests of a settlement's claim, whose last capture must differ from a capture under the same key.
+    pub fn of_settlement(hold_id: &Id, claim: &Claim) -> Self {
+        Self::salted(b"settle", hold_id, claim)
+    }
+
+    /// The digests of a capture's claim as they were before they were salted.
+    pub fn unsalted(claim: &Claim) -> Self {
+        let (key, fingerprint) = (claim.key.as_str().as_bytes(), claim.fingerprint.bytes());
+        Self {
+            key: digest(&[key], SHORT_KEY_CHARACTERS),
+            fingerprint: digest(&[fingerprint], SHORT_FINGERPRINT_CHARACTERS),
+        }
+    }
+
+    /// Whether a capture was written for this claim.
+    pub fn are_of(&self, capture: &Capture) -> bool {
+        capture.key == self.key && capture.fingerprint == self.fingerprint
+    }
+
+    fn salted(call: &[u8], hold_id: &Id, claim: &Claim) -> Self {
+        let (hold, key) = (hold_id.as_str().as_bytes(), claim.key.as_str().as_bytes());
+        Self {
+            key: encoded(sha256_of_each(&[call, hold, key])),
+            fingerprint: encoded(sha256_of_each(&[call, hold, key, claim.fingerprint.bytes()])),
+        }
+    }
+}
+
+fn encoded(digest: Sha256) -> String {
+    URL_SAFE_NO_PAD.encode(digest.get(..DIGEST_BYTES).unwrap_or_default())
+}
+
+fn decoded(digest: &str) -> Result<Vec<u8>, Corrupt> {
+    URL_SAFE_NO_PAD.decode(digest).map_err(|_| Corrupt::Attribute(CAPTURES))
 }
 
 /// The least salt from which on a capture's words differ from each other, and from those that a hold has.
@@ -151,20 +199,22 @@ pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
     item
 }
 
-/// The writing of a capture in a hold that is open, has room and keeps enough.
+/// The writing of a capture in a hold that is open, has room and keeps enough, unless it was captured before digests
+/// were salted.
 pub(crate) fn capture_write(
     table: &str,
     key: &ItemKey,
-    (capture, salt): (&Capture, u8),
+    (capture, salt, unsalted): (&Capture, u8, &ClaimDigests),
     now: Timestamp,
 ) -> Result<TransactWriteItem, Corrupt> {
     let taken = capture.line.amount.credits();
     let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
-    appending(Expression::new(), (capture, salt))
+    appending(Expression::new(), (capture, salt))?
         .add("remaining", credits(taken.negated()))
         .when_absent(END)
         .when("expires_at", ">", instant(now))
         .when("remaining", ">=", credits(taken))
+        .when_not_in(CAPTURES, text(&unsalted.key))
         .when_shorter(CAPTURES, room)
         .update(table, key)
 }
@@ -178,12 +228,13 @@ pub(crate) fn growing_write(
 ) -> Result<TransactWriteItem, Corrupt> {
     let added = capture.added.map(Amount::credits).unwrap_or_default();
     let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
-    appending(Expression::new(), (capture, salt))
+    appending(Expression::new(), (capture, salt))?
         .add("credits", credits(added))
         .set("remaining", number(0))
         .when_absent(END)
         .when("expires_at", ">", instant(now))
         .when("remaining", "=", credits(read.remaining()?))
+        .when("credits", "=", credits(read.placement.amount.credits()))
         .when_shorter(CAPTURES, room)
         .update(table, key)
 }
@@ -203,28 +254,30 @@ pub(crate) fn ending_write(
         .remove(INDEX_PK)
         .remove(INDEX_SK)
         .when_absent(END)
-        .when("remaining", "=", credits(read.remaining()?));
+        .when("remaining", "=", credits(read.remaining()?))
+        // A capture that grew the hold since may have left as little as there was.
+        .when("credits", "=", credits(read.placement.amount.credits()));
     match last {
-        Some(last) => appending(ending, (last, salt_for(last, None, 0))),
+        Some(last) => appending(ending, (last, salt_for(last, None, 0)))?,
         None => ending,
     }
     .update(table, &ItemKey::hold(workspace, &read.hold_id))
 }
 
 /// Appends a capture's two elements, and its words where they are new, unless its key is there.
-fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Expression {
+fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Result<Expression, Corrupt> {
     let words = Words::of_capture(capture, salt);
     let added = capture.added.map(|added| format!("+{added}")).unwrap_or_default();
     let amounts = format!("{}{added}", capture.line.amount);
-    let trace = format!("{}{}", capture.fingerprint, words.around(&amounts));
-    let mut write = write
-        .append_all(CAPTURES, vec![text(&capture.key), text(trace)])
-        .when_not_in(CAPTURES, text(&capture.key));
+    let mut trace = decoded(&capture.fingerprint)?;
+    trace.extend_from_slice(words.around(&amounts).as_bytes());
+    let [key, trace] = [decoded(&capture.key)?, trace].map(|bytes| AttributeValue::B(Blob::new(bytes)));
+    let mut write = write.append_all(CAPTURES, vec![key.clone(), trace]).when_not_in(CAPTURES, key);
     for (word, meaning) in [&words.call, &words.consumer] {
         let name = format!("{WORDS}.{word}");
         write = write.set_once(&name, text(meaning)).when_absent_or(&name, "=", text(meaning));
     }
-    write
+    Ok(write)
 }
 
 /// The hold of an item.
@@ -251,15 +304,24 @@ fn read_purpose(purpose: &str, words: &Item) -> Option<Purpose> {
 }
 
 fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
-    let [key, trace] = elements else { return None };
-    let (fingerprint, trace) = trace.as_s().ok()?.split_at_checked(FINGERPRINT_CHARACTERS)?;
+    let (ClaimDigests { key, fingerprint }, trace) = match elements {
+        [AttributeValue::B(key), AttributeValue::B(trace)] => {
+            let (fingerprint, trace) = trace.as_ref().split_at_checked(DIGEST_BYTES)?;
+            let (key, fingerprint) = (URL_SAFE_NO_PAD.encode(key), URL_SAFE_NO_PAD.encode(fingerprint));
+            (ClaimDigests { key, fingerprint }, std::str::from_utf8(trace).ok()?)
+        }
+        [AttributeValue::S(key), AttributeValue::S(trace)] => {
+            let (fingerprint, trace) = trace.split_at_checked(SHORT_FINGERPRINT_CHARACTERS)?;
+            (ClaimDigests { key: key.clone(), fingerprint: fingerprint.to_owned() }, trace)
+        }
+        _ => return None,
+    };
     let ReadWords { operation, rate_card, model, consumer, amounts } = read_words(trace, words)?;
     let (amount, added) = match amounts.split_once('+') {
         Some((amount, added)) => (amount, Some(added.parse().ok()?)),
         None => (amounts, None),
     };
     let line = Line { operation, model, units: None, consumer, amount: amount.parse().ok()? };
-    let (key, fingerprint) = (key.as_s().ok()?.clone(), fingerprint.to_owned());
     Some(Capture { key, fingerprint, line, rate_card, added })
 }
 

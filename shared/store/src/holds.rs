@@ -56,6 +56,9 @@ pub enum HoldRefusal {
     /// It has as many captures as it has room for.
     #[error("the hold has no room for another capture")]
     Full,
+    /// It would keep more than an amount may be.
+    #[error("the hold would grow too large")]
+    TooLarge,
     /// The holds have more calls together than one ledger entry can tell.
     #[error("the holds have too many calls to be settled together")]
     TooManyCalls,

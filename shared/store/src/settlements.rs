@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::batch::{Line, MOST_LINES};
 use credits_core::credits::{Amount, Credits};
-use credits_core::hold::{Ending, Placement};
+use credits_core::hold::Ending;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Refusal;
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::attribute::Item;
 use crate::captures::capture_of;
 use crate::error::{Corrupt, Fault};
+use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
@@ -80,7 +81,8 @@ enum Ended {
 }
 
 impl Store {
-    /// Settles holds under the caller's key, all of them or none. Those that are settled already stay as they are.
+    /// Settles holds under the caller's key, all of them or none. Those that are settled already stay as they are, if
+    /// others are left.
     pub async fn settle_holds(&self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
@@ -89,7 +91,7 @@ impl Store {
         loop {
             let holds = self.holds(workspace, order.hold_ids).await?;
             if holds.iter().any(|hold| hold.status != HoldStatus::Open)
-                && let Some(settled) = self.settled_before(claim, order, &holds, lost).await?
+                && let Some(settled) = self.settled_before(claim, &holds, lost).await?
             {
                 return Ok(settled);
             }
@@ -185,12 +187,11 @@ impl Store {
         keys.iter().map(read).collect()
     }
 
-    /// What to answer where some of the holds are closed: what the key was first answered, or what they are where nothing
-    /// more is asked of them; `None` where others are still to be settled.
+    /// What to answer where some of the holds are closed: what the key was first answered; `None` where others are still
+    /// to be settled. An answer under a key that keeps nothing would be one that the key can't give again.
     async fn settled_before(
         &self,
         claim: &Claim,
-        order: SettleOrder<'_>,
         holds: &[Hold],
         lost: bool,
     ) -> Result<Option<Settled>, HoldRefusal> {
@@ -201,16 +202,16 @@ impl Store {
             }
             return Ok(Some(Settled { holds: holds.to_vec(), replayed: !lost, captured: Credits::ZERO }));
         }
-        let closed = holds.iter().find(|hold| match hold.status {
+        let some_open = holds.iter().any(|hold| hold.status == HoldStatus::Open);
+        let refuses = |hold: &&Hold| match hold.status {
             HoldStatus::Open => false,
-            HoldStatus::Settled => order.last.is_some(),
+            HoldStatus::Settled => !some_open,
             HoldStatus::Expired => true,
-        });
-        if let Some(closed) = closed {
-            return Err(HoldRefusal::Closed(closed.hold_id.clone()));
+        };
+        match holds.iter().find(refuses) {
+            Some(closed) => Err(HoldRefusal::Closed(closed.hold_id.clone())),
+            None => Ok(None),
         }
-        let all = holds.iter().all(|hold| hold.status == HoldStatus::Settled);
-        Ok(all.then(|| Settled { holds: holds.to_vec(), replayed: false, captured: Credits::ZERO }))
     }
 
     /// A refusal for which nothing was sent: that of the key comes before it.
@@ -302,9 +303,7 @@ fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair
             return Err(HoldRefusal::Short { required: amount, kept: available });
         }
         if let Some(added) = added {
-            let grown = hold.placement.amount.credits().plus(added.credits()).map_err(corrupt)?;
-            let amount = Amount::new(grown).map_err(|_| Fault::Corrupt(Corrupt::Attribute("credits")))?;
-            ended.placement = Placement { amount, ..hold.placement };
+            ended.placement = hold.grown_by(added).ok_or(HoldRefusal::TooLarge)?;
         }
         ended.captures.push(Capture { added, ..last_capture(claim, hold, amount) });
     }
@@ -315,7 +314,7 @@ fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair
 fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
     let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
     let line = Line { operation, model: None, units: None, consumer, amount };
-    capture_of(claim, &line, &hold.purpose.rate_card)
+    capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, &hold.purpose.rate_card)
 }
 
 impl Closing<'_> {
@@ -339,7 +338,7 @@ impl Closing<'_> {
         let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
         let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
         let kept = read.remaining().map_err(Corrupt::from)?;
-        let available = spendable.or_zero().plus(kept).map_err(Corrupt::from)?;
+        let available = spendable.plus(kept).map_err(Corrupt::from)?;
         Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, version })
     }
 }

@@ -1,0 +1,277 @@
+//! Holds: what keeps a capture apart from another, what a refusal says, and how far a hold may grow (M4, M11).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::batch::Line;
+use credits_core::id::Id;
+use credits_core::settlement::Purpose;
+use credits_store::captures::CaptureOrder;
+use credits_store::holds::{HoldOrder, HoldRefusal};
+use credits_store::settlements::SettleOrder;
+use jiff::SignedDuration;
+use model::items::{every_item, of_kind, put_all};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::contention::claim;
+use crate::holds::{capturing, placing, shown};
+use crate::table::Table;
+use crate::world::{Answer, World, consumer, taking};
+
+fn extending(credits: &str) -> Value {
+    let mut body = capturing(credits);
+    body["extend"] = json!(true);
+    body
+}
+
+impl World {
+    pub(crate) async fn grant_prepaid(&self, key: &str, credits: &str) {
+        let grant = json!({ "credits": credits, "kind": "prepaid", "reason": "test" });
+        let granted = self.call(Method::POST, "/v1/workspaces/acme/grants", Some(key), Some(&grant)).await;
+        assert_eq!(granted.status, 201, "{}", granted.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_two_keys_whose_unsalted_digests_are_one_pay_for_two_captures() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "50").await;
+    // Both have the 48 bits AN1BcIpl.
+    for key in ["run_1/step_4926800", "run_1/step_27454670"] {
+        assert_eq!(world.capture(&hold, key, "10").await.status, 201);
+        assert!(world.capture(&hold, key, "10").await.replayed);
+    }
+    assert_eq!(shown(&world.settle(&hold, "s", &json!({})).await.body), ["50", "20", "0", "settled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_key_pays_for_a_capture_and_settles_its_hold_and_is_another_in_another_hold() {
+    let world = World::with_packs(1).await;
+    let (one, other) = (world.place("one", "50").await, world.place("other", "50").await);
+    let captured = world.capture(&one, "key", "10").await;
+    assert_ne!(world.capture(&other, "key", "10").await.body["capture_id"], captured.body["capture_id"]);
+    let settled = world.settle(&one, "key", &json!({ "credits": "5" })).await;
+    assert_eq!((settled.status, shown(&settled.body)), (200, ["50", "15", "0", "settled"]));
+    assert!(world.settle(&one, "key", &json!({ "credits": "5" })).await.replayed);
+    assert_eq!(world.capture(&one, "key", "10").await.body, captured.body);
+}
+
+/// The first digest of a key and of a request are these, cut from SHA-256 and in base64.
+const UNSALTED_KEY: &str = "aL5qq3Ha";
+const UNSALTED_FINGERPRINT: &str = "BdNS";
+
+/// Rewrites a hold's only capture as it was stored before digests were salted.
+async fn store_as_before(world: &World) {
+    let items = every_item(&world.stack).await;
+    let mut hold: HashMap<_, _> = of_kind(&items, "hold").next().unwrap().clone();
+    let [AttributeValue::B(key), AttributeValue::B(trace)] = &hold["captures"].as_l().unwrap()[..] else {
+        panic!("{hold:?}")
+    };
+    assert_eq!((key.as_ref().len(), trace.as_ref().len() > 12), (12, true));
+    let trace = format!("{UNSALTED_FINGERPRINT}{}", std::str::from_utf8(&trace.as_ref()[12..]).unwrap());
+    let before = [UNSALTED_KEY.to_owned(), trace].map(AttributeValue::S);
+    hold.insert("captures".to_owned(), AttributeValue::L(before.to_vec()));
+    put_all(&world.stack, vec![hold]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_capture_that_was_stored_with_unsalted_digests_is_found_by_its_key() {
+    let world = World::with_packs(1).await;
+    let table = Table::of(&world);
+    let consumer = serde_json::from_value(consumer()).unwrap();
+    let (operation, rate_card) = ("text.generate".parse().unwrap(), "v1".parse().unwrap());
+    let purpose = Purpose { operation, rate_card, consumer };
+    let lasts = SignedDuration::from_hours(1);
+    let order = HoldOrder { amount: "50".parse().unwrap(), count: None, lasts, purpose: &purpose };
+    let placed = table.store.place_holds(&claim("place", "hold"), order).await.unwrap();
+    let hold_id: &Id = &placed.holds[0].hold_id;
+    let line = Line {
+        operation: purpose.operation.clone(),
+        model: None,
+        units: None,
+        consumer: purpose.consumer.clone(),
+        amount: "10".parse().unwrap(),
+    };
+    let capture = async |key: &str, payload: &str| {
+        let order = CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, extend: false };
+        table.store.capture(&claim(key, payload), order).await
+    };
+    assert!(!capture("run-1/step-1", "first").await.unwrap().replayed);
+    store_as_before(&world).await;
+
+    let again = capture("run-1/step-1", "first").await.unwrap();
+    assert_eq!((again.replayed, again.remaining.to_string().as_str()), (true, "40"));
+    assert!(again.capture_id.as_str().ends_with(&format!("_{UNSALTED_KEY}")), "{:?}", again.capture_id);
+    let earlier = table.store.captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();
+    assert_eq!(earlier, Some(again));
+    assert!(matches!(capture("run-1/step-1", "second").await, Err(HoldRefusal::KeyReused)));
+    assert_eq!(capture("run-1/step-2", "first").await.unwrap().remaining.to_string(), "30");
+    let settle = SettleOrder { hold_ids: std::slice::from_ref(hold_id), last: None, extend: false };
+    let settled = table.store.settle_holds(&claim("settle", "settle"), settle).await.unwrap();
+    assert_eq!(settled.captured.to_string(), "20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_digest_that_is_another_keys_is_refused_and_not_taken_for_a_replay() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "50").await;
+    assert_eq!(world.capture(&hold, "key", "10").await.status, 201);
+    // As if another key with this digest had paid for it: the key is part of the fingerprint.
+    let mut item = of_kind(&every_item(&world.stack).await, "hold").next().unwrap().clone();
+    let mut elements = item["captures"].as_l().unwrap().clone();
+    let mut trace = elements[1].as_b().unwrap().as_ref().to_vec();
+    trace[0] ^= 1;
+    elements[1] = AttributeValue::B(Blob::new(trace));
+    item.insert("captures".to_owned(), AttributeValue::L(elements));
+    put_all(&world.stack, vec![item]).await;
+    let refused = world.capture(&hold, "key", "10").await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("idempotency_key_reused")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_settled_holds_are_settled_again_under_their_key_alone() {
+    let world = World::with_packs(1).await;
+    let [one, two, three] =
+        [world.place("1", "10").await, world.place("2", "10").await, world.place("3", "10").await];
+    let batch = async |key: &str, holds: &[&String]| {
+        world.holds("/batch/settle", key, &json!({ "hold_ids": holds })).await
+    };
+    assert_eq!(world.settle(&one, "single", &json!({})).await.status, 200);
+    let refused = world.settle(&one, "free", &json!({})).await;
+    assert_eq!(
+        (refused.status, &refused.body["code"], &refused.body["hold_id"]),
+        (409, &json!("hold_closed"), &json!(one))
+    );
+    assert_eq!(batch("free", &[&one]).await.body["code"], "hold_closed");
+    assert!(world.settle(&one, "single", &json!({})).await.replayed);
+    // What is settled stays as it is beside what is not, and the key stands for it.
+    let settled = batch("some", &[&one, &two]).await;
+    assert_eq!((settled.status, settled.replayed), (200, false));
+    let again = batch("some", &[&one, &two]).await;
+    assert_eq!((again.status, again.replayed, &again.body), (200, true, &settled.body));
+    assert_eq!(batch("some", &[&one, &two, &three]).await.body["code"], "idempotency_key_reused");
+    assert_eq!(batch("free", &[&one, &two]).await.body["hold_id"], json!(one));
+    assert_eq!(world.take("acme", "some", "1").await.body["code"], "idempotency_key_reused");
+    assert_eq!(world.take("acme", "free", "1").await.status, 201);
+}
+
+/// A call that costs 5 credits and finds no more than its hold keeps.
+async fn spend(world: &World, call: &str, hold: &str, key: &str) -> Answer {
+    let post = async |path: &str, body: &Value| {
+        world.call(Method::POST, &format!("/v1/workspaces/acme/{path}"), Some(key), Some(body)).await
+    };
+    match call {
+        "debit" => post("debits", &taking("5")).await,
+        "batch" => post("debits/batch", &json!({ "lines": [taking("2"), taking("3")] })).await,
+        "partial" => {
+            post("debits/batch", &json!({ "lines": [taking("5"), taking("3")], "partial": true })).await
+        }
+        "hold" => post("holds", &placing("5", 60)).await,
+        "holds" => {
+            let mut body = placing("2.5", 60);
+            body["count"] = json!(2);
+            post("holds/batch", &body).await
+        }
+        "capture" => post(&format!("holds/{hold}/captures"), &extending("5")).await,
+        _ => post(&format!("holds/{hold}/settle"), &json!({ "credits": "5", "extend": true })).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m11_a_shortfall_is_what_has_to_be_added_debt_included() {
+    for (call, kept) in [
+        ("debit", ""),
+        ("batch", ""),
+        ("partial", ""),
+        ("hold", ""),
+        ("holds", ""),
+        ("capture", "0"),
+        ("capture", "3"),
+        ("settlement", "0"),
+        ("settlement", "3"),
+    ] {
+        let world = World::new().await;
+        world.put_workspace("acme").await;
+        let top_up = world.buy("acme", "pack_1k", "pack").await;
+        let hold = world.place("place", "10").await;
+        let captured = if kept == "3" { "7" } else { "10" };
+        assert_eq!(world.capture(&hold, "c", captured).await.status, 201);
+        assert_eq!(world.take("acme", "take", "900").await.status, 201);
+        let charge = json!({ "id": "ch_1", "payment_intent": top_up["payment_id"], "amount": 1_000, "amount_refunded": 1_000, "currency": "usd" });
+        assert_eq!(world.tell("charge.refunded", &charge).await.status, 200);
+        assert_eq!(world.available("acme").await, "-910");
+
+        let refused = spend(&world, call, &hold, "key").await;
+        let (available, shortfall) = if kept == "3" { ("-907", "912") } else { ("-910", "915") };
+        assert_eq!(
+            (refused.status, &refused.body["available"], &refused.body["shortfall"]),
+            (402, &json!(available), &json!(shortfall)),
+            "{call} {kept}"
+        );
+        world.grant_prepaid("less", "911.999999").await;
+        let rest = if kept == "3" { "0.000001" } else { "3.000001" };
+        assert_eq!(spend(&world, call, &hold, "key").await.body["shortfall"], rest);
+        world.grant_prepaid("rest", rest).await;
+        assert!(spend(&world, call, &hold, "key").await.status < 300, "{call} {kept}");
+        assert_eq!(world.available("acme").await, "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_hold_grows_to_twelve_integer_digits_and_no_further() {
+    const MOST: &str = "999999999999.999999";
+    let world = World::with_packs(0).await;
+    world.grant_prepaid("one", MOST).await;
+    world.grant_prepaid("two", MOST).await;
+    let hold = world.place("place", "999999999999").await;
+    let path = format!("/{hold}/captures");
+    assert_eq!(world.capture(&hold, "all", "999999999999").await.status, 201);
+    assert_eq!(world.holds(&path, "above", &extending("1")).await.fields(), ["extend"]);
+    assert_eq!(
+        world.settle(&hold, "above", &json!({ "credits": "1", "extend": true })).await.fields(),
+        ["extend"]
+    );
+    assert_eq!(world.holds(&path, "rest", &extending("0.999999")).await.status, 201);
+    assert_eq!(world.holds(&path, "more", &extending("0.000001")).await.fields(), ["extend"]);
+    assert_eq!(shown(&world.held(&hold).await), [MOST, MOST, "0", "open"]);
+    assert_eq!(world.settle(&hold, "s", &json!({})).await.status, 200);
+    assert_eq!(world.available("acme").await, MOST);
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_capture_that_grows_its_hold_is_settled_or_refused_and_never_lost() {
+    let world = Arc::new(World::with_packs(1).await);
+    for round in 0..12 {
+        let hold = world.place(&format!("place-{round}"), "1").await;
+        // Nothing is left before and nothing after: what the hold keeps alone tells that it has grown.
+        assert_eq!(world.capture(&hold, "all", "1").await.status, 201);
+        let mut running = tokio::task::JoinSet::new();
+        for number in 0..4 {
+            let (world, hold) = (Arc::clone(&world), hold.clone());
+            running.spawn(async move {
+                if number == 0 {
+                    return (
+                        number,
+                        world.settle(&hold, &format!("settle-{round}"), &json!({})).await.status,
+                    );
+                }
+                let path = format!("/{hold}/captures");
+                (number, world.holds(&path, &format!("c{number}"), &extending("2")).await.status)
+            });
+        }
+        let statuses = running.join_all().await;
+        assert!(statuses.iter().all(|(_, status)| [200, 201, 409].contains(status)), "{statuses:?}");
+        let grown = statuses.iter().filter(|(_, status)| *status == 201).count();
+        let shown = world.held(&hold).await;
+        assert_eq!(
+            (&shown["captured"], &shown["status"]),
+            (&json!((1 + 2 * grown).to_string()), &json!("settled"))
+        );
+        assert_eq!(world.balance("acme").await["held"], "0", "{statuses:?}");
+    }
+    world.reconciled("acme").await;
+}
