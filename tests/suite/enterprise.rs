@@ -1,6 +1,7 @@
 //! Enterprise workspaces: a credit limit, a commitment, use that is invoiced, in any combination (M8).
 
 use jiff::{SignedDuration, Timestamp};
+use model::items::{every_item, of_kind, put_all, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -274,4 +275,53 @@ async fn m08_an_ordinary_tier_goes_with_an_agreement() {
     world.next_month().await;
     assert_eq!(world.invoices().await[0]["total"]["amount"], 20);
     world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_what_an_invoice_could_not_say_is_not_agreed() {
+    let price = |limit: &str, micros: u64| {
+        json!({ "credit_limit": limit, "commitment": null,
+            "invoicing": { "price_per_credit_micros": micros, "currency": "USD" } })
+    };
+    let refused = ["invoicing.price_per_credit_micros"];
+    let (world, dear) = (enterprise().await, 1_000_000_000_000);
+    assert_eq!(world.agree(&price("999999999999.999999", dear)).await.fields(), refused);
+    assert_eq!(world.agree(&price("10000000.000001", dear)).await.fields(), refused);
+    assert_eq!(world.agree(&price("20000000", 10_000)).await.status, 201);
+    assert_eq!(world.use_of("a", "text.generate", "20000000").await, 201);
+    assert_eq!(world.agree(&price("0", 10_000)).await.status, 200);
+    assert_eq!(world.agree(&price("0", dear)).await.fields(), refused, "the debt is above it");
+    world.next_month().await;
+    assert_eq!(world.agree(&price("10000000", dear)).await.status, 200);
+    assert_eq!(world.agree(&price("10000001", dear)).await.fields(), refused);
+    assert_eq!(world.use_of("b", "text.generate", "10000000").await, 201);
+    world.next_month().await;
+    let totals: Vec<Value> =
+        world.invoices().await.iter().map(|invoice| invoice["total"]["amount"].clone()).collect();
+    assert_eq!(totals, [json!(1_000_000_000_000_000_u64), json!(20_000_000)]);
+    assert_eq!(world.available("acme").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_an_invoice_waits_until_the_index_shows_the_whole_month() {
+    let world = enterprise().await;
+    assert_eq!(world.agree(&invoicing("500")).await.status, 201);
+    assert_eq!(world.use_of("a", "text.generate", "40").await, 201);
+    assert_eq!(world.use_of("b", "text.classify", "10").await, 201);
+    // The index does not show the latest call yet.
+    let items = every_item(&world.stack).await;
+    let latest = of_kind(&items, "entry#").find(|item| text(item, "pk").ends_with("#b")).unwrap().clone();
+    let mut unseen = latest.clone();
+    unseen.retain(|name, _| !name.starts_with("index_"));
+    put_all(&world.stack, vec![unseen]).await;
+    world.next_month().await;
+    assert_eq!(world.available("acme").await, "0", "it is billed");
+    assert!(world.invoices().await.is_empty());
+    put_all(&world.stack, vec![latest]).await;
+    world.sweep().await;
+    assert_eq!(
+        world.invoices().await[0]["lines"],
+        json!([{ "description": "text.classify", "credits": "10", "amount": 10 },
+            { "description": "text.generate", "credits": "40", "amount": 40 }])
+    );
 }

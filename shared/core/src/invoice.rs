@@ -12,6 +12,18 @@ use crate::ledger::Entry;
 use crate::month::Month;
 use crate::price::Price;
 
+/// The most that a month's use may come to by what is agreed, in minor units: a JSON reader's integers are exact up to
+/// 2^53. A debt that claw-backs make larger still fits `u64`, which is 18,000 times this.
+pub const MAX_INVOICE_MINOR: u64 = 1_000_000_000_000_000;
+
+/// A price at which a month's use could come to more than an invoice can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{credits} credits at this price come to more than an invoice can say")]
+pub struct InvoiceTooLarge {
+    /// The most that could be invoiced.
+    pub credits: Credits,
+}
+
 /// The line of what was used before the month of its invoice.
 const EARLIER: &str = "Use before this month";
 
@@ -109,6 +121,17 @@ impl Invoicing {
         Ok(lines)
     }
 
+    /// Checks that an invoice can say what a debt costs: `round(price · debt) ≤ MAX_INVOICE_MINOR`.
+    ///
+    /// A month's debt is at most the credit limit, or what it was when the limit was lowered. An invoice that can't be
+    /// written is stuck for good, so this is asked before a price or limit is agreed.
+    pub fn check(self, debt: Credits) -> Result<(), InvoiceTooLarge> {
+        match self.minor(debt) {
+            Ok(amount) if amount <= MAX_INVOICE_MINOR => Ok(()),
+            _ => Err(InvoiceTooLarge { credits: debt }),
+        }
+    }
+
     /// The price of so many credits in minor units, rounded half up.
     fn minor(self, credits: Credits) -> Result<u64, OutOfRange> {
         // Millionths of credits by millionths of the major unit.
@@ -125,7 +148,8 @@ impl Invoicing {
 mod tests {
     use jiff::Timestamp;
 
-    use super::BilledUse;
+    use super::{BilledUse, InvoiceTooLarge};
+    use crate::agreement::Invoicing;
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::ledger::{Cause, Entry};
@@ -155,6 +179,23 @@ mod tests {
             operations: operations.into(),
             content: Vec::new(),
         })
+    }
+
+    #[test]
+    fn m08_a_price_is_refused_if_the_debt_does_not_fit_an_invoice() {
+        let price = |price_per_credit_micros, currency: &str| Invoicing {
+            price_per_credit_micros,
+            currency: currency.parse().unwrap(),
+        };
+        let credits = |text: &str| text.parse::<Credits>().unwrap();
+        // A million dollars a credit are 10^8 cents.
+        let dear = price(1_000_000_000_000, "USD");
+        assert_eq!(dear.check(credits("10000000")), Ok(()));
+        let debt = credits("10000000.000001");
+        assert_eq!(dear.check(debt), Err(InvoiceTooLarge { credits: debt }));
+        assert!(price(1_000_000_000_000, "JPY").check(debt).is_ok(), "yen have no minor unit");
+        assert!(dear.check(credits("999999999999.999999")).is_err(), "above u64");
+        assert!(price(1_000_000, "USD").check(credits("999999999999.999999")).is_ok());
     }
 
     #[test]

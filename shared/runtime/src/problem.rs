@@ -4,6 +4,7 @@
 
 use credits_core::agreement::OtherCurrency;
 use credits_core::credits::{Amount, Credits};
+use credits_core::invoice::InvoiceTooLarge;
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
@@ -301,6 +302,14 @@ impl From<AgreementRefusal> for Problem {
                 field: "invoicing.currency".to_owned(),
                 message: format!("must be {owed} until the commitment of this month is invoiced"),
             }]),
+            AgreementRefusal::InvoiceTooLarge(InvoiceTooLarge { credits }) => {
+                Self::invalid_request(&[FieldError {
+                    field: "invoicing.price_per_credit_micros".to_owned(),
+                    message: format!(
+                        "must be lower: the limits that are agreed allow a debt of {credits} credits, which an invoice could not say"
+                    ),
+                }])
+            }
             AgreementRefusal::Fault(fault) => fault.into(),
         }
     }

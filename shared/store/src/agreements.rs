@@ -9,13 +9,14 @@ use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
-use credits_core::invoice::{BilledUse, Invoice};
+use credits_core::invoice::{BilledUse, Invoice, InvoiceTooLarge};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::month::Month;
 use credits_core::posting::Posting;
 use jiff::Timestamp;
 
 use crate::attribute::{Item, keyed, text};
+use crate::audit::SETTLED_AFTER;
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::index::{Cursor, Listing};
@@ -43,6 +44,9 @@ pub enum AgreementRefusal {
     /// What is owed for the month is in another currency.
     #[error(transparent)]
     OtherCurrency(#[from] OtherCurrency),
+    /// A month's use could come to more than an invoice can say.
+    #[error(transparent)]
+    InvoiceTooLarge(#[from] InvoiceTooLarge),
     /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -64,7 +68,12 @@ impl Store {
         if !self.advance_agreement(workspace).await? {
             return Err(Fault::Contended.into());
         }
-        let set = |before: &Standing| before.agreed(agreement, self.now());
+        let set = |before: &Standing, debt: Credits| {
+            // Until this is written, what may be spent follows the limit that was agreed before.
+            let most = debt.max(before.agreement.credit_limit).max(agreement.credit_limit);
+            agreement.invoicing.map_or(Ok(()), |invoicing| invoicing.check(most))?;
+            Ok(before.agreed(agreement, self.now())?)
+        };
         let first = self.change_agreement(workspace, set).await?;
         self.advance_agreement(workspace).await?;
         Ok(first)
@@ -74,14 +83,15 @@ impl Store {
     pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
         match self.standing(workspace).await? {
             Some((standing, _)) if !standing.ends => {
-                self.change_agreement(workspace, |before| Ok(before.ended())).await.map(drop)
+                self.change_agreement(workspace, |before, _| Ok(before.ended())).await.map(drop)
             }
             _ => Ok(()),
         }
     }
 
     /// Does all that is due about an agreement, and says whether nothing is any more: a month that has not ended by the
-    /// table's clock is left for later. Done twice at once, or late, it comes to the same.
+    /// table's clock, or whose use the index does not show yet, is left for later. Done twice at once, or late, it comes to
+    /// the same.
     pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         for _ in 0..MOST_STEPS {
             let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
@@ -94,7 +104,9 @@ impl Store {
                     if !self.close_balance(workspace).await? {
                         return Ok(false);
                     }
-                    self.invoice_month(workspace, (&standing, version), month).await?;
+                    if !self.invoice_month(workspace, (&standing, version), month).await? {
+                        return Ok(false);
+                    }
                 }
             }
         }
@@ -120,18 +132,20 @@ impl Store {
     }
 
     /// Changes what is agreed, with the balance's limit and its billing in the same transaction; says whether it is
-    /// the first.
+    /// the first. The change is given the debt, with what open holds may add to it.
     async fn change_agreement(
         &self,
         workspace: &WorkspaceId,
-        change: impl Fn(&Standing) -> Result<Standing, OtherCurrency>,
+        change: impl Fn(&Standing, Credits) -> Result<Standing, AgreementRefusal>,
     ) -> Result<bool, AgreementRefusal> {
         let mut attempts = self.attempts();
         loop {
             let kept = self.standing(workspace).await?;
             let first = kept.is_none();
             let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
-            let after = change(&before)?;
+            let balance = self.read_balance(workspace).await?.unwrap_or_default();
+            let available = balance.available().map_err(|sum| Fault::Corrupt(sum.into()))?;
+            let after = change(&before, available.negated().or_zero())?;
             let posting = posting_of(&before.agreement, &after.agreement, after.open, self.now());
             let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
             let balance = balance_item::write_of(&self.table, workspace, &posting, "agreement");
@@ -210,17 +224,22 @@ impl Store {
         Ok(())
     }
 
-    /// Invoices a month that has ended, and whose debt the balance's close has billed.
+    /// Invoices a month that has ended, and whose debt the balance's close has billed; `false` if the index does not show
+    /// the month's use yet.
     async fn invoice_month(
         &self,
         workspace: &WorkspaceId,
         (standing, version): (&Standing, u64),
         month: Month,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
         let used = match billed.as_ref().map(entry_item::read).transpose()? {
             Some(entry) => self.used_beyond_credits(workspace, month, &entry).await?,
-            None => BTreeMap::new(),
+            None => Some(BTreeMap::new()),
+        };
+        let Some(used) = used else {
+            tracing::info!(%workspace, %month, "an invoice waits for the index");
+            return Ok(false);
         };
         let invoice = standing.invoice(month, &used, self.now()).map_err(Corrupt::from)?;
         let after = standing.after_month(month, invoice.is_some());
@@ -242,17 +261,26 @@ impl Store {
             }
             Outcome::Cancelled(_) => {}
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// What was used beyond credits in a month, by operation.
+    /// What was used beyond credits in a month, by operation; `None` if the index does not show all of the month yet.
+    ///
+    /// The index follows the table, and says nothing of what it lacks. So what it shows of the month has to come to what
+    /// the balance has counted, until the ledger of a month that is over is taken for complete.
     async fn used_beyond_credits(
         &self,
         workspace: &WorkspaceId,
         month: Month,
         billed: &Entry,
-    ) -> Result<BTreeMap<String, Credits>, Fault> {
+    ) -> Result<Option<BTreeMap<String, Credits>>, Fault> {
+        let settled = month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| settled <= self.now());
+        let mut unseen = match self.read_balance(workspace).await? {
+            Some(balance) if !settled => balance.consumed_in(month),
+            _ => Credits::ZERO,
+        };
         let mut used = BilledUse::of(month, billed.credits);
+        let mut explained = false;
         let mut after: Option<Cursor> = position(billed.at, billed.entry_id.as_str()).parse().ok();
         while after.is_some() {
             let listing = Listing {
@@ -262,14 +290,17 @@ impl Store {
                 filter: None,
             };
             let page = self.page(listing, entry_item::read).await?;
-            for entry in &page.items {
-                if !used.take(entry).map_err(Corrupt::from)? {
-                    return Ok(used.by_operation());
-                }
+            for entry in page.items.iter().filter(|entry| Month::of(entry.at) == month) {
+                let spent = Credits::sum(entry.spent().into_iter().map(|(_, credits)| credits));
+                unseen = spent.and_then(|spent| unseen.minus(spent)).map_err(Corrupt::from)?;
             }
-            after = page.next;
+            for entry in &page.items {
+                explained = explained || !used.take(entry).map_err(Corrupt::from)?;
+            }
+            let last = page.items.last().is_some_and(|entry| entry.at < month.start());
+            after = page.next.filter(|_| !last && !(explained && settled));
         }
-        Ok(used.by_operation())
+        Ok((settled || unseen.is_zero()).then(|| used.by_operation()))
     }
 
     fn standing_write(

@@ -18,7 +18,7 @@ use crate::usage_item::{COUNTED, GroupItem, MonthItem};
 use crate::{batch_item, entry_item};
 
 /// How long after a month's end its ledger is taken for complete.
-const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long nothing must have moved before a month is compared: by then the stream and the index have told of it.
 pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
