@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::subscribing::time;
 use crate::world::{Answer, NowForTests, World};
 
 fn in_hours(hours: i64) -> String {
@@ -140,4 +141,44 @@ async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
     let refused = crate::world::answer(request.json(&promotional("5"))).await;
     assert_eq!((refused.status, refused.body["code"].as_str()), (403, Some("workspace_forbidden")));
     assert!(world.entries("acme").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_grant_that_no_operator_made_is_not_voided_and_says_so() {
+    let world = World::with_card().await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
+    let grant_id = async || world.balance("acme").await["grants"][0]["grant_id"].as_str().unwrap().to_owned();
+    let void = async |grant: &str| {
+        let path = format!("/v1/workspaces/acme/grants/{grant}/void");
+        world.call(Method::POST, &path, Some(grant), Some(&json!({ "reason": "test" }))).await
+    };
+    let allocation = grant_id().await;
+    let refused = void(&allocation).await;
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (409, &json!("grant_not_voidable")),
+        "{}",
+        refused.body
+    );
+    let renews_at = time(&world.subscribed("acme").await["renews_at"]);
+    world.advance_to(renews_at).await;
+    assert_ne!(grant_id().await, allocation);
+    for grant in [allocation, grant_id().await] {
+        assert_eq!(void(&grant).await.body["code"], "grant_not_voidable", "{grant} is listed in the ledger");
+    }
+    world.put_on_plan("acme", "enterprise").await;
+    let commitment = json!({ "credit_limit": "0", "invoicing": null,
+        "commitment": { "monthly_credits": "10", "price": { "amount": 500, "currency": "USD" } } });
+    let agreed = world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&commitment)).await;
+    assert_eq!(agreed.status, 201);
+    let grants = world.balance("acme").await["grants"].as_array().unwrap().clone();
+    let commitment = grants.iter().find(|grant| grant["kind"] == "commitment").unwrap();
+    assert_eq!(void(commitment["grant_id"].as_str().unwrap()).await.body["code"], "grant_not_voidable");
+    for unknown in ["gr_0198f2c4a7b070008000000000000001", "gr_1", "nothing"] {
+        assert_eq!(void(unknown).await.body["code"], "not_found", "{unknown}");
+    }
+    world.put_workspace("other").await;
+    let path = format!("/v1/workspaces/other/grants/{}/void", grants[0]["grant_id"].as_str().unwrap());
+    let elsewhere = world.call(Method::POST, &path, Some("k"), Some(&json!({ "reason": "test" }))).await;
+    assert_eq!((elsewhere.status, &elsewhere.body["code"]), (404, &json!("not_found")));
 }

@@ -286,6 +286,10 @@ impl From<VoidRefusal> for Problem {
             VoidRefusal::KeyReused => Self::idempotency_key_reused(),
             VoidRefusal::WorkspaceNotFound => Self::workspace_not_found(),
             VoidRefusal::GrantNotFound => Self::not_found(),
+            VoidRefusal::NotVoidable => {
+                let detail = "The grant is a subscription's allocation or a commitment, and no operator's. Refund its payment, or change the agreement.";
+                Self::new(409, "grant_not_voidable", "Grant not voidable", detail)
+            }
             VoidRefusal::Voided => {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }

@@ -8,16 +8,24 @@ use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::posting::Posting;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::attribute::{Item, Reader, credits, keyed, text};
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::index::{Cursor, Listing};
+use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::posting::{Order, Unposted};
+use crate::sources::Sources;
 use crate::{Store, entry_item};
+
+/// How far the clocks of two functions may be apart.
+const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long after its id was made a grant's entry is listed: one that was paid ahead is with its first second.
+const LISTED_WITHIN: SignedDuration = SignedDuration::from_hours(48);
 
 /// What is to be granted.
 #[derive(Debug, Clone)]
@@ -51,6 +59,9 @@ pub enum VoidRefusal {
     /// The workspace has no such grant.
     #[error("the grant does not exist")]
     GrantNotFound,
+    /// It is a subscription's allocation or a commitment, which its payment or agreement takes back.
+    #[error("the grant was not made by an operator")]
+    NotVoidable,
     /// It was voided before, by another call.
     #[error("the grant was voided before")]
     Voided,
@@ -135,10 +146,30 @@ impl Store {
         if let Some(item) = self.get(&ItemKey::grant(workspace, grant_id)).await? {
             return Ok(Known { prepaid: read_prepaid(&item).map_err(Fault::from)? });
         }
-        match self.get(&ItemKey::workspace(workspace)).await? {
-            Some(_) => Err(VoidRefusal::GrantNotFound),
-            None => Err(VoidRefusal::WorkspaceNotFound),
+        let balance = self.read_balance(workspace).await?.ok_or(VoidRefusal::WorkspaceNotFound)?;
+        let mut owned = balance.grants.iter().chain(balance.next.iter().map(|next| &next.grant));
+        let shown = owned.any(|grant| grant.grant_id == *grant_id);
+        let listed = shown || self.is_listed(workspace, grant_id).await?;
+        Err(if listed { VoidRefusal::NotVoidable } else { VoidRefusal::GrantNotFound })
+    }
+
+    /// Whether the ledger lists a grant of this id, for one that is over. Its entry is looked for from when the id was made.
+    async fn is_listed(&self, workspace: &WorkspaceId, grant_id: &Id) -> Result<bool, Fault> {
+        let Some(made_at) = Sources::made_at(grant_id) else { return Ok(false) };
+        let first = position(made_at.checked_sub(CLOCK_DIFFERENCE).unwrap_or(made_at), "");
+        let last = made_at.checked_add(LISTED_WITHIN).unwrap_or(made_at);
+        let mut before = position(last, "").parse::<Cursor>().ok();
+        while let Some(after) = before.filter(|after| after.as_str() > first.as_str()) {
+            let partition = &keys::ledger(workspace);
+            let filter = Some(("grant_id", grant_id.as_str()));
+            let page =
+                self.page(Listing { partition, limit: 1, after: Some(&after), filter }, |_| Ok(())).await?;
+            if !page.items.is_empty() {
+                return Ok(true);
+            }
+            before = page.next;
         }
+        Ok(false)
     }
 
     fn voided_write(&self, claim: &Claim, grant_id: &Id, key: &ItemKey) -> Result<TransactWriteItem, Fault> {

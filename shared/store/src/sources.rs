@@ -55,6 +55,14 @@ impl Sources {
         text.parse().unwrap_or_else(|_| unreachable!("a prefix and 22 digits of base 64 are an id"))
     }
 
+    /// When [`Self::new_id`] made an id; `None` for an id of another form.
+    #[must_use]
+    pub fn made_at(id: &Id) -> Option<Timestamp> {
+        let (_, uuid) = id.as_str().rsplit_once('_')?;
+        let (seconds, nanos) = uuid::Uuid::try_parse(uuid).ok()?.get_timestamp()?.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+    }
+
     fn new_uuid(&self) -> uuid::Uuid {
         let mut random = [0; 10];
         self.randomness.fill(&mut random);
