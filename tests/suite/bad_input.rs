@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::openapi::calls;
 use crate::world::{Answer, World, answer, consumer, taking};
 
 const DEBITS: &str = "/v1/workspaces/acme/debits";
@@ -167,6 +168,59 @@ async fn a_ledgers_query_is_checked_whole() {
             world.call(Method::GET, &format!("/v1/workspaces/acme/ledger?{query}"), None, None).await;
         assert_eq!(refused.status, 422, "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_are_given_twice_are_named_wherever_they_are() {
+    let world = World::with_packs(1).await;
+    let body = br#"{"operation":"text.generate","credits":"1","credits":"2",
+        "consumer":{"kind":"action","feature":"f","user_id":"ada","user_id":"eve"}}"#;
+    let refused = raw(&world, Some("k"), Some("application/json"), body.to_vec()).await;
+    assert_eq!(refused.fields(), ["consumer.user_id", "credits"]);
+    assert_eq!(refused.body["errors"][0]["message"], "is given more than once");
+    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_no_call_has_is_refused_by_every_call_but_the_webhook() {
+    let world = World::with_packs(1).await;
+    let mut refused = 0;
+    for call in calls() {
+        let parts = call.path.split('/').map(|part| match part {
+            "{workspace_id}" => "acme",
+            variable if variable.starts_with('{') => "some-id",
+            part => part,
+        });
+        let path = format!("{}?hello=1&limit_=2", parts.collect::<Vec<_>>().join("/"));
+        let answer = world.call(call.method.clone(), &path, Some("k"), call.body.as_ref()).await;
+        if call.path == "/v1/webhooks/stripe" {
+            assert_eq!(answer.body["code"], "signature_invalid");
+            continue;
+        }
+        assert_eq!(answer.fields(), ["hello", "limit_"], "{} {path}", call.method);
+        refused += 1;
+    }
+    assert!(refused > 30, "{refused}");
+    let page = world.bare(Method::GET, "/settings/ai-credits?top_up=done").send().await.unwrap();
+    assert_eq!(page.status(), 200, "whoever sends people to the page may add to its address");
+    assert_eq!(world.reconciled("acme").await, ["top_up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_shows_as_nothing_or_another_and_an_address_that_ses_refuses_are_named() {
+    let world = World::with_packs(0).await;
+    for name in ["\u{200B}\u{2060}", "\u{3164}", "Acme\u{202E}txt", "Acme\u{2067}", "Acme\u{85}"] {
+        let body = json!({ "name": name, "plan": "pro", "billing_email": "a..b@acme.example" });
+        let refused = world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&body)).await;
+        assert_eq!(refused.fields(), ["name", "billing_email"], "{name:?}");
+        let grant = json!({ "credits": "1", "kind": "prepaid", "reason": name });
+        let refused = world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await;
+        assert_eq!(refused.fields(), ["reason"], "{name:?}");
+    }
+    let long = format!("{}@acme.example", "l".repeat(65));
+    let alert = json!({ "low_balance": { "enabled": true, "threshold": "5", "recipients": ["a@acme.example", long] } });
+    let refused = world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alert)).await;
+    assert_eq!(refused.fields(), ["low_balance.recipients"]);
 }
 
 /// Sets a member of a JSON object and hands it on.

@@ -26,13 +26,14 @@ mod ledger_csv;
 mod page;
 mod payment_method;
 mod payments;
-mod query;
 mod runs;
 mod subscription;
 mod top_ups;
 mod unmatched_payments;
 mod usage;
 mod workspaces;
+
+pub(crate) use credits_runtime::query;
 
 /// The function's routes, as template.yaml has them.
 pub const ROUTES: [&str; 34] = [
@@ -70,6 +71,15 @@ pub const ROUTES: [&str; 34] = [
     "GET /v1/openapi.json",
     "GET /settings/ai-credits",
     "GET /settings/ai-credits/{file}",
+];
+
+/// The routes that have query parameters.
+const QUERIED: [&str; 5] = [
+    "GET /v1/workspaces/{workspace_id}/ledger",
+    "GET /v1/workspaces/{workspace_id}/payments",
+    "GET /v1/workspaces/{workspace_id}/runs",
+    "GET /v1/workspaces/{workspace_id}/usage",
+    "GET /v1/workspaces/{workspace_id}/usage/history",
 ];
 
 /// The function: a store, the catalogue, and the payment provider.
@@ -156,6 +166,10 @@ impl Function for Account {
             // The first call tries again, and tells.
             tracing::debug!(error = %Chain(&fault), "no connection yet");
         }
+    }
+
+    fn has_query(&self, route: &str) -> bool {
+        QUERIED.contains(&route)
     }
 
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {

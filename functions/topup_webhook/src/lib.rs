@@ -50,6 +50,11 @@ impl TopUpWebhook {
 }
 
 impl Function for TopUpWebhook {
+    /// Its address is set at Stripe, with whatever parameters an operator has added.
+    fn has_query(&self, _route: &str) -> bool {
+        true
+    }
+
     async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
         let body = call.raw_body()?;
         let header = call.header("stripe-signature").ok_or(SignatureInvalid)?;

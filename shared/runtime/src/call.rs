@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::authorisation::{Claims, Scope};
 use crate::event::HttpEvent;
+use crate::fields::FieldError;
 use crate::problem::Problem;
+use crate::{json, query};
 
 /// The largest body that is read (API.md).
 pub const MOST_BODY_BYTES: usize = 256 * 1024;
@@ -107,6 +109,13 @@ impl Call {
         &self.query
     }
 
+    /// Refuses any query parameter: for a route of the API that has none. The settings page is opened with whatever its
+    /// callers add.
+    pub(crate) fn refuse_query(&self) -> Result<(), Problem> {
+        let of_api = self.route.split(' ').nth(1).is_some_and(|path| path.starts_with("/v1/"));
+        if of_api { query::none(&self.query) } else { Ok(()) }
+    }
+
     /// The workspace of the path, for a token that has the scope and is for it.
     pub fn workspace(&self, scope: Scope) -> Result<WorkspaceId, Problem> {
         self.claims.demand(scope)?;
@@ -119,14 +128,20 @@ impl Call {
         if body.len() > MOST_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
     }
 
-    /// The body as JSON.
+    /// The body as JSON, in which no member is given twice.
     pub fn json(&self) -> Result<Value, Problem> {
         let body = self.raw_body()?;
         let media_type = self.header("content-type").and_then(|media| media.split(';').next());
         if !media_type.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
             return Err(Problem::unsupported_media_type());
         }
-        serde_json::from_slice(body).map_err(|_| Problem::malformed_json())
+        let (value, repeated) = json::read(body).map_err(|_| Problem::malformed_json())?;
+        if repeated.is_empty() {
+            return Ok(value);
+        }
+        let message = "is given more than once";
+        let errors = repeated.into_iter().map(|field| FieldError { field, message: message.to_owned() });
+        Err(Problem::invalid_request(&errors.collect::<Vec<_>>()))
     }
 
     /// The body as JSON, of a call whose members may all be absent: then so may the body.

@@ -8,8 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
-/// RFC 5321, 4.5.3.1.3: a path of 256 characters with its angle brackets.
-const MOST_ADDRESS_CHARACTERS: usize = 254;
+/// The most octets of an address (RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets).
+const MAX_ADDRESS_OCTETS: usize = 254;
+/// The most octets of an address before its `@` (RFC 5321, 4.5.3.1.1).
+const MAX_LOCAL_PART_OCTETS: usize = 64;
+/// The most octets of a domain's label (RFC 1035, 2.3.4).
+const MAX_LABEL_OCTETS: usize = 63;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -174,28 +178,63 @@ pub fn count(value: &Value, most: u64) -> Result<u64, String> {
     if count <= most { Ok(count) } else { Err(format!("must be at most {most}")) }
 }
 
-/// Reads a text of 1 to `most` characters without control characters, as a name or a reason.
+/// Reads a text of 1 to `most` characters as people write and read one: a name or a reason.
 pub fn line(value: &Value, most: usize) -> Result<String, String> {
     let text = value.as_str().ok_or("must be a string")?;
-    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    let said = || format!("must be 1 to {most} characters without control characters");
-    if fits && !text.trim().is_empty() { Ok(text.to_owned()) } else { Err(said()) }
+    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(misleads);
+    let said = || format!("must be 1 to {most} characters, not blank, and without control characters");
+    if fits && text.chars().any(is_seen) { Ok(text.to_owned()) } else { Err(said()) }
 }
 
-/// Reads an address that a mail could go to, without what could end a header or name a second one.
+/// Whether a character breaks a line or changes the direction of what follows, so that a name could show as another.
+fn misleads(letter: char) -> bool {
+    let breaks = letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    let turns = matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    breaks || turns
+}
+
+/// Whether a character leaves a mark: no white space, and none of Unicode's default ignorable code points.
+fn is_seen(letter: char) -> bool {
+    let ignorable = matches!(letter, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+        | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}'
+        | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}');
+    // A braille pattern without dots.
+    !ignorable && !letter.is_whitespace() && letter != '\u{2800}'
+}
+
+/// Reads an address that SES takes: a dot-string at a host name (RFC 5321, 4.1.2), without what could end a header or name
+/// a second recipient. Quoted local parts, address literals and letters outside ASCII are refused.
 pub fn mail_address(value: &Value) -> Result<String, String> {
     let said = || "must be an e-mail address".to_owned();
-    let text = value.as_str().ok_or_else(said)?;
-    let allowed = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
-    let (local, domain) = text.rsplit_once('@').ok_or_else(said)?;
-    let whole = !local.is_empty() && !local.contains('@') && text.len() <= MOST_ADDRESS_CHARACTERS;
-    let labels = domain.contains('.') && domain.split('.').all(|label| !label.is_empty());
-    if whole && labels && text.chars().all(allowed) { Ok(text.to_owned()) } else { Err(said()) }
+    let text = value.as_str().filter(|text| text.len() <= MAX_ADDRESS_OCTETS).ok_or_else(said)?;
+    let (local, domain) = text.split_once('@').ok_or_else(said)?;
+    let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atom);
+    let last_is_named =
+        domain.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+    let fits = local.len() <= MAX_LOCAL_PART_OCTETS
+        && local.split('.').all(atom)
+        && domain.contains('.')
+        && domain.split('.').all(is_label)
+        && last_is_named;
+    if fits { Ok(text.to_owned()) } else { Err(said()) }
+}
+
+/// Whether a byte may stand in an atom (RFC 5322, 3.2.3).
+fn is_atom(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
+}
+
+/// Whether a text is a label of a host name (RFC 1123, 2.1).
+fn is_label(label: &str) -> bool {
+    let ends_well = !label.starts_with('-') && !label.ends_with('-');
+    let made_of = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (1..=MAX_LABEL_OCTETS).contains(&label.len()) && ends_well && made_of
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, count, mail_address, parsed};
+    use super::{Fields, count, line, mail_address, parsed};
     use credits_core::id::Id;
     use serde_json::json;
 
@@ -233,20 +272,85 @@ mod tests {
     }
 
     #[test]
-    fn an_address_cannot_carry_a_header_or_a_second_recipient() {
-        assert!(mail_address(&json!("billing+ai@acme.example")).is_ok());
+    fn an_address_is_one_that_ses_takes() {
+        let label = "d".repeat(63);
+        let longest = format!("a@{label}.{label}.{label}.{}.example", "d".repeat(52));
+        assert_eq!(longest.len(), 254);
+        let whole = format!("{}@acme.example", "l".repeat(64));
+        for good in [
+            "billing+ai@acme.example",
+            "o'neil.x_y@sub.acme-1.co",
+            "a@xn--bcher-kva.example",
+            &whole,
+            &longest,
+        ] {
+            assert_eq!(mail_address(&json!(good)).as_deref(), Ok(good));
+        }
         for bad in [
             "",
             "acme",
+            "@b.example",
+            "a@",
             "a@b",
             "a@@b.example",
+            "a@b@c.example",
             "a b@c.example",
             "a@b.example\r\nBcc: x@y.example",
             "a@b..example",
+            "a@b.example.",
+            "a@.b.example",
             "a@b.example,c@d.example",
             "<a@b.example>",
+            "a..b@c.example",
+            ".a@c.example",
+            "a.@c.example",
+            "\"a b\"@c.example",
+            "a(b)@c.example",
+            "a@[192.0.2.1]",
+            "a@192.0.2.1",
+            "a@-b.example",
+            "a@b-.example",
+            "a@b_c.example",
+            "ä@b.example",
+            "a@bücher.example",
+            &format!("l{whole}"),
+            &format!("a{longest}"),
+            &format!("a@d{label}.example"),
         ] {
             assert!(mail_address(&json!(bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_seen_and_shows_as_it_is_written() {
+        for good in ["Acme", "  Acme", "Ωmega 株式会社", "שלום", "👩\u{200D}💻", "e\u{301}", "a\u{200B}b"]
+        {
+            assert_eq!(line(&json!(good), 200).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "   ",
+            "\u{A0}\u{3000}",
+            "\u{200B}",
+            "\u{200D}\u{2060}\u{FEFF} \u{AD}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{FE0F}",
+            "\u{E0041}",
+            "a\u{0}b",
+            "a\nb",
+            "a\u{7F}b",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{202E}b",
+            "a\u{2066}b",
+            "a\u{200E}b",
+            "a\u{200F}b",
+            "a\u{61C}b",
+            "abcdefg",
+        ] {
+            assert!(line(&json!(bad), 6).is_err(), "{bad:?}");
+        }
+        assert!(line(&json!(7), 6).is_err());
     }
 }

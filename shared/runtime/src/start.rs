@@ -42,6 +42,12 @@ pub trait Function: Send + Sync + 'static {
         async {}
     }
 
+    /// Whether a route has query parameters, which its handler reads with [`crate::query::read`]. Any parameter of the other
+    /// routes is refused.
+    fn has_query(&self, _route: &str) -> bool {
+        false
+    }
+
     /// Answers a call of one of its routes.
     fn answer(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
@@ -146,7 +152,12 @@ pub async fn respond<F: Function>(
     deadline: Instant,
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
-    let answer = function.answer(&call).await.unwrap_or_else(Answer::from);
+    let query = if function.has_query(call.route()) { Ok(()) } else { call.refuse_query() };
+    let answer = match query {
+        Ok(()) => function.answer(&call).await,
+        Err(refused) => Err(refused),
+    };
+    let answer = answer.unwrap_or_else(Answer::from);
     if answer.status() >= 500 {
         metrics::counter!("Failures").increment(1);
     }

@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use credits_runtime::Problem;
-use credits_runtime::fields::FieldError;
+use crate::fields::FieldError;
+use crate::problem::Problem;
 
 /// Hands each parameter to a reader, and tells all that it refuses.
-pub(crate) fn read(
+pub fn read(
     query: &HashMap<String, String>,
     mut take: impl FnMut(&str, &str) -> Result<(), String>,
 ) -> Result<(), Problem> {
@@ -23,19 +23,24 @@ pub(crate) fn read(
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_request(&errors)) }
 }
 
-/// What is said of a parameter that the request doesn't have.
-pub(crate) fn unknown() -> Result<(), String> {
+/// Refuses all parameters: the query of a route that has none.
+pub fn none(query: &HashMap<String, String>) -> Result<(), Problem> {
+    read(query, |_, _| unknown())
+}
+
+/// Refuses a parameter that the route doesn't have.
+pub fn unknown() -> Result<(), String> {
     Err("is not a parameter of this request".to_owned())
 }
 
 /// Reads a whole number within a range.
-pub(crate) fn whole_number(value: &str, range: RangeInclusive<u16>) -> Result<u16, String> {
+pub fn whole_number(value: &str, range: RangeInclusive<u16>) -> Result<u16, String> {
     let plain = value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse().ok().filter(|number| plain && range.contains(number));
     number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
 }
 
 /// Reads what its type makes of a text.
-pub(crate) fn parsed<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
+pub fn parsed<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
     value.parse().map_err(|error: T::Err| error.to_string())
 }
