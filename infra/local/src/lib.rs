@@ -8,6 +8,7 @@
 mod aws_api;
 pub mod bus;
 mod checkout_page;
+mod claims;
 mod clock;
 pub mod command;
 mod controls;

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{StackError, folder};
 
+/// The tag that carries a mail's id.
+const MAIL_ID: &str = "mail_id";
+
 /// A mail that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail {
@@ -23,6 +26,9 @@ pub struct Mail {
     /// Its HTML.
     pub html: String,
     at: Timestamp,
+    /// The id that its sender knows it by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mail_id: Option<String>,
 }
 
 /// The mailbox.
@@ -133,6 +139,7 @@ impl Mailbox {
             text: body.text.data,
             html: body.html.data,
             at: clock.now(),
+            mail_id: sent.email_tags.iter().find(|tag| tag.name == MAIL_ID).map(|tag| tag.value.clone()),
         };
         self.keep(&mail);
         kept.mails.push(mail);
@@ -140,6 +147,11 @@ impl Mailbox {
         kept.silences = kept.silences.saturating_sub(1);
         let tags = sent.email_tags.into_iter().map(|tag| (tag.name, json!([tag.value])));
         Ok(Taken { tags: tags.collect(), answered })
+    }
+
+    /// Whether a mail of this id was taken.
+    pub fn has(&self, mail_id: &str) -> bool {
+        self.kept().mails.iter().any(|mail| mail.mail_id.as_deref() == Some(mail_id))
     }
 
     /// All mails, oldest first.

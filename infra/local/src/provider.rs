@@ -117,10 +117,12 @@ impl Provider {
         sources: Sources,
     ) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("provider.json"));
-        let memory = match &file {
+        let mut memory = match &file {
             Some(file) if file.exists() => Memory::read(&std::fs::read(file)?)?,
             _ => Memory::default(),
         };
+        let begun = std::mem::take(&mut memory.delivering);
+        memory.outbox.splice(0..0, begun);
         Ok(Self {
             memory,
             file,

@@ -130,7 +130,10 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     };
     let payment_id = delivery.payment_id.clone();
     if order.lost == Some(true) {
-        drop(provider(&shared).take_outbox());
+        let mut provider = provider(&shared);
+        for lost in std::iter::once(delivery).chain(provider.take_outbox()) {
+            provider.delivered(&lost.body);
+        }
         return reply(json_response(StatusCode::OK, &json!({ "payment_id": payment_id })));
     }
     let answer = deliver(&shared, delivery).await;

@@ -31,7 +31,7 @@ use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
 use crate::worker::{Worker, deliver};
-use crate::{controls, folder};
+use crate::{claims, controls, folder};
 
 /// The stand-in provider's API key for the stack's operator and for tests.
 pub(crate) const OPERATOR_KEY: &str = "sk_local";
@@ -156,6 +156,10 @@ impl Stack {
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(shared(options, (&home, clock), address)?);
+        if options.data.is_some() {
+            let table = (&shared.client, shared.table.as_str());
+            claims::end_all(table, shared.gateway.functions.observer(), &shared.mailbox).await?;
+        }
         let router = controls::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

@@ -163,8 +163,8 @@ pub(crate) async fn deliver(shared: &Shared, delivery: Delivery) -> Response<Vec
     headers.insert("stripe-signature", signature);
     headers.insert("content-type", HeaderValue::from_static("application/json; charset=utf-8"));
     let uri = Uri::from_static("/v1/webhooks/stripe");
-    shared
-        .gateway
-        .answer(Request { method: Method::POST, uri, headers, body: delivery.body.into_bytes() })
-        .await
+    let body = delivery.body.clone().into_bytes();
+    let answer = shared.gateway.answer(Request { method: Method::POST, uri, headers, body }).await;
+    shared.provider.lock().unwrap_or_else(PoisonError::into_inner).delivered(&delivery.body);
+    answer
 }

@@ -39,8 +39,26 @@ impl Provider {
             return Vec::new();
         }
         let waiting = std::mem::take(&mut self.memory.outbox);
+        let deliveries = waiting.into_iter().filter_map(|waiting| self.begin_delivery(waiting)).collect();
         self.keep();
-        waiting.into_iter().filter_map(|waiting| self.signed(waiting)).collect()
+        deliveries
+    }
+
+    /// Signs an event as of now. Where the stack has a folder, the event is kept until [`Self::delivered`].
+    pub(super) fn begin_delivery(&mut self, waiting: Waiting) -> Option<Delivery> {
+        if self.file.is_some() {
+            self.memory.delivering.push(waiting.clone());
+        }
+        self.signed(waiting)
+    }
+
+    /// Ends the delivery of an event, whatever the webhook has answered.
+    pub fn delivered(&mut self, body: &str) {
+        let begun = self.memory.delivering.len();
+        self.memory.delivering.retain(|waiting| waiting.body != body);
+        if self.memory.delivering.len() < begun {
+            self.keep();
+        }
     }
 
     /// Puts an event into the outbox.
@@ -70,7 +88,7 @@ impl Provider {
     }
 
     /// An event with its signature as of now.
-    pub(super) fn signed(&self, Waiting { body, payment_id }: Waiting) -> Option<Delivery> {
+    fn signed(&self, Waiting { body, payment_id }: Waiting) -> Option<Delivery> {
         let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
         let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;
         Some(Delivery { signature, body, payment_id })

@@ -39,6 +39,9 @@ pub(super) struct Memory {
     pub outcomes: BTreeMap<String, ChargeOutcome>,
     /// Events that wait to be delivered.
     pub outbox: Vec<Waiting>,
+    /// Events whose delivery has begun and not ended: after a restart they wait again.
+    #[serde(default)]
+    pub delivering: Vec<Waiting>,
 }
 
 impl Default for Memory {
@@ -57,6 +60,7 @@ impl Default for Memory {
             keys: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             outbox: Vec::new(),
+            delivering: Vec::new(),
         }
     }
 }

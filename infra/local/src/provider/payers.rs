@@ -73,8 +73,9 @@ impl Provider {
             (SessionStatus::Open, Mode::Payment) => self.pay_open(session, paying)?,
             (SessionStatus::Open, Mode::Setup) => self.set_up(session, paying),
         };
+        let delivery = self.begin_delivery(waiting);
         self.keep();
-        self.signed(waiting).ok_or(PlayError::State("no secret signs events"))
+        delivery.ok_or(PlayError::State("no secret signs events"))
     }
 
     fn completed_again(&mut self, session: Session) -> Waiting {

@@ -1,9 +1,10 @@
 //! Payers of checkouts.
 
+use credits_payments::signature::Secret;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::{MethodKind, Outcome, Paying, PlayError, Settlement};
+use super::super::{MethodKind, Outcome, Paying, PlayError, Provider, Settlement};
 use super::{DAY, Desk, SESSIONS, START, checkout, error};
 
 fn played(desk: &mut Desk, id: &str, paying: &Paying) -> (String, Value) {
@@ -172,4 +173,33 @@ fn a_session_expires_by_itself_after_a_day() {
     assert!(desk.provider.play(&id, Outcome::Succeeded).is_none());
     assert!(desk.provider.play(&paid, Outcome::Succeeded).is_some());
     assert!(desk.provider.play("cs_no", Outcome::Succeeded).is_none());
+}
+
+#[test]
+fn an_event_whose_delivery_a_kill_ends_waits_again() {
+    let folder = std::env::temp_dir().join(format!("ai-credits-outbox-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (sources, clock) = super::sources();
+    let open = || {
+        let secrets = (Secret::new("sk_test"), Secret::new("whsec"));
+        Provider::open(Some(&folder), secrets.0, secrets.1, sources.clone()).unwrap()
+    };
+    let mut desk = Desk { provider: open(), clock };
+    let id = desk.open(&checkout(&[]));
+    let paid = desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    let mut others = desk.provider.take_outbox();
+    assert!(!others.is_empty());
+    desk.provider.delivered(&others.remove(0).body);
+    // The process ends here, and another begins.
+    desk.provider = open();
+    let again: Vec<String> = desk.provider.take_outbox().into_iter().map(|delivery| delivery.body).collect();
+    let unended = others.iter().chain([&paid]);
+    assert_eq!(again.len(), others.len() + 1);
+    for delivery in unended {
+        assert!(again.contains(&delivery.body));
+        desk.provider.delivered(&delivery.body);
+    }
+    desk.provider = open();
+    assert!(desk.provider.take_outbox().is_empty());
+    std::fs::remove_dir_all(&folder).unwrap();
 }
