@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use credits_billing::Billing;
+use credits_core::price::Price;
+use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_payments::signature::Secret;
 use jiff::{SignedDuration, Timestamp};
@@ -350,4 +352,32 @@ async fn m06_the_tier_one_has_keeps_its_terms() {
     assert_eq!((kept.status, &kept.body["cancel_at_period_end"]), (200, &json!(false)));
     assert_eq!(kept.body["next_charge"]["amount"], started["price"]["amount"]);
     assert_eq!(world.charges().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m06_a_charge_is_found_behind_more_charges_than_one_page_of_stripes_list() {
+    let world = World::with_card().await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
+    let charged = world.charges().await.pop().unwrap();
+    let text = |member: &str| charged[member].as_str().unwrap().to_owned();
+    let method = StoredMethod { customer: text("customer"), payment_method: text("payment_method") };
+    let key = Secret::new("sk_local");
+    let purchase = |name: &str| Purchase {
+        purchase_id: name.parse().unwrap(),
+        workspace_id: "acme".parse().unwrap(),
+        goods: Goods::Pack { pack: "pack_1k".parse().unwrap(), credits: "1000".parse().unwrap() },
+        price: Price { amount_minor: 900, currency: "USD".parse().unwrap() },
+        begun_at: world.stack.now(),
+    };
+    let provider = Provider::new(&format!("{}/_local/provider", world.stack.url())).unwrap();
+    let first = purchase("top_first");
+    let made = provider.charge(&key, &first, "top_first", &method).await.unwrap();
+    for number in 0..100 {
+        let name = format!("top_{number}");
+        provider.charge(&key, &purchase(&name), &name, &method).await.unwrap();
+    }
+    let found = provider.find_charge(&key, &first, &method, first.begun_at).await.unwrap();
+    assert_eq!(found, Some(made));
+    let never = provider.find_charge(&key, &purchase("top_never"), &method, first.begun_at).await.unwrap();
+    assert_eq!(never, None);
 }
