@@ -10,6 +10,7 @@
     reason = "a test may calculate and unwrap; what it tests may not"
 )]
 
+mod alerts;
 mod auto_top_up;
 mod bad_input;
 mod batches;

@@ -1,4 +1,4 @@
-// The low-balance alert: on or off, below what, and who is told.
+// The low-balance alert: on or off, its threshold, and its recipients.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { plain } from './format.js';
@@ -29,7 +29,7 @@ export function Alerts({ api }) {
     <form onSubmit=${save}>
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />
         Send an e-mail when the balance is low</label>
-      <label>At or below how many credits
+      <label>At or below how many credits (available and held)
         <input inputmode="decimal" required=${form.enabled} pattern="[0-9,]{1,15}([.][0-9]{1,6})?" title="A number, such as 250.5" value=${form.threshold} onInput=${event => set({ threshold: event.target.value })} /></label>
       <label>To whom, one address a line
         <textarea rows="3" required=${form.enabled} value=${form.recipients} onInput=${event => set({ recipients: event.target.value })}></textarea></label>

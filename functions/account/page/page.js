@@ -57,7 +57,7 @@ function Page({ api, workflows, manages }) {
     <header><p class="quiet">${workspace?.name ?? balance.workspace_id}</p><h1>AI Credits</h1></header>
     ${problem && html`<p class="problem" role="alert">${tell(problem)}</p>`}
     <p class="said" role="status">${said}</p>
-    ${balance.spendable <= 0 && html`<ai-credits-prompt top-up-url=${manages ? '#add-credits' : ''}></ai-credits-prompt>`}
+    ${balance.exhausted && html`<ai-credits-prompt top-up-url=${manages ? '#add-credits' : ''}></ai-credits-prompt>`}
     <${Balance} balance=${balance} />
     <${Usage} ...${common} />
     ${manages && html`<${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />`}

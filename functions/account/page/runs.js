@@ -22,7 +22,7 @@ export function BlockedRuns({ api, moves, balance, workflows }) {
     ${!runs.length && html`<p class="quiet">${cursor ? 'None of the latest runs has' : 'No run has'} failed for want of credits.</p>`}
     ${runs.length > 0 && html`
       <p class="quiet">They failed for want of credits and are not started again by themselves.
-        ${balance.spendable > 0 ? ' There are credits now: start again what you still need.' : ' Add credits first.'}</p>
+        ${!balance.exhausted ? ' There are credits now: start again what you still need.' : ' Add credits first.'}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="List of blocked runs"><table>
         <thead><tr><th>When</th><th>Workflow</th><th>Started by</th><th>Step</th><th class="number">Needed</th><th class="number">Had</th></tr></thead>
         <tbody>${shown.map(run => html`<tr key=${run.run_id}>

@@ -25,6 +25,8 @@ struct BalanceBody {
     held: Credits,
     spendable: Credits,
     credit_limit: Credits,
+    /// Whether the workspace is out of credits: all are spent, or calls are refused for what is left.
+    exhausted: bool,
     prepaid: Credits,
     subscription: Option<SubscriptionPart>,
     grants: Vec<GrantBody>,
@@ -120,6 +122,7 @@ impl BalanceBody {
             held: balance.all_held()?,
             spendable: balance.spendable,
             credit_limit: balance.credit_limit,
+            exhausted: balance.is_exhausted()?,
             prepaid: left.prepaid,
             subscription,
             grants: grants.collect(),

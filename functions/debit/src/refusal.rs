@@ -1,5 +1,7 @@
-//! Refusals for want of credits: the runs whose steps were to be paid have failed, before it is told (M10).
+//! Refusals for insufficient credits. Before one is answered, the runs whose steps were to be paid are marked failed (M10),
+//! and it is noted where it leaves the workspace out of credits.
 
+use credits_core::alert::Exhaustion;
 use credits_core::batch::Line;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits, OutOfRange};
@@ -18,11 +20,12 @@ struct Refused<'a> {
     available: Credits,
     /// The balance's version when it refused.
     version: u64,
+    exhaustion: Option<Exhaustion>,
 }
 
 impl Debits {
-    /// The problem of a debit, batch or hold that was refused. Where runs can't be marked failed, the answer is that
-    /// problem instead.
+    /// Returns the problem of a debit, batch or hold that was refused; an error where what follows from the refusal can't be
+    /// written.
     pub(crate) async fn refused(
         &self,
         call: &Call,
@@ -30,8 +33,8 @@ impl Debits {
         lines: &[Line],
         refusal: DebitRefusal,
     ) -> Result<Problem, Fault> {
-        if let DebitRefusal::Insufficient { available, version, .. } = refusal {
-            Refused { workspace, available, version }.fail_runs(store, lines).await?;
+        if let DebitRefusal::Insufficient { available, version, exhaustion, .. } = refusal {
+            Refused { workspace, available, version, exhaustion }.follow_up(store, lines).await?;
         }
         Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)))
     }
@@ -44,15 +47,24 @@ impl Debits {
         (store, workspace): (&Store, &WorkspaceId),
         refusal: HoldRefusal,
     ) -> Result<Problem, Fault> {
-        if let HoldRefusal::Insufficient { line, available, version } = &refusal {
-            let (available, version) = (*available, *version);
-            Refused { workspace, available, version }.fail_runs(store, std::slice::from_ref(line)).await?;
+        if let HoldRefusal::Insufficient { line, available, version, exhaustion } = &refusal {
+            let (available, version, exhaustion) = (*available, *version, *exhaustion);
+            let refused = Refused { workspace, available, version, exhaustion };
+            refused.follow_up(store, std::slice::from_ref(line)).await?;
         }
         Ok(Problem::of_hold(refusal, &self.top_up_url.of(call)))
     }
 }
 
 impl Refused<'_> {
+    async fn follow_up(&self, store: &Store, lines: &[Line]) -> Result<(), Fault> {
+        self.fail_runs(store, lines).await?;
+        match self.exhaustion {
+            Some(exhaustion) => store.note_exhaustion(self.workspace, exhaustion).await,
+            None => Ok(()),
+        }
+    }
+
     async fn fail_runs(&self, store: &Store, lines: &[Line]) -> Result<(), Fault> {
         for (run_id, step_id, required) in steps_of(lines).map_err(|sum| Fault::Corrupt(sum.into()))? {
             let failure = Failure {

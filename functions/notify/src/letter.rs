@@ -87,8 +87,13 @@ impl Letter {
                 let in_a_batch = required.credits() <= *available;
                 ("run_failed", context! { workflow_id, step_id, required, available, in_a_batch })
             }
-            Fact::CreditsLow { threshold, available } => ("balance_low", context! { threshold, available }),
-            Fact::CreditsExhausted { available } => ("balance_exhausted", context! { available }),
+            Fact::CreditsLow { threshold, available, held } => {
+                ("balance_low", context! { threshold, available, held })
+            }
+            Fact::CreditsExhausted { available, held } => {
+                // A credit limit that is used up or a claw-back takes it below zero.
+                ("balance_exhausted", context! { available => available.or_zero(), held })
+            }
             Fact::RenewalFailed { tier, price, next_attempt_at, .. } => {
                 let (price, next_attempt) = (price.to_string(), date(*next_attempt_at));
                 ("payment_failed", context! { tier, price, next_attempt })
@@ -166,6 +171,7 @@ fn minute(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Desk, Letter, Reader};
+    use credits_core::credits::Credits;
     use credits_core::event::{EndReason, Event, Fact};
     use credits_core::price::Price;
     use credits_core::run::Trigger;
@@ -200,8 +206,12 @@ mod tests {
         };
         vec![
             failed(Trigger::Scheduled),
-            event(Fact::CreditsLow { threshold: "100".parse().unwrap(), available: "90".parse().unwrap() }),
-            event(Fact::CreditsExhausted { available: "0".parse().unwrap() }),
+            event(Fact::CreditsLow {
+                threshold: "100".parse().unwrap(),
+                available: "30".parse().unwrap(),
+                held: "60".parse().unwrap(),
+            }),
+            event(Fact::CreditsExhausted { available: "0.05".parse().unwrap(), held: Credits::ZERO }),
             event(Fact::RenewalFailed {
                 subscription_id,
                 tier,
@@ -253,15 +263,38 @@ mod tests {
         insta::assert_snapshot!(written.text.trim(), @r"
         Hello,
 
-        a run of the workflow weekly-report in Acme failed because the workspace is out of AI credits.
+        A run of the workflow weekly-report in Acme failed because the workspace does not have enough AI credits.
 
-        Step summarize needs 3.4 credits, and 1.2 can be spent. The steps before it are untouched.
+        Step summarize needs 3.4 credits, and 1.2 are available. The steps before it are not affected.
 
-        Failed runs are not retried. Once there are credits, the next scheduled run goes on by itself, and you can start this one again by hand. Further failures of this workflow within the hour come together in one mail.
+        Failed runs are not retried. After you add credits, the workflow runs again at its next trigger, and you can start this run again by hand. If more runs fail, one mail lists them together, at most once an hour.
 
         Add credits: https://hub.test/settings
         ");
         assert!(Letter::of(&failed(Trigger::Manual)).is_none(), "a person sees it fail");
+    }
+
+    #[test]
+    fn m15_the_letters_of_a_low_and_an_exhausted_balance_say_what_is_left() {
+        let texts = told()[1..3].iter().map(|event| {
+            let written = desk().write(&Letter::of(event).unwrap(), "Acme").unwrap();
+            written.text.trim().to_owned()
+        });
+        insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n---\n"), @r"
+        Hello,
+
+        Acme has 30 AI credits available, and calls in progress hold 60 more. Your alert is set to 100 credits.
+
+        Add credits now so that your workflows keep running: https://hub.test/settings
+        ---
+        Hello,
+
+        Acme is out of AI credits: 0.05 are available. A workflow run fails at the first step that needs more, and AI actions are refused until you add credits.
+
+        After you add credits, workflows run again at their next trigger. Failed runs are not retried.
+
+        Add credits: https://hub.test/settings
+        ");
     }
 
     #[test]

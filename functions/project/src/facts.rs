@@ -1,5 +1,6 @@
 //! What follows from what was written. Each fact has a name of its own, which a redelivery repeats.
 
+use credits_core::alert::Crossing;
 use credits_core::balance::Balance;
 use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
@@ -92,21 +93,23 @@ fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
     Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
 }
 
-/// A balance is low or exhausted once a crossing: what it was before the write says whether this write crossed.
+/// What the balance was before the write says whether this write crossed a threshold.
 fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance) -> Vec<Told> {
     let Some(before) = before else { return Vec::new() };
-    let (Ok(available), Ok(low), Ok(was_low)) = (after.available(), after.is_low(), before.is_low()) else {
+    let (Ok(available), Ok(held), Ok(crossing)) =
+        (after.available(), after.all_held(), Crossing::of(before, after))
+    else {
         return Vec::new();
     };
     let mut facts = Vec::new();
-    if let Some(threshold) = after.low_at.filter(|_| low && !was_low) {
+    if let Some(threshold) = crossing.low {
         let event_id = format!("low-{workspace}-{}", after.version);
-        facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available }));
+        facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
     }
     facts.extend(top_up_wanted(workspace, after));
-    if after.is_exhausted() && !before.is_exhausted() {
+    if crossing.exhausted {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
-        facts.push(told(event_id, workspace, Fact::CreditsExhausted { available }));
+        facts.push(told(event_id, workspace, Fact::CreditsExhausted { available, held }));
     }
     facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
 }

@@ -52,10 +52,14 @@ pub struct Balance {
     pub next: Vec<NextGrant>,
     /// When debt is billed next, where usage is invoiced (M8).
     pub invoices_at: Option<Timestamp>,
-    /// At or below which `available` is low, where an alert is switched on (M15).
+    /// At or below which [`Balance::owned`] is low, where an alert is switched on (M15).
     pub low_at: Option<Amount>,
     /// At or below which a pack is bought by itself, where that is switched on.
     pub top_up_at: Option<Amount>,
+    /// The credits that were added last (top-up, grant, allocation, reversal), where any were since this is recorded.
+    pub added: Option<Amount>,
+    /// Whether a refusal has left the workspace out of credits since credits were last added ([`Exhaustion`]).
+    pub exhaustion_noted: bool,
     /// What waits for the next close.
     pub changes: Vec<QueuedChange>,
     /// Credits in open holds of this epoch.
@@ -86,6 +90,8 @@ impl Default for Balance {
             invoices_at: None,
             low_at: None,
             top_up_at: None,
+            added: None,
+            exhaustion_noted: false,
             changes: Vec::new(),
             held: Credits::ZERO,
             closed: BTreeMap::new(),
@@ -109,22 +115,15 @@ impl Balance {
         self.spendable.minus(self.credit_limit)
     }
 
-    /// Whether an alert's threshold is reached (M15).
-    pub fn is_low(&self) -> Result<bool, OutOfRange> {
-        let available = self.available()?;
-        Ok(self.low_at.is_some_and(|low_at| available <= low_at.credits()))
+    /// Returns what the customer owns: `available` and all that open holds keep. A hold moves credits within it.
+    pub fn owned(&self) -> Result<Credits, OutOfRange> {
+        self.available()?.plus(self.all_held()?)
     }
 
     /// Whether a pack is to be bought, as far as the balance can tell.
     pub fn wants_top_up(&self) -> Result<bool, OutOfRange> {
         let available = self.available()?;
         Ok(self.top_up_at.is_some_and(|top_up_at| available <= top_up_at.credits()))
-    }
-
-    /// Whether nothing may be spent any more.
-    #[must_use]
-    pub fn is_exhausted(&self) -> bool {
-        self.spendable <= Credits::ZERO
     }
 
     /// What is left of each grant.
@@ -197,30 +196,16 @@ mod tests {
         let spendable = credits(available).plus(credits("50")).unwrap();
         let (threshold, prepaid) = ("100".parse().ok(), credits(available));
         let credit_limit = credits("50");
-        Balance {
-            spendable,
-            prepaid,
-            credit_limit,
-            low_at: threshold,
-            top_up_at: threshold,
-            ..Balance::default()
-        }
+        Balance { spendable, prepaid, credit_limit, top_up_at: threshold, ..Balance::default() }
     }
 
     #[test]
-    fn m15_a_balance_is_low_at_its_threshold_and_below_whatever_the_credit_limit() {
-        for (available, is_low) in [("100.000001", false), ("100", true), ("99", true), ("-20", true)] {
+    fn m05_a_pack_is_wanted_at_the_threshold_and_below_whatever_the_credit_limit() {
+        for (available, is_wanted) in [("100.000001", false), ("100", true), ("99", true), ("-20", true)] {
             let balance = with(available);
-            assert_eq!((balance.is_low(), balance.wants_top_up()), (Ok(is_low), Ok(is_low)), "{available}");
-            let off = Balance { low_at: None, top_up_at: None, ..balance };
-            assert_eq!((off.is_low(), off.wants_top_up()), (Ok(false), Ok(false)));
+            assert_eq!(balance.wants_top_up(), Ok(is_wanted), "{available}");
+            assert_eq!(Balance { top_up_at: None, ..balance }.wants_top_up(), Ok(false));
         }
-    }
-
-    #[test]
-    fn a_balance_is_exhausted_when_nothing_may_be_spent_any_more() {
-        assert!(!with("-49.999999").is_exhausted());
-        assert!(with("-50").is_exhausted() && with("-51").is_exhausted());
     }
 
     #[test]

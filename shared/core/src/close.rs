@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::balance::{Balance, ClosedHolds, NEVER};
 use crate::change::{Change, QueuedChange};
 use crate::claw_back::EndedGrant;
-use crate::credits::{Credits, OutOfRange};
-use crate::grant::{GrantKind, NextGrant};
+use crate::credits::{Amount, Credits, OutOfRange};
+use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
 use crate::id::Id;
 use crate::month::Month;
 use crate::planted::{Slip, slips};
@@ -80,6 +80,10 @@ struct Replay {
     closed: BTreeMap<u64, ClosedHolds>,
     outcomes: Vec<Outcome>,
     ended: Vec<EndedGrant>,
+    /// The credits that were added last.
+    added: Option<Amount>,
+    /// Whether an exhaustion that was noted still stands: nothing was added, and no debt was billed.
+    exhaustion_noted: bool,
 }
 
 impl Balance {
@@ -96,6 +100,8 @@ impl Balance {
             closed,
             outcomes: Vec::new(),
             ended: Vec::new(),
+            added: self.added,
+            exhaustion_noted: self.exhaustion_noted,
         };
         let applied = replay.run(&self.changes, now)?;
         let later = self.changes.get(applied..).unwrap_or_default();
@@ -119,6 +125,8 @@ impl Balance {
             expires_next: if fenced { self.expires_next } else { earliest },
             next: replay.next,
             invoices_at: replay.invoices_at,
+            added: replay.added,
+            exhaustion_noted: replay.exhaustion_noted,
             changes,
             closed: replay.closed,
             consumed: kept_months(&self.consumed, Month::of(now)),
@@ -196,6 +204,7 @@ impl Replay {
     fn invoice(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
         let credits = self.waterfall.invoice();
         self.invoices_at = Some(Month::of(at).end());
+        self.exhaustion_noted &= credits.is_zero();
         self.happened(at, credits, Happened::Invoiced(Month::before(at)));
         Ok(())
     }
@@ -205,15 +214,28 @@ impl Replay {
         let (started, waiting): (Vec<_>, Vec<_>) = self.next.drain(..).partition(|next| next.starts_at <= at);
         self.next = waiting;
         for NextGrant { key, grant, .. } in started {
-            self.waterfall.join(&grant)?;
+            self.add(&grant)?;
             self.happened(at, grant.amount, Happened::Started(key));
         }
         Ok(())
     }
 
+    fn add(&mut self, grant: &ExpiringGrant) -> Result<(), OutOfRange> {
+        self.waterfall.join(grant)?;
+        self.note_added(grant.amount);
+        Ok(())
+    }
+
+    /// Notes the credits that were added last, if any were.
+    fn note_added(&mut self, credits: Credits) {
+        if let Ok(added) = Amount::new(credits) {
+            (self.added, self.exhaustion_noted) = (Some(added), false);
+        }
+    }
+
     fn apply(&mut self, QueuedChange { at, change }: &QueuedChange) -> Result<(), OutOfRange> {
         match change {
-            Change::Grant(grant) => self.waterfall.join(grant)?,
+            Change::Grant(grant) => self.add(grant)?,
             Change::Next(next) => {
                 self.next.push(next.clone());
                 self.next.sort_by_key(|next| next.starts_at);
@@ -221,6 +243,7 @@ impl Replay {
             Change::ClawBack(amount) => self.waterfall.claw_back(amount.credits())?,
             Change::ClawBackTo { key, grant_id, target } => {
                 let owned = self.claw_back_to(grant_id, *target)?;
+                self.note_added(owned);
                 self.happened(*at, owned, Happened::Clawed(key.clone()));
             }
             Change::Void { key, grant_id, prepaid } => {
@@ -378,6 +401,25 @@ mod tests {
         let closed = balance.close(at(10)).unwrap().next;
         assert_eq!((closed.epoch, closed.version, closed.last.as_str()), (8, 41, "sys#close#7"));
         assert_eq!(closed.consumed, ["2026-10", "2026-11"].map(consumed).into());
+    }
+
+    #[test]
+    fn m10_an_addition_and_an_invoice_end_an_exhaustion_and_an_expiry_does_not() {
+        let noted = Balance { exhaustion_noted: true, added: "7".parse().ok(), ..Balance::default() };
+        let closed = |balance: Balance, now| {
+            let next = balance.close(now).unwrap().next;
+            (next.exhaustion_noted, next.added.unwrap().to_string())
+        };
+        assert_eq!(closed(noted.clone(), at(10)), (true, "7".to_owned()));
+        let change = Change::Grant(grant(GrantKind::Promotional, 20));
+        let changes = vec![QueuedChange { at: at(9), change }];
+        assert_eq!(closed(Balance { changes, ..noted.clone() }, at(10)), (false, "5".to_owned()));
+        let next = vec![ahead(15, 20)];
+        assert_eq!(closed(Balance { next: next.clone(), ..noted.clone() }, at(10)), (true, "7".to_owned()));
+        assert_eq!(closed(Balance { next, ..noted.clone() }, at(15)), (false, "5".to_owned()));
+        let (prepaid, invoices_at) = ("-3".parse().unwrap(), Some(at(10)));
+        let owing = Balance { spendable: prepaid, prepaid, invoices_at, ..noted };
+        assert_eq!(closed(owing, at(10)), (false, "7".to_owned()));
     }
 
     #[test]

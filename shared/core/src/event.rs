@@ -45,12 +45,15 @@ pub enum Fact {
         /// How many.
         credits: Credits,
     },
-    /// A balance fell to its alert's threshold or below, or the alert was switched on there (M15).
+    /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
     CreditsLow {
         /// The threshold.
         threshold: Amount,
-        /// What is left.
+        /// What can be spent of what is owned.
         available: Credits,
+        /// What open holds keep of it; zero in events of before this was told.
+        #[serde(default)]
+        held: Credits,
     },
     /// A balance is at or below the threshold of its automatic top-up, and credits were spent, or it was switched on there.
     /// Told once a batch of the stream at most.
@@ -67,10 +70,13 @@ pub enum Fact {
         /// How many charges in a row were declined.
         declines: u64,
     },
-    /// Nothing may be spent any more.
+    /// A workspace is out of credits: all are spent, or a call was refused with less than 1 % of the last addition left.
     CreditsExhausted {
-        /// What is left; below zero within a credit limit or after a claw-back.
+        /// What can be spent; below zero within a credit limit or after a claw-back.
         available: Credits,
+        /// What open holds keep; zero in events of before this was told.
+        #[serde(default)]
+        held: Credits,
     },
     /// A run failed for want of credits (M12).
     RunFailed {
@@ -210,7 +216,8 @@ mod tests {
     #[test]
     fn an_event_is_named_after_its_fact() {
         let (threshold, available) = ("100".parse().unwrap(), "7".parse().unwrap());
-        assert_eq!(Fact::CreditsLow { threshold, available }.name(), "CreditsLow");
-        assert_eq!(Fact::CreditsExhausted { available }.name(), "CreditsExhausted");
+        let held = available;
+        assert_eq!(Fact::CreditsLow { threshold, available, held }.name(), "CreditsLow");
+        assert_eq!(Fact::CreditsExhausted { available, held }.name(), "CreditsExhausted");
     }
 }

@@ -42,8 +42,10 @@ pub struct Movement {
     pub closed: BTreeMap<u64, Option<ClosedHolds>>,
     /// Added to a month's consumption; the counters of the months that it retires go.
     pub consumed: Option<(Month, Credits)>,
-    /// Becomes the credit limit.
+    /// Becomes the credit limit, which ends an exhaustion that was noted.
     pub credit_limit: Option<Credits>,
+    /// Becomes the credits that were added last, which ends an exhaustion that was noted.
+    pub added: Option<Amount>,
     /// Waits for the next close; where there is one, `expires_next` becomes the fence.
     pub change: Option<QueuedChange>,
 }
@@ -103,8 +105,9 @@ impl Posting {
     /// before later credits pay it.
     #[must_use]
     pub fn top_up(amount: Amount, now: Timestamp) -> Self {
-        let added = amount.credits();
-        let movement = Movement { spendable: added, prepaid: added, ..Movement::default() };
+        let credits = amount.credits();
+        let movement =
+            Movement { spendable: credits, prepaid: credits, added: Some(amount), ..Movement::default() };
         Self { condition: Condition { nothing_due_at: Some(now), ..Condition::default() }, movement }
     }
 
@@ -180,6 +183,11 @@ impl Movement {
         }
         if let Some(limit) = self.credit_limit {
             next.credit_limit = limit;
+            next.exhaustion_noted = false;
+        }
+        if self.added.is_some() {
+            next.added = self.added;
+            next.exhaustion_noted = false;
         }
         if let Some(change) = &self.change {
             next.changes.push(change.clone());

@@ -1,15 +1,16 @@
-//! Alert settings. The threshold stands in the balance item too, so that every write of it says whether it crossed.
+//! Alerts. The threshold and a noted exhaustion are in the balance item, so each record of its writes tells what it crossed.
 
-use credits_core::alert::LowBalance;
+use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::alert::{Exhaustion, LowBalance};
 use credits_core::id::WorkspaceId;
 
 use crate::Store;
-use crate::attribute::{credits, keyed};
-use crate::balance_item::LOW_AT;
+use crate::attribute::{credits, keyed, number};
+use crate::balance_item::{ADDED, EXHAUSTED, LOW_AT};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::transaction::{Outcome, is_busy};
+use crate::transaction::{Outcome, Updated, is_busy};
 use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";
@@ -37,7 +38,7 @@ impl Store {
             Some(threshold) => Expression::new().set(LOW_AT, credits(threshold.credits())),
             None => Expression::new().remove(LOW_AT),
         };
-        let threshold = threshold.add("version", crate::attribute::number(1)).when_exists();
+        let threshold = threshold.add("version", number(1)).when_exists();
         let writes = vec![
             Expression::new().put(&self.table, item).map_err(Fault::from)?,
             threshold.update(&self.table, &ItemKey::balance(workspace)).map_err(Fault::from)?,
@@ -49,6 +50,32 @@ impl Store {
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
                 Outcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
+            }
+        }
+    }
+
+    /// Notes in the balance that a refusal left the workspace out of credits, unless credits were added meanwhile or another
+    /// call has noted it.
+    pub async fn note_exhaustion(
+        &self,
+        workspace: &WorkspaceId,
+        exhaustion: Exhaustion,
+    ) -> Result<(), Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let noted = Expression::new()
+                .set(EXHAUSTED, AttributeValue::Bool(true))
+                .add("version", number(1))
+                .when_absent(EXHAUSTED)
+                .when("spendable", "<", credits(exhaustion.below));
+            let noted = match exhaustion.added {
+                Some(added) => noted.when(ADDED, "=", credits(added.credits())),
+                None => noted.when_absent(ADDED),
+            };
+            match self.update_once(noted.update(&self.table, &ItemKey::balance(workspace))?).await? {
+                Updated::Written(_) | Updated::Refused(_) => return Ok(()),
+                Updated::Busy => attempts.after_conflict().await?,
+                Updated::Unknown(error) => attempts.after_failure(error).await?,
             }
         }
     }

@@ -31,6 +31,12 @@ pub(crate) const CLAWED_UNUSED: &str = "clawed_unused";
 /// What refunds have charged for what was consumed of a grant.
 pub(crate) const CLAWED_CONSUMED: &str = "clawed_consumed";
 
+/// The credits that were added last.
+pub(crate) const ADDED: &str = "added";
+
+/// Present while an exhaustion is noted.
+pub(crate) const EXHAUSTED: &str = "exhausted";
+
 /// The prefix of the counters of consumption: `c2026_11`, which needs no placeholder in an expression.
 const CONSUMED: char = 'c';
 
@@ -58,7 +64,10 @@ pub(crate) fn write_of(
         write = month.retired().fold(write, |write, month| write.remove(&counter_of(month)));
     }
     if let Some(limit) = movement.credit_limit {
-        write = write.set("credit_limit", credits(limit));
+        write = write.set("credit_limit", credits(limit)).remove(EXHAUSTED);
+    }
+    if let Some(added) = movement.added {
+        write = write.set(ADDED, credits(added.credits())).remove(EXHAUSTED);
     }
     if let Some(change) = &movement.change {
         write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
@@ -126,10 +135,13 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     if let Some(invoices_at) = balance.invoices_at {
         item.insert("invoices_at".to_owned(), instant(invoices_at));
     }
-    for (name, threshold) in [(LOW_AT, balance.low_at), (TOP_UP_AT, balance.top_up_at)] {
-        if let Some(threshold) = threshold {
-            item.insert(name.to_owned(), credits(threshold.credits()));
+    for (name, amount) in [(LOW_AT, balance.low_at), (TOP_UP_AT, balance.top_up_at), (ADDED, balance.added)] {
+        if let Some(amount) = amount {
+            item.insert(name.to_owned(), credits(amount.credits()));
         }
+    }
+    if balance.exhaustion_noted {
+        item.insert(EXHAUSTED.to_owned(), AttributeValue::Bool(true));
     }
     item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
     item
@@ -149,6 +161,8 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         invoices_at: reader.optional_instant("invoices_at")?,
         low_at: item.contains_key(LOW_AT).then(|| read_amount(reader, LOW_AT)).transpose()?,
         top_up_at: item.contains_key(TOP_UP_AT).then(|| read_amount(reader, TOP_UP_AT)).transpose()?,
+        added: item.contains_key(ADDED).then(|| read_amount(reader, ADDED)).transpose()?,
+        exhaustion_noted: item.contains_key(EXHAUSTED),
         changes: reader.list("changes")?.iter().map(read_queued).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
         closed: read_closed(reader.map("closed")?)?,

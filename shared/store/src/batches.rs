@@ -1,7 +1,6 @@
 //! Batches: up to 500 AI calls in one posting, exactly once, never below zero (M2, M4).
 
 use credits_core::batch::{Batch, Line, covered};
-use credits_core::credits::{Amount, Credits};
 use credits_core::id::Name;
 use credits_core::ledger::Cause;
 
@@ -37,14 +36,14 @@ impl Store {
                 Err(refused @ DebitRefusal::Insufficient { .. }) => refused,
                 other => return other,
             };
-            let DebitRefusal::Insufficient { available, version, .. } = &refused else { return Err(refused) };
+            let DebitRefusal::Insufficient { available, .. } = &refused else { return Err(refused) };
             if !partial {
                 return Err(refused);
             }
             // What is covered is fewer than what was just refused, unless credits were added meanwhile.
             let fits = covered(lines, *available).map_err(|sum| Fault::Corrupt(sum.into()))?.min(lines.len());
             if fits == 0 {
-                return Err(of_the_first(lines, *available, *version).unwrap_or(refused));
+                return Err(of_the_first(lines, refused));
             }
             attempts.at_once()?;
             taken = fits;
@@ -53,7 +52,11 @@ impl Store {
 }
 
 /// Where not even the first line is covered, it is that line's price that is missing.
-fn of_the_first(lines: &[Line], available: Credits, version: u64) -> Option<DebitRefusal> {
-    let required: Amount = lines.first()?.amount;
-    Some(DebitRefusal::Insufficient { required, available, version })
+fn of_the_first(lines: &[Line], refused: DebitRefusal) -> DebitRefusal {
+    match (refused, lines.first()) {
+        (DebitRefusal::Insufficient { available, version, exhaustion, .. }, Some(first)) => {
+            DebitRefusal::Insufficient { required: first.amount, available, version, exhaustion }
+        }
+        (refused, _) => refused,
+    }
 }

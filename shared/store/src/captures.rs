@@ -220,7 +220,8 @@ impl Store {
             }
             let available = available.plus(remaining).map_err(sum)?;
             let line = Box::new(course.capture.line.clone());
-            return Err(HoldRefusal::Insufficient { line, available, version: balance.version });
+            let (version, exhaustion) = (balance.version, balance.exhaustion().map_err(sum)?);
+            return Err(HoldRefusal::Insufficient { line, available, version, exhaustion });
         }
         course.attempts.after_conflict().await?;
         Ok(None)

@@ -1,5 +1,6 @@
 //! Debits: an AI call draws credits, in one request, exactly once, never below what there is (M2).
 
+use credits_core::alert::Exhaustion;
 use credits_core::credits::{Amount, Credits};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Posting;
@@ -38,6 +39,8 @@ pub enum DebitRefusal {
         available: Credits,
         /// The balance's version when it was refused.
         version: u64,
+        /// What has to be noted before the refusal is answered ([`Store::note_exhaustion`]).
+        exhaustion: Option<Exhaustion>,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -64,8 +67,8 @@ impl Store {
         match self.post(order).await {
             Ok(entry) => Ok(Posted { entry, replayed: false }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
-            Err(Unposted::Insufficient { available, version, .. }) => {
-                Err(DebitRefusal::Insufficient { required: amount, available, version })
+            Err(Unposted::Insufficient { available, version, exhaustion, .. }) => {
+                Err(DebitRefusal::Insufficient { required: amount, available, version, exhaustion })
             }
             Err(Unposted::NoBalance | Unposted::AlsoRefused) => Err(DebitRefusal::WorkspaceNotFound),
             Err(Unposted::Fault(fault)) => Err(fault.into()),

@@ -1,6 +1,7 @@
 //! Holds: credits set aside for calls whose cost is known only afterwards, placed by one transaction (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::alert::Exhaustion;
 use credits_core::balance::Balance;
 use credits_core::batch::Line;
 use credits_core::credits::{Amount, Credits};
@@ -79,6 +80,8 @@ pub enum HoldRefusal {
         available: Credits,
         /// The balance's version when it refused.
         version: u64,
+        /// What has to be noted before the refusal is answered ([`Store::note_exhaustion`]).
+        exhaustion: Option<Exhaustion>,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -90,7 +93,7 @@ enum Obstacle {
     /// The key stands for something already.
     KeyTaken(Item),
     /// The balance doesn't cover it, at this version; and whether holds are open, which may be overdue.
-    Insufficient { available: Credits, version: u64, holds: bool },
+    Insufficient { available: Credits, version: u64, holds: bool, exhaustion: Option<Exhaustion> },
     /// Others were in the way.
     Busy,
     /// The balance has to be read again.
@@ -125,9 +128,10 @@ impl Store {
                     let placed = replay(&item, claim, (Some(&base), &order))?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                Obstacle::Insufficient { available, version, holds } => {
+                Obstacle::Insufficient { available, version, holds, exhaustion } => {
                     if !holds || !overdue.give_back(version).await? {
-                        return Err(DebitRefusal::Insufficient { required: total, available, version });
+                        let required = total;
+                        return Err(DebitRefusal::Insufficient { required, available, version, exhaustion });
                     }
                     attempts.at_once()?;
                 }
@@ -248,7 +252,9 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fa
 fn refusal_of(posting: &Posting, balance: &Balance) -> Result<Obstacle, Fault> {
     match posting.check(balance) {
         Err(Refusal::Insufficient { available }) => {
-            Ok(Obstacle::Insufficient { available, version: balance.version, holds: balance.has_holds() })
+            let (version, holds) = (balance.version, balance.has_holds());
+            let exhaustion = balance.exhaustion().map_err(Corrupt::from)?;
+            Ok(Obstacle::Insufficient { available, version, holds, exhaustion })
         }
         Err(Refusal::Due | Refusal::Moved) => Ok(Obstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),

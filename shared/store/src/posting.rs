@@ -1,6 +1,7 @@
 //! Posting: one transaction of the balance and its ledger entry, with its refusals read in the right order.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::alert::Exhaustion;
 use credits_core::credits::Credits;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
@@ -8,7 +9,7 @@ use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
 use crate::attribute::Item;
-use crate::error::Fault;
+use crate::error::{Corrupt, Fault};
 use crate::idempotency::Fingerprint;
 use crate::keys::ItemKey;
 use crate::transaction::{Outcome, Reason, is_busy};
@@ -45,6 +46,8 @@ pub(crate) enum Unposted {
         version: u64,
         /// Whether holds are open, which may be overdue.
         holds: bool,
+        /// What the refusal has to note.
+        exhaustion: Option<Exhaustion>,
     },
     /// The condition of a further write failed.
     AlsoRefused,
@@ -146,7 +149,8 @@ impl Order<'_> {
         match posting.check(&balance) {
             Err(Refusal::Insufficient { available }) => {
                 let (version, holds) = (balance.version, balance.has_holds());
-                Err(Unposted::Insufficient { available, version, holds })
+                let exhaustion = balance.exhaustion().map_err(Corrupt::from).map_err(Fault::from)?;
+                Err(Unposted::Insufficient { available, version, holds, exhaustion })
             }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),

@@ -2,6 +2,7 @@
 //! (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::alert::Exhaustion;
 use credits_core::batch::{Line, MOST_LINES};
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::Ending;
@@ -74,7 +75,11 @@ enum Ended {
     /// Something stands under the key already.
     KeyTaken(Item),
     /// The balance doesn't cover what is above a hold.
-    Insufficient(Credits, u64),
+    Insufficient {
+        available: Credits,
+        version: u64,
+        exhaustion: Option<Exhaustion>,
+    },
     /// Others were in the way, or were faster.
     Again,
     Unknown(Box<aws_sdk_dynamodb::Error>),
@@ -117,9 +122,9 @@ impl Store {
                 Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
                     return Err(HoldRefusal::KeyReused);
                 }
-                Ended::Insufficient(available, version) => {
+                Ended::Insufficient { available, version, exhaustion } => {
                     if !overdue.give_back(version).await? {
-                        return Err(closing.short(available, version)?);
+                        return Err(closing.short(available, version, exhaustion)?);
                     }
                     attempts.at_once()?;
                 }
@@ -166,7 +171,7 @@ impl Store {
             match self.end(&Closing { workspace, key, claim: None, holds }).await? {
                 Ended::Done(_) => return Ok(Expired { ended: true, no_later_than }),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
-                Ended::KeyTaken(_) | Ended::Insufficient(..) | Ended::Again => {
+                Ended::KeyTaken(_) | Ended::Insufficient { .. } | Ended::Again => {
                     attempts.after_conflict().await?;
                 }
             }
@@ -250,7 +255,8 @@ impl Store {
             && let balance = balance_item::read(item)?
             && let Err(Refusal::Insufficient { available }) = ending.posting.check(&balance)
         {
-            return Ok(Ended::Insufficient(available, balance.version));
+            let exhaustion = balance.exhaustion().map_err(Corrupt::from)?;
+            return Ok(Ended::Insufficient { available, version: balance.version, exhaustion });
         }
         Ok(Ended::Again)
     }
@@ -334,11 +340,16 @@ impl Closing<'_> {
     }
 
     /// What is short where the balance doesn't cover what is above a hold.
-    fn short(&self, spendable: Credits, version: u64) -> Result<HoldRefusal, Fault> {
+    fn short(
+        &self,
+        spendable: Credits,
+        version: u64,
+        exhaustion: Option<Exhaustion>,
+    ) -> Result<HoldRefusal, Fault> {
         let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
         let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
         let kept = read.remaining().map_err(Corrupt::from)?;
         let available = spendable.plus(kept).map_err(Corrupt::from)?;
-        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, version })
+        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, version, exhaustion })
     }
 }

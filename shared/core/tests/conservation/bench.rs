@@ -8,7 +8,7 @@ use crate::{START, amount, credits, second, whole};
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::claw_back::{Clawed, EndedGrant};
-use credits_core::close::{Happened, Outcome};
+use credits_core::close::{Closing, Happened, Outcome};
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold::Placement;
@@ -69,12 +69,29 @@ impl Bench {
         while self.balance.is_due(second(now)) {
             self.leaves_fenced = false;
             let closing = self.balance.close(second(now)).unwrap();
+            self.is_raised_by_additions_alone(&closing);
             self.balance = closing.next;
             self.outcomes.extend(closing.outcomes);
             self.ended.extend(closing.ended.into_iter().map(|ended| (ended.grant_id.clone(), ended)));
             closes += 1;
             assert!(closes < 10, "closes come to an end");
         }
+    }
+
+    /// What is owned rises by an addition or an invoice alone, and an addition ends an exhaustion that was noted.
+    fn is_raised_by_additions_alone(&self, closing: &Closing) {
+        let (before, after) = (self.balance.owned().unwrap(), closing.next.owned().unwrap());
+        let adds = |outcome: &Outcome| match outcome.what {
+            Happened::Started(_) => true,
+            Happened::Clawed(_) => outcome.credits > Credits::ZERO,
+            _ => false,
+        };
+        let grants = self.balance.changes.iter().any(|it| matches!(it.change, Change::Grant(_)));
+        let adds = grants || closing.outcomes.iter().any(adds);
+        let invoiced = closing.outcomes.iter().any(|it| matches!(it.what, Happened::Invoiced(_)));
+        assert!(adds || invoiced || after <= before, "nothing else raises what is owned");
+        let all_applied = closing.next.changes.is_empty();
+        assert!(!adds || !all_applied || (closing.next.added.is_some() && !closing.next.exhaustion_noted));
     }
 
     /// Lets the dates up to an instant pass in the truth.
@@ -84,7 +101,10 @@ impl Bench {
     }
 
     fn post(&mut self, posting: &Posting) -> Result<(), Refusal> {
-        self.balance = posting.apply(&self.balance, "entry")?;
+        let next = posting.apply(&self.balance, "entry")?;
+        let grown = next.owned().unwrap() > self.balance.owned().unwrap();
+        assert_eq!(grown, posting.movement.added.is_some(), "what is owned grows by an addition alone");
+        self.balance = next;
         Ok(())
     }
 
