@@ -1,6 +1,7 @@
-//! Mails and events: facts of committed writes, each told once (M12, M15).
+//! Mails and events of committed writes, each sent once (M12, M15).
 
 use credits_local::Options;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -31,13 +32,13 @@ impl World {
         events.map(|event| event["detail"].clone()).collect()
     }
 
-    async fn alert_at(&self, threshold: &str, recipients: &[&str]) -> u16 {
+    pub async fn alert_at(&self, threshold: &str, recipients: &[&str]) -> u16 {
         let low_balance = json!({ "enabled": true, "threshold": threshold, "recipients": recipients });
         let path = "/v1/workspaces/acme/alerts";
         self.call(Method::PUT, path, None, Some(&json!({ "low_balance": low_balance }))).await.status
     }
 
-    /// Starts a run and lets its step fail for want of credits.
+    /// Starts a run whose step is refused for insufficient credits.
     async fn failing_run(&self, key: &str, workflow: &str, trigger: &str) {
         let start = json!({ "workflow_id": workflow, "trigger": trigger });
         let run = self.call(Method::POST, "/v1/workspaces/acme/runs", Some(key), Some(&start)).await;
@@ -46,7 +47,20 @@ impl World {
         let body = json!({ "operation": "text.generate", "credits": "5000", "consumer": consumer });
         assert_eq!(self.debit("acme", &format!("{key}-step"), &body).await.status, 402);
     }
+
+    /// Mails about failed runs: when each was sent, and of how many runs it tells.
+    async fn failure_mails(&self) -> Vec<(Timestamp, usize)> {
+        let mails = self.mails().await.into_iter();
+        let failures = mails.filter(|mail| mail["subject"].as_str().unwrap().contains("failed"));
+        let read = |mail: Value| {
+            let count = mail["subject"].as_str().unwrap().split(' ').next().unwrap().parse();
+            (time(&mail["at"]), count.unwrap_or(1))
+        };
+        failures.map(read).collect()
+    }
 }
+
+const HOUR: i64 = 3_600;
 
 fn to(mail: &Value) -> Vec<&str> {
     mail["to"].as_array().unwrap().iter().map(|to| to.as_str().unwrap()).collect()
@@ -126,29 +140,16 @@ async fn an_alert_with_a_bad_threshold_or_address_or_too_many_recipients_is_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_an_exhausted_balance_is_told_to_the_billing_contact_once() {
-    let world = World::with_packs(1).await;
-    world.take("acme", "all", "1000").await;
-    world.take("acme", "more", "1").await;
-    let mails = world.mails().await;
-    assert_eq!(mails.len(), 2);
-    assert_eq!(mails[1]["subject"], "Acme is out of AI credits");
-    assert!(mails[1]["text"].as_str().unwrap().contains("/settings/ai-credits"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn m12_a_scheduled_run_that_fails_is_told_and_a_manual_one_is_not() {
     let world = World::with_packs(0).await;
     world.failing_run("manual", "weekly-report", "manual").await;
     assert_eq!(world.mails().await.len(), 0);
     world.failing_run("scheduled", "weekly-report", "scheduled").await;
-    world.failing_run("event", "welcome-mail", "event").await;
     let mails = world.mails().await;
-    assert_eq!(mails.len(), 2);
+    assert_eq!(mails.len(), 1);
     assert_eq!(mails[0]["subject"], "A run of weekly-report failed: out of AI credits");
-    assert_eq!(mails[1]["subject"], "A run of welcome-mail failed: out of AI credits");
     assert_eq!(to(&mails[0]), ["billing@acme.example"]);
-    assert_eq!(world.events("RunFailed").await.len(), 3);
+    assert_eq!(world.events("RunFailed").await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,6 +166,97 @@ async fn m12_many_failures_of_one_workflow_within_an_hour_make_one_more_mail_wit
     assert_eq!(world.mails().await.len(), 2);
     world.failing_run("later", "weekly-report", "scheduled").await;
     assert_eq!(world.mails().await.len(), 3, "a new hour begins with a mail at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_failures_of_many_workflows_are_one_digest_by_workflow() {
+    let world = World::with_packs(0).await;
+    world.failing_run("first", "first", "scheduled").await;
+    for run in 0..7 {
+        let workflow = ["triage", "report", "triage"][run % 3];
+        world.failing_run(&format!("run-{run}"), workflow, "event").await;
+    }
+    for number in 0..25 {
+        world.failing_run(&format!("other-{number}"), &format!("other-{number}"), "scheduled").await;
+    }
+    assert_eq!(world.mails().await.len(), 1);
+    world.advance(HOUR + 300).await;
+    let mails = world.mails().await;
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[1]["subject"], "32 more runs failed in Acme: out of AI credits");
+    let (text, html) = (mails[1]["text"].as_str().unwrap(), mails[1]["html"].as_str().unwrap());
+    assert!(text.contains("\n- triage: 5\n- report: 2\n- other-0: 1\n"), "{text}");
+    assert!(text.contains("\n- other workflows: 7\n"), "twenty are listed: {text}");
+    assert!(text.contains("/settings/ai-credits"));
+    assert!(html.contains("<strong>triage</strong>: 5") && html.contains("See the failed runs"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_a_storm_of_failures_sends_at_most_one_mail_an_hour() {
+    let world = World::with_packs(0).await;
+    world.put_on_plan("acme", "pro").await;
+    for run in 0..40 {
+        world.failing_run(&format!("run-{run}"), &format!("workflow-{}", run % 9), "scheduled").await;
+        world.drain().await;
+        world.advance(HOUR / 5).await;
+    }
+    world.advance(2 * HOUR).await;
+    let mails = world.failure_mails().await;
+    assert!((8..=10).contains(&mails.len()), "{mails:?}");
+    let gaps = mails.windows(2).map(|pair| pair[1].0.duration_since(pair[0].0));
+    assert!(gaps.min().unwrap() >= SignedDuration::from_hours(1), "{mails:?}");
+    assert_eq!(mails.iter().map(|(_, runs)| runs).sum::<usize>(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_failures_that_go_on_are_mailed_daily_and_at_once_after_an_addition() {
+    let world = World::with_packs(1).await;
+    world.put_on_plan("acme", "enterprise").await;
+    for run in 0..48 {
+        world.failing_run(&format!("run-{run}"), "report", "scheduled").await;
+        world.drain().await;
+        world.advance(4 * HOUR).await;
+    }
+    let before = world.failure_mails().await;
+    // Eight days: six mails on the first, then one a day, and after a week none.
+    assert!((12..=14).contains(&before.len()), "{before:?}");
+    world.advance(8 * 24 * HOUR).await;
+    let all = world.failure_mails().await;
+    assert_eq!((all.len(), all.iter().map(|(_, runs)| runs).sum::<usize>()), (before.len() + 1, 48));
+
+    world.failing_run("later", "report", "scheduled").await;
+    world.advance(2 * HOUR).await;
+    assert_eq!(world.failure_mails().await.len(), all.len(), "it waits for the weekly mail");
+    world.buy("acme", "pack_1k", "more").await;
+    world.drain().await;
+    world.advance(300).await;
+    let mails = world.failure_mails().await;
+    assert_eq!(mails.len(), all.len() + 1, "an addition ends the weekly interval");
+    world.advance(HOUR).await;
+    world.failing_run("again", "report", "scheduled").await;
+    assert_eq!(world.failure_mails().await.len(), mails.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m12_a_digest_that_ses_refuses_is_sent_later_and_loses_no_run() {
+    let world = World::with_packs(0).await;
+    for run in 0..3 {
+        world.failing_run(&format!("run-{run}"), "report", "scheduled").await;
+    }
+    assert_eq!(world.mails().await.len(), 1);
+    let refuse = |count: u64| json!({ "count": count });
+    world.local(Method::POST, "/_local/mail/refusals", Some(&refuse(100))).await;
+    world.advance(HOUR + 300).await;
+    assert_eq!(world.mails().await.len(), 1);
+    world.failing_run("meanwhile", "triage", "scheduled").await;
+    assert_eq!(world.mails().await.len(), 1);
+    world.local(Method::POST, "/_local/mail/refusals", Some(&refuse(0))).await;
+    world.advance(300).await;
+    let subjects = world.subjects().await;
+    assert_eq!(subjects[1..], ["2 more runs of report failed: out of AI credits"]);
+    world.advance(HOUR + 300).await;
+    let subjects = world.subjects().await;
+    assert_eq!(subjects[2..], ["1 more run of triage failed: out of AI credits"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +292,7 @@ async fn a_mail_whose_sender_never_heard_that_it_went_is_not_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounce_switches_an_address_off() {
-    let world = World::with_packs(0).await;
+    let world = World::with_packs(1).await;
     world.alert_at("5000", &["gone@acme.example", "ops@acme.example"]).await;
     let bounce = json!({ "address": "GONE@acme.example", "kind": "bounce" });
     world.drain().await;

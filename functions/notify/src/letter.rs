@@ -1,5 +1,7 @@
 //! Letters: what a fact becomes for whom, and how it reads. One template for its text and one for its HTML.
 
+use std::cmp::Reverse;
+
 use credits_core::event::{EndReason, Event, Fact};
 use credits_core::run::Trigger;
 use credits_store::failures::Digest;
@@ -43,6 +45,9 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 #[error("a letter can't be written")]
 pub struct Unwritten(#[from] minijinja::Error);
+
+/// How many workflows a digest lists.
+const MAX_LISTED: usize = 20;
 
 /// The templates.
 #[derive(Debug)]
@@ -121,13 +126,20 @@ impl Letter {
         Some(Self { mail_id: event.event_id.clone(), reader, template, values })
     }
 
-    /// The letter of the runs that failed within an hour after one was told.
+    /// The letter about the runs that failed since the last one, by workflow, those with the most runs first.
     #[must_use]
     pub fn of_digest(digest: &Digest) -> Self {
-        let Digest { workspace_id, workflow_id, began_at, waiting, .. } = digest;
-        let mail_id = format!("digest-{workspace_id}-{workflow_id}-{}", began_at.as_millisecond());
-        let since = minute(*began_at);
-        let values = context! { workflow_id, count => waiting, since };
+        let Digest { workspace_id, since, count, by_workflow, .. } = digest;
+        let mail_id = format!("digest-{workspace_id}-{}", since.as_millisecond());
+        let mut failed: Vec<(&String, u64)> = by_workflow.iter().map(|(id, count)| (id, *count)).collect();
+        failed.sort_by_key(|(_, count)| Reverse(*count));
+        failed.truncate(MAX_LISTED);
+        let others = failed.iter().fold(*count, |left, (_, count)| left.saturating_sub(*count));
+        let only = failed.first().filter(|_| failed.len() == 1 && others == 0).map(|(id, _)| id);
+        let row = |(workflow_id, count)| context! { workflow_id, count };
+        let workflows: Vec<Value> = failed.iter().copied().map(row).collect();
+        let runs = if *count == 1 { "run" } else { "runs" };
+        let values = context! { count, runs, only, workflows, others, since => minute(*since) };
         Self { mail_id, reader: Reader::Billing, template: "runs_failed", values }
     }
 }

@@ -1,4 +1,4 @@
-//! Mails: events from the bus, and a schedule for what is told together, become letters by SES (M12, M15).
+//! Mails: events from the bus, and a schedule for digests, become letters by SES (M12, M15).
 //!
 //! One mail for one fact, whatever is redelivered: a mail is claimed by the fact's name before it is sent. What SES does
 //! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
@@ -14,7 +14,8 @@ use credits_core::id::WorkspaceId;
 use credits_runtime::steps::Steps;
 use credits_runtime::{EventFunction, Settings, StartError, connection, start};
 use credits_store::error::Chain;
-use credits_store::failures::{Digest, Grouped};
+use credits_store::failures::Grouped;
+use credits_store::keys::ItemKey;
 use credits_store::mails::MailClaim;
 use credits_store::{Fault, Store};
 use serde_json::Value;
@@ -99,40 +100,34 @@ impl Notify {
     }
 
     async fn tell(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
-        let (Some(letter), Some(workspace)) = (Letter::of(event), &event.workspace_id) else { return Ok(()) };
-        if let Fact::RunFailed { workflow_id, .. } = &event.fact {
-            loop {
-                match store.group_failure(workspace, workflow_id, &event.event_id, event.at).await? {
-                    Grouped::First => break,
-                    Grouped::Counted => return Ok(()),
-                    Grouped::Flush(digest) => self.tell_digest(store, &digest).await?,
-                }
-            }
+        let Some(workspace) = &event.workspace_id else { return Ok(()) };
+        if let Fact::CreditsAdded { .. } = &event.fact {
+            return Ok(store.end_failure_spell(workspace).await?);
+        }
+        let Some(letter) = Letter::of(event) else { return Ok(()) };
+        if let Fact::RunFailed { workflow_id, .. } = &event.fact
+            && store.group_failure(workspace, workflow_id, &event.event_id).await? == Grouped::Counted
+        {
+            return Ok(());
         }
         self.send_once(store, workspace, &letter).await
     }
 
     async fn tell_digests(&self, store: &Store) -> Result<(), NotifyError> {
         let mut failed = 0_usize;
-        for digest in store.due_digests().await? {
-            if let Err(error) = self.tell_digest(store, &digest).await {
-                tracing::error!(workspace_id = %digest.workspace_id, error = %Chain(&error), "a digest failed");
+        for key in store.due_digests().await? {
+            if let Err(error) = self.tell_digest(store, &key).await {
+                tracing::error!(item = key.pk, error = %Chain(&error), "a digest failed");
                 failed = failed.saturating_add(1);
             }
         }
         if failed == 0 { Ok(()) } else { Err(NotifyError::Digests(failed)) }
     }
 
-    async fn tell_digest(&self, store: &Store, digest: &Digest) -> Result<(), NotifyError> {
-        if digest.waiting > 0 {
-            if !store.close_digest(digest).await? {
-                // It has grown meanwhile: it is read again.
-                return Ok(());
-            }
-            self.send_once(store, &digest.workspace_id, &Letter::of_digest(digest)).await?;
-        }
-        store.digest_sent(digest).await?;
-        Ok(())
+    async fn tell_digest(&self, store: &Store, key: &ItemKey) -> Result<(), NotifyError> {
+        let Some(digest) = store.take_digest(key).await? else { return Ok(()) };
+        self.send_once(store, &digest.workspace_id, &Letter::of_digest(&digest)).await?;
+        Ok(store.digest_sent(&digest).await?)
     }
 
     /// Sends a letter, unless it is sent already.

@@ -74,6 +74,15 @@ impl Expression {
         self
     }
 
+    /// Counts a number up by one, from zero where it is missing; also a member of a map, which `ADD` does not take.
+    pub fn count(mut self, name: &str) -> Self {
+        let [one, zero] = ["1", "0"].map(|digit| AttributeValue::N(digit.to_owned()));
+        let (one, zero) = (self.value("", name, one), self.value("zero_", name, zero));
+        let name = self.name(name);
+        append(&mut self.set, COMMA, &[&name, " = if_not_exists(", &name, ", ", &zero, ") + ", &one]);
+        self
+    }
+
     /// Removes an attribute, if it is there.
     pub fn remove(mut self, name: &str) -> Self {
         let name = self.name(name);

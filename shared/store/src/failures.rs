@@ -1,6 +1,13 @@
-//! Failed runs of one workflow: the first is told at once, and those of the hour after it together (M12).
+//! Failed runs of a workspace: a mail tells of the first at once, and a digest of those that follow (M12).
+//!
+//! One item holds how many runs of each workflow failed since the last mail. Which mail a failed run is part of is written
+//! with the run's fact, in one transaction, so each run is counted once. A digest is taken out of the counts before it
+//! is sent, and stays in the item until SES has it; runs that fail meanwhile are counted for the next one.
+
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::alert::{WEEK, failure_mail_interval};
 use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,78 +16,86 @@ use crate::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
+use crate::mails::expiry;
 use crate::transaction::{Outcome, Reason, is_busy};
 
-/// How long failures are collected after one was told.
-const COLLECTED_FOR: SignedDuration = SignedDuration::from_hours(1);
-
 /// How many digests one firing sends at most.
-const MOST_DIGESTS: i32 = 100;
+const MAX_DIGESTS: i32 = 100;
 
-/// What is done about a failed run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How many workflows are counted by name; the runs of others are counted together, so that the item stays small.
+const MAX_WORKFLOWS: usize = 100;
+
+/// The counts by workflow.
+const FAILED: &str = "failed";
+
+/// The digest that is being sent.
+const SENDING: &str = "sending";
+
+/// The mail that a failed run is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grouped {
-    /// It is told at once.
+    /// A mail of its own, at once.
     First,
-    /// It is counted, and told with others when the hour has ended.
+    /// The next digest.
     Counted,
-    /// The hour before has ended, and its digest is to be sent first.
-    Flush(Digest),
 }
 
-/// Failed runs that are told of together.
+/// Failed runs that one mail lists together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
-    /// Whose.
+    /// Whose runs.
     pub workspace_id: WorkspaceId,
-    /// Of which workflow.
-    pub workflow_id: Id,
-    /// When the first of them failed, which was told at once.
-    pub began_at: Timestamp,
-    /// How many have failed since.
-    pub waiting: u64,
-    /// Whether nothing is added any more, since it is being sent.
-    closed: bool,
+    /// When the mail before it was sent.
+    pub since: Timestamp,
+    /// How many runs failed since.
+    pub count: u64,
+    /// How many of which workflow; the rest are of further workflows.
+    pub by_workflow: BTreeMap<String, u64>,
+    key: ItemKey,
+    /// When the next one may be sent, and what that was calculated from.
+    next_at: Timestamp,
+    spell_at: Timestamp,
+}
+
+/// The item: mails about one workspace's failed runs.
+struct Spell {
+    key: ItemKey,
+    workspace_id: WorkspaceId,
+    /// Since when mails are sent without an addition of credits.
+    spell_at: Timestamp,
+    /// When the last mail was begun.
+    mailed_at: Timestamp,
+    /// How many runs failed since.
+    waiting: u64,
+    by_workflow: BTreeMap<String, u64>,
+    sending: Option<Digest>,
 }
 
 impl Store {
-    /// Counts a failed run once, whatever is redelivered, and says what is done about it.
+    /// Counts a failed run once, however often its event is delivered, and says which mail it is part of.
     pub async fn group_failure(
         &self,
         workspace: &WorkspaceId,
         workflow: &Id,
         event_id: &str,
-        at: Timestamp,
     ) -> Result<Grouped, Fault> {
-        let key = ItemKey::failures(workspace, workflow);
+        let key = ItemKey::failures(workspace);
         let mut attempts = self.attempts();
         loop {
-            let open = self.get(&key).await?.as_ref().map(read).transpose()?;
-            let ended =
-                |digest: &Digest| digest.closed || at.duration_since(digest.began_at) >= COLLECTED_FOR;
-            if let Some(digest) = open.clone().filter(|digest| ended(digest) && digest.waiting > 0) {
-                return Ok(Grouped::Flush(digest));
-            }
-            let collecting = open.as_ref().filter(|digest| !ended(digest));
-            let same = match &open {
-                Some(open) => Expression::new().when("began_at", "=", instant(open.began_at)),
-                None => Expression::new().when_absent(PK),
+            let (item, now) = self.get_dated(&key).await?;
+            let spell = item.map(|item| Spell::read(&key, &item)).transpose()?;
+            let (grouped, role, write) = match &spell {
+                Some(spell) if spell.collects(now) => {
+                    let counted = spell.counting(workflow).update(&self.table, &key)?;
+                    (Grouped::Counted, "counted", counted)
+                }
+                spell => (Grouped::First, "first", self.beginning(workspace, spell.as_ref(), now)?),
             };
-            let (role, write) = if collecting.is_some() {
-                let counted = same.add("waiting", number(1)).when_absent("closed");
-                ("counted", counted.update(&self.table, &key)?)
-            } else {
-                // A failure that was counted meanwhile is not written over.
-                let counted = open.as_ref().map(|open| number(open.waiting));
-                let same = counted.into_iter().fold(same, |same, waiting| same.when("waiting", "=", waiting));
-                ("first", same.put(&self.table, begun(workspace, workflow, at))?)
-            };
-            let grouped = if role == "first" { Grouped::First } else { Grouped::Counted };
             match self.transact(vec![self.fact_write(event_id, role)?, write]).await? {
                 Outcome::Written => return Ok(grouped),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) => match reasons.first() {
-                    // Counted before: it keeps the part that it had.
+                    // An earlier delivery has decided it.
                     Some(Reason::Condition(Some(fact))) => {
                         let first = Reader(fact).optional_text("role") == Some("first");
                         return Ok(if first { Grouped::First } else { Grouped::Counted });
@@ -91,20 +106,12 @@ impl Store {
         }
     }
 
-    /// The digests whose hour has ended.
-    pub async fn due_digests(&self) -> Result<Vec<Digest>, Fault> {
+    /// Returns the items from which a digest may be due.
+    pub async fn due_digests(&self) -> Result<Vec<ItemKey>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let mut due = Vec::new();
-        for found in self.dated(DIGESTS, ("", &end), MOST_DIGESTS).await? {
-            let pk = Reader(&found).text(PK)?.to_owned();
-            // The index keeps keys alone.
-            let item = self.get(&ItemKey { pk, sk: "failures".into() }).await?;
-            // The index may be behind, and a new hour have begun under the same key.
-            let digest = item.as_ref().map(read).transpose()?;
-            let now = self.now();
-            due.extend(digest.filter(|digest| now.duration_since(digest.began_at) >= COLLECTED_FOR));
-        }
-        Ok(due)
+        let due = self.dated(DIGESTS, ("", &end), MAX_DIGESTS).await?;
+        let key = |item: &Item| Ok(ItemKey { pk: Reader(item).text(PK)?.to_owned(), sk: "failures".into() });
+        due.iter().map(key).collect()
     }
 
     /// When the next digest is due.
@@ -112,63 +119,177 @@ impl Store {
         self.first_date(DIGESTS).await
     }
 
-    /// Closes a group, so that nothing is added while its digest is sent; says whether it is still as it was read.
-    pub async fn close_digest(&self, digest: &Digest) -> Result<bool, Fault> {
-        let closed = digest.unchanged().set("closed", AttributeValue::Bool(true));
-        self.change_digest(closed.update(&self.table, &digest.key())?).await
-    }
-
-    /// Ends a group whose digest is sent; says whether it was still as it was read.
-    pub async fn digest_sent(&self, digest: &Digest) -> Result<bool, Fault> {
-        self.change_digest(digest.unchanged().delete(&self.table, &digest.key())?).await
-    }
-
-    async fn change_digest(&self, write: TransactWriteItem) -> Result<bool, Fault> {
+    /// Takes the digest that is due out of the counts, or returns the one whose sender has not finished.
+    pub async fn take_digest(&self, key: &ItemKey) -> Result<Option<Digest>, Fault> {
         let mut attempts = self.attempts();
         loop {
-            match self.transact(vec![write.clone()]).await? {
-                Outcome::Written => return Ok(true),
+            let (item, now) = self.get_dated(key).await?;
+            let Some(spell) = item.map(|item| Spell::read(key, &item)).transpose()? else { return Ok(None) };
+            let write = if spell.sending.is_some() {
+                return Ok(spell.sending);
+            } else if spell.waiting == 0 {
+                spell.unchanged().remove(INDEX_PK).remove(INDEX_SK)
+            } else if now < spell.due_at() {
+                return Ok(None);
+            } else {
+                spell.taking(now)?
+            };
+            match self.transact(vec![write.update(&self.table, key)?]).await? {
+                Outcome::Written if spell.waiting == 0 => return Ok(None),
+                Outcome::Written => {}
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Cancelled(_) => return Ok(false),
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
+
+    /// Removes a digest that SES has. Where the item has changed since, the next firing does it.
+    pub async fn digest_sent(&self, digest: &Digest) -> Result<(), Fault> {
+        let next = position(digest.next_at, digest.workspace_id.as_str());
+        let sent = Expression::new()
+            .remove(SENDING)
+            .set(INDEX_SK, text(next))
+            .when("sending.since", "=", instant(digest.since))
+            .when("spell_at", "=", instant(digest.spell_at));
+        self.change_spell(sent.update(&self.table, &digest.key)?).await
+    }
+
+    /// Ends the spell of a workspace to which credits were added: the next run that fails is mailed within the hour again.
+    pub async fn end_failure_spell(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        let key = ItemKey::failures(workspace);
+        let (item, now) = self.get_dated(&key).await?;
+        let Some(spell) = item.map(|item| Spell::read(&key, &item)).transpose()? else { return Ok(()) };
+        let ended = Expression::new().set("spell_at", instant(now)).when_exists();
+        let ended = match spell.sending {
+            Some(_) => ended,
+            None => {
+                let renewed = Spell { spell_at: now, ..spell };
+                let due = position(renewed.due_at(), workspace.as_str());
+                ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
+            }
+        };
+        self.change_spell(ended.update(&self.table, &key)?).await
+    }
+
+    async fn change_spell(&self, write: TransactWriteItem) -> Result<(), Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            match self.transact(vec![write.clone()]).await? {
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// The item of a mail that is sent at once. A spell goes on until credits are added, or a week passes without a mail.
+    fn beginning(
+        &self,
+        workspace: &WorkspaceId,
+        before: Option<&Spell>,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, Fault> {
+        let going_on = before.filter(|spell| now.duration_since(spell.mailed_at) < WEEK);
+        let mut item = keyed(&ItemKey::failures(workspace));
+        item.insert("workspace_id".into(), text(workspace.as_str()));
+        item.insert("spell_at".into(), instant(going_on.map_or(now, |spell| spell.spell_at)));
+        item.insert("began_at".into(), instant(now));
+        item.insert("waiting".into(), number(0));
+        item.insert(FAILED.into(), AttributeValue::M(Item::new()));
+        item.insert("ttl".into(), expiry(now));
+        let unchanged = before.map_or_else(|| Expression::new().when_absent(PK), Spell::unchanged);
+        Ok(unchanged.put(&self.table, item)?)
+    }
 }
 
-impl Digest {
-    fn key(&self) -> ItemKey {
-        ItemKey::failures(&self.workspace_id, &self.workflow_id)
+impl Spell {
+    fn read(key: &ItemKey, item: &Item) -> Result<Self, Corrupt> {
+        let reader = Reader(item);
+        let (mailed_at, waiting) = (reader.instant("began_at")?, reader.number("waiting")?);
+        let by_workflow = match item.get(FAILED) {
+            Some(counts) => read_counts(counts)?,
+            // An item of before workflows were counted together.
+            None => BTreeMap::from([(reader.text("workflow_id")?.to_owned(), waiting)]),
+        };
+        let spell = Self {
+            key: key.clone(),
+            workspace_id: reader.parsed("workspace_id")?,
+            spell_at: reader.optional_instant("spell_at")?.unwrap_or(mailed_at),
+            mailed_at,
+            waiting,
+            by_workflow,
+            sending: None,
+        };
+        let sending = item.get(SENDING).map(|sending| spell.read_sending(sending)).transpose()?;
+        Ok(Self { sending, ..spell })
+    }
+
+    fn read_sending(&self, sending: &AttributeValue) -> Result<Digest, Corrupt> {
+        let sending = sending.as_m().map_err(|_| Corrupt::Attribute(SENDING))?;
+        let counts = sending.get(FAILED).ok_or(Corrupt::Attribute(FAILED))?;
+        Ok(Digest {
+            workspace_id: self.workspace_id.clone(),
+            since: Reader(sending).instant("since")?,
+            count: Reader(sending).number("count")?,
+            by_workflow: read_counts(counts)?,
+            key: self.key.clone(),
+            next_at: self.due_at(),
+            spell_at: self.spell_at,
+        })
+    }
+
+    /// When the next mail may be sent.
+    fn due_at(&self) -> Timestamp {
+        let interval = failure_mail_interval(self.mailed_at.duration_since(self.spell_at));
+        self.mailed_at.checked_add(interval).unwrap_or(self.mailed_at)
+    }
+
+    /// Whether a run that fails now waits for a digest.
+    fn collects(&self, now: Timestamp) -> bool {
+        self.waiting > 0 || self.sending.is_some() || now < self.due_at()
+    }
+
+    /// Counts one more run, while no mail is begun and the spell goes on.
+    fn counting(&self, workflow: &Id) -> Expression {
+        let counted = Expression::new()
+            .add("waiting", number(1))
+            .set_once(INDEX_PK, text(DIGESTS))
+            .set_once(INDEX_SK, text(position(self.due_at(), self.workspace_id.as_str())))
+            .when("began_at", "=", instant(self.mailed_at))
+            .when("spell_at", "=", instant(self.spell_at));
+        let has_room =
+            self.by_workflow.len() < MAX_WORKFLOWS || self.by_workflow.contains_key(workflow.as_str());
+        if has_room { counted.count(&format!("{FAILED}.{workflow}")) } else { counted }
+    }
+
+    /// Moves the counts into a digest, unless another run is counted meanwhile.
+    fn taking(&self, now: Timestamp) -> Result<Expression, Corrupt> {
+        let counts = serde_dynamo::to_attribute_value(&self.by_workflow)?;
+        let sending = [
+            ("since".to_owned(), instant(self.mailed_at)),
+            ("count".to_owned(), number(self.waiting)),
+            (FAILED.to_owned(), counts),
+        ];
+        let due = text(position(now, self.workspace_id.as_str()));
+        Ok(self
+            .unchanged()
+            .set(SENDING, AttributeValue::M(sending.into()))
+            .set(FAILED, AttributeValue::M(Item::new()))
+            .set("waiting", number(0))
+            .set("began_at", instant(now))
+            .set_once("spell_at", instant(self.spell_at))
+            .set("ttl", expiry(now))
+            .set(INDEX_SK, due))
     }
 
     fn unchanged(&self) -> Expression {
-        Expression::new().when("began_at", "=", instant(self.began_at)).when(
-            "waiting",
-            "=",
-            number(self.waiting),
-        )
+        Expression::new()
+            .when("began_at", "=", instant(self.mailed_at))
+            .when("waiting", "=", number(self.waiting))
+            .when_absent(SENDING)
     }
 }
 
-fn begun(workspace: &WorkspaceId, workflow: &Id, at: Timestamp) -> Item {
-    let mut item = keyed(&ItemKey::failures(workspace, workflow));
-    let ends_at = at.checked_add(COLLECTED_FOR).unwrap_or(at);
-    item.insert("workspace_id".into(), text(workspace.as_str()));
-    item.insert("workflow_id".into(), text(workflow.as_str()));
-    item.insert("began_at".into(), instant(at));
-    item.insert("waiting".into(), number(0));
-    item.insert(INDEX_PK.into(), text(DIGESTS));
-    item.insert(INDEX_SK.into(), text(position(ends_at, &format!("{workspace}#{workflow}"))));
-    item
-}
-
-fn read(item: &Item) -> Result<Digest, Corrupt> {
-    let reader = Reader(item);
-    Ok(Digest {
-        workspace_id: reader.parsed("workspace_id")?,
-        workflow_id: reader.parsed("workflow_id")?,
-        began_at: reader.instant("began_at")?,
-        waiting: reader.number("waiting")?,
-        closed: item.contains_key("closed"),
-    })
+fn read_counts(counts: &AttributeValue) -> Result<BTreeMap<String, u64>, Corrupt> {
+    Ok(serde_dynamo::from_attribute_value(counts.clone())?)
 }

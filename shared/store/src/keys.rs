@@ -24,7 +24,7 @@
 //! | automatic top-up | `auto_top_up#W` | `auto_top_up` | `due#NN` while it has a date | `TIME#W` |
 //! | mail | `mail#M` | `mail` | | |
 //! | address that is switched off | `address#DIGEST` | `address` | | |
-//! | failed runs of a workflow | `failures#W#WORKFLOW` | `failures` | `digests` | `TIME#W#WORKFLOW` |
+//! | failed runs | `failures#W` | `failures` | `digests` while some are not mailed | `TIME#W` |
 //! | a counted fact | `fact#F` | `fact` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is, or `payments#W` | `TIME#P` |
 //! | refund that we owe | `refund#R` | `refund` | `due#NN` until it is made | `TIME#R` |
@@ -61,7 +61,7 @@ pub const DETAIL: &str = "detail";
 /// The index partition of payments that fit nothing.
 pub const UNMATCHED: &str = "unmatched";
 
-/// The index partition of failed runs that wait to be told of together.
+/// The index partition of failed runs that wait for a digest.
 pub const DIGESTS: &str = "digests";
 
 /// The index partition of months whose usage is to be checked against the ledger.
@@ -216,10 +216,10 @@ impl ItemKey {
         Self::of(format!("address#{digest}"), "address")
     }
 
-    /// The failed runs of a workflow within an hour.
+    /// The mails about failed runs.
     #[must_use]
-    pub fn failures(workspace: &WorkspaceId, workflow: &Id) -> Self {
-        Self::of(format!("failures#{workspace}#{workflow}"), "failures")
+    pub fn failures(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("failures#{workspace}"), "failures")
     }
 
     /// A fact that was counted.

@@ -95,7 +95,7 @@ impl Store {
 }
 
 /// When the table forgets an item: seconds since 1970, as its time to live wants it.
-fn expiry(now: Timestamp) -> AttributeValue {
+pub(crate) fn expiry(now: Timestamp) -> AttributeValue {
     let end = now.checked_add(REMEMBERED_FOR).unwrap_or(now);
     AttributeValue::N(end.as_second().to_string())
 }
