@@ -154,7 +154,7 @@ impl Store {
         self.change_spell(sent.update(&self.table, &digest.key)?).await
     }
 
-    /// Ends the spell of a workspace to which credits were added: the next run that fails is mailed within the hour again.
+    /// Ends the spell of a workspace to which credits were added, so that runs that fail are mailed within the hour again.
     pub async fn end_failure_spell(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
         let key = ItemKey::failures(workspace);
         let (item, now) = self.get_dated(&key).await?;
@@ -164,7 +164,7 @@ impl Store {
             Some(_) => ended,
             None => {
                 let renewed = Spell { spell_at: now, ..spell };
-                let due = position(renewed.due_at(), workspace.as_str());
+                let due = position(renewed.due_at().max(now), workspace.as_str());
                 ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
             }
         };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::call::{Answered, Called, Order};
 use crate::commits::Commits;
-use crate::item::{has_changes, number, spendable};
+use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable};
 use crate::prices::price;
 use crate::table::{Key, Table};
 
@@ -156,8 +156,23 @@ fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<St
     let short = |(item, until): (&Value, Timestamp)| {
         has_changes(item) || spendable(item, until).min(spendable(item, called.at)) < required
     };
-    (!between(called, answered, commits).any(short))
-        .then(|| format!("{required} are refused, and were there from the call to the answer: {body}"))
+    if !between(called, answered, commits).any(short) {
+        return Some(format!("{required} are refused, and were there from the call to the answer: {body}"));
+    }
+    not_noted(called, answered, commits)
+}
+
+/// A refusal that leaves a workspace out of credits is noted before it is answered, unless credits moved meanwhile.
+fn not_noted(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
+    let stood: Vec<&Value> = between(called, answered, commits).map(|(item, _)| item).collect();
+    let added = &stood.first()?["added"];
+    let is_dry = |item: &&Value| {
+        let dry = number(item, "spendable") < next_to_nothing(item);
+        dry && !has_changes(item) && item["added"] == *added
+    };
+    let noted = stood.iter().any(|item| has_run_out(item));
+    (!noted && stood.iter().all(is_dry))
+        .then(|| format!("refused with next to nothing left, which is not noted: {}", answered.reply.body))
 }
 
 /// A balance that is shown is one that stood meanwhile, or that as of then.

@@ -1,7 +1,7 @@
 //! Reading items as they stand in the table, without the store's own reading.
 
 use jiff::Timestamp;
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 /// A number of an item; zero where there is none.
@@ -39,6 +39,26 @@ pub fn held(balance: &Value) -> Decimal {
 pub fn dead(balance: &Value) -> Decimal {
     let closed = balance["closed"]["M"].as_object().into_iter().flatten();
     closed.map(|(_, holds)| number(&holds["M"], "dead")).sum()
+}
+
+/// What a balance's customer owns, held credits included.
+#[must_use]
+pub fn credits_owned(balance: &Value) -> Decimal {
+    number(balance, "spendable") - number(balance, "credit_limit") + held(balance)
+}
+
+/// Whether a balance's workspace has run out of credits since they were added last.
+#[must_use]
+pub fn has_run_out(balance: &Value) -> bool {
+    balance["exhausted"].is_object()
+        || credits_owned(balance) + number(balance, "credit_limit") <= Decimal::ZERO
+}
+
+/// Below which a refusal finds a workspace out of credits: 1 % of the last addition, or of the credit limit if that is more.
+#[must_use]
+pub fn next_to_nothing(balance: &Value) -> Decimal {
+    let base = number(balance, "added").max(number(balance, "credit_limit"));
+    (base / Decimal::ONE_HUNDRED).round_dp_with_strategy(6, RoundingStrategy::ToZero)
 }
 
 /// What may be spent at an instant, with all that is due by then carried out.

@@ -36,5 +36,6 @@ pub mod stream;
 pub mod table;
 pub mod timeline;
 pub mod trace;
+pub mod warnings;
 pub mod wire;
 pub mod world;

@@ -13,14 +13,18 @@ use crate::call::{Called, Order, Reply, decimal};
 use crate::item::{held, number, spendable, text};
 use crate::owed;
 use crate::table::{Key, Stored};
+use crate::warnings;
 use crate::world::World;
 
 /// How long a mail is claimed.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
-/// Events of which each is told by a mail of its own.
+/// Events that each have a mail of their own.
 const MAILED: [&str; 4] =
     ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff"];
+
+/// How late a digest may be when everything has come to rest: six firings of its schedule.
+const DIGEST_LATE: SignedDuration = SignedDuration::from_mins(30);
 
 /// Until when an event may still start what was paid for.
 const LATEST_START: SignedDuration = SignedDuration::from_hours(6 * 24);
@@ -47,7 +51,7 @@ const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"
 pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
     // What the checks themselves bring about is told later.
     let items = world.ground.table.items();
-    if let Some(wrong) = told(world, &items) {
+    if let Some(wrong) = told(world, &items).or_else(|| warnings::check(world)) {
         return Some(wrong);
     }
     for (workspace, _) in WORKSPACES {
@@ -234,29 +238,55 @@ fn mails(world: &World) -> Option<String> {
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
 }
 
-/// Each run that nobody saw fail is told: the first of a workflow by a mail of its own, and those of the hour after it by
-/// their number.
+/// Each run that nobody saw fail is mailed once: by itself, in a workspace's digest, or in the next one, which is not late.
 fn failures(world: &World) -> Option<String> {
     let mut failed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for event in world.services.bus.shown().iter().filter(|event| event["detail-type"] == "RunFailed") {
         let said = |name: &str| event["detail"][name].as_str().unwrap_or_default();
         if said("trigger") != "manual" {
-            let of = format!("{}-{}", said("workspace_id"), said("workflow_id"));
-            failed.entry(of).or_default().insert(said("event_id").to_owned());
+            failed.entry(said("workspace_id").to_owned()).or_default().insert(said("event_id").to_owned());
         }
     }
     // A mail that came again, since its sender had died, tells nothing new.
     let facts = world.services.told.lock().unwrap().clone();
     let mails = facts.into_iter().zip(world.services.mailbox.mails());
     let told: BTreeMap<String, u64> = mails.map(|((fact, _), mail)| (fact, runs_in(&mail.subject))).collect();
-    failed.iter().find_map(|(of, runs)| {
-        let together = told.iter().filter(|(fact, _)| fact.starts_with(&format!("digest-{of}-")));
+    failed.iter().find_map(|(workspace, runs)| {
+        let together = told.iter().filter(|(fact, _)| fact.starts_with(&format!("digest-{workspace}-")));
         let together: u64 = together.map(|(_, count)| count).sum();
         let alone = runs.iter().filter(|run| told.contains_key(*run)).count() as u64;
-        (alone + together != runs.len() as u64).then(|| {
-            format!("{} runs of {of} failed, and {alone} and {together} together were told", runs.len())
+        let waiting = match waiting_failures(world, workspace) {
+            Ok(waiting) => waiting,
+            Err(wrong) => return Some(wrong),
+        };
+        (alone + together + waiting != runs.len() as u64).then(|| {
+            let mailed = format!("{alone} are mailed alone, {together} together, and {waiting} wait");
+            format!("{} runs of {workspace} failed: {mailed}", runs.len())
         })
     })
+}
+
+/// How many failed runs wait for a workspace's next digest.
+fn waiting_failures(world: &World, workspace: &str) -> Result<u64, String> {
+    let item = world.ground.table.item(&(format!("failures#{workspace}"), "failures".to_owned()));
+    let Some(item) = item else { return Ok(0) };
+    if item["sending"].is_object() {
+        return Err(format!("a digest of {workspace} is never finished"));
+    }
+    let waiting = number(&item, "waiting");
+    let due = text(&item, "index_sk").split('#').next().and_then(|due| due.parse::<i64>().ok());
+    let late = (world.now() - DIGEST_LATE).as_millisecond();
+    if !waiting.is_zero() && due.is_none_or(|due| due < late) {
+        return Err(format!("{waiting} failed runs of {workspace} wait for a digest that is late"));
+    }
+    let of_workflows = item["failed"]["M"].as_object().into_iter().flatten();
+    let counted: Decimal = of_workflows.map(|(name, _)| number(&item["failed"]["M"], name)).sum();
+    if counted != waiting {
+        return Err(format!(
+            "{waiting} failed runs of {workspace} wait, and {counted} are counted by workflow"
+        ));
+    }
+    waiting.try_into().map_err(|_| format!("{waiting} failed runs of {workspace} wait"))
 }
 
 /// Of how many runs a mail tells: its subject begins with their number, or it tells of one.

@@ -71,8 +71,9 @@ impl Actor {
     }
 
     async fn start_run(&self, workspace: &str) -> Option<String> {
-        let trigger = ["manual", "scheduled", "event"][self.dice.between(0, 2) as usize];
-        let started = json!({ "workflow_id": "w1", "trigger": trigger });
+        let number = self.dice.between(0, 2);
+        let trigger = ["manual", "scheduled", "event"][number as usize];
+        let started = json!({ "workflow_id": format!("w{number}"), "trigger": trigger });
         let run = self.insist(&Order::post(workspace, "runs", self.new_key(), started)).await?;
         Some(run.body["run_id"].as_str()?.to_owned())
     }

@@ -1,0 +1,68 @@
+//! Which writes of a balance have to warn: low balances and workspaces that run out of credits, read from the items and
+//! apart from `core` (M10, M15).
+
+use std::collections::BTreeSet;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::item::{credits_owned, has_run_out, number, plain, text};
+use crate::table::{Change, Commit};
+use crate::world::World;
+
+/// Each crossing has one event, and each event a crossing; a paid pack is recorded as the last addition and ends an
+/// exhaustion.
+pub fn check(world: &World) -> Option<String> {
+    let commits = world.ground.table.commits_from(0);
+    if let Some(wrong) = commits.iter().find_map(added) {
+        return Some(wrong);
+    }
+    let balances = commits.iter().flat_map(|commit| &commit.changes);
+    let wanted: BTreeSet<String> = balances.flat_map(crossings).collect();
+    let shown = world.services.bus.shown();
+    let kinds = ["CreditsLow", "CreditsExhausted"];
+    let warned = shown
+        .iter()
+        .filter(|event| kinds.contains(&event["detail-type"].as_str().unwrap_or_default()))
+        .filter_map(|event| event["detail"]["event_id"].as_str().map(str::to_owned));
+    let warned: BTreeSet<String> = warned.collect();
+    let differs = wanted.symmetric_difference(&warned).next()?;
+    let what = if warned.contains(differs) { "warns of no crossing" } else { "was never published" };
+    Some(format!("{differs} {what}"))
+}
+
+/// The events that a write of a balance has to have.
+fn crossings(change: &Change) -> Vec<String> {
+    let Some(workspace) = change.key.0.strip_prefix("balance#") else { return Vec::new() };
+    let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref()) else {
+        return Vec::new();
+    };
+    let is_new = after["added"].is_null() && credits_owned(after).is_zero();
+    let mut events = Vec::new();
+    if is_low(after) && !is_low(before) && !is_new {
+        events.push(format!("low-{workspace}-{}", number(after, "version")));
+    }
+    if has_run_out(after) && !has_run_out(before) {
+        events.push(format!("exhausted-{workspace}-{}", number(after, "version")));
+    }
+    events
+}
+
+fn is_low(balance: &Value) -> bool {
+    balance["low_at"].is_object() && credits_owned(balance) <= number(balance, "low_at")
+}
+
+fn added(commit: &Commit) -> Option<String> {
+    let (entry_key, credits) = commit.changes.iter().find_map(top_up)?;
+    let balance = commit.changes.iter().find(|change| change.key.0.starts_with("balance#"))?;
+    let after = balance.after.as_deref()?;
+    (number(after, "added") != credits || after["exhausted"].is_object())
+        .then(|| format!("{entry_key} added {credits}, and its balance is {}", plain(&after["added"])))
+}
+
+/// The key and the credits of a top-up's entry that a write lists.
+fn top_up(change: &Change) -> Option<(&str, Decimal)> {
+    let entry = change.after.as_deref().filter(|_| change.key.0.starts_with("entry#"))?;
+    let is_top_up = change.before.is_none() && text(&entry["detail"]["M"], "kind") == "top_up";
+    is_top_up.then(|| (change.key.0.as_str(), number(entry, "credits")))
+}
