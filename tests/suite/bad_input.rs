@@ -182,7 +182,7 @@ async fn members_that_are_given_twice_are_named_wherever_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_no_call_has_is_refused_by_every_call_but_the_webhook() {
+async fn an_unknown_parameter_is_refused_by_all_but_the_webhook() {
     let world = World::with_packs(1).await;
     let mut refused = 0;
     for call in calls() {
@@ -202,12 +202,12 @@ async fn a_parameter_that_no_call_has_is_refused_by_every_call_but_the_webhook()
     }
     assert!(refused > 30, "{refused}");
     let page = world.bare(Method::GET, "/settings/ai-credits?top_up=done").send().await.unwrap();
-    assert_eq!(page.status(), 200, "whoever sends people to the page may add to its address");
+    assert_eq!(page.status(), 200, "the hub may add parameters to the page's address");
     assert_eq!(world.reconciled("acme").await, ["top_up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_shows_as_nothing_or_another_and_an_address_that_ses_refuses_are_named() {
+async fn unseen_names_and_addresses_that_ses_refuses_are_named() {
     let world = World::with_packs(0).await;
     for name in ["\u{200B}\u{2060}", "\u{3164}", "Acme\u{202E}txt", "Acme\u{2067}", "Acme\u{85}"] {
         let body = json!({ "name": name, "plan": "pro", "billing_email": "a..b@acme.example" });

@@ -355,7 +355,7 @@ async fn m06_the_tier_one_has_keeps_its_terms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_charge_is_found_behind_more_charges_than_one_page_of_stripes_list() {
+async fn m06_a_charge_is_found_behind_a_page_of_stripes_list() {
     let world = World::with_card().await;
     assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
     let charged = world.charges().await.pop().unwrap();

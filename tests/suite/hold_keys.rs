@@ -36,7 +36,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_two_keys_whose_unsalted_digests_are_one_pay_for_two_captures() {
+async fn m04_keys_with_one_unsalted_digest_are_two_captures() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "50").await;
     // Both have the 48 bits AN1BcIpl.
@@ -48,7 +48,7 @@ async fn m04_two_keys_whose_unsalted_digests_are_one_pay_for_two_captures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_key_pays_for_a_capture_and_settles_its_hold_and_is_another_in_another_hold() {
+async fn m04_a_capture_and_its_settlement_may_have_one_key() {
     let world = World::with_packs(1).await;
     let (one, other) = (world.place("one", "50").await, world.place("other", "50").await);
     let captured = world.capture(&one, "key", "10").await;
@@ -78,7 +78,7 @@ async fn store_as_before(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_capture_that_was_stored_with_unsalted_digests_is_found_by_its_key() {
+async fn m04_a_capture_with_unsalted_digests_is_found() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     let consumer = serde_json::from_value(consumer()).unwrap();
@@ -115,7 +115,7 @@ async fn m04_a_capture_that_was_stored_with_unsalted_digests_is_found_by_its_key
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_digest_that_is_another_keys_is_refused_and_not_taken_for_a_replay() {
+async fn m04_another_keys_digest_is_no_replay() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "50").await;
     assert_eq!(world.capture(&hold, "key", "10").await.status, 201);
@@ -243,7 +243,7 @@ async fn m04_a_hold_grows_to_twelve_integer_digits_and_no_further() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_capture_that_grows_its_hold_is_settled_or_refused_and_never_lost() {
+async fn m04_a_capture_that_grows_its_hold_is_never_lost() {
     let world = Arc::new(World::with_packs(1).await);
     for round in 0..12 {
         let hold = world.place(&format!("place-{round}"), "1").await;

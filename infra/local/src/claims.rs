@@ -1,4 +1,4 @@
-//! Claims of mails after a restart. Whoever held one was an invocation of the process before, and ended with it.
+//! Claims of mails after a restart. The invocations that held them ended with the process before.
 
 use std::collections::HashMap;
 
