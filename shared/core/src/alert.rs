@@ -261,7 +261,8 @@ mod tests {
         assert_eq!(crossing(&with("5"), &noted), (false, true));
         assert_eq!(crossing(&noted, &Balance { exhaustion_noted: true, ..with("0") }), (false, false));
         let spent = Balance { exhaustion_noted: true, ..with("0") };
-        let added = Posting::top_up("1000".parse().unwrap(), Timestamp::UNIX_EPOCH).apply(&spent, "").unwrap();
+        let added =
+            Posting::top_up("1000".parse().unwrap(), Timestamp::UNIX_EPOCH).apply(&spent, "").unwrap();
         assert_eq!((added.is_exhausted(), crossing(&spent, &added)), (Ok(false), (false, false)));
         assert_eq!(crossing(&added, &with("0")), (true, true));
     }

@@ -62,7 +62,7 @@ struct Spell {
     key: ItemKey,
     workspace_id: WorkspaceId,
     /// Since when mails are sent without an addition of credits.
-    spell_at: Timestamp,
+    started_at: Timestamp,
     /// When the last mail was begun.
     mailed_at: Timestamp,
     /// How many runs failed since.
@@ -160,13 +160,13 @@ impl Store {
         let (item, now) = self.get_dated(&key).await?;
         let Some(spell) = item.map(|item| Spell::read(&key, &item)).transpose()? else { return Ok(()) };
         let ended = Expression::new().set("spell_at", instant(now)).when_exists();
-        let ended = match spell.sending {
-            Some(_) => ended,
-            None => {
-                let renewed = Spell { spell_at: now, ..spell };
-                let due = position(renewed.due_at().max(now), workspace.as_str());
-                ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
-            }
+        // A digest that is being sent keeps its place in the index until it is.
+        let ended = if spell.sending.is_some() {
+            ended
+        } else {
+            let renewed = Spell { started_at: now, ..spell };
+            let due = position(renewed.due_at().max(now), workspace.as_str());
+            ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
         };
         self.change_spell(ended.update(&self.table, &key)?).await
     }
@@ -192,7 +192,7 @@ impl Store {
         let going_on = before.filter(|spell| now.duration_since(spell.mailed_at) < WEEK);
         let mut item = keyed(&ItemKey::failures(workspace));
         item.insert("workspace_id".into(), text(workspace.as_str()));
-        item.insert("spell_at".into(), instant(going_on.map_or(now, |spell| spell.spell_at)));
+        item.insert("spell_at".into(), instant(going_on.map_or(now, |spell| spell.started_at)));
         item.insert("began_at".into(), instant(now));
         item.insert("waiting".into(), number(0));
         item.insert(FAILED.into(), AttributeValue::M(Item::new()));
@@ -214,7 +214,7 @@ impl Spell {
         let spell = Self {
             key: key.clone(),
             workspace_id: reader.parsed("workspace_id")?,
-            spell_at: reader.optional_instant("spell_at")?.unwrap_or(mailed_at),
+            started_at: reader.optional_instant("spell_at")?.unwrap_or(mailed_at),
             mailed_at,
             waiting,
             by_workflow,
@@ -234,13 +234,13 @@ impl Spell {
             by_workflow: read_counts(counts)?,
             key: self.key.clone(),
             next_at: self.due_at(),
-            spell_at: self.spell_at,
+            spell_at: self.started_at,
         })
     }
 
     /// When the next mail may be sent.
     fn due_at(&self) -> Timestamp {
-        let interval = failure_mail_interval(self.mailed_at.duration_since(self.spell_at));
+        let interval = failure_mail_interval(self.mailed_at.duration_since(self.started_at));
         self.mailed_at.checked_add(interval).unwrap_or(self.mailed_at)
     }
 
@@ -256,7 +256,7 @@ impl Spell {
             .set_once(INDEX_PK, text(DIGESTS))
             .set_once(INDEX_SK, text(position(self.due_at(), self.workspace_id.as_str())))
             .when("began_at", "=", instant(self.mailed_at))
-            .when("spell_at", "=", instant(self.spell_at));
+            .when("spell_at", "=", instant(self.started_at));
         let has_room =
             self.by_workflow.len() < MAX_WORKFLOWS || self.by_workflow.contains_key(workflow.as_str());
         if has_room { counted.count(&format!("{FAILED}.{workflow}")) } else { counted }
@@ -277,7 +277,7 @@ impl Spell {
             .set(FAILED, AttributeValue::M(Item::new()))
             .set("waiting", number(0))
             .set("began_at", instant(now))
-            .set_once("spell_at", instant(self.spell_at))
+            .set_once("spell_at", instant(self.started_at))
             .set("ttl", expiry(now))
             .set(INDEX_SK, due))
     }
