@@ -72,8 +72,10 @@ async fn switched_on_below_its_threshold_it_buys_at_once_and_again_until_the_bal
     assert_eq!(world.take("acme", "more", "1000").await.status, 201);
     world.drain().await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "1010"));
+    assert_eq!(world.auto_top_up().await["monthly_limit"], 10, "settings that name no limit");
     let off = world.set_auto_top_up(&json!({ "enabled": false })).await;
     assert_eq!((off.status, &off.body["threshold"]), (200, &Value::Null));
+    assert_eq!((&off.body["status"], &off.body["paused_reason"]), (&json!("off"), &Value::Null));
     assert_eq!(world.take("acme", "last", "1000").await.status, 201);
     world.drain().await;
     assert_eq!(world.charges().await.len(), 2);
@@ -98,6 +100,7 @@ async fn after_three_declines_in_a_row_it_is_off_and_a_mail_says_so() {
         (&kept["enabled"], &kept["threshold"], &kept["declines"]),
         (&json!(false), &json!("500"), &json!(3))
     );
+    assert_eq!((&kept["status"], &kept["paused_reason"]), (&json!("paused"), &json!("declined")));
     let told = |mail: &Value| mail["subject"].as_str().unwrap().contains("Automatic top-up");
     assert_eq!(world.mails().await.iter().filter(|mail| told(mail)).count(), 1);
     world.card_is("acme", "succeeded").await;
@@ -177,6 +180,8 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "0"));
     world.set_auto_top_up(&settings("500", &json!(3))).await;
     world.drain().await;
+    assert_eq!(world.charges().await.len(), 3, "three charges in an hour, one of them declined");
+    world.advance(3_600).await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (4, "1000"));
     world.reconciled("acme").await;
 }
@@ -196,7 +201,7 @@ async fn a_card_that_comes_with_too_few_credits_buys_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_debt_of_many_packs_is_bought_off_sweep_by_sweep() {
+async fn a_debt_of_many_packs_is_bought_off_three_packs_an_hour() {
     let world = World::with_packs(1).await;
     world.put_on_plan("acme", "enterprise").await;
     let limit = json!({ "credit_limit": "20000", "commitment": null, "invoicing": null });
@@ -204,9 +209,11 @@ async fn a_debt_of_many_packs_is_bought_off_sweep_by_sweep() {
     assert_eq!(world.take("acme", "all", "11000").await.status, 201);
     let none = json!({ "credit_limit": "0", "commitment": null, "invoicing": null });
     world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&none)).await;
-    world.set_auto_top_up(&settings("500", &Value::Null)).await;
+    world.set_auto_top_up(&settings("500", &json!(20))).await;
     world.drain().await;
     world.advance(A_SWEEP).await;
+    assert_eq!(world.charges().await.len(), 3);
+    world.advance(4 * 3_600).await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (11, "1000"));
     world.reconciled("acme").await;
 }

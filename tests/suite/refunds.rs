@@ -172,3 +172,32 @@ async fn m05_a_charge_that_is_found_after_its_refund_grants_and_takes_back() {
         assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "claw_back -2000"]);
     }
 }
+
+/// What automatic top-up says of itself.
+async fn auto_top_up(world: &World) -> (Value, Value) {
+    let shown = world.get("/v1/workspaces/acme/auto-top-up").await;
+    (shown["status"].clone(), shown["paused_reason"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_refund_or_a_dispute_pauses_automatic_top_up() {
+    for reason in ["refund", "dispute"] {
+        let (world, pack, _) = pack_and_period().await;
+        let settings = json!({ "enabled": true, "threshold": "100", "pack": "pack_1k" });
+        let set = || world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&settings));
+        set().await;
+        world.drain().await;
+        assert_eq!(auto_top_up(&world).await, (json!("on"), Value::Null));
+        let charges = world.charges().await.len();
+        assert_eq!(world.take("acme", "all", "1950").await.status, 201);
+        world.play(&format!("payments/{pack}/{reason}"), json!({})).await;
+        world.advance(3_600).await;
+        assert_eq!(world.charges().await.len(), charges, "{reason}: nothing is charged again");
+        assert_eq!(auto_top_up(&world).await, (json!("paused"), json!(reason)));
+        // A person switches it on again: a method without a dispute is charged.
+        assert_eq!(set().await.status, 200);
+        world.advance(3_600).await;
+        let again = if reason == "refund" { 1 } else { 0 };
+        assert_eq!(world.charges().await.len(), charges + again, "{reason}");
+    }
+}

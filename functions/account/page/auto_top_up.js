@@ -3,6 +3,12 @@ import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, plain } from './format.js';
 
+const PAUSED = {
+  refund: 'Paused: a payment was refunded.',
+  dispute: 'Paused: a payment is disputed.',
+  declined: 'Paused: the payment method was declined three times in a row.',
+};
+
 export function AutoTopUp({ api, catalog, moves }) {
   const kept = useLoaded(() => api.get('/auto-top-up'), [api, moves]);
   const [form, setForm] = useState(null);
@@ -33,7 +39,7 @@ export function AutoTopUp({ api, catalog, moves }) {
   return html`<section aria-labelledby="auto-top-up">
     <h2 id="auto-top-up">Automatic top-up</h2>
     ${!stored.card_stored && html`<p class="quiet">No payment method is stored yet. Buy a pack once, and its payment method is kept for this.</p>`}
-    ${stored.declines >= 3 && !stored.enabled && html`<p class="problem">It has switched itself off: the card was declined ${stored.declines} times in a row.</p>`}
+    ${stored.status === 'paused' && html`<p class="problem">${PAUSED[stored.paused_reason]} Switch it on again to go on.</p>`}
     <form onSubmit=${save}>
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />
         Buy a pack with the stored card when the balance is low</label>
@@ -43,7 +49,7 @@ export function AutoTopUp({ api, catalog, moves }) {
         <select value=${form.pack} onChange=${event => set({ pack: event.target.value })}>
           ${catalog.packs.map(pack => html`<option key=${pack.pack} value=${pack.pack}>${credits(pack.credits)} credits</option>`)}
         </select></label>
-      <label>At most how many a month (none: no limit)
+      <label>At most how many a month (empty: 10)
         <input inputmode="decimal" pattern="[0-9]{1,4}|[0-9]{1,12}([.][0-9]{1,6})?" title="A whole number" value=${form.limit} onInput=${event => set({ limit: event.target.value })} /></label>
       <button>Save</button>
       <p class=${said?.failed ? 'problem' : 'quiet'} role="status">${said?.text ?? (bought.top_ups ? `${bought.top_ups} bought this month, ${credits(bought.credits)} credits.` : '')}</p>

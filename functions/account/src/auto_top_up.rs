@@ -1,7 +1,9 @@
 //! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: a pack is bought by itself while the balance is low (M5).
 
 use credits_billing::BillingFault;
-use credits_core::auto_top_up::{AutoTopUp, Bought, MonthlyLimit, Settings};
+use credits_core::auto_top_up::{
+    AutoTopUp, Bought, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, PauseReason, Settings,
+};
 use credits_core::catalogue::{Catalogue, Pack};
 use credits_core::credits::Amount;
 use credits_core::id::{Id, WorkspaceId};
@@ -21,10 +23,47 @@ const MOST_TOP_UPS: u64 = 1_000;
 struct AutoTopUpBody {
     #[serde(flatten)]
     settings: Settings,
+    status: AutoTopUpStatus,
+    paused_reason: Option<PausedReason>,
     declines: u64,
     bought_this_month: Bought,
     card_stored: bool,
     payment_method: Option<MethodBody>,
+}
+
+/// Whether it buys packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum AutoTopUpStatus {
+    On,
+    Off,
+    /// It buys none until a person switches it on again.
+    Paused,
+}
+
+/// Why it is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum PausedReason {
+    Refund,
+    Dispute,
+    /// The payment method was declined too often.
+    Declined,
+}
+
+/// Whether it buys packs, and if it is paused, why.
+fn status_of(kept: &AutoTopUp) -> (AutoTopUpStatus, Option<PausedReason>) {
+    let reason = match kept.paused {
+        Some(PauseReason::Refund) => Some(PausedReason::Refund),
+        Some(PauseReason::Dispute) => Some(PausedReason::Dispute),
+        None => kept.gave_up.then_some(PausedReason::Declined),
+    };
+    let status = match (reason, kept.settings.enabled) {
+        (Some(_), _) => AutoTopUpStatus::Paused,
+        (None, true) => AutoTopUpStatus::On,
+        (None, false) => AutoTopUpStatus::Off,
+    };
+    (status, reason)
 }
 
 impl Account {
@@ -63,8 +102,17 @@ impl Account {
             }
             Err(BillingFault::Store(fault)) => return Err(fault.into()),
         };
+        let (status, paused_reason) = status_of(&kept);
         let (settings, declines) = (kept.settings, kept.declines);
-        Ok(AutoTopUpBody { settings, declines, bought_this_month, card_stored, payment_method })
+        Ok(AutoTopUpBody {
+            settings,
+            status,
+            paused_reason,
+            declines,
+            bought_this_month,
+            card_stored,
+            payment_method,
+        })
     }
 }
 
@@ -77,7 +125,8 @@ fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Proble
     } else {
         (fields.required("threshold", parsed::<Amount>), fields.required("pack", parsed::<Id>))
     };
-    let monthly_limit = fields.optional("monthly_limit", read_limit);
+    let limit = fields.optional("monthly_limit", read_limit);
+    let monthly_limit = limit.or((enabled == Some(true)).then_some(DEFAULT_MONTHLY_LIMIT));
     if let Some(pack) = &pack {
         match catalogue.pack(pack) {
             Some(sold) => check_against(&mut fields, sold, threshold, monthly_limit),

@@ -69,7 +69,11 @@ impl Billing {
         if !read.kept.has_room_for(pack.credits, now) {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
-        let Some(method) = self.stored_method(workspace).await? else {
+        if let Some(until) = read.kept.hourly_limit_ends_at(now) {
+            tracing::warn!(%workspace, "automatic top-up has charged three times in an hour");
+            return self.rest(workspace, read, &read.kept.waiting_until(until)).await;
+        }
+        let Some(method) = self.chargeable_method(workspace).await? else {
             tracing::info!(%workspace, "an automatic top-up has no payment method to charge");
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         };

@@ -46,6 +46,17 @@ impl Billing {
         Ok(self.provider.stored_method(&self.key, &customer, payment_method.as_deref()).await?)
     }
 
+    /// The payment method that may be charged without a person: the stored one, unless a payment by it has a dispute that is open
+    /// or lost.
+    pub(crate) async fn chargeable_method(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<PaymentMethod>, BillingFault> {
+        let Some(method) = self.stored_method(workspace).await? else { return Ok(None) };
+        let is_disputed = self.store.is_disputed_method(workspace, &method.stored.payment_method).await?;
+        Ok(Some(method).filter(|_| !is_disputed))
+    }
+
     /// Opens a checkout on which a person stores another payment method. The same key opens the same one.
     pub async fn replace_method(
         &self,

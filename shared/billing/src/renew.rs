@@ -63,7 +63,7 @@ impl Billing {
         };
         self.close_before(workspace, running).await?;
         let purchase = self.due_purchase(workspace, &read.enrolment, running, terms);
-        let Some(method) = self.stored_method(workspace).await? else {
+        let Some(method) = self.chargeable_method(workspace).await? else {
             tracing::info!(%workspace, "there is no payment method to charge");
             let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
             let written = self.store.change_enrolment(workspace, read, &declined).await?;

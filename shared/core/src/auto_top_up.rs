@@ -15,11 +15,19 @@ use crate::purchase::Purchase;
 /// After how many declines in a row it switches itself off.
 pub const MOST_DECLINES: u64 = 3;
 
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
 /// How long after a decline the card is tried again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 /// How long a person has to authenticate a charge: as long as a checkout can be paid.
 const ACTION_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
+
+/// The most charges that are begun in an hour.
+const MAX_CHARGES_AN_HOUR: usize = 3;
+
+/// The monthly limit of settings that name none.
+pub const DEFAULT_MONTHLY_LIMIT: MonthlyLimit = MonthlyLimit::TopUps(10);
 
 /// How much may be bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +48,7 @@ pub struct Settings {
     pub threshold: Option<Amount>,
     /// What is bought.
     pub pack: Option<Id>,
-    /// How much may be bought in a month; no more than the card bears, if absent.
+    /// How much may be bought in a month; no limit in settings from before there was a default.
     pub monthly_limit: Option<MonthlyLimit>,
 }
 
@@ -80,6 +88,9 @@ pub struct AutoTopUp {
     pub bought: Option<Bought>,
     /// Whether it has switched itself off.
     pub gave_up: bool,
+    /// When the charges of the last hour were begun, as far as they limit the next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charged_at: Vec<Timestamp>,
     /// Why it is paused, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<PauseReason>,
@@ -126,6 +137,7 @@ impl AutoTopUp {
             waits_until,
             bought: before.and_then(|before| before.bought),
             gave_up: false,
+            charged_at: before.map(|before| before.charged_at.clone()).unwrap_or_default(),
             paused: None,
         }
     }
@@ -175,6 +187,20 @@ impl AutoTopUp {
         }
     }
 
+    /// Returns until when the charges of the last hour leave no room for another, if they leave none.
+    #[must_use]
+    pub fn hourly_limit_ends_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let latest = self.charged_at.len().checked_sub(MAX_CHARGES_AN_HOUR)?;
+        let ends_at = self.charged_at.get(latest)?.checked_add(HOUR).ok()?;
+        (ends_at > now).then_some(ends_at)
+    }
+
+    /// The charges of the last hour are as many as may be: it goes on at `until`.
+    #[must_use]
+    pub fn waiting_until(&self, until: Timestamp) -> Self {
+        Self { waits_until: Some(until), ..self.clone() }
+    }
+
     /// What was bought in a month.
     #[must_use]
     pub fn bought_in(&self, month: Month) -> Bought {
@@ -185,7 +211,10 @@ impl AutoTopUp {
     /// A charge is begun.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Self {
-        Self { charge: Some(OpenCharge::of(purchase)), waits_until: None, ..self.clone() }
+        let begun_at = purchase.begun_at;
+        let within_hour = |at: &Timestamp| begun_at.duration_since(*at) < HOUR;
+        let charged_at = self.charged_at.iter().copied().filter(within_hour).chain([begun_at]).collect();
+        Self { charge: Some(OpenCharge::of(purchase)), waits_until: None, charged_at, ..self.clone() }
     }
 
     /// The open charge is paid and granted.
@@ -343,6 +372,40 @@ mod tests {
             // Setting it anew doesn't make room.
             assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(pack, at(3)));
         }
+    }
+
+    #[test]
+    fn m05_after_three_charges_in_an_hour_the_next_waits() {
+        let mut kept = on(None);
+        for minute in [0, 20, 40] {
+            assert_eq!(kept.hourly_limit_ends_at(at(0)), None);
+            let begun_at = at(0) + SignedDuration::from_mins(minute);
+            let purchase = Purchase { begun_at, ..purchase(0) };
+            kept = kept.charging(&purchase).paid(&purchase);
+        }
+        let full = at(0) + SignedDuration::from_mins(50);
+        assert_eq!(kept.hourly_limit_ends_at(full), Some(at(1)));
+        assert_eq!(kept.waiting_until(at(1)).next_due(), Some(at(1)));
+        assert_eq!(kept.hourly_limit_ends_at(at(1)), None);
+        let later = Purchase { begun_at: at(1), ..purchase(1) };
+        assert_eq!(
+            kept.charging(&later).hourly_limit_ends_at(at(1)),
+            Some(at(0) + SignedDuration::from_mins(80))
+        );
+    }
+
+    #[test]
+    fn m05_a_pause_lasts_until_a_person_switches_it_on_again() {
+        use super::PauseReason::{Dispute, Refund};
+        let paused = on(None).paused(Refund);
+        assert_eq!((paused.step(at(1)), paused.next_due()), (Step::Wait, None));
+        assert_eq!(paused.paused(Dispute).paused, Some(Dispute));
+        assert_eq!(paused.paused(Dispute).paused(Refund).paused, Some(Dispute));
+        let again = AutoTopUp::set(on(None).settings, Some(&paused), at(1));
+        assert!(matches!(again.step(at(1)), Step::Look(..)));
+        assert_eq!(AutoTopUp::set(Settings::off(), None, at(0)).paused(Refund).paused, None);
+        let charging = on(None).charging(&purchase(0)).paused(Refund);
+        assert!(matches!(charging.step(at(1)), Step::Finish(_)), "an open charge ends as it ends");
     }
 
     #[test]
