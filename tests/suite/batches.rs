@@ -110,12 +110,16 @@ async fn m12_what_a_batch_was_refused_is_told_of_each_run_by_its_own_steps_and_b
         assert_eq!((&failure["step_id"], &failure["required"]), (&json!(step), &json!(required)));
     }
     let mails = world.mails().await;
-    let text = |workflow: &str| {
-        let of = |mail: &&Value| mail["subject"].as_str().unwrap().contains(workflow);
-        mails.iter().find(of).unwrap()["text"].as_str().unwrap().to_owned()
-    };
-    assert!(text("nightly").contains("needs 1000 credits and was to be paid together with others"));
-    assert!(text("hourly").contains("needs 200 credits and was to be paid together with others"));
+    let text = mails.last().unwrap()["text"].as_str().unwrap();
+    assert!(
+        text.contains("needs 1000 credits. It was part of a batch that needs more than the 1000"),
+        "{text}"
+    );
+    let required: Vec<_> = world.events("RunFailed").await.iter().map(|it| it["required"].clone()).collect();
+    assert_eq!(required, ["1000", "200"]);
+    world.advance(3_900).await;
+    let subjects = world.subjects().await;
+    assert_eq!(subjects.last().unwrap(), "1 more run of hourly failed: out of AI credits");
     let history = world.get("/v1/workspaces/acme/usage/history?months=1").await;
     assert_eq!(history["months"][0]["blocked_credits"], "1200");
 }

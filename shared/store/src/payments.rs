@@ -79,7 +79,7 @@ impl Store {
     /// Each step is one transaction on the payment's item, the balance and the ledger. A crash between two leaves the
     /// rest to Stripe's next delivery, which finds what is still to be done.
     pub async fn apply(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
-        let applied = self.apply_steps(payment_id, news).await?;
+        let applied = Box::pin(self.apply_steps(payment_id, news)).await?;
         match applied {
             Applied::Changed => metrics::counter!("PaymentsSettled").increment(1),
             Applied::Unmatched(_) => metrics::counter!("PaymentsUnmatched").increment(1),
