@@ -198,7 +198,7 @@ async fn m05_a_refund_or_a_dispute_pauses_automatic_top_up() {
         // A person switches it on again: a method without a dispute is charged.
         assert_eq!(set().await.status, 200);
         world.advance(3_600).await;
-        let again = if reason == "refund" { 1 } else { 0 };
+        let again = usize::from(reason == "refund");
         assert_eq!(world.charges().await.len(), charges + again, "{reason}");
     }
 }

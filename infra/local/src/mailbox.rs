@@ -27,8 +27,8 @@ pub struct Mail {
     pub html: String,
     at: Timestamp,
     /// The id that its sender knows it by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mail_id: Option<String>,
+    #[serde(rename = "mail_id", skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 /// The mailbox.
@@ -139,7 +139,7 @@ impl Mailbox {
             text: body.text.data,
             html: body.html.data,
             at: clock.now(),
-            mail_id: sent.email_tags.iter().find(|tag| tag.name == MAIL_ID).map(|tag| tag.value.clone()),
+            id: sent.email_tags.iter().find(|tag| tag.name == MAIL_ID).map(|tag| tag.value.clone()),
         };
         self.keep(&mail);
         kept.mails.push(mail);
@@ -151,7 +151,7 @@ impl Mailbox {
 
     /// Whether a mail of this id was taken.
     pub fn has(&self, mail_id: &str) -> bool {
-        self.kept().mails.iter().any(|mail| mail.mail_id.as_deref() == Some(mail_id))
+        self.kept().mails.iter().any(|mail| mail.id.as_deref() == Some(mail_id))
     }
 
     /// All mails, oldest first.

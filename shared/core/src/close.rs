@@ -181,10 +181,11 @@ impl Replay {
 
     fn reach(&mut self, at: Timestamp, date: Date) -> Result<(), OutOfRange> {
         match date {
-            Date::Expiry => self.expire(at),
+            Date::Expiry => self.expire(at)?,
             Date::MonthEnd => self.invoice(at),
-            Date::Start => self.start(at),
+            Date::Start => self.start(at)?,
         }
+        Ok(())
     }
 
     fn expire(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
@@ -201,12 +202,11 @@ impl Replay {
     }
 
     /// Bills the debt of the month that has ended, and sets the date for the one after.
-    fn invoice(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
+    fn invoice(&mut self, at: Timestamp) {
         let credits = self.waterfall.invoice();
         self.invoices_at = Some(Month::of(at).end());
         self.exhaustion_noted &= credits.is_zero();
         self.happened(at, credits, Happened::Invoiced(Month::before(at)));
-        Ok(())
     }
 
     /// Lets what was paid ahead join once it begins.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::hash::BuildHasher;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -9,8 +10,8 @@ use crate::fields::FieldError;
 use crate::problem::Problem;
 
 /// Hands each parameter to a reader, and tells all that it refuses.
-pub fn read(
-    query: &HashMap<String, String>,
+pub fn read<S: BuildHasher>(
+    query: &HashMap<String, String, S>,
     mut take: impl FnMut(&str, &str) -> Result<(), String>,
 ) -> Result<(), Problem> {
     let mut errors: Vec<FieldError> = query
@@ -24,7 +25,7 @@ pub fn read(
 }
 
 /// Refuses all parameters: the query of a route that has none.
-pub fn none(query: &HashMap<String, String>) -> Result<(), Problem> {
+pub(crate) fn none(query: &HashMap<String, String>) -> Result<(), Problem> {
     read(query, |_, _| unknown())
 }
 

@@ -297,8 +297,9 @@ impl Store {
             for entry in &page.items {
                 explained = explained || !used.take(entry).map_err(Corrupt::from)?;
             }
-            let last = page.items.last().is_some_and(|entry| entry.at < month.start());
-            after = page.next.filter(|_| !last && !(explained && settled));
+            let of_earlier_month = page.items.last().is_some_and(|entry| entry.at < month.start());
+            let ends = of_earlier_month || (explained && settled);
+            after = page.next.filter(|_| !ends);
         }
         Ok((settled || unseen.is_zero()).then(|| used.by_operation()))
     }

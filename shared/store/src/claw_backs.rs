@@ -74,9 +74,9 @@ impl Store {
         }
         also.push(clawed_write(&self.table, workspace, &ended, &after)?);
         match (Amount::new(debt), Amount::new(debt.negated())) {
-            (Ok(taken), _) => {
+            (Ok(amount), _) => {
                 let entry = PaymentEntry::claw_back(&payment, debt.negated());
-                let posting = move |now| Posting::change(Change::ClawBack(taken), now);
+                let posting = move |now| Posting::change(Change::ClawBack(amount), now);
                 self.settle(granted, payment, entry, &posting, also).await
             }
             (_, Ok(returned)) => self.return_credits((granted, returned), payment, also).await,

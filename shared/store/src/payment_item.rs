@@ -241,7 +241,7 @@ fn read_refund((id, value): (&String, &AttributeValue)) -> Result<(String, Refun
     Ok((id.clone(), Refund { amount_minor, status, made_at }))
 }
 
-fn name_of<T: PartialEq>(names: &[(T, &'static str)], status: T) -> &'static str {
+fn name_of<T: Copy + PartialEq>(names: &[(T, &'static str)], status: T) -> &'static str {
     names.iter().find(|(known, _)| *known == status).map_or("", |(_, name)| name)
 }
 

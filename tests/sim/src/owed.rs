@@ -149,9 +149,10 @@ fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Res
     let balance = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
     let balance = balance.ok_or("a payment has granted, and there is no balance")?;
     let mut grants = list(&balance, "grants").chain(list(&balance, "next").map(|next| &next["next"]["M"]));
-    match grants.any(|running| text(running, "id") == grant) {
-        true => Ok(target),
-        false => Err(format!("grant {grant} neither runs nor has ended")),
+    if grants.any(|running| text(running, "id") == grant) {
+        Ok(target)
+    } else {
+        Err(format!("grant {grant} neither runs nor has ended"))
     }
 }
 
