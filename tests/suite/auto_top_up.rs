@@ -181,7 +181,7 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
     world.set_auto_top_up(&settings("500", &json!(3))).await;
     world.drain().await;
     assert_eq!(world.charges().await.len(), 3, "three charges in an hour, one of them declined");
-    world.advance(3_600).await;
+    world.advance(3_600 + A_SWEEP).await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (4, "1000"));
     world.reconciled("acme").await;
 }
