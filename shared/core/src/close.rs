@@ -15,7 +15,6 @@ use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
 use crate::id::Id;
 use crate::month::Month;
-use crate::planted::{Slip, slips};
 use crate::waterfall::Waterfall;
 
 /// The most changes that one close applies: each may write a ledger entry, and a transaction has room for 100 items.
@@ -158,7 +157,6 @@ impl Replay {
         while applied < MAX_CHANGES && self.outcomes.len().saturating_add(self.ended.len()) < MAX_RECORDS {
             let change = changes.get(applied);
             let by = change.map_or(now, |change| change.at.min(now));
-            let by = if slips(Slip::ChangesLast) { now } else { by };
             match (self.next_date().filter(|(at, _)| *at <= by), change) {
                 (Some((at, date)), _) => self.reach(at, date)?,
                 (None, Some(change)) => {

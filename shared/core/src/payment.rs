@@ -459,6 +459,7 @@ impl Payment {
         let paid = Price { amount_minor: granted.amount_minor, currency };
         let withheld = self.disputes.values().map(|dispute| match dispute.status {
             DisputeStatus::Won if slips(Slip::WonIsLost) => dispute.amount_minor,
+            DisputeStatus::Inquiry if slips(Slip::InquiryWithholds) => dispute.amount_minor,
             _ => dispute.withheld_minor(paid),
         });
         let refunded = if slips(Slip::FailedRefundCounts) {

@@ -33,8 +33,8 @@ pub enum Slip {
     WonIsLost,
     /// A hold gives back what has expired meanwhile.
     ExpiredComesBack,
-    /// A close applies what waits after all dates that have passed.
-    ChangesLast,
+    /// An inquiry takes credits as a dispute does.
+    InquiryWithholds,
     /// A period begins a day after its billing day (M6).
     BillingDayLate,
     /// A billing day that a short month cut stays cut (M6).
