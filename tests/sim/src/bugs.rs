@@ -64,7 +64,7 @@ pub enum Wrong {
 const ANY: &str = "";
 
 /// Every bug, and a seed that finds it with 300 acts; its number is its place, from 1.
-pub const ALL: [(&str, Wrong, u64); 69] = [
+pub const ALL: [(&str, Wrong, u64); 66] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
     ("a debit may take a credit more than there is", Wrong::OneLess, 1),
@@ -79,7 +79,7 @@ pub const ALL: [(&str, Wrong, u64); 69] = [
     ("what is held is not counted", Wrong::NotWritten("balance#", "held"), 1),
     ("the month is not counted", Wrong::NotWritten("balance#", "c2"), 1),
     ("no fence is raised", Wrong::NotWritten("balance#", "expires_next"), 1),
-    ("changes behind the fence replace each other", Wrong::ChangesReplaced, 22),
+    ("changes behind the fence replace each other", Wrong::ChangesReplaced, 18),
     ("what falls due does so a day late", Wrong::DayLate, 1),
     ("an entry is written over another", Wrong::NoCondition("entry#", "attribute_not_exists(pk)"), 1),
     ("an entry is not in the ledger", Wrong::NoAttribute("entry#", "index_pk"), 1),
@@ -95,7 +95,7 @@ pub const ALL: [(&str, Wrong, u64); 69] = [
     ("a 500 passes for success", Wrong::ServerErrorIsSuccess, 3),
     ("reads are eventually consistent", Wrong::StaleReads, 10),
     ("grants expire by a fast clock", Wrong::FastClock, 1),
-    ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted"), 36),
+    ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted"), 21),
     ("records that failed pass for processed", Wrong::FailedRecordsHidden, 1),
     ("events that the bus refused pass for taken", Wrong::RefusedEventsHidden, 1),
     ("mails that were refused pass for sent", Wrong::RefusedMailsHidden, 2),
@@ -108,7 +108,6 @@ pub const ALL: [(&str, Wrong, u64); 69] = [
     ("a hold is never swept", Wrong::NoAttribute("hold#", "index_pk"), 1),
     ("the provider is asked without a key", Wrong::NoProviderKey, 2),
     ("an event of the provider's is always acknowledged", Wrong::WebhookAlwaysTaken, 1),
-    ("a payment is applied without a guard", Wrong::NoCondition("payment#", ANY), 8),
     ("a purchase is paid twice", Wrong::NoCondition("purchase#", ANY), 2),
     ("a subscription is written over another", Wrong::NoCondition("subscription#", ANY), 24),
     ("a subscription is never renewed", Wrong::NoAttribute("subscription#", "index_pk"), 7),
@@ -120,7 +119,6 @@ pub const ALL: [(&str, Wrong, u64); 69] = [
     ("prepaid credits are spent first", Wrong::Slips(Slip::PrepaidFirst), 1),
     ("the grant that expires last is spent first", Wrong::Slips(Slip::LatestFirst), 1),
     ("a grant leaves debt as it is", Wrong::Slips(Slip::DebtStays), 1),
-    ("a refund takes expiring credits first", Wrong::Slips(Slip::GrantsClawedFirst), 10),
     ("a refund of a period takes bought credits", Wrong::Slips(Slip::PrepaidClawedFirst), 3),
     ("a refund takes what has expired", Wrong::Slips(Slip::ExpiredIsConsumed), 23),
     ("a refund that failed still counts", Wrong::Slips(Slip::FailedRefundCounts), 1),
@@ -135,11 +133,6 @@ pub const ALL: [(&str, Wrong, u64); 69] = [
         "a failed run is mailed alone and not counted with others",
         Wrong::NotWritten("failures#", "#waiting"),
         2,
-    ),
-    (
-        "runs that failed meanwhile go with a digest that is sent",
-        Wrong::NoCondition("failures#", "#waiting"),
-        14,
     ),
     ("an open charge is replaced", Wrong::Slips(Slip::OpenChargeReplaced), 2),
 ];
