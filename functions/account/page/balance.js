@@ -24,11 +24,16 @@ export function Balance({ balance }) {
       ${balance.held !== '0' && html`<div><dt>Held by calls that go on</dt><dd>${credits(balance.held)}</dd></div>`}
       ${balance.forecast.map(forecast => html`<div>
         <dt>At the pace of ${forecast.days} days, ${roughly(forecast.credits_per_day)} a day</dt>
-        <dd>${forecast.runs_out_on ? `runs out on ${date(forecast.runs_out_on)}` : 'does not run out'}</dd>
+        <dd>${outlook(forecast)}</dd>
       </div>`)}
       ${owned && html`<div><dt>Credits owned</dt><dd>${credits(balance.available)}</dd></div>`}
     </dl>
   </section>`;
+}
+
+function outlook({ status, runs_out_on }) {
+  if (status === 'out_of_credits') return 'out of credits';
+  return status === 'runs_out' ? `runs out on ${date(runs_out_on)}` : 'lasts for a year or more';
 }
 
 /** What expires comes first, as it is spent first; what never expires is the buffer after it. */

@@ -29,10 +29,12 @@ function Recommended({ it }) {
           ${[month.needed, month.from_allocation, month.from_prepaid, month.packs_bought].map(figure => html`<td class="number">${credits(figure)}</td>`)}
           <td class="number">${money(month.price)}</td></tr>`)}</tbody>
       </table></div>
-      <p>What else would have covered all of it: ${it.alternatives.map(other => `${choice(other)} for ${money(other.price)}`).join('; ')}.</p>
+      ${it.alternatives.length > 0 && html`<p>What else would have covered all of it: ${it.alternatives.map(other => `${choice(other)} for ${money(other.price)}`).join('; ')}.</p>`}
     </details>`;
 }
 
-function choice({ tier, pack, packs }) {
-  return [tier, pack && `${packs} × ${pack}`].filter(Boolean).join(' and ') || 'Nothing';
+/** "2,000 credits a month and 5,000 + 2 × 1,000 credits once" */
+function choice({ monthly_credits, mix }) {
+  const packs = mix.map(pack => (pack.count > 1 ? `${credits(pack.count)} × ` : '') + credits(pack.credits)).join(' + ');
+  return [monthly_credits && `${credits(monthly_credits)} credits a month`, packs && `${packs} credits once`].filter(Boolean).join(' and ') || 'Nothing';
 }

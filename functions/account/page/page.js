@@ -6,6 +6,7 @@ import { Alerts } from './alerts.js';
 import { AutoTopUp } from './auto_top_up.js';
 import { Balance } from './balance.js';
 import { History } from './history.js';
+import { Invoices } from './invoices.js';
 import { Ledger } from './ledger.js';
 import { BlockedRuns } from './runs.js';
 import { Usage } from './usage.js';
@@ -63,6 +64,7 @@ function Page({ api, workflows, manages }) {
     ${manages && html`<${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />`}
     <${BlockedRuns} ...${common} workflows=${workflows} />
     <${History} ...${common} />
+    ${manages && html`<${Invoices} ...${common} />`}
     ${manages && html`<${AutoTopUp} ...${common} catalog=${catalog} />`}
     ${manages && html`<${Alerts} ...${common} />`}
     <${Ledger} ...${common} />

@@ -1,24 +1,17 @@
-//! `/v1/workspaces/{workspace_id}/agreement` and `…/invoices`: what is arranged with an Enterprise workspace (M8).
+//! `/v1/workspaces/{workspace_id}/agreement`: what is arranged with an Enterprise workspace (M8).
 
 use credits_core::agreement::{Agreement, Commitment, Invoicing};
 use credits_core::credits::{Amount, Credits};
-use credits_core::invoice::Invoice;
 use credits_core::price::{Currency, Price};
 use credits_core::workspace::Plan;
 use credits_runtime::fields::{Fields, count, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
 
 /// The most that a month's commitment may cost, in minor units, and a credit, in millionths.
 const MOST_MONEY: u64 = 1_000_000_000_000;
-
-#[derive(Debug, Serialize)]
-struct InvoicesBody {
-    invoices: Vec<Invoice>,
-}
 
 impl Account {
     pub(crate) async fn put_agreement(&self, call: &Call) -> Result<Answer, Problem> {
@@ -40,13 +33,6 @@ impl Account {
         let store = self.store.until(call.deadline());
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&store.agreement(&workspace).await?.unwrap_or_else(Agreement::none)))
-    }
-
-    pub(crate) async fn invoices(&self, call: &Call) -> Result<Answer, Problem> {
-        let workspace = call.workspace(Scope::Manage)?;
-        let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        Ok(Answer::ok(&InvoicesBody { invoices: store.invoices(&workspace).await? }))
     }
 }
 

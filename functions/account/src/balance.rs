@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use credits_core::balance::Balance;
 use credits_core::credits::{Amount, Credits, OutOfRange};
-use credits_core::forecast::{Known, PACES};
+use credits_core::forecast::{Forecast, Known, Outlook, PACES, Renewing};
 use credits_core::grant::GrantKind;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_core::subscription::Subscription;
 use credits_core::waterfall::Waterfall;
+use credits_core::workspace::{Plan, Workspace};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::Fault;
+use credits_store::{Fault, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -31,7 +32,7 @@ struct BalanceBody {
     subscription: Option<SubscriptionPart>,
     grants: Vec<GrantBody>,
     consumed_this_month: Credits,
-    /// When credits run out, at the pace of the last 7 and 28 days; none before the first whole day.
+    /// What becomes of the credits at the pace of the last 7 and 28 days; none before the first whole day.
     forecast: Vec<ForecastBody>,
     version: u64,
     as_of: Timestamp,
@@ -41,6 +42,8 @@ struct BalanceBody {
 struct ForecastBody {
     days: u16,
     credits_per_day: Credits,
+    /// `out_of_credits`, `runs_out` or `lasts`.
+    status: &'static str,
     runs_out_on: Option<jiff::civil::Date>,
 }
 
@@ -78,26 +81,52 @@ impl Account {
         let enrolment = enrolled.enrolment.as_of(now);
         let running = enrolment.running();
         let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
-        let renewal = running
-            .filter(|running| !running.cancel_at_period_end)
-            .map(|running| (running.end_of(running.current(now).0), running.next_terms().monthly_credits));
-        let seen = Known { days: &days, since: known.created_at, balance: &balance, renewal };
+        let renewals = renewals(&store, &known, running, now).await?;
+        let seen = Known { days: &days, since: known.created_at, balance: &balance, renewals: &renewals };
         let body = forecasts(&seen, now)
             .and_then(|forecast| BalanceBody::of(workspace, (&balance, forecast), running, now));
         Ok(Answer::ok(&body.map_err(|sum| Fault::Corrupt(sum.into()))?))
     }
 }
 
+/// What is granted each month: a subscription's period, and what an agreement commits to.
+async fn renewals(
+    store: &Store,
+    workspace: &Workspace,
+    running: Option<&Subscription>,
+    now: Timestamp,
+) -> Result<Vec<Renewing>, Fault> {
+    let renewing = running.filter(|running| !running.cancel_at_period_end).map(|running| Renewing {
+        at: running.end_of(running.current(now).0),
+        monthly_credits: running.next_terms().monthly_credits,
+    });
+    let agreed = match workspace.profile.plan {
+        Plan::Enterprise => store.agreement(&workspace.workspace_id).await?,
+        _ => None,
+    };
+    let committed = agreed.and_then(|agreed| agreed.commitment);
+    let committed =
+        committed.map(|it| Renewing { at: Month::of(now).end(), monthly_credits: it.monthly_credits });
+    Ok(renewing.into_iter().chain(committed).collect())
+}
+
 fn forecasts(seen: &Known<'_>, now: Timestamp) -> Result<Vec<ForecastBody>, OutOfRange> {
     let mut bodies = Vec::new();
     for days in PACES {
-        bodies.extend(seen.forecast(now, days)?.map(|forecast| ForecastBody {
-            days,
-            credits_per_day: forecast.credits_per_day,
-            runs_out_on: forecast.runs_out_on,
-        }));
+        bodies.extend(seen.forecast(now, days)?.map(|forecast| ForecastBody::of(days, &forecast)));
     }
     Ok(bodies)
+}
+
+impl ForecastBody {
+    fn of(days: u16, forecast: &Forecast) -> Self {
+        let (status, runs_out_on) = match forecast.outlook {
+            Outlook::OutOfCredits => ("out_of_credits", None),
+            Outlook::RunsOutOn(day) => ("runs_out", Some(day)),
+            Outlook::Lasts => ("lasts", None),
+        };
+        Self { days, credits_per_day: forecast.credits_per_day, status, runs_out_on }
+    }
 }
 
 impl BalanceBody {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use credits_core::credits::{Credits, OutOfRange};
+use credits_core::credits::{Amount, Credits, OutOfRange};
 use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::price::{Currency, Price};
-use credits_core::right_sizing::{Need, Replay, ReplayedMonth, replays};
+use credits_core::right_sizing::{Need, PackCount, Replay, ReplayedMonth, replays};
 use credits_core::usage::{MonthSummary, Moved};
 use credits_core::workspace::{Plan, Workspace};
 use credits_runtime::{Answer, Call, Problem, Scope};
@@ -54,14 +54,34 @@ struct MonthBody {
 
 #[derive(Debug, Serialize)]
 struct Recommendation {
-    tier: Option<Id>,
-    pack: Option<Id>,
-    packs: u64,
-    price: Price,
+    #[serde(flatten)]
+    choice: ChoiceBody,
     paid: Price,
     reason: String,
     months: Vec<ReplayBody>,
-    alternatives: Vec<Alternative>,
+    alternatives: Vec<ChoiceBody>,
+}
+
+/// What would be bought, and what it would have cost.
+#[derive(Debug, Serialize)]
+struct ChoiceBody {
+    tier: Option<Id>,
+    /// What the tier's month starts with.
+    monthly_credits: Option<Amount>,
+    /// The pack, if all packs are of one size.
+    pack: Option<Id>,
+    /// How many packs there are in all.
+    packs: u64,
+    /// The packs by size, the largest first.
+    mix: Vec<PackBody>,
+    price: Price,
+}
+
+#[derive(Debug, Serialize)]
+struct PackBody {
+    pack: Id,
+    credits: Amount,
+    count: u64,
 }
 
 /// The arithmetic of one month.
@@ -72,14 +92,6 @@ struct ReplayBody {
     from_allocation: Credits,
     from_prepaid: Credits,
     packs_bought: u64,
-    price: Price,
-}
-
-#[derive(Debug, Serialize)]
-struct Alternative {
-    tier: Option<Id>,
-    pack: Option<Id>,
-    packs: u64,
     price: Price,
 }
 
@@ -149,7 +161,8 @@ impl Account {
         let tiers = if allows { self.catalogue.tiers() } else { &[] };
         let all = replays(&needs, (self.catalogue.packs(), tiers), currency)?;
         let none = "Nothing in the catalogue would have covered these months.";
-        Ok(match Recommendation::of(&all, paid)? {
+        let bought = BoughtBefore::of(ended)?;
+        Ok(match Recommendation::of(&all, paid, &bought)? {
             Some(recommendation) => (Some(recommendation), None),
             None => (None, Some(none)),
         })
@@ -219,50 +232,113 @@ impl MonthBody {
 }
 
 impl Recommendation {
-    fn of(all: &[Replay<'_>], paid: Price) -> Result<Option<Self>, OutOfRange> {
+    fn of(all: &[Replay<'_>], paid: Price, bought: &BoughtBefore) -> Result<Option<Self>, OutOfRange> {
         let Some((best, others)) = all.split_first() else { return Ok(None) };
-        let Alternative { tier, pack, packs, price } = Alternative::of(best);
         Ok(Some(Self {
-            tier,
-            pack,
-            packs,
-            price,
+            choice: ChoiceBody::of(best),
             paid,
-            reason: reason(best, paid)?,
+            reason: reason(best, paid, bought)?,
             months: best.months.iter().map(ReplayBody::of).collect(),
-            alternatives: others.iter().take(ALTERNATIVES).map(Alternative::of).collect(),
+            alternatives: others.iter().take(ALTERNATIVES).map(ChoiceBody::of).collect(),
         }))
     }
 }
 
-/// The arithmetic in one sentence.
-fn reason(best: &Replay<'_>, paid: Price) -> Result<String, OutOfRange> {
+/// Where the credits of the months that have ended came from.
+struct BoughtBefore {
+    /// Packs and periods that were paid.
+    bought: Credits,
+    /// Taken back since their payments were refunded or disputed.
+    refunded: Credits,
+    /// Granted by the operator.
+    granted: Credits,
+    /// Of steps that were refused, which took no credits.
+    refused: Credits,
+}
+
+impl BoughtBefore {
+    fn of(ended: &[(Month, &MonthSummary)]) -> Result<Self, OutOfRange> {
+        let sum = |moved| Credits::sum(ended.iter().map(|(_, summary)| summary.moved(moved)));
+        let bought = sum(Moved::ToppedUp)?.plus(sum(Moved::Allocated)?)?;
+        let (refunded, granted) = (sum(Moved::ClawedBack)?.or_zero(), sum(Moved::Granted)?);
+        let refused = Credits::sum(ended.iter().map(|(_, summary)| summary.blocked_credits))?;
+        Ok(Self { bought, refunded, granted, refused })
+    }
+
+    /// Why the need cost less than a choice that covers it would.
+    fn savings(&self, needed: Credits) -> Result<String, OutOfRange> {
+        let mut unpaid = needed.minus(self.bought.minus(self.refunded)?)?.or_zero();
+        let mut parts = Vec::new();
+        for (most, what) in [
+            (self.refunded, "were paid back"),
+            (self.refused, "were of steps that were refused and not charged"),
+            (self.granted, "were granted without a payment"),
+            (unpaid, "were left from before these months"),
+        ] {
+            let credits = most.min(unpaid);
+            unpaid = unpaid.minus(credits)?;
+            if !credits.is_zero() {
+                parts.push(format!("{credits} credits {what}"));
+            }
+        }
+        Ok(match parts.split_last() {
+            None => "the prices of today are above those that were paid".to_owned(),
+            Some((last, [])) => last.clone(),
+            Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        })
+    }
+}
+
+/// The arithmetic in words: what was needed, what would cover it, what was paid, and why that was less if it was.
+fn reason(best: &Replay<'_>, paid: Price, bought: &BoughtBefore) -> Result<String, OutOfRange> {
     let needed = Credits::sum(best.months.iter().map(|month| month.needed))?;
-    let bought = best.packs_bought();
-    let pack = best.choice.pack.map(|pack| format!("{bought} of {}", pack.pack));
-    let tier = best.choice.tier.map(|tier| tier.tier.to_string());
-    let chosen = match (tier, pack) {
-        (Some(tier), Some(pack)) => format!("{tier} with {pack}"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => "Nothing".to_owned(),
-    };
     let months = match best.months.len() {
         1 => "In the month that has ended".to_owned(),
         count => format!("In the {count} months that have ended"),
     };
+    let more = best.price.amount_minor.saturating_sub(paid.amount_minor);
+    let why = match more {
+        0 => String::new(),
+        more => {
+            let why = bought.savings(needed)?;
+            format!(" That is {} above what was paid, because {why}.", Price { amount_minor: more, ..paid })
+        }
+    };
     Ok(format!(
-        "{months} the workspace needed {needed} credits, those of blocked steps included. {chosen} would have covered all \
-         of it for {}; {paid} was paid.",
+        "{months} the workspace needed {needed} credits, those of refused steps included. {} would have covered all of it for \
+         {}; {paid} was paid.{why}",
+        in_words(best),
         best.price
     ))
 }
 
-impl Alternative {
+/// A choice in credits: `2000 credits a month and 5000 + 2 × 1000 credits once`.
+fn in_words(replay: &Replay<'_>) -> String {
+    let monthly = replay.choice.tier.map(|tier| format!("{} credits a month", tier.monthly_credits));
+    let pack = |of: &PackCount<'_>| match of.count {
+        1 => of.pack.credits.to_string(),
+        count => format!("{count} × {}", of.pack.credits),
+    };
+    let packs: Vec<String> = replay.choice.mix.iter().map(pack).collect();
+    let once = (!packs.is_empty()).then(|| format!("{} credits once", packs.join(" + ")));
+    let parts: Vec<String> = monthly.into_iter().chain(once).collect();
+    if parts.is_empty() { "Nothing".to_owned() } else { parts.join(" and ") }
+}
+
+impl ChoiceBody {
     fn of(replay: &Replay<'_>) -> Self {
+        let mix = &replay.choice.mix;
+        let pack = |of: &PackCount<'_>| PackBody {
+            pack: of.pack.pack.clone(),
+            credits: of.pack.credits,
+            count: of.count,
+        };
         Self {
             tier: replay.choice.tier.map(|tier| tier.tier.clone()),
-            pack: replay.choice.pack.map(|pack| pack.pack.clone()),
+            monthly_credits: replay.choice.tier.map(|tier| tier.monthly_credits),
+            pack: mix.first().filter(|_| mix.len() == 1).map(|of| of.pack.pack.clone()),
             packs: replay.packs_bought(),
+            mix: mix.iter().map(pack).collect(),
             price: replay.price,
         }
     }

@@ -21,6 +21,7 @@ mod balance;
 mod cursor;
 mod grants;
 mod history;
+mod invoices;
 mod ledger;
 mod ledger_csv;
 mod page;
@@ -36,7 +37,7 @@ mod workspaces;
 pub(crate) use credits_runtime::query;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 34] = [
+pub const ROUTES: [&str; 36] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -55,6 +56,7 @@ pub const ROUTES: [&str; 34] = [
     "PUT /v1/workspaces/{workspace_id}/agreement",
     "GET /v1/workspaces/{workspace_id}/agreement",
     "GET /v1/workspaces/{workspace_id}/invoices",
+    "POST /v1/workspaces/{workspace_id}/invoices/{invoice_id}/status",
     "PUT /v1/workspaces/{workspace_id}/alerts",
     "GET /v1/workspaces/{workspace_id}/alerts",
     "PUT /v1/workspaces/{workspace_id}/auto-top-up",
@@ -68,13 +70,15 @@ pub const ROUTES: [&str; 34] = [
     "GET /v1/workspaces/{workspace_id}/usage",
     "GET /v1/workspaces/{workspace_id}/usage/history",
     "GET /v1/unmatched-payments",
+    "POST /v1/unmatched-payments/{payment_id}/resolve",
     "GET /v1/openapi.json",
     "GET /settings/ai-credits",
     "GET /settings/ai-credits/{file}",
 ];
 
 /// The routes that have query parameters.
-const QUERIED: [&str; 5] = [
+const QUERIED: [&str; 6] = [
+    "GET /v1/unmatched-payments",
     "GET /v1/workspaces/{workspace_id}/ledger",
     "GET /v1/workspaces/{workspace_id}/payments",
     "GET /v1/workspaces/{workspace_id}/runs",
@@ -192,6 +196,9 @@ impl Function for Account {
             "PUT /v1/workspaces/{workspace_id}/agreement" => self.put_agreement(call).await,
             "GET /v1/workspaces/{workspace_id}/agreement" => self.agreement(call).await,
             "GET /v1/workspaces/{workspace_id}/invoices" => self.invoices(call).await,
+            "POST /v1/workspaces/{workspace_id}/invoices/{invoice_id}/status" => {
+                self.set_invoice_status(call).await
+            }
             "PUT /v1/workspaces/{workspace_id}/alerts" => self.put_alerts(call).await,
             "GET /v1/workspaces/{workspace_id}/alerts" => self.alerts(call).await,
             "PUT /v1/workspaces/{workspace_id}/auto-top-up" => self.put_auto_top_up(call).await,
@@ -205,6 +212,7 @@ impl Function for Account {
             "GET /v1/workspaces/{workspace_id}/usage" => self.usage(call).await,
             "GET /v1/workspaces/{workspace_id}/usage/history" => self.usage_history(call).await,
             "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
+            "POST /v1/unmatched-payments/{payment_id}/resolve" => self.resolve_payment(call).await,
             "GET /v1/openapi.json" => Ok(Self::openapi(call)),
             "GET /settings/ai-credits" => Ok(Self::page(call)),
             "GET /settings/ai-credits/{file}" => Self::page_file(call),

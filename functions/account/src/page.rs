@@ -21,7 +21,7 @@ macro_rules! files {
 }
 
 /// Every file of the page but itself: its name, its media type, and what is in it.
-const FILES: [(&str, &str, &str); 16] = files![
+const FILES: [(&str, &str, &str); 17] = files![
     "page.js" as SCRIPT,
     "api.js" as SCRIPT,
     "format.js" as SCRIPT,
@@ -30,6 +30,7 @@ const FILES: [(&str, &str, &str); 16] = files![
     "usage.js" as SCRIPT,
     "chart.js" as SCRIPT,
     "history.js" as SCRIPT,
+    "invoices.js" as SCRIPT,
     "runs.js" as SCRIPT,
     "alerts.js" as SCRIPT,
     "auto_top_up.js" as SCRIPT,

@@ -1,16 +1,34 @@
-//! `GET /v1/unmatched-payments`: payments that fit nothing, for an operator to look at.
+//! `GET /v1/unmatched-payments` and `POST …/{payment_id}/resolve`: payments that fit nothing, for an operator.
 
+use credits_core::id::WorkspaceId;
+use credits_core::payment::{Resolution, Resolved};
 use credits_core::price::Currency;
+use credits_runtime::fields::{Fields, line};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::payments::UnmatchedPayment;
+use credits_store::index::Cursor;
+use credits_store::unmatched::{UnmatchedPayment, UnmatchedStatus};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::Account;
+use crate::cursor::Listing;
+use crate::{Account, query};
+
+/// How many payments a page has if the call doesn't say.
+const PAGE: u16 = 100;
+
+/// How many payments a page has at most.
+const MAX_PAGE: u16 = 1_000;
+
+const MAX_NOTE_CHARACTERS: usize = 200;
+
+/// The longest id that Stripe gives.
+const MAX_PAYMENT_ID_BYTES: usize = 255;
 
 #[derive(Debug, Serialize)]
 struct UnmatchedBody {
     payments: Vec<PaymentBody>,
+    next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -20,20 +38,108 @@ struct PaymentBody {
     currency: Currency,
     reason: String,
     at: Timestamp,
+    workspace_id: Option<WorkspaceId>,
+    status: &'static str,
+    resolution: Option<Resolution>,
+    note: Option<String>,
+}
+
+/// What the query string asks for.
+struct Asked {
+    status: UnmatchedStatus,
+    limit: u16,
+    after: Option<Cursor>,
 }
 
 impl Account {
     pub(crate) async fn unmatched_payments(&self, call: &Call) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
-        let unmatched = self.store.until(call.deadline()).unmatched_payments().await?;
-        Ok(Answer::ok(&UnmatchedBody { payments: unmatched.into_iter().map(PaymentBody::from).collect() }))
+        let Asked { status, limit, after } = Asked::read(call)?;
+        let store = self.store.until(call.deadline());
+        let page = store.unmatched_payments(status, limit.into(), after.as_ref()).await?;
+        let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
+        let payments = page.items.into_iter().map(PaymentBody::from).collect();
+        Ok(Answer::ok(&UnmatchedBody { payments, next_cursor }))
     }
+
+    /// Resolves a payment. Saying the same again changes nothing, so the call takes no idempotency key.
+    pub(crate) async fn resolve_payment(&self, call: &Call) -> Result<Answer, Problem> {
+        call.claims().demand(Scope::Manage)?;
+        call.claims().demand_all_workspaces()?;
+        let payment_id = call.path_parameter("payment_id");
+        let resolved = read_resolved(&call.json()?)?;
+        if payment_id.len() > MAX_PAYMENT_ID_BYTES {
+            return Err(Problem::not_found());
+        }
+        let payment = self.store.until(call.deadline()).resolve_payment(payment_id, &resolved).await?;
+        tracing::info!(payment_id = payment.payment_id, "an unmatched payment was resolved");
+        Ok(Answer::ok(&PaymentBody::from(payment)))
+    }
+}
+
+impl Asked {
+    fn read(call: &Call) -> Result<Self, Problem> {
+        let (mut status, mut limit, mut cursor) = (UnmatchedStatus::Open, PAGE, None);
+        query::read(call.query(), |name, value| {
+            match (name, value) {
+                ("status", "open") => status = UnmatchedStatus::Open,
+                ("status", "resolved") => status = UnmatchedStatus::Resolved,
+                ("status", _) => return Err("must be one of open, resolved".to_owned()),
+                ("limit", value) => limit = query::whole_number(value, 1..=MAX_PAGE)?,
+                ("cursor", value) => cursor = Some(value.to_owned()),
+                _ => return query::unknown(),
+            }
+            Ok(())
+        })?;
+        // Which listing a cursor belongs to, only the status says.
+        let read = cursor.map(|cursor| listing(status).read_position(&cursor)).transpose();
+        let after = read.clone().unwrap_or_default();
+        query::read(call.query(), |name, _| match (name, &read) {
+            ("cursor", Err(invalid)) => Err(invalid.to_string()),
+            _ => Ok(()),
+        })?;
+        Ok(Self { status, limit, after })
+    }
+}
+
+/// The listing that a cursor must belong to.
+fn listing(status: UnmatchedStatus) -> Listing<'static> {
+    let name = match status {
+        UnmatchedStatus::Open => "unmatched",
+        UnmatchedStatus::Resolved => "resolved",
+    };
+    Listing { name, workspace: "*" }
+}
+
+fn read_resolved(body: &Value) -> Result<Resolved, Problem> {
+    let mut fields = Fields::of(body)?;
+    let resolution = fields.required("resolution", |resolution| match resolution.as_str() {
+        Some("granted") => Ok(Resolution::Granted),
+        Some("refunded") => Ok(Resolution::Refunded),
+        Some("ignored") => Ok(Resolution::Ignored),
+        _ => Err("must be one of granted, refunded, ignored".to_owned()),
+    });
+    let note = fields.required("note", |note| line(note, MAX_NOTE_CHARACTERS));
+    fields.finish(resolution.zip(note).map(|(resolution, note)| Resolved { resolution, note }))
 }
 
 impl From<UnmatchedPayment> for PaymentBody {
     fn from(payment: UnmatchedPayment) -> Self {
-        let UnmatchedPayment { payment_id, amount_minor, currency, reason, at } = payment;
-        Self { payment_id, amount: amount_minor, currency, reason: reason.to_string(), at }
+        let UnmatchedPayment { payment_id, price, reason, at, workspace_id, resolved } = payment;
+        let status = if resolved.is_some() { "resolved" } else { "open" };
+        let (resolution, note) = resolved.map(|it| (it.resolution, it.note)).unzip();
+        let (amount, reason) = (price.amount_minor, reason.to_string());
+        Self {
+            payment_id,
+            amount,
+            currency: price.currency,
+            reason,
+            at,
+            workspace_id,
+            status,
+            resolution,
+            note,
+        }
     }
 }

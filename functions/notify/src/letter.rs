@@ -3,6 +3,9 @@
 use std::cmp::Reverse;
 
 use credits_core::event::{EndReason, Event, Fact};
+use credits_core::invoice::Line;
+use credits_core::month::Month;
+use credits_core::price::Price;
 use credits_core::run::Trigger;
 use credits_store::failures::Digest;
 use jiff::Timestamp;
@@ -56,7 +59,7 @@ pub struct Desk {
     top_up_url: String,
 }
 
-const TEMPLATES: [(&str, &str); 19] = [
+const TEMPLATES: [(&str, &str); 21] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("run_failed.txt", include_str!("../templates/run_failed.txt")),
     ("run_failed.html", include_str!("../templates/run_failed.html")),
@@ -74,6 +77,8 @@ const TEMPLATES: [(&str, &str); 19] = [
     ("auto_top_up_off.html", include_str!("../templates/auto_top_up_off.html")),
     ("payment_action.txt", include_str!("../templates/payment_action.txt")),
     ("payment_action.html", include_str!("../templates/payment_action.html")),
+    ("invoice.txt", include_str!("../templates/invoice.txt")),
+    ("invoice.html", include_str!("../templates/invoice.html")),
     ("receipt.txt", include_str!("../templates/receipt.txt")),
     ("receipt.html", include_str!("../templates/receipt.html")),
 ];
@@ -111,6 +116,13 @@ impl Letter {
             Fact::PaymentActionRequired { description, price, checkout_url, .. } => {
                 ("payment_action", context! { description, price => price.to_string(), checkout_url })
             }
+            Fact::InvoiceReady { number, month, lines, total, .. } => {
+                let price = |amount_minor| Price { amount_minor, ..*total }.to_string();
+                let line = |line: &Line| context! { amount => price(line.amount_minor), ..Value::from_serialize(line) };
+                let lines: Vec<Value> = lines.iter().map(line).collect();
+                let (month, total, date) = (month_name(*month), total.to_string(), date(event.at));
+                ("invoice", context! { number, month, lines, total, date })
+            }
             Fact::PaymentReceived { purchase_id, description, credits, price, .. } => {
                 let (price, date, reference) = (price.to_string(), date(event.at), purchase_id);
                 ("receipt", context! { description, credits, price, date, reference })
@@ -118,7 +130,6 @@ impl Letter {
             Fact::CreditsAdded { .. }
             | Fact::TopUpWanted { .. }
             | Fact::SubscriptionRenewed { .. }
-            | Fact::InvoiceReady { .. }
             | Fact::PaymentUnmatched { .. } => return None,
         };
         let low = matches!(event.fact, Fact::CreditsLow { .. });
@@ -176,6 +187,10 @@ fn date(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string()
 }
 
+fn month_name(month: Month) -> String {
+    month.start().to_zoned(TimeZone::UTC).strftime("%B %Y").to_string()
+}
+
 fn minute(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%-d %B %Y, %H:%M UTC").to_string()
 }
@@ -185,6 +200,7 @@ mod tests {
     use super::{Desk, Letter, Reader};
     use credits_core::credits::Credits;
     use credits_core::event::{EndReason, Event, Fact};
+    use credits_core::invoice::Line;
     use credits_core::price::Price;
     use credits_core::run::Trigger;
 
@@ -240,7 +256,21 @@ mod tests {
                 credits: "1000".parse().unwrap(),
                 price: price(),
             }),
+            event(Fact::InvoiceReady {
+                invoice_id: "inv_2026-10".parse().unwrap(),
+                number: "INV-2026-000123".parse().unwrap(),
+                month: "2026-10".parse().unwrap(),
+                lines: vec![
+                    invoice_line("Monthly commitment, days 16 to 31 of 31", "2580.645162", 25_806),
+                    invoice_line("text.generate", "300.5", 240),
+                ],
+                total: Price { amount_minor: 26_046, ..price() },
+            }),
         ]
+    }
+
+    fn invoice_line(description: &str, credits: &str, amount_minor: u64) -> Line {
+        Line { description: description.to_owned(), credits: credits.parse().unwrap(), amount_minor }
     }
 
     fn desk() -> Desk {
@@ -266,6 +296,7 @@ mod tests {
         Your AI credits subscription has ended
         Your AI credits subscription has ended
         Receipt: 1000 AI credits, USD 16.00
+        Invoice INV-2026-000123 for October 2026: USD 260.46
         ");
     }
 
@@ -308,6 +339,26 @@ mod tests {
 
         Add credits: https://hub.test/settings
         ");
+    }
+
+    #[test]
+    fn m08_the_letter_of_an_invoice_lists_the_commitment_and_the_use() {
+        let invoice = told().pop().unwrap();
+        let written = desk().write(&Letter::of(&invoice).unwrap(), "Acme").unwrap();
+        insta::assert_snapshot!(written.text.trim(), @r"
+        Hello,
+
+        this is the invoice of Acme for October 2026.
+
+        Monthly commitment, days 16 to 31 of 31: 2580.645162 credits, USD 258.06
+        text.generate: 300.5 credits, USD 2.40
+        Total: USD 260.46
+        Invoice number: INV-2026-000123
+        Date: 23 November 2026
+
+        Your invoices: https://hub.test/settings
+        ");
+        assert!(written.html.contains("text.generate") && written.html.contains("USD 2.40"));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
+use credits_core::invoice::Invoice;
 use credits_core::ledger::Cause;
 use credits_core::month::Month;
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_store::error::Chain;
+use credits_store::invoices::VersionedInvoice;
 use credits_store::rollup::Spending;
 use credits_store::stream::Written;
 use credits_store::usage::Noted;
@@ -83,16 +85,32 @@ fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
                 noted: vec![Noted::Blocked(required)],
             })
         }
-        Written::Invoice { workspace, invoice } => Some(Note {
-            fact_id: format!("invoice-{workspace}-{}", invoice.invoice_id),
-            workspace_id: workspace.clone(),
-            month: invoice.month,
-            noted: vec![Noted::Paid(invoice.total)],
-        }),
+        Written::Invoice { workspace, before, after } => {
+            Some(note_of_invoice(workspace, before.as_deref(), after))
+        }
         Written::Payment { before, after } => note_of_payment(before.as_deref(), after, at),
         _ => None,
     };
     note.into_iter().filter(|note| !note.noted.is_empty()).collect()
+}
+
+/// What an invoice charges, and no longer charges once it is void: the difference that one write of it made.
+fn note_of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &VersionedInvoice) -> Note {
+    let VersionedInvoice { invoice, version } = after;
+    let (charged, was) = (invoice.charged_minor(), before.map_or(0, Invoice::charged_minor));
+    let price = |amount_minor| Price { amount_minor, ..invoice.total };
+    let noted = [
+        (charged > was).then(|| Noted::Paid(price(charged.saturating_sub(was)))),
+        (charged < was).then(|| Noted::Refunded(price(was.saturating_sub(charged)))),
+    ];
+    // An older version wrote each invoice once.
+    let write = if *version == 0 { String::new() } else { format!("-{version}") };
+    Note {
+        fact_id: format!("invoice-{workspace}-{}{write}", invoice.invoice_id),
+        workspace_id: workspace.clone(),
+        month: invoice.month,
+        noted: noted.into_iter().flatten().collect(),
+    }
 }
 
 /// What a payment brought and what of it was paid back: the difference that one write of it made.

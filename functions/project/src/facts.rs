@@ -5,6 +5,7 @@ use credits_core::balance::Balance;
 use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
 use credits_core::id::WorkspaceId;
+use credits_core::invoice::Invoice;
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::run::Run;
@@ -60,11 +61,8 @@ pub fn of(written: &Written) -> Vec<Told> {
             pack.map(off).into_iter().collect()
         }
         Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
-        Written::Invoice { workspace, invoice } => {
-            let (invoice_id, month, total) = (invoice.invoice_id.clone(), invoice.month, invoice.total);
-            let ready = Fact::InvoiceReady { invoice_id, month, total };
-            let event_id = format!("invoice-{workspace}-{}", invoice.invoice_id);
-            vec![Told { at: Some(invoice.issued_at), ..told(event_id, workspace, ready) }]
+        Written::Invoice { workspace, before, after } => {
+            of_invoice(workspace, before.as_deref(), &after.invoice).into_iter().collect()
         }
         Written::ActionRequired { purchase, checkout } => {
             let required = Fact::PaymentActionRequired {
@@ -91,6 +89,18 @@ pub fn of(written: &Written) -> Vec<Told> {
 
 fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
     Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
+}
+
+/// An invoice is published once it has a number.
+fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<Told> {
+    let number = after.number.clone()?;
+    if before.is_some_and(|before| before.number.is_some()) {
+        return None;
+    }
+    let Invoice { invoice_id, month, lines, total, issued_at, .. } = after.clone();
+    let event_id = format!("invoice-{workspace}-{invoice_id}");
+    let ready = Fact::InvoiceReady { invoice_id, number, month, lines, total };
+    Some(Told { at: Some(issued_at), ..told(event_id, workspace, ready) })
 }
 
 /// What the balance was before the write says whether this write crossed a threshold.

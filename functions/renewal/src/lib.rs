@@ -92,6 +92,8 @@ impl Renewal {
         metrics::counter!("DuePostponed").increment(postponed);
         metrics::counter!("DueStuck").increment(stuck);
         metrics::histogram!("SweepLagSeconds").record(lag_seconds);
+        let open_payments = self.store.until(deadline).count_unmatched_payments().await?;
+        metrics::histogram!("PaymentsUnmatchedOpen").record(open_payments);
         let failed = [left, postponed, stuck].iter().any(|count| *count > 0);
         if failed { Err(RenewalError::Unfinished(swept)) } else { Ok(swept) }
     }

@@ -239,6 +239,7 @@ impl Stack {
 
     /// Moves the clock with no schedule fired on the way, as if the stack had been down.
     pub fn sleep_until(&self, instant: Timestamp) -> Result<(), StackError> {
+        self.shared.worker.skip_until(instant);
         self.shared.clock.move_to(instant)
     }
 

@@ -19,13 +19,21 @@ use crate::stack::Shared;
 #[derive(Debug)]
 pub(crate) struct Worker {
     schedules: Vec<Schedule>,
-    /// Held while anything is worked off, so that it comes in order; with the instant up to which schedules have fired.
-    turn: Mutex<Timestamp>,
+    /// Held while anything is processed, so that it comes in order.
+    turn: Mutex<()>,
+    /// The instant up to which schedules have fired or were skipped.
+    fired_until: std::sync::Mutex<Timestamp>,
 }
 
 impl Worker {
     pub fn new(schedules: Vec<Schedule>, now: Timestamp) -> Self {
-        Self { schedules, turn: Mutex::new(now) }
+        Self { schedules, turn: Mutex::new(()), fired_until: std::sync::Mutex::new(now) }
+    }
+
+    /// Skips the firings up to an instant, and returns the instant up to which they have fired or were skipped before.
+    pub fn skip_until(&self, instant: Timestamp) -> Timestamp {
+        let mut fired_until = self.fired_until.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *fired_until, instant.max(*fired_until))
     }
 
     /// Works off all that waits, and all that follows from it; whether nothing waits any more.
@@ -41,7 +49,7 @@ impl Worker {
 
     /// Moves the clock ahead, firing every schedule on the way that finds something due.
     pub async fn advance(&self, shared: &Arc<Shared>, target: Timestamp) -> Result<(), StackError> {
-        let mut fired_until = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         work_off(shared).await;
         while let Some((at, schedule)) = self.next_firing(shared).await? {
             if at > target {
@@ -52,18 +60,18 @@ impl Worker {
             work_off(shared).await;
         }
         shared.clock.move_to(target)?;
-        *fired_until = target;
+        self.skip_until(target);
         Ok(())
     }
 
     /// Fires what the clock has passed by itself.
     pub async fn catch_up(&self, shared: &Arc<Shared>) {
-        let mut fired_until = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let now = shared.clock.now();
-        for schedule in self.schedules.iter().filter(|schedule| schedule.every.after(*fired_until) <= now) {
+        let fired_until = self.skip_until(now);
+        for schedule in self.schedules.iter().filter(|schedule| schedule.every.after(fired_until) <= now) {
             fire(shared, schedule).await;
         }
-        *fired_until = now;
         work_off(shared).await;
     }
 

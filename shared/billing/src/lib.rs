@@ -11,6 +11,7 @@ use credits_payments::provider::{Provider, ProviderError, ReturnUrls};
 use credits_payments::signature::Secret;
 use credits_store::error::Corrupt;
 use credits_store::{Fault, Store};
+use tokio::sync::Mutex;
 
 pub mod auto_top_up;
 mod charge;
@@ -31,6 +32,7 @@ pub struct Billing {
     key: Secret,
     catalogue: Arc<Catalogue>,
     urls: ReturnUrls,
+    numbering: Arc<Mutex<()>>,
 }
 
 /// Why something could not be carried out.
@@ -71,6 +73,6 @@ impl Billing {
         catalogue: Arc<Catalogue>,
         urls: ReturnUrls,
     ) -> Self {
-        Self { store, provider, key, catalogue, urls }
+        Self { store, provider, key, catalogue, urls, numbering: Arc::default() }
     }
 }

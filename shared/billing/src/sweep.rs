@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use credits_core::id::WorkspaceId;
 use credits_store::Fault;
 use credits_store::due::{Due, DueItem, Failed};
 use credits_store::error::Chain;
@@ -85,7 +86,11 @@ impl Billing {
     async fn attend(&self, item: &DueItem) -> Result<(), BillingFault> {
         match &item.what {
             Due::Subscription(workspace) => self.renew(workspace).await,
-            Due::Agreement(workspace) => Ok(self.store.advance_agreement(workspace).await.map(drop)?),
+            Due::Agreement(workspace) => {
+                self.store.advance_agreement(workspace).await?;
+                self.number_invoices(workspace).await
+            }
+            Due::Invoice(workspace) => self.number_invoices(workspace).await,
             Due::Grant(workspace) => {
                 if self.store.close_balance(workspace).await? {
                     self.store.settle_date(item).await?;
@@ -105,6 +110,13 @@ impl Billing {
             }
             Due::Refund(refund_id) => self.make_refund(refund_id).await,
         }
+    }
+
+    /// Numbers a workspace's invoices, one workspace at a time: all take the next number of one counter, and two
+    /// transactions on it at once would cancel each other.
+    async fn number_invoices(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
+        let _turn = self.numbering.lock().await;
+        Ok(self.store.number_invoices(workspace).await?)
     }
 
     /// Waits until at most so many items are being worked on, and counts those that are done.

@@ -58,7 +58,7 @@ pub struct Balance {
     pub top_up_at: Option<Amount>,
     /// The credits that were added last (top-up, grant, allocation, reversal), where any were since this is recorded.
     pub added: Option<Amount>,
-    /// Whether a refusal has left the workspace out of credits since credits were last added .
+    /// Whether a refusal has left the workspace out of credits since credits were last added.
     pub exhaustion_noted: bool,
     /// What waits for the next close.
     pub changes: Vec<QueuedChange>,

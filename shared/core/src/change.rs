@@ -46,6 +46,15 @@ pub enum Change {
         /// The grants.
         grant_ids: Vec<Id>,
     },
+    /// A commitment ended within its month: of its grant at most so much is taken back.
+    Reduce {
+        /// The key under which the ledger entry stands that lists what was taken back, if anything was.
+        key: String,
+        /// The expiring grant.
+        grant_id: Id,
+        /// How much is taken back if so much is left.
+        by: Amount,
+    },
     /// A refund or dispute of a pack takes credits back: prepaid first, then expiring grants, the rest becomes debt.
     ClawBack(Amount),
     /// The refunds and disputes of a payment now come to this much of the expiring grant that it bought (`claw_back`).

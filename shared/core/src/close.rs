@@ -258,6 +258,10 @@ impl Replay {
                 let left = Credits::sum(grant_ids.iter().map(|grant_id| self.waterfall.void(grant_id)))?;
                 self.happened(*at, left.negated(), Happened::Voided(key.clone()));
             }
+            Change::Reduce { key, grant_id, by } => {
+                let credits = self.waterfall.reduce(grant_id, *by)?;
+                self.happened(*at, credits.negated(), Happened::Voided(key.clone()));
+            }
             Change::Invoicing(first_at) => self.invoices_at = *first_at,
         }
         Ok(())

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits};
 use crate::id::{Id, WorkspaceId};
+use crate::invoice::Line;
 use crate::month::Month;
 use crate::price::Price;
 use crate::run::Trigger;
@@ -132,12 +133,16 @@ pub enum Fact {
         /// Why.
         reason: EndReason,
     },
-    /// A month's invoice is there (M8).
+    /// A month's invoice was numbered (M8).
     InvoiceReady {
-        /// Which invoice.
+        /// Which invoice of the workspace.
         invoice_id: Id,
+        /// Its place in the seller's series of numbers.
+        number: Id,
         /// Of which month.
         month: Month,
+        /// What it is for: the commitment, and use beyond credits by operation.
+        lines: Vec<Line>,
         /// What it comes to.
         total: Price,
     },

@@ -29,8 +29,28 @@ pub struct Known<'a> {
     pub since: Timestamp,
     /// The balance.
     pub balance: &'a Balance,
-    /// When the subscription renews, and with how much; `None` where none does.
-    pub renewal: Option<(Timestamp, Amount)>,
+    /// What is granted each month from some instant on: a subscription's period, a commitment.
+    pub renewals: &'a [Renewing],
+}
+
+/// Credits that are granted each month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewing {
+    /// When they are granted next.
+    pub at: Timestamp,
+    /// How many.
+    pub monthly_credits: Amount,
+}
+
+/// What becomes of the credits at some pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nothing is left.
+    OutOfCredits,
+    /// They run out on a day.
+    RunsOutOn(Date),
+    /// They last for a year or more.
+    Lasts,
 }
 
 /// A forecast at one pace.
@@ -40,14 +60,15 @@ pub struct Forecast {
     pub days: u16,
     /// What a day took.
     pub credits_per_day: Credits,
-    /// The day on which credits run out; `None` where they last for a year or more.
-    pub runs_out_on: Option<Date>,
+    /// What becomes of the credits.
+    pub outlook: Outlook,
 }
 
 impl Known<'_> {
     /// The forecast at the pace of the last whole days; `None` before the first of them has ended.
     ///
-    /// What expires on the way is gone, and what the subscription renews is there. Today is left out of the pace, which
+    /// Where nothing is left now, that is the forecast at any pace, though credits may be renewed later. Otherwise what
+    /// expires on the way is gone, and what is renewed is there. Today is left out of the pace, which
     /// would look slow in the morning.
     pub fn forecast(&self, now: Timestamp, days: u16) -> Result<Option<Forecast>, OutOfRange> {
         let (today, first) = (day_of(now), day_of(self.since));
@@ -58,31 +79,38 @@ impl Known<'_> {
             window.map(|day| self.days.get(&day).copied().unwrap_or_default()).collect();
         let Some(count) = u16::try_from(taken.len()).ok().filter(|count| *count > 0) else { return Ok(None) };
         let pace = Credits::sum(taken)?.share(1, count.into())?;
-        let runs_out_on = if pace.is_zero() { None } else { self.runs_out(now, pace)? };
-        Ok(Some(Forecast { days: count, credits_per_day: pace, runs_out_on }))
+        Ok(Some(Forecast { days: count, credits_per_day: pace, outlook: self.outlook(now, pace)? }))
     }
 
-    fn runs_out(&self, now: Timestamp, pace: Credits) -> Result<Option<Date>, OutOfRange> {
+    fn outlook(&self, now: Timestamp, pace: Credits) -> Result<Outlook, OutOfRange> {
         let mut left = self.balance.waterfall()?;
-        let mut renewal = self.renewal;
+        if left.total()?.plus(self.balance.credit_limit)? <= Credits::ZERO {
+            return Ok(Outlook::OutOfCredits);
+        }
+        if pace.is_zero() {
+            return Ok(Outlook::Lasts);
+        }
+        let mut renewals = self.renewals.to_vec();
         for ahead in 0..FURTHEST_DAYS {
             let Ok(at) =
                 now.checked_add(jiff::SignedDuration::from_hours(24_i64.saturating_mul(ahead.into())))
             else {
-                return Ok(None);
+                return Ok(Outlook::Lasts);
             };
             left.expire(at);
-            while let Some((renews_at, monthly)) = renewal.filter(|(renews_at, _)| *renews_at <= at) {
-                let Some(ends_at) = a_month_after(renews_at) else { return Ok(None) };
-                left.join(&allocation(monthly, ends_at))?;
-                renewal = Some((ends_at, monthly));
+            for renewal in &mut renewals {
+                while renewal.at <= at {
+                    let Some(ends_at) = a_month_after(renewal.at) else { return Ok(Outlook::Lasts) };
+                    left.join(&allocation(renewal.monthly_credits, ends_at))?;
+                    renewal.at = ends_at;
+                }
             }
             left = Waterfall::run_down(&left.grants, left.prepaid, pace)?;
             if left.total()?.plus(self.balance.credit_limit)? <= Credits::ZERO {
-                return Ok(Some(day_of(at)));
+                return Ok(Outlook::RunsOutOn(day_of(at)));
             }
         }
-        Ok(None)
+        Ok(Outlook::Lasts)
     }
 }
 
@@ -107,44 +135,72 @@ fn allocation(monthly: Amount, expires_at: Timestamp) -> ExpiringGrant {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Forecast, Known};
+    use super::{Forecast, Known, Outlook, Renewing};
     use crate::balance::Balance;
+    use crate::credits::Credits;
 
-    fn forecast(prepaid: &str, renewal: Option<(&str, &str)>, days: u16) -> Option<Forecast> {
-        let amount = |credits: &str| credits.parse::<crate::credits::Amount>().unwrap();
+    /// A forecast where each day since the 10th took `pace`.
+    fn at_pace(pace: &str, prepaid: &str, renewal: Option<(&str, &str)>, days: u16) -> Forecast {
         let day = |day: i8| jiff::civil::date(2026, 11, day);
-        let days_taken: BTreeMap<_, _> = (10..23).map(|d| (day(d), "10".parse().unwrap())).collect();
-        let prepaid = amount(prepaid).credits();
+        let days_taken: BTreeMap<_, _> = (10..23).map(|d| (day(d), pace.parse().unwrap())).collect();
+        let prepaid: Credits = prepaid.parse().unwrap();
         let balance = Balance { prepaid, spendable: prepaid, ..Balance::default() };
-        let renewal = renewal.map(|(at, credits)| (at.parse().unwrap(), amount(credits)));
+        let renewing = |(at, credits): (&str, &str)| Renewing {
+            at: at.parse().unwrap(),
+            monthly_credits: credits.parse().unwrap(),
+        };
+        let renewals: Vec<Renewing> = renewal.map(renewing).into_iter().collect();
         let since = "2026-11-01T08:00:00Z".parse().unwrap();
-        let known = Known { days: &days_taken, since, balance: &balance, renewal };
-        known.forecast("2026-11-23T12:00:00Z".parse().unwrap(), days).unwrap()
+        let known = Known { days: &days_taken, since, balance: &balance, renewals: &renewals };
+        known.forecast("2026-11-23T12:00:00Z".parse().unwrap(), days).unwrap().unwrap()
+    }
+
+    fn forecast(prepaid: &str, renewal: Option<(&str, &str)>, days: u16) -> Forecast {
+        at_pace("10", prepaid, renewal, days)
+    }
+
+    fn on(month: i8, day: i8) -> Outlook {
+        Outlook::RunsOutOn(jiff::civil::date(2026, month, day))
     }
 
     #[test]
     fn m03_credits_run_out_on_the_day_that_the_pace_says() {
-        let seven = forecast("100", None, 7).unwrap();
+        let seven = forecast("100", None, 7);
         assert_eq!((seven.days, seven.credits_per_day.to_string().as_str()), (7, "10"));
-        assert_eq!(seven.runs_out_on, Some(jiff::civil::date(2026, 12, 2)));
+        assert_eq!(seven.outlook, on(12, 2));
         // 130 over the 22 whole days that there were.
-        let all = forecast("100", None, 28).unwrap();
+        let all = forecast("100", None, 28);
         assert_eq!((all.days, all.credits_per_day.to_string().as_str()), (22, "5.90909"));
-        assert_eq!(all.runs_out_on, Some(jiff::civil::date(2026, 12, 9)));
+        assert_eq!(all.outlook, on(12, 9));
+    }
+
+    #[test]
+    fn m03_at_zero_or_below_the_forecast_is_out_of_credits_at_any_pace() {
+        for owned in ["0", "-20"] {
+            for pace in ["0", "10"] {
+                for renewal in [None, Some(("2026-11-30T00:00:00Z", "400"))] {
+                    let outlook = at_pace(pace, owned, renewal, 7).outlook;
+                    assert_eq!(outlook, Outlook::OutOfCredits, "{owned} at {pace} with {renewal:?}");
+                }
+            }
+        }
+        assert_eq!(at_pace("0", "0.000001", None, 7).outlook, Outlook::Lasts);
+        assert_eq!(forecast("0.000001", None, 7).outlook, on(11, 23));
     }
 
     #[test]
     fn a_subscription_that_covers_the_pace_never_runs_out_and_one_that_does_not_lasts_longer() {
-        assert_eq!(forecast("100", Some(("2026-11-30T00:00:00Z", "400")), 7).unwrap().runs_out_on, None);
-        let scarce = forecast("100", Some(("2026-11-30T00:00:00Z", "250")), 7).unwrap().runs_out_on;
-        assert!(scarce > Some(jiff::civil::date(2026, 12, 20)), "{scarce:?}");
+        assert_eq!(forecast("100", Some(("2026-11-30T00:00:00Z", "400")), 7).outlook, Outlook::Lasts);
+        let scarce = forecast("100", Some(("2026-11-30T00:00:00Z", "250")), 7).outlook;
+        let Outlook::RunsOutOn(day) = scarce else { panic!("{scarce:?}") };
+        assert!(day > jiff::civil::date(2026, 12, 20), "{day}");
     }
 
     #[test]
     fn there_is_no_forecast_before_a_day_has_ended() {
         let balance = Balance::default();
         let since = "2026-11-23T08:00:00Z".parse().unwrap();
-        let known = Known { days: &BTreeMap::new(), since, balance: &balance, renewal: None };
+        let known = Known { days: &BTreeMap::new(), since, balance: &balance, renewals: &[] };
         assert_eq!(known.forecast("2026-11-23T23:00:00Z".parse().unwrap(), 7).unwrap(), None);
     }
 }

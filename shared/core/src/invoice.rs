@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::{Commitment, Invoicing};
+use crate::agreement::Invoicing;
 use crate::credits::{Credits, OutOfRange};
 use crate::id::Id;
 use crate::ledger::Entry;
@@ -27,11 +28,17 @@ pub struct InvoiceTooLarge {
 /// The line of what was used before the month of its invoice.
 const EARLIER: &str = "Use before this month";
 
-/// A month's invoice. It has a number without gaps, and never changes.
+/// A month's invoice. Its lines and its total never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
-    /// Its number within the workspace.
+    /// Names it within the workspace.
     pub invoice_id: Id,
+    /// Its place in the seller's one series of numbers, such as `INV-2026-000123`; `None` until the sweep numbers it.
+    #[serde(default)]
+    pub number: Option<Id>,
+    /// How it stands, as the operator says.
+    #[serde(default)]
+    pub status: InvoiceStatus,
     /// Its month.
     pub month: Month,
     /// What it is for.
@@ -40,6 +47,56 @@ pub struct Invoice {
     pub total: Price,
     /// When it was made.
     pub issued_at: Timestamp,
+    /// What the operator notes about its status.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// How an invoice stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceStatus {
+    /// It is to be paid.
+    #[default]
+    Open,
+    /// It is paid.
+    Paid,
+    /// It is not to be paid. No credits move.
+    Void,
+}
+
+impl Invoice {
+    /// Makes the invoice of a month, without a number.
+    pub(crate) fn of(
+        month: Month,
+        lines: Vec<Line>,
+        total: Price,
+        issued_at: Timestamp,
+    ) -> Result<Self, OutOfRange> {
+        let invoice_id = format!("inv_{month}").parse().map_err(|_| OutOfRange)?;
+        let (number, status, note) = (None, InvoiceStatus::Open, None);
+        Ok(Self { invoice_id, number, status, month, lines, total, issued_at, note })
+    }
+
+    /// Whether the sweep has to number it. One that is void is never published, so it takes no number.
+    #[must_use]
+    pub fn awaits_number(&self) -> bool {
+        self.number.is_none() && self.status != InvoiceStatus::Void
+    }
+
+    /// Gives it a place in the seller's series: a count from 1, behind the year in which it was issued.
+    pub fn numbered(&self, count: u64) -> Result<Self, OutOfRange> {
+        let year = self.issued_at.to_zoned(TimeZone::UTC).year();
+        let number = format!("INV-{year:04}-{count:06}").parse().map_err(|_| OutOfRange)?;
+        Ok(Self { number: Some(number), ..self.clone() })
+    }
+
+    /// Returns what the workspace owes or has paid by it, in minor units: nothing before it is numbered or when it is void.
+    #[must_use]
+    pub fn charged_minor(&self) -> u64 {
+        let charges = self.number.is_some() && self.status != InvoiceStatus::Void;
+        if charges { self.total.amount_minor } else { 0 }
+    }
 }
 
 /// A line of an invoice.
@@ -96,16 +153,6 @@ impl BilledUse {
     }
 }
 
-impl Line {
-    pub(crate) fn of_commitment(commitment: &Commitment) -> Self {
-        Self {
-            description: "Monthly commitment".to_owned(),
-            credits: commitment.monthly_credits.credits(),
-            amount_minor: commitment.price.amount_minor,
-        }
-    }
-}
-
 impl Invoicing {
     /// The lines of what was used beyond credits. The sum is rounded, half up, and each line is what it adds to the
     /// rounded sum, so that the lines add up.
@@ -148,7 +195,7 @@ impl Invoicing {
 mod tests {
     use jiff::Timestamp;
 
-    use super::{BilledUse, InvoiceTooLarge};
+    use super::{BilledUse, Invoice, InvoiceStatus, InvoiceTooLarge};
     use crate::agreement::Invoicing;
     use crate::consumer::Consumer;
     use crate::credits::Credits;
@@ -196,6 +243,20 @@ mod tests {
         assert!(price(1_000_000_000_000, "JPY").check(debt).is_ok(), "yen have no minor unit");
         assert!(dear.check(credits("999999999999.999999")).is_err(), "above u64");
         assert!(price(1_000_000, "USD").check(credits("999999999999.999999")).is_ok());
+    }
+
+    #[test]
+    fn m08_a_number_is_of_the_sellers_series_and_of_the_year_of_issue() {
+        let total = crate::price::Price { amount_minor: 5, currency: "USD".parse().unwrap() };
+        let made =
+            Invoice::of("2026-12".parse().unwrap(), Vec::new(), total, at("2027-01-01T00:05:00Z")).unwrap();
+        assert!(made.awaits_number() && made.charged_minor() == 0);
+        let numbered = made.numbered(123).unwrap();
+        assert_eq!(numbered.number.as_ref().unwrap().as_str(), "INV-2027-000123");
+        assert!(!numbered.awaits_number() && numbered.charged_minor() == 5);
+        let void = Invoice { status: InvoiceStatus::Void, ..numbered };
+        assert_eq!(void.charged_minor(), 0);
+        assert!(!Invoice { number: None, ..void }.awaits_number(), "what is void takes no number");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod month;
 pub mod payment;
 pub mod planted;
+pub mod portion;
 pub mod posting;
 pub mod price;
 pub mod purchase;

@@ -57,6 +57,12 @@ impl Month {
         next.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
     }
 
+    /// How many days it has.
+    #[must_use]
+    pub fn days(self) -> u64 {
+        self.0.days_in_month().unsigned_abs().into()
+    }
+
     /// The months whose counters a debit of this month takes off the balance item: all before the last, as far back
     /// as one expression reasonably names.
     pub fn retired(self) -> impl Iterator<Item = Self> {
@@ -123,7 +129,7 @@ mod tests {
     fn a_month_is_from_its_first_instant_until_the_next_ones() {
         let month: Month = "2026-12".parse().expect("a month");
         assert_eq!(month.start().to_string(), "2026-12-01T00:00:00Z");
-        assert_eq!(month.end().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!((month.end().to_string().as_str(), month.days()), ("2027-01-01T00:00:00Z", 31));
         assert_eq!(
             (Month::of(month.start()), Month::before(month.start()).to_string()),
             (month, "2026-11".into())

@@ -182,6 +182,27 @@ pub enum Mismatch {
     Withdrawn,
 }
 
+/// How an operator has dealt with a payment that fits nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// Its credits were granted by hand.
+    Granted,
+    /// It was refunded.
+    Refunded,
+    /// Nothing is to be done.
+    Ignored,
+}
+
+/// What an operator has said about a payment that fits nothing. It stands for good: no later event grants the payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// What was done.
+    pub resolution: Resolution,
+    /// Why, in the operator's words.
+    pub note: String,
+}
+
 /// A payment, as far as it has been told, and what has been done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
@@ -201,6 +222,8 @@ pub struct Payment {
     pub granted: Option<Granted>,
     /// Why it granted nothing.
     pub mismatch: Option<Mismatch>,
+    /// How an operator has dealt with the mismatch.
+    pub resolved: Option<Resolved>,
     /// Its refunds.
     pub refunds: Refunds,
     /// Its disputes.
@@ -261,6 +284,7 @@ impl Payment {
             receipt_url: None,
             granted: None,
             mismatch: None,
+            resolved: None,
             refunds: Refunds::default(),
             disputes: BTreeMap::new(),
             clawed: Credits::ZERO,
@@ -351,6 +375,9 @@ impl Payment {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
         }
+        if self.resolved.is_some() {
+            return Ok(None);
+        }
         let Some(paid) = &self.paid else { return Ok(None) };
         if bought.is_some_and(|bought| paid.waits_for_session(bought)) {
             return Ok(None);
@@ -415,11 +442,12 @@ impl Payment {
         self.status() == Some(PaymentStatus::Refunded)
     }
 
-    /// Whether an operator still has to look at it: it paid, fits nothing, and has not been refunded whole.
+    /// Whether an operator still has to look at it: it paid, fits nothing, is not resolved, and has not been refunded whole.
     #[must_use]
     pub fn is_unmatched(&self) -> bool {
         let paid = self.paid.as_ref().map_or(0, |paid| paid.amount_minor);
-        self.mismatch.is_some() && self.granted.is_none() && self.refunded_minor() < paid
+        let open = self.mismatch.is_some() && self.granted.is_none() && self.resolved.is_none();
+        open && self.refunded_minor() < paid
     }
 
     fn fit(&self, paid: &Paid, bought: Option<Bought<'_>>) -> Result<Granted, Mismatch> {

@@ -65,6 +65,16 @@ impl Waterfall {
         self.grants.remove(at).amount
     }
 
+    /// Takes back at most so much of an expiring grant, as far as it is left, and returns how much that was.
+    pub fn reduce(&mut self, grant_id: &Id, by: Amount) -> Result<Credits, OutOfRange> {
+        let Some(grant) = self.grants.iter_mut().find(|grant| grant.grant_id == *grant_id) else {
+            return Ok(Credits::ZERO);
+        };
+        let taken = by.credits().min(grant.amount);
+        grant.amount = grant.amount.minus(taken)?;
+        Ok(taken)
+    }
+
     /// Takes back at most what a prepaid grant gave, as far as it is left, and says how much that was.
     pub fn void_prepaid(&mut self, granted: Amount) -> Result<Credits, OutOfRange> {
         let taken = granted.credits().min(self.prepaid.or_zero());

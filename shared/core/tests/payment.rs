@@ -7,7 +7,8 @@
 
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus, Step,
+    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus, Resolution,
+    Resolved, Step,
 };
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
@@ -320,4 +321,13 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
     let partly = [News::Paid(paid()), figure(1)];
     assert_eq!(status(&partly), Some(PaymentStatus::PartiallyRefunded));
     assert_eq!(status(&[figure(1)]), None);
+}
+
+#[test]
+fn what_an_operator_has_resolved_is_granted_by_no_later_event() {
+    let mut kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
+    assert!(matches!(comes_to(&kept), Step::Grant(_)), "it fits by now");
+    let note = "by hand".to_owned();
+    kept.resolved = Some(Resolved { resolution: Resolution::Granted, note });
+    assert_eq!((kept.next_step(Some(bought(&top_up(), None))), kept.is_unmatched()), (Ok(None), false));
 }

@@ -2,7 +2,7 @@
 //!
 //! A problem is what the public may read; what went wrong inside is logged where the problem is made, never sent.
 
-use credits_core::agreement::OtherCurrency;
+use credits_core::agreement::{OtherCurrency, Priced};
 use credits_core::credits::{Amount, Credits};
 use credits_core::invoice::InvoiceTooLarge;
 use credits_payments::event::EventError;
@@ -14,7 +14,9 @@ use credits_store::error::Chain;
 use credits_store::grants::VoidRefusal;
 use credits_store::holds::HoldRefusal;
 use credits_store::idempotency::ClaimRefusal;
+use credits_store::invoices::InvoiceRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
+use credits_store::unmatched::ResolveRefusal;
 use credits_store::workspaces::WorkspaceRefusal;
 use serde_json::{Map, Value, json};
 
@@ -302,10 +304,14 @@ impl From<AgreementRefusal> for Problem {
     fn from(refusal: AgreementRefusal) -> Self {
         match refusal {
             AgreementRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            AgreementRefusal::OtherCurrency(OtherCurrency(owed)) => Self::invalid_request(&[FieldError {
-                field: "invoicing.currency".to_owned(),
-                message: format!("must be {owed} until the commitment of this month is invoiced"),
-            }]),
+            AgreementRefusal::OtherCurrency(OtherCurrency { owed, refused }) => {
+                let field = match refused {
+                    Priced::Commitment => "commitment.price.currency",
+                    Priced::Invoicing => "invoicing.currency",
+                };
+                let message = format!("must be {owed} until the commitment of this month is invoiced");
+                Self::invalid_request(&[FieldError { field: field.to_owned(), message }])
+            }
             AgreementRefusal::InvoiceTooLarge(InvoiceTooLarge { credits }) => {
                 Self::invalid_request(&[FieldError {
                     field: "invoicing.price_per_credit_micros".to_owned(),
@@ -315,6 +321,33 @@ impl From<AgreementRefusal> for Problem {
                 }])
             }
             AgreementRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<InvoiceRefusal> for Problem {
+    fn from(refusal: InvoiceRefusal) -> Self {
+        match refusal {
+            InvoiceRefusal::KeyReused => Self::idempotency_key_reused(),
+            InvoiceRefusal::NotFound => Self::not_found(),
+            InvoiceRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ResolveRefusal> for Problem {
+    fn from(refusal: ResolveRefusal) -> Self {
+        let resolved = |detail: String| Self::new(409, "payment_resolved", "Payment resolved", detail);
+        match refusal {
+            ResolveRefusal::NotFound => Self::not_found(),
+            ResolveRefusal::Granted => resolved("The payment fits a purchase, and is granted.".to_owned()),
+            ResolveRefusal::Resolved(known) => {
+                let resolution = json!(known.resolution);
+                let said = resolution.as_str().unwrap_or_default();
+                resolved(format!("The payment was resolved before, as {said}."))
+                    .with("resolution", resolution)
+            }
+            ResolveRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -3,31 +3,30 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::agreement::{Agreement, Commitment, OtherCurrency, Standing, Step};
+use credits_core::agreement::{Agreement, OtherCurrency, Standing, Step};
 use credits_core::change::{Change, QueuedChange};
 use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
-use credits_core::invoice::{BilledUse, Invoice, InvoiceTooLarge};
+use credits_core::invoice::{BilledUse, InvoiceTooLarge};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::month::Month;
+use credits_core::portion::Portion;
 use credits_core::posting::Posting;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, keyed, text};
+use crate::attribute::Reader;
 use crate::audit::SETTLED_AFTER;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::index::{Cursor, Listing};
-use crate::keys::{self, ItemKey, PK, position};
+use crate::keys::{self, ItemKey, position};
 use crate::posting::{Order, Unposted};
 use crate::transaction::Outcome;
 use crate::versioned::{self, Kept};
 use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
-const INVOICE: &str = "invoice";
 
 /// How many steps are taken at once at most: a year of months that nobody attended to.
 const MOST_STEPS: usize = 40;
@@ -81,12 +80,15 @@ impl Store {
 
     /// Ends an agreement with the month that is open, since the workspace has left Enterprise.
     pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
-        match self.standing(workspace).await? {
-            Some((standing, _)) if !standing.ends => {
-                self.change_agreement(workspace, |before, _| Ok(before.ended())).await.map(drop)
-            }
-            _ => Ok(()),
+        if self.standing(workspace).await?.is_none_or(|(standing, _)| standing.ends) {
+            return Ok(());
         }
+        // What has ended is invoiced by what was agreed while it ran. If that has to wait, the end does not: use of the
+        // month that has just begun is debt then, and not invoiced.
+        self.advance_agreement(workspace).await?;
+        self.change_agreement(workspace, |before, _| Ok(before.ended(self.now()))).await?;
+        self.advance_agreement(workspace).await?;
+        Ok(())
     }
 
     /// Does all that is due about an agreement, and says whether nothing is any more: a month that has not ended by the
@@ -97,8 +99,11 @@ impl Store {
             let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
             match standing.step(self.now()) {
                 Step::Wait => return Ok(true),
-                Step::Grant(month, commitment) => {
-                    self.grant_commitment(workspace, (&standing, version), month, commitment).await?;
+                Step::TakeBack(month, portion) => {
+                    self.take_back(workspace, (&standing, version), month, &portion).await?;
+                }
+                Step::Grant(month, portion) => {
+                    self.grant_portion(workspace, (&standing, version), month, portion).await?;
                 }
                 Step::Invoice(month) => {
                     if !self.close_balance(workspace).await? {
@@ -111,19 +116,6 @@ impl Store {
             }
         }
         Err(Fault::Contended)
-    }
-
-    /// A workspace's invoices, newest first.
-    pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
-        let query = self
-            .query()
-            .scan_index_forward(false)
-            .consistent_read(true)
-            .key_condition_expression("#pk = :pk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk));
-        let output = self.found(query).await?;
-        Ok(output.items().iter().map(read_invoice).collect::<Result<_, _>>()?)
     }
 
     async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(Standing, u64)>, Fault> {
@@ -167,23 +159,24 @@ impl Store {
         }
     }
 
-    /// Grants a month's commitment: now, or where it is ahead, from the month's first second on.
-    async fn grant_commitment(
+    /// Grants a month's portion: now, or where it is ahead, from the month's first second on.
+    async fn grant_portion(
         &self,
         workspace: &WorkspaceId,
         (standing, version): (&Standing, u64),
         month: Month,
-        commitment: Commitment,
+        portion: Portion,
     ) -> Result<(), Fault> {
-        let (grant_id, amount, expires_at) =
-            (self.sources.new_id("gr"), commitment.monthly_credits, month.end());
-        let key = ItemKey::ours(workspace, &format!("commitment#{month}"));
+        let (grant_id, expires_at) = (self.sources.new_id("gr"), month.end());
+        let granted = portion.granted(month).map_err(Corrupt::from)?;
+        let key = portion_key(workspace, month, portion.number);
         let kind = GrantKind::Commitment;
+        let amount = granted.credits();
         let grant = ExpiringGrant {
             grant_id: grant_id.clone(),
             kind,
-            granted: amount,
-            amount: amount.credits(),
+            granted,
+            amount,
             expires_at,
             clawed: Clawed::default(),
         };
@@ -193,28 +186,68 @@ impl Store {
         } else {
             Change::Grant(grant)
         };
-        let reason = format!("Commitment of {month}");
-        let cause = Cause::Grant {
-            grant_id: grant_id.clone(),
-            grant_kind: kind,
-            expires_at: Some(expires_at),
-            reason,
-        };
-        let after = standing.with_grant(month, commitment);
+        let reason = format!("{} of {month}", portion.description(month));
+        let (grant_kind, expires_at) = (kind, Some(expires_at));
+        let cause = Cause::Grant { grant_id: grant_id.clone(), grant_kind, expires_at, reason };
+        let after = standing.with_grant(month, portion);
         let order = Order {
             workspace,
             key,
             fingerprint: None,
             entry_id: grant_id,
-            credits: amount.credits(),
+            credits: amount,
             cause,
             listed: !ahead,
             posting: &|now| Posting::change(change.clone(), now),
             also: vec![self.standing_write(workspace, version, &after)?],
         };
+        self.post_step(order).await
+    }
+
+    /// Takes back what the early end of a portion leaves over; of one that was withdrawn, everything.
+    async fn take_back(
+        &self,
+        workspace: &WorkspaceId,
+        (standing, version): (&Standing, u64),
+        month: Month,
+        portion: &Portion,
+    ) -> Result<(), Fault> {
+        let after = standing.with_taken_back(month, portion.number);
+        let standing_write = self.standing_write(workspace, version, &after)?;
+        let granted = portion_key(workspace, month, portion.number);
+        let entry = self.get(&granted).await?.ok_or(Corrupt::Attribute("grant"))?;
+        let Cause::Grant { grant_id, .. } = entry_item::read_cause(&entry)? else {
+            return Err(Corrupt::Attribute("grant").into());
+        };
+        let key = end_key(workspace, month, portion.number);
+        let (entry_key, id) = (key.pk.clone(), grant_id.clone());
+        let excess = portion.excess(month).map_err(Corrupt::from)?;
+        let change = match excess {
+            _ if portion.is_withdrawn() => Change::Withdraw { key: entry_key, grant_ids: vec![id] },
+            Some(by) => Change::Reduce { key: entry_key, grant_id: id, by },
+            // It had so few credits that a day more or less comes to the same.
+            None => return self.written(vec![standing_write]).await.map(drop),
+        };
+        let reason = "the commitment ended".to_owned();
+        let order = Order {
+            workspace,
+            key,
+            fingerprint: None,
+            entry_id: self.sources.new_id("void"),
+            credits: Credits::ZERO,
+            cause: Cause::Void { grant_id, reason },
+            listed: false,
+            posting: &|now| Posting::change(change.clone(), now),
+            also: vec![standing_write],
+        };
+        self.post_step(order).await
+    }
+
+    /// Posts a step. If another caller was faster, the step is done or has changed: what is left is read again.
+    async fn post_step(&self, order: Order<'_>) -> Result<(), Fault> {
+        let workspace = order.workspace;
         match self.post(order).await {
             Ok(_) => self.settle_fence(workspace).await,
-            // Somebody else was faster; what is left is read anew.
             Err(Unposted::KeyTaken(_) | Unposted::AlsoRefused) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
@@ -241,13 +274,13 @@ impl Store {
             tracing::info!(%workspace, %month, "an invoice waits for the index");
             return Ok(false);
         };
-        let invoice = standing.invoice(month, &used, self.now()).map_err(Corrupt::from)?;
+        let taken_back = self.taken_back(workspace, standing, month).await?;
+        let invoice = standing.invoice(month, &taken_back, &used, self.now()).map_err(Corrupt::from)?;
         let after = standing.after_month(month, invoice.is_some());
         let mut writes = vec![self.standing_write(workspace, version, &after)?];
         if let Some(invoice) = &invoice {
-            let mut item = keyed(&ItemKey::invoice(workspace, after.invoices));
-            item.insert(INVOICE.into(), serde_dynamo::to_attribute_value(invoice).map_err(Corrupt::from)?);
-            writes.push(Expression::new().when_absent(PK).put(&self.table, item)?);
+            let key = ItemKey::invoice(workspace, after.invoices);
+            writes.push(self.invoice_write(workspace, &key, None, invoice)?);
         }
         if standing.ends {
             let ends = Posting::change(Change::Invoicing(None), self.now());
@@ -255,13 +288,30 @@ impl Store {
         }
         match self.transact(writes).await? {
             Outcome::Written => self.settle_fence(workspace).await,
-            // Written or not, what is left is read anew.
+            // Written or not, what is left is read again.
             Outcome::Unknown(error) => {
                 tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice has no answer");
             }
             Outcome::Cancelled(_) => {}
         }
         Ok(true)
+    }
+
+    /// What the early ends of a month's portions have taken back, by the portions' numbers.
+    async fn taken_back(
+        &self,
+        workspace: &WorkspaceId,
+        standing: &Standing,
+        month: Month,
+    ) -> Result<BTreeMap<u64, Credits>, Fault> {
+        let mut taken_back = BTreeMap::new();
+        for portion in standing.portions_of(month).filter(|portion| portion.has_ended_early(month)) {
+            // Without an entry there was nothing to take back.
+            if let Some(entry) = self.get(&end_key(workspace, month, portion.number)).await? {
+                taken_back.insert(portion.number, Reader(&entry).credits("credits")?.negated());
+            }
+        }
+        Ok(taken_back)
     }
 
     /// What was used beyond credits in a month, by operation; `None` if the index does not show all of the month yet.
@@ -322,6 +372,21 @@ impl Store {
     }
 }
 
+/// The key of the ledger entry of a portion's grant.
+fn portion_key(workspace: &WorkspaceId, month: Month, number: u64) -> ItemKey {
+    ItemKey::ours(workspace, &portion_name(month, number))
+}
+
+/// The key of the ledger entry of what the early end of a portion takes back.
+fn end_key(workspace: &WorkspaceId, month: Month, number: u64) -> ItemKey {
+    ItemKey::ours(workspace, &format!("{}#end", portion_name(month, number)))
+}
+
+/// An older version granted one portion a month, and did not number it.
+fn portion_name(month: Month, number: u64) -> String {
+    if number == 0 { format!("commitment#{month}") } else { format!("commitment#{month}#{number}") }
+}
+
 /// What a change of the agreement does to the balance: its limit, and whether months are billed.
 fn posting_of(
     before: &Agreement,
@@ -335,10 +400,4 @@ fn posting_of(
         posting.movement.change = Some(QueuedChange { at: now, change: Change::Invoicing(first_at) });
     }
     Ok(posting)
-}
-
-/// The invoice of an item.
-pub(crate) fn read_invoice(item: &Item) -> Result<Invoice, Corrupt> {
-    let invoice = item.get(INVOICE).cloned().ok_or(Corrupt::Attribute(INVOICE))?;
-    Ok(serde_dynamo::from_attribute_value(invoice)?)
 }

@@ -269,6 +269,9 @@ fn change_value(queued: &QueuedChange) -> AttributeValue {
             let ids = grant_ids.iter().map(|grant_id| text(grant_id.as_str())).collect();
             map([("withdraw", AttributeValue::L(ids)), ("key", text(key))])
         }
+        Change::Reduce { key, grant_id, by } => {
+            map([("reduce", text(grant_id.as_str())), ("key", text(key)), ("by", credits(by.credits()))])
+        }
         Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
         Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
     };
@@ -305,6 +308,10 @@ fn read_change(value: &AttributeValue, item: &Item) -> Result<Change, Corrupt> {
         let ids = reader.list("withdraw")?.iter().map(|id| id.as_s().ok()?.parse().ok());
         let grant_ids = ids.collect::<Option<_>>().ok_or(Corrupt::Attribute("withdraw"))?;
         return Ok(Change::Withdraw { key: reader.text("key")?.to_owned(), grant_ids });
+    }
+    if item.contains_key("reduce") {
+        let (key, grant_id) = (reader.text("key")?.to_owned(), reader.parsed("reduce")?);
+        return Ok(Change::Reduce { key, grant_id, by: read_amount(reader, "by")? });
     }
     if let Some(first_at) = item.get("invoicing") {
         let ends = first_at.is_null();

@@ -39,6 +39,8 @@ pub enum Due {
     Subscription(WorkspaceId),
     /// A workspace's agreement.
     Agreement(WorkspaceId),
+    /// A workspace's invoice that awaits its number.
+    Invoice(WorkspaceId),
     /// A grant that has expired: its workspace's balance is to be closed.
     Grant(WorkspaceId),
     /// A purchase whose checkout is to be looked at: opened, paid without an event, out of time, or withdrawn.
@@ -131,6 +133,7 @@ impl Store {
         let workspace = match &item.what {
             Due::Subscription(workspace)
             | Due::Agreement(workspace)
+            | Due::Invoice(workspace)
             | Due::Grant(workspace)
             | Due::AutoTopUp(workspace)
             | Due::Hold(workspace, _) => workspace.clone(),
@@ -164,6 +167,7 @@ impl DueItem {
         let what = match kind {
             "subscription" => Due::Subscription(workspace()?),
             "agreement" => Due::Agreement(workspace()?),
+            "invoice" => Due::Invoice(workspace()?),
             "grant" => Due::Grant(workspace()?),
             "auto_top_up" => Due::AutoTopUp(workspace()?),
             "hold" => {

@@ -95,7 +95,8 @@ pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     })
 }
 
-fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
+/// The cause of an entry, listed or not.
+pub(crate) fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
     let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
     let content = batch_item::read_lines_of(item)?;
     if batch_item::has_lines(item) && Reader(Reader(item).map(DETAIL)?).text("kind")? == "debit" {

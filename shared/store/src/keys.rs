@@ -12,7 +12,8 @@
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is to be looked at | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
-//! | invoice | `invoice#W` | `NUMBER` | | |
+//! | invoice | `invoice#W` | `COUNT` | `due#NN` until it is numbered | `TIME#W` |
+//! | last invoice number of the seller | `invoice_numbers#seller` | `last` | | |
 //! | stored payment method | `card#W` | `card` | | |
 //! | payment methods with disputes | `card#W` | `disputed` | | |
 //! | hold | `hold#W#H` | `hold` | `due#NN` while it is open | `TIME#END OF H` |
@@ -27,6 +28,7 @@
 //! | failed runs | `failures#W` | `failures` | `digests` while some are not mailed | `TIME#W` |
 //! | a counted fact | `fact#F` | `fact` | | |
 //! | payment | `payment#P` | `payment` | `unmatched` while it is, or `payments#W` | `TIME#P` |
+//! | payment that an operator resolved | `resolution#P` | `resolution` | `resolved` | `TIME#P` |
 //! | refund that we owe | `refund#R` | `refund` | `due#NN` until it is made | `TIME#R` |
 //!
 //! An entry is not in the balance's partition, and each has one of its own: a partition takes 1,000 write units a
@@ -60,6 +62,9 @@ pub const DETAIL: &str = "detail";
 
 /// The index partition of payments that fit nothing.
 pub const UNMATCHED: &str = "unmatched";
+
+/// The index partition of payments that fitted nothing until an operator resolved them.
+pub const RESOLVED: &str = "resolved";
 
 /// The index partition of failed runs that wait for a digest.
 pub const DIGESTS: &str = "digests";
@@ -161,10 +166,16 @@ impl ItemKey {
         Self::of(format!("agreement#{workspace}"), "agreement")
     }
 
-    /// A workspace's invoice of a number.
+    /// A workspace's first, second, third … invoice.
     #[must_use]
-    pub fn invoice(workspace: &WorkspaceId, number: u64) -> Self {
-        Self { pk: format!("invoice#{workspace}"), sk: format!("{number:06}").into() }
+    pub fn invoice(workspace: &WorkspaceId, count: u64) -> Self {
+        Self { pk: format!("invoice#{workspace}"), sk: format!("{count:06}").into() }
+    }
+
+    /// The last number of the seller's series of invoices.
+    #[must_use]
+    pub fn invoice_numbers() -> Self {
+        Self::of("invoice_numbers#seller".to_owned(), "last")
     }
 
     /// A month's usage.
@@ -248,6 +259,12 @@ impl ItemKey {
 }
 
 impl ItemKey {
+    /// The place of a resolved payment in the index.
+    #[must_use]
+    pub fn resolution(payment_id: &str) -> Self {
+        Self::of(format!("resolution#{payment_id}"), "resolution")
+    }
+
     /// A refund that we owe.
     #[must_use]
     pub fn refund(refund: &Id) -> Self {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::credits::Amount;
 use credits_core::dispute::{Dispute, DisputeStatus};
-use credits_core::payment::{AttemptStatus, Attempted, Granted, Named, Paid, PaidSource, Payment, Sale};
+use credits_core::payment::{
+    AttemptStatus, Attempted, Granted, Named, Paid, PaidSource, Payment, Resolution, Resolved, Sale,
+};
 use credits_core::price::Price;
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus, Refunds};
 
@@ -76,6 +78,10 @@ fn item_of(payment: &Payment) -> Item {
     if let Some(mismatch) = payment.mismatch {
         put("mismatch", text(mismatch.to_string()));
     }
+    if let Some(Resolved { resolution, note }) = &payment.resolved {
+        put("resolution", text(resolution_name(*resolution)));
+        put("note", text(note));
+    }
     let listed_for = payment.sale.as_ref().map(|sale| payments(&sale.workspace_id));
     let partition = if payment.is_unmatched() { Some(UNMATCHED.to_owned()) } else { listed_for };
     if let Some(partition) = partition {
@@ -97,6 +103,7 @@ pub(crate) fn read(item: &Item) -> Result<Payment, Corrupt> {
         receipt_url: reader.optional_text("receipt_url").map(str::to_owned),
         granted: item.contains_key("granted_for_minor").then(|| read_granted(reader)).transpose()?,
         mismatch: item.contains_key("mismatch").then(|| reader.parsed("mismatch")).transpose()?,
+        resolved: item.contains_key("resolution").then(|| read_resolved(reader)).transpose()?,
         refunds: read_refunds(item)?,
         disputes: read_disputes(reader.map("disputes")?)?,
         clawed: reader.credits("clawed")?,
@@ -123,6 +130,22 @@ fn read_paid(reader: Reader<'_>) -> Result<Paid, Corrupt> {
             PaidSource::Session
         },
     })
+}
+
+fn read_resolved(reader: Reader<'_>) -> Result<Resolved, Corrupt> {
+    let name = reader.text("resolution")?;
+    let all = [Resolution::Granted, Resolution::Refunded, Resolution::Ignored];
+    let resolution = all.into_iter().find(|resolution| resolution_name(*resolution) == name);
+    let resolution = resolution.ok_or(Corrupt::Attribute("resolution"))?;
+    Ok(Resolved { resolution, note: reader.text("note")?.to_owned() })
+}
+
+fn resolution_name(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Granted => "granted",
+        Resolution::Refunded => "refunded",
+        Resolution::Ignored => "ignored",
+    }
 }
 
 const INTENT: &str = "intent";

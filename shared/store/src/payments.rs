@@ -10,14 +10,12 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, Step};
 use credits_core::posting::Posting;
-use credits_core::price::Currency;
 use credits_core::purchase::Goods;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, text};
 use crate::error::{Corrupt, Fault};
 use crate::index::{Cursor, Listing, Page};
-use crate::keys::{self, INDEX, INDEX_PK, ItemKey, PK, UNMATCHED};
+use crate::keys::{self, ItemKey};
 use crate::methods::UsedMethod;
 use crate::posting::{Order, Unposted};
 use crate::purchases::{PaidWith, StoredPurchase};
@@ -25,9 +23,6 @@ use crate::reads::key_of;
 use crate::refunds::{OwedRefund, owe_write};
 use crate::transaction::Outcome;
 use crate::{Store, enrolments, payment_item, purchases};
-
-/// How many unmatched payments are shown at most, oldest first: they wait for an operator.
-const MAX_SHOWN: i32 = 1_000;
 
 /// What came of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +33,6 @@ pub enum Applied {
     Changed,
     /// The payment fits nothing of ours, and is kept for an operator.
     Unmatched(Mismatch),
-}
-
-/// A payment that waits for an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnmatchedPayment {
-    /// Stripe's id.
-    pub payment_id: String,
-    /// What was paid, in minor units.
-    pub amount_minor: u64,
-    /// In which currency.
-    pub currency: Currency,
-    /// Why it fits nothing.
-    pub reason: Mismatch,
-    /// When its first event came.
-    pub at: Timestamp,
 }
 
 /// What one transaction did for a payment.
@@ -92,35 +72,13 @@ impl Store {
         let mut attempts = self.attempts();
         let mut applied = Applied::Unchanged;
         loop {
-            match self.advance(payment_id, news).await? {
+            match Box::pin(self.advance(payment_id, news)).await? {
                 Progress::Done(Applied::Unchanged) => return Ok(applied),
                 Progress::Done(last) => return Ok(last),
                 Progress::Stepped(step) => applied = step,
                 Progress::Overtaken => attempts.after_conflict().await?,
             }
         }
-    }
-
-    /// The payments that fit nothing, oldest first.
-    pub async fn unmatched_payments(&self) -> Result<Vec<UnmatchedPayment>, Fault> {
-        let query = self
-            .query()
-            .index_name(INDEX)
-            .limit(MAX_SHOWN)
-            .key_condition_expression("#partition = :partition")
-            .expression_attribute_names("#partition", INDEX_PK)
-            .expression_attribute_values(":partition", text(UNMATCHED));
-        let output = self.found(query).await?;
-        let mut unmatched = Vec::new();
-        for position in output.items() {
-            // The index keeps keys and a ledger entry's few attributes; the rest is with the payment.
-            let pk = position.get(PK).and_then(|pk| pk.as_s().ok()).ok_or(Corrupt::Attribute(PK))?;
-            let key = ItemKey::payment(pk.trim_start_matches("payment#"));
-            if let Some(item) = self.get(&key).await? {
-                unmatched.extend(read_unmatched(&item)?);
-            }
-        }
-        Ok(unmatched)
     }
 
     /// A page of a workspace's payments, newest first.
@@ -393,22 +351,6 @@ fn allocation(
     Allocation { change, cause: Cause::Allocation { grant_id, subscription_id, period, tier, expires_at } }
 }
 
-fn next_version(payment: Payment) -> Payment {
+pub(crate) fn next_version(payment: Payment) -> Payment {
     Payment { version: payment.version.saturating_add(1), ..payment }
-}
-
-fn read_unmatched(item: &Item) -> Result<Option<UnmatchedPayment>, Corrupt> {
-    let payment = payment_item::read(item)?;
-    // The index may be behind: it has been matched meanwhile.
-    if !payment.is_unmatched() {
-        return Ok(None);
-    }
-    let known = payment.paid.zip(payment.mismatch);
-    Ok(known.map(|(paid, reason)| UnmatchedPayment {
-        payment_id: payment.payment_id,
-        amount_minor: paid.amount_minor,
-        currency: paid.currency,
-        reason,
-        at: payment.first_heard_at,
-    }))
 }

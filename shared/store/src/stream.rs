@@ -17,9 +17,10 @@ use serde::Deserialize;
 use crate::attribute::{Item, Reader};
 use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
+use crate::invoices::VersionedInvoice;
 use crate::keys::PK;
 use crate::rollup::Spending;
-use crate::{agreements, auto_top_ups, balance_item, enrolments, entry_item, payment_item, purchases, runs};
+use crate::{auto_top_ups, balance_item, enrolments, entry_item, invoices, payment_item, purchases, runs};
 
 /// A record of the stream, as Lambda hands it over.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,12 +88,14 @@ pub enum Written {
         /// What it is.
         after: Box<Payment>,
     },
-    /// An invoice was made.
+    /// An invoice was made, numbered, or given another status.
     Invoice {
         /// Whose.
         workspace: WorkspaceId,
-        /// The invoice.
-        invoice: Invoice,
+        /// What it was; `None` where it is new.
+        before: Option<Box<Invoice>>,
+        /// What it is.
+        after: Box<VersionedInvoice>,
     },
     /// A purchase was paid.
     Paid {
@@ -197,8 +200,9 @@ impl Record {
                 Ok(Some(Written::Payment { before, after: Box::new(payment_item::read(after)?) }))
             }
             "invoice" => {
-                let invoice = agreements::read_invoice(after)?;
-                Ok(Some(Written::Invoice { workspace: workspace()?, invoice }))
+                let before = before.map(invoices::read).transpose()?.map(|before| Box::new(before.invoice));
+                let after = Box::new(invoices::read(after)?);
+                Ok(Some(Written::Invoice { workspace: workspace()?, before, after }))
             }
             "purchase" => read_purchase(before, after),
             _ => Ok(None),

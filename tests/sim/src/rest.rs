@@ -20,8 +20,8 @@ use crate::world::World;
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
 /// Events that each have a mail of their own.
-const MAILED: [&str; 4] =
-    ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff"];
+const MAILED: [&str; 5] =
+    ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff", "InvoiceReady"];
 
 /// How late a digest may be when everything has come to rest: six firings of its schedule.
 const DIGEST_LATE: SignedDuration = SignedDuration::from_mins(30);
@@ -60,8 +60,16 @@ pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks: [fn(&World) -> Option<String>; 7] =
-        [owed::charges, owed::purchases, owed::claw_backs, owed::automatic, mails, failures, nothing_waits];
+    let checks: [fn(&World) -> Option<String>; 8] = [
+        owed::charges,
+        owed::purchases,
+        owed::claw_backs,
+        owed::automatic,
+        mails,
+        failures,
+        invoice_numbers,
+        nothing_waits,
+    ];
     checks.iter().find_map(|check| check(world))
 }
 
@@ -356,6 +364,19 @@ async fn check_history(world: &Arc<World>, workspace: &str) -> Result<(), String
         }
     }
     Ok(())
+}
+
+/// The invoices have the numbers from one on, each once and without a gap.
+fn invoice_numbers(world: &World) -> Option<String> {
+    let invoices = world.ground.table.items().into_iter().filter(|((pk, _), _)| pk.starts_with("invoice#"));
+    let count = |(_, item): (Key, Stored)| {
+        text(&item["invoice"]["M"], "number").rsplit('-').next().and_then(|count| count.parse().ok())
+    };
+    let mut counts: Vec<u64> = invoices.filter_map(count).collect();
+    counts.sort_unstable();
+    let misplaced = counts.into_iter().zip(1..).find(|(count, place)| count != place);
+    misplaced
+        .map(|(count, place)| format!("the invoice numbered {place} is missing, or {count} is there twice"))
 }
 
 /// Nothing is laid aside.

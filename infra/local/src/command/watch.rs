@@ -59,7 +59,11 @@ fn screen(balance: &Value, ledger: &Value) -> String {
         let (kind, left, all) = (of("kind"), of("remaining"), of("granted"));
         lines.push(format!("  {kind}: {left} of {all} left, expires {}", day(of("expires_at"))));
     }
-    for forecast in list(&balance["forecast"]).iter().filter(|forecast| forecast["runs_out_on"].is_string()) {
+    let forecasts = list(&balance["forecast"]);
+    if forecasts.iter().any(|forecast| forecast["status"] == "out_of_credits") {
+        lines.push("  out of credits".to_owned());
+    }
+    for forecast in forecasts.iter().filter(|forecast| forecast["status"] == "runs_out") {
         let of = |name: &str| text(&forecast[name]);
         let pace = format!("{} a day over the last {} days", of("credits_per_day"), forecast["days"]);
         lines.push(format!("  runs out on {}, at {pace}", of("runs_out_on")));
@@ -106,13 +110,15 @@ mod tests {
                 { "kind": "allocation", "remaining": "104.5", "granted": "2000", "expires_at": "2026-12-01T00:00:00Z" },
                 { "kind": "promotional", "remaining": "100", "granted": "250", "expires_at": "2026-12-24T00:00:00Z" },
             ],
-            "forecast": [{ "days": 7, "credits_per_day": "100", "runs_out_on": "2026-12-05" }],
+            "forecast": [{ "days": 7, "credits_per_day": "100", "status": "runs_out", "runs_out_on": "2026-12-05" }],
         });
         let ledger = json!({ "entries": [
             { "kind": "debit", "credits": "-2.3", "at": "2026-11-23T18:04:11.5Z", "operation": "text.generate",
               "consumer": { "kind": "action", "feature": "assistant", "user_id": "ada" } },
             { "kind": "top_up", "credits": "1000", "at": "2026-11-23T18:00:00Z", "top_up_id": "top_1" },
         ] });
+        let dry = json!({ "forecast": [{ "days": 7, "status": "out_of_credits" }, { "days": 28, "status": "out_of_credits" }] });
+        assert_eq!(screen(&dry, &json!({})).matches("out of credits").count(), 1);
         insta::assert_snapshot!(screen(&balance, &ledger), @r"
         acme  1204.5 credits to spend, 95.5 this month
           prepaid 1000, held 0

@@ -319,6 +319,15 @@ impl Bench {
                 self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: None });
             }
+            Operation::Reduce { pick, credits } => {
+                let grant_id = self.picked(pick);
+                if self.truth.bought.contains_key(grant_id.as_str()) {
+                    return;
+                }
+                self.pass(self.now);
+                self.truth.voided += self.truth.remove(grant_id.as_str(), credits as usize);
+                self.change(Change::Reduce { key: "reduced".into(), grant_id, by: amount(credits) });
+            }
             Operation::VoidPrepaid { credits } => {
                 self.pass(self.now);
                 self.truth.voided += self.truth.remove("prepaid", credits as usize);

@@ -52,6 +52,11 @@ pub enum Operation {
     Withdraw {
         picks: Vec<usize>,
     },
+    /// Of a grant at most so much is taken back.
+    Reduce {
+        pick: usize,
+        credits: i64,
+    },
     ClawBack {
         credits: i64,
     },
@@ -105,6 +110,7 @@ pub fn any_operation() -> impl Strategy<Value = Operation> {
         1 => any::<usize>().prop_map(|pick| Operation::Void { pick }),
         1 => (1..8_i64).prop_map(|credits| Operation::VoidPrepaid { credits }),
         1 => prop::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Operation::Withdraw { picks }),
+        1 => (any::<usize>(), 1..8_i64).prop_map(|(pick, credits)| Operation::Reduce { pick, credits }),
         2 => (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
         2 => (1..8_i64, 0..5_i64, 1..8_i64)
             .prop_map(|(credits, starts, lives)| Operation::PayAhead { credits, starts, lives }),

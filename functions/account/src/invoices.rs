@@ -1,0 +1,53 @@
+//! `/v1/workspaces/{workspace_id}/invoices`: what Enterprise workspaces are billed, and how each invoice stands (M8).
+
+use credits_core::id::Id;
+use credits_core::invoice::{Invoice, InvoiceStatus};
+use credits_runtime::fields::{Fields, line};
+use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::invoices::StatusChange;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Account;
+
+const MAX_NOTE_CHARACTERS: usize = 200;
+
+#[derive(Debug, Serialize)]
+struct InvoicesBody {
+    invoices: Vec<Invoice>,
+}
+
+impl Account {
+    pub(crate) async fn invoices(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        Ok(Answer::ok(&InvoicesBody { invoices: store.invoices(&workspace).await? }))
+    }
+
+    /// Sets an invoice's status. No credits move, and nobody is charged.
+    pub(crate) async fn set_invoice_status(&self, call: &Call) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Manage)?;
+        call.claims().demand_all_workspaces()?;
+        let invoice_id: Id = call.path_parameter("invoice_id").parse().map_err(|_| Problem::not_found())?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let change = read_status(&body)?;
+        let store = self.store.until(call.deadline());
+        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let (invoice, replayed) = store.set_invoice_status(&claim, &invoice_id, &change).await?;
+        Ok(if replayed { Answer::once(true, &invoice) } else { Answer::ok(&invoice) })
+    }
+}
+
+fn read_status(body: &Value) -> Result<StatusChange, Problem> {
+    let mut fields = Fields::of(body)?;
+    let status = fields.required("status", |status| match status.as_str() {
+        Some("open") => Ok(InvoiceStatus::Open),
+        Some("paid") => Ok(InvoiceStatus::Paid),
+        Some("void") => Ok(InvoiceStatus::Void),
+        _ => Err("must be one of open, paid, void".to_owned()),
+    });
+    let note = fields.optional("note", |note| line(note, MAX_NOTE_CHARACTERS));
+    fields.finish(status.map(|status| StatusChange { status, note }))
+}

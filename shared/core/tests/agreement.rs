@@ -1,0 +1,295 @@
+//! Agreements: what is granted, taken back and invoiced, whenever they begin, change and end (M8).
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "a test may calculate and unwrap; what it tests may not"
+)]
+
+use std::collections::BTreeMap;
+
+use credits_core::agreement::{Agreement, Commitment, Invoicing, OtherCurrency, Priced, Standing, Step};
+use credits_core::month::Month;
+use credits_core::portion::Portion;
+use credits_core::price::Price;
+use jiff::Timestamp;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn month(text: &str) -> Month {
+    text.parse().unwrap()
+}
+
+fn commitment() -> Commitment {
+    let price = Price { amount_minor: 50_000, currency: "USD".parse().unwrap() };
+    Commitment { monthly_credits: "5000".parse().unwrap(), price }
+}
+
+fn invoicing(currency: &str) -> Invoicing {
+    Invoicing { price_per_credit_micros: 8_333, currency: currency.parse().unwrap() }
+}
+
+/// A whole month's portion.
+fn whole(of: &str, number: u64) -> Portion {
+    Portion::from(1, month(of), commitment(), number)
+}
+
+fn agreement() -> Agreement {
+    Agreement {
+        credit_limit: "1000".parse().unwrap(),
+        commitment: Some(commitment()),
+        invoicing: Some(invoicing("USD")),
+    }
+}
+
+/// What was agreed at an instant.
+fn standing(now: &str) -> Standing {
+    Standing::begun(at(now)).agreed(&agreement(), at(now)).unwrap()
+}
+
+/// Does everything that is due at an instant but invoices, and says what was done.
+fn carry_out(standing: &mut Standing, now: &str) -> Vec<String> {
+    let mut done = Vec::new();
+    loop {
+        match standing.step(at(now)) {
+            Step::Grant(month, portion) => {
+                let credits = portion.granted(month).unwrap();
+                done.push(format!("grant {month} from {}: {credits}", portion.first_day));
+                *standing = standing.with_grant(month, portion);
+            }
+            Step::TakeBack(month, portion) => {
+                done.push(format!("take back {month} after {}", portion.last_day));
+                *standing = standing.with_taken_back(month, portion.number);
+            }
+            Step::Invoice(_) | Step::Wait => return done,
+        }
+    }
+}
+
+#[test]
+fn m08_a_commitment_is_granted_at_once_and_then_ahead_of_each_month() {
+    let mut standing = standing("2026-11-01T00:00:00Z");
+    assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
+    assert_eq!(carry_out(&mut standing, "2026-11-01T00:00:00Z"), ["grant 2026-11 from 1: 5000"]);
+    assert_eq!(standing.next_due(), Some(at("2026-11-30T23:00:00Z")));
+    assert_eq!(standing.step(at("2026-11-30T22:59:59Z")), Step::Wait);
+    assert_eq!(carry_out(&mut standing, "2026-11-30T23:00:00Z"), ["grant 2026-12 from 1: 5000"]);
+    assert_eq!(standing.next_due(), Some(at("2026-12-01T00:00:00Z")));
+    assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+    let standing = standing.after_month(month("2026-11"), true);
+    assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.invoices), (Step::Wait, 1));
+}
+
+#[test]
+fn m08_a_commitment_starts_on_the_day_on_which_it_is_agreed() {
+    let mut standing = standing("2026-11-21T23:59:59Z");
+    let granted = ["grant 2026-11 from 21: 1666.666667"];
+    assert_eq!(carry_out(&mut standing, "2026-11-25T00:00:00Z"), granted, "the sweep may come later");
+    assert_eq!(carry_out(&mut standing, "2026-11-30T23:30:00Z"), ["grant 2026-12 from 1: 5000"]);
+}
+
+#[test]
+fn m08_a_commitment_that_ends_in_the_last_hour_withdraws_the_next_month() {
+    for leaves in [true, false] {
+        let now = "2026-11-30T23:40:00Z";
+        let mut standing = standing("2026-11-01T00:00:00Z");
+        carry_out(&mut standing, "2026-11-30T23:05:00Z");
+        assert_eq!(standing.portions.len(), 2, "the next month is granted ahead");
+        let without = Agreement { commitment: None, ..agreement() };
+        standing = if leaves { standing.ended(at(now)) } else { standing.agreed(&without, at(now)).unwrap() };
+        assert!(standing.next_due() < Some(at(now)), "it is due at once");
+        assert_eq!(carry_out(&mut standing, now), ["take back 2026-12 after 0"]);
+        assert_eq!(
+            standing.portions[&month("2026-11")],
+            [whole("2026-11", 1)],
+            "the last day is the whole month"
+        );
+        assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+        let standing = standing.after_month(month("2026-11"), true);
+        assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.portions.len()), (Step::Wait, 0));
+    }
+}
+
+#[test]
+fn m08_new_terms_in_the_last_hour_replace_the_next_months_grant() {
+    let price = Price { amount_minor: 60_000, ..commitment().price };
+    for (terms, credits) in [
+        (Commitment { monthly_credits: "7000".parse().unwrap(), ..commitment() }, "7000"),
+        (Commitment { price, ..commitment() }, "5000"),
+    ] {
+        let mut standing = standing("2026-11-01T00:00:00Z");
+        carry_out(&mut standing, "2026-11-30T23:05:00Z");
+        let changed = Agreement { commitment: Some(terms.clone()), ..agreement() };
+        standing = standing.agreed(&changed, at("2026-11-30T23:40:00Z")).unwrap();
+        let done = ["take back 2026-12 after 0".to_owned(), format!("grant 2026-12 from 1: {credits}")];
+        assert_eq!(carry_out(&mut standing, "2026-11-30T23:40:00Z"), done);
+        assert_eq!(standing.portions[&month("2026-11")], [whole("2026-11", 1)], "this month stays as it is");
+        assert_eq!(standing.portions[&month("2026-12")], [Portion::from(1, month("2026-12"), terms, 3)]);
+    }
+}
+
+#[test]
+fn m08_a_commitment_that_ends_and_starts_again_counts_no_day_twice() {
+    let mut standing = standing("2026-11-01T00:00:00Z");
+    carry_out(&mut standing, "2026-11-01T00:00:00Z");
+    standing = standing.ended(at("2026-11-10T12:00:00Z"));
+    assert_eq!(carry_out(&mut standing, "2026-11-10T12:00:00Z"), ["take back 2026-11 after 10"]);
+    standing = standing.agreed(&agreement(), at("2026-11-10T13:00:00Z")).unwrap();
+    assert_eq!(carry_out(&mut standing, "2026-11-10T13:00:00Z"), ["grant 2026-11 from 11: 3333.333334"]);
+    standing = standing.ended(at("2026-11-10T14:00:00Z"));
+    standing = standing.agreed(&agreement(), at("2026-11-20T00:00:00Z")).unwrap();
+    let done = ["take back 2026-11 after 11", "grant 2026-11 from 20: 1833.333334"];
+    assert_eq!(carry_out(&mut standing, "2026-11-20T00:00:00Z"), done);
+    let days: u64 = standing.portions_of(month("2026-11")).map(|it| it.last_day - it.first_day + 1).sum();
+    assert_eq!((days, standing.ends), (22, false));
+    // On the last day nothing is left to start.
+    let mut last = standing.ended(at("2026-11-30T23:40:00Z"));
+    carry_out(&mut last, "2026-11-30T23:40:00Z");
+    last = last.agreed(&agreement(), at("2026-11-30T23:50:00Z")).unwrap();
+    assert_eq!(carry_out(&mut last, "2026-11-30T23:50:00Z"), ["grant 2026-12 from 1: 5000"]);
+}
+
+#[test]
+fn m08_an_end_just_after_a_month_began_is_of_that_month() {
+    let mut standing = standing("2026-11-01T00:00:00Z");
+    carry_out(&mut standing, "2026-11-30T23:05:00Z");
+    let now = "2026-12-01T00:00:01Z";
+    assert_eq!(standing.step(at(now)), Step::Invoice(month("2026-11")), "what has ended is invoiced first");
+    standing = standing.after_month(month("2026-11"), true).ended(at(now));
+    assert_eq!(carry_out(&mut standing, now), ["take back 2026-12 after 1"]);
+    assert_eq!(standing.step(at("2027-01-01T00:00:00Z")), Step::Invoice(month("2026-12")));
+}
+
+#[test]
+fn m08_what_an_end_takes_back_late_is_still_of_its_day() {
+    let mut standing = standing("2026-11-01T00:00:00Z");
+    carry_out(&mut standing, "2026-11-01T00:00:00Z");
+    standing = standing.ended(at("2026-11-10T12:00:00Z"));
+    // A crash has left it to a sweep, weeks later.
+    let later = at("2026-12-05T00:00:00Z");
+    assert!(matches!(standing.step(later), Step::TakeBack(_, portion) if portion.last_day == 10));
+    assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
+}
+
+#[test]
+fn m08_an_invoices_lines_add_up_to_its_total_and_to_what_was_used() {
+    let november = month("2026-11");
+    let standing = standing("2026-11-01T00:00:00Z").with_grant(november, whole("2026-11", 1));
+    let used: BTreeMap<_, _> = [("a", "0.5"), ("b", "0.7"), ("c", "1.000001")]
+        .map(|(operation, credits)| (operation.to_owned(), credits.parse().unwrap()))
+        .into();
+    let issued = at("2026-12-01T00:05:00Z");
+    let invoice = standing.invoice(november, &BTreeMap::new(), &used, issued).unwrap().unwrap();
+    let amounts: Vec<u64> = invoice.lines.iter().map(|line| line.amount_minor).collect();
+    // 2.200001 credits at 0.8333 cents each are 1.83 cents.
+    assert_eq!((amounts, invoice.total.amount_minor), (vec![50_000, 0, 1, 1], 50_002));
+    assert_eq!((invoice.invoice_id.as_str(), invoice.number), ("inv_2026-11", None));
+}
+
+#[test]
+fn m08_each_portion_of_a_month_is_a_line_of_its_invoice() {
+    let november = month("2026-11");
+    let mut standing = standing("2026-11-01T00:00:00Z");
+    carry_out(&mut standing, "2026-11-01T00:00:00Z");
+    standing = standing.ended(at("2026-11-10T12:00:00Z")).with_taken_back(november, 1);
+    standing = standing.agreed(&agreement(), at("2026-11-16T00:00:00Z")).unwrap();
+    carry_out(&mut standing, "2026-11-16T00:00:00Z");
+    let taken_back = [(1, "3333.333333".parse().unwrap())].into();
+    let issued = at("2026-12-01T00:05:00Z");
+    let invoice = standing.invoice(november, &taken_back, &BTreeMap::new(), issued).unwrap().unwrap();
+    let lines: Vec<String> = invoice
+        .lines
+        .iter()
+        .map(|it| format!("{} {} {}", it.description, it.credits, it.amount_minor))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "Monthly commitment, days 1 to 10 of 30 1666.666667 16667",
+            "Monthly commitment, days 16 to 30 of 30 2500 25000"
+        ]
+    );
+}
+
+#[test]
+fn m08_a_month_without_commitment_or_use_beyond_credits_has_no_invoice() {
+    let standing = standing("2026-11-23T12:00:00Z");
+    let (november, none) = (month("2026-11"), BTreeMap::new());
+    assert_eq!(standing.invoice(november, &none, &BTreeMap::new(), at("2026-12-01T00:05:00Z")), Ok(None));
+    let ended = standing.ended(at("2026-11-23T12:00:00Z")).after_month(november, false);
+    assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, Step::Wait));
+}
+
+#[test]
+fn m08_who_leaves_enterprise_owes_the_open_month_and_has_no_limit_or_commitment_any_more() {
+    let left = standing("2026-11-23T12:00:00Z").ended(at("2026-11-23T13:00:00Z"));
+    assert_eq!(left.agreement, Agreement { invoicing: Some(invoicing("USD")), ..Agreement::none() });
+    assert!(left.ends);
+    assert_eq!(left.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+}
+
+#[test]
+fn m08_a_month_ends_with_an_invoice_while_anything_at_all_is_agreed_or_owed() {
+    let (november, end) = (month("2026-11"), at("2026-12-01T00:00:00Z"));
+    let granted = standing("2026-11-01T00:00:00Z").with_grant(november, whole("2026-11", 1));
+    let of = |commitment, invoicing| {
+        let agreement = Agreement { commitment, invoicing, ..Agreement::none() };
+        Standing { agreement, ..granted.clone() }
+    };
+    let owed = of(None, None);
+    assert_eq!((owed.step(end), owed.next_due()), (Step::Invoice(november), Some(end)));
+    let used = of(None, Some(invoicing("USD"))).after_month(november, true);
+    assert_eq!(used.next_due(), Some(at("2027-01-01T00:00:00Z")));
+    let committed = of(Some(commitment()), None).after_month(november, true);
+    assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), Step::Invoice(month("2026-12")));
+    let nothing = owed.after_month(november, true);
+    assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (Step::Wait, None));
+}
+
+#[test]
+fn m08_what_is_agreed_after_nothing_was_begins_with_the_month_that_runs() {
+    let limit = Agreement { credit_limit: "500".parse().unwrap(), ..Agreement::none() };
+    let limited =
+        Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z")).unwrap();
+    assert_eq!(limited.next_due(), None);
+    let invoiced = limited.agreed(&agreement(), at("2026-11-23T12:00:00Z")).unwrap();
+    assert_eq!(invoiced.open, month("2026-11"));
+    // What is agreed again while something runs leaves its month as it is.
+    assert_eq!(invoiced.agreed(&agreement(), at("2026-12-01T00:00:01Z")).unwrap().open, invoiced.open);
+    let over = invoiced.ended(at("2026-11-30T23:59:58Z")).after_month(invoiced.open, true);
+    let back = over.agreed(&limit, at("2026-11-30T23:59:59Z")).unwrap();
+    assert_eq!((back.open, back.ends), (month("2026-12"), false));
+}
+
+#[test]
+fn m08_what_is_owed_already_keeps_the_invoice_in_its_currency() {
+    let (november, now) = (month("2026-11"), at("2026-11-23T12:00:00Z"));
+    let standing = standing("2026-11-23T12:00:00Z").with_grant(november, whole("2026-11", 1));
+    let owed = "USD".parse().unwrap();
+    let used = Agreement { invoicing: Some(invoicing("EUR")), ..Agreement::none() };
+    assert_eq!(standing.agreed(&used, now), Err(OtherCurrency { owed, refused: Priced::Invoicing }));
+    assert!(standing.agreed(&Agreement::none(), now).is_ok());
+    assert!(standing.after_month(november, true).agreed(&used, now).is_ok());
+    // One that ends and starts again in the month is on the same invoice.
+    let price = Price { currency: "EUR".parse().unwrap(), ..commitment().price };
+    let euros = Commitment { price, ..commitment() };
+    let euros = Agreement { commitment: Some(euros), ..Agreement::none() };
+    let refused = OtherCurrency { owed, refused: Priced::Commitment };
+    assert_eq!(standing.ended(now).agreed(&euros, now), Err(refused));
+    assert!(standing.agreed(&euros, now).is_ok(), "other terms hold from the next month");
+}
+
+#[test]
+fn a_standing_of_an_older_version_is_read() {
+    let stored = serde_json::json!({
+        "agreement": agreement(), "open": "2026-11", "invoices": 3, "ends": false,
+        "granted": { "2026-11": commitment(), "2026-12": commitment() },
+    });
+    let mut read: Standing = serde_json::from_value(stored).unwrap();
+    assert_eq!(read.portions[&month("2026-11")], [whole("2026-11", 0)]);
+    assert_eq!((read.step(at("2026-11-30T23:30:00Z")), read.invoices), (Step::Wait, 3));
+    read = read.ended(at("2026-11-30T23:30:00Z"));
+    assert_eq!(carry_out(&mut read, "2026-11-30T23:30:00Z"), ["take back 2026-12 after 0"]);
+    assert_eq!(serde_json::from_value::<Standing>(serde_json::to_value(&read).unwrap()).unwrap(), read);
+}

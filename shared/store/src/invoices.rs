@@ -1,0 +1,207 @@
+//! Invoices: written without a number when their month closes, numbered by the sweep, and given a status by the operator.
+//!
+//! docs/decisions/0002-invoice-numbers.md says why the series has no gap and no number twice.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::invoice::{Invoice, InvoiceStatus};
+
+use crate::Store;
+use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::entry_item;
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::idempotency::Claim;
+use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, position};
+use crate::reads::key_of;
+use crate::transaction::{Outcome, Reason};
+
+const INVOICE: &str = "invoice";
+
+/// The attribute of the counter that holds the last number of the series.
+const LAST: &str = "last";
+
+/// The prefix of the ids of an older version, which numbered each workspace's invoices by themselves.
+const OLDER_ID: &str = "INV-";
+
+/// An invoice as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionedInvoice {
+    /// The invoice.
+    pub invoice: Invoice,
+    /// One up at every write; 0 for one that an older version wrote.
+    pub version: u64,
+}
+
+/// What the operator says about an invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusChange {
+    /// How it stands.
+    pub status: InvoiceStatus,
+    /// Why, in the operator's words.
+    pub note: Option<String>,
+}
+
+/// Why an invoice's status is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InvoiceRefusal {
+    /// The key stands for another call.
+    #[error("the idempotency key was used for another call")]
+    KeyReused,
+    /// The workspace has no such invoice.
+    #[error("the invoice does not exist")]
+    NotFound,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Store {
+    /// A workspace's invoices, newest first.
+    pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
+        let items = self.invoice_items(workspace).await?;
+        Ok(items.iter().map(|item| Ok(read(item)?.invoice)).collect::<Result<_, Corrupt>>()?)
+    }
+
+    /// Numbers a workspace's invoices that await a number, oldest first.
+    pub async fn number_invoices(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        for item in self.invoice_items(workspace).await?.iter().rev() {
+            if read(item)?.invoice.awaits_number() {
+                self.number_invoice(workspace, &key_of(item)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next number of the series for an invoice: the counter and the invoice in one transaction, so that a number
+    /// is used if and only if an invoice has it.
+    async fn number_invoice(&self, workspace: &WorkspaceId, key: &ItemKey) -> Result<(), Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let item = self.get(key).await?.ok_or(Corrupt::Attribute(INVOICE))?;
+            let VersionedInvoice { invoice, version } = read(&item)?;
+            // After a lost answer or another sweep it has a number, or the operator has voided it.
+            if !invoice.awaits_number() {
+                return Ok(());
+            }
+            let counter = self.get(&ItemKey::invoice_numbers()).await?;
+            let last = counter.map(|counter| Reader(&counter).number(LAST)).transpose()?;
+            let next = last.unwrap_or(0).saturating_add(1);
+            let unchanged = match last {
+                Some(last) => Expression::new().when(LAST, "=", number(last)),
+                None => Expression::new().when_absent(PK),
+            };
+            let numbered = invoice.numbered(next).map_err(Corrupt::from)?;
+            let writes = vec![
+                unchanged.set(LAST, number(next)).update(&self.table, &ItemKey::invoice_numbers())?,
+                self.invoice_write(workspace, key, Some(version), &numbered)?,
+            ];
+            match self.transact(writes).await? {
+                Outcome::Written => return Ok(()),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    /// Sets an invoice's status under the caller's key. Says whether it is a replay, which answers what was answered first.
+    pub async fn set_invoice_status(
+        &self,
+        claim: &Claim,
+        invoice_id: &Id,
+        change: &StatusChange,
+    ) -> Result<(Invoice, bool), InvoiceRefusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let (key, stored) = self.invoice(&claim.workspace_id, invoice_id).await?;
+            let StatusChange { status, note } = change.clone();
+            let after = Invoice { status, note, ..stored.invoice };
+            let mut claimed = entry_item::claimed(claim);
+            let answered = serde_dynamo::to_attribute_value(&after).map_err(Corrupt::from);
+            claimed.insert(INVOICE.into(), answered.map_err(Fault::from)?);
+            let writes = vec![
+                entry_item::put(&self.table, claimed).map_err(Fault::from)?,
+                self.invoice_write(&claim.workspace_id, &key, Some(stored.version), &after)
+                    .map_err(Fault::from)?,
+            ];
+            let reasons = match self.transact(writes).await? {
+                Outcome::Written => return Ok((after, false)),
+                Outcome::Unknown(error) => {
+                    attempts.after_failure(error).await?;
+                    continue;
+                }
+                Outcome::Cancelled(reasons) => reasons,
+            };
+            match reasons.into_iter().next() {
+                Some(Reason::Condition(Some(item))) if entry_item::is_of(&item, Some(claim.fingerprint)) => {
+                    return Ok((read(&item).map_err(Fault::from)?.invoice, true));
+                }
+                Some(Reason::Condition(_)) => return Err(InvoiceRefusal::KeyReused),
+                // The sweep has numbered it, or another call has changed its status: it is read again.
+                _ => attempts.after_conflict().await?,
+            }
+        }
+    }
+
+    async fn invoice(
+        &self,
+        workspace: &WorkspaceId,
+        invoice_id: &Id,
+    ) -> Result<(ItemKey, VersionedInvoice), InvoiceRefusal> {
+        for item in self.invoice_items(workspace).await? {
+            let stored = read(&item).map_err(Fault::from)?;
+            if stored.invoice.invoice_id == *invoice_id {
+                return Ok((key_of(&item).map_err(Fault::from)?, stored));
+            }
+        }
+        Err(InvoiceRefusal::NotFound)
+    }
+
+    async fn invoice_items(&self, workspace: &WorkspaceId) -> Result<Vec<Item>, Fault> {
+        let query = self
+            .query()
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk));
+        Ok(self.found(query).await?.items.unwrap_or_default())
+    }
+
+    /// Writes an invoice if it is still at the version that was read; `None` makes a new one. It is due while it awaits a
+    /// number.
+    pub(crate) fn invoice_write(
+        &self,
+        workspace: &WorkspaceId,
+        key: &ItemKey,
+        read_version: Option<u64>,
+        invoice: &Invoice,
+    ) -> Result<TransactWriteItem, Corrupt> {
+        let mut item = keyed(key);
+        item.insert(INVOICE.into(), serde_dynamo::to_attribute_value(invoice)?);
+        item.insert("version".into(), number(read_version.unwrap_or(0).saturating_add(1)));
+        if invoice.awaits_number() {
+            item.insert(INDEX_PK.into(), text(keys::due(workspace)));
+            item.insert(INDEX_SK.into(), text(position(invoice.issued_at, workspace.as_str())));
+        }
+        let unchanged = match read_version {
+            None => Expression::new().when_absent(PK),
+            Some(0) => Expression::new().when_absent("version").when_exists(),
+            Some(version) => Expression::new().when("version", "=", number(version)),
+        };
+        unchanged.put(&self.table, item)
+    }
+}
+
+/// The invoice of an item, or of a key that stands for a change of it. An older version published invoices at once, under
+/// a number of the workspace's own.
+pub(crate) fn read(item: &Item) -> Result<VersionedInvoice, Corrupt> {
+    let invoice = item.get(INVOICE).cloned().ok_or(Corrupt::Attribute(INVOICE))?;
+    let mut invoice: Invoice = serde_dynamo::from_attribute_value(invoice)?;
+    if invoice.invoice_id.as_str().starts_with(OLDER_ID) {
+        invoice.number = Some(invoice.invoice_id.clone());
+    }
+    let versioned = item.contains_key("version");
+    let version = if versioned { Reader(item).number("version")? } else { 0 };
+    Ok(VersionedInvoice { invoice, version })
+}

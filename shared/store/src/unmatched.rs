@@ -1,0 +1,167 @@
+//! Payments that fit nothing of ours: those that wait for an operator, and those that an operator has resolved.
+
+use aws_sdk_dynamodb::types::Select;
+use credits_core::id::WorkspaceId;
+use credits_core::payment::{Mismatch, Payment, Resolved};
+use credits_core::price::Price;
+use jiff::Timestamp;
+
+use crate::attribute::{Item, Reader, keyed, text};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::index::{Cursor, Listing, Page};
+use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, RESOLVED, UNMATCHED, position};
+use crate::payments::next_version;
+use crate::transaction::Outcome;
+use crate::{Store, payment_item};
+
+/// How many pages of the index a count reads: some ten thousand payments each.
+const MAX_COUNTED_PAGES: usize = 10;
+
+/// A payment that fits nothing, or fitted nothing until an operator resolved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmatchedPayment {
+    /// Stripe's id.
+    pub payment_id: String,
+    /// What was paid.
+    pub price: Price,
+    /// Why it fits nothing.
+    pub reason: Mismatch,
+    /// When its first event came.
+    pub at: Timestamp,
+    /// The workspace of the purchase that it names, or the one that it names itself.
+    pub workspace_id: Option<WorkspaceId>,
+    /// How an operator has dealt with it.
+    pub resolved: Option<Resolved>,
+}
+
+/// Which of them a listing shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnmatchedStatus {
+    /// Those that wait for an operator.
+    Open,
+    /// Those that an operator has resolved.
+    Resolved,
+}
+
+/// Why a payment is not resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveRefusal {
+    /// There is no such payment, or it never was unmatched.
+    #[error("the payment does not exist, or fits a purchase")]
+    NotFound,
+    /// It fits a purchase and is granted, perhaps by a later event, so that no operator has to deal with it.
+    #[error("the payment is granted")]
+    Granted,
+    /// It was resolved in another way.
+    #[error("the payment was resolved in another way")]
+    Resolved(Resolved),
+    /// It could not be carried out.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Store {
+    /// A page of the payments that fit nothing, newest first.
+    pub async fn unmatched_payments(
+        &self,
+        status: UnmatchedStatus,
+        limit: usize,
+        after: Option<&Cursor>,
+    ) -> Result<Page<UnmatchedPayment>, Fault> {
+        let partition = match status {
+            UnmatchedStatus::Open => UNMATCHED,
+            UnmatchedStatus::Resolved => RESOLVED,
+        };
+        let listing = Listing { partition, limit, after, filter: None };
+        let listed = self.page(listing, payment_of).await?;
+        let mut items = self.get_many(&listed.items).await?;
+        let found = listed.items.iter().filter_map(|key| items.remove(key));
+        let payments = found.map(|item| payment_item::read(&item)).collect::<Result<Vec<_>, _>>()?;
+        // The index may be behind: a payment that was matched or resolved meanwhile is not open any more.
+        let shown = payments.into_iter().filter(|payment| match status {
+            UnmatchedStatus::Open => payment.is_unmatched(),
+            UnmatchedStatus::Resolved => payment.resolved.is_some(),
+        });
+        Ok(Page { items: shown.filter_map(UnmatchedPayment::of).collect(), next: listed.next })
+    }
+
+    /// Counts the payments that wait for an operator; of very many, the first.
+    pub async fn count_unmatched_payments(&self) -> Result<u32, Fault> {
+        let (mut count, mut from) = (0_u32, None);
+        for _ in 0..MAX_COUNTED_PAGES {
+            let query = self.backwards(UNMATCHED, None, i32::MAX).select(Select::Count);
+            let page = self.found(query.set_exclusive_start_key(from)).await?;
+            count = count.saturating_add(u32::try_from(page.count).unwrap_or(0));
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Resolves a payment that fits nothing. The same resolution again changes nothing and returns what was said first.
+    pub async fn resolve_payment(
+        &self,
+        payment_id: &str,
+        resolved: &Resolved,
+    ) -> Result<UnmatchedPayment, ResolveRefusal> {
+        let mut attempts = self.attempts();
+        loop {
+            let payment = self.payment(payment_id).await?.ok_or(ResolveRefusal::NotFound)?;
+            if let Some(known) = payment.resolved.clone() {
+                let same = known.resolution == resolved.resolution;
+                let shown = UnmatchedPayment::of(payment).filter(|_| same);
+                return shown.ok_or(ResolveRefusal::Resolved(known));
+            }
+            if payment.granted.is_some() {
+                return Err(ResolveRefusal::Granted);
+            }
+            let after = Payment { resolved: Some(resolved.clone()), ..next_version(payment) };
+            let shown = UnmatchedPayment::of(after.clone()).ok_or(ResolveRefusal::NotFound)?;
+            let place = Expression::new().when_absent(PK).put(&self.table, place_of(&after));
+            let writes = vec![
+                payment_item::write_of(&self.table, &after).map_err(Fault::from)?,
+                place.map_err(Fault::from)?,
+            ];
+            match self.transact(writes).await? {
+                Outcome::Written => return Ok(shown),
+                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                // An event was merged meanwhile, or another call resolved it: it is read again.
+                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+            }
+        }
+    }
+}
+
+/// The item that lists a resolved payment. The payment's own place in the index may be in its workspace's list.
+fn place_of(payment: &Payment) -> Item {
+    let mut item = keyed(&ItemKey::resolution(&payment.payment_id));
+    item.insert(INDEX_PK.into(), text(RESOLVED));
+    item.insert(INDEX_SK.into(), text(position(payment.first_heard_at, &payment.payment_id)));
+    item
+}
+
+/// The key of the payment that a place in the index is of.
+fn payment_of(place: &Item) -> Result<ItemKey, Corrupt> {
+    let (_, payment_id) = Reader(place).text(PK)?.split_once('#').ok_or(Corrupt::Attribute(PK))?;
+    Ok(ItemKey::payment(payment_id))
+}
+
+impl UnmatchedPayment {
+    /// A payment as an operator sees it; `None` for one that never was unmatched.
+    fn of(payment: Payment) -> Option<Self> {
+        let (paid, reason) = payment.paid.zip(payment.mismatch)?;
+        let sold = payment.sale.map(|sale| sale.workspace_id);
+        let named = paid.named.workspace_id.and_then(|named| named.parse().ok());
+        Some(Self {
+            payment_id: payment.payment_id,
+            price: Price { amount_minor: paid.amount_minor, currency: paid.currency },
+            reason,
+            at: payment.first_heard_at,
+            workspace_id: sold.or(named),
+            resolved: payment.resolved,
+        })
+    }
+}
