@@ -49,7 +49,7 @@ async fn a_debit_that_meets_an_expired_grant_closes_the_epoch_and_goes_on() {
     // 3 expire, 10 are left.
     let refused = take(&table, "too-much", "11").await.unwrap_err();
     assert!(
-        matches!(refused, DebitRefusal::Insufficient { available, .. } if available == "10".parse().unwrap())
+        matches!(refused, DebitRefusal::Insufficient { balance, .. } if balance.spendable == "10".parse().unwrap())
     );
     take(&table, "after", "10").await.unwrap();
     let balance = balance(&table).await;
@@ -179,10 +179,10 @@ async fn the_table_does_what_the_domain_says_a_posting_does() {
             _ => match (take(&table, &key, &size).await, Posting::debit(amount, now).apply(&model, "")) {
                 (Ok(()), Ok(next)) => model = next,
                 (
-                    Err(DebitRefusal::Insufficient { available, .. }),
+                    Err(DebitRefusal::Insufficient { balance, .. }),
                     Err(Refusal::Insufficient { available: expected }),
                 ) => {
-                    assert_eq!(available, expected);
+                    assert_eq!(balance.spendable, expected);
                 }
                 (table, model) => panic!("step {step}: the table says {table:?} and the domain {model:?}"),
             },

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
+use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -26,6 +28,26 @@ fn schema(name: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
+/// Settings of an older version charge without a limit, those of today reach one, and a payment is refunded.
+async fn automatic_top_up_and_a_refund(world: &World) {
+    let mut automatic = json!({ "enabled": true, "threshold": "5", "pack": "pack_1k", "monthly_limit": 1 });
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
+    let items = every_item(&world.stack).await;
+    let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
+    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("a map") };
+    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("a map") };
+    settings.insert("monthly_limit".into(), AttributeValue::Null(true));
+    put_all(&world.stack, vec![item]).await;
+    world.drain().await;
+    let bought = world.charges().await.last().unwrap()["id"].clone();
+    automatic["monthly_limit"] = json!(1);
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
+    world.take("acme", "bought", "1000").await;
+    world.drain().await;
+    let path = format!("/_local/payments/{}/refund", bought.as_str().unwrap());
+    world.local(Method::POST, &path, Some(&json!({}))).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
     let world = World::with_card().await;
@@ -43,6 +65,7 @@ async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
     let metadata = json!({ "workspace_id": "acme", "top_up_id": "top_none" });
     let stray = json!({ "id": "pi_stray", "amount": 5, "currency": "usd", "metadata": metadata });
     assert_eq!(world.tell("payment_intent.succeeded", &stray).await.status, 200);
+    automatic_top_up_and_a_refund(&world).await;
     world.card_is("acme", "authentication_required").await;
     assert_eq!(world.subscribe("acme", "tier_10k").await.status, 200);
     world.drain().await;

@@ -1,6 +1,8 @@
 //! Grants by the operator, and voids (M8).
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
+use model::items::{every_item, of_kind, put_all, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -181,4 +183,32 @@ async fn m08_a_grant_that_no_operator_made_is_not_voided_and_says_so() {
     let path = format!("/v1/workspaces/other/grants/{}/void", grants[0]["grant_id"].as_str().unwrap());
     let elsewhere = world.call(Method::POST, &path, Some("k"), Some(&json!({ "reason": "test" }))).await;
     assert_eq!((elsewhere.status, &elsewhere.body["code"]), (404, &json!("not_found")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_workspace_has_at_most_1000_expiring_grants() {
+    let world = World::with_packs(0).await;
+    let body = promotional("5");
+    let first = grant(&world, "first", &body).await;
+    // The rest is used up, as a close would not leave it.
+    let items = every_item(&world.stack).await;
+    let mut balance = of_kind(&items, "balance#acme").next().unwrap().clone();
+    let mut running =
+        of_kind(&items, "grant#acme").find(|item| text(item, "sk") == "running").unwrap().clone();
+    let AttributeValue::L(grants) = running.get_mut("grants").unwrap() else { panic!("a list") };
+    let mut used_up = grants[0].as_m().unwrap().clone();
+    used_up.insert("amount".into(), AttributeValue::N("0".into()));
+    grants.resize(1_000, AttributeValue::M(used_up));
+    balance.insert("running_grants".into(), AttributeValue::N("1000".into()));
+    put_all(&world.stack, vec![balance, running]).await;
+    let refused = grant(&world, "second", &promotional("5")).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("too_many_grants")));
+    let again = grant(&world, "first", &body).await;
+    assert_eq!((again.status, again.replayed, &again.body), (200, true, &first.body));
+    let prepaid = json!({ "credits": "10", "kind": "prepaid", "reason": "block" });
+    assert_eq!(grant(&world, "prepaid", &prepaid).await.status, 201);
+    world.advance(25 * 60 * 60).await;
+    let later = json!({ "credits": "7", "kind": "promotional", "expires_at": "2099-01-01T00:00:00Z", "reason": "late" });
+    assert_eq!(grant(&world, "later", &later).await.status, 201);
+    assert_eq!(world.available("acme").await, "17");
 }

@@ -15,6 +15,7 @@ mod auto_top_up;
 mod bad_input;
 mod batches;
 mod busy;
+mod call_top_up;
 mod charging;
 mod client;
 mod closing;

@@ -202,3 +202,51 @@ async fn m05_a_refund_or_a_dispute_pauses_automatic_top_up() {
         assert_eq!(world.charges().await.len(), charges + again, "{reason}");
     }
 }
+
+/// What was taken, why and what is left is published and mailed, and so is what is given back.
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_claw_back_and_its_reversal_are_published_and_mailed() {
+    let (world, pack, period) = pack_and_period().await;
+    world.take("acme", "spent", "500").await;
+    let refund = world.play(&format!("payments/{period}/refund"), json!({ "status": "pending" })).await;
+    world.drain().await;
+    let dispute = world.play(&format!("payments/{pack}/dispute"), json!({})).await;
+    let clawed = world.events("CreditsClawedBack").await;
+    let told = |event: &Value| {
+        [&event["payment_id"], &event["reason"], &event["credits"], &event["available"]].map(Value::clone)
+    };
+    let of_period = [json!(period), json!("refund"), json!("2000"), json!("500")];
+    let of_pack = [json!(pack), json!("dispute"), json!("1000"), json!("-500")];
+    assert_eq!(clawed.iter().map(told).collect::<Vec<_>>(), [of_period, of_pack]);
+    world.play(&format!("disputes/{dispute}"), json!({ "status": "won" })).await;
+    world.drain().await;
+    world.play(&format!("refunds/{refund}"), json!({ "status": "failed" })).await;
+    let added = world.events("CreditsAdded").await;
+    let back = |event: &&Value| event["kind"] == "claw_back_reversed";
+    let back: Vec<_> = added
+        .iter()
+        .filter(back)
+        .map(|event| [&event["reason"], &event["credits"], &event["available"]])
+        .collect();
+    assert_eq!(
+        back,
+        [
+            [&json!("dispute"), &json!("1000"), &json!("500")],
+            [&json!("refund"), &json!("2000"), &json!("2500")]
+        ]
+    );
+    let subjects = world.subjects().await;
+    let taken: Vec<&String> = subjects.iter().filter(|subject| subject.contains("AI credits were")).collect();
+    assert_eq!(
+        taken,
+        [
+            "2000 AI credits were taken back from Acme",
+            "1000 AI credits were taken back from Acme",
+            "1000 AI credits were given back to Acme",
+            "2000 AI credits were given back to Acme",
+        ]
+    );
+    let entries = world.get("/v1/workspaces/acme/ledger?kind=claw_back").await["entries"].clone();
+    let reasons: Vec<&Value> = entries.as_array().unwrap().iter().map(|entry| &entry["reason"]).collect();
+    assert_eq!(reasons, ["dispute", "refund"]);
+}

@@ -1,8 +1,10 @@
 //! What calls cost at the wire.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::grant::GrantKind;
 use credits_store::grants::{GrantOrder, Term};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use model::items::{TableItem, every_item, of_kind};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
@@ -73,25 +75,49 @@ async fn a_workspace_of_200_top_ups_over_two_years_still_pays_5_write_units_a_de
         table.store.debit(&claim(&key, &key), "1.234567".parse().unwrap(), cause()).await.unwrap();
         table.pass(SignedDuration::from_hours(88));
     }
-    let item = world
-        .stack
-        .client()
-        .get_item()
-        .table_name(world.stack.table())
-        .key("pk", AttributeValue::S("balance#acme".into()))
-        .key("sk", AttributeValue::S("balance".into()))
-        .send()
-        .await
-        .unwrap()
-        .item
-        .unwrap();
-    let size: usize = item.iter().map(|(name, value)| name.len() + size_of(value)).sum();
-    assert!(size < 1024, "the balance item has {size} bytes: {item:?}");
+    let item = small_balance(&world).await;
     assert!(item.keys().filter(|name| name.starts_with("c2")).count() <= 2);
     let (answer, requests) = world.requests_of(world.take("acme", "now", "1")).await;
     assert_eq!(answer.status, 201);
     is_one_transaction_of_the_debit_function(&requests);
     assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
+}
+
+/// Each grant has an end of its own, and each makes a close.
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_workspace_of_100_expiring_grants_still_pays_5_write_units_a_debit() {
+    let world = World::with_packs(0).await;
+    let table = Table::of(&world);
+    table.at(&world.stack.now().to_string());
+    for number in 1..=100 {
+        let end = table.store.now() + SignedDuration::from_hours(number);
+        let term = Term::Until(GrantKind::Promotional, Timestamp::from_second(end.as_second()).unwrap());
+        let order = GrantOrder { amount: "12.345678".parse().unwrap(), term, reason: "welcome".into() };
+        let key = format!("grant-{number}");
+        table.store.grant(&claim(&key, &key), &order).await.unwrap();
+    }
+    let shown = world.balance("acme").await;
+    assert_eq!((&shown["available"], shown["grants"].as_array().unwrap().len()), (&json!("1234.5678"), 100));
+    small_balance(&world).await;
+    let (answer, requests) = world.requests_of(world.take("acme", "now", "20")).await;
+    assert_eq!(answer.status, 201);
+    is_one_transaction_of_the_debit_function(&requests);
+    assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
+    world.advance(3 * 24 * 60 * 60).await;
+    // 72 have expired: the debit had spent the first, and most of the second.
+    let shown = world.balance("acme").await;
+    assert_eq!((&shown["available"], shown["grants"].as_array().unwrap().len()), (&json!("345.678984"), 28));
+    let kinds = world.reconciled("acme").await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "expiry").count(), 71);
+}
+
+/// Reads the balance item, which has less than a write unit.
+async fn small_balance(world: &World) -> TableItem {
+    let items = every_item(&world.stack).await;
+    let item = of_kind(&items, "balance#acme").next().unwrap().clone();
+    let size: usize = item.iter().map(|(name, value)| name.len() + size_of(value)).sum();
+    assert!(size < 1024, "the balance item has {size} bytes: {item:?}");
+    item
 }
 
 #[tokio::test(flavor = "multi_thread")]

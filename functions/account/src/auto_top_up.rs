@@ -1,10 +1,9 @@
 //! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: a pack is bought by itself while the balance is low (M5).
 
 use credits_billing::BillingFault;
-use credits_core::auto_top_up::{
-    AutoTopUp, Bought, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, PauseReason, Settings,
-};
+use credits_core::auto_top_up::{AutoTopUp, Bought, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, Settings};
 use credits_core::catalogue::{Catalogue, Pack};
+use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Amount;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
@@ -54,8 +53,8 @@ enum PausedReason {
 /// Whether it buys packs, and if it is paused, why.
 fn status_of(kept: &AutoTopUp) -> (AutoTopUpStatus, Option<PausedReason>) {
     let reason = match kept.paused {
-        Some(PauseReason::Refund) => Some(PausedReason::Refund),
-        Some(PauseReason::Dispute) => Some(PausedReason::Dispute),
+        Some(ClawBackReason::Refund) => Some(PausedReason::Refund),
+        Some(ClawBackReason::Dispute) => Some(PausedReason::Dispute),
         None => kept.gave_up.then_some(PausedReason::Declined),
     };
     let status = match (reason, kept.settings.enabled) {

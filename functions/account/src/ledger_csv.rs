@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use credits_core::claw_back::ClawBackReason;
 use credits_core::consumer::Consumer;
 use credits_core::ledger::{Cause, Entry};
 use credits_runtime::Problem;
@@ -69,8 +70,9 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
         Cause::Expiry { grant_ids, hold_ids } => {
             row.set("reference", &joined(grant_ids.iter().chain(hold_ids)));
         }
-        Cause::ClawBack { payment_id } | Cause::ClawBackReversed { payment_id } => {
+        Cause::ClawBack { payment_id, reason } | Cause::ClawBackReversed { payment_id, reason } => {
             row.set("reference", payment_id);
+            row.set("reason", &reason.map_or("", ClawBackReason::name));
         }
         Cause::Invoiced { month } => row.set("reference", month),
     }

@@ -21,6 +21,7 @@ mod holds;
 mod refusal;
 mod request;
 mod response;
+mod top_up;
 
 use request::Read;
 use response::{BatchBody, DebitBody, QuoteBody};

@@ -1,26 +1,30 @@
 //! Refusals for insufficient credits. Before one is answered, the runs whose steps were to be paid are marked failed (M10),
-//! and it is noted where it leaves the workspace out of credits.
+//! it is noted if it leaves the workspace out of credits, and automatic top-up buys what the call needs.
 
-use credits_core::alert::Exhaustion;
 use credits_core::batch::Line;
+use credits_core::call_top_up::RefusedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits, OutOfRange};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::run::{Failure, FailureCode};
+use credits_runtime::problem::TopUpOfCall;
 use credits_runtime::{Call, Problem};
 use credits_store::debits::DebitRefusal;
+use credits_store::error::Corrupt;
 use credits_store::holds::HoldRefusal;
+use credits_store::refused::RefusedBalance;
 use credits_store::{Fault, Store};
 
 use crate::Debits;
 
-/// What the balance has refused.
+/// A call that the balance doesn't cover.
 struct Refused<'a> {
     workspace: &'a WorkspaceId,
+    balance: RefusedBalance,
+    /// What the call could have spent.
     available: Credits,
-    /// The balance's version when it refused.
-    version: u64,
-    exhaustion: Option<Exhaustion>,
+    /// What it costs.
+    required: Amount,
 }
 
 impl Debits {
@@ -33,10 +37,14 @@ impl Debits {
         lines: &[Line],
         refusal: DebitRefusal,
     ) -> Result<Problem, Fault> {
-        if let DebitRefusal::Insufficient { available, version, exhaustion, .. } = refusal {
-            Refused { workspace, available, version, exhaustion }.follow_up(store, lines).await?;
-        }
-        Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)))
+        let top_up = match refusal {
+            DebitRefusal::Insufficient { required, balance } => {
+                let refused = Refused { workspace, balance, available: balance.spendable, required };
+                self.follow_up(store, &refused, lines).await?
+            }
+            _ => None,
+        };
+        Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)).with_top_up(top_up))
     }
 
     /// The problem of a capture or settlement that was refused. One above its hold fails no run, unless the balance was to
@@ -47,24 +55,38 @@ impl Debits {
         (store, workspace): (&Store, &WorkspaceId),
         refusal: HoldRefusal,
     ) -> Result<Problem, Fault> {
-        if let HoldRefusal::Insufficient { line, available, version, exhaustion } = &refusal {
-            let (available, version, exhaustion) = (*available, *version, *exhaustion);
-            let refused = Refused { workspace, available, version, exhaustion };
-            refused.follow_up(store, std::slice::from_ref(line)).await?;
+        let top_up = match &refusal {
+            HoldRefusal::Insufficient { line, available, balance } => {
+                let (available, balance, required) = (*available, *balance, line.amount);
+                let refused = Refused { workspace, balance, available, required };
+                self.follow_up(store, &refused, std::slice::from_ref(line)).await?
+            }
+            _ => None,
+        };
+        Ok(Problem::of_hold(refusal, &self.top_up_url.of(call)).with_top_up(top_up))
+    }
+
+    /// Does what follows from a refusal, and returns what automatic top-up does about it.
+    async fn follow_up(
+        &self,
+        store: &Store,
+        refused: &Refused<'_>,
+        lines: &[Line],
+    ) -> Result<Option<TopUpOfCall>, Fault> {
+        refused.fail_runs(store, lines).await?;
+        if let Some(exhaustion) = refused.balance.exhaustion {
+            store.note_exhaustion(refused.workspace, exhaustion).await?;
         }
-        Ok(Problem::of_hold(refusal, &self.top_up_url.of(call)))
+        if !refused.balance.tops_up {
+            return Ok(None);
+        }
+        let shortfall = refused.required.credits().minus(refused.available).map_err(Corrupt::from)?;
+        let call = RefusedCall { available: refused.balance.available, shortfall };
+        Ok(self.top_up_for(store, refused.workspace, call).await)
     }
 }
 
 impl Refused<'_> {
-    async fn follow_up(&self, store: &Store, lines: &[Line]) -> Result<(), Fault> {
-        self.fail_runs(store, lines).await?;
-        match self.exhaustion {
-            Some(exhaustion) => store.note_exhaustion(self.workspace, exhaustion).await,
-            None => Ok(()),
-        }
-    }
-
     async fn fail_runs(&self, store: &Store, lines: &[Line]) -> Result<(), Fault> {
         for (run_id, step_id, required) in steps_of(lines).map_err(|sum| Fault::Corrupt(sum.into()))? {
             let failure = Failure {
@@ -73,7 +95,7 @@ impl Refused<'_> {
                 required,
                 available: self.available,
             };
-            store.fail_run(self.workspace, run_id, &failure, self.version).await?;
+            store.fail_run(self.workspace, run_id, &failure, self.balance.version).await?;
         }
         Ok(())
     }

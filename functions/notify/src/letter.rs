@@ -2,6 +2,9 @@
 
 use std::cmp::Reverse;
 
+use credits_core::auto_top_up::TopUpLimit;
+use credits_core::claw_back::ClawBackReason;
+use credits_core::credits::Credits;
 use credits_core::event::{EndReason, Event, Fact};
 use credits_core::invoice::Line;
 use credits_core::month::Month;
@@ -59,7 +62,7 @@ pub struct Desk {
     top_up_url: String,
 }
 
-const TEMPLATES: [(&str, &str); 21] = [
+const TEMPLATES: [(&str, &str); 29] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("run_failed.txt", include_str!("../templates/run_failed.txt")),
     ("run_failed.html", include_str!("../templates/run_failed.html")),
@@ -75,6 +78,14 @@ const TEMPLATES: [(&str, &str); 21] = [
     ("subscription_cancelled.html", include_str!("../templates/subscription_cancelled.html")),
     ("auto_top_up_off.txt", include_str!("../templates/auto_top_up_off.txt")),
     ("auto_top_up_off.html", include_str!("../templates/auto_top_up_off.html")),
+    ("auto_top_up_limited.txt", include_str!("../templates/auto_top_up_limited.txt")),
+    ("auto_top_up_limited.html", include_str!("../templates/auto_top_up_limited.html")),
+    ("auto_top_up_unlimited.txt", include_str!("../templates/auto_top_up_unlimited.txt")),
+    ("auto_top_up_unlimited.html", include_str!("../templates/auto_top_up_unlimited.html")),
+    ("credits_clawed_back.txt", include_str!("../templates/credits_clawed_back.txt")),
+    ("credits_clawed_back.html", include_str!("../templates/credits_clawed_back.html")),
+    ("credits_given_back.txt", include_str!("../templates/credits_given_back.txt")),
+    ("credits_given_back.html", include_str!("../templates/credits_given_back.html")),
     ("payment_action.txt", include_str!("../templates/payment_action.txt")),
     ("payment_action.html", include_str!("../templates/payment_action.html")),
     ("invoice.txt", include_str!("../templates/invoice.txt")),
@@ -112,6 +123,11 @@ impl Letter {
                 let payment_failed = *reason == EndReason::PaymentFailed;
                 ("subscription_cancelled", context! { tier, payment_failed })
             }
+            Fact::AutoTopUpLimited { limit, until, .. } => {
+                let hourly = *limit == TopUpLimit::Hourly;
+                ("auto_top_up_limited", context! { hourly, until => minute(*until) })
+            }
+            Fact::AutoTopUpUnlimited { .. } => ("auto_top_up_unlimited", context! {}),
             Fact::AutoTopUpSwitchedOff { declines, .. } => ("auto_top_up_off", context! { declines }),
             Fact::PaymentActionRequired { description, price, checkout_url, .. } => {
                 ("payment_action", context! { description, price => price.to_string(), checkout_url })
@@ -126,6 +142,14 @@ impl Letter {
             Fact::PaymentReceived { purchase_id, description, credits, price, .. } => {
                 let (price, date, reference) = (price.to_string(), date(event.at), purchase_id);
                 ("receipt", context! { description, credits, price, date, reference })
+            }
+            Fact::CreditsClawedBack { payment_id, reason, credits, available, .. } => {
+                let disputed = *reason == Some(ClawBackReason::Dispute);
+                ("credits_clawed_back", context! { payment_id, disputed, credits, ..owned(*available) })
+            }
+            Fact::CreditsAdded { kind, credits, available, reason, .. } if kind == "claw_back_reversed" => {
+                let disputed = *reason == Some(ClawBackReason::Dispute);
+                ("credits_given_back", context! { disputed, credits, ..owned(*available) })
             }
             Fact::CreditsAdded { .. }
             | Fact::TopUpWanted { .. }
@@ -181,6 +205,13 @@ impl Desk {
 /// A subject without anything that could end a header.
 fn one_line(subject: &str) -> String {
     subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+/// What is left, and what is owed.
+fn owned(available: Option<Credits>) -> Value {
+    let available = available.unwrap_or_default();
+    let debt = available.negated().or_zero();
+    context! { available => available.or_zero(), debt => (debt > Credits::ZERO).then_some(debt) }
 }
 
 fn date(at: Timestamp) -> String {

@@ -102,7 +102,7 @@ impl Notify {
     async fn tell(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
         let Some(workspace) = &event.workspace_id else { return Ok(()) };
         if let Fact::CreditsAdded { .. } = &event.fact {
-            return Ok(store.end_failure_spell(workspace).await?);
+            store.end_failure_spell(workspace).await?;
         }
         let Some(letter) = Letter::of(event) else { return Ok(()) };
         if let Fact::RunFailed { workflow_id, .. } = &event.fact

@@ -6,6 +6,7 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use credits_core::event::{Event, SOURCE};
 use credits_core::id::WorkspaceId;
+use credits_store::balances::BalanceStanding;
 use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ struct Outgoing {
 impl Bus {
     /// Tells all records of a batch, and gives the place in it from which the stream has to come again.
     pub async fn tell(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
-        let mut versions = HashMap::new();
+        let mut standings = HashMap::new();
         let mut outgoing = Vec::new();
         for (place, known) in records.iter().enumerate() {
             if let Some(why) = &known.unread {
@@ -44,7 +45,7 @@ impl Bus {
                 tracing::error!(reason = why.reason(), "a stream record can't be read");
                 outgoing.push(Outgoing { place, name: UNREAD, detail: known.laid_aside(why) });
             }
-            match events_of(store, known, &mut versions).await {
+            match events_of(store, known, &mut standings).await {
                 Ok(events) => {
                     let events = events.into_iter();
                     outgoing.extend(events.map(|(name, detail)| Outgoing { place, name, detail }));
@@ -102,17 +103,20 @@ fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
 async fn events_of(
     store: &Store,
     known: &Known<'_>,
-    versions: &mut HashMap<WorkspaceId, u64>,
+    standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
     let Some(written) = &known.written else { return Ok(Vec::new()) };
     let mut events = Vec::new();
     for told in facts::of(written) {
-        let version = match (told.version, &told.workspace_id) {
-            (Some(version), _) => version,
-            (None, Some(workspace)) => version_of(store, workspace, versions).await?,
-            (None, None) => 0,
+        let facts::Told { event_id, workspace_id, version, at, fact } = told;
+        let (version, fact) = match (version, &workspace_id) {
+            (Some(version), _) => (version, fact),
+            (None, Some(workspace)) => {
+                let standing = standing_of(store, workspace, standings).await?;
+                (standing.version, fact.with_available(standing.available))
+            }
+            (None, None) => (0, fact),
         };
-        let facts::Told { event_id, workspace_id, at, fact, .. } = told;
         let name = fact.name();
         let event = Event { event_id, workspace_id, version, at: at.unwrap_or(known.at), fact };
         events.push((name, json!(event)));
@@ -120,16 +124,16 @@ async fn events_of(
     Ok(events)
 }
 
-/// The version of a workspace's balance, read once a batch.
-async fn version_of(
+/// How a workspace's balance stands, read once a batch.
+async fn standing_of(
     store: &Store,
     workspace: &WorkspaceId,
-    versions: &mut HashMap<WorkspaceId, u64>,
-) -> Result<u64, Fault> {
-    if let Some(version) = versions.get(workspace) {
-        return Ok(*version);
+    standings: &mut HashMap<WorkspaceId, BalanceStanding>,
+) -> Result<BalanceStanding, Fault> {
+    if let Some(standing) = standings.get(workspace) {
+        return Ok(*standing);
     }
-    let version = store.balance_version(workspace).await?.unwrap_or(0);
-    versions.insert(workspace.clone(), version);
-    Ok(version)
+    let standing = store.balance_standing(workspace).await?.unwrap_or_default();
+    standings.insert(workspace.clone(), standing);
+    Ok(standing)
 }

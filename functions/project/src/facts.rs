@@ -1,15 +1,18 @@
 //! What follows from what was written. Each fact has a name of its own, which a redelivery repeats.
 
 use credits_core::alert::Crossing;
+use credits_core::auto_top_up::AutoTopUp;
 use credits_core::balance::Balance;
 use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
+use credits_core::ledger::{Cause, Entry};
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::run::Run;
 use credits_core::subscription::{Status, Subscription};
+use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::stream::Written;
 use jiff::Timestamp;
 
@@ -36,29 +39,13 @@ const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"
 pub fn of(written: &Written) -> Vec<Told> {
     match written {
         Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after),
-        Written::Entry { workspace, entry } => {
-            let kind = entry.cause.kind();
-            let added = Fact::CreditsAdded {
-                entry_id: entry.entry_id.clone(),
-                kind: kind.to_owned(),
-                credits: entry.credits,
-            };
-            let told = told(format!("added-{}", entry.entry_id), workspace, added);
-            let told = Told { at: Some(entry.at), ..told };
-            if ADDING.contains(&kind) { vec![told] } else { Vec::new() }
-        }
+        Written::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
         Written::RunFailed { workspace, run, version } => {
             of_failed_run(workspace, run, *version).into_iter().collect()
         }
         Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
         Written::AutoTopUp { workspace, before, after } => {
-            let gave_up_before = before.as_ref().is_some_and(|before| before.kept.gave_up);
-            let pack = after.kept.settings.pack.clone().filter(|_| after.kept.gave_up && !gave_up_before);
-            let off = |pack| {
-                let switched_off = Fact::AutoTopUpSwitchedOff { pack, declines: after.kept.declines };
-                told(format!("top-up-off-{workspace}-{}", after.version), workspace, switched_off)
-            };
-            pack.map(off).into_iter().collect()
+            of_auto_top_up(workspace, before.as_deref().map(|before| &before.kept), after)
         }
         Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
         Written::Invoice { workspace, before, after } => {
@@ -89,6 +76,25 @@ pub fn of(written: &Written) -> Vec<Told> {
 
 fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
     Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
+}
+
+/// Credits that were added, given back or taken back.
+fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<Told> {
+    let Entry { entry_id, cause, credits, at } = entry.clone();
+    let (kind, available) = (cause.kind(), None);
+    let (event_id, fact) = match cause {
+        Cause::ClawBack { payment_id, reason } => {
+            let (event_id, credits) = (format!("clawed-{entry_id}"), credits.negated());
+            (event_id, Fact::CreditsClawedBack { entry_id, payment_id, reason, credits, available })
+        }
+        _ if !ADDING.contains(&kind) => return None,
+        cause => {
+            let reason = if let Cause::ClawBackReversed { reason, .. } = cause { reason } else { None };
+            let (event_id, kind) = (format!("added-{entry_id}"), kind.to_owned());
+            (event_id, Fact::CreditsAdded { entry_id, kind, credits, available, reason })
+        }
+    };
+    Some(Told { at: Some(at), ..told(event_id, workspace, fact) })
 }
 
 /// An invoice is published once it has a number.
@@ -131,7 +137,39 @@ fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Option<Told> {
     let wanted = after.wants_top_up().ok()?;
     let threshold = after.top_up_at.filter(|_| wanted)?;
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
-    Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available }))
+    Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) }))
+}
+
+/// What a change of automatic top-up says, and that a refused call still needs packs.
+fn of_auto_top_up(
+    workspace: &WorkspaceId,
+    before: Option<&AutoTopUp>,
+    VersionedTopUp { kept, version }: &VersionedTopUp,
+) -> Vec<Told> {
+    let Some(pack) = kept.settings.pack.clone() else { return Vec::new() };
+    let mut facts = Vec::new();
+    if kept.gave_up && !before.is_some_and(|before| before.gave_up) {
+        let switched_off = Fact::AutoTopUpSwitchedOff { pack: pack.clone(), declines: kept.declines };
+        facts.push(told(format!("top-up-off-{workspace}-{version}"), workspace, switched_off));
+    }
+    if let Some((limit, until)) = kept.limited_by.zip(kept.waits_until)
+        && before.and_then(|before| before.limited_by).is_none()
+    {
+        let limited = Fact::AutoTopUpLimited { pack: pack.clone(), limit, until };
+        facts.push(told(format!("top-up-limited-{workspace}-{version}"), workspace, limited));
+    }
+    if kept.unlimited_noted && !before.is_some_and(|before| before.unlimited_noted) {
+        let event_id = format!("top-up-unlimited-{workspace}-{version}");
+        facts.push(told(event_id, workspace, Fact::AutoTopUpUnlimited { pack }));
+    }
+    if let Some(threshold) = kept.settings.active_threshold()
+        && kept.need.is_some()
+        && kept.charge.is_none()
+    {
+        let wanted = Fact::TopUpWanted { threshold, available: None };
+        facts.push(told(format!("top-up-needed-{workspace}-{version}"), workspace, wanted));
+    }
+    facts
 }
 
 fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Told> {

@@ -33,7 +33,9 @@ impl Worker {
     /// Skips the firings up to an instant, and returns the instant up to which they have fired or were skipped before.
     pub fn skip_until(&self, instant: Timestamp) -> Timestamp {
         let mut fired_until = self.fired_until.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *fired_until, instant.max(*fired_until))
+        let before = *fired_until;
+        *fired_until = before.max(instant);
+        before
     }
 
     /// Works off all that waits, and all that follows from it; whether nothing waits any more.

@@ -59,14 +59,14 @@ impl Billing {
         let Some(balance) = self.store.balance(workspace).await? else { return Ok(true) };
         let available = balance.available().map_err(|sum| Fault::Corrupt(Corrupt::Sum(sum)))?;
         let now = self.store.now();
-        if available > threshold.credits() {
+        if !read.kept.wants_pack(available, threshold) {
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         }
         let Some(pack) = self.catalogue.pack(pack) else {
             tracing::error!(%workspace, %pack, "the pack of an automatic top-up is no longer sold");
             return self.rest(workspace, read, &read.kept.given_up()).await;
         };
-        if !read.kept.has_room_for(pack.credits, now) {
+        if !read.kept.has_room_for(1, pack.credits, now) {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
         if let Some(until) = read.kept.hourly_limit_ends_at(now) {

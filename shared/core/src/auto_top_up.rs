@@ -6,6 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::call_top_up::CallNeed;
+use crate::claw_back::ClawBackReason;
 use crate::credits::{Amount, Credits};
 use crate::enrolment::OpenCharge;
 use crate::id::Id;
@@ -52,16 +54,6 @@ pub struct Settings {
     pub monthly_limit: Option<MonthlyLimit>,
 }
 
-/// Why it charges nothing until a person switches it on again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PauseReason {
-    /// A payment of the workspace was refunded.
-    Refund,
-    /// A payment of the workspace is disputed.
-    Dispute,
-}
-
 /// What was bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bought {
@@ -91,9 +83,28 @@ pub struct AutoTopUp {
     /// When the charges of the last hour were begun, as far as they limit the next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charged_at: Vec<Timestamp>,
-    /// Why it is paused, if it is.
+    /// Why it charges nothing until a person switches it on again, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<PauseReason>,
+    pub paused: Option<ClawBackReason>,
+    /// What a refused call needs of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<CallNeed>,
+    /// Which limit it waits for, if it waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<TopUpLimit>,
+    /// Whether it has charged without a monthly limit since such settings are no longer made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlimited_noted: bool,
+}
+
+/// A limit of how much is bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopUpLimit {
+    /// Three charges an hour.
+    Hourly,
+    /// What a person has set for a month.
+    Monthly,
 }
 
 /// What is to be done next.
@@ -139,16 +150,19 @@ impl AutoTopUp {
             gave_up: false,
             charged_at: before.map(|before| before.charged_at.clone()).unwrap_or_default(),
             paused: None,
+            need: None,
+            limited_by: None,
+            unlimited_noted: false,
         }
     }
 
     /// Charges nothing until a person switches it on again. An open charge still ends as it ends.
     #[must_use]
-    pub fn paused(&self, reason: PauseReason) -> Self {
-        if !self.settings.enabled || self.paused == Some(PauseReason::Dispute) {
+    pub fn paused(&self, reason: ClawBackReason) -> Self {
+        if !self.settings.enabled || self.paused == Some(ClawBackReason::Dispute) {
             return self.clone();
         }
-        Self { paused: Some(reason), waits_until: None, ..self.clone() }
+        Self { paused: Some(reason), waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 
     /// What comes next. A charge that was begun just now is left to whoever has begun it.
@@ -170,21 +184,33 @@ impl AutoTopUp {
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
             Some(charge) => Some(charge.next_due()),
-            None => self.waits_until.filter(|_| self.settings.enabled && self.paused.is_none()),
+            None => {
+                let dates = [self.waits_until, self.need.map(|need| need.since)];
+                let due = dates.into_iter().flatten().min();
+                due.filter(|_| self.settings.enabled && self.paused.is_none())
+            }
         }
     }
 
-    /// Whether the month's limit leaves room for a pack of so many credits.
+    /// Whether the month's limit leaves room for so many packs of so many credits.
     #[must_use]
-    pub fn has_room_for(&self, pack: Amount, now: Timestamp) -> bool {
+    pub fn has_room_for(&self, packs: u64, pack: Amount, now: Timestamp) -> bool {
         let Bought { top_ups, credits, .. } = self.bought_in(Month::of(now));
         match self.settings.monthly_limit {
             None => true,
-            Some(MonthlyLimit::TopUps(most)) => top_ups < most,
+            Some(MonthlyLimit::TopUps(most)) => top_ups.saturating_add(packs) <= most,
             Some(MonthlyLimit::Credits(most)) => {
-                credits.plus(pack.credits()).is_ok_and(|sum| sum <= most.credits())
+                let after = (0..packs).try_fold(credits, |sum, _| sum.plus(pack.credits()));
+                after.is_ok_and(|sum| sum <= most.credits())
             }
         }
+    }
+
+    /// How many more charges may be begun in this hour.
+    #[must_use]
+    pub fn left_this_hour(&self, now: Timestamp) -> u64 {
+        let begun = self.charged_at.iter().filter(|at| now.duration_since(**at) < HOUR).count();
+        u64::try_from(MAX_CHARGES_AN_HOUR.saturating_sub(begun)).unwrap_or(0)
     }
 
     /// Returns until when the charges of the last hour leave no room for another, if they leave none.
@@ -198,7 +224,8 @@ impl AutoTopUp {
     /// The charges of the last hour are as many as may be: it goes on at `until`.
     #[must_use]
     pub fn waiting_until(&self, until: Timestamp) -> Self {
-        Self { waits_until: Some(until), ..self.clone() }
+        let limited_by = Some(TopUpLimit::Hourly);
+        Self { waits_until: Some(until), need: None, limited_by, ..self.clone() }
     }
 
     /// What was bought in a month.
@@ -214,7 +241,16 @@ impl AutoTopUp {
         let begun_at = purchase.begun_at;
         let within_hour = |at: &Timestamp| begun_at.duration_since(*at) < HOUR;
         let charged_at = self.charged_at.iter().copied().filter(within_hour).chain([begun_at]).collect();
-        Self { charge: Some(OpenCharge::of(purchase)), waits_until: None, charged_at, ..self.clone() }
+        let unlimited_noted = self.unlimited_noted || self.settings.monthly_limit.is_none();
+        Self {
+            charge: Some(OpenCharge::of(purchase)),
+            waits_until: None,
+            charged_at,
+            need: self.need_after_pack(),
+            limited_by: None,
+            unlimited_noted,
+            ..self.clone()
+        }
     }
 
     /// The open charge is paid and granted.
@@ -230,7 +266,7 @@ impl AutoTopUp {
     #[must_use]
     pub fn declined(&self, now: Timestamp) -> Self {
         let declines = self.declines.saturating_add(1);
-        let next = Self { charge: None, declines, ..self.clone() };
+        let next = Self { charge: None, declines, need: None, ..self.clone() };
         if declines >= MOST_DECLINES {
             return next.given_up();
         }
@@ -257,14 +293,23 @@ impl AutoTopUp {
     #[must_use]
     pub fn given_up(&self) -> Self {
         let settings = Settings { enabled: false, ..self.settings.clone() };
-        Self { settings, charge: None, waits_until: None, gave_up: true, ..self.clone() }
+        let limited_by = None;
+        Self {
+            settings,
+            charge: None,
+            waits_until: None,
+            gave_up: true,
+            need: None,
+            limited_by,
+            ..self.clone()
+        }
     }
 
     /// It is switched off by a person.
     #[must_use]
     pub fn switched_off(&self) -> Self {
         let settings = Settings { enabled: false, ..self.settings.clone() };
-        Self { settings, waits_until: None, ..self.clone() }
+        Self { settings, waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 
     /// Another payment method is stored: what waited for the old one is looked at by the next sweep.
@@ -277,7 +322,8 @@ impl AutoTopUp {
     /// The month's limit is reached: it goes on with the next.
     #[must_use]
     pub fn limited(&self, now: Timestamp) -> Self {
-        Self { waits_until: Some(Month::of(now).end()), ..self.clone() }
+        let (waits_until, limited_by) = (Some(Month::of(now).end()), Some(TopUpLimit::Monthly));
+        Self { waits_until, need: None, limited_by, ..self.clone() }
     }
 
     /// What is wanted could not be bought, or not all of it: a sweep looks again, or whoever is told before. Where nothing is
@@ -290,7 +336,7 @@ impl AutoTopUp {
     /// Nothing is to be bought: it waits for the balance to fall.
     #[must_use]
     pub fn at_rest(&self) -> Self {
-        Self { waits_until: None, ..self.clone() }
+        Self { waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 }
 
@@ -361,16 +407,16 @@ mod tests {
         for limit in [MonthlyLimit::TopUps(2), MonthlyLimit::Credits("2999".parse().unwrap())] {
             let mut kept = on(Some(limit));
             for hours in 0..2 {
-                assert!(kept.has_room_for(pack, at(hours)));
+                assert!(kept.has_room_for(1, pack, at(hours)));
                 kept = kept.charging(&purchase(hours)).paid(&purchase(hours));
             }
-            assert!(!kept.has_room_for(pack, at(2)));
+            assert!(!kept.has_room_for(1, pack, at(2)));
             let limited = kept.limited(at(2));
             let next_month = limited.next_due().unwrap();
             assert_eq!(next_month, "2026-12-01T00:00:00Z".parse().unwrap());
-            assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(pack, next_month));
+            assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(1, pack, next_month));
             // Setting it anew doesn't make room.
-            assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(pack, at(3)));
+            assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(1, pack, at(3)));
         }
     }
 
@@ -396,7 +442,7 @@ mod tests {
 
     #[test]
     fn m05_a_pause_lasts_until_a_person_switches_it_on_again() {
-        use super::PauseReason::{Dispute, Refund};
+        use crate::claw_back::ClawBackReason::{Dispute, Refund};
         let paused = on(None).paused(Refund);
         assert_eq!((paused.step(at(1)), paused.next_due()), (Step::Wait, None));
         assert_eq!(paused.paused(Dispute).paused, Some(Dispute));

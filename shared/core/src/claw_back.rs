@@ -15,11 +15,33 @@
 //! credits. A pack joins the prepaid sum, of which every credit is left or was consumed; there `T' − T` is all debt.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, GrantKind};
 use crate::id::Id;
 use crate::planted::{Slip, slips};
+
+/// Why credits are taken back, or were until they are given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClawBackReason {
+    /// A payment was refunded.
+    Refund,
+    /// A payment is or was disputed.
+    Dispute,
+}
+
+impl ClawBackReason {
+    /// Returns its name, as the API writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Dispute => "dispute",
+        }
+    }
+}
 
 /// What refunds and disputes have taken back of one grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::auto_top_up::TopUpLimit;
+use crate::claw_back::ClawBackReason;
 use crate::credits::{Amount, Credits};
 use crate::id::{Id, WorkspaceId};
 use crate::invoice::Line;
@@ -45,6 +47,26 @@ pub enum Fact {
         kind: String,
         /// How many.
         credits: Credits,
+        /// What can be spent now; absent in events of before it was published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        available: Option<Credits>,
+        /// What had taken them back, if they are given back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<ClawBackReason>,
+    },
+    /// A refund or dispute of a payment took credits back (M5).
+    CreditsClawedBack {
+        /// The ledger entry.
+        entry_id: Id,
+        /// Stripe's id of the payment.
+        payment_id: String,
+        /// Which of both; absent for an entry of before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<ClawBackReason>,
+        /// How many credits were taken, above zero.
+        credits: Credits,
+        /// What can be spent now; below zero it is debt, which the credits that are added next pay first.
+        available: Option<Credits>,
     },
     /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
     CreditsLow {
@@ -56,13 +78,27 @@ pub enum Fact {
         #[serde(default)]
         held: Credits,
     },
-    /// A balance is at or below the threshold of its automatic top-up, and credits were spent, or it was switched on there.
-    /// Told once a batch of the stream at most.
+    /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more. Published at
+    /// most once a batch of the stream.
     TopUpWanted {
         /// The threshold.
         threshold: Amount,
         /// What is left.
-        available: Credits,
+        available: Option<Credits>,
+    },
+    /// A limit keeps automatic top-up from buying what is wanted (M5).
+    AutoTopUpLimited {
+        /// What it would buy.
+        pack: Id,
+        /// Which limit.
+        limit: TopUpLimit,
+        /// When it may buy again.
+        until: Timestamp,
+    },
+    /// Automatic top-up has charged by settings without a monthly limit, as an older version made them. Published once.
+    AutoTopUpUnlimited {
+        /// What it buys.
+        pack: Id,
     },
     /// Automatic top-up has switched itself off (M5).
     AutoTopUpSwitchedOff {
@@ -193,13 +229,28 @@ pub enum EndReason {
 }
 
 impl Fact {
+    /// Adds what the workspace can spend by now to a fact of an item that does not say it.
+    #[must_use]
+    pub fn with_available(mut self, now: Credits) -> Self {
+        if let Self::CreditsAdded { available, .. }
+        | Self::CreditsClawedBack { available, .. }
+        | Self::TopUpWanted { available, .. } = &mut self
+        {
+            *available = Some(now);
+        }
+        self
+    }
+
     /// Its name, which is the event's `detail-type`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::CreditsAdded { .. } => "CreditsAdded",
+            Self::CreditsClawedBack { .. } => "CreditsClawedBack",
             Self::CreditsLow { .. } => "CreditsLow",
             Self::TopUpWanted { .. } => "TopUpWanted",
+            Self::AutoTopUpLimited { .. } => "AutoTopUpLimited",
+            Self::AutoTopUpUnlimited { .. } => "AutoTopUpUnlimited",
             Self::AutoTopUpSwitchedOff { .. } => "AutoTopUpSwitchedOff",
             Self::CreditsExhausted { .. } => "CreditsExhausted",
             Self::RunFailed { .. } => "RunFailed",

@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(used.take(&entry("2026-11-30T12:00:00Z", call("a"), "-2")), Ok(true));
         let holds = settled([("a", "1.5"), ("b", "3")]);
         assert_eq!(used.take(&entry("2026-11-20T12:00:00Z", holds, "-4.5")), Ok(true));
-        let top_up = Cause::ClawBack { payment_id: "pi_1".to_owned() };
+        let top_up = Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None };
         assert_eq!(used.take(&entry("2026-11-10T12:00:00Z", top_up, "-100")), Ok(true));
         let mut whole = used.clone();
         assert_eq!(whole.take(&entry("2026-11-01T00:00:00Z", call("c"), "-5")), Ok(false));

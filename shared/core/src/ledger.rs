@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
+use crate::claw_back::ClawBackReason;
 use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
@@ -89,11 +90,17 @@ pub enum Cause {
     ClawBack {
         /// Which payment.
         payment_id: String,
+        /// Which of both; absent in entries of before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<ClawBackReason>,
     },
-    /// A claw-back that was undone: a dispute was won.
+    /// A claw-back that was undone: a dispute was won, or a refund failed.
     ClawBackReversed {
         /// Which payment.
         payment_id: String,
+        /// What had taken the credits back; absent in entries of before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<ClawBackReason>,
     },
     /// Use beyond credits, billed (M8).
     Invoiced {
@@ -172,7 +179,7 @@ mod tests {
         let month = "2026-11".parse().unwrap();
         for (cause, kind) in [
             (Cause::Invoiced { month }, "invoiced"),
-            (Cause::ClawBack { payment_id: "pi_1".to_owned() }, "claw_back"),
+            (Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None }, "claw_back"),
         ] {
             assert_eq!(cause.kind(), kind);
             assert_eq!(serde_json::to_value(&cause).unwrap()["kind"], kind);

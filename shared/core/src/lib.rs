@@ -11,6 +11,7 @@ pub mod alert;
 pub mod auto_top_up;
 pub mod balance;
 pub mod batch;
+pub mod call_top_up;
 pub mod catalogue;
 pub mod change;
 pub mod claw_back;

@@ -340,11 +340,16 @@ impl Payment {
         self.paid.as_ref()?.customer.as_deref()
     }
 
+    /// Whether a dispute is open or lost.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        self.disputes.values().any(|dispute| dispute.status.is_withheld())
+    }
+
     /// Returns the workspace and the payment method of a payment that has a dispute which is open or lost.
     #[must_use]
     pub fn disputed_method(&self) -> Option<(&WorkspaceId, &str)> {
-        let is_disputed = self.disputes.values().any(|dispute| dispute.status.is_withheld());
-        let workspace = &self.sale.as_ref().filter(|_| is_disputed)?.workspace_id;
+        let workspace = &self.sale.as_ref().filter(|_| self.is_disputed())?.workspace_id;
         Some((workspace, self.paid.as_ref()?.payment_method.as_deref()?))
     }
 

@@ -344,7 +344,7 @@ mod tests {
         usage.count(&entry(debit(action.clone()), "-2")).unwrap();
         usage.count(&entry(batch(vec![line(bulk, "3")]), "-3")).unwrap();
         usage.count(&entry(settled(vec![line(action, "0.5")]), "-0.5")).unwrap();
-        usage.count(&entry(Cause::ClawBack { payment_id: "pi_1".to_owned() }, "-9")).unwrap();
+        usage.count(&entry(Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None }, "-9")).unwrap();
         assert_eq!(usage.total, tally("5.5", 3));
         let of = |group_by, key: Option<&str>| usage.groups.get(&(group_by, key.map(str::to_owned))).copied();
         for (group_by, key, counted) in [
@@ -373,8 +373,8 @@ mod tests {
             entry(settled(vec![line(action(), "1"), line(action(), "1")]), "-2"),
             entry(debit(action()), "-1"),
             entry(Cause::Invoiced { month: "2026-10".parse().unwrap() }, "7"),
-            entry(Cause::ClawBack { payment_id: "pi_1".to_owned() }, "-9"),
-            entry(Cause::ClawBackReversed { payment_id: "pi_1".to_owned() }, "4"),
+            entry(Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None }, "-9"),
+            entry(Cause::ClawBackReversed { payment_id: "pi_1".to_owned(), reason: None }, "4"),
             entry(Cause::Expiry { grant_ids: vec![], hold_ids: vec![] }, "-1"),
         ] {
             month.count(&entry).unwrap();

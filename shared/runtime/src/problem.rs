@@ -11,13 +11,14 @@ use credits_store::Fault;
 use credits_store::agreements::AgreementRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
-use credits_store::grants::VoidRefusal;
+use credits_store::grants::{GrantRefusal, VoidRefusal};
 use credits_store::holds::HoldRefusal;
 use credits_store::idempotency::ClaimRefusal;
 use credits_store::invoices::InvoiceRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
 use credits_store::unmatched::ResolveRefusal;
 use credits_store::workspaces::WorkspaceRefusal;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::fields::FieldError;
@@ -31,6 +32,16 @@ pub struct Problem {
     detail: String,
     members: Map<String, Value>,
     retry_after_seconds: Option<u16>,
+}
+
+/// What automatic top-up does about a call that was refused (M5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopUpOfCall {
+    /// It buys the packs that the call needs: the caller may retry.
+    Started,
+    /// It buys nothing for the call: that would take more than three packs, or a limit is reached.
+    Limit,
 }
 
 impl Problem {
@@ -208,8 +219,8 @@ impl Problem {
         match refusal {
             DebitRefusal::KeyReused => Self::idempotency_key_reused(),
             DebitRefusal::WorkspaceNotFound => Self::workspace_not_found(),
-            DebitRefusal::Insufficient { required, available, .. } => {
-                Self::insufficient_credits(required, available, top_up_url)
+            DebitRefusal::Insufficient { required, balance } => {
+                Self::insufficient_credits(required, balance.spendable, top_up_url)
             }
             DebitRefusal::Fault(fault) => fault.into(),
         }
@@ -242,6 +253,15 @@ impl Problem {
                 Self::insufficient_credits(line.amount, available, top_up_url)
             }
             HoldRefusal::Fault(fault) => fault.into(),
+        }
+    }
+
+    /// Says what automatic top-up does about a refused call, if it is on.
+    #[must_use]
+    pub fn with_top_up(self, top_up: Option<TopUpOfCall>) -> Self {
+        match top_up {
+            Some(top_up) => self.with("top_up", json!(top_up)),
+            None => self,
         }
     }
 
@@ -278,6 +298,18 @@ impl From<ClaimRefusal> for Problem {
             ClaimRefusal::KeyReused => Self::idempotency_key_reused(),
             ClaimRefusal::WorkspaceNotFound => Self::workspace_not_found(),
             ClaimRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<GrantRefusal> for Problem {
+    fn from(refusal: GrantRefusal) -> Self {
+        match refusal {
+            GrantRefusal::TooMany => {
+                let detail = "The workspace has as many expiring grants as it may. Grant prepaid credits, or wait until one expires.";
+                Self::new(409, "too_many_grants", "Too many grants", detail)
+            }
+            GrantRefusal::Claim(refusal) => refusal.into(),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Store {
             let kept = self.standing(workspace).await?;
             let first = kept.is_none();
             let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
-            let balance = self.read_balance(workspace).await?.unwrap_or_default();
+            let balance = self.read_sums(workspace).await?.unwrap_or_default();
             let available = balance.available().map_err(|sum| Fault::Corrupt(sum.into()))?;
             let after = change(&before, available.negated().or_zero())?;
             let posting = posting_of(&before.agreement, &after.agreement, after.open, self.now());
@@ -325,7 +325,7 @@ impl Store {
         billed: &Entry,
     ) -> Result<Option<BTreeMap<String, Credits>>, Fault> {
         let settled = month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| settled <= self.now());
-        let mut unseen = match self.read_balance(workspace).await? {
+        let mut unseen = match self.read_sums(workspace).await? {
             Some(balance) if !settled => balance.consumed_in(month),
             _ => Credits::ZERO,
         };

@@ -102,7 +102,7 @@ impl Store {
     }
 
     async fn is_unknown(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        Ok(self.read_balance(workspace).await?.is_none())
+        Ok(self.read_sums(workspace).await?.is_none())
     }
 
     /// The write of all of it, if it is still at the version that was read.

@@ -37,6 +37,9 @@ pub(crate) const ADDED: &str = "added";
 /// Present while an exhaustion is noted.
 pub(crate) const EXHAUSTED: &str = "exhausted";
 
+/// How many grants run, if any do. They are in an item of their own.
+pub(crate) const RUNNING_GRANTS: &str = "running_grants";
+
 /// The prefix of the counters of consumption: `c2026_11`, which needs no placeholder in an expression.
 const CONSUMED: char = 'c';
 
@@ -109,14 +112,13 @@ fn holds_value(holds: ClosedHolds) -> AttributeValue {
     map([("held", credits(holds.held)), ("dead", credits(holds.dead))])
 }
 
-/// The whole item of a balance.
+/// The whole item of a balance; its grants are in an item of their own.
 pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     let mut item = keyed(&ItemKey::balance(workspace));
     let closed = balance.closed.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
     let attributes = [
         ("spendable", credits(balance.spendable)),
         ("used", credits(balance.used)),
-        ("grants", AttributeValue::L(balance.grants.iter().map(grant_value).collect())),
         ("prepaid", credits(balance.prepaid)),
         ("credit_limit", credits(balance.credit_limit)),
         ("expires_next", instant(balance.expires_next)),
@@ -128,6 +130,9 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
         ("last", text(&balance.last)),
     ];
     item.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+    if !balance.grants.is_empty() {
+        item.insert(RUNNING_GRANTS.to_owned(), AttributeValue::N(balance.grants.len().to_string()));
+    }
     if !balance.next.is_empty() {
         let next = balance.next.iter().map(next_value).collect();
         item.insert("next".to_owned(), AttributeValue::L(next));
@@ -147,13 +152,14 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     item
 }
 
-/// The balance of an item.
+/// The balance of an item, without the grants that are in an item of their own.
 pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
     let reader = Reader(item);
     Ok(Balance {
         spendable: reader.credits("spendable")?,
         used: reader.credits("used")?,
-        grants: reader.list("grants")?.iter().map(read_grant).collect::<Result<_, _>>()?,
+        // An older version kept the grants in the balance item.
+        grants: reader.optional_list("grants")?.iter().map(read_grant).collect::<Result<_, _>>()?,
         prepaid: reader.credits("prepaid")?,
         credit_limit: reader.credits("credit_limit")?,
         expires_next: reader.instant("expires_next")?,
@@ -195,7 +201,7 @@ fn map<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValu
     AttributeValue::M(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
+pub(crate) fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
     let mut value = Item::from([
         ("id".to_owned(), text(grant.grant_id.as_str())),
         ("kind".to_owned(), text(kind_name(grant.kind))),
@@ -210,7 +216,7 @@ fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
     AttributeValue::M(value)
 }
 
-fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
+pub(crate) fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
     let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("grants"))?);
     let kind = [GrantKind::Promotional, GrantKind::Commitment, GrantKind::Allocation]
         .into_iter()

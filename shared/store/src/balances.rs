@@ -1,12 +1,22 @@
 //! Reading a balance.
 
 use credits_core::balance::Balance;
+use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 
 use crate::Store;
 use crate::balance_item;
 use crate::error::{Chain, Corrupt, Fault};
 use crate::keys::ItemKey;
+
+/// How a balance stands, by its sums alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BalanceStanding {
+    /// How often it was written.
+    pub version: u64,
+    /// What the customer can spend, without the credit limit.
+    pub available: Credits,
+}
 
 impl Store {
     /// The workspace's balance with all that is due closed; `None` where there is no workspace.
@@ -56,10 +66,18 @@ impl Store {
 
     /// How often the workspace's balance was written; `None` where there is no workspace.
     pub async fn balance_version(&self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
-        Ok(self.read_balance(workspace).await?.map(|balance| balance.version))
+        Ok(self.read_sums(workspace).await?.map(|balance| balance.version))
     }
 
-    pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+    /// How the workspace's balance stands, with what is due still in it; `None` if there is no workspace.
+    pub async fn balance_standing(&self, workspace: &WorkspaceId) -> Result<Option<BalanceStanding>, Fault> {
+        let Some(balance) = self.read_sums(workspace).await? else { return Ok(None) };
+        let available = balance.available().map_err(Corrupt::from)?;
+        Ok(Some(BalanceStanding { version: balance.version, available }))
+    }
+
+    /// Reads the balance without its grants, for callers that need its sums; `None` if there is no workspace.
+    pub(crate) async fn read_sums(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
     }

@@ -36,12 +36,13 @@ impl Store {
                 Err(refused @ DebitRefusal::Insufficient { .. }) => refused,
                 other => return other,
             };
-            let DebitRefusal::Insufficient { available, .. } = &refused else { return Err(refused) };
+            let DebitRefusal::Insufficient { balance, .. } = &refused else { return Err(refused) };
             if !partial {
                 return Err(refused);
             }
             // What is covered is fewer than what was just refused, unless credits were added meanwhile.
-            let fits = covered(lines, *available).map_err(|sum| Fault::Corrupt(sum.into()))?.min(lines.len());
+            let fits =
+                covered(lines, balance.spendable).map_err(|sum| Fault::Corrupt(sum.into()))?.min(lines.len());
             if fits == 0 {
                 return Err(of_the_first(lines, refused));
             }
@@ -54,8 +55,8 @@ impl Store {
 /// Where not even the first line is covered, it is that line's price that is missing.
 fn of_the_first(lines: &[Line], refused: DebitRefusal) -> DebitRefusal {
     match (refused, lines.first()) {
-        (DebitRefusal::Insufficient { available, version, exhaustion, .. }, Some(first)) => {
-            DebitRefusal::Insufficient { required: first.amount, available, version, exhaustion }
+        (DebitRefusal::Insufficient { balance, .. }, Some(first)) => {
+            DebitRefusal::Insufficient { required: first.amount, balance }
         }
         (refused, _) => refused,
     }

@@ -15,6 +15,7 @@ use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
 use crate::overdue::Overdue;
+use crate::refused::RefusedBalance;
 use crate::transaction::{Attempts, Outcome, Reason, Updated, is_busy};
 use crate::{Store, balance_item, hold_item};
 
@@ -212,16 +213,16 @@ impl Store {
         if let [Reason::Condition(Some(item)), Reason::None] = &reasons[..]
             && !is_busy(&reasons)
             && let balance = balance_item::read(item).map_err(corrupt)?
-            && let Err(Refusal::Insufficient { available }) = posting.check(&balance)
+            && let Err(Refusal::Insufficient { .. }) = posting.check(&balance)
         {
             if course.overdue.give_back(balance.version).await? {
                 course.attempts.at_once()?;
                 return Ok(None);
             }
-            let available = available.plus(remaining).map_err(sum)?;
+            let available = balance.spendable.plus(remaining).map_err(sum)?;
             let line = Box::new(course.capture.line.clone());
-            let (version, exhaustion) = (balance.version, balance.exhaustion().map_err(sum)?);
-            return Err(HoldRefusal::Insufficient { line, available, version, exhaustion });
+            let balance = RefusedBalance::of(&balance).map_err(corrupt)?;
+            return Err(HoldRefusal::Insufficient { line, available, balance });
         }
         course.attempts.after_conflict().await?;
         Ok(None)

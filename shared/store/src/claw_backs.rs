@@ -1,8 +1,8 @@
 //! Claw-backs: the step of a payment by which refunds and disputes take credits back, or return them.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::auto_top_up::PauseReason;
 use credits_core::change::Change;
+use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
@@ -23,10 +23,11 @@ impl Store {
         &self,
         (granted, amount): (&Granted, Amount),
         payment: Payment,
+        reason: ClawBackReason,
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        also.extend(self.pause_write(&payment, granted).await?);
-        let entry = PaymentEntry::claw_back(&payment, amount.credits().negated());
+        also.extend(self.pause_write(reason, granted).await?);
+        let entry = PaymentEntry::claw_back(&payment, reason, amount.credits().negated());
         let posting = move |now| Posting::change(Change::ClawBack(amount), now);
         self.settle(granted, payment, entry, &posting, also).await
     }
@@ -36,9 +37,10 @@ impl Store {
         &self,
         (granted, amount): (&Granted, Amount),
         payment: Payment,
+        reason: ClawBackReason,
         also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        let entry = PaymentEntry::returned(&payment, amount.credits());
+        let entry = PaymentEntry::returned(&payment, reason, amount.credits());
         self.settle(granted, payment, entry, &move |now| Posting::top_up(amount, now), also).await
     }
 
@@ -50,6 +52,7 @@ impl Store {
         &self,
         (granted, target): (&Granted, Credits),
         before: &Payment,
+        reason: ClawBackReason,
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         let step = Step::ClawBackTo(granted.clone(), target);
@@ -58,13 +61,13 @@ impl Store {
         let grant_id = granted.grant_id.as_ref().ok_or(Corrupt::Attribute("grant_id"))?;
         let takes = target > before.clawed;
         if takes {
-            also.extend(self.pause_write(&payment, granted).await?);
+            also.extend(self.pause_write(reason, granted).await?);
         }
         let Some(ended) = self.ended_grant(workspace, grant_id).await? else {
             also.push(runs_check(&self.table, workspace, grant_id)?);
             let (key, grant_id) = (payment_key(granted, &payment, prefix_of(takes)).pk, grant_id.clone());
             let change = Change::ClawBackTo { key, grant_id, target };
-            let entry = PaymentEntry::waiting(&payment, takes);
+            let entry = PaymentEntry::waiting(&payment, reason, takes);
             let posting = |now| Posting::change(change.clone(), now);
             return self.settle(granted, payment, entry, &posting, also).await;
         };
@@ -75,11 +78,11 @@ impl Store {
         also.push(clawed_write(&self.table, workspace, &ended, &after)?);
         match (Amount::new(debt), Amount::new(debt.negated())) {
             (Ok(amount), _) => {
-                let entry = PaymentEntry::claw_back(&payment, debt.negated());
+                let entry = PaymentEntry::claw_back(&payment, reason, debt.negated());
                 let posting = move |now| Posting::change(Change::ClawBack(amount), now);
                 self.settle(granted, payment, entry, &posting, also).await
             }
-            (_, Ok(returned)) => self.return_credits((granted, returned), payment, also).await,
+            (_, Ok(returned)) => self.return_credits((granted, returned), payment, reason, also).await,
             _ => Err(Corrupt::Attribute("clawed").into()),
         }
     }
@@ -87,13 +90,11 @@ impl Store {
     /// Pauses automatic top-up: it must not charge again what was just refunded or disputed.
     async fn pause_write(
         &self,
-        payment: &Payment,
+        reason: ClawBackReason,
         granted: &Granted,
     ) -> Result<Option<TransactWriteItem>, Fault> {
         let workspace = &granted.workspace_id;
         let Some(read) = self.auto_top_up(workspace).await? else { return Ok(None) };
-        let is_disputed = payment.disputes.values().any(|dispute| dispute.status.is_withheld());
-        let reason = if is_disputed { PauseReason::Dispute } else { PauseReason::Refund };
         let paused = read.kept.paused(reason);
         if paused == read.kept {
             return Ok(None);
@@ -135,19 +136,22 @@ fn prefix_of(takes: bool) -> &'static str {
 }
 
 impl PaymentEntry {
-    fn claw_back(payment: &Payment, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, true) }
+    fn claw_back(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
+        Self { credits, listed: true, ..Self::waiting(payment, reason, true) }
     }
 
-    fn returned(payment: &Payment, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, false) }
+    fn returned(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
+        Self { credits, listed: true, ..Self::waiting(payment, reason, false) }
     }
 
     /// The entry of a claw-back, or of its reversal, that waits for the close to say how much.
-    fn waiting(payment: &Payment, takes: bool) -> Self {
-        let payment_id = payment.payment_id.clone();
-        let cause =
-            if takes { Cause::ClawBack { payment_id } } else { Cause::ClawBackReversed { payment_id } };
+    fn waiting(payment: &Payment, reason: ClawBackReason, takes: bool) -> Self {
+        let (payment_id, reason) = (payment.payment_id.clone(), Some(reason));
+        let cause = if takes {
+            Cause::ClawBack { payment_id, reason }
+        } else {
+            Cause::ClawBackReversed { payment_id, reason }
+        };
         Self { prefix: prefix_of(takes), cause, credits: Credits::ZERO, listed: false }
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Chain, Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::transaction::Outcome as Sent;
-use crate::{Store, attribute, balance_item, entry_item};
+use crate::{Store, attribute, balance_item, entry_item, running_grants};
 
 /// A balance with nothing due, and how late it may be taken to be.
 pub(crate) struct Current {
@@ -29,7 +29,7 @@ impl Store {
     pub(crate) async fn close_due(&self, workspace: &WorkspaceId) -> Result<Current, Fault> {
         let mut attempts = self.attempts();
         loop {
-            let (balance, no_later_than) = self.read_dated(workspace).await?;
+            let (balance, no_later_than) = self.read_dated_balance(workspace).await?;
             let now = self.now().min(no_later_than);
             let due = match balance {
                 Some(balance) if balance.is_due(now) => balance,
@@ -68,6 +68,9 @@ impl Store {
         let next = balance_item::item_of(workspace, &closing.next);
         let unchanged = Expression::new().when("version", "=", attribute::number(read.version));
         let mut writes = vec![unchanged.put(&self.table, next)?];
+        if !(read.grants.is_empty() && closing.next.grants.is_empty()) {
+            writes.push(running_grants::write(&self.table, workspace, &closing.next)?);
+        }
         for (place, outcome) in closing.outcomes.iter().enumerate() {
             writes.push(self.outcome_write(workspace, outcome, &close_entry_key(read.epoch, place))?);
         }
@@ -113,11 +116,5 @@ impl Store {
         let entry = Entry { entry_id: self.sources.new_id(prefix), cause, credits, at };
         let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, key), None, &entry)?;
         Ok(entry_item::put(&self.table, item)?)
-    }
-
-    /// Reads the balance, with the time at which DynamoDB says that it answered.
-    async fn read_dated(&self, workspace: &WorkspaceId) -> Result<(Option<Balance>, Timestamp), Fault> {
-        let (item, answered_at) = self.get_dated(&ItemKey::balance(workspace)).await?;
-        Ok((item.as_ref().map(balance_item::read).transpose()?, answered_at))
     }
 }

@@ -1,7 +1,6 @@
 //! Debits: an AI call draws credits, in one request, exactly once, never below what there is (M2).
 
-use credits_core::alert::Exhaustion;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::Amount;
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Posting;
 
@@ -10,6 +9,7 @@ use crate::error::Fault;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
 use crate::posting::{Order, Unposted};
+use crate::refused::RefusedBalance;
 use crate::{Store, entry_item};
 
 /// What was posted, now or when the key was first used.
@@ -31,16 +31,12 @@ pub enum DebitRefusal {
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
     /// The balance doesn't cover it (M11).
-    #[error("{required} credits are required and {available} are available")]
+    #[error("{required} credits are required and {} can be spent", balance.spendable)]
     Insufficient {
         /// What the call costs.
         required: Amount,
-        /// What may be spent.
-        available: Credits,
-        /// The balance's version when it was refused.
-        version: u64,
-        /// What has to be noted before the refusal is answered ([`Store::note_exhaustion`]).
-        exhaustion: Option<Exhaustion>,
+        /// The balance.
+        balance: RefusedBalance,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -67,8 +63,8 @@ impl Store {
         match self.post(order).await {
             Ok(entry) => Ok(Posted { entry, replayed: false }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
-            Err(Unposted::Insufficient { available, version, exhaustion, .. }) => {
-                Err(DebitRefusal::Insufficient { required: amount, available, version, exhaustion })
+            Err(Unposted::Insufficient { balance, .. }) => {
+                Err(DebitRefusal::Insufficient { required: amount, balance })
             }
             Err(Unposted::NoBalance | Unposted::AlsoRefused) => Err(DebitRefusal::WorkspaceNotFound),
             Err(Unposted::Fault(fault)) => Err(fault.into()),

@@ -11,6 +11,7 @@ use credits_core::posting::Posting;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attribute::{Item, Reader, credits, keyed, text};
+use crate::balance_item::RUNNING_GRANTS;
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
@@ -20,6 +21,9 @@ use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 use crate::posting::{Order, Unposted};
 use crate::sources::Sources;
 use crate::{Store, entry_item};
+
+/// How many expiring grants of a workspace run at once at most. An item has room for more than twice as many.
+const MAX_RUNNING_GRANTS: u64 = 1_000;
 
 /// How far the clocks of two functions may be apart.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
@@ -45,6 +49,23 @@ pub enum Term {
     Prepaid,
     /// Until a whole second.
     Until(GrantKind, Timestamp),
+}
+
+/// Why a grant is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantRefusal {
+    /// The workspace has as many expiring grants as may run at once.
+    #[error("the workspace has {MAX_RUNNING_GRANTS} grants that have not expired")]
+    TooMany,
+    /// Its key stands for another call, or there is no such workspace.
+    #[error(transparent)]
+    Claim(#[from] ClaimRefusal),
+}
+
+impl From<Fault> for GrantRefusal {
+    fn from(fault: Fault) -> Self {
+        Self::Claim(fault.into())
+    }
 }
 
 /// Why a void is refused.
@@ -78,7 +99,10 @@ struct Known {
 
 impl Store {
     /// Grants credits under the caller's key. An expiring grant goes behind the fence, and is closed in at once.
-    pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, ClaimRefusal> {
+    pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
+        if matches!(grant.term, Term::Until(..)) && self.has_no_room(&claim.workspace_id).await? {
+            return self.earlier_posting(claim).await?.ok_or(GrantRefusal::TooMany);
+        }
         let grant_id = self.sources.new_id("gr");
         let kept = Expression::new().when_absent(PK).put(&self.table, grant.item(claim, &grant_id));
         let order = Order {
@@ -96,12 +120,19 @@ impl Store {
             Ok(entry) => Posted { entry, replayed: false },
             Err(Unposted::KeyTaken(item)) => replay(&item, claim)?.ok_or(ClaimRefusal::KeyReused)?,
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
-            Err(_) => return Err(ClaimRefusal::WorkspaceNotFound),
+            Err(_) => return Err(ClaimRefusal::WorkspaceNotFound.into()),
         };
         if matches!(grant.term, Term::Until(..)) {
             self.settle_fence(&claim.workspace_id).await;
         }
         Ok(posted)
+    }
+
+    /// Whether as many expiring grants run as may. Grants that are made at once may all find room for one more.
+    async fn has_no_room(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let Some(item) = self.get(&ItemKey::balance(workspace)).await? else { return Ok(false) };
+        let running = item.contains_key(RUNNING_GRANTS);
+        Ok(running && Reader(&item).number(RUNNING_GRANTS)? >= MAX_RUNNING_GRANTS)
     }
 
     /// Takes back what is left of a grant, under the caller's key, and gives the ledger entry that says how much.
@@ -149,6 +180,7 @@ impl Store {
         let balance = self.read_balance(workspace).await?.ok_or(VoidRefusal::WorkspaceNotFound)?;
         let mut owned = balance.grants.iter().chain(balance.next.iter().map(|next| &next.grant));
         let shown = owned.any(|grant| grant.grant_id == *grant_id);
+        let shown = shown || self.ended_grant(workspace, grant_id).await?.is_some();
         let listed = shown || self.is_listed(workspace, grant_id).await?;
         Err(if listed { VoidRefusal::NotVoidable } else { VoidRefusal::GrantNotFound })
     }

@@ -1,7 +1,6 @@
 //! Holds: credits set aside for calls whose cost is known only afterwards, placed by one transaction (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::alert::Exhaustion;
 use credits_core::balance::Balance;
 use credits_core::batch::Line;
 use credits_core::credits::{Amount, Credits};
@@ -17,6 +16,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::Claim;
 use crate::keys::{ItemKey, PK};
+use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, entry_item, hold_item};
 
@@ -76,12 +76,10 @@ pub enum HoldRefusal {
     Insufficient {
         /// The call.
         line: Box<Line>,
-        /// What the hold keeps and what may be spent.
+        /// What the hold keeps and what can be spent.
         available: Credits,
-        /// The balance's version when it refused.
-        version: u64,
-        /// What has to be noted before the refusal is answered ([`Store::note_exhaustion`]).
-        exhaustion: Option<Exhaustion>,
+        /// The balance.
+        balance: RefusedBalance,
     },
     /// It could not be carried out.
     #[error(transparent)]
@@ -92,8 +90,8 @@ pub enum HoldRefusal {
 enum Obstacle {
     /// The key stands for something already.
     KeyTaken(Item),
-    /// The balance doesn't cover it, at this version; and whether holds are open, which may be overdue.
-    Insufficient { available: Credits, version: u64, holds: bool, exhaustion: Option<Exhaustion> },
+    /// The balance doesn't cover it; and whether holds are open, which may be overdue.
+    Insufficient { balance: RefusedBalance, holds: bool },
     /// Others were in the way.
     Busy,
     /// The balance has to be read again.
@@ -128,10 +126,9 @@ impl Store {
                     let placed = replay(&item, claim, (Some(&base), &order))?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                Obstacle::Insufficient { available, version, holds, exhaustion } => {
-                    if !holds || !overdue.give_back(version).await? {
-                        let required = total;
-                        return Err(DebitRefusal::Insufficient { required, available, version, exhaustion });
+                Obstacle::Insufficient { balance, holds } => {
+                    if !holds || !overdue.give_back(balance.version).await? {
+                        return Err(DebitRefusal::Insufficient { required: total, balance });
                     }
                     attempts.at_once()?;
                 }
@@ -251,10 +248,9 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fa
 
 fn refusal_of(posting: &Posting, balance: &Balance) -> Result<Obstacle, Fault> {
     match posting.check(balance) {
-        Err(Refusal::Insufficient { available }) => {
-            let (version, holds) = (balance.version, balance.has_holds());
-            let exhaustion = balance.exhaustion().map_err(Corrupt::from)?;
-            Ok(Obstacle::Insufficient { available, version, holds, exhaustion })
+        Err(Refusal::Insufficient { .. }) => {
+            let holds = balance.has_holds();
+            Ok(Obstacle::Insufficient { balance: RefusedBalance::of(balance)?, holds })
         }
         Err(Refusal::Due | Refusal::Moved) => Ok(Obstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),

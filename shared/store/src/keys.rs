@@ -7,6 +7,7 @@
 //! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | ledger entry of ours | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | a key that stands for something else | `entry#W#key#K` | `entry` | | |
+//! | grants that run | `grant#W` | `running` | | |
 //! | grant by the operator | `grant#W#G` | `grant` | `due#NN` if it expires | `TIME#…` |
 //! | record of an allocation that has ended | `grant#W#G` | `ended` | | |
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while its checkout is to be looked at | `TIME#…` |
@@ -122,6 +123,12 @@ impl ItemKey {
     #[must_use]
     pub fn grant(workspace: &WorkspaceId, grant: &Id) -> Self {
         Self::of(format!("grant#{workspace}#{grant}"), "grant")
+    }
+
+    /// The grants that run.
+    #[must_use]
+    pub fn running_grants(workspace: &WorkspaceId) -> Self {
+        Self::of(format!("grant#{workspace}"), "running")
     }
 
     /// The record of an allocation that has ended.

@@ -59,6 +59,19 @@ impl Store {
         Ok(item.as_ref().map(read).transpose()?)
     }
 
+    /// Whether there is a method that may be charged without a person, as far as it is known without asking Stripe.
+    pub async fn has_chargeable_method(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let choice = self.method_choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
+        match choice {
+            Some(MethodChoice { payment_method: Some(method), .. }) => {
+                Ok(!self.is_disputed_method(workspace, &method).await?)
+            }
+            // Stripe knows the customer's latest.
+            Some(_) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
     /// The customer to open checkouts for, if there is one.
     pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
         Ok(self.method_choice(workspace).await?.map(|choice| choice.customer))

@@ -63,7 +63,7 @@ impl Overdue<'_> {
             return Ok(true);
         }
         // Others may have given them back since. In a storm the balance moves on and on, so that is believed once.
-        let balance = self.store.read_balance(self.workspace).await?;
+        let balance = self.store.read_sums(self.workspace).await?;
         let moved = balance.is_some_and(|balance| balance.version != refused_at);
         Ok(moved && !std::mem::replace(&mut self.tried_once_more, true))
     }

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
+use credits_core::claw_back::ClawBackReason;
 use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
 use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
@@ -49,6 +50,8 @@ pub(crate) enum Progress {
 struct Merged {
     payment: Payment,
     purchase: Option<StoredPurchase>,
+    /// Why credits are taken back or given back, if they are.
+    reason: ClawBackReason,
     /// Further writes that follow from the event, whatever the step.
     also: Vec<TransactWriteItem>,
 }
@@ -124,7 +127,10 @@ impl Store {
         }
         let step = payment.next_step(bought).map_err(Corrupt::from)?;
         let also = self.disputed_write(&before, &payment)?.into_iter().collect();
-        let mut merged = Merged { payment, purchase, also };
+        // A dispute that has just been won is one still: what it took is given back.
+        let is_disputed = before.is_disputed() || payment.is_disputed();
+        let reason = if is_disputed { ClawBackReason::Dispute } else { ClawBackReason::Refund };
+        let mut merged = Merged { payment, purchase, reason, also };
         match step {
             Some(Step::Grant(granted)) => {
                 let method = self.used_method(&merged, &granted.workspace_id).await?;
@@ -171,7 +177,7 @@ impl Store {
 
     /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
     async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
-        let Merged { payment, purchase, mut also } = merged;
+        let Merged { payment, purchase, mut also, .. } = merged;
         let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
         let purchase = &stored.purchase;
         let (amount, now) = (granted.credits, self.now());
@@ -236,15 +242,19 @@ impl Store {
 
     /// Takes a step that needs nothing of the purchase.
     async fn take(&self, merged: Merged, step: Step) -> Result<Progress, Fault> {
-        let Merged { payment, also, .. } = merged;
+        let Merged { payment, also, reason, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
             Step::KeepUnmatched(mismatch) => self.keep(after, also, Applied::Unmatched(mismatch)).await,
             // It is granted with the purchase that it names.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
-            Step::ClawBack(granted, amount) => self.claw_back((&granted, amount), after, also).await,
-            Step::Reverse(granted, amount) => self.return_credits((&granted, amount), after, also).await,
-            Step::ClawBackTo(granted, target) => self.claw_back_to((&granted, target), &payment, also).await,
+            Step::ClawBack(granted, amount) => self.claw_back((&granted, amount), after, reason, also).await,
+            Step::Reverse(granted, amount) => {
+                self.return_credits((&granted, amount), after, reason, also).await
+            }
+            Step::ClawBackTo(granted, target) => {
+                self.claw_back_to((&granted, target), &payment, reason, also).await
+            }
         }
     }
 

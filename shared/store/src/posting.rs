@@ -1,7 +1,6 @@
 //! Posting: one transaction of the balance and its ledger entry, with its refusals read in the right order.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::alert::Exhaustion;
 use credits_core::credits::Credits;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
@@ -9,9 +8,10 @@ use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
 use crate::attribute::Item;
-use crate::error::{Corrupt, Fault};
+use crate::error::Fault;
 use crate::idempotency::Fingerprint;
 use crate::keys::ItemKey;
+use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, entry_item};
 
@@ -41,13 +41,9 @@ pub(crate) enum Unposted {
     NoBalance,
     /// The balance doesn't cover it.
     Insufficient {
-        available: Credits,
-        /// The balance's version when it refused.
-        version: u64,
+        balance: RefusedBalance,
         /// Whether holds are open, which may be overdue.
         holds: bool,
-        /// What the refusal has to note.
-        exhaustion: Option<Exhaustion>,
     },
     /// The condition of a further write failed.
     AlsoRefused,
@@ -89,8 +85,8 @@ impl Store {
                         attempts.at_once()?;
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
-                    Err(refused @ Unposted::Insufficient { holds: true, version, .. }) => {
-                        if !overdue.give_back(version).await? {
+                    Err(refused @ Unposted::Insufficient { holds: true, balance }) => {
+                        if !overdue.give_back(balance.version).await? {
                             return Err(refused);
                         }
                         attempts.at_once()?;
@@ -147,10 +143,10 @@ impl Order<'_> {
         let item = item.ok_or(Unposted::NoBalance)?;
         let balance = balance_item::read(&item).map_err(Fault::from)?;
         match posting.check(&balance) {
-            Err(Refusal::Insufficient { available }) => {
-                let (version, holds) = (balance.version, balance.has_holds());
-                let exhaustion = balance.exhaustion().map_err(Corrupt::from).map_err(Fault::from)?;
-                Err(Unposted::Insufficient { available, version, holds, exhaustion })
+            Err(Refusal::Insufficient { .. }) => {
+                let holds = balance.has_holds();
+                let balance = RefusedBalance::of(&balance).map_err(Fault::from)?;
+                Err(Unposted::Insufficient { balance, holds })
             }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),

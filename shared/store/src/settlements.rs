@@ -2,7 +2,6 @@
 //! (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::alert::Exhaustion;
 use credits_core::batch::{Line, MOST_LINES};
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::Ending;
@@ -19,6 +18,7 @@ use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
+use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, batch_item, entry_item, hold_item};
 
@@ -75,11 +75,7 @@ enum Ended {
     /// Something stands under the key already.
     KeyTaken(Item),
     /// The balance doesn't cover what is above a hold.
-    Insufficient {
-        available: Credits,
-        version: u64,
-        exhaustion: Option<Exhaustion>,
-    },
+    Insufficient(RefusedBalance),
     /// Others were in the way, or were faster.
     Again,
     Unknown(Box<aws_sdk_dynamodb::Error>),
@@ -122,9 +118,9 @@ impl Store {
                 Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
                     return Err(HoldRefusal::KeyReused);
                 }
-                Ended::Insufficient { available, version, exhaustion } => {
-                    if !overdue.give_back(version).await? {
-                        return Err(closing.short(available, version, exhaustion)?);
+                Ended::Insufficient(balance) => {
+                    if !overdue.give_back(balance.version).await? {
+                        return Err(closing.short(balance)?);
                     }
                     attempts.at_once()?;
                 }
@@ -253,10 +249,9 @@ impl Store {
             && !others
             && !is_busy(&reasons)
             && let balance = balance_item::read(item)?
-            && let Err(Refusal::Insufficient { available }) = ending.posting.check(&balance)
+            && let Err(Refusal::Insufficient { .. }) = ending.posting.check(&balance)
         {
-            let exhaustion = balance.exhaustion().map_err(Corrupt::from)?;
-            return Ok(Ended::Insufficient { available, version: balance.version, exhaustion });
+            return Ok(Ended::Insufficient(RefusedBalance::of(&balance)?));
         }
         Ok(Ended::Again)
     }
@@ -340,16 +335,11 @@ impl Closing<'_> {
     }
 
     /// What is short where the balance doesn't cover what is above a hold.
-    fn short(
-        &self,
-        spendable: Credits,
-        version: u64,
-        exhaustion: Option<Exhaustion>,
-    ) -> Result<HoldRefusal, Fault> {
+    fn short(&self, balance: RefusedBalance) -> Result<HoldRefusal, Fault> {
         let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
         let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
         let kept = read.remaining().map_err(Corrupt::from)?;
-        let available = spendable.plus(kept).map_err(Corrupt::from)?;
-        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, version, exhaustion })
+        let available = balance.spendable.plus(kept).map_err(Corrupt::from)?;
+        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, balance })
     }
 }

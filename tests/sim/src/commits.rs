@@ -1,12 +1,13 @@
 //! What must hold at every commit, read from the items themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::item::{dead, has_changes, held, list, millis, number, plain, text};
+use crate::item::{dead, has_changes, held, list, millis, number, plain, text, with_grants};
 use crate::lots::{Listed, Lots, Waiting};
 use crate::table::{Change, Commit, Stored};
 
@@ -40,6 +41,8 @@ pub struct Commits {
     pub balances: BTreeMap<String, Vec<Stood>>,
     /// At which commit each entry was written.
     pub entries: BTreeMap<String, usize>,
+    /// Each workspace's grants that run.
+    grants: BTreeMap<String, Stored>,
     lots: BTreeMap<String, Lots>,
     /// When each grant ends.
     ends: BTreeMap<String, Timestamp>,
@@ -96,8 +99,10 @@ impl Commits {
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
             let Some(after) = &change.after else { return Some(format!("{workspace}'s balance is gone")) };
-            let nothing = Value::Null;
-            let before = change.before.as_deref().unwrap_or(&nothing);
+            let (before, after) = match self.joined(workspace, (change.before.as_deref(), after), commit) {
+                Ok((before, after)) => (&before.unwrap_or(Value::Null), &after),
+                Err(wrong) => return Some(format!("{workspace}: {wrong}")),
+            };
             let moved = owned(after) - owned(before);
             let entries = posted.remove(workspace).unwrap_or_default();
             if moved != entries {
@@ -114,13 +119,30 @@ impl Commits {
             {
                 return Some(wrong);
             }
-            let stood = Stood { from: self.seen, at: commit.at, item: after.clone() };
+            let stood = Stood { from: self.seen, at: commit.at, item: Arc::new(after.clone()) };
             self.balances.entry(workspace.to_owned()).or_default().push(stood);
         }
         if let Some((workspace, entries)) = posted.iter().find(|(_, entries)| !entries.is_zero()) {
             return Some(format!("{workspace}'s ledger moved by {entries}, and its balance did not"));
         }
         self.replay(commit)
+    }
+
+    /// A balance before and after a commit, with the grants that run.
+    fn joined(
+        &mut self,
+        workspace: &str,
+        (before, after): (Option<&Value>, &Value),
+        commit: &Commit,
+    ) -> Result<(Option<Value>, Value), String> {
+        let running = self.grants.get(workspace).cloned();
+        let before = before.map(|before| with_grants(before, running.as_deref())).transpose()?;
+        let key = (format!("grant#{workspace}"), "running".to_owned());
+        let written = commit.changes.iter().find(|change| change.key == key);
+        let running = written.and_then(|change| change.after.clone()).or(running);
+        let after = with_grants(after, running.as_deref())?;
+        self.grants.extend(running.map(|running| (workspace.to_owned(), running)));
+        Ok((before, after))
     }
 
     /// Nothing expires before its end, whosever clock is fast.

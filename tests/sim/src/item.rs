@@ -27,6 +27,23 @@ pub fn list<'a>(item: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> 
     item[name]["L"].as_array().into_iter().flatten().map(|value| &value["M"])
 }
 
+/// Joins the grants that run to their balance; what is wrong if they are not of one close.
+pub fn with_grants(balance: &Value, running: Option<&Value>) -> Result<Value, String> {
+    let mut joined = balance.clone();
+    if balance["running_grants"].is_null() {
+        return Ok(joined);
+    }
+    let running = running.ok_or("a balance has grants, and they are nowhere")?;
+    if number(running, "epoch") != number(balance, "epoch") {
+        return Err("the grants are of another close than their balance".to_owned());
+    }
+    if number(balance, "running_grants") != Decimal::from(list(running, "grants").count()) {
+        return Err("the balance has another number of grants".to_owned());
+    }
+    joined["grants"] = running["grants"].clone();
+    Ok(joined)
+}
+
 /// All that a balance's holds keep.
 #[must_use]
 pub fn held(balance: &Value) -> Decimal {

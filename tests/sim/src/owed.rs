@@ -146,7 +146,7 @@ fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Res
         let (unused, consumed) = (number(&ended, "clawed_unused"), number(&ended, "consumed"));
         return Ok(unused + (target - unused).max(Decimal::ZERO).min(consumed));
     }
-    let balance = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
+    let balance = world.ground.table.balance(workspace);
     let balance = balance.ok_or("a payment has granted, and there is no balance")?;
     let mut grants = list(&balance, "grants").chain(list(&balance, "next").map(|next| &next["next"]["M"]));
     if grants.any(|running| text(running, "id") == grant) {

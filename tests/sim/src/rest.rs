@@ -20,8 +20,16 @@ use crate::world::World;
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
 /// Events that each have a mail of their own.
-const MAILED: [&str; 5] =
-    ["PaymentReceived", "SubscriptionCancelled", "RenewalFailed", "AutoTopUpSwitchedOff", "InvoiceReady"];
+const MAILED: [&str; 8] = [
+    "PaymentReceived",
+    "SubscriptionCancelled",
+    "RenewalFailed",
+    "AutoTopUpSwitchedOff",
+    "AutoTopUpLimited",
+    "AutoTopUpUnlimited",
+    "CreditsClawedBack",
+    "InvoiceReady",
+];
 
 /// How late a digest may be when everything has come to rest: six firings of its schedule.
 const DIGEST_LATE: SignedDuration = SignedDuration::from_mins(30);
@@ -43,7 +51,7 @@ const MOVED: [(&str, &[&str]); 7] = [
     ("invoiced", &["invoiced"]),
 ];
 
-/// Entries by which credits are added, each told as an event.
+/// Entries by which credits are added, each published as an event.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
 /// Checks all of it; what is wrong. At last every month is broken down in every way, and before that the latest in one of
@@ -130,8 +138,8 @@ async fn check_workspace(world: &Arc<World>, workspace: &str, at_last: bool) -> 
 async fn probe(world: &Arc<World>, workspace: &str) -> Result<(), String> {
     // What waits behind the fence is carried out by the read.
     answered(world, Order::get(workspace, "balance")).await?;
-    let item = world.ground.table.item(&(format!("balance#{workspace}"), "balance".to_owned()));
-    let there = item.map_or(Decimal::ZERO, |item| spendable(&item, world.now()));
+    let balance = world.ground.table.balance(workspace);
+    let there = balance.map_or(Decimal::ZERO, |balance| spendable(&balance, world.now()));
     let body = serde_json::json!({ "operation": "text.classify", "credits": "0.000001",
         "consumer": { "kind": "action", "feature": "probe", "user_id": "probe" } });
     let reply = answered(world, Order::post(workspace, "debits", world.new_key(), body)).await?;
@@ -202,13 +210,14 @@ fn told(world: &Arc<World>, items: &[(Key, Stored)]) -> Option<String> {
     let ids: BTreeSet<&str> = shown.iter().filter_map(|event| event["detail"]["event_id"].as_str()).collect();
     for ((pk, _), item) in items {
         let listed = item["index_sk"]["S"].as_str().filter(|_| pk.starts_with("entry#"));
-        let kind = text(&item["detail"]["M"], "kind");
-        let Some(id) = listed.and_then(|place| place.split_once('#')).filter(|_| ADDING.contains(&kind))
-        else {
-            continue;
+        let prefix = match text(&item["detail"]["M"], "kind") {
+            "claw_back" => "clawed",
+            kind if ADDING.contains(&kind) => "added",
+            _ => continue,
         };
-        if !ids.contains(format!("added-{}", id.1).as_str()) {
-            return Some(format!("{pk} was not told"));
+        let Some((_, id)) = listed.and_then(|place| place.split_once('#')) else { continue };
+        if !ids.contains(format!("{prefix}-{id}").as_str()) {
+            return Some(format!("{pk} was not published"));
         }
     }
     let unread: BTreeSet<&str> = shown
@@ -240,8 +249,10 @@ fn mails(world: &World) -> Option<String> {
         return Some(format!("{missing} is said to be sent, and is not there"));
     }
     let shown = world.services.bus.shown();
-    let wanted =
-        shown.iter().filter(|event| MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()));
+    let given_back = |event: &Value| event["detail"]["kind"] == "claw_back_reversed";
+    let wanted = shown.iter().filter(|event| {
+        MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()) || given_back(event)
+    });
     let mut ids = wanted.filter_map(|event| event["detail"]["event_id"].as_str());
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
 }

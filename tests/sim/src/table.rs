@@ -9,6 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use model::{Embedded, VirtualClock};
 use serde_json::{Value, json};
 
+use crate::item::with_grants;
+
 /// The table's name.
 pub const NAME: &str = "credits";
 
@@ -121,6 +123,14 @@ impl Table {
     #[must_use]
     pub fn item(&self, key: &Key) -> Option<Stored> {
         self.state.lock().unwrap().items.get(key).cloned()
+    }
+
+    /// A workspace's balance as it stands, with the grants that run.
+    #[must_use]
+    pub fn balance(&self, workspace: &str) -> Option<Value> {
+        let balance = self.item(&(format!("balance#{workspace}"), "balance".to_owned()))?;
+        let running = self.item(&(format!("grant#{workspace}"), "running".to_owned()));
+        Some(with_grants(&balance, running.as_deref()).expect("a balance and its grants are of one close"))
     }
 
     /// Every item, in the order of their keys.

@@ -1,0 +1,73 @@
+//! The grants that run, in an item of their own: a debit writes a balance item that stays as small as it is without them.
+//!
+//! Each close writes them together with the balance, under the epoch that it begins. So both items are of one close if and
+//! only if they name one epoch.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::balance::Balance;
+use credits_core::id::WorkspaceId;
+use jiff::Timestamp;
+
+use crate::Store;
+use crate::attribute::{Item, Reader, keyed, number};
+use crate::balance_item::{self, RUNNING_GRANTS};
+use crate::error::{Corrupt, Fault};
+use crate::expression::Expression;
+use crate::keys::ItemKey;
+
+const GRANTS: &str = "grants";
+const EPOCH: &str = "epoch";
+
+impl Store {
+    /// Reads the balance with the grants that run, and the time at which DynamoDB says that it answered.
+    pub(crate) async fn read_dated_balance(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<(Option<Balance>, Timestamp), Fault> {
+        let mut attempts = self.attempts();
+        loop {
+            let (item, answered_at) = self.get_dated(&ItemKey::balance(workspace)).await?;
+            let Some(item) = item else { return Ok((None, answered_at)) };
+            let mut balance = balance_item::read(&item)?;
+            if !item.contains_key(RUNNING_GRANTS) {
+                return Ok((Some(balance), answered_at));
+            }
+            let running = self.get(&ItemKey::running_grants(workspace)).await?;
+            if join(&mut balance, &running.ok_or(Corrupt::Attribute(RUNNING_GRANTS))?)? {
+                return Ok((Some(balance), answered_at));
+            }
+            // A close came between the two reads.
+            attempts.at_once()?;
+        }
+    }
+
+    /// Reads the balance with the grants that run; `None` if there is no workspace.
+    pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        Ok(self.read_dated_balance(workspace).await?.0)
+    }
+}
+
+/// Joins the grants to their balance, and returns whether both are of one close.
+fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrupt> {
+    let reader = Reader(running);
+    let epoch = reader.number(EPOCH)?;
+    if epoch < balance.epoch {
+        return Err(Corrupt::Attribute(EPOCH));
+    }
+    let grants = reader.list(GRANTS)?.iter().map(balance_item::read_grant);
+    balance.grants = grants.collect::<Result<_, _>>()?;
+    Ok(epoch == balance.epoch)
+}
+
+/// Writes the grants of the balance that a close has worked out. The close's condition on the balance guards both.
+pub(crate) fn write(
+    table: &str,
+    workspace: &WorkspaceId,
+    next: &Balance,
+) -> Result<TransactWriteItem, Corrupt> {
+    let mut item = keyed(&ItemKey::running_grants(workspace));
+    let grants = next.grants.iter().map(balance_item::grant_value).collect();
+    item.insert(GRANTS.into(), AttributeValue::L(grants));
+    item.insert(EPOCH.into(), number(next.epoch));
+    Expression::new().put(table, item)
+}

@@ -1,0 +1,161 @@
+//! Automatic top-up for calls that cost more than there is, and its mails about limits (M5, M11).
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use model::items::{every_item, of_kind, put_all};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World};
+
+/// A workspace with 1,000 credits, a card, and automatic top-up at 100 credits.
+async fn topping_up(monthly_limit: &Value) -> World {
+    let world = World::with_packs(1).await;
+    let body =
+        json!({ "enabled": true, "threshold": "100", "pack": "pack_1k", "monthly_limit": monthly_limit });
+    assert_eq!(
+        world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&body)).await.status,
+        201
+    );
+    world.drain().await;
+    world
+}
+
+/// The status of an answer, and what it says of automatic top-up.
+fn refusal(answer: &Answer) -> (u16, Option<&str>) {
+    (answer.status, answer.body["top_up"].as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_call_above_the_balance_starts_automatic_top_up() {
+    let world = topping_up(&Value::Null).await;
+    assert_eq!(refusal(&world.take("acme", "large", "2500").await), (402, Some("started")));
+    assert_eq!(refusal(&world.take("acme", "large", "2500").await), (402, Some("started")));
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "3000"));
+    assert_eq!(world.take("acme", "large", "2500").await.status, 201);
+    world.advance(3_600).await;
+    assert_eq!(world.charges().await.len(), 2, "nothing more is bought for the call");
+    world.reconciled("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_stray_call_of_a_million_credits_buys_nothing() {
+    let world = topping_up(&Value::Null).await;
+    for credits in ["4000.000001", "1000000"] {
+        assert_eq!(refusal(&world.take("acme", credits, credits).await), (402, Some("limit")), "{credits}");
+    }
+    world.advance(3_600).await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (0, "1000"));
+    assert_eq!(refusal(&world.take("acme", "fits", "4000").await), (402, Some("started")));
+    world.drain().await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "4000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_limit_that_leaves_no_room_for_all_packs_of_a_call_buys_none() {
+    let world = topping_up(&json!(1)).await;
+    assert_eq!(refusal(&world.take("acme", "two", "2001").await), (402, Some("limit")));
+    assert_eq!(refusal(&world.take("acme", "one", "2000").await), (402, Some("started")));
+    world.drain().await;
+    assert_eq!(world.take("acme", "one", "2000").await.status, 201);
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 1);
+    assert_eq!(refusal(&world.take("acme", "more", "1").await), (402, Some("limit")));
+    let waits = |subject: &&String| subject.starts_with("Automatic top-up of Acme waits until");
+    assert_eq!(world.subjects().await.iter().filter(waits).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_refusal_says_nothing_of_a_top_up_that_is_off_paused_or_has_no_card() {
+    let world = topping_up(&Value::Null).await;
+    let large = async |key: &str| world.take("acme", key, "1500").await;
+    let payment = world.get("/v1/workspaces/acme/payments").await["payments"][0]["payment_id"].clone();
+    let path = format!("/_local/payments/{}/refund", payment.as_str().unwrap());
+    world.local(Method::POST, &path, Some(&json!({ "amount": 100 }))).await;
+    assert_eq!(refusal(&large("paused").await), (402, None));
+    let off = json!({ "enabled": false });
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&off)).await;
+    assert_eq!(refusal(&large("off").await), (402, None));
+    world.call(Method::DELETE, "/v1/workspaces/acme/payment-method", None, None).await;
+    let on = json!({ "enabled": true, "threshold": "100", "pack": "pack_1k" });
+    world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&on)).await;
+    assert_eq!(refusal(&large("no-card").await), (402, None));
+    world.advance(3_600).await;
+    assert!(world.charges().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_hold_a_capture_and_a_batch_start_automatic_top_up_too() {
+    let consumer = json!({ "kind": "action", "feature": "chat", "user_id": "u" });
+    let hold = |credits: &str| json!({ "credits": credits, "ttl_seconds": 600, "operation": "text.generate", "consumer": consumer });
+    let line = json!({ "operation": "text.generate", "credits": "800", "consumer": consumer });
+    let holds = "/v1/workspaces/acme/holds";
+    let world = topping_up(&Value::Null).await;
+    let answer = world.call(Method::POST, holds, Some("hold"), Some(&hold("1500"))).await;
+    assert_eq!(refusal(&answer), (402, Some("started")));
+    let world = topping_up(&Value::Null).await;
+    let batch = json!({ "lines": [line, line] });
+    let answer = world.call(Method::POST, "/v1/workspaces/acme/debits/batch", Some("b"), Some(&batch)).await;
+    assert_eq!(refusal(&answer), (402, Some("started")));
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 1);
+    // 900 are kept, 100 may be spent: two packs cover 1,900 more.
+    let world = topping_up(&Value::Null).await;
+    let placed = world.call(Method::POST, holds, Some("hold"), Some(&hold("900"))).await.body;
+    let path = format!("{holds}/{}/captures", placed["hold_id"].as_str().unwrap());
+    let capture =
+        json!({ "operation": "text.generate", "credits": "2900", "consumer": consumer, "extend": true });
+    let answer = world.call(Method::POST, &path, Some("capture"), Some(&capture)).await;
+    assert_eq!(refusal(&answer), (402, Some("started")), "{}", answer.body);
+    world.drain().await;
+    assert_eq!(world.charges().await.len(), 2);
+    assert_eq!(world.call(Method::POST, &path, Some("capture"), Some(&capture)).await.status, 201);
+}
+
+/// If the provider is down, the sweep buys what the call needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_what_a_call_needs_outlives_an_outage() {
+    let world = topping_up(&Value::Null).await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
+    assert_eq!(refusal(&world.take("acme", "large", "1500").await), (402, Some("started")));
+    world.drain().await;
+    world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": false }))).await;
+    world.advance(16 * 60).await;
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "2000"));
+    world.advance(3_600).await;
+    assert_eq!(world.charges().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_after_three_charges_in_an_hour_a_mail_says_that_it_waits() {
+    let world = topping_up(&Value::Null).await;
+    for spent in 1..=4 {
+        assert_eq!(world.take("acme", &format!("k{spent}"), "1000").await.status, 201);
+        world.drain().await;
+    }
+    assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "0"));
+    let waits = |subject: &&String| subject.starts_with("Automatic top-up of Acme waits until");
+    assert_eq!(world.subjects().await.iter().filter(waits).count(), 1);
+    world.advance(3_600 + 16 * 60).await;
+    assert_eq!(world.charges().await.len(), 4);
+    assert_eq!(world.subjects().await.iter().filter(waits).count(), 1);
+}
+
+/// Settings from before there was a default limit stay as they are, and one mail says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_settings_without_a_limit_stay_and_one_mail_says_so() {
+    let world = topping_up(&Value::Null).await;
+    let items = every_item(&world.stack).await;
+    let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
+    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("a map") };
+    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("a map") };
+    settings.insert("monthly_limit".into(), AttributeValue::Null(true));
+    put_all(&world.stack, vec![item]).await;
+    let unlimited = "Automatic top-up of Acme has no monthly limit";
+    for spent in 1..=12 {
+        assert_eq!(world.take("acme", &format!("k{spent}"), "1000").await.status, 201);
+        world.advance(3_600 + 16 * 60).await;
+    }
+    assert_eq!(world.charges().await.len(), 12);
+    assert_eq!(world.subjects().await.iter().filter(|subject| *subject == unlimited).count(), 1);
+}
