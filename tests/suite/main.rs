@@ -39,6 +39,7 @@ mod openapi;
 mod operations;
 mod page;
 mod payment_methods;
+mod payment_refunds;
 mod refunds;
 mod requests;
 mod rollup;

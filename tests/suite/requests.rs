@@ -99,6 +99,7 @@ async fn m08_a_workspace_of_100_expiring_grants_still_pays_5_write_units_a_debit
     let shown = world.balance("acme").await;
     assert_eq!((&shown["available"], shown["grants"].as_array().unwrap().len()), (&json!("1234.5678"), 100));
     small_balance(&world).await;
+    world.drain().await;
     let (answer, requests) = world.requests_of(world.take("acme", "now", "20")).await;
     assert_eq!(answer.status, 201);
     is_one_transaction_of_the_debit_function(&requests);

@@ -26,6 +26,7 @@ mod ledger;
 mod ledger_csv;
 mod page;
 mod payment_method;
+mod payment_refunds;
 mod payments;
 mod runs;
 mod subscription;
@@ -37,7 +38,7 @@ mod workspaces;
 pub(crate) use credits_runtime::query;
 
 /// The function's routes, as template.yaml has them.
-pub const ROUTES: [&str; 36] = [
+pub const ROUTES: [&str; 37] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
     "GET /v1/catalog",
@@ -49,6 +50,7 @@ pub const ROUTES: [&str; 36] = [
     "POST /v1/workspaces/{workspace_id}/payment-method",
     "DELETE /v1/workspaces/{workspace_id}/payment-method",
     "GET /v1/workspaces/{workspace_id}/payments",
+    "POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund",
     "POST /v1/workspaces/{workspace_id}/subscription/preview",
     "PUT /v1/workspaces/{workspace_id}/subscription",
     "GET /v1/workspaces/{workspace_id}/subscription",
@@ -189,6 +191,9 @@ impl Function for Account {
             "POST /v1/workspaces/{workspace_id}/payment-method" => self.replace_payment_method(call).await,
             "DELETE /v1/workspaces/{workspace_id}/payment-method" => self.remove_payment_method(call).await,
             "GET /v1/workspaces/{workspace_id}/payments" => self.payments(call).await,
+            "POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund" => {
+                self.refund_payment(call).await
+            }
             "POST /v1/workspaces/{workspace_id}/subscription/preview" => self.preview(call).await,
             "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
             "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,

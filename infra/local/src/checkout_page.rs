@@ -18,6 +18,7 @@ pub(crate) fn page(session: &Session) -> String {
 <h1>{product}</h1><p>{amount}, at a stand-in payment provider: no money moves.</p>
 <button onclick="pay('succeeded')">Pay</button> <button onclick="pay('declined')">Decline</button>
 <p id="said" role="status"></p>
+<p><a href="/_local/payments">Refunds and disputes of what was paid</a></p>
 <script>
 async function pay(outcome) {{
   const response = await fetch(location.pathname + '/pay', {{ method: 'POST', body: JSON.stringify({{ outcome }}) }});
@@ -29,6 +30,6 @@ async function pay(outcome) {{
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

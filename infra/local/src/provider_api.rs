@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::checkout_page;
 use crate::controls::{Reply, read, reply};
 use crate::gateway::{json_response, message};
+use crate::payments_page;
 use crate::provider::{
     Asked, ChargeOutcome, DisputeStatus, MethodKind, Outcome, Paying, PlannedFailure, PlayError, Provider,
     RefundStatus, Settlement,
@@ -29,7 +30,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/_local/checkouts/{checkout_id}", get(checkout))
         .route("/_local/checkouts/{checkout_id}/pay", post(pay))
-        .route("/_local/payments", post(decide_payments))
+        .route("/_local/payments", get(payments).post(decide_payments))
         .route("/_local/payments/{payment_id}/settle", post(settle))
         .route("/_local/payments/{payment_id}/refund", post(refund))
         .route("/_local/payments/{payment_id}/dispute", post(dispute))
@@ -148,6 +149,12 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     body["body"] = webhook;
     body["payment_id"] = json!(payment_id);
     reply(json_response(status, &body))
+}
+
+/// Shows what was paid, with buttons for refunds and disputes.
+async fn payments(State(shared): State<Arc<Shared>>) -> Reply {
+    let page = payments_page::page(&provider(&shared).played_payments());
+    ([("content-type", "text/html; charset=utf-8")], page).into_response()
 }
 
 async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {

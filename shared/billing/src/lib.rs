@@ -23,6 +23,7 @@ pub mod subscribe;
 pub mod sweep;
 
 pub use method::{MethodRefusal, SetupCheckout};
+pub use refund::RefundAttempt;
 
 /// What billing works with, for one invocation.
 #[derive(Debug, Clone)]

@@ -1,15 +1,28 @@
-//! Refunds that we owe.
+//! Refunds that we make: those that we owe, and those that an operator asks for.
 
 use std::time::Duration;
 
 use credits_core::id::{Id, WorkspaceId};
-use credits_payments::provider::RefundStatus;
-use credits_store::error::Chain;
+use credits_core::payment::News;
+use credits_core::price::Price;
+use credits_core::refund::{Refund, RefundStatus};
+use credits_payments::provider::{PartialRefund, ProviderError, RefundRefusal, RefundedBy};
+use credits_store::error::{Chain, Corrupt};
+use credits_store::refunds::{OwedRefund, RefundResult, StoredRefund};
 
 use crate::{Billing, BillingFault};
 
 /// How long a caller who cancels waits for Stripe at most; what is not done by then is the sweep's.
 pub(crate) const BEST_EFFORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether Stripe may have been asked for a refund before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundAttempt {
+    /// It was stored just now.
+    First,
+    /// It may have been made.
+    Again,
+}
 
 impl Billing {
     /// Makes refunds that were just promised, so far as Stripe answers soon; the sweep does the rest.
@@ -22,13 +35,82 @@ impl Billing {
         }
     }
 
-    /// Makes a refund that is owed. Its events say how it ends.
+    /// Makes a refund that was stored.
     pub(crate) async fn make_refund(&self, refund_id: &Id) -> Result<(), BillingFault> {
-        let Some(owed) = self.store.owed_refund(refund_id).await? else { return Ok(()) };
-        let made = self.provider.refund_all(&self.key, &owed.payment_id).await?;
-        if made.status == RefundStatus::Failed {
-            tracing::error!(payment_id = owed.payment_id, "Stripe could not make a refund");
-        }
-        Ok(self.store.record_refund(refund_id, made.refund_id.as_deref()).await?)
+        let Some(stored) = self.store.owed_refund(refund_id).await? else { return Ok(()) };
+        self.refund(&stored, RefundAttempt::Again).await.map(drop)
     }
+
+    /// Makes a refund that is stored, takes its credits back, and returns how Stripe has answered. Its events say how it ends.
+    pub async fn refund(
+        &self,
+        stored: &StoredRefund,
+        attempt: RefundAttempt,
+    ) -> Result<RefundResult, BillingFault> {
+        if let Some(end) = &stored.end {
+            return Ok(end.clone());
+        }
+        let refund = &stored.refund;
+        let end = match refund.amount_minor {
+            None => made(self.provider.refund_all(&self.key, &refund.payment_id).await?),
+            Some(amount_minor) => {
+                let amount = Price { amount_minor, ..refund.price };
+                match self.refund_part(stored, amount, attempt).await {
+                    Ok(refunded) => {
+                        self.take_back(refund, amount, &refunded).await?;
+                        made(refunded)
+                    }
+                    Err(RefundRefusal::ExceedsPayment) => RefundResult::ExceedsPayment,
+                    Err(RefundRefusal::Disputed) => RefundResult::Disputed,
+                    Err(RefundRefusal::Provider(error)) => return Err(error.into()),
+                }
+            }
+        };
+        if let RefundResult::Made { status: RefundStatus::Failed, .. } = end {
+            tracing::error!(payment_id = refund.payment_id, "Stripe could not make a refund");
+        }
+        self.store.end_refund(&refund.refund_id, &end).await?;
+        Ok(end)
+    }
+
+    async fn refund_part(
+        &self,
+        stored: &StoredRefund,
+        amount: Price,
+        attempt: RefundAttempt,
+    ) -> Result<RefundedBy, RefundRefusal> {
+        let OwedRefund { payment_id, refund_id, .. } = &stored.refund;
+        let order = PartialRefund { payment_id, amount, name: refund_id.as_str() };
+        if attempt == RefundAttempt::Again
+            && let Some(made) = self.provider.find_refund(&self.key, order).await?
+        {
+            return Ok(made);
+        }
+        let answered = self.provider.refund(&self.key, order, &stored.idempotency_key()).await;
+        if let Err(RefundRefusal::Provider(ProviderError::Failed(_))) = answered
+            && let Err(fault) = self.store.next_refund_key(stored).await
+        {
+            tracing::warn!(error = %Chain(&fault), "a refund is asked for under a key that has failed");
+        }
+        answered
+    }
+
+    /// Applies a refund to its payment, as its event will.
+    async fn take_back(
+        &self,
+        refund: &OwedRefund,
+        amount: Price,
+        made: &RefundedBy,
+    ) -> Result<(), BillingFault> {
+        let refund_id = made.refund_id.clone().ok_or(Corrupt::Attribute("refund_id"))?;
+        let RefundedBy { status, made_at, .. } = *made;
+        let news = Refund { amount_minor: amount.amount_minor, status, made_at };
+        let news = News::Refund { refund_id, refund: news, at: made_at };
+        Box::pin(self.store.apply(&refund.payment_id, &news)).await?;
+        Ok(())
+    }
+}
+
+fn made(refunded: RefundedBy) -> RefundResult {
+    RefundResult::Made { made_as: refunded.refund_id, status: refunded.status }
 }

@@ -432,6 +432,14 @@ impl Payment {
         if is_owed { paid } else { self.refunds.total_minor().min(paid) }
     }
 
+    /// Returns what can still be refunded; `None` if nothing was paid.
+    #[must_use]
+    pub fn refundable(&self) -> Option<Price> {
+        let paid = self.paid.as_ref()?;
+        let amount_minor = paid.amount_minor.saturating_sub(self.refunded_minor());
+        Some(Price { amount_minor, currency: paid.currency })
+    }
+
     /// Returns what the payer has back, or will have, in minor units: refunds and lost disputes.
     #[must_use]
     pub fn paid_back_minor(&self) -> u64 {

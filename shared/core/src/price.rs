@@ -80,10 +80,20 @@ impl Price {
         if price.amount_minor > rule.maximum_minor {
             return Err(Unchargeable::AboveMaximum { price, maximum: of(rule.maximum_minor) });
         }
+        price.provider_refund()
+    }
+
+    /// Returns the integer that Stripe's API takes for a refund of the price, which may be below the minimum charge.
+    pub fn provider_refund(&self) -> Result<u64, Unchargeable> {
+        let (price, currency) = (*self, self.currency);
+        let rule = currency.charge_rule().ok_or(Unchargeable::Currency(currency))?;
         Some(price.amount_minor)
             .filter(|amount_minor| amount_minor.is_multiple_of(rule.step_minor))
             .and_then(|amount_minor| rescaled(amount_minor, currency.minor_digits(), rule.stripe_digits))
-            .ok_or(Unchargeable::NotAMultiple { price, step: of(rule.step_minor) })
+            .ok_or(Unchargeable::NotAMultiple {
+                price,
+                step: Self { amount_minor: rule.step_minor, currency },
+            })
     }
 
     /// Returns the price that Stripe states as `amount`.

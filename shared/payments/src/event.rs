@@ -11,6 +11,8 @@ use crate::object::{BadMember, Object};
 mod dispute;
 mod refund;
 
+pub(crate) use refund::refund_status;
+
 /// What an event means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

@@ -21,7 +21,7 @@ mod refund;
 pub use charge::{ChargeOutcome, is_forgotten};
 pub use checkout::{CheckoutStatus, ReturnUrls, SetupOrder};
 pub use method::PaymentMethod;
-pub use refund::{RefundStatus, RefundedBy};
+pub use refund::{PartialRefund, RefundRefusal, RefundedBy};
 
 /// The API version of every request: the newest that Stripe's official libraries know (stripe-node 23.1.0).
 pub const STRIPE_VERSION: &str = "2026-10-28.endive";

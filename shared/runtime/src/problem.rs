@@ -129,6 +129,26 @@ impl Problem {
             .with("errors", json!(errors))
     }
 
+    /// 422: one field is wrong.
+    #[must_use]
+    pub fn invalid_field(field: &str, message: String) -> Self {
+        Self::invalid_request(&[FieldError { field: field.to_owned(), message }])
+    }
+
+    /// 422: more is to be refunded than is left of the payment.
+    #[must_use]
+    pub fn exceeds_payment() -> Self {
+        let detail = "That is more than is left of the payment to refund.";
+        Self::new(422, "exceeds_payment", "Exceeds payment", detail)
+    }
+
+    /// 409: a dispute of the payment decides about its money.
+    #[must_use]
+    pub fn payment_disputed() -> Self {
+        let detail = "The payment is disputed, and the dispute decides about the money.";
+        Self::new(409, "payment_disputed", "Payment disputed", detail)
+    }
+
     /// 402: the balance doesn't cover the call (M11): what the app needs to show a prompt.
     #[must_use]
     pub fn insufficient_credits(required: Amount, available: Credits, top_up_url: &str) -> Self {

@@ -142,7 +142,7 @@ impl Store {
                 None => return Ok(()),
             },
             Due::Refund(refund) => match self.owed_refund(refund).await? {
-                Some(refund) => refund.workspace_id,
+                Some(stored) => stored.refund.workspace_id,
                 None => return Ok(()),
             },
         };

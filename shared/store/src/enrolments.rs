@@ -164,6 +164,8 @@ impl Store {
             workspace_id: workspace.clone(),
             payment_id: paid.payment_id.clone(),
             price: paid.price,
+            amount_minor: None,
+            reason: None,
             begun_at: self.now(),
         }
     }

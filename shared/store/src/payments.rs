@@ -232,6 +232,8 @@ impl Store {
                 workspace_id: workspace.clone(),
                 payment_id: payment.payment_id.clone(),
                 price: stored.purchase.price,
+                amount_minor: None,
+                reason: None,
                 begun_at: self.now(),
             };
             also.push(owe_write(&self.table, &refund)?);

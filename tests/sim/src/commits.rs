@@ -99,8 +99,9 @@ impl Commits {
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("balance#")) {
             let workspace = change.key.0.strip_prefix("balance#").unwrap();
             let Some(after) = &change.after else { return Some(format!("{workspace}'s balance is gone")) };
-            let (before, after) = match self.joined(workspace, (change.before.as_deref(), after), commit) {
-                Ok((before, after)) => (&before.unwrap_or(Value::Null), &after),
+            let joined = self.joined(workspace, (change.before.as_deref(), after), commit);
+            let (before, after) = match &joined {
+                Ok((before, after)) => (before, after),
                 Err(wrong) => return Some(format!("{workspace}: {wrong}")),
             };
             let moved = owned(after) - owned(before);
@@ -134,7 +135,7 @@ impl Commits {
         workspace: &str,
         (before, after): (Option<&Value>, &Value),
         commit: &Commit,
-    ) -> Result<(Option<Value>, Value), String> {
+    ) -> Result<(Value, Value), String> {
         let running = self.grants.get(workspace).cloned();
         let before = before.map(|before| with_grants(before, running.as_deref())).transpose()?;
         let key = (format!("grant#{workspace}"), "running".to_owned());
@@ -142,7 +143,7 @@ impl Commits {
         let running = written.and_then(|change| change.after.clone()).or(running);
         let after = with_grants(after, running.as_deref())?;
         self.grants.extend(running.map(|running| (workspace.to_owned(), running)));
-        Ok((before, after))
+        Ok((before.unwrap_or(Value::Null), after))
     }
 
     /// Nothing expires before its end, whosever clock is fast.

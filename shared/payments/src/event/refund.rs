@@ -30,7 +30,7 @@ pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<B
     let mut refund = Object::of(object)?;
     let (refund_id, currency) = (refund.id("id"), optional_currency(&refund));
     let amount_minor = amount(&mut refund, "amount", currency);
-    let status = refund.optional_text("status").map_or(RefundStatus::Pending, status_of);
+    let status = refund.optional_text("status").map_or(RefundStatus::Pending, refund_status);
     let made_at = refund.optional_instant("created");
     let payment_id = refund.first_reference(&["payment_intent", "charge"]);
     let read = payment_id.zip(refund_id).zip(amount_minor).map(|((payment_id, refund_id), amount_minor)| {
@@ -41,7 +41,7 @@ pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<B
 }
 
 /// Returns how a refund stands by Stripe's name of its status. `requires_action` waits for the payer, and is on its way.
-fn status_of(status: &str) -> RefundStatus {
+pub(crate) fn refund_status(status: &str) -> RefundStatus {
     match status {
         "succeeded" => RefundStatus::Succeeded,
         "failed" | "canceled" => RefundStatus::Failed,

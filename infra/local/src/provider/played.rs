@@ -1,0 +1,74 @@
+//! The payments that a person can refund and dispute, as the page of `cargo local` shows them.
+
+use super::Provider;
+use super::amounts::{in_major_units, symbol};
+use super::charges::{Charge, ChargeStatus};
+use super::disputes::DisputeStatus;
+use super::refunds::RefundStatus;
+
+/// A payment with its refunds and disputes.
+#[derive(Debug)]
+pub(crate) struct PlayedPayment {
+    pub payment_id: String,
+    pub description: String,
+    /// The amount, as a person reads it.
+    pub amount: String,
+    /// What is left of it, in Stripe's units.
+    pub left_minor: u64,
+    pub is_charged_back: bool,
+    /// The refunds, oldest first.
+    pub refunds: Vec<PlayedRefund>,
+    /// The disputes, oldest first.
+    pub disputes: Vec<PlayedDispute>,
+}
+
+/// A refund of a payment.
+#[derive(Debug)]
+pub(crate) struct PlayedRefund {
+    pub refund_id: String,
+    pub amount: String,
+    pub status: RefundStatus,
+}
+
+/// A dispute of a payment.
+#[derive(Debug)]
+pub(crate) struct PlayedDispute {
+    pub dispute_id: String,
+    pub status: DisputeStatus,
+}
+
+/// How many payments are shown.
+const MAX_SHOWN: usize = 100;
+
+impl Provider {
+    /// The payments that have succeeded, newest first.
+    pub fn played_payments(&self) -> Vec<PlayedPayment> {
+        let charges = self.memory.charges.values().rev();
+        let paid = charges.filter(|charge| charge.status == ChargeStatus::Succeeded);
+        paid.take(MAX_SHOWN).map(|charge| self.played(charge)).collect()
+    }
+
+    fn played(&self, charge: &Charge) -> PlayedPayment {
+        let shown =
+            |minor| format!("{}{}", symbol(&charge.currency), in_major_units(minor, &charge.currency));
+        let refunds = self.memory.refunds.values().filter(|refund| refund.charge == charge.id);
+        let disputes = self.memory.disputes.values().filter(|dispute| dispute.charge == charge.id);
+        PlayedPayment {
+            payment_id: charge.intent.clone(),
+            description: charge.description.clone().unwrap_or_default(),
+            amount: shown(charge.amount_minor),
+            left_minor: charge.amount_minor.saturating_sub(charge.refunded_minor),
+            is_charged_back: charge.is_charged_back,
+            refunds: refunds
+                .map(|refund| PlayedRefund {
+                    refund_id: refund.id.clone(),
+                    amount: shown(refund.amount_minor),
+                    status: refund.status,
+                })
+                .collect(),
+            disputes: disputes
+                .map(|dispute| PlayedDispute { dispute_id: dispute.id.clone(), status: dispute.status })
+                .collect(),
+        }
+    }
+}
