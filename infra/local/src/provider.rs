@@ -108,6 +108,8 @@ pub struct Made {
     pub withheld_minor: u64,
     /// Whether a refund of it has failed.
     pub has_failed_refund: bool,
+    /// What the application has named its refunds: `metadata[refund_id]`.
+    pub refund_names: Vec<String>,
 }
 
 impl Provider {
@@ -167,6 +169,7 @@ impl Provider {
             amount_minor: intent.amount_minor,
             withheld_minor: self.withheld_minor(&intent.id),
             has_failed_refund: self.has_failed_refund(&intent.id),
+            refund_names: self.refund_names(&intent.id),
         })
         .collect()
     }

@@ -62,6 +62,7 @@ pub enum Act {
     Grant,
     Void,
     Refund,
+    OperatorRefund,
     Dispute,
     Agree,
     AutoTopUp,
@@ -75,7 +76,7 @@ pub enum Act {
 }
 
 /// Everything that is done, with its weight.
-const ACTS: [(Act, u64); 29] = [
+const ACTS: [(Act, u64); 30] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
@@ -95,6 +96,7 @@ const ACTS: [(Act, u64); 29] = [
     (Act::Grant, 6),
     (Act::Void, 2),
     (Act::Refund, 4),
+    (Act::OperatorRefund, 2),
     (Act::Dispute, 2),
     (Act::Agree, 2),
     (Act::AutoTopUp, 2),
@@ -231,6 +233,7 @@ impl Actor {
             Act::Grant => self.grant(workspace).await,
             Act::Void => Box::pin(self.void(workspace)).await,
             Act::Refund | Act::Dispute => self.take_back(act),
+            Act::OperatorRefund => self.refund_by_call(workspace).await,
             Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({

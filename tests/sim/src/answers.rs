@@ -69,6 +69,8 @@ impl Answers {
             {
                 Some(format!("answers 503: {}", reply.body))
             }
+            // Others may have refunded it meanwhile.
+            422 if reply.body["code"] == "exceeds_payment" => None,
             400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
             _ => None,
         }

@@ -64,12 +64,13 @@ pub enum Wrong {
 const ANY: &str = "";
 
 /// Every bug, and a seed that finds it with 300 acts; its number is its place, from 1.
-pub const ALL: [(&str, Wrong, u64); 66] = [
+pub const ALL: [(&str, Wrong, u64); 67] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
     ("a debit may take a credit more than there is", Wrong::OneLess, 1),
     ("a debit does not look at the fence", Wrong::NoCondition("balance#", "expires_next"), 1),
     ("a close has no guard", Wrong::NoCondition("balance#", "version"), 1),
+    ("a close writes its grants under no epoch", Wrong::NoAttribute("grant#", "epoch"), 1),
     ("a hold ends in another epoch than it was read in", Wrong::NoCondition("balance#", "epoch"), 1),
     ("what earlier holds keep is not compared", Wrong::NoCondition("balance#", "#closed"), 25),
     ("a credit limit is granted and not kept", Wrong::NotWritten("balance#", "#credit_limit"), 1),

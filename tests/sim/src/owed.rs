@@ -1,7 +1,7 @@
 //! What must have come of payments: each has bought once what it was for, and what was refunded or is in dispute was
 //! taken back, to the millionth (M5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -58,6 +58,14 @@ pub fn charges(world: &World) -> Option<String> {
         *paid.entry(what).or_default() += 1;
     }
     paid.iter().find(|(_, times)| **times > 1).map(|(what, times)| format!("{what} was paid {times} times"))
+}
+
+/// Each refund that the operator has asked for was made at most once.
+pub fn refunds(world: &World) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let payments = world.payments.provider.lock().unwrap().payments();
+    let mut names = payments.into_iter().flat_map(|payment| payment.refund_names);
+    names.find(|name| !seen.insert(name.clone())).map(|name| format!("refund {name} was made twice"))
 }
 
 /// Whether a caller cancelled the workspace's subscription after a purchase was begun.

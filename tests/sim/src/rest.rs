@@ -68,10 +68,11 @@ pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
             return Some(format!("{workspace}: {wrong}"));
         }
     }
-    let checks: [fn(&World) -> Option<String>; 8] = [
+    let checks: [fn(&World) -> Option<String>; 9] = [
         owed::charges,
         owed::purchases,
         owed::claw_backs,
+        owed::refunds,
         owed::automatic,
         mails,
         failures,

@@ -42,7 +42,7 @@ const MAX_SHOWN: usize = 100;
 
 impl Provider {
     /// The payments that have succeeded, newest first.
-    pub fn played_payments(&self) -> Vec<PlayedPayment> {
+    pub(crate) fn played_payments(&self) -> Vec<PlayedPayment> {
         let charges = self.memory.charges.values().rev();
         let paid = charges.filter(|charge| charge.status == ChargeStatus::Succeeded);
         paid.take(MAX_SHOWN).map(|charge| self.played(charge)).collect()

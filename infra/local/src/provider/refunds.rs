@@ -235,6 +235,12 @@ impl Provider {
         refunds.into_iter().any(|refund| refund.intent == payment && refund.status == RefundStatus::Failed)
     }
 
+    /// What the application has named the refunds of a payment.
+    pub(super) fn refund_names(&self, payment: &str) -> Vec<String> {
+        let refunds = self.memory.refunds.values().filter(|refund| refund.intent == payment);
+        refunds.filter_map(|refund| refund.metadata.get("refund_id").cloned()).collect()
+    }
+
     /// The charge of a payment that has succeeded.
     pub(super) fn paid_charge(&self, payment: &str) -> Result<Charge, PlayError> {
         let intent = self.memory.intents.get(payment).ok_or(PlayError::Unknown("payment"))?;

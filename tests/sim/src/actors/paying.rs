@@ -84,6 +84,26 @@ impl Actor {
         self.payments.put_down(delivery.body);
     }
 
+    /// The operator refunds a payment, in part or all that is left, once or twice at the same time.
+    pub(super) async fn refund_by_call(&self, workspace: &str) {
+        let Some(listed) = self.insist(&Order::get(workspace, "payments")).await else { return };
+        let payments = listed.body["payments"].as_array().cloned().unwrap_or_default();
+        let Some(payment) = self.one_of(&payments) else { return };
+        let path = format!("payments/{}/refund", payment["payment_id"].as_str().unwrap_or_default());
+        let paid = payment["amount"]["amount"].as_u64().unwrap_or_default();
+        let mut body = json!({ "reason": "asked for" });
+        if self.once_in(2) {
+            body["amount"] = json!(self.dice.between(1, paid.max(1)));
+        }
+        let refund = || Order::post(workspace, &path, self.new_key(), body.clone());
+        let (one, other) = (refund(), refund());
+        if self.once_in(3) {
+            tokio::join!(biased; self.insist(&one), self.insist(&other));
+        } else {
+            self.insist(&one).await;
+        }
+    }
+
     /// A payment is refunded at Stripe, in part or whole, and the refund may fail later; or it is disputed, which may begin as an
     /// inquiry, and end more than once.
     pub(super) fn take_back(&self, act: Act) {
