@@ -1,5 +1,5 @@
-//! Draws credits for an AI call: `debit KEY`, with the address and a token in the environment.
-#![expect(clippy::disallowed_methods, reason = "an example is no function of ours")]
+//! Draws credits for an AI call: `debit KEY`, with `CREDITS_URL` and `CREDITS_TOKEN` in the environment.
+#![expect(clippy::disallowed_methods, reason = "an example has no settings module and reads the environment")]
 
 use ai_credits_client::{Client, Consumer, DebitOrder, Error};
 

@@ -1,7 +1,8 @@
-//! A bulk job: many records, worked on side by side, each paid from a hold, and a clean stop where credits run out.
+//! Bulk jobs: process many records in parallel, pay each from a hold, and stop cleanly when credits run out.
 //!
-//! The records of a round are paid from several holds that are placed together, so workers don't meet on the balance. A
-//! record is begun only once the most that it may cost is set aside, so none is worked on that can't be paid.
+//! A job runs in rounds. The records of a round are paid from several holds that are placed together, so that workers
+//! do not contend for the balance. A worker starts a record only after a hold keeps its highest price, so it does no
+//! work that can't be paid.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,16 +17,16 @@ use crate::error::Error;
 use crate::holds::{Hold, HoldOrder};
 use crate::types::{Consumer, DebitOrder};
 
-/// How many records one hold pays: a hold has room for so many captures.
+/// The most records that one hold pays: a hold accepts 100 captures.
 const RECORDS_A_HOLD: usize = 100;
 
-/// How long a round's holds last: its records must be done by then.
+/// The lifetime of a round's holds, in seconds. A record that takes longer is paid from the balance.
 const TTL_SECONDS: u32 = 3_600;
 
-/// How often a round is made smaller while others spend of the same balance.
+/// The most times that a round is made smaller because other callers spend from the same balance.
 const MOST_TRIES: u32 = 8;
 
-/// What a job is.
+/// The settings of a bulk job.
 #[derive(Debug, Clone)]
 pub struct BulkJob {
     job_id: String,
@@ -37,7 +38,9 @@ pub struct BulkJob {
 }
 
 impl BulkJob {
-    /// A job of that id, whose records call this operation and cost at most so much each.
+    /// Creates a job whose records call `operation` and cost at most `most_each` credits each.
+    ///
+    /// It has 32 workers on 8 holds. [`side_by_side`](Self::side_by_side) changes these numbers.
     #[must_use]
     pub fn of(job_id: &str, feature: &str, operation: &str, most_each: Decimal) -> Self {
         let (list_id, user_id) = (None, None);
@@ -47,13 +50,13 @@ impl BulkJob {
         Self { job_id, operation, consumer, most_each, holds: 8, workers: 32 }
     }
 
-    /// For a consumer that says more, such as the list.
+    /// Sets the consumer, for example to name the list that the job processes.
     #[must_use]
     pub fn consumer(self, consumer: Consumer) -> Self {
         Self { consumer, ..self }
     }
 
-    /// With so many workers on so many holds (1 to 50) side by side.
+    /// Sets how many workers run in parallel, at least 1, and on how many holds, 1 to 50.
     #[must_use]
     pub fn side_by_side(self, workers: usize, holds: u8) -> Self {
         Self { workers: workers.max(1), holds: holds.clamp(1, 50), ..self }
@@ -65,45 +68,44 @@ impl BulkJob {
     }
 }
 
-/// Why a record was not done, although it was begun.
+/// Why a record failed after a worker started it.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError<E> {
-    /// The work failed, and nothing was paid for it.
+    /// The work failed. Nothing was paid for it.
     #[error("the work failed")]
     Work(#[source] E),
-    /// The work is done, and could not be paid.
-    #[error("the work is done and could not be paid")]
+    /// The work succeeded, but its payment failed.
+    #[error("the work succeeded, but its payment failed")]
     Payment(#[source] Error),
 }
 
-/// What became of a job. Records are told by their places in what was given.
+/// The result of a bulk job. It names records by their index in the input.
 #[derive(Debug)]
 pub struct BulkReport<E> {
     /// The records that are done and paid.
     pub done: Vec<usize>,
-    /// The records that failed, and why.
     pub failed: Vec<(usize, RecordError<E>)>,
-    /// The records that were not begun, since the credits ran out.
+    /// The records that were not started because the job stopped early.
     pub left: Vec<usize>,
-    /// What was spent.
+    /// The credits of the records in `done`.
     pub spent: Decimal,
-    /// Why it stopped early, if it did.
+    /// The error that stopped the job. If only the settlement of its last holds failed, no record is left.
     pub stopped: Option<Error>,
 }
 
-/// A record with its place.
+/// A record with its index in the input.
 type Numbered<R> = (usize, R);
 
-/// What the workers of a round share.
+/// The records of one hold, which its workers share.
 struct Round<R> {
     waiting: Mutex<VecDeque<Numbered<R>>>,
 }
 
 impl Workspace {
-    /// Works through records: `work` does one, and gives what it has cost.
+    /// Processes records. `work` processes one record and returns the call to pay for.
     ///
-    /// It ends when all are done, or when what is left of the balance doesn't cover another. The records that are left
-    /// are told, so that a later job goes on with them.
+    /// The job ends when all records are done, or when the balance does not cover another one. The report lists the
+    /// remaining records, so that a later job can continue with them.
     pub async fn bulk<R, E, F, W>(&self, job: &BulkJob, records: Vec<R>, work: F) -> BulkReport<E>
     where
         R: Send + 'static,
@@ -131,7 +133,8 @@ impl Workspace {
         report
     }
 
-    /// Places the holds of a round, and says how many records each pays: fewer where the balance covers fewer.
+    /// Places the holds of a round, and returns them with the number of records that each pays. If the balance covers
+    /// fewer records, it places smaller holds or fewer of them.
     async fn place_round(
         &self,
         job: &BulkJob,
@@ -210,12 +213,12 @@ impl Workspace {
         let hold_ids: Vec<String> = holds.iter().map(|hold| hold.hold_id.clone()).collect();
         let key = format!("{}/settle-{}", job.job_id, uuid::Uuid::new_v4());
         if let Err(error) = self.settle_holds(key, &hold_ids).await {
-            // What was captured is paid for all the same: the holds end by themselves.
+            // The captures are paid in any case: the holds expire, which settles them.
             report.stopped = Some(error);
         }
     }
 
-    /// Pays a record from its hold, or from the balance where the hold has ended meanwhile.
+    /// Pays a record from its hold, or from the balance if the hold has been closed meanwhile.
     async fn pay<E>(&self, hold_id: &str, key: &str, order: &DebitOrder) -> Result<Decimal, RecordError<E>> {
         match self.capture(hold_id, key, order, true).await {
             Ok(captured) => Ok(captured.body.credits),
@@ -228,7 +231,7 @@ impl Workspace {
     }
 }
 
-/// How many records the balance covers.
+/// Returns how many records the balance covers.
 fn affordable(available: Decimal, job: &BulkJob) -> usize {
     let records = available.checked_div(job.most_each).unwrap_or_default().floor();
     usize::try_from(records).unwrap_or(0)

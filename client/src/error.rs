@@ -1,51 +1,46 @@
-//! What a call can come to, apart from its answer.
+//! The errors of calls.
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use crate::key::IdempotencyKey;
 
-/// Why a call has no answer of its type.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The balance doesn't cover it, and nothing was drawn (402).
+    /// The balance or the hold does not cover the call (402). Nothing was drawn.
     #[error("{required} credits are required and {available} are available")]
     InsufficientCredits {
-        /// What the call costs.
+        /// The price of the call.
         required: Decimal,
-        /// What may be spent.
+        /// The credits that the call could have spent.
         available: Decimal,
-        /// Where a person adds credits.
+        /// The page on which a person adds credits.
         top_up_url: String,
-        /// A sentence for a person to read.
+        /// A sentence that you can show to a person.
         prompt: String,
     },
-    /// The call was refused for another reason. Nothing has changed, and the same call would be refused again.
+    /// The call was refused for another reason. Nothing has changed, and a retry would be refused again.
     #[error("{0}")]
     Refused(Problem),
-    /// Every try was answered that it can't be done now (503), or not at all in between. It may have been carried out:
-    /// call again with this key.
-    #[error("not answered after {tries} tries; call again with the same key")]
+    /// No attempt had a final response. The call may have been carried out: retry it with this key.
+    #[error("no final response after {tries} attempts; retry with the same key")]
     Unavailable {
-        /// How often it was tried.
+        /// The number of attempts.
         tries: u32,
-        /// The key, if the call has one.
+        /// `None` for a call without a key, which is safe to repeat.
         key: Option<IdempotencyKey>,
-        /// What became of the last try.
+        /// The error of the last attempt.
         #[source]
         last: Box<Error>,
     },
-    /// A try had no answer.
-    #[error("no answer came")]
+    /// An attempt had no response, or only a part of one.
+    #[error("no response arrived")]
     Unanswered(#[source] reqwest::Error),
-    /// The answer is not as described.
-    #[error("the answer with status {status} can't be read")]
-    Unread {
-        /// Its status.
-        status: u16,
-    },
-    /// The base address is none.
+    /// The response does not have the documented shape.
+    #[error("the response with status {status} can't be read")]
+    Unread { status: u16 },
     #[error("the base address is not a URL")]
     Base,
 }
@@ -56,20 +51,20 @@ pub enum Error {
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// What it is, for a program: `workspace_not_found`, `idempotency_key_reused`, …
+    /// The reason for programs, such as `workspace_not_found` or `idempotency_key_reused`.
     pub code: String,
-    /// What it is, for a person.
+    /// The reason for people.
     pub detail: String,
-    /// Every field that is wrong.
+    /// All invalid fields of the request.
     #[serde(default)]
     pub errors: Vec<FieldError>,
 }
 
-/// A field that is wrong.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FieldError {
-    /// Where it is, such as `consumer.user_id`.
+    /// The field's path, such as `consumer.user_id`.
     pub field: String,
-    /// What it must be.
+    /// What the field must be.
     pub message: String,
 }

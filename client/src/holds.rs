@@ -1,4 +1,4 @@
-//! Holds: credits set aside for calls whose cost is known only afterwards.
+//! Holds: credits set aside for calls whose price is known only afterwards.
 
 use reqwest::Method;
 use rust_decimal::Decimal;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::key::IdempotencyKey;
 use crate::types::{Answered, Consumer, DebitOrder};
 
-/// What is to be set aside, and what for.
+/// A request to set credits aside for calls of one operation and one consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HoldOrder {
     credits: Decimal,
@@ -20,50 +20,41 @@ pub struct HoldOrder {
 }
 
 impl HoldOrder {
-    /// So many credits, for at most so many seconds (a day at most).
+    /// Creates an order that keeps `credits` for at most `ttl_seconds`, 1 to 86,400.
     #[must_use]
     pub fn of(credits: Decimal, ttl_seconds: u32, operation: &str, consumer: Consumer) -> Self {
         Self { credits: credits.normalize(), ttl_seconds, operation: operation.to_owned(), consumer }
     }
 }
 
-/// Whether a hold still keeps credits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldStatus {
-    /// It does.
+    /// The hold keeps credits.
     Open,
-    /// It was settled.
     Settled,
-    /// Its time ran out: what was captured is settled, the rest was given back.
+    /// The hold expired: its captures were settled, and the rest was released.
     Expired,
 }
 
-/// A hold.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Hold {
-    /// Its id.
     pub hold_id: String,
-    /// What it keeps, or has kept.
+    /// The credits set aside, including captured ones.
     pub credits: Decimal,
-    /// What was captured of it.
     pub captured: Decimal,
-    /// What can still be captured.
+    /// The credits that can still be captured; zero once the hold is settled or expired.
     pub remaining: Decimal,
-    /// Whether it still does.
     pub status: HoldStatus,
-    /// Until when.
     pub expires_at: String,
 }
 
 /// A call that was paid from a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Capture {
-    /// Its id.
     pub capture_id: String,
-    /// What it took.
     pub credits: Decimal,
-    /// What the hold kept after it.
+    /// The credits that the hold still kept after this capture.
     pub remaining: Decimal,
 }
 
@@ -73,7 +64,8 @@ struct Holds {
 }
 
 impl Workspace {
-    /// Sets credits aside, or nothing and [`Error::InsufficientCredits`].
+    /// Sets credits aside. If the balance does not cover them, sets none aside and returns
+    /// [`Error::InsufficientCredits`].
     pub async fn place_hold(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -82,7 +74,7 @@ impl Workspace {
         self.post(&["holds"], key.into(), json!(order)).await
     }
 
-    /// Sets credits aside in 2 to 50 holds of the same amount: all of them or none.
+    /// Sets credits aside in 2 to 50 holds of the same amount: either all holds or none.
     pub async fn place_holds(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -96,7 +88,7 @@ impl Workspace {
         Ok(listed(self.post(&["holds", "batch"], key.into(), body).await?))
     }
 
-    /// Pays a call from a hold. With `extend`, the balance pays what the hold doesn't keep.
+    /// Pays a call from a hold. With `extend`, the balance pays what exceeds the hold.
     pub async fn capture(
         &self,
         hold_id: &str,
@@ -111,7 +103,7 @@ impl Workspace {
         self.post(&["holds", hold_id, "captures"], key.into(), body).await
     }
 
-    /// Settles a hold, with a last capture if there is one: what was captured is posted, the rest goes back.
+    /// Settles a hold, after a last capture of `last` credits if given: posts the captures, and releases the rest.
     pub async fn settle_hold(
         &self,
         hold_id: &str,
@@ -122,7 +114,7 @@ impl Workspace {
         self.post(&["holds", hold_id, "settle"], key.into(), body).await
     }
 
-    /// Settles up to 50 holds by one posting.
+    /// Settles up to 50 holds in one ledger entry.
     pub async fn settle_holds(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -132,7 +124,7 @@ impl Workspace {
         Ok(listed(self.post(&["holds", "batch", "settle"], key.into(), body).await?))
     }
 
-    /// A hold.
+    /// Returns a hold.
     pub async fn hold(&self, hold_id: &str) -> Result<Hold, Error> {
         Ok(self.client.send(Method::GET, &self.path(&["holds", hold_id]), None, None).await?.body)
     }

@@ -1,22 +1,24 @@
-//! Idempotency keys: by them a call is carried out once.
+//! Idempotency keys, under which a call is carried out only once.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// What a call is known by: 1 to 255 characters of visible ASCII. The same key stands for the same call for good.
+/// An idempotency key: 1 to 255 characters of visible ASCII. A key identifies the same call forever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// A key of its own, where nothing names the call. It is kept across this client's tries, and is in the error if
-    /// none of them had an answer.
+    /// Returns a random key, for a call that nothing else identifies.
+    ///
+    /// The client's own retries use the same key. [`Error::Unavailable`](crate::Error::Unavailable) returns it if no
+    /// attempt had an answer.
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::new_v4().to_string())
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Calls AI Credits from a Rust backend.
+//! A client of AI Credits for Rust backends.
 //!
 //! ```no_run
 //! use ai_credits_client::{Client, Consumer, DebitOrder, Error};
@@ -19,10 +19,10 @@
 //! # }
 //! ```
 //!
-//! A POST is carried out once, however often it is tried: each is sent under an idempotency key, and tried again under
-//! the same one where no answer came or the answer was 503. Name the call by what it is for (a message, a step of a
-//! run), and a retry of yours after a crash charges nothing twice either; [`IdempotencyKey::random`] is for where
-//! nothing names it.
+//! A POST under an idempotency key is carried out once, however many attempts it takes. The client retries it under the
+//! same key if no response arrives, or if the status is 429, 500, 502, 503 or 504. Derive the key from the purpose of
+//! the call, such as a message or a step of a run: then your own retry after a crash charges nothing twice either. Use
+//! [`IdempotencyKey::random`] if nothing identifies the call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub use types::{
     StartedRun, TopUp, Trigger, WorkspaceProfile,
 };
 
-/// A client of one deployment. Cloning it is cheap, and clones share their connections.
+/// A client of one deployment. Clones are cheap and share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -57,7 +57,7 @@ pub struct Client {
     retry: Retry,
 }
 
-/// The calls of one workspace.
+/// A client of one workspace.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     client: Client,
@@ -65,10 +65,11 @@ pub struct Workspace {
 }
 
 impl Client {
-    /// A client of the deployment at a base address, the stack's output `ApiUrl`. `token` gives the token of the moment,
-    /// and is asked before each try, since tokens are short-lived.
+    /// Creates a client of the deployment at a base address, which is the stack's output `ApiUrl`.
+    ///
+    /// The client calls `token` before each attempt, since tokens are short-lived. It must return a valid token.
     pub fn new(base: &str, token: impl Fn() -> String + Send + Sync + 'static) -> Result<Self, Error> {
-        // It fails only where one is installed already, which will do.
+        // It fails only if a provider is installed already, and that one works as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let base = Url::parse(base).ok().filter(|base| !base.cannot_be_a_base()).ok_or(Error::Base)?;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
@@ -76,13 +77,13 @@ impl Client {
         Ok(Self { http, base, token: Arc::new(token), retry: Retry::default() })
     }
 
-    /// The same client with other times and tries.
+    /// Returns the client with other timeouts and attempts.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
     }
 
-    /// The calls of one workspace.
+    /// Returns a client of one workspace.
     #[must_use]
     pub fn workspace(&self, id: &str) -> Workspace {
         Workspace { client: self.clone(), id: id.to_owned() }
@@ -96,7 +97,7 @@ impl fmt::Debug for Client {
 }
 
 impl Workspace {
-    /// Makes the workspace, or changes it. The token must be for all workspaces.
+    /// Creates or updates the workspace. The token must be for all workspaces.
     pub async fn put(&self, profile: &WorkspaceProfile) -> Result<(), Error> {
         self.client
             .send::<serde_json::Value>(Method::PUT, &self.path(&[]), None, Some(json!(profile)))
@@ -104,12 +105,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// What there is.
+    /// Returns the balance.
     pub async fn balance(&self) -> Result<Balance, Error> {
         Ok(self.client.send(Method::GET, &self.path(&["balance"]), None, None).await?.body)
     }
 
-    /// Draws credits for an AI call: all of it, or nothing and [`Error::InsufficientCredits`].
+    /// Draws credits for an AI call. If the balance does not cover it, draws nothing and returns
+    /// [`Error::InsufficientCredits`].
     pub async fn debit(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -118,12 +120,12 @@ impl Workspace {
         self.post(&["debits"], key.into(), json!(order)).await
     }
 
-    /// What a call would cost, and whether it could be paid now. Draws nothing.
+    /// Returns the price of a call, and whether the balance covers it now. Draws nothing.
     pub async fn quote(&self, order: &DebitOrder) -> Result<Quote, Error> {
         Ok(self.client.send(Method::POST, &self.path(&["quotes"]), None, Some(json!(order))).await?.body)
     }
 
-    /// Starts a workflow run, which counts against the plan's runs of the month.
+    /// Starts a workflow run, which counts against the plan's monthly runs.
     pub async fn start_run(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -134,7 +136,7 @@ impl Workspace {
         self.post(&["runs"], key.into(), order).await
     }
 
-    /// Tells that a run has succeeded. One that has failed for want of credits is marked so by its debit.
+    /// Marks a run succeeded. A debit that is refused for insufficient credits marks its run failed by itself.
     pub async fn complete_run(
         &self,
         key: impl Into<IdempotencyKey>,
@@ -143,12 +145,12 @@ impl Workspace {
         self.post(&["runs", run_id, "complete"], key.into(), json!({})).await
     }
 
-    /// A run.
+    /// Returns a run.
     pub async fn run(&self, run_id: &str) -> Result<Run, Error> {
         Ok(self.client.send(Method::GET, &self.path(&["runs", run_id]), None, None).await?.body)
     }
 
-    /// Opens a checkout for a pack of the catalogue; a person pays it at its `checkout_url`.
+    /// Opens a checkout for a pack of the catalogue. A person pays it at its `checkout_url`.
     pub async fn top_up(&self, key: impl Into<IdempotencyKey>, pack: &str) -> Result<Answered<TopUp>, Error> {
         self.post(&["top-ups"], key.into(), json!({ "pack": pack })).await
     }

@@ -1,19 +1,19 @@
-//! When to try again, and when to stop.
+//! Retries: the attempts of a call and the pauses between them.
 
 use std::time::Duration;
 
-/// The longest pause between two tries.
+/// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Times and tries.
+/// The timeouts and attempts of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often a call is tried at most.
+    /// The most attempts, the first included.
     pub most_tries: u32,
-    /// How long one try may take. The longest that a call takes on our side is 28 seconds, while a card is charged.
+    /// The timeout of one attempt. The service takes at most 28 seconds for a call, while it charges a card.
     pub try_timeout: Duration,
-    /// The longest first pause; each further one may be twice as long. How long it really is, is drawn by lot, so that
-    /// clients that failed together don't come back together.
+    /// The upper bound of the first pause. It doubles with each attempt, up to 2 seconds. The pause itself is random,
+    /// so that clients that failed together do not retry together.
     pub first_pause: Duration,
 }
 
@@ -24,12 +24,13 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The pause after so many tries: full jitter, and no shorter than the answer asked for.
+    /// Returns the pause after `tries` attempts: exponential backoff with full jitter, and at least what `Retry-After`
+    /// asks for, up to [`LONGEST_PAUSE`].
     pub(crate) fn pause(&self, tries: u32, asked: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(tries.saturating_sub(1));
         let longest = self.first_pause.saturating_mul(doubled).min(LONGEST_PAUSE);
         let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
-        // Without randomness it waits the longest.
+        // Without a random number, wait for the upper bound.
         let drawn = getrandom::u64().ok().and_then(|drawn| drawn.checked_rem(micros));
         let pause = drawn.map_or(longest, Duration::from_micros);
         pause.max(asked.unwrap_or_default().min(LONGEST_PAUSE))
@@ -43,7 +44,7 @@ mod tests {
     use super::{LONGEST_PAUSE, Retry};
 
     #[test]
-    fn pauses_grow_to_a_limit_and_are_no_shorter_than_asked_for() {
+    fn pauses_grow_to_a_limit_and_respect_retry_after() {
         let retry = Retry::default();
         for tries in 1..40 {
             let longest = LONGEST_PAUSE.min(retry.first_pause.saturating_mul(1 << (tries - 1).min(20)));
@@ -53,7 +54,7 @@ mod tests {
         assert!(retry.pause(1, Some(asked)) >= asked);
         assert!(
             retry.pause(1, Some(Duration::MAX)) <= LONGEST_PAUSE,
-            "no answer may stop the client for good"
+            "`Retry-After` can't exceed the longest pause"
         );
     }
 }

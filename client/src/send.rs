@@ -1,4 +1,4 @@
-//! One call, from its first try to its answer.
+//! Sends one call, with retries.
 
 use std::time::Duration;
 
@@ -14,16 +14,17 @@ use crate::error::{Error, Problem};
 use crate::key::IdempotencyKey;
 use crate::types::Answered;
 
-/// An answer that has arrived whole.
+/// A complete response.
 struct Whole {
     status: StatusCode,
     replayed: bool,
     body: Vec<u8>,
 }
 
-/// A try that may be made again, and how long to wait for it at least.
+/// A failed attempt that may be retried.
 struct Failed {
     error: Error,
+    /// The shortest pause before the retry, from `Retry-After`.
     asked: Option<Duration>,
 }
 
@@ -36,7 +37,7 @@ struct Insufficient {
 }
 
 impl Client {
-    /// Sends a call until it has an answer, under one key.
+    /// Sends a call under one key, and retries it until it has a final response or no attempts are left.
     pub(crate) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -81,7 +82,7 @@ impl Client {
         let (status, headers) = (answer.status(), answer.headers());
         let replayed = headers.contains_key("idempotent-replayed");
         let seconds = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
-        // Who has half an answer doesn't know it, and asks again.
+        // An incomplete response says nothing about the result, so the call is retried.
         let answer = Whole { status, replayed, body: answer.bytes().await.map_err(unanswered)?.into() };
         if !is_passing(status) {
             return Ok(answer);
@@ -90,7 +91,7 @@ impl Client {
     }
 }
 
-/// Whether the same call may be answered otherwise a moment later.
+/// Returns whether a retry may succeed.
 fn is_passing(status: StatusCode) -> bool {
     matches!(
         status,
@@ -111,7 +112,7 @@ impl Whole {
         Ok(Answered { body, replayed: self.replayed })
     }
 
-    /// What a refusal says.
+    /// Parses the error of a refusal.
     fn refusal(&self) -> Error {
         let Ok(body) = serde_json::from_slice::<Value>(&self.body) else { return self.unread() };
         if body["code"] == "insufficient_credits"
@@ -122,7 +123,7 @@ impl Whole {
         }
         match serde_json::from_value::<Problem>(body.clone()) {
             Ok(problem) => Error::Refused(problem),
-            // API Gateway's own refusals have a message alone.
+            // A refusal of API Gateway itself has only a `message`.
             Err(_) => match body["message"].as_str() {
                 Some(message) => Error::Refused(Problem {
                     status: self.status.as_u16(),

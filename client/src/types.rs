@@ -1,20 +1,19 @@
-//! What is sent and what is answered. Instants are texts as RFC 3339 has them, for whichever library reads them.
+//! The types of requests and responses. Instants are strings in RFC 3339, so that you can parse them with any library.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-/// An answer, and whether it is that of an earlier call under the same key.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered<T> {
-    /// The answer.
     pub body: T,
-    /// Whether an earlier call had carried it out.
+    /// Whether this is the response of an earlier call under the same key.
     pub replayed: bool,
 }
 
-/// What an AI call used, and for whom.
+/// An AI call to pay for: its operation, its size, and its consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DebitOrder {
     operation: String,
@@ -28,75 +27,62 @@ pub struct DebitOrder {
 }
 
 impl DebitOrder {
-    /// An operation of the rate card.
+    /// Creates an order for an operation of the rate card. It also needs a size: either counts of units, or a price in
+    /// credits.
     #[must_use]
     pub fn of(operation: &str, consumer: Consumer) -> Self {
         Self { operation: operation.to_owned(), model: None, units: BTreeMap::new(), credits: None, consumer }
     }
 
-    /// With a model of the rate card, which may cost a multiple.
+    /// Sets the model, whose multiplier on the rate card applies to the price.
     #[must_use]
     pub fn model(self, model: &str) -> Self {
         Self { model: Some(model.to_owned()), ..self }
     }
 
-    /// With so many of a unit, such as `input_tokens`, which the rate card prices.
+    /// Sets the count of a unit that the rate card prices: `input_tokens`, `output_tokens` or `records`.
     #[must_use]
     pub fn unit(mut self, unit: &str, count: u64) -> Self {
         self.units.insert(unit.to_owned(), count);
         self
     }
 
-    /// With a price of the caller's own, instead of units.
+    /// Sets the price in credits, instead of units.
     #[must_use]
     pub fn credits(self, credits: Decimal) -> Self {
         Self { credits: Some(credits.normalize()), ..self }
     }
 }
 
-/// Who or what an AI call was made for.
+/// The consumer of an AI call's credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Consumer {
-    /// A step of a workflow run. Refused for want of credits, its run has failed.
-    WorkflowStep {
-        /// The workflow.
-        workflow_id: String,
-        /// The run.
-        run_id: String,
-        /// The step.
-        step_id: String,
-    },
-    /// What a person did in the product.
-    Action {
-        /// The feature.
-        feature: String,
-        /// The person.
-        user_id: String,
-    },
-    /// A part of a larger job.
+    /// A step of a workflow run. If the step is refused for insufficient credits, its run is marked failed.
+    WorkflowStep { workflow_id: String, run_id: String, step_id: String },
+    /// An action of a person in the product.
+    Action { feature: String, user_id: String },
+    /// A record of a bulk job.
     Bulk {
-        /// The job.
         job_id: String,
-        /// The feature that it is of.
         feature: String,
-        /// The list that it works through.
+        /// The list that the job processes.
         #[serde(skip_serializing_if = "Option::is_none")]
         list_id: Option<String>,
-        /// The person who started it.
+        /// The person who started the job.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<String>,
     },
 }
 
 impl Consumer {
-    /// What a person did in the product.
+    /// Creates the consumer of a person's action in the product.
     #[must_use]
     pub fn action(feature: &str, user_id: &str) -> Self {
         Self::Action { feature: feature.to_owned(), user_id: user_id.to_owned() }
     }
 
-    /// A step of a workflow run.
+    /// Creates the consumer of a step of a workflow run.
     #[must_use]
     pub fn workflow_step(workflow_id: &str, run_id: &str, step_id: &str) -> Self {
         Self::WorkflowStep {
@@ -107,104 +93,89 @@ impl Consumer {
     }
 }
 
-/// Credits that were drawn.
+/// A posted debit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Debit {
-    /// Its id.
     pub debit_id: String,
-    /// What it cost.
     pub credits: Decimal,
-    /// The rate card's version that priced it.
+    /// The version of the rate card that priced it.
     pub rate_card: String,
-    /// When it was posted.
     pub posted_at: String,
 }
 
-/// What a call would cost.
+/// The price of a call that was not made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Quote {
-    /// Its price.
     pub credits: Decimal,
-    /// The rate card's version.
+    /// The version of the rate card.
     pub rate_card: String,
-    /// What there is.
+    /// The workspace's own credits that it can spend.
     pub available: Decimal,
-    /// What may be spent, with a credit limit.
+    /// `available` plus the credit limit.
     pub spendable: Decimal,
-    /// Whether it could be paid now.
+    /// Whether `spendable` covers the price now.
     pub affordable: bool,
 }
 
-/// What a workspace has.
+/// A workspace's balance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Balance {
-    /// What it owns and may spend.
+    /// The workspace's own credits that it can spend; below zero if it owes some.
     pub available: Decimal,
-    /// `available` with the credit limit.
+    /// `available` plus the credit limit.
     pub spendable: Decimal,
-    /// What never expires.
+    /// Credits that never expire; below zero if the workspace owes some.
     pub prepaid: Decimal,
-    /// What was consumed this month.
     pub consumed_this_month: Decimal,
-    /// Grows with each change.
+    /// Increases with every change of the balance.
     pub version: u64,
-    /// When it was read.
     pub as_of: String,
 }
 
-/// What starts a run.
+/// The cause of a run's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// A person.
+    /// A person. If the run fails for insufficient credits, no mail is sent.
     Manual,
-    /// A schedule. If it fails for want of credits, people get a mail.
+    /// A schedule. If the run fails for insufficient credits, the billing contact gets a mail.
     Scheduled,
-    /// Something that happened.
+    /// An event. If the run fails for insufficient credits, the billing contact gets a mail.
     Event,
 }
 
-/// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It runs.
     Running,
-    /// It has succeeded.
     Succeeded,
-    /// A step could not be paid.
+    /// A step was refused for insufficient credits.
     Failed,
 }
 
 /// A workflow run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Run {
-    /// Its id.
     pub run_id: String,
-    /// Its workflow.
     pub workflow_id: String,
-    /// What started it.
     pub trigger: Trigger,
-    /// How far it is.
     pub status: RunStatus,
 }
 
-/// A run that has just started, and what is left of the plan's.
+/// A run that has just started, with the use of the plan's monthly runs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StartedRun {
-    /// The run.
     #[serde(flatten)]
     pub run: Run,
-    /// The plan's runs of the month.
     pub allowance: Allowance,
 }
 
-/// The plan's runs of the month.
+/// The use of the plan's monthly runs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Allowance {
-    /// How many have started.
+    /// The runs started this month.
     pub used: u64,
-    /// How many may; unlimited if absent.
+    /// The runs that the plan allows a month; `None` if it has no limit.
     pub limit: Option<u64>,
     /// When the next month begins.
     pub resets_at: String,
@@ -213,33 +184,29 @@ pub struct Allowance {
 /// A checkout that waits to be paid.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TopUp {
-    /// Its id.
     pub top_up_id: String,
-    /// What will be added.
+    /// The credits that the payment adds.
     pub credits: Decimal,
-    /// What it costs.
     pub price: Price,
-    /// Where a person pays.
+    /// The page on which a person pays.
     pub checkout_url: String,
 }
 
-/// A price.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Price {
     /// In minor units, such as cents.
     pub amount: u64,
-    /// Such as `USD`.
+    /// An ISO 4217 code, such as `USD`.
     pub currency: String,
 }
 
-/// What the hub tells of a workspace.
+/// A workspace as the hub registers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WorkspaceProfile {
-    /// Its name, as mails show it.
+    /// The name that mails and the settings page show.
     pub name: String,
-    /// Its plan.
     pub plan: Plan,
-    /// Where receipts and failures are told.
+    /// The address for receipts, invoices and failed runs.
     pub billing_email: String,
 }
 
@@ -249,12 +216,10 @@ pub struct WorkspaceProfile {
 pub enum Plan {
     /// Prepaid credits only.
     Free,
-    /// The first with subscriptions.
+    /// The smallest plan with subscriptions.
     Starter,
-    /// For a team.
     Team,
-    /// For a larger one.
     Pro,
-    /// With agreements.
+    /// The only plan with agreements.
     Enterprise,
 }

@@ -1,10 +1,11 @@
-//! `cargo bench --bench busy`: what one workspace reaches, step by step up the ladder, on a model of a busy table.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints what it has measured")]
+//! `cargo bench --bench busy`: measures the throughput of one workspace on a model of a busy table, for each rung of
+//! the ladder.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its measurements")]
 
 use model::ladder::{Reached, Rung, reach};
 use model::report::{measured_on, table, write_bars, write_section};
 
-/// Seconds of virtual time for each step.
+/// The virtual time of each row, in seconds.
 const SECONDS: u64 = 2;
 
 const SEED: u64 = 7;
@@ -21,7 +22,7 @@ const COLUMNS: [&str; 8] = [
 ];
 
 fn main() {
-    // `cargo test --benches` comes here too, and has nothing to measure.
+    // `cargo test --benches` runs this too. It must not measure.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -49,8 +50,8 @@ fn measure(rung: Rung, callers: usize) -> Reached {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     let reached = runtime.block_on(reach(rung, callers, (SECONDS, SEED), "100000000"));
-    assert_eq!(reached.paid.0, reached.paid.1, "the balance says what the callers say");
-    assert_eq!(reached.refused, 0, "there were credits enough");
+    assert_eq!(reached.paid.0, reached.paid.1, "the balance and the callers count the same");
+    assert_eq!(reached.refused, 0, "no request is refused");
     reached
 }
 

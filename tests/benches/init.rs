@@ -1,7 +1,8 @@
-//! `cargo bench --bench init`: how long the debit function takes to start, beside a bare function in the same run.
+//! `cargo bench --bench init`: measures the startup of the debit function beside a bare function in the same run.
 //!
-//! Both are the binaries that are deployed: `cargo build --release -p debit --bin debit --example hello` builds them. The
-//! third is the same function on the AWS SDK as it comes, `cargo build --release` in `tests/benches/plain`.
+//! Both are the deployed release binaries:
+//! `cargo build --release -p debit --bin debit --example hello` builds them. The third row is the same function on the
+//! AWS SDK with its default features; `cargo build --release` in `tests/benches/plain` builds it.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -10,7 +11,7 @@
     clippy::float_arithmetic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a bench calculates, and prints what it has measured"
+    reason = "a bench calculates, and prints its measurements"
 )]
 
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ const TABLE: &str = "credits";
 
 const STARTS: usize = 40;
 
-/// Invocations whose instructions are counted, one run with these and one with none.
+/// The number of invocations for the instruction count. A second run without them is subtracted.
 const COUNTED: usize = 20;
 
 const COLUMNS: [&str; 7] = [
@@ -45,7 +46,7 @@ const COLUMNS: [&str; 7] = [
     "instructions an invocation",
 ];
 
-/// What was measured of a function.
+/// The measurements of a function.
 struct Row {
     name: &'static str,
     inits: Vec<f64>,
@@ -61,7 +62,7 @@ fn main() {
     let release = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
     let (debit, hello) = (release.join("debit"), release.join("examples/hello"));
     if !debit.exists() || !hello.exists() {
-        println!("Build what is measured: cargo build --release -p debit --bin debit --example hello");
+        println!("The binaries are missing. Run: cargo build --release -p debit --bin debit --example hello");
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -71,7 +72,7 @@ fn main() {
     let settings = needed.clone().into_iter().chain(deployed_tunables()).collect::<Vec<_>>();
     let plain = release.join("plain");
     let mut plain = plain.exists().then(|| Row::of("debit on the SDK as it comes", plain));
-    // By turns, so that whatever else goes on hits all of them.
+    // The functions start in turn, so that other load on the machine affects all of them alike.
     for start in 0..STARTS {
         bare.start(&[], "{}");
         ours.start(&settings, &event(&format!("ours-{start}")));
@@ -100,7 +101,7 @@ fn main() {
     write_section("init", &said);
 }
 
-/// What template.yaml tells the allocator.
+/// Returns the allocator's setting in template.yaml.
 fn deployed_tunables() -> Option<(&'static str, String)> {
     let template = include_str!("../../template.yaml");
     let tunables = template.lines().find_map(|line| line.trim().strip_prefix("GLIBC_TUNABLES: "));
@@ -111,7 +112,7 @@ fn event(key: &str) -> String {
     include_str!("debit.json").replace("KEY", key)
 }
 
-/// A table with a workspace that has credits.
+/// Creates a table with a workspace that has credits.
 async fn table_with_credits() -> Database {
     let database = Database::start(None).unwrap();
     let config = aws_sdk_dynamodb::Config::builder()
@@ -147,7 +148,8 @@ impl Row {
         self.inits.sort_by(f64::total_cmp);
     }
 
-    /// Counts instructions with callgrind, where it is installed: of a run with invocations, less of one without.
+    /// Counts the instructions of an invocation with callgrind, if it is installed: a run with invocations minus one
+    /// without.
     fn count(&mut self, settings: &[(&str, String)], event: impl Fn(usize) -> String) {
         let Some(valgrind) = found("valgrind") else { return };
         let run = |invocations: usize| -> Option<u64> {

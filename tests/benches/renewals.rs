@@ -1,5 +1,6 @@
-//! `cargo bench --bench renewals`: ten thousand subscriptions due at once, and what the table is asked for each.
-#![allow(clippy::print_stdout, reason = "a bench prints what it has measured")]
+//! `cargo bench --bench renewals`: renews ten thousand subscriptions due at once, and counts the table requests per
+//! renewal.
+#![allow(clippy::print_stdout, reason = "a bench prints its measurements")]
 
 use credits_local::database::Stream;
 use credits_local::{Options, Stack};
@@ -12,12 +13,12 @@ const COLUMNS: [&str; 5] = ["sweep", "renewals", "requests a renewal", "write un
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` comes here too, and has nothing to measure.
+    // `cargo test --benches` runs this too. It must not measure.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
     let stack = Stack::start(&Options { stream: Stream::Off, ..Options::default() }).await;
-    let stack = stack.unwrap_or_else(|error| panic!("a stack starts: {error}"));
+    let stack = stack.unwrap_or_else(|error| panic!("the stack did not start: {error}"));
     let costs = Box::pin(renew_all(&stack, SUBSCRIPTIONS)).await;
     let rows = [row("before the date", &costs.charging), row("on the date", &costs.beginning)];
     let table = table(&COLUMNS, &rows);

@@ -1,5 +1,5 @@
-// The settings page as its users open it: Debian's chromium on a running `cargo local demo` (AI_CREDITS_LOCAL says
-// where). Every page that is opened must end without an error on its console, and axe must find nothing serious.
+// Tests of the settings page in Debian's chromium, on a running `cargo local demo` at AI_CREDITS_LOCAL. Every page must
+// end without an error on the console, and without a serious finding of axe.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -23,7 +23,7 @@ async function local(path, body) {
   return response.json();
 }
 
-/** The hub's own calls. */
+/** Calls the API as the hub does. */
 async function hub(method, path, body, key = crypto.randomUUID()) {
   const { token } = await local('/_local/tokens', { workspace: '*', scope: 'credits:spend credits:read credits:manage' });
   const response = await fetch(`${base}/v1/workspaces/${path}`, {
@@ -42,7 +42,7 @@ async function newWorkspace(workspace, name = 'Acme') {
   await hub('PUT', workspace, { name, plan: 'team', billing_email: 'billing@acme.example' });
 }
 
-/** Opens the page of a workspace, does something there, and checks that nothing went wrong on the way. */
+/** Opens the page of a workspace, runs `act` on it, and checks that no errors occurred. */
 async function onPage(workspace, options, act) {
   const { token } = await local('/_local/tokens', { workspace, scope: options.scope ?? 'credits:read credits:manage' });
   const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, acceptDownloads: true, ...options });
@@ -58,7 +58,7 @@ async function onPage(workspace, options, act) {
   await page.goto(`${base}/settings/ai-credits#token=${token}${options.fragment ?? ''}`);
   await page.getByRole('heading', { name: 'Balance', exact: true }).waitFor();
   await act(page, () => bytes);
-  // By way of the debugger, which the page's policy has no say in.
+  // The debugger injects axe, because the page's content security policy does not apply to it.
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run());
   const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));

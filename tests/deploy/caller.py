@@ -1,4 +1,4 @@
-"""Calls the deployed API as a client does, and plays the payer."""
+"""Calls the deployed API as a client does, and plays the payer of a checkout."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ PROVIDER = os.environ["PROVIDER"]
 
 
 class Api:
-    """The deployed API. The emulator tells APIs apart by the host's name, which need not resolve."""
+    """The deployed API. The emulator tells APIs apart by the Host header, so the name need not resolve."""
 
     def __init__(self, url, token):
         self.host, self.token = urllib.parse.urlsplit(url), token
@@ -41,7 +41,7 @@ def check(answer, status):
 
 
 def pay(api, checkout):
-    """The payer pays at the provider, whose signed event reaches the deployed webhook."""
+    """Pays a checkout at the provider. Returns a function that delivers the signed event to the deployed webhook."""
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(PROVIDER).netloc, timeout=30)
     connection.request("POST", f"/_local/checkouts/{checkout}/pay", '{"outcome":"succeeded"}')
     connection.getresponse().read()

@@ -1,7 +1,7 @@
-"""Runs the emulator, with policies enforced (AUTH), and with what it lacks.
+"""Runs the emulator with enforced policies (AUTH), and adds what it lacks.
 
-CodeDeploy's resources deploy nothing here: an alias is moved to a new version at once. An alarm on a sum of metrics
-watches the first of them. Sending a mail asks for the sender's identity, as AWS does, and not for everything.
+CodeDeploy's resources deploy nothing here: an alias moves to a new version at once. An alarm on a sum of metrics
+watches the first metric. Sending a mail requires permission for the sender's identity, as in AWS, and not for `*`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The emulated AWS: the deploy, and what the emulator lacks."""
+"""The emulated AWS: the deployment, and workarounds for what the emulator lacks."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def client(service):
 
 
 def until(what, look, seconds=60):
-    """Looks again until there is something, which is what a person would do; fails loudly."""
+    """Repeats `look` until it returns something. Fails after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -36,7 +36,7 @@ def ready():
 
 
 class Loader(yaml.SafeLoader):
-    """The template as plain data: what an intrinsic function makes is of no interest here."""
+    """A loader that reads the template as plain data and ignores intrinsic functions."""
 
 
 Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
@@ -59,7 +59,7 @@ def parameters(issuer, provider):
 
 
 def deploy(sam, work, values):
-    """`sam deploy` of what `sam build` has built."""
+    """Deploys the output of `sam build` with `sam deploy`. Returns the resources' physical ids by logical id."""
     client("s3").create_bucket(Bucket="deploys")
     parameter = client("ssm").put_parameter
     parameter(Name="/ai-credits/stripe/api-key", Value="sk_local", Type="SecureString")
@@ -81,7 +81,7 @@ def deploy(sam, work, values):
 
 
 def add_routes(resources, values):
-    """The routes and the authorizer, which the emulator leaves out of the API that it makes; gives the API's URL."""
+    """Adds the routes and the authorizer, which the emulator omits. Returns the API's URL and the number of routes."""
     gateway, functions = client("apigatewayv2"), client("lambda")
     api = resources["Api"]
     authorizer = gateway.create_authorizer(
@@ -113,7 +113,7 @@ def add_routes(resources, values):
 
 
 def fire_every_minute():
-    """Sets every schedule of the stack to each minute."""
+    """Sets every schedule of the stack to one minute. Returns their names."""
     scheduler = client("scheduler")
     names = []
     for schedule in scheduler.list_schedules()["Schedules"]:
@@ -125,14 +125,14 @@ def fire_every_minute():
 
 
 def mails():
-    """What SES has sent."""
+    """Returns the mails that SES has sent."""
     url = os.environ["AWS_ENDPOINT_URL"] + "/_ministack/ses/messages"
     accounts = json.load(urllib.request.urlopen(url, timeout=5))["messages"]
     return [mail for mails in accounts.values() for mail in mails]
 
 
 def logs():
-    """What the functions have written, a line each."""
+    """Returns the log lines of the functions, each with its log group."""
     reader = client("logs")
     lines = []
     for group in reader.describe_log_groups()["logGroups"]:
@@ -146,20 +146,20 @@ def delete():
 
 
 def age_subscription(table, workspace):
-    """Nobody waits a month: every date of the subscription is set a month back, and it is due now."""
+    """Moves every date of the subscription a month back, and makes it due now, so that the test need not wait."""
     change_subscription(table, workspace, aged)
     make_due(table, workspace)
 
 
 def make_due(table, workspace):
-    """What is due stands in its index under the milliseconds of its date. A charge that was left open is due after two minutes,
-    which no test waits for."""
+    """Makes the subscription due now: the index orders by the due date in milliseconds. Ages its open charges, because
+    an open charge is otherwise due after two minutes."""
     place = {"index_sk": {"S": f"{int(time.time() * 1000):015}#{workspace}"}}
     change_subscription(table, workspace, lambda item: unanswered(item) | place)
 
 
 def unanswered(value):
-    """The same with every open charge begun ten minutes ago."""
+    """Returns the value with every open charge begun ten minutes ago."""
     if not isinstance(value, dict):
         return value
     begun_at = {"S": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 600))}

@@ -1,4 +1,4 @@
-"""Prints the template as CloudFormation gets it, which is what a check of policies has to look at."""
+"""Prints the template as CloudFormation gets it, with SAM's resources expanded. Checks of policies need this form."""
 
 import json
 from unittest import mock
@@ -18,7 +18,7 @@ def source():
 
 
 def expanded():
-    """The template as CloudFormation gets it, with what `sam package` would put into S3."""
+    """Returns the template as CloudFormation gets it, with the S3 addresses that `sam package` would insert."""
     template = source()
     template["Globals"]["Function"]["CodeUri"] = "s3://deploys/code"
     template["Resources"]["Operations"]["Properties"]["Location"] = "https://deploys.s3.amazonaws.com/operations.yaml"

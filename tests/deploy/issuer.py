@@ -1,8 +1,8 @@
-"""The issuer of tokens, with keys of its own, served over TLS as API Gateway's authorizer wants them.
+"""A token issuer with its own keys, served over TLS as API Gateway's authorizer requires.
 
     issuer.py FOLDER
 
-makes its key and its certificate there.
+creates the key and the certificate in FOLDER.
 """
 
 import base64
@@ -44,7 +44,7 @@ def make_certificate(folder):
 
 
 class Issuer:
-    """Issues tokens, and serves its keys."""
+    """Issues tokens, and serves the public keys."""
 
     def __init__(self, folder):
         with open(f"{folder}/issuer.key", "rb") as file:

@@ -1,8 +1,8 @@
-"""Kills functions in the middle of every step of a workspace's life, and checks that it comes to the same end.
+"""Kills functions in the middle of every step of a workspace's life, and checks that the result is the same.
 
-A life is lived once without a kill, and its requests are counted by function. Then it is lived again for each number of
-a request: every function that gets so far dies at it, in one life before the request is carried out and in another
-after. Callers, the provider and the bus try again, as they would.
+First it plays a life without a kill, and counts its requests by function. Then it plays a life for each number of a
+request: every function that makes so many requests dies at it, in one life before the request is executed and in
+another after. Callers, the provider and the bus retry, as they do in production.
 """
 
 import http.client
@@ -15,19 +15,19 @@ import emulator
 from caller import PROVIDER, check, pay
 from emulator import until
 
-# How many requests of each function are tried; KILLS=all for every one.
+# The number of requests of each function to try. KILLS=all tries every one.
 MOST = os.environ.get("KILLS", "5")
 
 
 class Life:
-    """The life of one workspace."""
+    """The life of one workspace: its calls, payments and renewals."""
 
     def __init__(self, api, resources, workspace):
         self.api, self.resources, self.workspace = api, resources, workspace
         self.path = f"/v1/workspaces/{workspace}"
 
     def insist(self, *call, **options):
-        """Calls until there is an answer, as a client does that keeps its key."""
+        """Retries a call under its key until a response below 500 arrives, as a client does."""
         for _ in range(8):
             status, body = self.api(*call, **options)
             if status < 500:
@@ -67,8 +67,8 @@ class Life:
         assert self.insist("POST", self.path + "/debits", step, key="step")[0] == 402
 
     def renew(self):
-        """The month is over, and the schedule fires until it is renewed. What a firing left is due again later; nobody
-        waits for that either."""
+        """Ages the subscription, and invokes the sweep until it is renewed. Makes it due again after each sweep, so
+        that the test need not wait for the next attempt."""
         emulator.age_subscription(self.resources["Table"], self.workspace)
 
         def renewed():
@@ -82,7 +82,7 @@ class Life:
         return emulator.client("lambda").invoke(FunctionName=self.resources[function] + ":live", Payload=json.dumps(event))
 
     def settle(self, carried_out):
-        """Lets the stream come to its end, and what was told be told again; SES tells what it has taken."""
+        """Waits until the stream is processed, delivers each event again, and confirms each mail that SES accepted."""
         before = None
         while before != (before := self.counted()):
             until("the stream has come to its end", lambda: self.counted() == self.counted(), 20)
@@ -101,14 +101,14 @@ class Life:
         return json.dumps([usage["groups"], usage["total"]], sort_keys=True), len(mails_to(self.workspace))
 
     def end_claims(self):
-        """Nobody waits two minutes: the claims of those who died have ended."""
+        """Ends the claims of killed processes, so that the test need not wait two minutes."""
         table = emulator.client("dynamodb")
         for item in table.scan(TableName=self.resources["Table"])["Items"]:
             if item["pk"]["S"].startswith("mail#") and "sent" not in item and "claimed_until" in item:
                 table.put_item(TableName=self.resources["Table"], Item=item | {"claimed_until": {"N": "1"}})
 
     def end(self):
-        """What the life has come to."""
+        """Returns the result of the life."""
         read = lambda path: check(self.insist("GET", self.path + path), 200)
         balance, usage = read("/balance"), read("/usage?group_by=feature")
         return {
@@ -123,7 +123,7 @@ class Life:
 
 
 def events(carried_out):
-    """What was told on the bus."""
+    """Yields the events that were published on the bus."""
     for _, _, target, body in list(carried_out):
         if target.endswith(".PutEvents"):
             yield from json.loads(body)["Entries"]
@@ -134,7 +134,7 @@ def mails_to(workspace):
 
 
 def charges_of(workspace):
-    """The provider's payments of the workspace that have succeeded."""
+    """Returns the amounts of the workspace's succeeded payments at the provider."""
     provider = urllib.parse.urlsplit(PROVIDER)
     intents, page = [], {"has_more": True}
     while page["has_more"]:
@@ -149,7 +149,7 @@ def charges_of(workspace):
 
 
 def live(api, resources, wires, workspace, plan):
-    """Lives a life; gives its end, who was killed, and how often each function has asked for something."""
+    """Plays a life. Returns its result, the kills, and the number of requests of each function."""
     for wire in wires:
         wire.begin(plan)
     life = Life(api, resources, workspace)

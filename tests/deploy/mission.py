@@ -1,4 +1,4 @@
-"""Plays the mission against the deployed API, and says what it did, line by line."""
+"""Plays the product's main scenario against the deployed API, and prints each step."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def play(api, issuer):
 
 
 def renew(api, resources):
-    """A subscription whose month is over renews by the schedule alone."""
+    """Checks that the schedule alone renews a subscription whose month is over."""
     w = "/v1/workspaces/acme"
     before = check(api("PUT", w + "/subscription", {"tier": "tier_2k"}), 201)
     assert (before["status"], before["period"]) == ("active", 1), before

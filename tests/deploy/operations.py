@@ -1,4 +1,4 @@
-"""Checks what operators have of the deployed stack: metrics, traces, alarms, a dashboard, dead letters."""
+"""Checks the operators' tools in the deployed stack: metrics, traces, alarms, the dashboard, dead letters."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from emulator import until
 
 
 class Traces:
-    """X-Ray's daemon: keeps the segments that functions send."""
+    """A stand-in for X-Ray's daemon that keeps the segments of the functions."""
 
     def __init__(self):
         self.segments = []
@@ -31,7 +31,7 @@ def said(text):
 
 
 def metrics():
-    """Every metric that a function has written down, with the dimensions that it stands under."""
+    """Returns every metric in the functions' logs, with its dimensions."""
     found = {}
     for _, line in emulator.logs():
         if line.startswith('{"_aws"'):
@@ -63,7 +63,7 @@ def check(resources, traces):
 
 
 def lay_aside(resources):
-    """A record that can't be read, as a hand in the table leaves it, is laid aside, and those behind it go on."""
+    """Writes an unreadable item, and checks that its record is quarantined and that later records are processed."""
     item = {"pk": {"S": "balance#spoilt"}, "sk": {"S": "balance"}, "version": {"S": "?"}}
     emulator.client("dynamodb").put_item(TableName=resources["Table"], Item=item)
 

@@ -1,10 +1,10 @@
-"""Compares what each function's role allows with what the function asks for, both ways.
+"""Compares what each function's role allows with what the function requests, in both directions.
 
     privileges.py USED
 
-USED lists what the whole suite was seen to ask for at the wire (AI_CREDITS_PERMISSIONS_USED of `cargo test`), a JSON
-object a line. What Lambda itself does in a function's name follows from the template: it writes logs and traces, reads
-the stream, lays failed events aside; and a secret's parameter is read by the function that is told its name.
+USED lists the permissions that the requests of the whole suite needed (AI_CREDITS_PERMISSIONS_USED of `cargo test`),
+one JSON object per line. What Lambda does on a function's behalf follows from the template: it writes logs and traces,
+reads the stream, and sends failed events to a queue. A function also reads the parameter that its environment names.
 """
 
 import copy
@@ -13,13 +13,13 @@ import sys
 
 from expand import expanded, source
 
-# What has no resource that a policy could name (AWS's service authorisation reference).
+# Actions without a resource that a policy could name (AWS's service authorization reference).
 WITHOUT_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 STREAM = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"]
 
 
 def name_of(resource):
-    """A resource in one line, however it is written."""
+    """Formats a resource as one line, in whatever form the template has it."""
     if isinstance(resource, str):
         return resource
     (kind, value), = resource.items()
@@ -36,12 +36,12 @@ def statements(role):
     assert not role.get("ManagedPolicyArns"), "a managed policy allows more than is asked for"
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            # What stands under a condition of the template is as good as there.
+            # A statement under a condition of the template counts as present.
             yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def allowed(role):
-    """What a role allows: action, resource and leading key, one by one."""
+    """Yields what a role allows: each combination of action, resource and leading key."""
     for statement in statements(role):
         assert statement["Effect"] == "Allow", statement
         condition = statement.get("Condition", {})
@@ -56,7 +56,7 @@ def allowed(role):
 
 
 def used(lines):
-    """What functions were seen to ask for, by the function's binary."""
+    """Returns the permissions that the functions' requests needed, by binary."""
     resources = {"table": "${Table.Arn}", "by_time": "${Table.Arn}/index/by_time"}
     services = {"events:PutEvents": ["${Bus.Arn}"], "ses:SendEmail": [
         "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*",
@@ -72,7 +72,7 @@ def used(lines):
 
 
 def used_by_lambda(function):
-    """What Lambda does in the function's name."""
+    """Returns the permissions that Lambda needs on the function's behalf."""
     group = name_of(function["LoggingConfig"]["LogGroup"])[2:-1]
     asked = {(action, "${" + group + ".Arn}", "") for action in ["logs:CreateLogStream", "logs:PutLogEvents"]}
     asked |= {(action, "*", "") for action in WITHOUT_RESOURCE}
@@ -96,7 +96,7 @@ def destination(config):
 
 
 def differences(template, written, asked):
-    """Every permission that is not asked for, and every request that no permission covers."""
+    """Returns every permission that no request needs, and every request that no permission covers."""
     found = []
     for name, function in written["Resources"].items():
         if function["Type"] != "AWS::Serverless::Function":
@@ -111,14 +111,14 @@ def differences(template, written, asked):
 
 
 def roles(template):
-    """The roles whose policies are written out, by name."""
+    """Yields the roles with inline policies, by name."""
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::IAM::Role" and "Policies" in resource["Properties"]:
             yield name, resource["Properties"]
 
 
 def mutations(template):
-    """Each statement of each function's role taken away, and each with one more action in it."""
+    """Yields the template once without each statement of each function's role, and once with an action added to it."""
     for name, role in roles(template):
         if not name.endswith("Role") or "lambda" not in json.dumps(role["AssumeRolePolicyDocument"]):
             continue
@@ -138,7 +138,7 @@ def statements_of(template, role):
 
 
 def check_schedules(template):
-    """The roles that SAM makes for schedules may invoke one function each."""
+    """Checks that each role that SAM creates for a schedule may invoke one function only."""
     for name, role in roles(template):
         if "scheduler" in json.dumps(role["AssumeRolePolicyDocument"]):
             for statement in statements(role):

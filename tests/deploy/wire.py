@@ -1,7 +1,7 @@
-"""The wire between the functions and what they ask: a proxy that can kill the asking process at a chosen request.
+"""A proxy between the functions and the services they call, which can kill the calling process at a chosen request.
 
-It passes requests on as they are. The process is found by the connection's port, and ended by SIGKILL either before its
-request is passed on, or after it was carried out and before it is answered.
+It passes requests on unchanged. It finds the process by the connection's port, and kills it with SIGKILL either before
+it passes the request on, or after the request was executed and before its response.
 """
 
 import glob
@@ -14,7 +14,7 @@ import urllib.parse
 
 
 def process_behind(port):
-    """The process that a loopback connection comes from, with its function's name."""
+    """Returns the process behind a loopback connection, and the name of its function."""
     wanted = f"0100007F:{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:
         inode = next((line.split()[9] for line in table if line.split()[1] == wanted), None)
@@ -34,11 +34,11 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Whoever was killed hears no more, which is no error."""
+        """Ignores errors: a killed process no longer reads its response."""
 
 
 class Wire:
-    """A proxy to one address. `plan` maps a function to the number of its request at which it is killed, and when."""
+    """A proxy to one address. `plan` maps a function to the number of the request at which it is killed, and when."""
 
     def __init__(self, port, target):
         self.target = urllib.parse.urlsplit(target)
@@ -48,12 +48,12 @@ class Wire:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def begin(self, plan):
-        """Counts from here on, and kills by this plan."""
+        """Resets the counts, and kills by this plan from now on."""
         with self.lock:
             self.asked, self.plan, self.killed, self.carried_out = {}, dict(plan), [], []
 
     def count(self, function):
-        """Whether this request of the function is the one to die at, and when; once."""
+        """Counts a request. Returns "before" or "after" if the function must die at it, and otherwise ""."""
         with self.lock:
             self.asked[function] = number = self.asked.get(function, 0) + 1
             at, when = self.plan.get(function, (0, ""))

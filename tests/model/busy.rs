@@ -1,13 +1,13 @@
-//! A busy table: what DynamoDB does where many write to the same items.
+//! A model of a busy table: how DynamoDB behaves when many callers write to the same items.
 //!
-//! | rule | here | from |
+//! | rule | here | source |
 //! | --- | --- | --- |
-//! | a transaction that meets another on an item is cancelled, and so is a write of that item | `TransactionConflict` | DynamoDB's developer guide, Transaction conflict handling |
-//! | a transaction is on its items for 6 to 12 ms | `TRANSACTION` | measured by others; DESIGN.md |
-//! | a partition takes 1,000 write units a second, an index's as well | throttled beyond | developer guide, Partitions |
-//! | a write takes 3 to 6 ms, a read 2 to 4, the way there and back 0.3 to 0.8 each | | the same |
+//! | a transaction or write that meets another transaction on an item is cancelled | `TransactionConflict` | DynamoDB's developer guide, Transaction conflict handling |
+//! | a transaction holds its items for 6 to 12 ms | `TRANSACTION` | measured by others; docs/benchmarks.md |
+//! | a partition, also of an index, accepts 1,000 write units a second | throttled beyond | developer guide, Partitions |
+//! | a write takes 3 to 6 ms, a read 2 to 4, and each way over the network 0.3 to 0.8 | | measured by others |
 //!
-//! An item's partition is taken to be its own, as that of a busy item becomes.
+//! Each item has a partition of its own, as a busy item gets one in DynamoDB.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,32 +33,31 @@ use crate::{Dice, Embedded, Seeded, VirtualClock};
 /// The table's name.
 const TABLE: &str = "credits";
 
-/// How long a transaction is on its items, in microseconds.
+/// How long a transaction holds its items, in microseconds.
 const TRANSACTION: (u64, u64) = (6_000, 12_000);
-/// How long a write of one item takes.
+/// The duration of a write of one item, in microseconds.
 const WRITE: (u64, u64) = (3_000, 6_000);
-/// How long a read takes, and a refusal.
+/// The duration of a read or of a refusal, in microseconds.
 const READ: (u64, u64) = (2_000, 4_000);
-/// How long the way takes, there or back.
+/// The network latency of a request or a response, in microseconds.
 const WAY: (u64, u64) = (300, 800);
 
-/// Write units a second that a partition takes.
+/// The write units that a partition accepts per second.
 const UNITS_A_SECOND: f64 = 1_000.0;
-/// What each item of a cancelled transaction takes of its partition.
+/// The write units that a cancelled transaction consumes per item.
 const CANCELLED_UNITS: f64 = 2.0;
-/// What it takes at once.
+/// The write units that an idle partition accepts at once.
 const BURST_UNITS: f64 = 100.0;
 
-/// What the table has seen.
+/// Counters of the table's requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Seen {
-    /// Requests.
     pub requests: u64,
-    /// Those that met another on an item.
+    /// Requests that met a transaction on an item.
     pub conflicts: u64,
-    /// Those that a partition was too busy for.
+    /// Requests that a partition throttled.
     pub throttled: u64,
-    /// Write units that were taken, the index's included.
+    /// Consumed write units, including those of the index.
     pub write_units: f64,
 }
 
@@ -76,15 +75,15 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Items that a transaction is on.
+    /// The items that a transaction holds.
     locked: HashSet<String>,
-    /// What partitions have left, and when that was so.
+    /// The write units that each partition has left, and when they were computed.
     partitions: HashMap<String, (f64, Option<Instant>)>,
     seen: Seen,
 }
 
 impl Busy {
-    /// A table with nothing in it.
+    /// Creates an empty table.
     pub async fn new(seed: u64) -> Self {
         let inner = Inner {
             database: Embedded::default(),
@@ -97,20 +96,20 @@ impl Busy {
         busy
     }
 
-    /// A store on the table, as one function's process has it.
+    /// Returns a store on the table, as one process of a function has it.
     #[must_use]
     pub fn store(&self, seed: u64) -> Store {
         let clock: Arc<dyn Clock> = Arc::new(self.0.clock.clone());
         Store::new(self.client(), TABLE, Sources::new(clock, Arc::new(Seeded::of(seed))))
     }
 
-    /// What it has seen.
+    /// Returns the counters.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.0.state().seen
     }
 
-    /// Forgets what it has seen.
+    /// Resets the counters.
     pub fn forget(&self) {
         self.0.state().seen = Seen::default();
     }
@@ -212,11 +211,11 @@ impl Inner {
     }
 }
 
-/// What a write is on.
+/// The item of a write, and the index partition that it touches.
 #[derive(Debug)]
 struct Write {
     item: String,
-    /// The partition of the index that it writes to, where it says so.
+    /// The partition of the index; absent if the write has no `Item`.
     index: Option<String>,
 }
 
@@ -235,11 +234,11 @@ impl Write {
 }
 
 impl State {
-    /// Puts a transaction on its items, or says for each of them why not.
+    /// Locks the items of a transaction, or returns the cancellation reasons.
     fn begin(&mut self, writes: &[Write]) -> Option<Vec<&'static str>> {
         let mut reasons = Vec::new();
         for write in writes {
-            // A partition admits a request before anything is looked at.
+            // A partition admits a request before DynamoDB checks for conflicts.
             reasons.push(if self.is_worn_out(write) {
                 "ThrottlingError"
             } else if self.locked.contains(&write.item) {
@@ -252,7 +251,7 @@ impl State {
         if reasons.iter().any(|reason| *reason != "None") {
             self.seen.conflicts += u64::from(conflicts);
             self.seen.throttled += u64::from(!conflicts);
-            // What was admitted and cancelled is paid for all the same.
+            // A transaction that was admitted and then cancelled consumes write units.
             for write in writes.iter().filter(|_| !reasons.contains(&"ThrottlingError")) {
                 *self.left(write.item.clone()) -= CANCELLED_UNITS;
             }
@@ -271,7 +270,7 @@ impl State {
         worn_out.then_some("ProvisionedThroughputExceededException")
     }
 
-    /// Whether a transaction is on the item of a write, which is a conflict then.
+    /// Returns whether a transaction holds the item of a write, and counts the conflict.
     fn is_locked(&mut self, write: &Write) -> bool {
         let locked = self.locked.contains(&write.item);
         self.seen.conflicts += u64::from(locked);
@@ -283,7 +282,7 @@ impl State {
         [Some(write.item.clone()), index].into_iter().flatten().any(|partition| *self.left(partition) <= 0.0)
     }
 
-    /// What a partition takes now.
+    /// Returns the write units that a partition has left now.
     fn left(&mut self, partition: String) -> &mut f64 {
         let now = Instant::now();
         let (left, at) = self.partitions.entry(partition).or_insert((BURST_UNITS, None));
@@ -293,7 +292,7 @@ impl State {
         left
     }
 
-    /// Takes what a write has cost from its partitions: that of a transaction is spread over its items.
+    /// Subtracts the cost of a write from its partitions. The cost of a transaction is spread evenly over its items.
     fn charge(&mut self, writes: &[Write], answer: &str) {
         let answer: Value = serde_json::from_str(answer).unwrap_or_default();
         let capacity = match &answer["ConsumedCapacity"] {

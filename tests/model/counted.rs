@@ -1,4 +1,4 @@
-//! A connector that counts what goes over the wire: requests, and the units that they take.
+//! An HTTP client for the SDK that counts requests and the capacity that they consume.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,14 +12,13 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use serde_json::{Value, json};
 
-/// What went over the wire.
+/// Counters of requests and consumed capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Counts {
-    /// Requests.
     pub requests: u64,
-    /// Write units, the index's included.
+    /// Consumed write units, including those of the index.
     pub write_units: f64,
-    /// Read units.
+    /// Consumed read units.
     pub read_units: f64,
 }
 
@@ -37,13 +36,13 @@ struct CountedConnector {
 }
 
 impl Counted {
-    /// Counts what goes through a client.
+    /// Wraps a client.
     #[must_use]
     pub fn around(inner: SharedHttpClient) -> Self {
         Self { inner, counts: Arc::default() }
     }
 
-    /// What has gone through it.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,10 +1,10 @@
-//! The embedded database, called without a socket: a request's body in, an answer's status and body out.
+//! The embedded database, called without a socket: takes a request's body, and returns a status and a body.
 
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The embedded database in memory.
+/// An embedded database in memory.
 #[derive(Clone)]
 pub struct Embedded(Database);
 
@@ -21,7 +21,7 @@ impl Default for Embedded {
 }
 
 impl Embedded {
-    /// Carries out an operation.
+    /// Executes an operation. Returns the status and the body.
     #[must_use]
     pub fn answer(&self, operation: &str, body: &str) -> (u16, String) {
         let db = &self.0;
@@ -36,7 +36,7 @@ impl Embedded {
             "Scan" => called(body, |asked| db.scan(asked)),
             "TransactWriteItems" => called(body, |asked| db.transact_write_items(asked)),
             "UpdateItem" => called(body, |asked| db.update_item(asked)),
-            other => panic!("{other} is not among what the model answers"),
+            other => panic!("the model does not support {other}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The items of a stack's table, read and written without its functions.
+//! Reads and writes of a table's items that bypass the functions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,10 +8,10 @@ use credits_local::Stack;
 /// An item of the table.
 pub type TableItem = HashMap<String, AttributeValue>;
 
-/// The most items that DynamoDB takes in one `BatchWriteItem`.
+/// The largest number of items in one `BatchWriteItem`, as DynamoDB limits it.
 const MAX_BATCH_ITEMS: usize = 25;
 
-/// Reads every item of the table.
+/// Reads all items of the table.
 pub async fn every_item(stack: &Stack) -> Vec<TableItem> {
     let mut items = Vec::new();
     let mut start = None;
@@ -27,7 +27,7 @@ pub async fn every_item(stack: &Stack) -> Vec<TableItem> {
 }
 
 /// Writes items without a condition.
-#[expect(clippy::disallowed_methods, reason = "a test fills the table as thousands of calls would")]
+#[expect(clippy::disallowed_methods, reason = "a test fills the table with the items of thousands of calls")]
 pub async fn put_all(stack: &Stack, items: Vec<TableItem>) {
     for chunk in items.chunks(MAX_BATCH_ITEMS) {
         let puts = chunk.iter().map(|item| {
@@ -47,13 +47,14 @@ pub fn of_kind<'a>(items: &'a [TableItem], kind: &'a str) -> impl Iterator<Item 
     items.iter().filter(move |item| text(item, "pk").starts_with(kind))
 }
 
-/// Returns a text of an item, empty if the item has none of that name.
+/// Returns a text attribute of an item; empty if absent.
 #[must_use]
 pub fn text(item: &TableItem, name: &str) -> String {
     item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
 }
 
-/// Copies an item and replaces each key of `names` by its value in every text, as another workspace would have it.
+/// Copies an item, and replaces each key of `names` by its value in every text. The copy looks like another workspace's
+/// item.
 #[must_use]
 pub fn renamed(item: &TableItem, names: &BTreeMap<&str, String>) -> TableItem {
     fn rename(value: &AttributeValue, names: &BTreeMap<&str, String>) -> AttributeValue {

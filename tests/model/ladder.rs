@@ -1,5 +1,5 @@
-//! The ladder: what one workspace reaches by single debits, by batches, by captures of one hold, and by captures of many
-//! that are placed together.
+//! The ladder: the throughput of one workspace with single debits, with batches, with captures of one hold, and with
+//! captures of many holds placed together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,30 +25,30 @@ use tokio::time::Instant;
 
 use crate::busy::{Busy, Seen};
 
-/// What callers on one rung came to.
+/// The measurements of one rung.
 #[derive(Debug, Clone)]
 pub struct Reached {
-    /// What they did.
+    /// The name of the rung.
     pub rung: String,
-    /// How many at once.
+    /// The number of concurrent callers.
     pub callers: usize,
-    /// Calls of an AI that were paid, each second.
+    /// The paid AI calls per second.
     pub calls_a_second: f64,
-    /// How long the requests of half of them, and of all but one of a hundred, took at most, in milliseconds.
+    /// The median and the 99th percentile of the requests' durations, in milliseconds.
     pub millis: (f64, f64),
-    /// Requests that were answered 503: the caller is to come again.
+    /// The requests that were answered with 503, for the caller to retry.
     pub given_up: u64,
-    /// Requests that were refused for want of credits.
+    /// The requests that were refused for insufficient credits.
     pub refused: u64,
-    /// What the table has seen.
+    /// The counters of the table.
     pub seen: Seen,
-    /// Write units for each call.
+    /// The write units per AI call.
     pub units_a_call: f64,
-    /// What was paid, as the callers count it, and as the balance does.
+    /// The credits paid, first as the callers count them, then as the balance shows.
     pub paid: (Credits, Credits),
 }
 
-/// Callers of one workspace, and what they came to.
+/// Callers of one workspace, with their counters.
 struct Crowd {
     busy: Busy,
     workspace: WorkspaceId,
@@ -60,20 +60,20 @@ struct Crowd {
     micros: std::sync::Mutex<Vec<u64>>,
 }
 
-/// How a rung's callers call.
+/// How the callers of a rung pay for their AI calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rung {
     /// Each call is a debit.
     Debits,
-    /// So many calls are one debit.
+    /// A debit pays for this many calls.
     Batches(usize),
-    /// Calls are captures of one hold after the other, which all callers share.
+    /// Calls are captures of one hold at a time, which all callers share.
     OneHold,
-    /// Calls are captures of fifty holds that are placed and settled together.
+    /// Calls are captures of `MOST_HOLDS` holds that are placed and settled together.
     ManyHolds,
 }
 
-/// Lets callers call for some seconds of virtual time, on a balance of so many credits.
+/// Runs the callers for some seconds of virtual time on a balance of `granted` credits.
 pub async fn reach(rung: Rung, callers: usize, (seconds, seed): (u64, u64), granted: &str) -> Reached {
     let busy = Busy::new(seed).await;
     let workspace: WorkspaceId = "acme".parse().unwrap();
@@ -137,7 +137,7 @@ fn card() -> Name {
 }
 
 impl Crowd {
-    /// Each caller is a process of its own.
+    /// Returns a store of its own for each caller, as separate processes have.
     fn store(&self, caller: usize) -> Store {
         self.busy.store(1_000 + caller as u64)
     }
@@ -154,7 +154,7 @@ impl Crowd {
         self.micros.lock().unwrap().push(since.elapsed().as_micros() as u64);
     }
 
-    /// Counts a request, and says whether it was carried out.
+    /// Counts a request, and returns its result if it succeeded.
     fn count<T>(&self, since: Instant, calls: u64, outcome: Result<T, DebitRefusal>) -> Option<T> {
         self.took(since);
         match outcome {
@@ -200,7 +200,7 @@ impl Crowd {
         drop(running.join_all().await);
     }
 
-    /// Rounds of holds that are placed together, captured by all callers side by side, and settled together.
+    /// Runs rounds: places holds together, captures them with all callers at once, and settles them together.
     async fn capture(self: &Arc<Self>, callers: usize, holds: usize) {
         let store = self.store(0);
         let Line { operation, consumer, .. } = line();
@@ -217,7 +217,7 @@ impl Crowd {
             let hold_ids: Vec<Id> = placed.holds.into_iter().map(|hold| hold.hold_id).collect();
             self.capture_all(callers, &hold_ids).await;
             let (crowd, store) = (Arc::clone(self), store.clone());
-            // The next round begins meanwhile.
+            // The next round begins while this one is settled.
             settling.spawn(async move {
                 let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
                 let claim = crowd.claim();

@@ -1,7 +1,8 @@
-//! DynamoDB as a model: the embedded database behind an HTTP connector of the SDK, without a socket, on virtual time.
+//! A model of DynamoDB for tests and benches: the embedded database behind an HTTP connector of the SDK, without a
+//! socket, on virtual time.
 //!
-//! What runs on it is the store as it is deployed, request by request. Time passes only where something waits, so what
-//! takes seconds of virtual time takes as long as its computing does, and the same seed gives the same run.
+//! The deployed store runs on it, request by request. Virtual time passes only while something waits, so a run takes
+//! only its computing time. The same seed gives the same run.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -11,7 +12,7 @@
     clippy::float_arithmetic,
     clippy::missing_panics_doc,
     clippy::unwrap_used,
-    reason = "it is made for tests and benches, which calculate and unwrap"
+    reason = "it serves tests and benches, which calculate and unwrap"
 )]
 
 pub mod busy;

@@ -1,4 +1,4 @@
-//! Many renewals due at once (M6): two sweeps at the same time, stopped midway, and the sweeps that finish the work.
+//! Many renewals due at once (M6): two concurrent sweeps that are stopped midway, and the sweeps that finish the work.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,29 +10,29 @@ use serde_json::{Value, json};
 
 use crate::items::{TableItem, every_item, of_kind, put_all, renamed, text};
 
-/// The most charges that one page of the payment provider's list has.
+/// The largest page of the payment provider's list.
 const MAX_PAGE_CHARGES: usize = 100;
 
-/// The credits of one workspace after its renewal: a pack of 1,000 and a month of 2,000.
+/// The credits of a workspace after its renewal: a pack of 1,000 and a month of 2,000.
 const RENEWED_CREDITS: &str = "3000";
 
-/// What a sweep asked of the table.
+/// The table requests of a sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SweepCost {
-    /// Subscriptions that the sweep renewed.
+    /// The number of subscriptions that the sweep renewed.
     pub renewals: usize,
-    /// Requests, by operation.
+    /// The number of requests, by operation.
     pub operations: BTreeMap<String, usize>,
-    /// Write units of all requests.
+    /// The write units of all requests.
     pub write_units: f64,
 }
 
-/// What the sweeps cost that renewed all subscriptions.
+/// The costs of the sweeps that renewed all subscriptions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenewalCosts {
-    /// Before the date: the cards are charged and the credits granted.
+    /// The sweep before the renewal date, which charges the cards and grants the credits.
     pub charging: SweepCost,
-    /// On the date: the new periods begin.
+    /// The sweep on the renewal date, which begins the new periods.
     pub beginning: SweepCost,
 }
 
@@ -46,23 +46,23 @@ impl SweepCost {
         cost
     }
 
-    /// Requests a renewal.
+    /// Returns the requests per renewal.
     #[must_use]
     pub fn requests_each(&self) -> f64 {
         self.operations.values().sum::<usize>() as f64 / self.renewals as f64
     }
 
-    /// Write units a renewal.
+    /// Returns the write units per renewal.
     #[must_use]
     pub fn write_units_each(&self) -> f64 {
         self.write_units / self.renewals as f64
     }
 }
 
-/// Subscribes so many workspaces, `acme` first, and returns when all of them renew.
+/// Subscribes this many workspaces, `acme` first, and returns the date on which all renew.
 ///
-/// `acme` subscribes through the calls. The other workspaces are copies of its items, which takes seconds and not an
-/// hour.
+/// `acme` subscribes through the API. The other workspaces are copies of its items, because subscribing each would take
+/// an hour.
 pub async fn subscribe(stack: &Stack, workspaces: usize) -> Timestamp {
     let subscription = subscribe_acme(stack).await;
     let id = subscription["subscription_id"].as_str().unwrap();
@@ -83,7 +83,7 @@ pub async fn subscribe(stack: &Stack, workspaces: usize) -> Timestamp {
     subscription["renews_at"].as_str().unwrap().parse().unwrap()
 }
 
-/// Gives `acme` the team plan, a stored card and a subscription, and returns the subscription.
+/// Creates `acme` with the team plan, a stored card and a subscription, and returns the subscription.
 async fn subscribe_acme(stack: &Stack) -> Value {
     let token = stack.token("*", "credits:read credits:manage").unwrap();
     let call = async |method: Method, path: &str, body: Value| {
@@ -99,10 +99,11 @@ async fn subscribe_acme(stack: &Stack) -> Value {
     call(Method::PUT, "/subscription", json!({ "tier": "tier_2k" })).await
 }
 
-/// Renews all subscriptions by two sweeps at once, which are stopped midway, and by later sweeps, and checks that each
-/// is charged once and granted once.
+/// Renews all subscriptions with two concurrent sweeps, which are stopped midway, and with later sweeps. Checks that
+/// each subscription is charged once and granted once.
 ///
-/// The count of charges stops the first two sweeps, and no clock: how far they come depends on no machine's speed.
+/// The first two sweeps are stopped by the number of charges and not by a clock, so their progress does not depend on
+/// the machine's speed.
 pub async fn renew_all(stack: &Stack, workspaces: usize) -> RenewalCosts {
     let http = reqwest::Client::new();
     let renews_at = subscribe(stack, workspaces).await;
@@ -110,8 +111,8 @@ pub async fn renew_all(stack: &Stack, workspaces: usize) -> RenewalCosts {
     stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     Box::pin(stop_midway(&http, stack)).await;
     let midway = charges(&http, stack).await.len() - before;
-    assert!(midway > 0 && midway < workspaces, "{midway} were charged");
-    // A charge that the stopped sweeps have begun is open to another sweep after two minutes.
+    assert!(midway > 0 && midway < workspaces, "{midway} of {workspaces} were charged at the stop");
+        // After two minutes another sweep may take over a charge that the stopped sweeps have begun.
     stack.sleep_until(renews_at - SignedDuration::from_mins(20)).unwrap();
     let charging = cost_of_sweep(&http, stack, workspaces - midway).await;
     stack.fire("renewal", json!({})).await.unwrap();
@@ -119,14 +120,14 @@ pub async fn renew_all(stack: &Stack, workspaces: usize) -> RenewalCosts {
     let purchases: HashSet<&str> =
         all.iter().map(|charge| charge["metadata"]["purchase_id"].as_str().unwrap()).collect();
     let charged = (all.len() - before, purchases.len() - before);
-    assert_eq!(charged, (workspaces, workspaces), "each is charged once");
+    assert_eq!(charged, (workspaces, workspaces), "each workspace is charged once");
     stack.sleep_until(renews_at + SignedDuration::from_mins(5)).unwrap();
     let beginning = cost_of_sweep(&http, stack, workspaces).await;
     assert_granted_once(&every_item(stack).await, workspaces);
     RenewalCosts { charging, beginning }
 }
 
-/// Starts two sweeps at once, and drops both when the payment provider lists a full page of charges.
+/// Starts two sweeps, and drops both when the payment provider lists a full page of charges.
 async fn stop_midway(http: &reqwest::Client, stack: &Stack) {
     let sweeps = async { tokio::join!(stack.fire("renewal", json!({})), stack.fire("renewal", json!({}))) };
     tokio::select! {
@@ -135,18 +136,18 @@ async fn stop_midway(http: &reqwest::Client, stack: &Stack) {
     }
 }
 
-/// Returns once the payment provider lists a full page of charges.
+/// Waits until the payment provider lists a full page of charges.
 async fn page_of_charges(http: &reqwest::Client, stack: &Stack) {
     while charges_after(http, stack, None).await["data"].as_array().unwrap().len() < MAX_PAGE_CHARGES {}
 }
 
-/// Lists every charge that the stand-in payment provider was asked for.
+/// Returns all charges of stored methods at the stand-in payment provider, oldest first.
 pub async fn charges(http: &reqwest::Client, stack: &Stack) -> Vec<Value> {
     let (mut charges, mut last) = (Vec::new(), None::<String>);
     loop {
         let page = charges_after(http, stack, last.as_deref()).await;
         let intents = page["data"].as_array().unwrap();
-        // A checkout's payment stores its method for later; a charge of a stored method does not.
+        // The payment of a checkout stores its method. A charge of a stored method does not.
         charges.extend(intents.iter().filter(|intent| intent["setup_future_usage"].is_null()).cloned());
         last = intents.last().map(|intent| intent["id"].as_str().unwrap().to_owned());
         if page["has_more"] != true {
@@ -163,7 +164,7 @@ async fn charges_after(http: &reqwest::Client, stack: &Stack, last: Option<&str>
     request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
 }
 
-/// Fires a sweep that renews so many subscriptions, and returns what the sweep asked of the table.
+/// Fires a sweep that renews this many subscriptions, and returns its table requests.
 async fn cost_of_sweep(http: &reqwest::Client, stack: &Stack, renewals: usize) -> SweepCost {
     let requests = format!("{}/_local/requests", stack.url());
     http.delete(&requests).send().await.unwrap();
@@ -172,20 +173,20 @@ async fn cost_of_sweep(http: &reqwest::Client, stack: &Stack, renewals: usize) -
     SweepCost::of(&requests, renewals)
 }
 
-/// Checks that the second period is granted to each workspace once.
+/// Checks that each workspace is granted its second period once.
 fn assert_granted_once(items: &[TableItem], workspaces: usize) {
     let mut grants: BTreeMap<String, usize> = BTreeMap::new();
     for entry in of_kind(items, "entry#").filter(|entry| text(entry, "pk").contains("#sys#payment#")) {
         let cause = entry["detail"].as_m().unwrap();
         let period = cause.get("period").and_then(|period| period.as_n().ok());
         if cause["kind"].as_s().unwrap() == "allocation" && period.is_some_and(|period| period == "2") {
-            assert!(text(entry, "index_pk").starts_with("ledger#"), "it is listed by the close");
+            assert!(text(entry, "index_pk").starts_with("ledger#"), "the ledger lists the grant");
             let workspace = text(entry, "pk").split('#').nth(1).unwrap().to_owned();
             *grants.entry(workspace).or_default() += 1;
         }
     }
     assert_eq!(grants.len(), workspaces);
-    assert!(grants.values().all(|grants| *grants == 1), "each is granted once");
+    assert!(grants.values().all(|grants| *grants == 1), "each workspace is granted once");
     for balance in of_kind(items, "balance#") {
         assert_eq!(balance["spendable"].as_n().unwrap(), RENEWED_CREDITS, "{}", text(balance, "pk"));
     }

@@ -1,4 +1,4 @@
-//! What a bench has measured, as `docs/benchmarks.md` shows it: a table, a picture, the machine and the date.
+//! The report of a bench in `docs/benchmarks.md`: a table, a chart, the machine and the date.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
 }
 
-/// The machine and the day on which something was measured.
+/// Returns the machine and the date of a measurement.
 #[must_use]
 pub fn measured_on() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -21,17 +21,17 @@ pub fn measured_on() -> String {
     format!("{cores} cores of {}, {day}.", model.unwrap_or("an unknown processor"))
 }
 
-/// Puts a text in the place of a section of `docs/benchmarks.md`, between its two marks.
+/// Replaces a section of `docs/benchmarks.md`, which stands between two marks.
 pub fn write_section(name: &str, text: &str) {
     let file = docs().join("benchmarks.md");
     let old = fs::read_to_string(&file).unwrap();
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
-    let (before, rest) = old.split_once(&begin).unwrap_or_else(|| panic!("{name} has no section"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{name} has no end"));
+    let (before, rest) = old.split_once(&begin).unwrap_or_else(|| panic!("no section {name}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end of section {name}"));
     fs::write(&file, format!("{before}{begin}\n{text}\n{end}{after}")).unwrap();
 }
 
-/// A Markdown table.
+/// Formats a Markdown table.
 #[must_use]
 pub fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|", columns.join(" | "));
@@ -43,7 +43,7 @@ pub fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Draws bars on a logarithmic scale, which is what spans from tens to tens of thousands.
+/// Draws a bar chart with a logarithmic scale, because the values span from tens to tens of thousands.
 pub fn write_bars(name: &str, title: &str, bars: &[(String, f64)]) {
     let most = bars.iter().map(|(_, value)| *value).fold(1.0, f64::max);
     let height = 40 + bars.len() * 26;

@@ -1,5 +1,5 @@
-//! A stand-in of Lambda's Runtime API, for a function's own binary: who asks for the next invocation is given one, and
-//! what it answers is handed back.
+//! A stand-in for Lambda's Runtime API, which runs a function's binary: it serves invocations to the process and
+//! collects the responses.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,15 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long anything is waited for.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A process of a function, and the Runtime API that it talks to.
+/// A process of a function, and the Runtime API that it uses.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     shared: Arc<Shared>,
-    /// From its start until it asked for its first invocation.
+    /// The time from the process's start to its first request for an invocation.
     pub init: Duration,
 }
 
@@ -36,13 +36,13 @@ struct State {
 }
 
 impl Process {
-    /// Starts a function's binary with settings, and waits until it asks for an invocation.
+    /// Starts a function's binary with these settings, and waits until it requests an invocation.
     #[must_use]
     pub fn start(binary: &Path, settings: &[(&str, String)]) -> Self {
         Self::of(Command::new(binary), settings)
     }
 
-    /// The same under a tool that reports on its error stream when the function ends; gives what it has said.
+    /// Runs a function under a tool that reports to stderr when the process ends. Returns the report.
     #[must_use]
     pub fn told_by(
         tool: Command,
@@ -77,7 +77,7 @@ impl Process {
         Self { child, shared, init }
     }
 
-    /// Invokes it, and gives its answer.
+    /// Invokes the function, and returns its response.
     #[must_use]
     pub fn invoke(&self, event: &str) -> String {
         self.shared.state().events.push_back(event.to_owned());
@@ -85,7 +85,7 @@ impl Process {
         self.shared.wait(|state| !state.answers.is_empty()).answers.pop_front().unwrap()
     }
 
-    /// Its greatest resident memory so far, in KB.
+    /// Returns the peak resident memory of the process, in KB.
     #[must_use]
     pub fn most_memory_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Drop for Process {
     }
 }
 
-/// Gives a function the environment that Lambda gives it, and settings of its own.
+/// Sets the environment that Lambda sets, and the function's settings.
 fn as_lambda_does(command: &mut Command, runtime_api: SocketAddr, settings: &[(&str, String)]) {
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string());
@@ -131,7 +131,7 @@ impl Shared {
     fn wait(&self, until: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let waited = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| !until(state));
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(!timeout.timed_out(), "the function doesn't answer");
+        assert!(!timeout.timed_out(), "the function did not answer within 10 seconds");
         state
     }
 }
@@ -143,7 +143,7 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Answers the requests of one connection, until it is closed.
+/// Serves the requests of one connection until it is closed.
 fn converse(stream: &TcpStream, shared: &Shared) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
@@ -179,7 +179,7 @@ fn next_event(shared: &Shared) -> Option<String> {
     state.events.pop_front()
 }
 
-/// A request's first line and its body; whole, or in chunks.
+/// Reads a request, also a chunked one. Returns its first line and its body.
 fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;

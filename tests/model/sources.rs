@@ -1,4 +1,4 @@
-//! A clock that follows tokio's, which may be paused, and randomness from a seed.
+//! A clock that follows tokio's clock, which may be paused, and randomness from a seed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use credits_store::{Clock, Randomness};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Virtual time: an instant, and what tokio's clock has gone on since.
+/// A virtual clock: an initial instant plus the time that tokio's clock has advanced since.
 #[derive(Debug, Clone)]
 pub struct VirtualClock {
     began: Instant,
@@ -14,7 +14,7 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// Begins at an instant.
+    /// Creates a clock that starts at an instant.
     #[must_use]
     pub fn at(instant: &str) -> Self {
         Self { began: Instant::now(), at: instant.parse().unwrap() }
@@ -27,18 +27,17 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Numbers that follow from a seed (`SplitMix64`).
+/// A generator of numbers from a seed (`SplitMix64`).
 #[derive(Debug)]
 pub struct Dice(AtomicU64);
 
 impl Dice {
-    /// From a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn next(&self) -> u64 {
         let state = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
         let mut mixed = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -47,18 +46,17 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of a range.
+    /// Returns a number from `least` to `most`, both included.
     pub fn between(&self, least: u64, most: u64) -> u64 {
         least + self.next() % (most - least + 1)
     }
 }
 
-/// Ids and jitter from a seed.
+/// A source of ids and jitter from a seed.
 #[derive(Debug)]
 pub struct Seeded(Dice);
 
 impl Seeded {
-    /// From a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         Self(Dice::of(seed))

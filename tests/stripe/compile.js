@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const here = fileURLToPath(new URL('.', import.meta.url));
 const modules = join(here, 'node_modules');
 
-/** A folder for what is generated, removed when the process ends. */
+/** Returns a folder for generated files, removed when the process ends. */
 export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), 'ai-credits-stripe-'));
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -19,7 +19,7 @@ export function temporaryFolder() {
 export const fileHere = name => join(here, name);
 
 function typesOf(alias) {
-  // Up to version 18 the types are a folder of their own; later, each module has its declarations beside it.
+  // Up to version 18 the types are in one folder. Later each module has its declarations beside it.
   const places = ['types/2020-08-27/index.d.ts', 'types/index.d.ts', 'esm/stripe.esm.node.d.ts'];
   const found = places.map(place => join(modules, alias, place)).find(existsSync);
   if (!found) throw new Error(`${alias} is not installed: npm ci --prefix tests/stripe --ignore-scripts`);
@@ -29,15 +29,15 @@ function typesOf(alias) {
 /** Returns the API version that the library installed as `alias` describes. */
 export function apiVersionOf(alias) {
   const declared = join(modules, alias, 'cjs/apiVersion.js');
-  // Version 8 names it in a folder.
+  // Version 8 has the API version as the name of a folder.
   if (!existsSync(declared)) return readdirSync(join(modules, alias, 'types')).find(name => /^\d{4}-/.test(name));
   return /ApiVersion = '([^']+)'/.exec(readFileSync(declared, 'utf8'))[1];
 }
 
-/** Checks a file against the library installed as `alias`; returns the compiler's messages, none if all is well. */
+/** Checks a file against the library installed as `alias`. Returns the compiler's messages; none means success. */
 export const check = (folder, file, alias) => compile(folder, file, alias, { noEmit: true });
 
-/** Checks a file of this folder, and writes it and its imports to `out` as JavaScript; returns the messages. */
+/** Compiles a file of this folder and its imports to JavaScript in `out`. Returns the compiler's messages. */
 export const build = (folder, file, alias, out) =>
   compile(folder, file, alias, { rootDir: here, outDir: out, noEmitOnError: true });
 
@@ -52,6 +52,6 @@ function compile(folder, file, alias, output) {
   const words = [tsc, '--project', folder, '--pretty', 'false'];
   const run = spawnSync(process.execPath, words, { encoding: 'utf8', maxBuffer: 256 << 20 });
   if (run.status !== 0 && !run.stdout) throw new Error(`tsc did not run: ${run.error ?? run.stderr}`);
-  // A message goes on in lines that are indented.
+  // The continuation lines of a message are indented.
   return run.stdout.split(/\n(?! )/).filter(Boolean);
 }

@@ -1,5 +1,5 @@
-// Stripe's events, in the shapes of several API versions, delivered to a running `cargo local demo` (AI_CREDITS_LOCAL
-// says where). Each version's own types check its fixtures; Stripe's own library signs them.
+// Delivers Stripe's events, in the forms of several API versions, to a running `cargo local` at AI_CREDITS_LOCAL. The
+// types of each version check its fixtures. Stripe's own library signs the events.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { apiVersionOf } from './compile.js';

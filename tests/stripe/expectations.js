@@ -1,8 +1,8 @@
-// What the product does with each event: the one table that events.test.js works through, for every API version.
+// The expected effect of each event, for every API version. events.test.js checks each row.
 //
-// `after` lists the events that were delivered before, to a new workspace with one open top-up of 1,000 credits for
-// 1,000 cents. `available` is the balance after the event; where it is missing, only the answer is checked. `sale`
-// changes members of the sale.
+// `after` lists the events delivered before, to a new workspace with one open top-up of 1,000 credits for 1,000 cents.
+// `available` is the balance after the event; if absent, only the response is checked. `sale` changes members of the
+// sale.
 
 const PAID = 'checkout.session.completed, paid';
 const BANK_DEBIT = 'checkout.session.completed, bank debit';
@@ -47,7 +47,7 @@ export const EXPECTATIONS = [
   { event: 'charge.dispute.funds_reinstated', after: [PAID, 'charge.dispute.closed, won'], available: '1000' },
 ];
 
-/** Changes that make a paid session another application's. The product acknowledges the event and changes nothing. */
+/** Changes that make a paid session another application's. The product acknowledges the event and does nothing. */
 export const OF_OTHERS = {
   'of another account': event => ({ ...event, account: 'acct_x' }),
   'of livemode true': event => ({ ...event, livemode: true }),

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { JUDGE, judge } from './verdict.js';
 
-/** One wrong parameter is in thousands of requests. */
+/** The largest number of faults to print: a client's wrong parameter occurs in thousands of requests. */
 const MAX_SHOWN = 20;
 
 const file = process.argv[2];

@@ -1,4 +1,4 @@
-// The judge itself: it accepts whatever Stripe's own library sends, and reports each kind of wrong request.
+// Tests of the judge: it accepts what Stripe's own library sends, and reports each kind of wrong request.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { fileHere, temporaryFolder } from './compile.js';
 import { methods } from './routes.js';
 import { API_VERSION, judge } from './verdict.js';
 
-/** Arguments for each method of the library that the judge knows. */
+/** The arguments for each method of the library that the judge knows. */
 const ARGUMENTS = {
   'checkout.sessions.create': [{
     mode: 'payment', client_reference_id: '1000', success_url: 'https://hub.test/?a=[b]&c', customer_creation: 'always',
@@ -45,7 +45,7 @@ const ARGUMENTS = {
 
 const pairs = text => [...new URLSearchParams(text)];
 
-/** Serves whatever the library asks, and records it as the test suite records the client. */
+/** Calls every method of the library, and records the requests as the test suite records the client's. */
 async function recordLibrary() {
   const lines = [];
   const server = createServer(async (request, response) => {
@@ -78,7 +78,7 @@ const CHARGE = [['amount', '900'], ['currency', 'usd']];
 const charge = (...parameters) => request('POST', '/v1/payment_intents', [...CHARGE, ...parameters]);
 const sale = (...parameters) => request('POST', '/v1/checkout/sessions', [['mode', 'payment'], ...parameters]);
 
-/** Each wrong request, and what the judge says of it. */
+/** Wrong requests, each with the judge's message. */
 const WRONG = [
   [charge(['surprise', '1']), /'"surprise"' does not exist in type 'PaymentIntentCreateParams'/],
   [charge(['payment_method_types[]', 'card']), /'"payment_method_types"' does not exist/],

@@ -1,7 +1,7 @@
-// Reads recorded requests, and writes each as a call of Stripe's own library in TypeScript.
+// Reads recorded requests, and converts each to a call of Stripe's own library in TypeScript.
 import { routeOf } from './routes.js';
 
-/** Reads one line of the record: the call as TypeScript, or an error that says why there is none. */
+/** Converts one line of the record to a call in TypeScript. Throws an error if the line can't be converted. */
 export function callOf(line, apiVersion) {
   const { method, path, query, form, version } = readRecord(line);
   if (version !== apiVersion) throw new Error(`the API version is ${version}; the types are of ${apiVersion}`);
@@ -9,7 +9,7 @@ export function callOf(line, apiVersion) {
   if (!route) throw new Error('the path is unknown; add it to routes.js with the method of Stripe\'s library');
   const [sent, unused] = method === 'POST' ? [form, query] : [query, form];
   if (unused.length > 0) throw new Error(`a ${method} sends parameters in the wrong place: ${unused[0][0]}`);
-  // TypeScript accepts any property where a type has none, as Stripe's type of a deletion.
+  // Stripe's type of a deletion has no properties, so TypeScript would accept any.
   if (method === 'DELETE' && sent.length > 0) throw new Error(`a deletion takes no parameter: ${sent[0][0]}`);
   const ids = route.ids.map(id => JSON.stringify(id));
   return { title: `${method} ${path}`, text: `stripe.${route.call}(${[...ids, literal(decode(sent))].join(', ')});` };
@@ -25,7 +25,7 @@ function readRecord(line) {
 
 const isText = value => typeof value === 'string';
 
-/** Decodes bracketed names: `a[b]` is a map, `a[0]` and `a[]` are lists. */
+/** Decodes names with brackets: `a[b]` is a map, `a[0]` and `a[]` are lists. */
 export function decode(pairs) {
   const root = new Map();
   for (const [name, value] of pairs) {
@@ -50,7 +50,7 @@ function place(node, [part, ...rest], value, name) {
   place(node.get(key), rest, value, name);
 }
 
-/** Turns every map of indices into a list. */
+/** Converts every map whose keys are indices to a list. */
 function listed(node) {
   if (isText(node)) return node;
   const entries = [...node].map(([key, value]) => [key, listed(value)]);

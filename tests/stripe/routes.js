@@ -1,5 +1,5 @@
-// The requests that the client may send to Stripe, and the method of Stripe's own library that sends each.
-// judge.test.js calls every method here and compares the path that the library requests.
+// The requests that the client may send to Stripe, each with the method of Stripe's own library that sends it.
+// judge.test.js calls every method and compares the path that the library requests.
 
 const ROUTES = [
   ['POST', '/v1/checkout/sessions', 'checkout.sessions.create'],
@@ -21,7 +21,7 @@ const ROUTES = [
   ['GET', '/v1/refunds/{id}', 'refunds.retrieve'],
 ].map(([method, path, call]) => ({ method, path, call, pattern: new RegExp(`^${path.replaceAll('{id}', '([^/]+)')}$`) }));
 
-/** Returns the library's methods that the table names. */
+/** Returns the names of all methods in the table. */
 export const methods = () => ROUTES.map(({ call }) => call);
 
 /** Returns the library's method for a request, and the ids in its path; undefined for an unknown path. */

@@ -1,4 +1,4 @@
-// Calls of a running `cargo local` stack, and Stripe's part towards it.
+// Calls of a running `cargo local`, and the deliveries that Stripe makes to it.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import Stripe from 'stripe';
@@ -18,7 +18,7 @@ async function local(path, body) {
   return answered;
 }
 
-/** A stack with a token for all its workspaces, and the time of its clock. */
+/** Connects to the stack with a token for all workspaces, and reads its clock. */
 export async function openStack() {
   const { token } = await local('/_local/tokens', { workspace: '*', scope: 'credits:spend credits:read credits:manage' });
   const { now } = await local('/_local/clock', { advance_seconds: 0 });
@@ -40,7 +40,7 @@ class Stack {
     return answer(path, { method, headers, body: body && JSON.stringify(body) });
   }
 
-  /** Opens a top-up in a new workspace, and names the objects that Stripe would make for it. */
+  /** Opens a top-up in a new workspace, and invents ids for the objects that Stripe would create for it. */
   async openSale() {
     const workspace = `stripe-${randomUUID()}`;
     const named = { name: 'Acme', plan: 'free', billing_email: 'billing@acme.example' };
@@ -68,7 +68,7 @@ class Stack {
     return body.available;
   }
 
-  /** The ids of the payments that wait for an operator. */
+  /** Returns the ids of the payments that wait for an operator. */
   async unmatched() {
     const { status, body } = await this.#call('GET', '/v1/unmatched-payments');
     assert.equal(status, 200);

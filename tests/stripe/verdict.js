@@ -1,4 +1,4 @@
-// Judges recorded requests by the types of Stripe's own library.
+// Checks recorded requests against the types of Stripe's own library.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { apiVersionOf, check, fileHere, temporaryFolder } from './compile.js';
@@ -6,16 +6,16 @@ import { callOf } from './requests.js';
 
 const { version: libraryVersion } = JSON.parse(readFileSync(fileHere('node_modules/stripe/package.json'), 'utf8'));
 
-/** The API version whose requests the library's types describe. */
+/** The API version that the library's types describe. */
 export const API_VERSION = apiVersionOf('stripe');
 
-/** What the verdict is by. */
+/** The name and version of the library that judges. */
 export const JUDGE = `stripe ${libraryVersion} (${API_VERSION})`;
 
 const HEADER = "import Stripe from 'stripe';\nimport { wire } from 'wire';\ndeclare const stripe: Stripe;\n";
 const HEADER_LINES = HEADER.split('\n').length - 1;
 
-/** Judges a record of one request a line; returns how many there are, and the faults with their lines. */
+/** Judges a record with one request per line. Returns the number of requests, and the faults with their lines. */
 export function judge(record) {
   const lines = record.split('\n').map((text, index) => ({ text, number: index + 1 })).filter(({ text }) => text.trim());
   if (lines.length === 0) return { requests: 0, calls: 0, faults: [{ line: 0, message: 'no request was recorded' }] };
@@ -33,7 +33,7 @@ export function judge(record) {
   return { requests: lines.length, calls: calls.size, faults: faults.sort((one, other) => one.line - other.line) };
 }
 
-/** Compiles the calls, each on a line of its own, and leads the compiler's messages back to the record's lines. */
+/** Compiles the calls, one per line, and maps the compiler's messages to the lines of the record. */
 function typeFaults(calls) {
   const folder = temporaryFolder();
   const file = join(folder, 'requests.ts');

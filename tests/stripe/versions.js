@@ -1,4 +1,4 @@
-// The API versions whose events are delivered, and the version of Stripe's library that types each.
+// The API versions whose events are delivered, each with the release of Stripe's library that has its types.
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 import { build, fileHere, temporaryFolder } from './compile.js';
@@ -12,7 +12,7 @@ export const VERSIONS = {
   '2026-10-28.endive': 'stripe',
 };
 
-/** Compiles a version's fixtures with its types; returns the compiler's messages and where the module is. */
+/** Compiles a version's fixtures with its types. Returns the compiler's messages and the URL of the module. */
 export function compiled(version) {
   const folder = temporaryFolder();
   const out = join(folder, 'out');

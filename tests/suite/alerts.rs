@@ -1,4 +1,4 @@
-//! When a balance is low, and when a workspace is out of credits (M10, M15).
+//! Alerts: a low balance (M15), and a workspace that is out of credits (M10).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ impl World {
         self.balance("acme").await["exhausted"].as_bool().unwrap()
     }
 
-    /// The subjects of the mails that are no receipts.
+    /// Returns the subjects of all mails except receipts.
     async fn warnings(&self) -> Vec<String> {
         let subjects = self.subjects().await.into_iter();
         subjects.filter(|subject| !subject.starts_with("Receipt")).collect()
@@ -22,7 +22,7 @@ const LOW: &str = "AI credits are running low in Acme";
 const OUT: &str = "Acme is out of AI credits";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m15_credits_that_are_held_are_not_gone() {
+async fn m15_a_hold_does_not_trigger_the_low_balance_alert() {
     let world = World::with_packs(1).await;
     world.alert_at("900", &["ops@acme.example"]).await;
     for number in 0..20 {
@@ -40,13 +40,13 @@ async fn m15_credits_that_are_held_are_not_gone() {
     assert_eq!((settled.status, world.available("acme").await.as_str()), (200, "895"));
     assert_eq!(world.warnings().await, [LOW]);
     world.place("low", "600").await;
-    assert_eq!(world.warnings().await, [LOW], "it was low before");
+    assert_eq!(world.warnings().await, [LOW], "the balance was low already");
     let low = world.events("CreditsLow").await;
     assert_eq!((low.len(), &low[0]["available"], &low[0]["held"]), (1, &json!("895"), &json!("0")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m15_the_mail_says_what_is_held() {
+async fn m15_the_low_balance_mail_states_the_held_credits() {
     let world = World::with_packs(1).await;
     world.alert_at("900", &["ops@acme.example"]).await;
     world.place("hold", "600").await;
@@ -67,11 +67,11 @@ async fn m15_an_alert_in_an_empty_new_workspace_sends_no_mail() {
     let other =
         json!({ "low_balance": { "enabled": true, "threshold": "60", "recipients": ["ops@acme.example"] } });
     world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&other)).await;
-    assert_eq!(world.warnings().await, [LOW], "it was low before");
+    assert_eq!(world.warnings().await, [LOW], "the balance was low already");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m15_an_addition_that_ends_above_the_threshold_arms_the_alert() {
+async fn m15_an_addition_above_the_threshold_rearms_the_alert() {
     let world = World::with_packs(1).await;
     world.alert_at("1000.5", &["ops@acme.example"]).await;
     assert_eq!(world.warnings().await, [LOW]);
@@ -86,7 +86,7 @@ async fn m15_an_addition_that_ends_above_the_threshold_arms_the_alert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_balance_without_credits_is_mailed_once() {
+async fn m10_an_exhausted_balance_is_mailed_once() {
     let world = World::with_packs(1).await;
     let hold = world.place("hold", "1000").await;
     assert!(!world.is_exhausted().await);
@@ -103,8 +103,10 @@ fn of_the_debit_function(requests: &[Value]) -> Vec<&str> {
     of_debit.map(|it| it["operation"].as_str().unwrap()).collect()
 }
 
+/// A refused call exhausts a workspace if less than 1 % of the last addition is left. The debit function records this
+/// by one more write, once until the next addition.
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_refusal_with_next_to_nothing_left_is_noted_once_an_addition() {
+async fn m10_exhaustion_is_recorded_once_per_addition() {
     let world = World::with_packs(1).await;
     world.take("acme", "most", "990").await;
     assert_eq!(world.take("acme", "at-one-percent", "11").await.status, 402);
@@ -132,8 +134,9 @@ async fn m10_a_refusal_with_next_to_nothing_left_is_noted_once_an_addition() {
     assert_eq!(world.warnings().await, [OUT, OUT]);
 }
 
+/// A refused hold and a refused batch record exhaustion as a refused debit does.
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_an_expiring_grant_ends_an_exhaustion_and_holds_and_batches_note_it() {
+async fn m10_an_expiring_grant_ends_exhaustion() {
     let world = World::with_packs(1).await;
     world.take("acme", "most", "995").await;
     assert_eq!(world.holds("", "hold", &placing("6", 60)).await.status, 402);
@@ -148,24 +151,24 @@ async fn m10_an_expiring_grant_ends_an_exhaustion_and_holds_and_batches_note_it(
     let batch = json!({ "lines": [line("203"), line("3")], "partial": true });
     let path = "/v1/workspaces/acme/debits/batch";
     assert_eq!(world.call(Method::POST, path, Some("part"), Some(&batch)).await.status, 201);
-    assert!(!world.is_exhausted().await, "a part was taken, so nothing was refused");
+    assert!(!world.is_exhausted().await, "a part was taken, so the batch was not refused");
     let batch = json!({ "lines": [line("2.5"), line("2")], "partial": true });
     assert_eq!(world.call(Method::POST, path, Some("none"), Some(&batch)).await.status, 402);
-    assert_eq!((world.is_exhausted().await, world.warnings().await.len()), (false, 1), "2 are 1 % of 200");
+    assert_eq!((world.is_exhausted().await, world.warnings().await.len()), (false, 1), "exactly 1 % is left");
     world.take("acme", "a-little", "0.1").await;
     assert_eq!(world.call(Method::POST, path, Some("noted"), Some(&batch)).await.status, 402);
     assert_eq!((world.is_exhausted().await, world.warnings().await.len()), (true, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_call_that_is_too_large_exhausts_nothing() {
+async fn m10_refusing_a_large_call_is_not_exhaustion() {
     let world = World::with_packs(1).await;
     assert_eq!(world.take("acme", "large", "5000").await.status, 402);
     assert_eq!((world.is_exhausted().await, world.warnings().await), (false, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_workspace_that_may_use_its_credit_limit_is_not_exhausted() {
+async fn m10_an_unused_credit_limit_prevents_exhaustion() {
     let world = World::with_packs(1).await;
     world.put_on_plan("acme", "enterprise").await;
     let agreement = json!({ "credit_limit": "2000", "commitment": null, "invoicing": null });

@@ -1,4 +1,4 @@
-//! Automatic top-up: a pack is bought while the balance is low, one charge at a time, and off when the card won't (M5).
+//! Automatic top-up: it buys packs while the balance is low, one charge at a time, and pauses after declines (M5).
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_storm_of_1000_debits_across_the_threshold_is_one_charge() {
+async fn m05_1000_concurrent_debits_start_one_automatic_top_up() {
     let world = Arc::new(World::with_packs(1).await);
     let set = world.set_auto_top_up(&settings("500", &json!(10))).await;
     assert_eq!((set.status, &set.body["card_stored"], &set.body["declines"]), (201, &json!(true), &json!(0)));
@@ -37,7 +37,7 @@ async fn m05_a_storm_of_1000_debits_across_the_threshold_is_one_charge() {
                 let key = format!("{worker}-{number}");
                 while world.take("acme", &key, "0.6").await.status == 503 {}
                 if number % 8 == 0 {
-                    // Whoever is told of it looks, however many at once.
+                    // Several events at once start several renewal functions.
                     let wanted =
                         json!({ "detail-type": "TopUpWanted", "detail": { "workspace_id": "acme" } });
                     world.stack.fire("renewal", wanted).await.unwrap();
@@ -61,7 +61,7 @@ async fn m05_a_storm_of_1000_debits_across_the_threshold_is_one_charge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switched_on_below_its_threshold_it_buys_at_once_and_again_until_the_balance_is_above() {
+async fn enabling_below_the_threshold_buys_until_the_balance_is_above() {
     let world = World::with_packs(1).await;
     assert_eq!(world.take("acme", "k", "990").await.status, 201);
     world.drain().await;
@@ -72,7 +72,7 @@ async fn switched_on_below_its_threshold_it_buys_at_once_and_again_until_the_bal
     assert_eq!(world.take("acme", "more", "1000").await.status, 201);
     world.drain().await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "1010"));
-    assert_eq!(world.auto_top_up().await["monthly_limit"], 10, "settings that name no limit");
+    assert_eq!(world.auto_top_up().await["monthly_limit"], 10, "the default limit");
     let off = world.set_auto_top_up(&json!({ "enabled": false })).await;
     assert_eq!((off.status, &off.body["threshold"]), (200, &Value::Null));
     assert_eq!((&off.body["status"], &off.body["paused_reason"]), (&json!("off"), &Value::Null));
@@ -82,14 +82,14 @@ async fn switched_on_below_its_threshold_it_buys_at_once_and_again_until_the_bal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_three_declines_in_a_row_it_is_off_and_a_mail_says_so() {
+async fn three_declines_in_a_row_pause_automatic_top_up_with_a_mail() {
     let world = World::with_packs(1).await;
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.card_is("acme", "declined").await;
     assert_eq!(world.take("acme", "k", "600").await.status, 201);
     world.drain().await;
     assert_eq!((world.charges().await.len(), &world.auto_top_up().await["declines"]), (1, &json!(1)));
-    // Further debits don't press a card that was just declined.
+    // Further debits start no charge on a card that was just declined.
     assert_eq!(world.take("acme", "l", "10").await.status, 201);
     world.drain().await;
     assert_eq!(world.charges().await.len(), 1);
@@ -105,7 +105,7 @@ async fn after_three_declines_in_a_row_it_is_off_and_a_mail_says_so() {
     assert_eq!(world.mails().await.iter().filter(|mail| told(mail)).count(), 1);
     world.card_is("acme", "succeeded").await;
     world.advance(86_400).await;
-    assert_eq!(world.charges().await.len(), 3, "it stays off");
+    assert_eq!(world.charges().await.len(), 3, "it stays paused");
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.drain().await;
     assert_eq!(world.available("acme").await, "1390");
@@ -114,7 +114,7 @@ async fn after_three_declines_in_a_row_it_is_off_and_a_mail_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_monthly_limit_is_kept_whatever_is_spent_and_ends_with_the_month() {
+async fn the_monthly_limit_stops_top_ups_until_the_next_month() {
     for limit in [json!(2), json!("2500")] {
         let world = World::with_packs(1).await;
         world.set_auto_top_up(&settings("900", &limit)).await;
@@ -134,7 +134,7 @@ async fn a_monthly_limit_is_kept_whatever_is_spent_and_ends_with_the_month() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_provider_is_down_nothing_is_lost_and_the_next_debit_asks_again() {
+async fn after_an_outage_the_next_debit_starts_the_top_up() {
     let world = World::with_packs(1).await;
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
@@ -148,13 +148,14 @@ async fn while_the_provider_is_down_nothing_is_lost_and_the_next_debit_asks_agai
     world.reconciled("acme").await;
 }
 
-/// Past the next sweep.
+/// Seconds after which the next sweep has run.
 const A_SWEEP: i64 = 16 * 60;
 
+/// With no credits left, no debit changes the balance, so no write starts the top-up. It resumes after an outage, after
+/// a repaired card and after a higher limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_repaired_card_or_a_higher_limit()
- {
-    // The provider is down when the last credits are spent.
+async fn automatic_top_up_resumes_without_further_debits() {
+    // Stripe is down when the last credits are spent.
     let world = World::with_packs(1).await;
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
@@ -164,7 +165,7 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
     world.advance(A_SWEEP).await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "1000"));
 
-    // A card was declined, is repaired, and the same is set again.
+    // A card is declined and then repaired, and the same settings are set again.
     world.card_is("acme", "declined").await;
     assert_eq!(world.take("acme", "again", "1000").await.status, 201);
     world.drain().await;
@@ -173,7 +174,7 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
     world.drain().await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (3, "1000"));
 
-    // The month's limit was reached, and is raised.
+    // The monthly limit is reached and then raised.
     world.set_auto_top_up(&settings("500", &json!(2))).await;
     assert_eq!(world.take("acme", "more", "1000").await.status, 201);
     world.drain().await;
@@ -187,21 +188,21 @@ async fn with_nothing_left_to_be_spent_it_goes_on_by_itself_after_an_outage_a_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_that_comes_with_too_few_credits_buys_the_rest() {
+async fn a_first_card_below_the_threshold_starts_a_top_up() {
     let world = World::new().await;
     world.put_workspace("acme").await;
     let mut high = settings("4000", &Value::Null);
     high["pack"] = json!("pack_5k");
     world.set_auto_top_up(&high).await;
     world.drain().await;
-    assert!(world.charges().await.is_empty(), "there is no card");
+    assert!(world.charges().await.is_empty(), "no card is stored");
     world.buy("acme", "pack_1k", "pack").await;
     world.drain().await;
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (1, "6000"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_debt_of_many_packs_is_bought_off_three_packs_an_hour() {
+async fn a_large_debt_is_topped_up_by_three_packs_an_hour() {
     let world = World::with_packs(1).await;
     world.put_on_plan("acme", "enterprise").await;
     let limit = json!({ "credit_limit": "20000", "commitment": null, "invoicing": null });
@@ -219,7 +220,7 @@ async fn a_debt_of_many_packs_is_bought_off_three_packs_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
+async fn a_charge_left_open_by_a_crash_is_not_made_twice() {
     let world = World::with_packs(1).await;
     world.set_auto_top_up(&settings("500", &Value::Null)).await;
     world.drain().await;
@@ -227,7 +228,7 @@ async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
     assert_eq!(world.take("acme", "k", "600").await.status, 201);
     world.drain().await;
     assert_eq!(world.charges().await.len(), 1);
-    // Whoever had begun the charge died before it could write down what came of it.
+    // The function that began the charge crashed before it stored the outcome.
     let made: Value = world.charges().await[0]["metadata"]["purchase_id"].clone();
     let mut item = of_kind(&left_open, "auto_top_up").next().unwrap().clone();
     let kept = item.get_mut("auto_top_up").unwrap();
@@ -240,7 +241,7 @@ async fn a_charge_that_was_left_open_is_asked_for_again_and_not_made_twice() {
     assert_eq!(world.take("acme", "l", "1000").await.status, 201);
     let wanted = json!({ "detail-type": "TopUpWanted", "detail": { "workspace_id": "acme" } });
     world.stack.fire("renewal", wanted.clone()).await.unwrap();
-    assert_eq!(world.charges().await.len(), 1, "while one is open, none is begun");
+    assert_eq!(world.charges().await.len(), 1, "an open charge prevents another one");
     world.stack.sleep_until(world.stack.now() + SignedDuration::from_mins(3)).unwrap();
     world.stack.fire("renewal", wanted).await.unwrap();
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "1400"));
@@ -264,7 +265,7 @@ async fn m05_a_charge_that_was_not_made_is_not_made_once_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_card_nothing_is_bought_and_settings_that_make_no_sense_are_refused() {
+async fn no_card_means_no_top_up_and_invalid_settings_are_refused() {
     let world = World::new().await;
     assert_eq!(world.set_auto_top_up(&settings("5", &json!(1))).await.body["code"], "workspace_not_found");
     world.put_workspace("acme").await;

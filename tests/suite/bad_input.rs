@@ -1,4 +1,4 @@
-//! What bad input gets: the problem that API.md names, all field errors at once, and nothing half-written.
+//! Invalid input: the problem that API.md names, with all field errors at once, and nothing written.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ async fn raw(world: &World, key: Option<&str>, media: Option<&str>, body: Vec<u8
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_field_that_is_wrong_is_named() {
+async fn every_invalid_field_is_listed() {
     let world = World::with_packs(1).await;
     let with = |change: &dyn Fn(&mut Value)| {
         let mut body =
@@ -98,7 +98,7 @@ async fn credits_are_positive_decimals_of_12_and_6_digits() {
     let mut number = taking("1");
     number["credits"] = json!(1);
     assert_eq!(refused_fields(&world, &number).await, ["credits"]);
-    // The operation has to be on the card also where the caller gives the credits.
+    // The operation must be on the rate card even if the caller sets the credits.
     let mut unknown = taking("1");
     unknown["operation"] = json!("text.sing");
     assert_eq!(refused_fields(&world, &unknown).await, ["operation"]);
@@ -107,7 +107,7 @@ async fn credits_are_positive_decimals_of_12_and_6_digits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_bodies_and_media_types_are_checked_at_the_edge() {
+async fn keys_bodies_and_media_types_are_validated() {
     let world = World::with_packs(1).await;
     let (json, body) = (Some("application/json"), taking("1").to_string().into_bytes());
     let long = "k".repeat(256);
@@ -132,7 +132,7 @@ async fn keys_bodies_and_media_types_are_checked_at_the_edge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_that_does_not_exist_is_not_found() {
+async fn an_unknown_workspace_is_not_found() {
     let world = World::new().await;
     for answer in [
         world.take("nobody", "k", "1").await,
@@ -146,7 +146,7 @@ async fn a_workspace_that_does_not_exist_is_not_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspaces_profile_is_checked_whole() {
+async fn all_errors_of_a_workspace_profile_are_listed() {
     let world = World::new().await;
     let body =
         json!({ "name": " ", "plan": "gold", "billing_email": "a@b\r\nBcc: c@d.example", "logo": "x" });
@@ -158,7 +158,7 @@ async fn a_workspaces_profile_is_checked_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledgers_query_is_checked_whole() {
+async fn all_errors_of_a_ledger_query_are_listed() {
     let world = World::with_packs(0).await;
     let path = "/v1/workspaces/acme/ledger?limit=0&cursor=%21&kind=gift&page=2";
     let refused = world.call(Method::GET, path, None, None).await;
@@ -171,7 +171,7 @@ async fn a_ledgers_query_is_checked_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_that_are_given_twice_are_named_wherever_they_are() {
+async fn duplicate_members_are_listed_at_any_depth() {
     let world = World::with_packs(1).await;
     let body = br#"{"operation":"text.generate","credits":"1","credits":"2",
         "consumer":{"kind":"action","feature":"f","user_id":"ada","user_id":"eve"}}"#;
@@ -182,7 +182,7 @@ async fn members_that_are_given_twice_are_named_wherever_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_parameter_is_refused_by_all_but_the_webhook() {
+async fn unknown_query_parameters_are_refused_except_by_the_webhook() {
     let world = World::with_packs(1).await;
     let mut refused = 0;
     for call in calls() {
@@ -202,12 +202,12 @@ async fn an_unknown_parameter_is_refused_by_all_but_the_webhook() {
     }
     assert!(refused > 30, "{refused}");
     let page = world.bare(Method::GET, "/settings/ai-credits?top_up=done").send().await.unwrap();
-    assert_eq!(page.status(), 200, "the hub may add parameters to the page's address");
+    assert_eq!(page.status(), 200, "the hub may add parameters to the page's URL");
     assert_eq!(world.reconciled("acme").await, ["top_up"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unseen_names_and_addresses_that_ses_refuses_are_named() {
+async fn invisible_names_and_undeliverable_addresses_are_refused() {
     let world = World::with_packs(0).await;
     for name in ["\u{200B}\u{2060}", "\u{3164}", "Acme\u{202E}txt", "Acme\u{2067}", "Acme\u{85}"] {
         let body = json!({ "name": name, "plan": "pro", "billing_email": "a..b@acme.example" });
@@ -223,7 +223,7 @@ async fn unseen_names_and_addresses_that_ses_refuses_are_named() {
     assert_eq!(refused.fields(), ["low_balance.recipients"]);
 }
 
-/// Sets a member of a JSON object and hands it on.
+/// Sets a member of a JSON object and returns the object.
 trait Also {
     fn also(self, member: &str, value: &Value) -> Self;
 }

@@ -1,4 +1,4 @@
-//! Batches: many AI calls as one posting, all of them or those that the balance covers (M4).
+//! Batches: many AI calls as one posting, either all of them or the first that the balance covers (M4).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn records(count: usize, partial: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_batch_is_one_posting_for_all_of_its_lines_and_no_more_however_often_it_is_sent() {
+async fn m04_a_batch_is_one_posting_and_is_replayed() {
     let world = World::with_packs(1).await;
     let action = json!({ "operation": "text.generate", "model": "standard",
         "units": { "input_tokens": 1_200, "output_tokens": 800 }, "consumer": consumer() });
@@ -54,7 +54,7 @@ async fn m04_a_batch_is_one_posting_for_all_of_its_lines_and_no_more_however_oft
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m09_every_line_of_a_batch_is_counted_as_a_call_of_its_own_and_the_ledger_agrees() {
+async fn m09_every_line_of_a_batch_is_counted_as_a_call() {
     let world = World::with_packs(2).await;
     assert_eq!(world.batch("all", &records(300, false)).await.status, 201);
     assert_eq!(world.take("acme", "one", "2").await.status, 201);
@@ -69,7 +69,7 @@ async fn m09_every_line_of_a_batch_is_counted_as_a_call_of_its_own_and_the_ledge
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m11_without_partial_a_batch_that_is_too_dear_takes_nothing_and_fails_its_steps_runs() {
+async fn m11_an_unaffordable_batch_takes_nothing_and_fails_its_run() {
     let world = World::with_packs(1).await;
     let run = json!({ "workflow_id": "nightly", "trigger": "scheduled" });
     let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some("run"), Some(&run)).await.body;
@@ -92,8 +92,9 @@ async fn m11_without_partial_a_batch_that_is_too_dear_takes_nothing_and_fails_it
     assert_eq!(world.reconciled("acme").await, ["top_up"]);
 }
 
+/// Each run's failure names its first step and what its own steps cost. Usage counts the refused batch once as blocked.
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_what_a_batch_was_refused_is_told_of_each_run_by_its_own_steps_and_blocked_once() {
+async fn m12_a_refused_batch_reports_each_run_its_own_cost() {
     let world = World::with_packs(1).await;
     let mut lines = Vec::new();
     for (workflow, credits) in [("nightly", "700"), ("hourly", "200"), ("nightly", "300")] {
@@ -125,7 +126,7 @@ async fn m12_what_a_batch_was_refused_is_told_of_each_run_by_its_own_steps_and_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m11_with_partial_the_first_lines_that_are_covered_are_taken_and_the_cut_is_named() {
+async fn m11_a_partial_batch_takes_the_first_lines_it_can_afford() {
     let world = World::with_packs(1).await;
     assert_eq!(world.take("acme", "before", "92").await.status, 201);
     // 908 credits cover 363 lines of 2.5.
@@ -144,7 +145,7 @@ async fn m11_with_partial_the_first_lines_that_are_covered_are_taken_and_the_cut
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_side_by_side_spend_exactly_what_there_is() {
+async fn concurrent_batches_never_overspend() {
     let world = std::sync::Arc::new(World::with_packs(1).await);
     let mut running = tokio::task::JoinSet::new();
     for task in 0..16 {
@@ -163,7 +164,7 @@ async fn batches_side_by_side_spend_exactly_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_with_anything_wrong_in_it_names_the_lines_and_takes_nothing() {
+async fn a_batch_with_invalid_lines_takes_nothing() {
     let world = World::with_packs(1).await;
     let mut body = records(4, false);
     body["lines"][1]["credits"] = json!("-1");
@@ -189,7 +190,7 @@ async fn a_batch_with_anything_wrong_in_it_names_the_lines_and_takes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_100_costs_under_a_fifth_of_a_write_unit_a_line() {
+async fn a_batch_of_100_lines_costs_under_20_write_units() {
     let world = World::with_packs(1).await;
     let lines: Vec<Value> = (0..100)
         .map(|number| {

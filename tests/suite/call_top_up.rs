@@ -1,4 +1,4 @@
-//! Automatic top-up for calls that cost more than there is, and its mails about limits (M5, M11).
+//! Automatic top-up for calls that cost more than the balance, and its mails about limits (M5, M11).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use model::items::{every_item, of_kind, put_all};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, World};
 
-/// A workspace with 1,000 credits, a card, and automatic top-up at 100 credits.
+/// Starts a stack with a workspace that has 1,000 credits, a card, and automatic top-up at 100 credits.
 async fn topping_up(monthly_limit: &Value) -> World {
     let world = World::with_packs(1).await;
     let body =
@@ -20,7 +20,7 @@ async fn topping_up(monthly_limit: &Value) -> World {
     world
 }
 
-/// The status of an answer, and what it says of automatic top-up.
+/// Returns the status of an answer, and its field `top_up`.
 fn refusal(answer: &Answer) -> (u16, Option<&str>) {
     (answer.status, answer.body["top_up"].as_str())
 }
@@ -34,7 +34,7 @@ async fn m05_a_call_above_the_balance_starts_automatic_top_up() {
     assert_eq!((world.charges().await.len(), world.available("acme").await.as_str()), (2, "3000"));
     assert_eq!(world.take("acme", "large", "2500").await.status, 201);
     world.advance(3_600).await;
-    assert_eq!(world.charges().await.len(), 2, "nothing more is bought for the call");
+    assert_eq!(world.charges().await.len(), 2, "no further pack is bought for the call");
     world.reconciled("acme").await;
 }
 
@@ -52,7 +52,7 @@ async fn m05_a_stray_call_of_a_million_credits_buys_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_limit_that_leaves_no_room_for_all_packs_of_a_call_buys_none() {
+async fn m05_no_pack_is_bought_if_the_limit_allows_too_few() {
     let world = topping_up(&json!(1)).await;
     assert_eq!(refusal(&world.take("acme", "two", "2001").await), (402, Some("limit")));
     assert_eq!(refusal(&world.take("acme", "one", "2000").await), (402, Some("started")));
@@ -65,8 +65,9 @@ async fn m05_a_limit_that_leaves_no_room_for_all_packs_of_a_call_buys_none() {
     assert_eq!(world.subjects().await.iter().filter(waits).count(), 1);
 }
 
+/// Automatic top-up that is paused, off or without a card can charge nothing, so the refusal has no `top_up`.
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_refusal_says_nothing_of_a_top_up_that_is_off_paused_or_has_no_card() {
+async fn m05_a_refusal_omits_a_top_up_that_cannot_charge() {
     let world = topping_up(&Value::Null).await;
     let large = async |key: &str| world.take("acme", key, "1500").await;
     let payment = world.get("/v1/workspaces/acme/payments").await["payments"][0]["payment_id"].clone();
@@ -99,7 +100,7 @@ async fn m05_a_hold_a_capture_and_a_batch_start_automatic_top_up_too() {
     assert_eq!(refusal(&answer), (402, Some("started")));
     world.drain().await;
     assert_eq!(world.charges().await.len(), 1);
-    // 900 are kept, 100 may be spent: two packs cover 1,900 more.
+    // The hold keeps 900 credits and 100 are spendable. The call needs 1,900 more, which are two packs.
     let world = topping_up(&Value::Null).await;
     let placed = world.call(Method::POST, holds, Some("hold"), Some(&hold("900"))).await.body;
     let path = format!("{holds}/{}/captures", placed["hold_id"].as_str().unwrap());
@@ -112,9 +113,9 @@ async fn m05_a_hold_a_capture_and_a_batch_start_automatic_top_up_too() {
     assert_eq!(world.call(Method::POST, &path, Some("capture"), Some(&capture)).await.status, 201);
 }
 
-/// If the provider is down, the sweep buys what the call needs.
+/// If Stripe is down when the call is refused, the sweep buys the packs later.
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_what_a_call_needs_outlives_an_outage() {
+async fn m05_the_packs_for_a_call_are_bought_after_an_outage() {
     let world = topping_up(&Value::Null).await;
     world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
     assert_eq!(refusal(&world.take("acme", "large", "1500").await), (402, Some("started")));
@@ -127,7 +128,7 @@ async fn m05_what_a_call_needs_outlives_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_after_three_charges_in_an_hour_a_mail_says_that_it_waits() {
+async fn m05_three_charges_in_an_hour_defer_the_next_with_a_mail() {
     let world = topping_up(&Value::Null).await;
     for spent in 1..=4 {
         assert_eq!(world.take("acme", &format!("k{spent}"), "1000").await.status, 201);
@@ -141,14 +142,14 @@ async fn m05_after_three_charges_in_an_hour_a_mail_says_that_it_waits() {
     assert_eq!(world.subjects().await.iter().filter(waits).count(), 1);
 }
 
-/// Settings from before there was a default limit stay as they are, and one mail says so.
+/// Settings stored before the default limit existed keep charging without a limit, and one mail says so.
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_settings_without_a_limit_stay_and_one_mail_says_so() {
+async fn m05_settings_without_a_limit_are_kept_and_mailed_once() {
     let world = topping_up(&Value::Null).await;
     let items = every_item(&world.stack).await;
     let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
-    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("a map") };
-    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("a map") };
+    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("expected a map") };
+    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("expected a map") };
     settings.insert("monthly_limit".into(), AttributeValue::Null(true));
     put_all(&world.stack, vec![item]).await;
     let unlimited = "Automatic top-up of Acme has no monthly limit";

@@ -1,4 +1,4 @@
-//! Charges of stored cards, where something goes wrong between the provider and us (M6).
+//! Charges of stored cards, with failures between Stripe and the functions (M6).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::subscribing::time;
 use crate::table::{Fault, Table, failed};
 use crate::world::World;
 
-/// What the renewal function does, on a table whose wire and clock the test commands.
+/// Builds the billing of the renewal function, on a table whose faults and clocks the test controls.
 pub fn billing(world: &World, table: &Table) -> Billing {
     let provider = Provider::new(&format!("{}/_local/provider", world.stack.url())).unwrap();
     let catalogue = Arc::new(credits_runtime::catalogue::deployed().unwrap());
@@ -28,6 +28,7 @@ pub fn soon() -> Instant {
     Instant::now() + std::time::Duration::from_mins(5)
 }
 
+/// Subscribes `acme`, and returns a table whose clocks are 30 minutes before the renewal, and the renewal's instant.
 pub async fn subscribed() -> (World, Table, Timestamp) {
     let world = World::with_card().await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
@@ -36,7 +37,7 @@ pub async fn subscribed() -> (World, Table, Timestamp) {
     (world, table, renews_at)
 }
 
-/// The charges of renewals that the provider has made.
+/// Returns the charges that Stripe has made for period 2: its renewal, and upgrades of it.
 pub async fn renewals(world: &World) -> Vec<Value> {
     let renewal = |charge: &Value| charge["metadata"]["purchase_id"].as_str().unwrap().contains("-2-");
     world.charges().await.into_iter().filter(renewal).collect()
@@ -45,7 +46,7 @@ pub async fn renewals(world: &World) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_grant() {
     let (world, table, renews_at) = subscribed().await;
-    // The purchase is kept, the card is charged, and then nothing more gets through.
+    // The purchase is stored and the card is charged. Every write after that fails.
     let mut faults = vec![Fault::Pass];
     faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
@@ -63,7 +64,7 @@ async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_lost_answer_at_any_write_of_a_renewal_makes_one_charge_and_one_grant() {
+async fn m06_a_renewal_with_a_lost_answer_charges_and_grants_once() {
     for lost_at in 0..4 {
         let (world, table, renews_at) = subscribed().await;
         let mut faults: Vec<Fault> = (0..lost_at).map(|_| Fault::Pass).collect();
@@ -80,7 +81,7 @@ async fn m06_a_lost_answer_at_any_write_of_a_renewal_makes_one_charge_and_one_gr
     }
 }
 
-/// The simulation's seed 1692: the provider has forgotten the key, and lists the charge from before it was begun.
+/// Seed 1692 of the simulation: Stripe has forgotten the key, and by its clock the charge is older than the purchase.
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_again() {
     let (world, table, renews_at) = subscribed().await;
@@ -93,7 +94,7 @@ async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_
     assert_eq!((swept.done, swept.left), (0, 1));
     let charges = renewals(&world).await;
     let made_at = Timestamp::from_second(charges[0]["created"].as_i64().unwrap()).unwrap();
-    assert!(begun_at.duration_since(made_at) > SignedDuration::from_mins(9), "the clock was fast");
+    assert!(begun_at.duration_since(made_at) > SignedDuration::from_mins(9), "the function's clock is fast");
     table.suffers([]);
     let a_day_later = begun_at + SignedDuration::from_hours(25);
     world.stack.sleep_until(a_day_later).unwrap();
@@ -113,7 +114,7 @@ async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
     faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     billing(&world, &table).sweep(soon()).await.unwrap();
-    // The charge of the next period is paid; the upgrade is for all that is paid.
+    // The next period is paid, so the upgrade is for all of that period.
     let up = world.subscribe("acme", "tier_10k").await;
     assert_eq!((up.status, &up.body["next_tier"]), (200, &json!("tier_10k")), "{}", up.body);
     assert_eq!(renewals(&world).await.len(), 2, "the renewal and the upgrade of its period");
@@ -121,7 +122,7 @@ async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_an_upgrade_of_a_period_that_is_paid_ahead_is_for_all_of_it_and_begins_with_it() {
+async fn m06_upgrading_a_period_paid_ahead_starts_with_that_period() {
     let (world, table, renews_at) = subscribed().await;
     world.stack.sleep_until(table.store.now()).unwrap();
     billing(&world, &table).sweep(soon()).await.unwrap();
@@ -136,14 +137,14 @@ async fn m06_an_upgrade_of_a_period_that_is_paid_ahead_is_for_all_of_it_and_begi
     let amounts: Vec<_> =
         renewals(&world).await.iter().filter_map(|charge| charge["amount"].as_u64()).collect();
     assert_eq!(amounts, [price("tier_2k"), price("tier_10k") - price("tier_2k")]);
-    assert_eq!(world.available("acme").await, before, "the period that runs has no more by it");
+    assert_eq!(world.available("acme").await, before, "the running period gets no more credits");
     world.advance_to(renews_at).await;
     assert_eq!(world.balance("acme").await["subscription"]["allocation"], "10000");
     world.reconciled("acme").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refunded_renewal_takes_its_credits_back() {
+async fn refunding_a_renewal_takes_back_its_credits() {
     let (world, table, renews_at) = subscribed().await;
     billing(&world, &table).sweep(soon()).await.unwrap();
     world.advance_to(renews_at).await;
@@ -156,10 +157,10 @@ async fn a_refunded_renewal_takes_its_credits_back() {
     assert_eq!(world.kinds("acme").await.last().unwrap(), "claw_back -2000");
     assert_eq!(world.available("acme").await, "1000");
     let unmatched = world.get("/v1/unmatched-payments").await;
-    assert_eq!(unmatched["payments"], json!([]), "the provider's own events of our charges fit");
+    assert_eq!(unmatched["payments"], json!([]), "Stripe's events of our charges are matched");
 }
 
-/// A session as Stripe shows it, completed and paid.
+/// Returns a checkout session as Stripe shows it, but completed and paid.
 async fn paid_session(world: &World, checkout_id: &str) -> Value {
     let path = format!("/_local/provider/v1/checkout/sessions/{checkout_id}");
     let shown = world.bare(Method::GET, &path).bearer_auth("sk_local").send().await.unwrap();
@@ -180,8 +181,8 @@ async fn a_superseded_checkout_is_expired_and_stays_unmatched_if_paid() {
     assert_eq!(world.subscribe("acme", "tier_10k").await.body["status"], "active");
     let mut paid = paid_session(&world, checkout).await;
     let refused = world.pay(checkout, "succeeded").await;
-    assert!(refused["received"].is_null(), "it is expired at Stripe: {refused}");
-    // Stripe's event of a payment that was faster.
+    assert!(refused["received"].is_null(), "the checkout is expired at Stripe: {refused}");
+    // The payment came before the expiry, and its event arrives now.
     paid["customer"] = json!("cus_fast");
     let now = world.advance(0).await;
     assert_eq!(world.tell_at("checkout.session.completed", &paid, now).await.status, 200);
@@ -189,7 +190,7 @@ async fn a_superseded_checkout_is_expired_and_stays_unmatched_if_paid() {
     assert_eq!(unmatched["payments"][0]["reason"], "subscription_moved_on");
     assert_eq!(world.available("acme").await, "11000");
     assert_eq!(world.subscribed("acme").await["tier"], "tier_10k");
-    // Once nothing runs any more, its refund starts nothing, and neither does a redelivery of the payment.
+    // After the subscription has ended, neither a refund nor a redelivery of the payment starts one.
     world.subscription(Method::DELETE, "acme", None).await;
     let now = world.advance(40 * 86_400).await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
@@ -216,11 +217,11 @@ async fn a_cancelled_pending_subscription_stays_cancelled_if_paid() {
     assert_eq!(
         (&processing["pending_payment"], &processing["payment_action"], processing.get("checkout_id")),
         (&json!("processing"), &Value::Null, None),
-        "a bank debit is on its way, and no second checkout is offered"
+        "the bank debit is processing, and no second checkout is offered"
     );
     assert_eq!(world.subscribe("acme", "tier_2k").await.body["pending_payment"], "processing");
     let now = world.advance(3 * 86_400).await;
-    assert_eq!(world.subscribed("acme").await["pending_payment"], "processing", "for as long as it takes");
+    assert_eq!(world.subscribed("acme").await["pending_payment"], "processing", "three days later");
     let cancelled = world.subscription(Method::DELETE, "acme", None).await;
     assert_eq!(cancelled.body["status"], "cancelled");
     session["payment_status"] = json!("paid");
@@ -231,7 +232,7 @@ async fn a_cancelled_pending_subscription_stays_cancelled_if_paid() {
     assert_eq!(world.available("acme").await, "0");
 }
 
-/// Two PUTs right after a cancelled subscription ended, and three tiers at once.
+/// Three PUTs at once right after a cancelled subscription has ended, and then three upgrades at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_concurrent_changes_charge_once() {
     let world = Arc::new(World::with_card().await);
@@ -246,7 +247,7 @@ async fn m06_concurrent_changes_charge_once() {
         assert!(answer.await.unwrap() < 300);
     }
     let charged = |charges: Vec<Value>| charges.iter().filter(|charge| charge["amount"] == 1600).count();
-    assert_eq!(charged(world.charges().await), 2, "the first subscription, and the second");
+    assert_eq!(charged(world.charges().await), 2, "the first subscription and the second");
     for answer in [put("tier_10k"), put("tier_10k"), put("tier_10k")] {
         assert!(answer.await.unwrap() < 300);
     }
@@ -324,7 +325,7 @@ async fn m06_cancelling_in_the_last_hour_refunds_what_was_taken_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_lower_tier_in_the_last_hour_replaces_what_was_taken_ahead() {
+async fn m06_a_downgrade_in_the_last_hour_replaces_the_paid_period() {
     let world = World::with_card().await;
     let renews_at = time(&world.subscribe("acme", "tier_10k").await.body["renews_at"]);
     let table = Table::of(&world);
@@ -343,7 +344,7 @@ async fn m06_a_lower_tier_in_the_last_hour_replaces_what_was_taken_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_the_tier_one_has_keeps_its_terms() {
+async fn m06_subscribing_to_the_current_tier_keeps_its_terms() {
     let world = World::with_card().await;
     let started = world.subscribe("acme", "tier_2k").await.body;
     world.subscription(Method::DELETE, "acme", None).await;
@@ -355,7 +356,7 @@ async fn m06_the_tier_one_has_keeps_its_terms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_charge_is_found_behind_a_page_of_stripes_list() {
+async fn m06_a_charge_beyond_stripes_first_page_is_found() {
     let world = World::with_card().await;
     assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
     let charged = world.charges().await.pop().unwrap();

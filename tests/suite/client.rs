@@ -1,4 +1,4 @@
-//! The client crate against the stack, and on a wire that fails.
+//! The client crate against the stack, also over failing connections.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::World;
 
+/// The job has 10,000 records, 32 workers and 8 holds. The workspace has credits for 7,777 records.
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_of_10000_records_by_32_workers_on_8_holds_with_credits_for_7777_exactly_7777_are_done() {
+async fn m04_a_bulk_job_does_exactly_the_records_it_can_pay_for() {
     let world = World::new().await;
     world.put_workspace("acme").await;
     let grant = json!({ "credits": "7777", "kind": "prepaid", "reason": "test" });
@@ -58,12 +59,12 @@ async fn m04_of_10000_records_by_32_workers_on_8_holds_with_credits_for_7777_exa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_whose_work_fails_is_not_paid_and_what_is_set_aside_for_it_goes_to_others() {
+async fn failed_records_cost_nothing_and_free_their_credits() {
     let world = World::with_packs(1).await;
     let token = world.token("acme", "credits:spend credits:read").await;
     let workspace = Client::new(&world.stack.url(), move || token.clone()).unwrap().workspace("acme");
     let job = BulkJob::of("job-2", "enrichment", "record.enrich", Decimal::from(10)).side_by_side(4, 2);
-    // Each may cost ten, and costs four: 250 fit where 100 were set aside for at first.
+    // A record may cost 10 credits and costs 4, so 1,000 credits pay for 250 records. The holds first allow for 100.
     let report = workspace
         .bulk(&job, (0..300).collect(), |record: usize| async move {
             if record % 50 == 7 {
@@ -83,20 +84,20 @@ async fn a_record_whose_work_fails_is_not_paid_and_what_is_set_aside_for_it_goes
     world.reconciled("acme").await;
 }
 
-/// How a connection of the failing wire ends.
+/// The way in which a connection through the proxy fails.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    /// Before the request is passed on.
+    /// It is closed before the request is forwarded.
     Refused,
-    /// After it was carried out, and before it was answered.
+    /// It is closed after the stack has executed the request, and before the answer.
     Unanswered,
-    /// With the gateway's 503.
+    /// The proxy answers 503, as API Gateway does.
     Unavailable,
-    /// In the middle of its answer.
+    /// It is closed before the last bytes of the answer.
     BrokenOff,
 }
 
-/// A wire to the stack on which the first connections fail, one fault each; gives its address.
+/// Starts a proxy to the stack whose first connections fail, one fault each. Returns its URL and its connection count.
 async fn failing(world: &World, faults: Vec<Fault>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -149,7 +150,7 @@ fn order(credits: i64) -> DebitOrder {
 }
 
 #[test]
-fn the_readme_shows_the_examples_that_are_run() {
+fn the_readme_shows_the_tested_examples() {
     let readme = include_str!("../../README.md");
     let rust = include_str!("../../client/examples/debit.rs");
     let rust = rust.split("    let order").nth(1).unwrap().split("    Ok(())\n}").next().unwrap();
@@ -166,7 +167,7 @@ fn the_readme_shows_the_examples_that_are_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_spends_and_learns_what_is_missing() {
+async fn a_backend_spends_and_reads_its_refusals() {
     let world = World::new().await;
     let acme = workspace(&world, &world.stack.url()).await;
     let profile = WorkspaceProfile {
@@ -197,7 +198,7 @@ async fn a_backend_spends_and_learns_what_is_missing() {
     let Err(Error::InsufficientCredits { required, available, prompt, top_up_url }) =
         acme.debit("step-2", &dear).await
     else {
-        panic!("it is too dear")
+        panic!("expected insufficient credits")
     };
     assert_eq!((required, available), (Decimal::from(5_000), Decimal::from(1_000) - debit.body.credits));
     assert!(prompt.contains("5000") && top_up_url.starts_with("http"), "{prompt} {top_up_url}");
@@ -208,51 +209,51 @@ async fn a_backend_spends_and_learns_what_is_missing() {
         acme.complete_run("done", &second.run.run_id).await.unwrap().body.status,
         RunStatus::Succeeded
     );
-    let Err(Error::Refused(problem)) = acme.debit("step-1", &dear).await else { panic!("the key is taken") };
+    let Err(Error::Refused(problem)) = acme.debit("step-1", &dear).await else { panic!("expected a 409") };
     assert_eq!((problem.status, problem.code.as_str()), (409, "idempotency_key_reused"));
     let Err(Error::Refused(problem)) = acme.start_run("", "no spaces", Trigger::Event).await else {
-        panic!("no key")
+        panic!("expected a 400 for the empty key")
     };
     assert_eq!((problem.status, problem.code.as_str()), (400, "idempotency_key_invalid"));
     let Err(Error::Refused(problem)) = acme.start_run("k", "no spaces", Trigger::Event).await else {
-        panic!("no id")
+        panic!("expected a 422 for the workflow id")
     };
     assert_eq!(problem.errors[0].field, "workflow_id");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_the_wire_fails_a_call_is_carried_out_once() {
+async fn a_call_over_failing_connections_is_executed_once() {
     let world = World::with_packs(1).await;
     let faults = vec![Fault::Refused, Fault::BrokenOff, Fault::Unanswered, Fault::Unavailable];
     let (base, made) = failing(&world, faults).await;
     let acme = workspace(&world, &base).await;
     let debit = acme.debit(IdempotencyKey::random(), &order(10)).await.unwrap();
-    assert!(debit.replayed, "the second try had carried it out");
+    assert!(debit.replayed, "the second attempt was executed");
     assert_eq!(made.load(Ordering::SeqCst), 5);
     assert_eq!(world.available("acme").await, "990");
     assert_eq!(world.reconciled("acme").await, ["top_up", "debit"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_no_try_answers_can_be_made_again_with_its_key() {
+async fn an_unanswered_call_can_be_retried_with_its_key() {
     let world = World::with_packs(1).await;
     let (base, _) = failing(&world, vec![Fault::Unanswered; 5]).await;
     let acme = workspace(&world, &base).await;
     let Err(Error::Unavailable { tries: 5, key: Some(key), .. }) =
         acme.debit(IdempotencyKey::random(), &order(10)).await
     else {
-        panic!("no try was answered")
+        panic!("expected five unanswered attempts")
     };
     assert!(acme.debit(key, &order(10)).await.unwrap().replayed);
     assert_eq!(world.available("acme").await, "990");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_not_believed_is_a_refusal_and_not_tried_again() {
+async fn an_invalid_token_is_refused_without_a_retry() {
     let world = World::with_packs(1).await;
     let (base, made) = failing(&world, Vec::new()).await;
     let acme = Client::new(&base, || "nonsense".to_owned()).unwrap().workspace("acme");
-    let Err(Error::Refused(problem)) = acme.balance().await else { panic!("nobody believes it") };
+    let Err(Error::Refused(problem)) = acme.balance().await else { panic!("expected a 401") };
     assert_eq!((problem.status, problem.code.as_str()), (401, "unauthorized"));
     assert_eq!(made.load(Ordering::SeqCst), 1);
     assert!(matches!(Client::new("not a url", String::new), Err(Error::Base)));

@@ -1,4 +1,4 @@
-//! Expiry, the fence and the close, on the real table.
+//! Expiry, the fence and the close, on a stack's table.
 
 use credits_core::balance::Balance;
 use credits_core::change::Change;
@@ -39,14 +39,14 @@ async fn acme() -> (World, Table) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_debit_that_meets_an_expired_grant_closes_the_epoch_and_goes_on() {
+async fn a_debit_closes_the_epoch_of_an_expired_grant() {
     let (world, table) = acme().await;
     let now = table.at("2026-11-23T12:00:00Z");
     grant(&table, "prepaid", "10", Term::Prepaid).await;
     grant(&table, "short", "5", until(now + HOUR)).await;
     take(&table, "before", "2").await.unwrap();
     table.pass(HOUR);
-    // 3 expire, 10 are left.
+    // Three credits expire and ten are left.
     let refused = take(&table, "too-much", "11").await.unwrap_err();
     assert!(
         matches!(refused, DebitRefusal::Insufficient { balance, .. } if balance.spendable == "10".parse().unwrap())
@@ -74,7 +74,7 @@ async fn m16_the_earliest_expiry_is_spent_first_and_prepaid_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fast_clock_of_ours_destroys_no_credits() {
+async fn a_fast_function_clock_destroys_no_credits() {
     let (world, table) = acme().await;
     let now = table.at("2026-11-23T12:00:00Z");
     grant(&table, "short", "5", until(now + HOUR)).await;
@@ -87,10 +87,10 @@ async fn a_fast_clock_of_ours_destroys_no_credits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fence_that_nobody_closed_is_closed_by_the_next_debit() {
+async fn the_next_debit_closes_a_fence_that_was_left_open() {
     let (world, table) = acme().await;
     let now = table.at("2026-11-23T12:00:00Z");
-    // The grant's own write passes; its close never gets through, and neither does the read's.
+    // The grant is written, but its close and the close of the read conflict on every attempt.
     let conflict = || cancelled(&["TransactionConflict"]);
     let mut faults = vec![Fault::AnswerLost];
     faults.extend(std::iter::repeat_with(conflict).take(40));
@@ -102,7 +102,7 @@ async fn a_fence_that_nobody_closed_is_closed_by_the_next_debit() {
     assert_eq!(
         (read.spendable, read.changes.len()),
         ("5".parse().unwrap(), 0),
-        "a read shows it as if it were closed"
+        "a read shows the balance as a close would leave it"
     );
     table.suffers([]);
     table.pass(SignedDuration::from_secs(1));
@@ -112,7 +112,7 @@ async fn a_fence_that_nobody_closed_is_closed_by_the_next_debit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn debits_without_pause_while_grants_expire_under_them_are_refused_only_for_want_of_credits() {
+async fn concurrent_debits_pass_while_grants_expire() {
     let (world, table) = acme().await;
     let (table, now) = (std::sync::Arc::new(table), "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
     grant(&table, "prepaid", "200", Term::Prepaid).await;
@@ -139,7 +139,7 @@ async fn debits_without_pause_while_grants_expire_under_them_are_refused_only_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_does_what_the_domain_says_a_posting_does() {
+async fn postings_in_the_table_match_the_domain_model() {
     let (_world, table) = acme().await;
     let start = table.at("2026-10-30T12:00:00Z");
     let mut model = balance(&table).await;

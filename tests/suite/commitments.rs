@@ -1,4 +1,4 @@
-//! Commitments that start, end or change within a month, and in its last hour (M8).
+//! Commitments that start, end or change within a month or in its last hour (M8).
 
 use credits_core::agreement::Agreement;
 use credits_core::credits::Credits;
@@ -22,7 +22,7 @@ fn nothing() -> Value {
     json!({ "credit_limit": "0", "invoicing": null, "commitment": null })
 }
 
-/// A month in which a test plays, from its first minutes.
+/// An enterprise workspace in a month, from the month's first minutes.
 struct Played {
     world: World,
     month: Month,
@@ -40,7 +40,7 @@ impl Played {
         self.world.advance_to(self.month.start() + SignedDuration::from_hours(24 * day - 12)).await;
     }
 
-    /// Moves the clock to twenty minutes before the month's end, when the next month is granted already.
+    /// Moves the clock to twenty minutes before the month's end. The sweep has granted the next month by then.
     async fn in_the_last_hour(&self) {
         self.world.advance_to(self.month.end() - SignedDuration::from_mins(20)).await;
     }
@@ -55,37 +55,37 @@ impl Played {
         micros([&json!(self.world.available("acme").await)])
     }
 
-    /// The month's credits for so many of its days, in millionths, rounded up.
+    /// Returns the commitment's credits for `days` of the month, in millionths, rounded up.
     fn micros(&self, days: u64) -> i128 {
         (CREDITS * 1_000_000 * days).div_ceil(self.month.days()).into()
     }
 
-    /// The month's price for so many of its days, rounded half up.
+    /// Returns the commitment's price for `days` of the month, in cents, rounded half up.
     fn price(&self, days: u64) -> u64 {
         (2 * PRICE * days + self.month.days()) / (2 * self.month.days())
     }
 
-    /// A line of an invoice for some days of the month.
+    /// Returns the invoice line for the days `first` to `last` of the month.
     fn line(&self, (first, last): (u64, u64), micros: i128, amount: u64) -> Value {
         let credits = Credits::from_micros(micros).unwrap();
         let description = format!("Monthly commitment, days {first} to {last} of {}", self.month.days());
         json!({ "description": description, "credits": credits, "amount": amount })
     }
 
-    /// The lines of each invoice, oldest first, by month.
+    /// Reads the month and the lines of each invoice, oldest first.
     async fn invoiced(&self) -> Vec<(String, Value)> {
         let of = |invoice: &Value| (invoice["month"].as_str().unwrap().to_owned(), invoice["lines"].clone());
         self.world.invoices().await.iter().rev().map(of).collect()
     }
 
-    /// What a whole month of the commitment is on an invoice.
+    /// Returns the month and the lines of an invoice for the commitment's whole month.
     fn whole(&self) -> (String, Value) {
         let line =
             json!({ "description": "Monthly commitment", "credits": CREDITS.to_string(), "amount": PRICE });
         (self.month.to_string(), json!([line]))
     }
 
-    /// Lets the next month pass, and checks that the ledger sums to the balance.
+    /// Moves the clock two months on, checks that the ledger sums to the balance, and returns the ledger's kinds.
     async fn afterwards(&self) -> Vec<String> {
         self.world.next_month().await;
         self.world.next_month().await;
@@ -94,7 +94,7 @@ impl Played {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_commitment_that_starts_and_ends_within_a_month_is_in_proportion() {
+async fn m08_a_commitment_within_a_month_is_prorated() {
     let played = Played::begin().await;
     played.on_day(16).await;
     played.agree(&committed(CREDITS, PRICE)).await;
@@ -111,20 +111,20 @@ async fn m08_a_commitment_that_starts_and_ends_within_a_month_is_in_proportion()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_what_was_used_beyond_the_days_of_a_commitment_is_invoiced() {
+async fn m08_use_beyond_the_days_of_a_commitment_is_invoiced() {
     let played = Played::begin().await;
     played.agree(&committed(CREDITS, PRICE)).await;
     assert_eq!(played.world.use_of("most", "text.generate", "2500").await, 201);
     played.on_day(2).await;
     played.agree(&nothing()).await;
-    assert_eq!(played.available().await, 0, "what is left is taken back, and nothing becomes debt");
+    assert_eq!(played.available().await, 0, "the rest is taken back, and no debt arises");
     played.afterwards().await;
     let lines = json!([played.line((1, 2), 2_500_000_000, 5_000)]);
     assert_eq!(played.invoiced().await, [(played.month.to_string(), lines)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_commitment_that_ends_in_the_last_hour_has_no_next_month() {
+async fn m08_a_commitment_ended_in_the_last_hour_has_no_next_month() {
     for leaves in [false, true] {
         let played = Played::begin().await;
         played.agree(&committed(CREDITS, PRICE)).await;
@@ -134,21 +134,21 @@ async fn m08_a_commitment_that_ends_in_the_last_hour_has_no_next_month() {
         } else {
             played.agree(&nothing()).await;
         }
-        assert_eq!(played.available().await, played.micros(played.month.days()), "the month itself is whole");
+        assert_eq!(played.available().await, played.micros(played.month.days()), "the ending month is whole");
         let kinds = played.afterwards().await;
-        assert_eq!(kinds, ["grant 3000", "expiry -3000"], "left: {leaves}");
-        assert_eq!(played.invoiced().await, [played.whole()], "left: {leaves}");
+        assert_eq!(kinds, ["grant 3000", "expiry -3000"], "leaves: {leaves}");
+        assert_eq!(played.invoiced().await, [played.whole()], "leaves: {leaves}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_new_terms_in_the_last_hour_are_those_of_the_next_month() {
+async fn m08_new_terms_in_the_last_hour_apply_to_the_next_month() {
     for (credits, price) in [(5_000, PRICE), (CREDITS, 9_000)] {
         let played = Played::begin().await;
         played.agree(&committed(CREDITS, PRICE)).await;
         played.in_the_last_hour().await;
         played.agree(&committed(credits, price)).await;
-        // And again the same, which changes nothing.
+        // The same terms again change nothing.
         played.agree(&committed(credits, price)).await;
         assert_eq!(played.available().await, played.micros(played.month.days()));
         played.world.next_month().await;
@@ -163,7 +163,7 @@ async fn m08_new_terms_in_the_last_hour_are_those_of_the_next_month() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_enterprise_left_and_joined_again_counts_no_day_twice() {
+async fn m08_leaving_and_rejoining_enterprise_counts_no_day_twice() {
     let played = Played::begin().await;
     let whole = played.month.days();
     played.agree(&committed(CREDITS, PRICE)).await;
@@ -174,7 +174,7 @@ async fn m08_enterprise_left_and_joined_again_counts_no_day_twice() {
     assert_eq!(played.world.get("/v1/workspaces/acme/agreement").await, nothing());
     played.agree(&committed(CREDITS, PRICE)).await;
     assert_eq!(played.available().await, played.micros(10) + played.micros(whole - 10));
-    // In the last hour, once more: the next month is withdrawn and granted again.
+    // The same in the last hour: the next month is withdrawn and granted again.
     played.in_the_last_hour().await;
     played.world.put_on_plan("acme", "pro").await;
     played.world.put_on_plan("acme", "enterprise").await;
@@ -190,11 +190,11 @@ async fn m08_enterprise_left_and_joined_again_counts_no_day_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_end_before_the_close_of_the_last_month_is_of_the_new_month() {
+async fn m08_an_end_after_midnight_keeps_one_day_of_the_new_month() {
     let played = Played::begin().await;
     played.agree(&committed(CREDITS, PRICE)).await;
     played.in_the_last_hour().await;
-    // No sweep and no other caller comes before the change does.
+    // The month is over, but no sweep and no other call has closed it before the change.
     played.world.stack.sleep_until(played.month.end() + SignedDuration::from_secs(2)).unwrap();
     played.agree(&nothing()).await;
     let next = Played { month: Month::of(played.month.end()), ..played };
@@ -209,7 +209,7 @@ async fn m08_an_end_before_the_close_of_the_last_month_is_of_the_new_month() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_open_month_is_invoiced_as_it_was_agreed_by_a_workspace_that_leaves_late() {
+async fn m08_leaving_after_the_months_end_invoices_the_old_terms() {
     let played = Played::begin().await;
     played.agree(&invoicing("500")).await;
     assert_eq!(played.world.use_of("used", "text.generate", "120").await, 201);
@@ -220,9 +220,10 @@ async fn m08_the_open_month_is_invoiced_as_it_was_agreed_by_a_workspace_that_lea
     assert_eq!(invoices, [(played.month.to_string(), json!([line]))]);
 }
 
-/// The function dies after the change and before what follows from it; the sweep comes before the month's end, or after it.
+/// The function crashes after it has stored the change, before its consequences. The sweep runs before or after the
+/// month's end.
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_end_that_a_kill_interrupts_is_carried_out_by_the_sweep() {
+async fn m08_the_sweep_finishes_an_interrupted_end() {
     for begun in [false, true] {
         let played = Played::begin().await;
         played.agree(&committed(CREDITS, PRICE)).await;
@@ -231,7 +232,7 @@ async fn m08_an_end_that_a_kill_interrupts_is_carried_out_by_the_sweep() {
         table.at(&played.world.advance(0).await.to_string());
         table.suffers(std::iter::once(Fault::Pass).chain(std::iter::repeat_n(Fault::RequestLost, 40)));
         let ended = table.store.set_agreement(&"acme".parse().unwrap(), &Agreement::none()).await;
-        assert!(ended.is_err() && table.transactions() > 1, "the change alone is written");
+        assert!(ended.is_err() && table.transactions() > 1, "only the change is written");
         assert_eq!(played.world.get("/v1/workspaces/acme/agreement").await, nothing());
         if begun {
             played.world.stack.sleep_until(played.month.end() + SignedDuration::from_secs(2)).unwrap();

@@ -1,4 +1,5 @@
-//! Conflicts, throttles and lost answers, which no emulator gives: replayed, through the real function and the real SDK.
+//! Conflicts, throttles and lost answers, which no emulator produces. The wire of [`Table`] injects them below the real
+//! function and the real SDK.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::table::{Fault, Table, cancelled, failed};
 use crate::world::{World, consumer, taking};
 
-/// A debit through the store, under a key.
+/// Debits through the store, under a key.
 async fn debit(
     table: &Table,
     key: &str,
@@ -42,12 +43,12 @@ pub fn cause() -> Cause {
     }
 }
 
-/// A debit through the function, as API Gateway would call it.
+/// Debits through the function, called as API Gateway calls it. Returns the status, the body and `Retry-After`.
 async fn call(table: &Table, key: &str, credits: &str, time: Duration) -> (i64, Value, Option<String>) {
     call_with(table, key, &taking(credits), time).await
 }
 
-/// The same for another consumer.
+/// Debits through the function for a consumer.
 pub async fn call_as(
     table: &Table,
     key: &str,
@@ -76,7 +77,7 @@ async fn call_with(table: &Table, key: &str, body: &Value, time: Duration) -> (i
     let response = respond(&function, event, tokio::time::Instant::now() + time).await;
     let body = match response.body {
         Some(aws_lambda_events::encodings::Body::Text(text)) => serde_json::from_str(&text).unwrap(),
-        other => panic!("a text body, not {other:?}"),
+        other => panic!("expected a text body, not {other:?}"),
     };
     let retry_after = response.headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     (response.status_code, body, retry_after)
@@ -93,7 +94,7 @@ fn debit_function(table: &Table) -> debit::Debits {
 const LONG: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_beside_a_failed_condition_is_never_answered_insufficient() {
+async fn a_conflict_beside_a_failed_condition_is_retried() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     for busy in ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"] {
@@ -108,7 +109,7 @@ async fn a_conflict_beside_a_failed_condition_is_never_answered_insufficient() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_or_failing_table_is_tried_again() {
+async fn a_throttled_or_failing_table_is_retried() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     table.suffers([
@@ -126,7 +127,7 @@ async fn a_throttled_or_failing_table_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attempts_are_bounded_and_then_it_is_503_contended() {
+async fn after_30_attempts_the_answer_is_503() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     table.suffers(std::iter::repeat_n(cancelled(&["TransactionConflict", "None"]), 100));
@@ -145,7 +146,7 @@ async fn attempts_are_bounded_and_then_it_is_503_contended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_attempt_is_begun_that_the_invocations_time_does_not_cover() {
+async fn no_attempt_starts_beyond_the_deadline() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     table.suffers([cancelled(&["TransactionConflict", "None"])]);
@@ -154,8 +155,9 @@ async fn no_attempt_is_begun_that_the_invocations_time_does_not_cover() {
     assert_eq!(table.transactions(), 1);
 }
 
+/// The retry finds the entry of the first attempt. The caller gets 201, since no earlier call made the debit.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_one_charge_and_the_callers_own_first_success() {
+async fn a_debit_with_a_lost_answer_is_made_once_and_answers_201() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     table.suffers([Fault::AnswerLost]);
@@ -166,7 +168,7 @@ async fn a_lost_answer_is_one_charge_and_the_callers_own_first_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_our_own_mistake_would_cause_is_a_fault_and_no_refusal() {
+async fn validation_and_access_errors_are_faults_and_not_refusals() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
     for fault in [

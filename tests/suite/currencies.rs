@@ -1,4 +1,4 @@
-//! Currencies in which Stripe's unit or minimum charge is not ISO 4217's (M5, M6).
+//! Currencies whose unit at Stripe is not the minor unit of ISO 4217, or whose minimum charge is high (M5, M6).
 
 use credits_local::Options;
 use credits_runtime::catalogue::DEPLOYED;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// The deployed catalogue with one price for everything.
+/// Returns the deployed catalogue, with one price for every pack and tier.
 fn sold_for(amount: u64, currency: &str) -> Value {
     let mut catalogue: Value = serde_json::from_str(DEPLOYED).unwrap();
     for list in ["packs", "tiers"] {
@@ -22,13 +22,13 @@ fn selling(catalogue: &Value) -> Options {
     Options { catalogue: Some(catalogue.to_string()), ..Options::default() }
 }
 
-/// An object of the stand-in provider, such as `checkout/sessions/{id}`.
+/// Reads an object of Stripe's stand-in, such as `checkout/sessions/{id}`.
 async fn provided(world: &World, path: &str) -> Value {
     let request = world.bare(Method::GET, &format!("/_local/provider/v1/{path}"));
     request.bearer_auth("sk_local").send().await.unwrap().json().await.unwrap()
 }
 
-/// Buys a pack of 1,000 credits, is refunded half of it, and compares what Stripe charges with what the receipt shows.
+/// Buys a pack of 1,000 credits and refunds half of it. Compares what Stripe charges with what the receipt shows.
 async fn buys_and_is_refunded(currency: &str, amount: u64, charged: u64, shown: &str) {
     let world = World::with(&selling(&sold_for(amount, currency))).await;
     world.put_workspace("acme").await;
@@ -48,13 +48,13 @@ async fn buys_and_is_refunded(currency: &str, amount: u64, charged: u64, shown: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_whole_units_are_charged_in_stripes_hundredths() {
+async fn m05_ugx_and_isk_are_charged_in_hundredths() {
     buys_and_is_refunded("UGX", 37_000, 3_700_000, "UGX 37000").await;
     buys_and_is_refunded("ISK", 1_000, 100_000, "ISK 1000").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_hundredths_are_charged_in_stripes_whole_units() {
+async fn m05_mga_is_charged_in_whole_units() {
     buys_and_is_refunded("MGA", 37_000, 370, "MGA 370.00").await;
 }
 
@@ -69,7 +69,7 @@ async fn m06_an_upgrade_below_the_minimum_starts_next_period() {
     assert_eq!(
         (changed.status, &changed.body["tier"]),
         (200, &json!("tier_2k")),
-        "HUF 100.00 is not charged"
+        "HUF 100.00 is below the minimum"
     );
     assert_eq!(provided(&world, "payment_intents").await["data"].as_array().unwrap().len(), charges);
     assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);

@@ -1,4 +1,4 @@
-//! What is due is done by whoever comes first: the sweep for each kind of it, and the webhook in passing (M6, M8).
+//! Due items: the sweep handles each kind of them, and the webhook a period that begins (M6, M8).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_local::Options;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::subscribing::time;
 use crate::world::World;
 
-/// How many ledger entries there are, as the table has them: a call that asks would close what is due.
+/// Counts the ledger entries in the table. A call of the API would close what is due first.
 async fn entries(world: &World) -> usize {
     of_kind(&every_item(&world.stack).await, "entry#").count()
 }
@@ -24,18 +24,18 @@ async fn grant(world: &World, hours: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_grant_that_nobody_asks_for_expires_by_the_sweep() {
+async fn m08_the_sweep_expires_a_grant_of_an_idle_workspace() {
     let world = World::with_packs(0).await;
     grant(&world, 2).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(3)).unwrap();
     assert_eq!(entries(&world).await, 1);
     assert_eq!(world.sweep().await["done"], 1);
-    assert_eq!(entries(&world).await, 2, "it is in the ledger that it has expired");
-    assert_eq!(world.sweep().await["done"], 0, "and it is due no more");
+    assert_eq!(entries(&world).await, 2, "the ledger has the expiry");
+    assert_eq!(world.sweep().await["done"], 0, "the grant is no longer due");
     assert_eq!(world.reconciled("acme").await, ["grant", "expiry"]);
 }
 
-/// A stack in which an agreement, a grant and a checkout will be due in a month.
+/// Starts a stack in which an agreement, a grant and a checkout are due within 40 days.
 async fn with_one_of_each() -> World {
     let world = World::with(&Options { stream: Stream::Off, ..Options::default() }).await;
     world.put_on_plan("acme", "enterprise").await;
@@ -49,10 +49,10 @@ async fn with_one_of_each() -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_an_operator() {
+async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     let world = with_one_of_each().await;
     let broken = ["agreement#", "balance#", "purchase#"];
-    // Items that are not as we write them, as a hand in the table leaves them.
+    // Items that the store can't read, as after an edit by hand.
     let (mut kept, mut spoilt) = (Vec::new(), Vec::new());
     for item in every_item(&world.stack).await {
         if !broken.iter().any(|kind| of_kind(std::slice::from_ref(&item), kind).next().is_some()) {
@@ -76,8 +76,8 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(6)).unwrap();
         drop(world.stack.fire("renewal", json!({})).await);
     }
-    assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "what is laid aside fails no sweep");
-    // Mended where it stands: laid aside, and with the count of its failures.
+    assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "quarantined items fail no sweep");
+    // An operator fixes the items where they are: still quarantined, and with their count of failures.
     let stuck: Vec<_> = every_item(&world.stack).await;
     let mended = kept.into_iter().map(|item| {
         let now = of_kind(&stuck, item["pk"].as_s().unwrap()).next().unwrap();
@@ -91,8 +91,9 @@ async fn m06_whatever_keeps_failing_is_postponed_then_laid_aside_and_mended_by_a
     assert_eq!(world.kinds("acme").await, ["grant 5", "expiry -5"]);
 }
 
+/// The webhook closes the balance in the first seconds of a period, before any sweep or call.
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place() {
+async fn m06_a_refund_event_begins_the_period_that_is_due() {
     let world = World::with(&Options { stream: Stream::Off, ..Options::default() }).await;
     world.put_on_plan("acme", "team").await;
     let pack = world.buy("acme", "pack_1k", "pack").await;
@@ -109,8 +110,8 @@ async fn m06_a_refund_at_the_first_moment_of_a_period_finds_the_period_in_place(
     world.reconciled("acme").await;
 }
 
-/// Puts the table back as it was, as a restore to a point in time does.
-#[expect(clippy::disallowed_methods, reason = "a test plays an operator")]
+/// Replaces the table's items by earlier ones, as a restore to a point in time does.
+#[expect(clippy::disallowed_methods, reason = "a test acts as an operator")]
 async fn restore(world: &World, to: Vec<model::items::TableItem>) {
     for item in every_item(&world.stack).await {
         let delete = world.stack.client().delete_item().table_name(world.stack.table());
@@ -120,7 +121,7 @@ async fn restore(world: &World, to: Vec<model::items::TableItem>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_renewal_that_was_charged_before_the_table_was_restored_is_not_charged_again() {
+async fn m06_restoring_the_table_charges_no_renewal_again() {
     let world = World::with(&Options { stream: Stream::Off, ..Options::default() }).await;
     world.put_on_plan("acme", "team").await;
     world.buy("acme", "pack_1k", "pack").await;

@@ -1,4 +1,4 @@
-//! Enterprise workspaces: a credit limit, a commitment, use that is invoiced, in any combination (M8).
+//! Enterprise workspaces: a credit limit, a commitment and invoiced use, in any combination (M8).
 
 use jiff::{SignedDuration, Timestamp};
 use model::items::{every_item, of_kind, put_all, text};
@@ -21,7 +21,7 @@ impl World {
         self.debit("acme", key, &body).await.status
     }
 
-    /// Moves the clock into the next month, some minutes past its first second.
+    /// Moves the clock to 30 minutes after the month's end, and returns the month's end.
     pub async fn next_month(&self) -> Timestamp {
         let now = self.advance(0).await;
         let end = credits_core::month::Month::of(now).end();
@@ -42,7 +42,7 @@ pub async fn enterprise() -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_use_beyond_credits_goes_down_to_the_limit_and_is_invoiced_at_the_months_end() {
+async fn m08_use_of_the_credit_limit_is_invoiced_at_months_end() {
     let world = enterprise().await;
     world.buy("acme", "pack_1k", "pack").await;
     assert_eq!(world.agree(&invoicing("500")).await.status, 201);
@@ -72,7 +72,7 @@ async fn m08_use_beyond_credits_goes_down_to_the_limit_and_is_invoiced_at_the_mo
     assert_eq!(
         lines,
         ["document.generate 150 150", "text.classify 150.5 151"],
-        "the latest use, at a cent each"
+        "the latest use, at one cent a credit"
     );
     assert_eq!(invoices[0]["total"], json!({ "amount": 301, "currency": "USD" }));
     assert_eq!(world.kinds("acme").await.last().unwrap(), "invoiced 300.5");
@@ -82,12 +82,12 @@ async fn m08_use_beyond_credits_goes_down_to_the_limit_and_is_invoiced_at_the_mo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_month_that_has_ended_is_invoiced_by_what_was_agreed_while_it_ran() {
+async fn m08_an_ended_month_is_invoiced_at_the_price_of_that_month() {
     let world = enterprise().await;
     assert_eq!(world.agree(&invoicing("500")).await.status, 201);
     assert_eq!(world.use_of("a", "text.generate", "200").await, 201);
     let month = credits_core::month::Month::of(world.advance(0).await);
-    // No schedule comes before the new arrangement does.
+    // No sweep runs between the month's end and the new agreement.
     world.stack.sleep_until(month.end() + SignedDuration::from_mins(3)).unwrap();
     let mut dearer = invoicing("500");
     dearer["invoicing"]["price_per_credit_micros"] = json!(20_000);
@@ -98,7 +98,7 @@ async fn m08_a_month_that_has_ended_is_invoiced_by_what_was_agreed_while_it_ran(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_invoicing_that_is_agreed_later_bills_the_month_that_runs_and_nothing_before_it_ends() {
+async fn m08_invoicing_agreed_later_bills_at_the_end_of_the_month() {
     let world = enterprise().await;
     let mut limit = invoicing("500");
     limit["invoicing"] = Value::Null;
@@ -124,7 +124,7 @@ async fn m08_invoicing_that_is_agreed_later_bills_the_month_that_runs_and_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_commitment_that_was_granted_is_invoiced_in_its_own_currency() {
+async fn m08_a_granted_commitment_is_invoiced_in_its_currency() {
     let world = enterprise().await;
     world.next_month().await;
     let dollars = json!({ "credit_limit": "0", "invoicing": null,
@@ -147,7 +147,7 @@ async fn m08_a_commitment_that_was_granted_is_invoiced_in_its_own_currency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_calls_that_holds_have_paid_are_on_the_invoice_as_others_are() {
+async fn m08_calls_paid_from_holds_are_on_the_invoice() {
     let world = enterprise().await;
     assert_eq!(world.agree(&invoicing("500")).await.status, 201);
     assert_eq!(world.use_of("earlier", "text.generate", "40").await, 201);
@@ -166,7 +166,7 @@ async fn m08_calls_that_holds_have_paid_are_on_the_invoice_as_others_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used() {
+async fn m08_a_commitment_is_granted_and_invoiced_each_month() {
     let world = enterprise().await;
     world.next_month().await;
     let agreement = json!({ "credit_limit": "100",
@@ -180,7 +180,7 @@ async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used()
         (&json!("5000"), &json!("commitment"))
     );
     assert_eq!(world.agree(&agreement).await.status, 200);
-    assert_eq!(world.available("acme").await, "5000", "the same again grants nothing");
+    assert_eq!(world.available("acme").await, "5000", "the same agreement grants nothing");
     world.next_month().await;
     world.use_of("a", "text.generate", "5050").await;
     for _ in 0..2 {
@@ -220,14 +220,14 @@ async fn m08_a_commitment_is_granted_each_month_and_invoiced_whatever_was_used()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_first_debit_of_a_month_finds_the_commitment_with_no_schedule_on_time() {
+async fn m08_the_first_debit_of_a_month_begins_the_commitment() {
     let world = enterprise().await;
     let agreement = json!({ "credit_limit": "0", "invoicing": null,
         "commitment": { "monthly_credits": "10", "price": { "amount": 100, "currency": "EUR" } } });
     world.next_month().await;
     world.agree(&agreement).await;
     let end = credits_core::month::Month::of(world.advance(0).await).end();
-    // Half an hour before, the sweep has paid ahead; seconds after the turn no schedule has fired yet.
+    // Half an hour before the month's end, the sweep has granted the next month. No sweep runs in its first seconds.
     world.advance_to(end - SignedDuration::from_mins(30)).await;
     assert_eq!(world.use_of("before", "text.generate", "10").await, 201);
     assert_eq!(world.use_of("short", "text.generate", "1").await, 402);
@@ -238,7 +238,7 @@ async fn m08_the_first_debit_of_a_month_finds_the_commitment_with_no_schedule_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_agreement_is_for_enterprise_and_ends_with_it() {
+async fn m08_an_agreement_needs_enterprise_and_ends_with_it() {
     let world = World::new().await;
     world.put_on_plan("acme", "pro").await;
     let refused = world.agree(&invoicing("500")).await;
@@ -266,14 +266,14 @@ async fn m08_an_agreement_is_for_enterprise_and_ends_with_it() {
     assert_eq!((&balance["available"], &balance["spendable"]), (&json!("-100"), &json!("-100")));
     assert_eq!(world.use_of("b", "text.generate", "1").await, 402);
     world.next_month().await;
-    assert_eq!(world.invoices().await[0]["total"]["amount"], 100, "the open month is invoiced still");
+    assert_eq!(world.invoices().await[0]["total"]["amount"], 100, "the open month is still invoiced");
     world.next_month().await;
     assert_eq!(world.invoices().await.len(), 1);
     assert_eq!(world.available("acme").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_ordinary_tier_goes_with_an_agreement() {
+async fn m08_a_subscription_and_an_agreement_can_be_combined() {
     let world = enterprise().await;
     world.buy("acme", "pack_1k", "pack").await;
     world.agree(&invoicing("50")).await;
@@ -286,7 +286,7 @@ async fn m08_an_ordinary_tier_goes_with_an_agreement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_what_an_invoice_could_not_say_is_not_agreed() {
+async fn m08_terms_that_exceed_an_invoices_range_are_refused() {
     let price = |limit: &str, micros: u64| {
         json!({ "credit_limit": limit, "commitment": null,
             "invoicing": { "price_per_credit_micros": micros, "currency": "USD" } })
@@ -298,7 +298,7 @@ async fn m08_what_an_invoice_could_not_say_is_not_agreed() {
     assert_eq!(world.agree(&price("20000000", 10_000)).await.status, 201);
     assert_eq!(world.use_of("a", "text.generate", "20000000").await, 201);
     assert_eq!(world.agree(&price("0", 10_000)).await.status, 200);
-    assert_eq!(world.agree(&price("0", dear)).await.fields(), refused, "the debt is above it");
+    assert_eq!(world.agree(&price("0", dear)).await.fields(), refused, "the debt would be too large");
     world.next_month().await;
     assert_eq!(world.agree(&price("10000000", dear)).await.status, 200);
     assert_eq!(world.agree(&price("10000001", dear)).await.fields(), refused);
@@ -316,14 +316,14 @@ async fn m08_an_invoice_waits_until_the_index_shows_the_whole_month() {
     assert_eq!(world.agree(&invoicing("500")).await.status, 201);
     assert_eq!(world.use_of("a", "text.generate", "40").await, 201);
     assert_eq!(world.use_of("b", "text.classify", "10").await, 201);
-    // The index does not show the latest call yet.
+    // The index lags and does not show the latest call.
     let items = every_item(&world.stack).await;
     let latest = of_kind(&items, "entry#").find(|item| text(item, "pk").ends_with("#b")).unwrap().clone();
     let mut unseen = latest.clone();
     unseen.retain(|name, _| !name.starts_with("index_"));
     put_all(&world.stack, vec![unseen]).await;
     world.next_month().await;
-    assert_eq!(world.available("acme").await, "0", "it is billed");
+    assert_eq!(world.available("acme").await, "0", "the debt is billed");
     assert!(world.invoices().await.is_empty());
     put_all(&world.stack, vec![latest]).await;
     world.sweep().await;

@@ -1,4 +1,4 @@
-//! Events: each as its schema under `infra/events/` says, each told under one name, and poison laid aside.
+//! Events: each matches its schema in `infra/events/`, each has an id of its own, and poison records block nothing.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ impl World {
     async fn all_events(&self) -> Vec<Value> {
         self.drain().await;
         let events = self.local(Method::GET, "/_local/events", None).await;
-        // What SES tells is on the account's own bus.
+        // SES publishes its own events on the account's default bus.
         let ours = events.as_array().unwrap().iter().filter(|event| event["source"] == "ai-credits");
         ours.cloned().collect()
     }
@@ -28,14 +28,14 @@ fn schema(name: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
-/// Settings of an older version charge without a limit, those of today reach one, and a payment is refunded.
+/// Charges under settings without a limit, as an older version stored them, reaches a limit, and refunds a payment.
 async fn automatic_top_up_and_a_refund(world: &World) {
     let mut automatic = json!({ "enabled": true, "threshold": "5", "pack": "pack_1k", "monthly_limit": 1 });
     world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
     let items = every_item(&world.stack).await;
     let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
-    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("a map") };
-    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("a map") };
+    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("expected a map") };
+    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("expected a map") };
     settings.insert("monthly_limit".into(), AttributeValue::Null(true));
     put_all(&world.stack, vec![item]).await;
     world.drain().await;
@@ -49,7 +49,7 @@ async fn automatic_top_up_and_a_refund(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
+async fn every_event_matches_its_schema_and_has_a_unique_id() {
     let world = World::with_card().await;
     let alert =
         json!({ "low_balance": { "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] } });
@@ -92,13 +92,13 @@ async fn every_event_is_as_its_schema_says_and_is_told_under_one_name() {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events")).unwrap();
     let schemas: HashSet<String> =
         files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(names, schemas, "each event is told, and each has a schema");
+    assert_eq!(names, schemas, "each event is published, and each has a schema");
     let ids: HashSet<&str> =
         events.iter().map(|event| event["detail"]["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), events.len());
 }
 
-/// A record of the stream as Lambda hands it over.
+/// Returns a record of the table's stream in Lambda's form.
 fn record(sequence_number: &str, image: &Value) -> Value {
     json!({ "eventID": format!("e{sequence_number}"), "eventName": "INSERT", "dynamodb": {
         "ApproximateCreationDateTime": 1_795_000_000.0, "Keys": {}, "NewImage": image,
@@ -106,7 +106,7 @@ fn record(sequence_number: &str, image: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_is_laid_aside_and_those_behind_it_go_on() {
+async fn a_poison_record_does_not_block_the_records_after_it() {
     let world = World::with_packs(0).await;
     let poison =
         json!({ "pk": { "S": "balance#acme" }, "sk": { "S": "balance" }, "spendable": { "S": "secret" } });
@@ -122,6 +122,6 @@ async fn a_poison_record_is_laid_aside_and_those_behind_it_go_on() {
     let told: Vec<Value> = world.all_events().await;
     let names: Vec<&str> = told.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
     assert_eq!(names[..3], ["RecordUnread", "RecordUnread", "InvoiceReady"]);
-    assert_eq!(told[2]["detail"], told[5]["detail"], "a redelivery tells the same, under the same name");
-    assert!(!json!(told).to_string().contains("secret"), "nothing of what is in it is told");
+    assert_eq!(told[2]["detail"], told[5]["detail"], "a redelivery publishes the same event again");
+    assert!(!json!(told).to_string().contains("secret"), "events have no content of the record");
 }

@@ -1,7 +1,6 @@
-//! Whatever comes in from outside, mutated: each parser refuses what it must, and nothing fails or panics.
+//! Mutated requests, events and stream records: none is answered 5xx, and none stops a function.
 //!
-//! `AI_CREDITS_FUZZ_CASES` says how many mutations each target gets; a hundred where it isn't set. A failure prints the
-//! input that made it.
+//! `AI_CREDITS_FUZZ_CASES` sets how often each call is mutated, 100 by default. A failed assertion prints its input.
 
 use credits_payments::signature::{Secret, sign};
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use serde_json::{Number, Value, json};
 use crate::openapi::{self, Described};
 use crate::world::{NowForTests, WEBHOOK_SECRET, World, answer, taking};
 
-/// A steady source of numbers.
+/// A pseudorandom generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -28,12 +27,12 @@ impl Random {
 }
 
 fn cases() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+    #[expect(clippy::disallowed_methods, reason = "tests have no `Settings`")]
     let asked = std::env::var("AI_CREDITS_FUZZ_CASES");
     asked.ok().and_then(|cases| cases.parse().ok()).unwrap_or(100)
 }
 
-/// What nobody expects in its place.
+/// Returns an unusual value: of a wrong type, out of range, or hostile text.
 fn odd(random: &mut Random) -> Value {
     let deep = (0..200).fold(json!(0), |inner, _| json!([inner]));
     let texts = [
@@ -69,7 +68,7 @@ fn odd(random: &mut Random) -> Value {
     if random.below(2) == 0 { random.one_of(&texts).clone() } else { random.one_of(&others).clone() }
 }
 
-/// Changes one place of a document.
+/// Changes one place of a JSON document.
 fn mutate(value: &mut Value, random: &mut Random) {
     match value {
         Value::Object(members) if !members.is_empty() && random.below(5) > 0 => {
@@ -99,7 +98,7 @@ fn mutate(value: &mut Value, random: &mut Random) {
     }
 }
 
-/// The bytes of a document, of which some may be missing or others.
+/// Returns a document's bytes. One time in eight, they are truncated, changed in one byte, or followed by a repetition.
 fn spoilt(value: &Value, random: &mut Random) -> Vec<u8> {
     let mut bytes = value.to_string().into_bytes();
     if random.below(8) == 0 && !bytes.is_empty() {
@@ -114,7 +113,7 @@ fn spoilt(value: &Value, random: &mut Random) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_body_and_no_query_is_answered_as_a_failure_of_ours() {
+async fn no_mutated_request_is_answered_5xx() {
     let world = World::with_packs(1).await;
     let token = world.token("*", "credits:spend credits:read credits:manage").await;
     let mut random = Random(0x5DEE_CE66_D123_4567);
@@ -148,7 +147,7 @@ async fn no_body_and_no_query_is_answered_as_a_failure_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_signed_event_is_answered_as_a_failure_of_ours() {
+async fn no_mutated_signed_event_is_answered_5xx() {
     let world = World::with_packs(1).await;
     let object = json!({ "id": "cs_1", "payment_intent": "pi_1", "payment_status": "paid", "amount_total": 1000,
         "amount": 1000, "amount_refunded": 10, "currency": "usd", "customer": "cus_1", "status": "lost",
@@ -172,11 +171,11 @@ async fn no_signed_event_is_answered_as_a_failure_of_ours() {
         let answered = world.deliver(body, Some(&signature)).await;
         assert!(answered.status < 500, "{event}: {}", answered.body);
     }
-    assert_eq!(world.available("acme").await, "1000", "nothing is granted but for a top-up of ours");
+    assert_eq!(world.available("acme").await, "1000", "only a payment for our top-up grants credits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_record_and_no_event_stops_the_stream_or_panics() {
+async fn no_mutated_record_or_event_stops_the_stream() {
     let world = World::with_packs(1).await;
     assert_eq!(world.debit("acme", "k", &taking("5")).await.status, 201);
     world.drain().await;
@@ -191,7 +190,7 @@ async fn no_record_and_no_event_stops_the_stream_or_panics() {
         assert_eq!(told.as_ref().map(|told| told["batchItemFailures"].clone()), Ok(json!([])), "{batch}");
         let mut event = random.one_of(events.as_array().unwrap()).clone();
         mutate(&mut event, &mut random);
-        // It may be refused; what can't be read ends among the dead letters.
+        // The function may refuse the event, which then ends in the dead-letter queue.
         drop(world.stack.fire("notify", event).await);
         let mut order = json!({ "recount": { "workspace_id": "acme", "month": "2026-11" } });
         mutate(&mut order, &mut random);

@@ -1,4 +1,4 @@
-//! Grants by the operator, and voids (M8).
+//! Grants that the operator makes, and their voids (M8).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +27,7 @@ fn promotional(credits: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_operator_grants_credits_with_and_without_an_end() {
+async fn m08_the_operator_grants_credits_with_and_without_expiry() {
     let world = World::with_packs(0).await;
     let prepaid = grant(&world, "a", &json!({ "credits": "10", "kind": "prepaid", "reason": "block" })).await;
     let expiring = promotional("5");
@@ -61,7 +61,7 @@ async fn m08_a_void_takes_back_what_is_left_and_only_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_voiding_a_prepaid_grant_takes_what_of_its_amount_is_left_in_prepaid() {
+async fn m08_voiding_a_prepaid_grant_takes_what_prepaid_has_left() {
     let world = World::with_packs(0).await;
     let body = json!({ "credits": "100", "kind": "prepaid", "reason": "block" });
     let (first, second) = (grant(&world, "a", &body).await, grant(&world, "b", &body).await);
@@ -73,7 +73,7 @@ async fn m08_voiding_a_prepaid_grant_takes_what_of_its_amount_is_left_in_prepaid
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_expired_by_the_stacks_clock_is_gone_and_in_the_ledger() {
+async fn advancing_the_stacks_clock_expires_grants() {
     let folder = crate::spending::Folder::new("clock");
     let options = credits_local::Options { data: Some(folder.path()), ..credits_local::Options::default() };
     let world = World::with(&options).await;
@@ -82,7 +82,7 @@ async fn what_has_expired_by_the_stacks_clock_is_gone_and_in_the_ledger() {
     assert_eq!(world.take("acme", "some", "2").await.status, 201);
     let advance = |seconds: i64| json!({ "advance_seconds": seconds });
     world.local(Method::POST, "/_local/clock", Some(&advance(24 * 3_600 + 1))).await;
-    // The ledger is read first: it closes what is due by itself.
+    // The test reads the ledger first, because that call must close what is due by itself.
     let entries = world.entries("acme").await;
     assert_eq!((&entries[0]["kind"], &entries[0]["credits"]), (&json!("expiry"), &json!("-3")));
     assert_eq!(world.take("acme", "more", "1").await.status, 402);
@@ -92,13 +92,13 @@ async fn what_has_expired_by_the_stacks_clock_is_gone_and_in_the_ledger() {
     let world = World::with(&options).await;
     let later = world.local(Method::POST, "/_local/clock", Some(&advance(0))).await["now"].clone();
     let instant = |now: &Value| now.as_str().unwrap().parse::<Timestamp>().unwrap();
-    assert!(instant(&later) >= instant(&now), "the offset lasts");
+    assert!(instant(&later) >= instant(&now), "the clock's offset is kept");
     let back = world.bare(Method::POST, "/_local/clock").json(&advance(-1));
     assert_eq!(crate::world::answer(back).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
+async fn an_invalid_or_unknown_grant_changes_nothing() {
     let world = World::with_packs(0).await;
     let wrong = [
         (json!({}), vec!["credits", "kind", "reason"]),
@@ -146,7 +146,7 @@ async fn a_grant_that_is_wrong_or_not_there_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_grant_that_no_operator_made_is_not_voided_and_says_so() {
+async fn m08_only_grants_of_the_operator_can_be_voided() {
     let world = World::with_card().await;
     assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
     let grant_id = async || world.balance("acme").await["grants"][0]["grant_id"].as_str().unwrap().to_owned();
@@ -190,12 +190,12 @@ async fn m08_a_workspace_has_at_most_1000_expiring_grants() {
     let world = World::with_packs(0).await;
     let body = promotional("5");
     let first = grant(&world, "first", &body).await;
-    // The rest is used up, as a close would not leave it.
+    // The other 999 grants are used up. A close would remove them, so the test writes the items itself.
     let items = every_item(&world.stack).await;
     let mut balance = of_kind(&items, "balance#acme").next().unwrap().clone();
     let mut running =
         of_kind(&items, "grant#acme").find(|item| text(item, "sk") == "running").unwrap().clone();
-    let AttributeValue::L(grants) = running.get_mut("grants").unwrap() else { panic!("a list") };
+    let AttributeValue::L(grants) = running.get_mut("grants").unwrap() else { panic!("expected a list") };
     let mut used_up = grants[0].as_m().unwrap().clone();
     used_up.insert("amount".into(), AttributeValue::N("0".into()));
     grants.resize(1_000, AttributeValue::M(used_up));

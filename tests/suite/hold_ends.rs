@@ -1,4 +1,4 @@
-//! How holds end: settled, or with their time (M4).
+//! How holds end: by a settlement, or by their expiry (M4).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::subscribing::time;
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m09_every_capture_is_counted_as_a_call_of_its_own_when_its_hold_is_settled() {
+async fn m09_each_capture_of_a_settled_hold_is_counted_as_a_call() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "100").await;
     for number in 0..4 {
@@ -33,8 +33,9 @@ async fn m09_every_capture_is_counted_as_a_call_of_its_own_when_its_hold_is_sett
     assert_eq!(verified["differences"], json!([]), "{verified}");
 }
 
+/// One ledger entry has no room for the calls of 20 full holds.
 #[tokio::test(flavor = "multi_thread")]
-async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_settled_by_halves() {
+async fn holds_with_too_many_calls_are_settled_in_two_halves() {
     let world = Arc::new(World::with_packs(1).await);
     let mut body = placing("1", 600);
     body["count"] = json!(20);
@@ -69,7 +70,7 @@ async fn holds_with_more_calls_than_one_entry_can_tell_are_refused_together_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settling_a_hold_and_completing_a_run_ask_for_nothing_and_need_no_body() {
+async fn settling_a_hold_and_completing_a_run_need_no_body() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "10").await;
     let run = json!({ "workflow_id": "nightly", "trigger": "manual" });
@@ -86,18 +87,18 @@ async fn settling_a_hold_and_completing_a_run_ask_for_nothing_and_need_no_body()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_whoever_meets_it() {
+async fn the_sweep_or_a_reader_releases_an_expired_hold() {
     let world = World::with_packs(1).await;
     for met in [false, true] {
         let hold = world.place(&format!("place-{met}"), "100").await;
         assert_eq!(world.capture(&hold, "c", "30").await.status, 201);
         if met {
-            // No schedule fires: the reader is the first to notice.
+            // No sweep runs, so the reader is the first to find the expired hold.
             let expires_at = time(&world.held(&hold).await["expires_at"]);
             world.stack.sleep_until(expires_at).unwrap();
         } else {
             world.advance(1_800 + 900).await;
-            // Before anybody looks, who would give it back too.
+            // The test reads the table, since a read through the API would release the hold too.
             let items = every_item(&world.stack).await;
             let ended = of_kind(&items, "hold").filter(|item| item["pk"].as_s().unwrap().ends_with(&hold));
             assert!(ended.map(|item| &item["end"]).eq([&AttributeValue::S("expired".into())]));
@@ -105,7 +106,7 @@ async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_w
         assert_eq!(shown(&world.held(&hold).await), ["100", "30", "0", "expired"]);
         assert_eq!(world.balance("acme").await["held"], "0");
         assert_eq!(world.capture(&hold, "late", "1").await.body["code"], "hold_closed");
-        assert_eq!(world.capture(&hold, "c", "30").await.status, 200, "its keys outlive it");
+        assert_eq!(world.capture(&hold, "c", "30").await.status, 200, "a replay is answered");
         let settled = world.settle(&hold, "s", &json!({})).await;
         assert_eq!((settled.status, &settled.body["hold_id"]), (409, &json!(hold)));
     }
@@ -114,7 +115,7 @@ async fn a_hold_that_nobody_settles_gives_back_what_is_left_by_the_sweep_or_by_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for_want_of_it() {
+async fn an_overdue_hold_is_released_before_a_call_is_refused() {
     let world = World::with_packs(1).await;
     for (number, spend) in
         ["debit", "debits", "hold", "capture", "settlement", "reading"].into_iter().enumerate()
@@ -127,7 +128,7 @@ async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for
         let overdue = world.place(&format!("overdue-{number}"), &left).await;
         let expires_at = time(&world.held(&overdue).await["expires_at"]);
         assert_eq!(world.available("acme").await, "0");
-        // No schedule fires.
+        // No sweep runs.
         world.stack.sleep_until(expires_at).unwrap();
         let (key, mut call) = (format!("spend-{number}"), capturing("2"));
         let status = match spend {
@@ -154,8 +155,9 @@ async fn what_an_overdue_hold_keeps_is_given_back_before_anything_is_refused_for
     }
 }
 
+/// A quote counts the hold's remaining credits as available and writes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_meet_an_overdue_hold_at_once_nobody_is_refused_and_a_quote_tells_so() {
+async fn concurrent_debits_after_an_overdue_hold_all_pass() {
     let world = Arc::new(World::with_packs(1).await);
     let hold = world.place("place", "1000").await;
     assert_eq!(world.capture(&hold, "c", "10").await.status, 201);
@@ -176,7 +178,7 @@ async fn of_many_who_meet_an_overdue_hold_at_once_nobody_is_refused_and_a_quote_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_once() {
+async fn many_overdue_holds_are_released_together() {
     let world = World::with_packs(1).await;
     let mut ids = Vec::new();
     for (key, count, credits) in [("one", 12, "40"), ("two", 50, "5"), ("three", 50, "5.4")] {
@@ -194,10 +196,10 @@ async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_onc
     world.stack.sleep_until(world.stack.now() + SignedDuration::from_mins(2)).unwrap();
     let half = world.take("acme", "half", "500").await;
     assert_eq!(half.status, 201, "{}", half.body);
-    // No more of them than it took.
+    // The debit releases no more holds than it needs.
     let open =
         of_kind(&every_item(&world.stack).await, "hold").filter(|item| !item.contains_key("end")).count();
-    assert!(open > 10, "{open} are open still");
+    assert!(open > 10, "{open} are still open");
     assert_eq!(world.take("acme", "rest", "488").await.status, 201);
     for hold in captured {
         assert_eq!(shown(&world.held(hold).await), ["40", "1", "0", "expired"]);
@@ -217,7 +219,7 @@ async fn many_overdue_holds_are_given_back_together_and_each_capture_is_told_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
+async fn expiry_races_with_captures_and_settlements_lose_nothing() {
     let world = std::sync::Arc::new(World::with_packs(1).await);
     for round in 0..6 {
         let hold = world.place(&format!("place-{round}"), "20").await;
@@ -247,7 +249,7 @@ async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
         let statuses = running.join_all().await;
         assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
         let captured = statuses.iter().filter(|status| **status == 201).count();
-        // Its time is over by now, whoever won.
+        // The hold has expired by now, whichever call came first.
         world.stack.sleep_until(expires_at + jiff::SignedDuration::from_secs(1)).unwrap();
         let hold = world.held(&hold).await;
         assert_eq!(hold["captured"], (1 + 2 * captured).to_string(), "{hold}");
@@ -258,7 +260,7 @@ async fn expiry_races_with_captures_and_settlements_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_hold_stood_on_may_expire_meanwhile_and_comes_back_no_more() {
+async fn credits_that_expire_under_a_hold_do_not_return() {
     let world = World::with_packs(1).await;
     let now = world.stack.now();
     let expires_at =
@@ -271,10 +273,10 @@ async fn what_a_hold_stood_on_may_expire_meanwhile_and_comes_back_no_more() {
     let hold = world.place("place", "40").await;
     assert_eq!(world.capture(&hold, "c1", "5").await.status, 201);
     world.advance(900).await;
-    // Of 50, ten have expired with their grant; forty wait for the hold, and are what it captures first.
+    // Ten of the grant's 50 credits have expired. The hold keeps the other 40, and captures take these first.
     let balance = world.balance("acme").await;
     assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("40")));
-    assert_eq!(world.capture(&hold, "c2", "25").await.status, 201, "what was promised can be captured");
+    assert_eq!(world.capture(&hold, "c2", "25").await.status, 201, "held credits can be captured");
     assert_eq!(shown(&world.settle(&hold, "s", &json!({})).await.body), ["40", "30", "0", "settled"]);
     let balance = world.balance("acme").await;
     assert_eq!((&balance["available"], &balance["held"]), (&json!("1000"), &json!("0")));

@@ -1,4 +1,4 @@
-//! Holds: what keeps a capture apart from another, what a refusal says, and how far a hold may grow (M4, M11).
+//! Holds: the digests that tell captures apart, the shortfall of a refusal, and how far a hold may grow (M4, M11).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_keys_with_one_unsalted_digest_are_two_captures() {
+async fn m04_keys_with_the_same_unsalted_digest_are_two_captures() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "50").await;
-    // Both have the 48 bits AN1BcIpl.
+    // Both keys have the unsalted digest `AN1BcIpl`, 48 bits.
     for key in ["run_1/step_4926800", "run_1/step_27454670"] {
         assert_eq!(world.capture(&hold, key, "10").await.status, 201);
         assert!(world.capture(&hold, key, "10").await.replayed);
@@ -48,7 +48,7 @@ async fn m04_keys_with_one_unsalted_digest_are_two_captures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_capture_and_its_settlement_may_have_one_key() {
+async fn m04_a_capture_and_its_settlement_may_share_a_key() {
     let world = World::with_packs(1).await;
     let (one, other) = (world.place("one", "50").await, world.place("other", "50").await);
     let captured = world.capture(&one, "key", "10").await;
@@ -59,11 +59,12 @@ async fn m04_a_capture_and_its_settlement_may_have_one_key() {
     assert_eq!(world.capture(&one, "key", "10").await.body, captured.body);
 }
 
-/// The first digest of a key and of a request are these, cut from SHA-256 and in base64.
+/// The unsalted digest of the key `run-1/step-1`: the first 48 bits of SHA-256, in base64.
 const UNSALTED_KEY: &str = "aL5qq3Ha";
+/// The unsalted digest of the fingerprint of the request `first`: the first 24 bits of SHA-256, in base64.
 const UNSALTED_FINGERPRINT: &str = "BdNS";
 
-/// Rewrites a hold's only capture as it was stored before digests were salted.
+/// Rewrites a hold's only capture in the form that older versions stored, with unsalted digests.
 async fn store_as_before(world: &World) {
     let items = every_item(&world.stack).await;
     let mut hold: HashMap<_, _> = of_kind(&items, "hold").next().unwrap().clone();
@@ -115,11 +116,11 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_another_keys_digest_is_no_replay() {
+async fn m04_a_key_with_a_colliding_digest_is_no_replay() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "50").await;
     assert_eq!(world.capture(&hold, "key", "10").await.status, 201);
-    // As if another key with this digest had paid for it: the key is part of the fingerprint.
+    // The fingerprint covers the key. It changes as if another key with the same digest had made the capture.
     let mut item = of_kind(&every_item(&world.stack).await, "hold").next().unwrap().clone();
     let mut elements = item["captures"].as_l().unwrap().clone();
     let mut trace = elements[1].as_b().unwrap().as_ref().to_vec();
@@ -132,7 +133,7 @@ async fn m04_another_keys_digest_is_no_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_settled_holds_are_settled_again_under_their_key_alone() {
+async fn m04_a_settlement_is_replayed_under_its_own_key_only() {
     let world = World::with_packs(1).await;
     let [one, two, three] =
         [world.place("1", "10").await, world.place("2", "10").await, world.place("3", "10").await];
@@ -147,7 +148,7 @@ async fn m04_settled_holds_are_settled_again_under_their_key_alone() {
     );
     assert_eq!(batch("free", &[&one]).await.body["code"], "hold_closed");
     assert!(world.settle(&one, "single", &json!({})).await.replayed);
-    // What is settled stays as it is beside what is not, and the key stands for it.
+    // A batch settles its open holds and leaves a settled one as it is. Its key then replays the batch.
     let settled = batch("some", &[&one, &two]).await;
     assert_eq!((settled.status, settled.replayed), (200, false));
     let again = batch("some", &[&one, &two]).await;
@@ -158,7 +159,7 @@ async fn m04_settled_holds_are_settled_again_under_their_key_alone() {
     assert_eq!(world.take("acme", "free", "1").await.status, 201);
 }
 
-/// A call that costs 5 credits and finds no more than its hold keeps.
+/// Makes a call that costs 5 credits. A capture and a settlement may take them from their hold.
 async fn spend(world: &World, call: &str, hold: &str, key: &str) -> Answer {
     let post = async |path: &str, body: &Value| {
         world.call(Method::POST, &format!("/v1/workspaces/acme/{path}"), Some(key), Some(body)).await
@@ -181,7 +182,7 @@ async fn spend(world: &World, call: &str, hold: &str, key: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m11_a_shortfall_is_what_has_to_be_added_debt_included() {
+async fn m11_the_shortfall_includes_debt() {
     for (call, kept) in [
         ("debit", ""),
         ("batch", ""),
@@ -221,7 +222,7 @@ async fn m11_a_shortfall_is_what_has_to_be_added_debt_included() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_hold_grows_to_twelve_integer_digits_and_no_further() {
+async fn m04_a_hold_grows_to_at_most_12_integer_digits() {
     const MOST: &str = "999999999999.999999";
     let world = World::with_packs(0).await;
     world.grant_prepaid("one", MOST).await;
@@ -247,7 +248,7 @@ async fn m04_a_capture_that_grows_its_hold_is_never_lost() {
     let world = Arc::new(World::with_packs(1).await);
     for round in 0..12 {
         let hold = world.place(&format!("place-{round}"), "1").await;
-        // Nothing is left before and nothing after: what the hold keeps alone tells that it has grown.
+        // Nothing remains of the hold before and after a capture that grows it. Only its total shows the growth.
         assert_eq!(world.capture(&hold, "all", "1").await.status, 201);
         let mut running = tokio::task::JoinSet::new();
         for number in 0..4 {

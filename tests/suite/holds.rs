@@ -1,4 +1,4 @@
-//! Holds: credits set aside, captured without a transaction, and settled (M4).
+//! Holds: credits are reserved, captured without a transaction, and settled (M4).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ impl World {
         self.call(Method::POST, &path, Some(key), Some(body)).await
     }
 
-    /// Places a hold for half an hour, and gives its id.
+    /// Places a hold for half an hour and returns its id.
     pub(crate) async fn place(&self, key: &str, credits: &str) -> String {
         let placed = self.holds("", key, &placing(credits, 1_800)).await;
         assert_eq!(placed.status, 201, "{}", placed.body);
@@ -43,12 +43,13 @@ impl World {
     }
 }
 
+/// Returns a hold's credits, captured credits, remaining credits and status.
 pub(crate) fn shown(hold: &Value) -> [&str; 4] {
     ["credits", "captured", "remaining", "status"].map(|member| hold[member].as_str().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m04_a_hold_is_captured_call_by_call_and_settled_and_what_is_left_goes_back() {
+async fn m04_a_hold_is_captured_and_settled_and_its_rest_released() {
     let world = World::with_packs(1).await;
     let placed = world.holds("", "place", &placing("75", 1_800)).await;
     assert_eq!((placed.status, shown(&placed.body)), (201, ["75", "0", "75", "open"]));
@@ -66,7 +67,7 @@ async fn m04_a_hold_is_captured_call_by_call_and_settled_and_what_is_left_goes_b
     );
     let second = world.capture(hold, "c2", "70").await;
     assert_eq!((second.status, &second.body["remaining"]), (201, &json!("2.7")));
-    // Whatever came since, a replay is the first answer.
+    // A replay returns the first answer, whatever was captured since.
     let again = world.holds(&format!("/{hold}/captures"), "c1", &priced).await;
     assert_eq!((again.status, again.replayed, &again.body), (200, true, &first.body));
     assert_eq!(world.capture(hold, "c2", "69").await.body["code"], "idempotency_key_reused");
@@ -92,7 +93,7 @@ async fn m04_a_hold_is_captured_call_by_call_and_settled_and_what_is_left_goes_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m11_twenty_holds_of_75_at_once_against_500_are_granted_six_times() {
+async fn m11_of_20_concurrent_holds_of_75_on_500_six_are_placed() {
     let world = std::sync::Arc::new(World::new().await);
     world.put_workspace("acme").await;
     let grant = json!({ "credits": "500", "kind": "prepaid", "reason": "test" });
@@ -113,7 +114,7 @@ async fn m11_twenty_holds_of_75_at_once_against_500_are_granted_six_times() {
             .clone()
             .all(|answer| answer.body["required"] == "75" && answer.body["code"] == "insufficient_credits")
     );
-    // One that gave up on the crowd may come again.
+    // A call that gives up under contention is answered 503 and may be retried.
     let busy = answers.iter().filter(|answer| answer.status == 503).count();
     assert_eq!(granted + refused.count() + busy, 20);
     assert!(granted == 6 || (granted < 6 && busy > 0), "{granted} granted");
@@ -123,7 +124,7 @@ async fn m11_twenty_holds_of_75_at_once_against_500_are_granted_six_times() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn holds_placed_together_are_placed_and_settled_by_one_transaction_each_or_not_at_all() {
+async fn holds_placed_together_take_one_transaction_each_way() {
     let world = World::with_packs(1).await;
     let by_debit = |it: &&Value| it["operation"] == "TransactWriteItems" && it["function"] == "debit";
     let bulk = json!({ "kind": "bulk", "job_id": "job-1", "feature": "enrichment" });
@@ -156,7 +157,7 @@ async fn holds_placed_together_are_placed_and_settled_by_one_transaction_each_or
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn above_its_hold_a_call_is_refused_or_the_balance_pays_the_rest_where_the_caller_asks() {
+async fn a_call_above_its_hold_is_refused_unless_it_extends_it() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "10").await;
     let refused = world.capture(&hold, "c1", "12").await;
@@ -201,7 +202,7 @@ async fn above_its_hold_a_call_is_refused_or_the_balance_pays_the_rest_where_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_captures_fit_and_the_next_is_told_that_the_hold_is_full() {
+async fn the_capture_after_a_hundred_is_refused_as_hold_full() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "1000").await;
     for number in 0..100 {
@@ -225,11 +226,12 @@ async fn a_hundred_captures_fit_and_the_next_is_told_that_the_hold_is_full() {
     );
 }
 
+/// A placeholder of an expression has no hyphen, so both words would get the same one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_capture_is_taken_though_its_words_differ_in_a_hyphen_alone() {
+async fn a_capture_whose_words_differ_only_in_a_hyphen_is_stored() {
     let world = World::with_packs(1).await;
     let hold = world.place("place", "10").await;
-    // With these prices the call's word is `_5y`, and this caller's `-5y`.
+    // With this rate card, the word of the call is `_5y`. The word of this consumer is `-5y`.
     assert_eq!(world.get("/v1/catalog").await["rate_card"]["version"], "2026-11-01");
     let body = json!({ "operation": "text.generate", "model": "standard", "credits": "1",
         "consumer": { "kind": "action", "feature": "assistant", "user_id": "user-72242" } });
@@ -238,7 +240,7 @@ async fn a_capture_is_taken_though_its_words_differ_in_a_hyphen_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_what_the_balance_refuses_a_step_fails_its_run_and_a_capture_above_its_hold_does_not() {
+async fn m10_a_run_fails_only_if_the_balance_refuses_its_step() {
     let world = World::with_packs(1).await;
     let run = json!({ "workflow_id": "nightly", "trigger": "scheduled" });
     let mut runs = Vec::new();
@@ -264,7 +266,7 @@ async fn m10_what_the_balance_refuses_a_step_fails_its_run_and_a_capture_above_i
     let mails = world.mails().await;
     assert_eq!(mails.iter().filter(|mail| mail["subject"].as_str().unwrap().contains("nightly")).count(), 1);
 
-    // The balance was to pay the rest, and has no more than 980.
+    // The balance should pay the rest, and has only 980 credits.
     let beyond = json!({ "credits": "1001", "extend": true });
     assert_eq!(world.settle(&hold, "s", &beyond).await.body["shortfall"], "1");
     let of_another = json!({ "operation": "text.generate", "credits": "1001", "extend": true, "consumer": step(&runs[2]) });
@@ -276,7 +278,7 @@ async fn m10_what_the_balance_refuses_a_step_fails_its_run_and_a_capture_above_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_s_bad_input_is_told_by_field_and_nothing_is_half_written() {
+async fn invalid_input_of_a_hold_is_refused_by_field() {
     let world = World::with_packs(1).await;
     for (body, fields) in [
         (placing("10", 0), vec!["ttl_seconds"]),
@@ -343,7 +345,7 @@ async fn a_hold_is_not_found_by_another_workspace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_capture_is_one_request_and_twenty_cost_what_the_readme_says() {
+async fn twenty_captures_cost_what_the_readme_says() {
     let world = World::with_packs(1).await;
     let units =
         |requests: &[Value]| requests.iter().map(|it| it["write_units"].as_f64().unwrap()).sum::<f64>();

@@ -1,4 +1,4 @@
-//! Invoices: one series of numbers for the seller, and how each stands (M8).
+//! Invoices: one series of numbers for the seller, and the status of each invoice (M8).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::id::WorkspaceId;
@@ -14,7 +14,7 @@ use crate::world::{Answer, World};
 
 const WORKSPACES: [&str; 3] = ["acme", "bolt", "cask"];
 
-/// A stack in which each workspace uses credits that are invoiced.
+/// Starts a stack in which each workspace uses 50 credits that are invoiced.
 async fn with_use() -> World {
     let world = World::new().await;
     for workspace in WORKSPACES {
@@ -33,7 +33,7 @@ impl World {
         self.get(&path).await["invoices"].as_array().unwrap().clone()
     }
 
-    /// The numbers of all invoices of the seller, in order.
+    /// Reads the numbers of all invoices within the year, such as `000001`, in order.
     async fn numbers(&self) -> Vec<String> {
         let mut numbers = Vec::new();
         for workspace in WORKSPACES {
@@ -49,7 +49,7 @@ impl World {
         self.call(Method::POST, &path, Some(key), Some(body)).await
     }
 
-    /// Lets the month end and its invoices be written, and nothing number them.
+    /// Ends the month and closes it by calls, so that its invoices are written but no sweep has numbered them.
     async fn closes_without_a_sweep(&self) {
         let end = Month::of(self.advance(0).await).end();
         self.stack.sleep_until(end + SignedDuration::from_mins(6)).unwrap();
@@ -65,7 +65,7 @@ fn series(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_invoices_of_all_workspaces_have_one_series_of_numbers() {
+async fn m08_all_workspaces_share_one_series_of_invoice_numbers() {
     let world = with_use().await;
     world.next_month().await;
     assert_eq!(world.take("bolt", "second", "5").await.status, 201);
@@ -84,7 +84,7 @@ async fn m08_the_invoices_of_all_workspaces_have_one_series_of_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_invoice_is_published_once_the_sweep_has_numbered_it() {
+async fn m08_an_invoice_is_published_when_the_sweep_numbers_it() {
     let world = with_use().await;
     world.closes_without_a_sweep().await;
     let invoice = &world.invoices_of("acme").await[0];
@@ -96,24 +96,24 @@ async fn m08_an_invoice_is_published_once_the_sweep_has_numbered_it() {
     assert_eq!((world.numbers().await, world.events("InvoiceReady").await.len()), (series(3), 3));
 }
 
-/// Kills, lost answers and other sweeps leave no gap and no number twice.
+/// Crashes, lost answers and concurrent sweeps leave no gap and use no number twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_numbering_that_fails_anywhere_leaves_no_gap() {
+async fn m08_failures_while_numbering_leave_no_gap() {
     let world = with_use().await;
     world.closes_without_a_sweep().await;
     let table = Table::of(&world);
     let of = |workspace: &str| workspace.parse::<WorkspaceId>().unwrap();
-    // A function that dies has sent its request or has not.
+    // The last request of a function that crashes arrives or is lost.
     table.suffers([Fault::AnswerLost, Fault::RequestLost, cancelled(&["TransactionConflict", "None"])]);
     table.store.number_invoices(&of("acme")).await.unwrap();
-    assert_eq!((world.numbers().await, table.transactions()), (series(1), 1), "its lost answer is read");
+    assert_eq!((world.numbers().await, table.transactions()), (series(1), 1), "a read finds the number");
     table.store.number_invoices(&of("bolt")).await.unwrap();
     assert_eq!((world.numbers().await, table.transactions()), (series(2), 4));
     table.suffers(std::iter::repeat_n(failed(500, "InternalServerError"), 40));
     assert!(table.store.number_invoices(&of("cask")).await.is_err());
-    assert_eq!(world.numbers().await, series(2), "what is not written takes no number");
+    assert_eq!(world.numbers().await, series(2), "a failed write takes no number");
     table.suffers([]);
-    // Two sweeps at once, and a third of what is numbered.
+    // Two sweeps number one invoice at once, and a third finds it numbered.
     let (one, other) = (Table::of(&world), Table::of(&world));
     let of_cask = of("cask");
     let (first, second) =
@@ -124,7 +124,7 @@ async fn m08_numbering_that_fails_anywhere_leaves_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_many_workspaces_are_numbered_at_once_without_a_gap() {
+async fn m08_concurrent_numbering_leaves_no_gap() {
     let world = with_use().await;
     world.closes_without_a_sweep().await;
     let tables: Vec<Table> = WORKSPACES.iter().map(|_| Table::of(&world)).collect();
@@ -140,7 +140,7 @@ async fn m08_many_workspaces_are_numbered_at_once_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_operator_says_how_an_invoice_stands() {
+async fn m08_the_operator_sets_the_status_of_an_invoice() {
     let world = enterprise().await;
     world.agree(&invoicing("500")).await;
     world.use_of("a", "text.generate", "200").await;
@@ -159,13 +159,13 @@ async fn m08_the_operator_says_how_an_invoice_stands() {
     assert_eq!(
         (replay.status, replay.replayed, &replay.body),
         (200, true, &expected),
-        "the first answer again"
+        "a replay of the first answer"
     );
     assert_eq!(world.invoices().await[0]["status"], "void");
     let reused = world.set_status("k1", id, &void).await;
     assert_eq!((reused.status, reused.body["code"].as_str()), (409, Some("idempotency_key_reused")));
     assert_eq!(world.balance("acme").await["version"], before, "no credits move");
-    // What is void is not owed, and what is open again is.
+    // The history counts a void invoice as 0 and an open one in full.
     let history = async || {
         world.drain().await;
         let months = world.get("/v1/workspaces/acme/usage/history").await["months"].clone();
@@ -178,7 +178,7 @@ async fn m08_the_operator_says_how_an_invoice_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_invoice_that_is_void_before_it_has_a_number_takes_none() {
+async fn m08_an_invoice_that_is_void_before_numbering_has_no_number() {
     let world = with_use().await;
     world.closes_without_a_sweep().await;
     let id = world.invoices_of("acme").await[0]["invoice_id"].clone();
@@ -191,7 +191,7 @@ async fn m08_an_invoice_that_is_void_before_it_has_a_number_takes_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_status_is_the_operators_alone_and_of_an_invoice_that_is_there() {
+async fn m08_an_invalid_change_of_an_invoice_status_is_refused() {
     let world = with_use().await;
     world.next_month().await;
     let id = world.invoices_of("acme").await[0]["invoice_id"].as_str().unwrap().to_owned();
@@ -214,7 +214,7 @@ async fn m08_a_status_is_the_operators_alone_and_of_an_invoice_that_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_an_invoice_that_cannot_be_read_is_postponed_and_holds_up_no_other() {
+async fn m08_an_unreadable_invoice_is_postponed_and_blocks_no_other() {
     let world = with_use().await;
     world.closes_without_a_sweep().await;
     let items = every_item(&world.stack).await;

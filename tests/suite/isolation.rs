@@ -1,4 +1,4 @@
-//! M1: nothing crosses from one workspace to another; and who may call what.
+//! Isolation of workspaces (M1), and which token may make which call.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ async fn m01_each_workspace_has_its_own_balance_ledger_and_keys() {
     assert_eq!(world.reconciled("other").await, ["top_up", "debit"]);
 }
 
-/// A workspace with something of everything, and the ids of a grant and of a run of its own.
+/// Starts a stack in which `acme` has a pack, a grant and a run, and `other` has nothing. Returns the ids of the grant
+/// and of the run.
 async fn with_everything() -> (World, String, String) {
     let world = World::with_packs(1).await;
     world.put_workspace("other").await;
@@ -35,7 +36,7 @@ async fn with_everything() -> (World, String, String) {
     (world, text(&grant.body["grant_id"]), text(&run.body["run_id"]))
 }
 
-/// The whole table but for what is of the workspace `other`, by its keys.
+/// Reads all items of the table except those of the workspace `other`, by partition and sort key.
 async fn everything_else(world: &World) -> BTreeMap<[String; 2], TableItem> {
     world.drain().await;
     let items = every_item(&world.stack).await.into_iter();
@@ -49,7 +50,7 @@ fn assert_same(before: &BTreeMap<[String; 2], TableItem>, after: &BTreeMap<[Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m01_no_call_with_another_workspaces_token_tells_or_changes_anything() {
+async fn m01_a_token_of_another_workspace_reads_and_changes_nothing() {
     let (world, grant_id, run_id) = with_everything().await;
     let token = world.token("other", "credits:spend credits:read credits:manage").await;
     let before = everything_else(&world).await;
@@ -73,7 +74,7 @@ async fn m01_no_call_with_another_workspaces_token_tells_or_changes_anything() {
             assert_eq!((refused.status, code), (403, Some("workspace_forbidden")), "{method} {path}");
             refusals.push(refused.body);
         }
-        assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{path}: it tells whether it exists");
+        assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{path}: the refusals differ");
         tried += 1;
     }
     assert_eq!(tried, openapi::calls().len() - 3);
@@ -81,7 +82,7 @@ async fn m01_no_call_with_another_workspaces_token_tells_or_changes_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m01_another_workspaces_ids_are_nobodys_within_ones_own() {
+async fn m01_ids_of_another_workspace_are_not_found() {
     let (world, grant_id, run_id) = with_everything().await;
     let before = everything_else(&world).await;
     let own = "/v1/workspaces/other";
@@ -111,7 +112,7 @@ async fn m01_another_workspaces_ids_are_nobodys_within_ones_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_needs_its_scope_and_a_workspace_is_made_by_the_hub_alone() {
+async fn a_call_needs_its_scope_and_only_the_hub_makes_workspaces() {
     let world = World::with_packs(1).await;
     let calls = [
         (Method::POST, "/v1/workspaces/acme/debits", "credits:read credits:manage"),
@@ -134,7 +135,7 @@ async fn a_call_needs_its_scope_and_a_workspace_is_made_by_the_hub_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_that_is_believed_the_answer_is_api_gateways_own_401() {
+async fn an_invalid_token_gets_the_401_of_api_gateway() {
     let world = World::with_packs(0).await;
     let expired = world.token_for("*", "credits:read", -1).await;
     let path = "/v1/workspaces/acme/balance";
@@ -152,7 +153,7 @@ async fn without_a_token_that_is_believed_the_answer_is_api_gateways_own_401() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_is_made_once_and_changed_after_that() {
+async fn a_second_put_changes_the_workspace() {
     let world = World::new().await;
     let put = world.put_workspace("acme").await;
     assert_eq!(put.status, 201);
@@ -166,7 +167,7 @@ async fn a_workspace_is_made_once_and_changed_after_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m02_m07_the_catalogue_is_for_any_token() {
+async fn m02_m07_any_token_reads_the_catalogue() {
     let world = World::new().await;
     let token = world.token("acme", "").await;
     let shown = answer(world.bare(Method::GET, "/v1/catalog").bearer_auth(token)).await;

@@ -1,11 +1,11 @@
-//! Reading the ledger: newest first, page by page, by kind.
+//! The ledger: newest first, in pages, filtered by kind.
 
 use serde_json::Value;
 
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_join_into_the_whole_ledger_newest_first_whatever_their_size() {
+async fn pages_of_any_size_join_to_the_whole_ledger() {
     let world = World::with_packs(2).await;
     for debit in 0..9 {
         world.take("acme", &debit.to_string(), "1").await;
@@ -21,7 +21,7 @@ async fn pages_join_into_the_whole_ledger_newest_first_whatever_their_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kind_filters_and_pages_still_join() {
+async fn pages_of_one_kind_join_to_all_of_that_kind() {
     let world = World::with_packs(2).await;
     for debit in 0..5 {
         world.take("acme", &debit.to_string(), "1").await;

@@ -1,4 +1,4 @@
-//! Mails and events of committed writes, each sent once (M12, M15).
+//! Mails and events that follow from committed writes, each sent once (M12, M15).
 
 use credits_local::Options;
 use jiff::{SignedDuration, Timestamp};
@@ -12,10 +12,10 @@ use crate::world::World;
 impl World {
     pub async fn drain(&self) {
         let drained = self.local(Method::POST, "/_local/drain", None).await;
-        assert_eq!(drained["drained"], true, "the stream or the bus can't be worked off");
+        assert_eq!(drained["drained"], true, "the stream or the bus can't be drained");
     }
 
-    /// All mails, after everything that waits is worked off.
+    /// Drains the stream and the bus, and returns all mails that were sent.
     pub async fn mails(&self) -> Vec<Value> {
         self.drain().await;
         self.local(Method::GET, "/_local/mail", None).await.as_array().unwrap().clone()
@@ -48,7 +48,7 @@ impl World {
         assert_eq!(self.debit("acme", &format!("{key}-step"), &body).await.status, 402);
     }
 
-    /// Mails about failed runs: when each was sent, and of how many runs it tells.
+    /// Returns the time of each mail about failed runs, and the number of runs that it reports.
     async fn failure_mails(&self) -> Vec<(Timestamp, usize)> {
         let mails = self.mails().await.into_iter();
         let failures = mails.filter(|mail| mail["subject"].as_str().unwrap().contains("failed"));
@@ -78,18 +78,18 @@ async fn m05_a_paid_top_up_has_one_receipt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m15_a_low_balance_is_told_once_a_crossing_and_armed_again_above_the_threshold() {
+async fn m15_a_low_balance_is_mailed_once_per_crossing() {
     let world = World::with_packs(1).await;
     assert_eq!(world.alert_at("100", &["ops@acme.example", "cto@acme.example"]).await, 201);
     world.take("acme", "a", "850").await;
-    assert_eq!(world.mails().await.len(), 1, "150 are left");
+    assert_eq!(world.mails().await.len(), 1, "150 credits are left");
     world.take("acme", "b", "60").await;
     let mails = world.mails().await;
     assert_eq!(mails.last().unwrap()["subject"], "AI credits are running low in Acme");
     assert_eq!(to(mails.last().unwrap()), ["ops@acme.example", "cto@acme.example"]);
     assert!(mails.last().unwrap()["text"].as_str().unwrap().contains("90"));
     world.take("acme", "c", "10").await;
-    assert_eq!(world.mails().await.len(), 2, "it is low still");
+    assert_eq!(world.mails().await.len(), 2, "it was low before");
     world.buy("acme", "pack_1k", "again").await;
     world.take("acme", "d", "1000").await;
     let low = world.events("CreditsLow").await;
@@ -112,7 +112,7 @@ async fn m15_switching_an_alert_on_below_its_threshold_sends_one_mail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_with_a_bad_threshold_or_address_or_too_many_recipients_is_refused() {
+async fn invalid_settings_of_an_alert_are_refused() {
     let world = World::with_packs(0).await;
     let many: Vec<String> = (0..50).map(|number| format!("ops{number}@acme.example")).collect();
     for (body, fields) in [
@@ -140,7 +140,7 @@ async fn an_alert_with_a_bad_threshold_or_address_or_too_many_recipients_is_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_a_scheduled_run_that_fails_is_told_and_a_manual_one_is_not() {
+async fn m12_a_failed_scheduled_run_is_mailed_a_manual_one_is_not() {
     let world = World::with_packs(0).await;
     world.failing_run("manual", "weekly-report", "manual").await;
     assert_eq!(world.mails().await.len(), 0);
@@ -153,7 +153,7 @@ async fn m12_a_scheduled_run_that_fails_is_told_and_a_manual_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_many_failures_of_one_workflow_within_an_hour_make_one_more_mail_with_a_count() {
+async fn m12_further_failures_within_an_hour_are_counted_in_one_mail() {
     let world = World::with_packs(0).await;
     for run in 0..5 {
         world.failing_run(&format!("run-{run}"), "weekly-report", "scheduled").await;
@@ -165,11 +165,11 @@ async fn m12_many_failures_of_one_workflow_within_an_hour_make_one_more_mail_wit
     world.advance(7_200).await;
     assert_eq!(world.mails().await.len(), 2);
     world.failing_run("later", "weekly-report", "scheduled").await;
-    assert_eq!(world.mails().await.len(), 3, "a new hour begins with a mail at once");
+    assert_eq!(world.mails().await.len(), 3, "the first of a new hour is mailed at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_failures_of_many_workflows_are_one_digest_by_workflow() {
+async fn m12_failures_of_many_workflows_are_listed_in_one_digest() {
     let world = World::with_packs(0).await;
     world.failing_run("first", "first", "scheduled").await;
     for run in 0..7 {
@@ -186,7 +186,7 @@ async fn m12_failures_of_many_workflows_are_one_digest_by_workflow() {
     assert_eq!(mails[1]["subject"], "32 more runs failed in Acme: out of AI credits");
     let (text, html) = (mails[1]["text"].as_str().unwrap(), mails[1]["html"].as_str().unwrap());
     assert!(text.contains("\n- triage: 5\n- report: 2\n- other-0: 1\n"), "{text}");
-    assert!(text.contains("\n- other workflows: 7\n"), "twenty are listed: {text}");
+    assert!(text.contains("\n- other workflows: 7\n"), "twenty workflows are listed: {text}");
     assert!(text.contains("/settings/ai-credits"));
     assert!(html.contains("<strong>triage</strong>: 5") && html.contains("See the failed runs"), "{html}");
 }
@@ -208,8 +208,9 @@ async fn m12_a_storm_of_failures_sends_at_most_one_mail_an_hour() {
     assert_eq!(mails.iter().map(|(_, runs)| runs).sum::<usize>(), 40);
 }
 
+/// The interval grows from an hour to a day and a week. An addition of credits resets it to an hour.
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_failures_that_go_on_are_mailed_daily_and_at_once_after_an_addition() {
+async fn m12_mails_about_lasting_failures_become_rarer() {
     let world = World::with_packs(1).await;
     world.put_on_plan("acme", "enterprise").await;
     for run in 0..48 {
@@ -218,7 +219,7 @@ async fn m12_failures_that_go_on_are_mailed_daily_and_at_once_after_an_addition(
         world.advance(4 * HOUR).await;
     }
     let before = world.failure_mails().await;
-    // Eight days: six mails on the first, then one a day, and after a week none.
+    // Eight days: six mails on the first day, then one a day, and none after a week.
     assert!((12..=14).contains(&before.len()), "{before:?}");
     world.advance(8 * 24 * HOUR).await;
     let all = world.failure_mails().await;
@@ -238,7 +239,7 @@ async fn m12_failures_that_go_on_are_mailed_daily_and_at_once_after_an_addition(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m12_a_digest_that_ses_refuses_is_sent_later_and_loses_no_run() {
+async fn m12_a_digest_that_ses_refuses_is_sent_later() {
     let world = World::with_packs(0).await;
     for run in 0..3 {
         world.failing_run(&format!("run-{run}"), "report", "scheduled").await;
@@ -260,10 +261,10 @@ async fn m12_a_digest_that_ses_refuses_is_sent_later_and_loses_no_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_that_ses_throttles_are_sent_later_or_laid_aside_and_never_lost() {
+async fn mails_that_ses_throttles_are_retried_or_dead_lettered() {
     let world = World::with_packs(0).await;
     let refuse = |count: u64| json!({ "count": count });
-    // The SDK tries three times an invocation.
+    // The SDK makes three attempts in each invocation.
     world.local(Method::POST, "/_local/mail/refusals", Some(&refuse(4))).await;
     world.buy("acme", "pack_1k", "one").await;
     assert_eq!(world.mails().await.len(), 1);
@@ -276,12 +277,12 @@ async fn mails_that_ses_throttles_are_sent_later_or_laid_aside_and_never_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_whose_sender_never_heard_that_it_went_is_not_sent_again() {
+async fn a_mail_that_ses_sent_without_an_answer_is_not_sent_again() {
     let world = World::with_packs(0).await;
     world.local(Method::POST, "/_local/mail/silences", Some(&json!({ "count": 1 }))).await;
     world.buy("acme", "pack_1k", "one").await;
     assert_eq!(world.mails().await.len(), 1);
-    // Not when its claim has ended, either: SES itself has told that it went.
+    // Its claim has ended by now, but an event of SES has reported the mail as sent.
     world.advance(3_600).await;
     let received = world.events("PaymentReceived").await[0].clone();
     let again = json!({ "source": "ai-credits", "detail-type": "PaymentReceived", "detail": received });
@@ -291,7 +292,7 @@ async fn a_mail_whose_sender_never_heard_that_it_went_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bounce_switches_an_address_off() {
+async fn no_mail_is_sent_to_an_address_that_bounced() {
     let world = World::with_packs(1).await;
     world.alert_at("5000", &["gone@acme.example", "ops@acme.example"]).await;
     let bounce = json!({ "address": "GONE@acme.example", "kind": "bounce" });
@@ -325,7 +326,7 @@ async fn names_can_inject_neither_html_nor_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_declined_renewal_and_the_end_of_a_subscription_are_told() {
+async fn m06_declined_renewals_and_the_end_are_mailed() {
     let world = World::with_card().await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
     world.card_is("acme", "declined").await;
@@ -348,7 +349,7 @@ async fn m06_a_declined_renewal_and_the_end_of_a_subscription_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_whose_process_ended_in_the_middle_of_a_mail_is_picked_up_again() {
+async fn a_folder_with_a_half_written_mail_can_be_opened_again() {
     let folder = Folder::new("half-a-mail");
     let options = Options { data: Some(folder.path()), ..Options::default() };
     let world = World::with(&options).await;

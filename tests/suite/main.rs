@@ -1,4 +1,4 @@
-//! The promises of the mission, each through the real functions, the real SDK and a real endpoint.
+//! Tests of the requirements M1 to M17, through the real functions, the real AWS SDK and a real endpoint.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -7,7 +7,7 @@
     clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "a test may use plain arithmetic and unwrap; the code under test may not"
 )]
 
 mod alerts;

@@ -10,7 +10,7 @@ use crate::world::World;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const DECLINED: &str = "The payment for your AI credits was declined";
 
-/// The next 31st at noon.
+/// Returns noon of the next 31st.
 fn next_31st(now: Timestamp) -> Timestamp {
     let mut day = now.to_zoned(TimeZone::UTC).date().tomorrow().unwrap();
     while day.day() != 31 {
@@ -23,19 +23,20 @@ fn noon(day: Date) -> Timestamp {
     day.at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp()
 }
 
-/// The day on which a period begins, written otherwise than in the domain: the first day's number, or the month's last.
+/// Returns noon of the day on which a period begins: the 31st, or the month's last day. `core` computes it differently.
 fn start_of(first: Timestamp, period: i32) -> Timestamp {
     let month = first.to_zoned(TimeZone::UTC).date().first_of_month() + Span::new().months(period - 1);
     noon(month.last_of_month().with().day(month.days_in_month().min(31)).build().unwrap())
 }
 
-/// What a day brought: ledger entries but debits, and mails.
+/// The number of ledger entries and of mails that were read on earlier days.
 struct Diary {
     entries: usize,
     mails: usize,
 }
 
 impl Diary {
+    /// Returns the new ledger entries except debits, and the subjects of the new mails.
     async fn day(&mut self, world: &World) -> Vec<String> {
         let (entries, mails) = (world.entries("acme").await, world.mails().await);
         let mut brought: Vec<String> = entries
@@ -55,8 +56,8 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-/// What the days are to bring, by the day's number: a decline in month 5 that recovers on day 3, and one in month 9
-/// that cancels. Ten credits are spent a day, after the day was looked at.
+/// Returns the expected entries and mails of each day that has any. A decline in period 5 recovers on its day 3, and
+/// one in period 9 cancels the subscription. The test spends ten credits a day after it has read the day.
 fn expected(first: Timestamp) -> Vec<(i64, Vec<String>)> {
     let day = |at: Timestamp| (at.duration_since(first).as_secs() + 43_200) / 86_400;
     let receipt = "Receipt: 2000 AI credits a month, USD 16.00".to_owned();
@@ -87,7 +88,7 @@ fn expected(first: Timestamp) -> Vec<(i64, Vec<String>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_fourteen_months_on_billing_day_31_with_a_decline_that_recovers_and_one_that_cancels() {
+async fn m06_fourteen_months_of_a_subscription_billed_on_the_31st() {
     let world = World::with_card().await;
     let first = next_31st(world.advance(0).await);
     world.advance_to(first).await;
@@ -129,7 +130,7 @@ async fn m06_fourteen_months_on_billing_day_31_with_a_decline_that_recovers_and_
         }
     }
     assert_eq!(brought, expected(first));
-    // What the periods paid for is spent or expired; what the buffer paid for, 3 and 5 days, is gone from it.
+    // The credits of the periods are spent or expired. The pack of 1,000 paid for the 3 and 5 days past due.
     assert_eq!(world.available("acme").await, "920");
     let consumed: Vec<Value> = world
         .entries("acme")
@@ -142,7 +143,7 @@ async fn m06_fourteen_months_on_billing_day_31_with_a_decline_that_recovers_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_period_begins_on_its_second_whether_a_schedule_has_fired_or_not() {
+async fn m06_a_period_begins_on_time_without_a_sweep() {
     let world = World::with_card().await;
     let renews_at = crate::subscribing::time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
     world.advance_to(renews_at - SignedDuration::from_mins(30)).await;
@@ -151,11 +152,11 @@ async fn m06_a_period_begins_on_its_second_whether_a_schedule_has_fired_or_not()
         (&subscribed["period"], &subscribed["renews_at"]),
         (&serde_json::json!(1), &serde_json::json!(renews_at))
     );
-    assert_eq!(world.available("acme").await, "3000", "paid ahead, and not there yet");
+    assert_eq!(world.available("acme").await, "3000", "paid ahead, but not granted yet");
     assert_eq!(world.take("acme", "before", "3000").await.status, 201);
     assert_eq!(world.take("acme", "short", "1").await.status, 402);
     world.advance_to(renews_at).await;
-    // No sweep has come between: the debit itself puts the allocation in place.
+    // No sweep has run since the period's first second: the debit itself begins the period.
     assert_eq!(world.take("acme", "first", "1").await.status, 201);
     assert_eq!(world.available("acme").await, "1999");
     assert_eq!(world.subscribed("acme").await["period"], 2);
@@ -163,11 +164,11 @@ async fn m06_a_period_begins_on_its_second_whether_a_schedule_has_fired_or_not()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_stack_that_slept_for_months_charges_for_the_running_one_only_and_says_so() {
+async fn m06_months_without_a_sweep_are_skipped_and_not_charged() {
     let world = World::with_card().await;
     let first = world.subscribe("acme", "tier_2k").await.body;
     let start = crate::subscribing::time(&first["current_period_start"]);
-    // The clock jumps with no schedule in between, as after an outage.
+    // The clock jumps without a sweep in between, as after an outage.
     world.stack.sleep_until(start + DAY * 130).unwrap();
     world.advance(1_200).await;
     let subscribed = world.subscribed("acme").await;

@@ -1,4 +1,4 @@
-//! The description of the calls, held against the code: its routes, its refusals, and every answer of every test.
+//! `infra/openapi.json` compared with the code: its routes, its refusals, and every answer to every test.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::world::World;
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap());
 
-/// A call and its answer, as a test made them.
+/// A request of a test, and its response.
 pub struct Exchange<'a> {
     pub method: &'a str,
     pub path: &'a str,
@@ -23,7 +23,7 @@ pub struct Exchange<'a> {
     pub answered: &'a Value,
 }
 
-/// Checks that the description allows an exchange.
+/// Checks that the document allows an exchange. Ignores paths outside the document.
 pub fn check(exchange: &Exchange<'_>) {
     let Exchange { method, path, asked, status, media_type, answered } = exchange;
     let Some((template, operation)) = operation(method, path) else { return };
@@ -59,7 +59,7 @@ fn conforms(name: &str, schema: &Value, value: &Value) {
     assert!(errors.is_empty(), "{name}: {errors:#?} in {value:#}");
 }
 
-/// The operation of a method and a path, with the path as the description has it.
+/// Finds the operation of a method and a path, and its path in the document.
 fn operation(method: &str, path: &str) -> Option<(&'static str, &'static Value)> {
     let fits = |template: &str| {
         let (wanted, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
@@ -81,7 +81,7 @@ fn resolved(value: &Value) -> &Value {
 }
 
 #[tokio::test]
-async fn the_description_is_served_without_a_token_and_has_every_route_and_no_other() {
+async fn the_document_is_public_and_has_exactly_the_deployed_routes() {
     let world = World::new().await;
     let served = world.bare(Method::GET, "/v1/openapi.json").send().await.unwrap();
     let tag = served.headers()["etag"].clone();
@@ -112,7 +112,7 @@ async fn the_description_is_served_without_a_token_and_has_every_route_and_no_ot
 }
 
 #[test]
-fn the_readme_shows_the_calls_as_they_are_described() {
+fn the_readme_lists_the_calls_of_the_document() {
     let mut table = vec!["| call | scope | what |".to_owned(), "| --- | --- | --- |".to_owned()];
     for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -138,7 +138,7 @@ fn the_readme_shows_the_calls_as_they_are_described() {
 }
 
 #[test]
-fn every_refusal_of_the_code_is_described_with_its_status_and_title_and_no_other() {
+fn the_document_has_exactly_the_refusals_of_the_code() {
     let code = include_str!("../../shared/runtime/src/problem.rs");
     let quoted = |text: &str| text.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let made: BTreeSet<(String, String, String)> = code
@@ -157,7 +157,7 @@ fn every_refusal_of_the_code_is_described_with_its_status_and_title_and_no_other
 }
 
 #[test]
-fn every_example_is_what_its_schema_says() {
+fn every_example_matches_its_schema() {
     let mut checked = 0;
     examples(&DOCUMENT, "#", &mut checked);
     assert!(checked > 60, "{checked}");
@@ -190,7 +190,7 @@ fn examples(value: &Value, at: &str, checked: &mut u32) {
 }
 
 #[test]
-fn a_field_that_nobody_described_is_found() {
+fn an_undocumented_field_fails_the_check() {
     let example = &DOCUMENT["paths"]["/v1/workspaces/{workspace_id}/balance"]["get"]["responses"]["200"];
     let mut balance = example["content"]["application/json"]["example"].clone();
     let exchange = |answered: &Value| {
@@ -212,14 +212,14 @@ fn a_field_that_nobody_described_is_found() {
     assert!(std::panic::catch_unwind(|| exchange(&balance)).is_err());
 }
 
-/// A call of the description: its method, its path, and an example of its body.
+/// A call of the document: its method, its path template, and an example of its body.
 pub struct Described {
     pub method: Method,
     pub path: String,
     pub body: Option<Value>,
 }
 
-/// Every call of the description.
+/// Returns every call of the document.
 pub fn calls() -> Vec<Described> {
     let paths = DOCUMENT["paths"].as_object().unwrap().iter();
     let operations = paths.flat_map(|(path, operations)| {

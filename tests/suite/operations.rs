@@ -1,4 +1,4 @@
-//! What operators see: log lines and metrics, and nothing in them that isn't theirs to see.
+//! Logs and metrics: they have no secrets and no payloads, and the runbook explains them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use crate::world::{NowForTests, World};
 
-/// What every input is marked with.
+/// The marker in every input.
 const CANARY: &str = "canary";
-/// The one canary that logs may show, so that the search is known to find something.
+/// The one marked value that logs may show. It proves that the search finds markers.
 const WORKSPACE: &str = "canary-the-workspace";
 const WEBHOOK_SECRET: &str = "whsec_canary";
 
-/// Keeps the lines in which there is a canary.
+/// A log writer that keeps the lines with a marker.
 #[derive(Debug, Clone, Default)]
 struct Cage(Arc<Mutex<Vec<String>>>);
 
@@ -50,7 +50,7 @@ fn under(path: &str) -> String {
     format!("/v1/workspaces/{WORKSPACE}{path}")
 }
 
-/// Calls whose every field is marked, those that go through and those that are refused.
+/// Makes calls with the marker in every field, of which some succeed and some are refused.
 async fn plant_in_calls(world: &World) {
     let workspace =
         json!({ "name": "Canary Ltd", "plan": "team", "billing_email": "billing@canary.example" });
@@ -87,7 +87,7 @@ async fn plant_in_calls(world: &World) {
     assert_eq!(crate::world::answer(broken).await.status, 400);
 }
 
-/// Events whose every field is marked: fitting, unfitting, of the wrong shape, and forged.
+/// Delivers events with the marker in every field: well-formed, of the wrong shape, and forged.
 async fn plant_in_events(world: &World) {
     let object = json!({ "id": "cs_canary", "payment_intent": "pi_1", "payment_status": "paid",
         "amount_total": 1000, "currency": "usd", "customer": "cus_canary",
@@ -110,7 +110,7 @@ async fn plant_in_events(world: &World) {
     assert_eq!(world.deliver(b"canary".to_vec(), Some("t=1,v1=canary")).await.status, 400);
 }
 
-/// Orders and items that can't be read; gives what the functions said of them.
+/// Replaces the table's items by unreadable ones and invokes functions with malformed orders. Returns their errors.
 async fn plant_in_the_table(world: &World) -> Vec<String> {
     let mut spoilt = every_item(&world.stack).await;
     for item in &mut spoilt {
@@ -144,7 +144,7 @@ async fn plant_in_the_table(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_log_line_and_no_metric_holds_a_secret_an_address_or_a_payload() {
+async fn logs_and_metrics_have_no_secrets_addresses_or_payloads() {
     let cage = Cage::default();
     let writer = cage.clone();
     telemetry::log_to(move || writer.clone());
@@ -161,7 +161,7 @@ async fn no_log_line_and_no_metric_holds_a_secret_an_address_or_a_payload() {
     assert_eq!(said.len(), 5, "{said:?}");
     assert!(!said.concat().to_lowercase().contains(CANARY), "{said:?}");
     let lines = cage.0.lock().unwrap().clone();
-    assert!(!lines.is_empty(), "the workspace's id is in the log, and found");
+    assert!(!lines.is_empty(), "the search finds the workspace's id");
     for line in &lines {
         assert!(!line.replace(WORKSPACE, "").to_lowercase().contains(CANARY), "{line}");
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
@@ -175,7 +175,7 @@ async fn no_log_line_and_no_metric_holds_a_secret_an_address_or_a_payload() {
         let dimensions = &document["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0];
         assert!(
             [json!(["Stack"]), json!(["Stack", "Code"]), json!(["Stack", "Step"])].contains(dimensions),
-            "{dimensions}: each value of a dimension is a metric that is paid for"
+            "{dimensions}: AWS charges for each value of a dimension as for a metric"
         );
     }
     for name in ["Debits", "CreditsSpent", "Refusals", "PaymentsUnmatched", "RecordsUnread", "MailsSent"] {
@@ -183,7 +183,7 @@ async fn no_log_line_and_no_metric_holds_a_secret_an_address_or_a_payload() {
     }
 }
 
-/// The text of every Rust file under a folder of the repository.
+/// Reads every Rust file under a folder as one text.
 fn code(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let read = |path: std::path::PathBuf| match path.extension() {
@@ -194,13 +194,13 @@ fn code(folder: &Path) -> String {
     entries.map(read).collect()
 }
 
-/// The names that stand between one text and another.
+/// Returns the names between each `before` and the next `after` in a text.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
     text.split(before).skip(1).map(|rest| rest.split(after).next().unwrap().trim()).collect()
 }
 
 #[test]
-fn each_alarm_is_in_the_runbook_and_each_metric_of_ours_is_counted_and_explained() {
+fn the_runbook_explains_every_alarm_and_every_metric() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     let deployed = read("template.yaml") + &read("infra/operations.yaml");
@@ -219,7 +219,7 @@ fn each_alarm_is_in_the_runbook_and_each_metric_of_ours_is_counted_and_explained
     let drawn = between(&deployed, "[\"AiCredits\", \"", "\"");
     assert!(watched.len() >= 6 && drawn.len() > watched.len(), "{watched:?} {drawn:?}");
     for name in watched.iter().chain(&drawn) {
-        assert!(counted.contains(name), "nobody counts {name}: {counted:?}");
+        assert!(counted.contains(name), "no code counts {name}: {counted:?}");
     }
     for name in counted {
         assert!(runbook.contains(&format!("`{name}`")), "the runbook does not explain {name}");

@@ -1,12 +1,13 @@
-//! The settings page as it is served: without a token, without data, and under a strict policy. What it does is tested
-//! in a browser (`tests/browser`).
+//! The settings page as it is served: without a token, without data, and under a strict content security policy.
+//! `tests/browser` tests what the page does.
 
 use reqwest::Method;
 
 use crate::world::World;
 
+/// A request with the page's `ETag` is answered 304.
 #[tokio::test]
-async fn the_page_is_served_without_a_token_under_a_strict_policy_and_once() {
+async fn the_page_needs_no_token_and_has_a_strict_policy() {
     let world = World::new().await;
     let page = world.bare(Method::GET, "/settings/ai-credits").send().await.unwrap();
     assert_eq!(page.status(), 200);
@@ -28,7 +29,7 @@ async fn the_page_is_served_without_a_token_under_a_strict_policy_and_once() {
 }
 
 #[tokio::test]
-async fn every_file_that_the_page_names_is_served_and_no_other() {
+async fn only_the_files_that_the_page_names_are_served() {
     let world = World::new().await;
     let page = world.bare(Method::GET, "/settings/ai-credits").send().await.unwrap().text().await.unwrap();
     let mut wanted: Vec<String> =
@@ -59,7 +60,7 @@ async fn every_file_that_the_page_names_is_served_and_no_other() {
 }
 
 #[tokio::test]
-async fn m11_a_refusal_points_to_the_page() {
+async fn m11_a_refusal_links_to_the_page() {
     let world = World::new().await;
     world.put_workspace("acme").await;
     let refused = world.take("acme", "1", "5").await;

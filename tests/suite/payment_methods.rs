@@ -1,4 +1,4 @@
-//! The payment method that is charged, the payments that were made, and what a tier would come to.
+//! The stored payment method, the list of payments, and the preview of a tier.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_the_method_that_paid_is_shown_replaced_and_removed() {
+async fn m05_the_stored_method_is_shown_replaced_and_removed() {
     let world = World::new().await;
     world.put_on_plan("acme", "team").await;
     let none = world.method(Method::GET, None, None).await;
@@ -28,7 +28,7 @@ async fn m05_the_method_that_paid_is_shown_replaced_and_removed() {
     world.drain().await;
     let method = world.method(Method::GET, None, None).await.body["payment_method"].clone();
     assert_eq!((&method["type"], &method["exp_year"]), (&json!("link"), &Value::Null));
-    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201, "it is charged");
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201, "the method is charged");
 
     let setup = world.method(Method::POST, Some("setup"), Some(json!({}))).await;
     assert_eq!(setup.status, 201, "{}", setup.body);
@@ -48,7 +48,7 @@ async fn m05_the_method_that_paid_is_shown_replaced_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payer_is_sent_back_to_an_allowed_origin_alone() {
+async fn a_return_url_of_another_origin_is_refused() {
     let world = World::with_packs(0).await;
     for body in [json!({ "pack": "pack_9", "return_url": "https://evil.example/" })] {
         let refused = world.call(Method::POST, "/v1/workspaces/acme/top-ups", Some("k"), Some(&body)).await;
@@ -73,7 +73,7 @@ async fn m05_a_top_up_says_how_far_it_has_come_and_payments_are_listed() {
     world.drain().await;
     assert_eq!(world.get(&status).await["status"], "processing");
     world.advance(4 * 86_400).await;
-    assert_eq!(world.get(&status).await["status"], "processing", "for as long as it takes");
+    assert_eq!(world.get(&status).await["status"], "processing", "four days later");
     let listed = world.get("/v1/workspaces/acme/payments").await["payments"][0].clone();
     assert_eq!(
         (&listed["status"], &listed["description"]),
@@ -99,7 +99,7 @@ async fn m05_a_top_up_says_how_far_it_has_come_and_payments_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_preview_says_what_a_tier_would_come_to() {
+async fn m06_a_preview_states_the_price_and_start_of_a_tier() {
     let world = World::with_card().await;
     let start = world.preview("tier_2k").await;
     assert_eq!(start.status, 200, "{}", start.body);
@@ -108,7 +108,7 @@ async fn m06_a_preview_says_what_a_tier_would_come_to() {
         (&json!("now"), &json!(1600), &json!("2000"))
     );
     assert_eq!(world.preview("tier_9").await.fields(), ["tier"]);
-    assert_eq!(world.subscription(Method::GET, "acme", None).await.status, 404, "it writes nothing");
+    assert_eq!(world.subscription(Method::GET, "acme", None).await.status, 404, "a preview writes nothing");
     world.subscribe("acme", "tier_2k").await;
     let up = world.preview("tier_10k").await.body;
     let dear = json!({ "tier": "tier_10k", "expected_due_now": { "amount": 1, "currency": "USD" } });
@@ -143,7 +143,7 @@ async fn m05_a_checkout_with_tax_or_a_discount_grants() {
         world.drain().await;
         assert_eq!(world.available("acme").await, (before + 1000).to_string(), "{key}");
         let events = world.events("PaymentReceived").await;
-        assert_eq!(events.last().unwrap()["price"]["amount"], received, "{key}: what was charged");
+        assert_eq!(events.last().unwrap()["price"]["amount"], received, "{key}: the charged amount");
     }
     assert_eq!(world.get("/v1/unmatched-payments").await["payments"], json!([]));
     world.reconciled("acme").await;
@@ -174,7 +174,7 @@ async fn m05_a_new_method_pays_for_what_waited_for_one() {
     world.pay(setup.body["checkout_id"].as_str().unwrap(), "succeeded").await;
     world.advance(16 * 60).await;
     assert_eq!(world.available("acme").await, "1000");
-    // A renewal that was declined is tried again with the method that replaces the old one.
+    // A declined renewal is retried with the method that replaces the old one.
     let renews_at = crate::subscribing::time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
     world.card_is("acme", "declined").await;
     world.advance_to(renews_at).await;

@@ -1,4 +1,4 @@
-//! Refunds that the operator asks for: through Stripe, once under a key, and never more than was paid (M5).
+//! Refunds by the operator: through Stripe, once per key, and never more than was paid (M5).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, World, answer};
 
-/// A workspace that has paid 10.00 USD for 1,000 credits, and the payment.
+/// Starts a stack in which `acme` has paid USD 10.00 for 1,000 credits, and returns the id of the payment.
 async fn paid() -> (World, String) {
     let world = World::with_card().await;
     let payment = world.get("/v1/workspaces/acme/payments").await["payments"][0]["payment_id"].clone();
@@ -20,7 +20,7 @@ impl World {
         self.call(Method::POST, &path, Some(key), Some(body)).await
     }
 
-    /// The amounts of the refunds at Stripe, newest first.
+    /// Lists the amounts of the refunds at Stripe, newest first.
     async fn refunds_at_stripe(&self) -> Vec<u64> {
         let request = self.bare(Method::GET, "/_local/provider/v1/refunds?limit=100");
         let listed = answer(request.bearer_auth("sk_local")).await.body;
@@ -38,7 +38,7 @@ fn part(amount: u64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_payment_is_refunded_in_part_and_then_whole() {
+async fn m05_a_payment_is_refunded_in_part_and_then_in_full() {
     let (world, payment) = paid().await;
     let first = world.refund("k1", &payment, &part(400)).await;
     assert_eq!(first.status, 201, "{}", first.body);
@@ -66,7 +66,7 @@ async fn m05_a_payment_is_refunded_in_part_and_then_whole() {
     assert_eq!(world.kinds("acme").await, ["top_up 1000", "claw_back -400", "claw_back -600"]);
 }
 
-/// Stripe fails, or makes the refund and its answer is lost: the same key and the sweep find what was made.
+/// Stripe answers 500 before or after it makes the refund. A retry under the same key and the sweep find the refund.
 #[tokio::test(flavor = "multi_thread")]
 async fn m05_a_refund_whose_answer_is_lost_is_made_once() {
     for executed in [false, true] {
@@ -95,7 +95,7 @@ async fn m05_a_refund_whose_answer_is_lost_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_ten_refunds_of_all_that_is_left_make_one() {
+async fn m05_ten_concurrent_full_refunds_make_one() {
     let (world, payment) = paid().await;
     let world = Arc::new(world);
     let mut refunds = tokio::task::JoinSet::new();
@@ -122,7 +122,7 @@ async fn m05_a_disputed_payment_is_not_refunded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_refund_that_fails_later_gives_the_credits_back() {
+async fn m05_a_refund_that_fails_later_returns_the_credits() {
     let (world, payment) = paid().await;
     let refund = world.refund("k", &payment, &part(400)).await.body["refund_id"].clone();
     let path = format!("/_local/refunds/{}", refund.as_str().unwrap());
@@ -131,7 +131,7 @@ async fn m05_a_refund_that_fails_later_gives_the_credits_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_only_the_operator_refunds_and_only_what_is_there() {
+async fn m05_only_the_operator_refunds_and_only_known_payments() {
     let (world, payment) = paid().await;
     world.put_workspace("bolt").await;
     let path = format!("/v1/workspaces/acme/payments/{payment}/refund");

@@ -1,4 +1,4 @@
-//! Refunds and disputes: what is taken back is what the payment bought, whatever Stripe reports and in which order (M5).
+//! Refunds and disputes: they take back what their payment bought, whatever Stripe reports and in any order (M5).
 
 use jiff::SignedDuration;
 use reqwest::Method;
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::subscribing::time;
 use crate::world::World;
 
-/// A workspace with a pack of 1,000 credits and a subscription of 2,000 a month, and the payments of both.
+/// Starts a stack in which `acme` has a pack of 1,000 credits and a subscription of 2,000 a month. Returns the ids of
+/// the pack's payment and of the subscription's.
 async fn pack_and_period() -> (World, String, String) {
     let world = World::with_card().await;
     assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
@@ -22,7 +23,7 @@ async fn pack_and_period() -> (World, String, String) {
 }
 
 impl World {
-    /// Has something happen at Stripe, delivers the events, and returns the id of what was made.
+    /// Changes an object of Stripe's stand-in, checks that its events are accepted, and returns the id of a new object.
     async fn play(&self, path: &str, body: Value) -> String {
         let played = self.local(Method::POST, &format!("/_local/{path}"), Some(&body)).await;
         for event in played["events"].as_array().unwrap_or_else(|| panic!("{played}")) {
@@ -32,7 +33,7 @@ impl World {
         made.unwrap_or_default().to_owned()
     }
 
-    /// What is prepaid, and what is left of the month.
+    /// Returns the prepaid credits, and the remaining credits of the subscription's month.
     async fn parts(&self) -> (String, String) {
         let balance = self.balance("acme").await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -45,7 +46,7 @@ fn parts(prepaid: &str, remaining: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_refund_of_a_month_takes_the_month_and_leaves_the_pack() {
+async fn m05_a_refund_of_a_month_leaves_the_pack() {
     let (world, _, period) = pack_and_period().await;
     world.play(&format!("payments/{period}/refund"), json!({})).await;
     assert_eq!(world.parts().await, parts("1000", "0"));
@@ -53,7 +54,7 @@ async fn m05_a_refund_of_a_month_takes_the_month_and_leaves_the_pack() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_what_was_consumed_of_a_refunded_month_is_paid_by_the_pack() {
+async fn m05_the_pack_pays_what_a_refunded_month_consumed() {
     let (world, _, period) = pack_and_period().await;
     world.take("acme", "spent", "500").await;
     let refund = world.play(&format!("payments/{period}/refund"), json!({ "status": "pending" })).await;
@@ -65,7 +66,7 @@ async fn m05_what_was_consumed_of_a_refunded_month_is_paid_by_the_pack() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_what_has_expired_of_a_refunded_month_is_not_taken_again() {
+async fn m05_expired_credits_of_a_refunded_month_are_not_taken() {
     let (world, _, period) = pack_and_period().await;
     world.subscription(Method::DELETE, "acme", None).await;
     world.take("acme", "spent", "300").await;
@@ -79,7 +80,7 @@ async fn m05_what_has_expired_of_a_refunded_month_is_not_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_partial_refunds_take_a_share_and_never_more_than_the_payment() {
+async fn m05_refunds_take_a_share_and_never_more_than_was_bought() {
     let (world, pack, period) = pack_and_period().await;
     let listed = world.get("/v1/workspaces/acme/payments").await;
     let paid = listed["payments"].as_array().unwrap().iter().find(|it| it["payment_id"] == period.as_str());
@@ -131,7 +132,7 @@ async fn m05_an_inquiry_that_escalates_takes_credits_and_an_appeal_returns_them(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_whichever_function_meets_an_ended_month_records_its_end() {
+async fn m05_the_webhook_and_a_debit_record_the_end_of_a_month() {
     for function in ["webhook", "debit"] {
         let (world, pack, period) = pack_and_period().await;
         world.take("acme", "spent", "300").await;
@@ -152,7 +153,7 @@ async fn m05_whichever_function_meets_an_ended_month_records_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_charge_that_is_found_after_its_refund_grants_and_takes_back() {
+async fn m05_a_charge_found_after_its_refund_is_clawed_back() {
     for by_sweep in [false, true] {
         let world = World::with_card().await;
         let failure =
@@ -174,7 +175,7 @@ async fn m05_a_charge_that_is_found_after_its_refund_grants_and_takes_back() {
     }
 }
 
-/// What automatic top-up says of itself.
+/// Returns the status of automatic top-up, and the reason of a pause.
 async fn auto_top_up(world: &World) -> (Value, Value) {
     let shown = world.get("/v1/workspaces/acme/auto-top-up").await;
     (shown["status"].clone(), shown["paused_reason"].clone())
@@ -195,7 +196,7 @@ async fn m05_a_refund_or_a_dispute_pauses_automatic_top_up() {
         world.advance(3_600).await;
         assert_eq!(world.charges().await.len(), charges, "{reason}: nothing is charged again");
         assert_eq!(auto_top_up(&world).await, (json!("paused"), json!(reason)));
-        // A person switches it on again: a method without a dispute is charged.
+        // A person enables it again. It charges the method unless a payment of the method is disputed.
         assert_eq!(set().await.status, 200);
         world.advance(3_600).await;
         let again = usize::from(reason == "refund");
@@ -203,7 +204,7 @@ async fn m05_a_refund_or_a_dispute_pauses_automatic_top_up() {
     }
 }
 
-/// What was taken, why and what is left is published and mailed, and so is what is given back.
+/// Each event states the reason, the credits and the new balance. Each mail states the credits.
 #[tokio::test(flavor = "multi_thread")]
 async fn m05_a_claw_back_and_its_reversal_are_published_and_mailed() {
     let (world, pack, period) = pack_and_period().await;

@@ -1,4 +1,4 @@
-//! What calls cost at the wire.
+//! The requests to DynamoDB that calls make, and their write units.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::grant::GrantKind;
@@ -13,7 +13,7 @@ use crate::table::Table;
 use crate::world::World;
 
 fn is_one_transaction_of_the_debit_function(requests: &[Value]) {
-    // What the stream's projector counts meanwhile is not on the spending path.
+    // `project` follows the stream. Its requests are not part of the call.
     let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] != "project").collect();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(
@@ -43,7 +43,7 @@ async fn a_million_debits_cost_what_the_readme_says() {
     let (_, requests) = world.requests_of(world.take("acme", "k", "1")).await;
     let debit = requests.iter().find(|it| it["function"] == "debit").unwrap();
     let units: Decimal = debit["write_units"].to_string().parse().unwrap();
-    // On demand, us-east-1, a million write request units (aws.amazon.com/dynamodb/pricing).
+    // USD for a million write request units, on demand in us-east-1 (aws.amazon.com/dynamodb/pricing).
     let price = units * Decimal::new(625, 3);
     let price = price.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
     let row = format!("| DynamoDB, the debit itself | {} write units | ${price} |", units.normalize());
@@ -62,7 +62,7 @@ fn the_readme_explains_every_parameter_of_the_template() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_of_200_top_ups_over_two_years_still_pays_5_write_units_a_debit() {
+async fn after_200_top_ups_a_debit_costs_5_write_units() {
     let world = World::with_packs(0).await;
     let table = Table::of(&world);
     table.at("2024-11-23T12:00:00Z");
@@ -83,9 +83,9 @@ async fn a_workspace_of_200_top_ups_over_two_years_still_pays_5_write_units_a_de
     assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
 }
 
-/// Each grant has an end of its own, and each makes a close.
+/// Each grant expires at its own time and causes a close.
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_a_workspace_of_100_expiring_grants_still_pays_5_write_units_a_debit() {
+async fn m08_with_100_grants_a_debit_costs_5_write_units() {
     let world = World::with_packs(0).await;
     let table = Table::of(&world);
     table.at(&world.stack.now().to_string());
@@ -105,14 +105,14 @@ async fn m08_a_workspace_of_100_expiring_grants_still_pays_5_write_units_a_debit
     is_one_transaction_of_the_debit_function(&requests);
     assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
     world.advance(3 * 24 * 60 * 60).await;
-    // 72 have expired: the debit had spent the first, and most of the second.
+    // 72 grants have expired. The debit had spent the first and most of the second.
     let shown = world.balance("acme").await;
     assert_eq!((&shown["available"], shown["grants"].as_array().unwrap().len()), (&json!("345.678984"), 28));
     let kinds = world.reconciled("acme").await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "expiry").count(), 71);
 }
 
-/// Reads the balance item, which has less than a write unit.
+/// Reads the balance item and checks that it is below 1 KB.
 async fn small_balance(world: &World) -> TableItem {
     let items = every_item(&world.stack).await;
     let item = of_kind(&items, "balance#acme").next().unwrap().clone();
@@ -122,7 +122,7 @@ async fn small_balance(world: &World) -> TableItem {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_longest_ids_and_key_still_pay_5_write_units_a_debit() {
+async fn with_the_longest_ids_a_debit_costs_5_write_units() {
     let world = World::with_packs(0).await;
     let id = "x".repeat(64);
     world.put_workspace(&id).await;
@@ -137,7 +137,7 @@ async fn the_longest_ids_and_key_still_pay_5_write_units_a_debit() {
     assert!(requests[0]["write_units"].as_f64().unwrap() <= 5.0, "{requests:?}");
 }
 
-/// At most what DynamoDB counts: it packs two digits of a number into a byte.
+/// Returns an upper bound of a value's size in bytes. DynamoDB packs two digits of a number into a byte.
 fn size_of(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),

@@ -1,4 +1,4 @@
-//! Counting usage from the stream: exactly once, whatever is redelivered, overlaps or fails on the way.
+//! Usage counted from the stream, exactly once, although batches are redelivered, overlap and fail.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,7 +21,7 @@ use crate::world::{World, micros};
 const WORKFLOWS: usize = 200;
 const PEOPLE: usize = 7;
 
-/// What a debit of a number takes, in millionths, and of which workflow or by whom.
+/// Returns the amount of a debit, in millionths, and its consumer. Both follow from the debit's number.
 fn share(debit: usize) -> (i128, Value) {
     let micros = 1 + i128::try_from(debit * 7_919 % 3_000_000).unwrap();
     let workflow = format!("wf-{}", debit * 31 % WORKFLOWS);
@@ -33,7 +33,7 @@ fn share(debit: usize) -> (i128, Value) {
     (micros, consumer)
 }
 
-/// A workspace that has spent so often, on a table whose stream waits to be read.
+/// Starts a stack in which `acme` has made `debits` debits. Its stream is not delivered, so the test reads the records.
 async fn spent(debits: usize) -> (World, Table) {
     let world = World::with(&Options { stream: Stream::Held, ..Options::default() }).await;
     world.put_workspace("acme").await;
@@ -57,7 +57,7 @@ async fn spent(debits: usize) -> (World, Table) {
     (world, table)
 }
 
-/// The records that template.yaml's filter lets through, of balances alone: the entries' own tell nothing of a debit.
+/// Reads the stream's records of balances. `project` counts debits from these records and not from ledger entries.
 fn balance_records(world: &World) -> Vec<Value> {
     let (mut records, mut place) = (Vec::new(), None);
     while let Some((page, next)) = world.stack.records(place) {
@@ -75,7 +75,7 @@ async fn deliver(world: &World, records: &[Value]) {
     assert_eq!(answer["batchItemFailures"], json!([]));
 }
 
-/// Counts a batch over a wire that breaks on the way, and says whether it got through.
+/// Counts a batch over a connection that fails after `broken_after` writes. Returns whether the batch was counted.
 async fn deliver_badly(table: &Table, records: &[Value], broken_after: usize) -> bool {
     let lost = [Fault::AnswerLost, Fault::RequestLost, Fault::RequestLost, Fault::RequestLost];
     let faults = std::iter::repeat_n(Fault::Pass, broken_after).chain(lost.into_iter().cycle().take(200));
@@ -88,7 +88,7 @@ async fn deliver_badly(table: &Table, records: &[Value], broken_after: usize) ->
     counted.is_ok()
 }
 
-/// What each group took by the debits themselves: key → (millionths, count).
+/// Computes from the debits themselves what each group consumed: key → (millionths, count).
 fn expected(debits: usize, member: &str) -> BTreeMap<String, (i128, u64)> {
     let mut groups = BTreeMap::new();
     for (micros, consumer) in (0..debits).map(share) {
@@ -115,18 +115,17 @@ async fn is_as_spent(world: &World, table: &Table, debits: usize) {
     {
         assert_eq!(counted(world, group_by).await, expected(debits, member), "{group_by}");
     }
-    // The month has ended, and so it is compared.
+    // The audit compares the month, since it has ended.
     table.at("2026-12-01T02:00:00Z");
     let audit =
         table.store.audit(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER).await.unwrap();
-    let Audit::Compared(differences) = audit else { panic!("nothing moves") };
-    // The packs' own records were not handed over.
+    let Audit::Compared(differences) = audit else { panic!("expected a comparison") };
+    // The records of the top-ups were not delivered, so these may differ.
     assert!(differences.iter().all(|difference| difference.of == "topped_up"), "{differences:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m09_fifty_thousand_entries_delivered_twice_in_overlapping_batches_with_failures_between_are_counted_once()
- {
+async fn m09_50000_redelivered_entries_are_counted_once() {
     const DEBITS: usize = 50_000;
     let (world, table) = spent(DEBITS).await;
     let records = balance_records(&world);
@@ -136,18 +135,18 @@ async fn m09_fifty_thousand_entries_delivered_twice_in_overlapping_batches_with_
             let batch = &records[start..records.len().min(start + size)];
             if round == 0 && place % 4 == 0 && !deliver_badly(&table, batch, place % 150).await {
                 broken += 1;
-                // Bisected, as Lambda does after a failure.
+                // Lambda bisects a batch after a failure.
                 deliver(&world, &batch[..batch.len() / 2]).await;
             }
             deliver(&world, batch).await;
         }
     }
-    assert!(broken > 5, "batches failed on the way: {broken}");
+    assert!(broken > 5, "{broken} batches failed");
     is_as_spent(&world, &table, DEBITS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_more_records_a_batch_has_the_fewer_writes_an_entry_costs() {
+async fn larger_batches_cost_fewer_writes_per_entry() {
     let (world, table) = spent(1_510).await;
     let records = balance_records(&world);
     let spending: Vec<&Value> = records
@@ -167,9 +166,9 @@ async fn the_more_records_a_batch_has_the_fewer_writes_an_entry_costs() {
             .await;
         let units = |request: &Value| request["write_units"].as_f64().unwrap();
         let written: f64 = requests.iter().filter(|it| it["function"] == "project").map(units).sum();
-        #[expect(clippy::cast_precision_loss, reason = "small counts")]
+        #[expect(clippy::cast_precision_loss, reason = "the counts are small")]
         let per_entry = written / (size * batches) as f64;
-        // Past the capture of a test that passes.
+        // The test harness does not capture what is written to stderr directly.
         writeln!(std::io::stderr(), "{per_entry:.2} write units an entry, in batches of {size}").unwrap();
         costs.push(per_entry);
     }
@@ -178,14 +177,14 @@ async fn the_more_records_a_batch_has_the_fewer_writes_an_entry_costs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_has_it_counted_anew() {
+async fn usage_that_differs_from_the_ledger_raises_the_alarm() {
     let world = World::with_packs(1).await;
     for debit in 0..5 {
         world.debit("acme", &debit.to_string(), &step("report", "2")).await;
     }
     world.drain().await;
     let month = world.get("/v1/workspaces/acme/usage").await["month"].as_str().unwrap().to_owned();
-    #[expect(clippy::disallowed_methods, reason = "a hand in the table is what is tested")]
+    #[expect(clippy::disallowed_methods, reason = "the test tampers with the table")]
     let tampered = world.stack.client().update_item().table_name(world.stack.table());
     tampered
         .key("pk", AttributeValue::S(format!("usage#acme#{month}")))
@@ -216,7 +215,7 @@ async fn usage_that_differs_from_the_ledger_rings_the_alarm_until_an_operator_ha
     );
     let usage = world.get(&format!("/v1/workspaces/acme/usage?month={month}")).await;
     assert_eq!(usage["groups"][0], json!({ "key": "report", "credits": "10", "count": 5 }));
-    // What is spent from here on is counted on top.
+    // Later debits are added to the recounted usage.
     world.debit("acme", "more", &step("report", "2")).await;
     world.drain().await;
     let total = micros([&world.balance("acme").await["consumed_this_month"]]);

@@ -1,4 +1,4 @@
-//! Workflow runs: M10, M13, M14.
+//! Workflow runs: failed steps (M10), the monthly allowance (M13), and runs after a top-up (M14).
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn step(run: &Answer, credits: &str) -> Value {
     json!({ "operation": "text.generate", "credits": credits, "consumer": consumer })
 }
 
-/// A stack in which the free plan has so many runs a month.
+/// Starts a stack in which the free plan allows `runs` runs a month.
 async fn with_runs(runs: u64) -> World {
     let catalogue = DEPLOYED.replace("\"monthly_runs\": 100 ", &format!("\"monthly_runs\": {runs} "));
     assert_ne!(catalogue, DEPLOYED);
@@ -41,7 +41,7 @@ async fn with_runs(runs: u64) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m10_a_step_refused_at_zero_fails_its_run_and_leaves_the_steps_before_it() {
+async fn m10_a_refused_step_fails_its_run_and_keeps_earlier_steps() {
     let world = World::with_packs(1).await;
     let run = start(&world, "run").await;
     assert_eq!((run.status, &run.body["status"]), (201, &json!("running")), "{}", run.body);
@@ -53,12 +53,12 @@ async fn m10_a_step_refused_at_zero_fails_its_run_and_leaves_the_steps_before_it
         json!({ "code": "insufficient_credits", "step_id": "s2", "required": "2", "available": "1" });
     assert_eq!(failed["failure"], failure);
     assert_eq!(world.reconciled("acme").await, ["top_up", "debit"]);
-    // The first refusal is the one that is told, and what has failed can't be completed.
+    // The run keeps its first failure, and a failed run can't be completed.
     assert_eq!(world.debit("acme", "step-3", &step(&run, "3")).await.status, 402);
     assert_eq!(status(&world, &run).await, failed);
     let closed = complete(&world, "done", &run).await;
     assert_eq!((closed.status, closed.body["code"].as_str()), (409, Some("run_closed")));
-    // M14: once there are credits, the next start simply works, and the failed run stays failed.
+    // M14: after a top-up, the next run starts and its steps pass. The failed run stays failed.
     world.buy("acme", "pack_1k", "more").await;
     let next = start(&world, "next").await;
     assert_eq!(world.debit("acme", "step-2b", &step(&next, "2")).await.status, 201);
@@ -66,8 +66,9 @@ async fn m10_a_step_refused_at_zero_fails_its_run_and_leaves_the_steps_before_it
     assert_eq!(status(&world, &run).await["status"], "failed");
 }
 
+/// A step of an unknown run is refused in the same way.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_one_more_write_and_a_run_that_is_not_ours_is_no_obstacle() {
+async fn a_refused_step_costs_one_more_request() {
     let world = World::with_packs(0).await;
     let run = start(&world, "run").await;
     let (refused, requests) = world.requests_of(world.debit("acme", "a", &step(&run, "1"))).await;
@@ -76,8 +77,9 @@ async fn a_refusal_is_one_more_write_and_a_run_that_is_not_ours_is_no_obstacle()
     assert_eq!(world.debit("acme", "b", &step(&unknown, "1")).await.status, 402);
 }
 
+/// A 402 would promise that the run is marked as failed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_that_cannot_be_written_is_503_and_never_an_untold_402() {
+async fn a_run_failure_that_cannot_be_stored_is_answered_503() {
     let world = World::with_packs(0).await;
     let run = start(&world, "run").await;
     let table = Table::of(&world);
@@ -95,7 +97,7 @@ async fn a_failure_that_cannot_be_written_is_503_and_never_an_untold_402() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m13_runs_count_against_the_month_also_when_they_fail() {
+async fn m13_failed_runs_count_against_the_monthly_allowance() {
     let world = with_runs(3).await;
     let first = start(&world, "a").await;
     assert_eq!((&first.body["allowance"]["used"], &first.body["allowance"]["limit"]), (&json!(1), &json!(3)));
@@ -113,7 +115,7 @@ async fn m13_runs_count_against_the_month_also_when_they_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_month_of_10_runs_lets_10_of_24_pass_that_start_at_once() {
+async fn an_allowance_of_10_lets_10_of_24_concurrent_starts_pass() {
     let world = Arc::new(with_runs(10).await);
     let tasks: Vec<_> = (0..24)
         .map(|index| {
@@ -134,7 +136,7 @@ async fn a_month_of_10_runs_lets_10_of_24_pass_that_start_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_starts_passes_and_each_counts_once() {
+async fn concurrent_starts_pass_and_count_once_each() {
     let world = Arc::new(World::with_packs(0).await);
     let tasks: Vec<_> = (0..32)
         .map(|index| {
@@ -177,7 +179,7 @@ async fn a_run_is_completed_once_and_listed_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_is_wrong_counts_nothing() {
+async fn an_invalid_start_is_not_counted() {
     let world = World::with_packs(0).await;
     let body = json!({ "workflow_id": "a b", "trigger": "whim", "when": "now" });
     let refused = world.call(Method::POST, RUNS, Some("k"), Some(&body)).await;

@@ -1,4 +1,4 @@
-//! Debits and quotes: M2, M4, M11, and exactly once.
+//! Debits and quotes: prices (M2), consumers (M4), refusals (M11), and one debit per key.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{World, consumer, taking};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m02_a_rated_debit_equals_the_formula_for_every_operation_and_model() {
+async fn m02_every_operation_and_model_is_priced_by_the_formula() {
     let world = World::with_packs(0).await;
     world.buy("acme", "pack_25k", "pack").await;
     let card = Catalogue::parse(DEPLOYED).unwrap();
@@ -21,7 +21,7 @@ async fn m02_a_rated_debit_equals_the_formula_for_every_operation_and_model() {
         let models = card.rate_card().models().map(|model| (Some(model.model.to_string()), model.multiplier));
         let one = "1".parse().unwrap();
         for (model, multiplier) in models.chain([(None, one)]) {
-            // API.md's formula in whole numbers of 10^-15, rounded up once to 10^-6.
+            // The formula of API.md in integers of 10^-15 credits, rounded up once to 10^-6.
             let micros = |credits: credits_core::credits::Credits| credits.micros().unwrap();
             let exact = (1_000 * micros(rate.base)
                 + input * micros(rate.per_1k_input_tokens)
@@ -46,7 +46,7 @@ async fn m02_a_rated_debit_equals_the_formula_for_every_operation_and_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m02_an_unknown_model_means_no_price_and_no_model_means_a_multiplier_of_one() {
+async fn m02_no_model_has_multiplier_1_an_unknown_one_is_refused() {
     let world = World::with_packs(1).await;
     let body = |model: Option<&str>| json!({ "operation": "text.classify", "model": model, "units": { "records": 1 }, "consumer": consumer() });
     let (plain, standard) = (
@@ -79,7 +79,7 @@ async fn m04_all_three_kinds_of_consumer_draw_credits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m11_at_zero_an_action_is_refused_with_what_a_prompt_needs() {
+async fn m11_a_refusal_at_zero_has_what_a_prompt_needs() {
     let world = World::with_packs(1).await;
     assert_eq!(world.take("acme", "all", "1000").await.status, 201);
     let refused = world.take("acme", "more", "0.000001").await;
@@ -90,7 +90,7 @@ async fn m11_at_zero_an_action_is_refused_with_what_a_prompt_needs() {
     assert!(refused.body["top_up_url"].as_str().unwrap().ends_with("/settings/ai-credits"));
     assert!(refused.body["prompt"].as_str().unwrap().ends_with("Add credits to go on."));
     assert_eq!(world.available("acme").await, "0");
-    // A refusal is not recorded: the same key may succeed once there are credits.
+    // A refusal does not use up its key: the same key can succeed after a top-up.
     world.buy("acme", "pack_1k", "next").await;
     let later = world.take("acme", "more", "0.000001").await;
     assert_eq!((later.status, later.replayed), (201, false));
@@ -98,14 +98,14 @@ async fn m11_at_zero_an_action_is_refused_with_what_a_prompt_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_answers_with_the_first_body_and_refuses_another_call() {
+async fn a_key_replays_its_first_answer_and_refuses_another_call() {
     let world = World::with_packs(1).await;
     let first = world.take("acme", "run#1/step:2", "3.4").await;
     let again = world.take("acme", "run#1/step:2", "3.4").await;
     assert_eq!((first.status, again.status), (201, 200));
     assert_eq!((first.replayed, again.replayed), (false, true));
     assert_eq!(first.body, again.body);
-    // The order of members and white space do not make another payload.
+    // The order of members and white space do not change the payload's fingerprint.
     let reordered = world
         .bare(Method::POST, "/v1/workspaces/acme/debits")
         .bearer_auth(world.token("acme", "credits:spend").await);
@@ -132,7 +132,7 @@ async fn a_replay_is_answered_even_at_zero() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_is_answered_even_when_the_price_is_no_longer_on_the_card() {
+async fn a_replay_is_answered_if_the_price_is_no_longer_on_the_card() {
     let folder = Folder::new("replay");
     let mut options = Options { data: Some(folder.path()), ..Options::default() };
     let body = json!({ "operation": "text.classify", "units": { "records": 1 }, "consumer": consumer() });
@@ -153,7 +153,7 @@ async fn a_replay_is_answered_even_when_the_price_is_no_longer_on_the_card() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exactly_the_credits_that_there_are_pass_when_64_tasks_spend_at_once() {
+async fn concurrent_debits_of_64_tasks_spend_exactly_the_balance() {
     let world = Arc::new(World::with_packs(5).await);
     let tasks: Vec<_> = (0..64)
         .map(|task| {
@@ -179,7 +179,7 @@ async fn exactly_the_credits_that_there_are_pass_when_64_tasks_spend_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_sent_by_32_tasks_at_once_is_one_charge() {
+async fn one_key_sent_by_32_tasks_is_one_debit() {
     let world = Arc::new(World::with_packs(1).await);
     let tasks: Vec<_> = (0..32)
         .map(|_| {
@@ -198,7 +198,7 @@ async fn one_key_sent_by_32_tasks_at_once_is_one_charge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quote_says_what_a_debit_would_cost_and_writes_nothing() {
+async fn a_quote_states_the_cost_of_a_debit_and_writes_nothing() {
     let world = World::with_packs(1).await;
     let quote = |credits: &'static str| {
         let world = &world;
@@ -214,7 +214,7 @@ async fn a_quote_says_what_a_debit_would_cost_and_writes_nothing() {
     assert_eq!(world.entries("acme").await.len(), 1);
 }
 
-/// A folder that is gone when the test is.
+/// A temporary folder, deleted when it is dropped.
 pub struct Folder(std::path::PathBuf);
 
 impl Folder {

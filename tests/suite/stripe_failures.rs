@@ -1,4 +1,5 @@
-//! Stripe's failures: 500s that it keeps under their keys, refusals, outages, deleted customers, failed bank debits (M5, M6).
+//! Failures of Stripe: 500s that it repeats under their keys, refusals, outages, deleted customers and failed bank
+//! debits (M5, M6).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,11 +8,11 @@ use crate::charging::{billing, renewals, soon, subscribed};
 use crate::subscribing::time;
 use crate::world::World;
 
-/// Whether Stripe carries a request out before it fails.
+/// Whether Stripe executes a request before it answers 500.
 const EXECUTED: [bool; 2] = [false, true];
 
 impl World {
-    /// Makes Stripe answer 500 to the next request under a path, and keep that answer under its key.
+    /// Makes Stripe answer the next request under a path with 500, and repeat that answer under the request's key.
     async fn fails_once(&self, path: &str, executed: bool) {
         let failure = json!({ "path": path, "status": 500, "count": 1, "executed": executed });
         self.local(Method::POST, "/_local/provider/failures", Some(&failure)).await;
@@ -36,7 +37,7 @@ async fn m06_a_kept_500_is_looked_for_and_charged_under_a_new_key() {
         world.card_is("acme", "succeeded").await;
         let pending = world.subscription(Method::GET, "acme", None).await;
         assert_eq!((pending.status, &pending.body["pending_payment"]), (200, &json!("processing")));
-        // Two minutes until the failed key may be replaced, and a quarter of an hour until the next sweep.
+        // The failed key may be replaced after two minutes, and the next sweep runs within 15 minutes.
         world.advance(20 * 60).await;
         assert_eq!(world.subscribed("acme").await["status"], "active", "{outcome}");
         assert_eq!(world.charges().await.len(), 1, "{outcome}");
@@ -128,7 +129,7 @@ async fn m05_a_kept_500_of_a_checkout_opens_another() {
         assert_eq!(opened.status, 201, "executed: {executed}");
         world.pay(opened.body["checkout_id"].as_str().unwrap(), "succeeded").await;
         assert_eq!(world.available("acme").await, "1000");
-        // The checkout that no one saw expires, and says so of the same purchase.
+        // The first checkout, which no one saw, expires. Its event names the same purchase.
         world.advance(25 * 3_600).await;
         let path = format!("/v1/workspaces/acme/top-ups/{}", opened.body["top_up_id"].as_str().unwrap());
         assert_eq!(world.get(&path).await["status"], "paid");
@@ -157,19 +158,19 @@ async fn m06_a_cancelled_charge_that_was_not_made_is_not_made() {
     world.fails_once("payment_intents", false).await;
     assert_eq!(world.subscribe("acme", "tier_10k").await.status, 503);
     let cancelled = world.subscription(Method::DELETE, "acme", None).await;
-    assert_eq!(cancelled.body["pending_payment"], "processing", "its outcome is not known yet");
+    assert_eq!(cancelled.body["pending_payment"], "processing", "its outcome is unknown");
     world.advance(20 * 60).await;
     assert_eq!(world.subscribed("acme").await["pending_payment"], Value::Null);
     assert_eq!(world.charges().await, before);
     assert_eq!(
         world.subscribe("acme", "tier_10k").await.body["tier"],
         "tier_10k",
-        "it can be asked for again"
+        "the upgrade can be requested again"
     );
     world.reconciled("acme").await;
 }
 
-/// The sweep finds the charge, or its event comes first.
+/// The sweep finds the charge, or the charge's event arrives before the sweep.
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_a_cancelled_charge_that_was_made_is_refunded() {
     for told in [false, true] {
@@ -193,7 +194,7 @@ async fn m06_a_cancelled_charge_that_was_made_is_refunded() {
         world.drain().await;
         assert_eq!(world.charges().await.len(), 2);
         let refunds = world.refunds(unwanted["id"].as_str().unwrap()).await;
-        assert_eq!((refunds.len(), &refunds[0]["amount"]), (1, &unwanted["amount"]), "told: {told}");
+        assert_eq!((refunds.len(), &refunds[0]["amount"]), (1, &unwanted["amount"]), "event first: {told}");
         let after = world.subscribed("acme").await;
         assert_eq!((&after["tier"], &after["pending_payment"]), (&json!("tier_2k"), &Value::Null));
         assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000"]);

@@ -1,4 +1,4 @@
-//! Subscribing, changing the tier and cancelling (M6, M7), through the calls that a settings page makes.
+//! Subscribing, changing the tier and cancelling (M6, M7), through the calls of the settings page.
 
 use jiff::Timestamp;
 use reqwest::Method;
@@ -13,12 +13,12 @@ impl World {
         assert!(put.status < 300, "{}", put.body);
     }
 
-    /// A stack in which `acme` is on the team plan and has a stored card, by way of a pack of 1,000.
+    /// Starts a stack in which `acme` is on the team plan and has a stored card, with which it bought a pack of 1,000.
     pub async fn with_card() -> Self {
         Self::with_card_on(&credits_local::Options::default()).await
     }
 
-    /// The same on a stack of these options.
+    /// Does what [`Self::with_card`] does, on a stack with options.
     pub async fn with_card_on(options: &credits_local::Options) -> Self {
         let world = Self::with(options).await;
         world.put_on_plan("acme", "team").await;
@@ -51,13 +51,13 @@ impl World {
         answer["now"].as_str().unwrap_or_else(|| panic!("{answer}")).parse().unwrap()
     }
 
-    /// Moves the clock to an instant, which may have passed by a little.
+    /// Moves the clock to the second after an instant. Never moves it back.
     pub async fn advance_to(&self, instant: Timestamp) {
         let now = self.advance(0).await;
         self.advance((instant.duration_since(now).as_secs() + 1).max(0)).await;
     }
 
-    /// The kinds of the ledger's entries with their credits, oldest first, after checking that they sum to the balance.
+    /// Checks that the ledger sums to the balance, and returns the kind and the credits of each entry, oldest first.
     pub async fn kinds(&self, workspace: &str) -> Vec<String> {
         self.reconciled(workspace).await;
         let line = |entry: &Value| {
@@ -68,7 +68,7 @@ impl World {
 }
 
 pub fn time(value: &Value) -> Timestamp {
-    value.as_str().unwrap_or_else(|| panic!("a time, not {value}")).parse().unwrap()
+    value.as_str().unwrap_or_else(|| panic!("expected a time, not {value}")).parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,18 +87,18 @@ async fn m06_subscribing_charges_the_stored_card_and_grants_at_once() {
     let mut same = answer.body.clone();
     assert_eq!(same["charged"], json!({ "amount": 1600, "currency": "USD" }));
     same["charged"] = Value::Null;
-    assert_eq!((again.status, again.body), (200, same), "the same again changes nothing");
+    assert_eq!((again.status, again.body), (200, same), "the same order changes nothing");
     assert_eq!(world.available("acme").await, "3000");
     world.local(Method::POST, "/_local/drain", None).await;
     assert_eq!(
         world.kinds("acme").await.len(),
         2,
-        "the provider's own event of the charge grants nothing more"
+        "Stripe's event for the same charge grants no further credits"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_with_no_card_stored_a_checkout_waits_and_its_payment_starts_the_subscription() {
+async fn m06_without_a_card_a_paid_checkout_starts_the_subscription() {
     let world = World::new().await;
     world.put_on_plan("acme", "starter").await;
     assert_eq!(world.subscription(Method::GET, "acme", None).await.status, 404);
@@ -117,14 +117,14 @@ async fn m06_with_no_card_stored_a_checkout_waits_and_its_payment_starts_the_sub
     assert_eq!((&subscribed["status"], &subscribed["period"]), (&json!("active"), &json!(1)));
     assert_eq!(world.kinds("acme").await, ["allocation 2000"]);
     world.pay(checkout, "succeeded").await;
-    assert_eq!(world.available("acme").await, "2000", "told twice, granted once");
-    // The checkout has stored the card: the next month is charged to it.
+    assert_eq!(world.available("acme").await, "2000", "paid twice, granted once");
+    // The checkout has stored the card, which pays the next month.
     world.advance_to(time(&subscribed["renews_at"])).await;
     assert_eq!(world.kinds("acme").await, ["allocation 2000", "expiry -2000", "allocation 2000"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_checkout_that_nobody_pays_is_closed_after_its_day() {
+async fn an_unpaid_checkout_is_closed_after_its_day() {
     let world = World::new().await;
     world.put_on_plan("acme", "starter").await;
     world.subscribe("acme", "tier_2k").await;
@@ -178,7 +178,7 @@ async fn m07_moving_to_free_ends_the_subscription_at_its_periods_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_higher_tier_starts_at_once_in_proportion_and_a_lower_one_at_the_next_date() {
+async fn m06_an_upgrade_starts_at_once_and_a_downgrade_next_period() {
     let world = World::with_card().await;
     let started = world.subscribe("acme", "tier_2k").await.body;
     let (start, end) = (time(&started["current_period_start"]), time(&started["renews_at"]));
@@ -186,11 +186,11 @@ async fn m06_a_higher_tier_starts_at_once_in_proportion_and_a_lower_one_at_the_n
     world.advance(half).await;
     let up = world.subscribe("acme", "tier_10k").await;
     assert_eq!((up.status, up.body["tier"].as_str()), (200, Some("tier_10k")), "{}", up.body);
-    assert_eq!(up.body["renews_at"], started["renews_at"], "the billing date stays");
+    assert_eq!(up.body["renews_at"], started["renews_at"], "the billing date is the same");
     let balance = world.balance("acme").await;
     let granted =
         |balance: &Value| balance["subscription"]["allocation"].as_str().unwrap().parse::<f64>().unwrap();
-    assert!((granted(&balance) - 6000.0).abs() < 5.0, "half of 8,000 more: {balance}");
+    assert!((granted(&balance) - 6000.0).abs() < 5.0, "2,000 and half of 8,000: {balance}");
     let down = world.subscribe("acme", "tier_2k").await;
     assert_eq!((down.status, down.body["tier"].as_str()), (200, Some("tier_10k")));
     assert_eq!(down.body["next_tier"], "tier_2k");
@@ -200,13 +200,13 @@ async fn m06_a_higher_tier_starts_at_once_in_proportion_and_a_lower_one_at_the_n
     assert_eq!(
         world.balance("acme").await["available"],
         "3000",
-        "the old allocation is gone, and the buffer stays"
+        "the old allocation has expired, and the pack stays"
     );
     world.reconciled("acme").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_an_upgrade_with_a_declined_card_leaves_the_tier_as_it_is() {
+async fn m06_an_upgrade_with_a_declined_card_keeps_the_tier() {
     let world = World::with_card().await;
     world.subscribe("acme", "tier_2k").await;
     world.card_is("acme", "declined").await;
@@ -218,7 +218,7 @@ async fn m06_an_upgrade_with_a_declined_card_leaves_the_tier_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_cancelling_ends_it_at_the_periods_end_and_can_be_taken_back() {
+async fn m06_cancelling_ends_with_the_period_and_can_be_undone() {
     let world = World::with_card().await;
     assert_eq!(world.subscription(Method::DELETE, "acme", None).await.status, 404);
     let started = world.subscribe("acme", "tier_2k").await.body;
@@ -234,7 +234,7 @@ async fn m06_cancelling_ends_it_at_the_periods_end_and_can_be_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_what_was_cancelled_is_over_with_its_period_though_no_sweep_has_come_by() {
+async fn m06_a_cancelled_subscription_ends_without_a_sweep() {
     let world = World::with_card().await;
     let started = world.subscribe("acme", "tier_2k").await.body;
     world.subscription(Method::DELETE, "acme", None).await;

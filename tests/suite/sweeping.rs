@@ -1,4 +1,4 @@
-//! The sweep: many subscriptions due at once, two sweeps at once, and sweeps that fail (M6).
+//! The sweep: many subscriptions due at once, concurrent sweeps, and sweeps that fail (M6).
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_local::Options;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 impl World {
-    /// Every charge that the stand-in payment provider was asked for.
+    /// Lists every charge at Stripe's stand-in.
     pub async fn charges(&self) -> Vec<Value> {
         charges(&self.http, &self.stack).await
     }
@@ -22,7 +22,7 @@ impl World {
     }
 }
 
-/// A stack without the stream, which would be busy for longer than the sweeps.
+/// Starts a stack without the stream, whose delivery would take longer than the sweeps.
 async fn without_stream() -> World {
     World::with(&Options { stream: Stream::Off, ..Options::default() }).await
 }
@@ -35,11 +35,11 @@ async fn m06_500_renewals_swept_twice_and_stopped_are_paid_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_subscription_that_keeps_failing_holds_up_no_other_and_is_laid_aside() {
+async fn m06_a_failing_subscription_is_quarantined_and_blocks_none() {
     let world = without_stream().await;
     let renews_at = subscribe(&world.stack, 21).await;
     let items = every_item(&world.stack).await;
-    // An item that is not as we write it, as a hand in the table leaves it.
+    // An item that the store can't read, as after an edit by hand.
     let mut broken = of_kind(&items, "subscription#ws00007").next().unwrap().clone();
     broken.insert("enrolment".into(), AttributeValue::S("broken".into()));
     put_all(&world.stack, vec![broken]).await;
@@ -52,7 +52,7 @@ async fn m06_a_subscription_that_keeps_failing_holds_up_no_other_and_is_laid_asi
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(4)).unwrap();
         drop(world.stack.fire("renewal", json!({})).await);
     }
-    assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "what is laid aside fails no sweep");
+    assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "a quarantined item fails no sweep");
     put_all(
         &world.stack,
         of_kind(&items, "subscription#ws00007")
@@ -65,11 +65,11 @@ async fn m06_a_subscription_that_keeps_failing_holds_up_no_other_and_is_laid_asi
     )
     .await;
     world.stack.fire("renewal", json!({ "unstick": true })).await.unwrap();
-    assert_eq!(world.charges().await.len() - before, 21, "an operator has mended it");
+    assert_eq!(world.charges().await.len() - before, 21, "an operator has fixed it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_a_sweep_that_finds_the_provider_down_leaves_everything_for_the_next_one() {
+async fn m06_a_sweep_during_an_outage_leaves_all_items_to_the_next() {
     let world = without_stream().await;
     let renews_at = subscribe(&world.stack, 4).await;
     world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": true }))).await;
@@ -84,8 +84,8 @@ async fn m06_a_sweep_that_finds_the_provider_down_leaves_everything_for_the_next
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m06_debits_without_pause_while_periods_turn_under_them_are_refused_only_for_want_of_credits() {
-    // Without the stream: the stack works it off before its clock goes on, and spenders without pause keep it busy.
+async fn m06_concurrent_debits_pass_while_periods_begin() {
+    // The stack drains its stream before it moves the clock, and these debits would keep the stream busy.
     let options = credits_local::Options {
         stream: credits_local::database::Stream::Off,
         ..credits_local::Options::default()
@@ -115,7 +115,7 @@ async fn m06_debits_without_pause_while_periods_turn_under_them_are_refused_only
         calls += spender.await.unwrap();
     }
     let kinds = world.reconciled("acme").await;
-    // 120 days are four or five allocations, with the first.
+    // 120 days have four or five allocations, the first included.
     let allocations = kinds.iter().filter(|kind| *kind == "allocation").count();
     let expiries = kinds.iter().filter(|kind| *kind == "expiry").count();
     assert!((4..=5).contains(&allocations) && expiries == allocations - 1, "{kinds:?}");

@@ -1,4 +1,4 @@
-//! A store of the test's own on a stack's table, with a clock and a wire that the test commands.
+//! A store on a stack's table, with clocks and a connection that the test controls.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,20 +17,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::world::World;
 
-/// What happens to the next writes, one after the other.
+/// What happens to a write.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing: it is carried out.
+    /// The table executes it and answers.
     Pass,
-    /// It never reaches the table, which answers so instead.
+    /// It does not reach the table. The caller gets this status and body.
     Answers(u16, String),
-    /// It is carried out, and the answer is lost.
+    /// The table executes it, and the answer is lost.
     AnswerLost,
-    /// It never reaches the table, and no answer comes.
+    /// It does not reach the table, and the caller gets no answer.
     RequestLost,
 }
 
-/// A cancelled transaction with these codes, as DynamoDB says it.
+/// Returns a fault that cancels a transaction with these reasons, in DynamoDB's form.
 pub fn cancelled(codes: &[&str]) -> Fault {
     let reasons: Vec<_> = codes.iter().map(|code| serde_json::json!({ "Code": code })).collect();
     let body = serde_json::json!({
@@ -40,17 +40,18 @@ pub fn cancelled(codes: &[&str]) -> Fault {
     Fault::Answers(400, body.to_string())
 }
 
-/// An error of the whole request.
+/// Returns a fault that answers an error of the whole request, in DynamoDB's form.
 pub fn failed(status: u16, kind: &str) -> Fault {
     let body =
         serde_json::json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "no" });
     Fault::Answers(status, body.to_string())
 }
 
-/// A clock that stands still until it is set, for the function and for what DynamoDB's answers are dated with.
+/// Two clocks that stand still until they are set.
 #[derive(Debug, Clone)]
 pub struct Clocks {
     pub function: Arc<TestClock>,
+    /// Sets the header `Date` of DynamoDB's answers.
     pub database: Arc<TestClock>,
 }
 
@@ -69,7 +70,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Counts, so that ids differ, and gives no jitter, so that nothing waits.
+/// A counter in place of randomness: ids differ, and the jitter is zero, so that no retry waits.
 #[derive(Debug, Default)]
 struct Counting(AtomicU64);
 
@@ -84,11 +85,13 @@ impl Randomness for Counting {
     }
 }
 
-/// A store on the stack's table, whose clocks and faults the test commands.
+/// A store on the stack's table, whose clocks and faults the test controls.
 pub struct Table {
     pub store: Store,
     pub clocks: Clocks,
+    /// What happens to the next writes, in order.
     pub faults: Arc<Mutex<Vec<Fault>>>,
+    /// The bodies of all `TransactWriteItems` and `UpdateItem` requests so far.
     pub transactions: Arc<Mutex<Vec<String>>>,
 }
 
@@ -114,7 +117,7 @@ impl Table {
         table
     }
 
-    /// Sets both clocks.
+    /// Sets both clocks to an instant.
     pub fn at(&self, instant: &str) -> Timestamp {
         let instant = instant.parse().unwrap();
         self.clocks.function.set(instant);
@@ -122,18 +125,19 @@ impl Table {
         instant
     }
 
-    /// Moves both clocks.
+    /// Moves both clocks ahead.
     pub fn pass(&self, time: SignedDuration) {
         for clock in [&self.clocks.function, &self.clocks.database] {
             clock.set(clock.now() + time);
         }
     }
 
-    /// What happens to the next transactions.
+    /// Sets what happens to the next writes, in order. Later writes pass.
     pub fn suffers(&self, faults: impl IntoIterator<Item = Fault>) {
         *self.faults.lock().unwrap() = faults.into_iter().collect();
     }
 
+    /// Returns the number of writes so far.
     pub fn transactions(&self) -> usize {
         self.transactions.lock().unwrap().len()
     }

@@ -1,4 +1,4 @@
-//! Top-ups by packs (M5), from the checkout to the credits.
+//! Top-ups with packs, from the checkout to the credits (M5).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::world::{World, answer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m05_a_paid_pack_is_in_the_balance_when_the_webhook_answers_and_never_expires() {
+async fn m05_a_paid_pack_is_granted_before_the_webhook_answers() {
     let world = World::with_packs(0).await;
     let top_up = world.open_top_up("acme", "pack_5k", "order-1").await;
     assert_eq!(top_up.status, 201);
@@ -26,7 +26,7 @@ async fn m05_a_paid_pack_is_in_the_balance_when_the_webhook_answers_and_never_ex
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_declined_payment_grants_nothing_and_may_be_tried_again() {
+async fn a_declined_payment_grants_nothing_and_can_be_retried() {
     let world = World::with_packs(0).await;
     let top_up = world.open_top_up("acme", "pack_1k", "order-1").await.body;
     let checkout = top_up["checkout_id"].as_str().unwrap();
@@ -39,7 +39,7 @@ async fn a_declined_payment_grants_nothing_and_may_be_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_is_one_checkout_however_often_it_is_sent() {
+async fn one_key_sent_by_16_tasks_opens_one_checkout() {
     let world = Arc::new(World::with_packs(0).await);
     let tasks: Vec<_> = (0..16)
         .map(|_| {
@@ -58,18 +58,18 @@ async fn one_key_is_one_checkout_however_often_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pack_that_does_not_exist_and_a_workspace_that_does_not_exist_are_refused() {
+async fn an_unknown_pack_and_an_unknown_workspace_are_refused() {
     let world = World::with_packs(0).await;
     let unknown = world.open_top_up("acme", "pack_7", "a").await;
     assert_eq!((unknown.status, &unknown.body["errors"][0]["field"]), (422, &json!("pack")));
     let nowhere = world.open_top_up("nobody", "pack_1k", "a").await;
     assert_eq!((nowhere.status, nowhere.body["code"].as_str()), (404, Some("workspace_not_found")));
-    // Nothing was half-written: the key is still free.
+    // The refusals wrote nothing: the key is still free.
     assert_eq!(world.open_top_up("acme", "pack_1k", "a").await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkout_page_can_be_opened_by_a_person() {
+async fn the_checkout_page_shows_the_pack_and_its_price() {
     let world = World::with_packs(0).await;
     let top_up = world.open_top_up("acme", "pack_1k", "order-1").await.body;
     let url = top_up["checkout_url"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Payments that fit nothing: listed newest first, and resolved by an operator.
+//! Unmatched payments: listed newest first, and resolved by the operator.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::table::{Fault, Table};
 use crate::world::{Answer, World, answer};
 
-/// A payment of `acme` for a purchase that is not there.
+/// Returns a payment of `acme` for a top-up that does not exist.
 fn stray(payment_id: &str) -> Value {
     let metadata = json!({ "workspace_id": "acme", "top_up_id": "top_none" });
     json!({ "id": payment_id, "amount": 1000, "amount_received": 1000, "currency": "usd", "metadata": metadata })
 }
 
 impl World {
-    /// Sends an event by the stack's own clock.
+    /// Sends an event that is signed by the stack's clock.
     async fn hears(&self, kind: &str, object: &Value) {
         let now = self.advance(0).await;
         assert_eq!(self.tell_at(kind, object, now).await.status, 200, "{kind}");
@@ -42,7 +42,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unmatched_payments_come_newest_first_a_page_at_a_time() {
+async fn unmatched_payments_are_listed_newest_first_in_pages() {
     let world = World::with_strays(7).await;
     let newest_first: Vec<String> = (0..7).rev().map(|number| format!("pi_{number}")).collect();
     assert_eq!(world.listed("").await, newest_first);
@@ -68,7 +68,7 @@ async fn unmatched_payments_come_newest_first_a_page_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resolved_payment_leaves_the_open_ones_for_good() {
+async fn a_resolved_payment_stays_resolved() {
     let world = World::with_strays(3).await;
     let first = world.resolve("pi_1", "granted", "1,000 by hand").await;
     assert_eq!((first.status, &first.body["status"]), (200, &json!("resolved")), "{}", first.body);
@@ -85,14 +85,14 @@ async fn a_resolved_payment_leaves_the_open_ones_for_good() {
         "a test"
     );
     assert_eq!(Table::of(&world).store.count_unmatched_payments().await.unwrap(), 1);
-    // Its events come again, and change nothing.
+    // A redelivery of its event changes nothing.
     world.hears("payment_intent.succeeded", &stray("pi_1")).await;
     assert_eq!(world.listed("").await, ["pi_0"]);
 }
 
-/// A payment that an operator has granted by hand is not granted again by an event that fits.
+/// An event that matches the payment to a top-up grants nothing after the operator has resolved it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_was_granted_by_hand_is_not_granted_again() {
+async fn a_payment_granted_by_hand_is_not_granted_again() {
     let world = World::with_packs(0).await;
     let top_up = world.open_top_up("acme", "pack_1k", "order").await.body;
     world.hears("payment_intent.succeeded", &stray("pi_late")).await;
@@ -103,12 +103,12 @@ async fn a_payment_that_was_granted_by_hand_is_not_granted_again() {
     world.hears("checkout.session.completed", &session).await;
     assert_eq!((world.available("acme").await.as_str(), world.listed("").await.len()), ("0", 0));
     let payments = world.get("/v1/workspaces/acme/payments").await;
-    assert_eq!(payments["payments"][0]["payment_id"], "pi_late", "its workspace sees it as any payment");
+    assert_eq!(payments["payments"][0]["payment_id"], "pi_late", "its workspace sees the payment");
     assert_eq!(world.listed("?status=resolved").await, ["pi_late"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_is_granted_or_refunded_is_not_open_any_more() {
+async fn a_granted_or_refunded_payment_is_no_longer_open() {
     let world = World::with_strays(2).await;
     let top_up = world.open_top_up("acme", "pack_1k", "order").await.body;
     let mut fits = stray("pi_0");
@@ -124,7 +124,7 @@ async fn a_payment_that_is_granted_or_refunded_is_not_open_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resolution_whose_answer_is_lost_is_the_same_resolution() {
+async fn a_resolution_with_a_lost_answer_is_stored_once() {
     let world = World::with_strays(1).await;
     let table = Table::of(&world);
     table.suffers([Fault::RequestLost, Fault::AnswerLost]);
@@ -137,9 +137,9 @@ async fn a_resolution_whose_answer_is_lost_is_the_same_resolution() {
     assert_eq!(world.listed("?status=resolved").await, ["pi_0"]);
 }
 
-/// The sweep counts the open ones, which the alarm goes by.
+/// The alarm for unmatched payments needs this count.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sweep_counts_the_payments_that_are_open() {
+async fn the_sweep_counts_open_unmatched_payments() {
     let world = World::with_packs(0).await;
     let counted = || {
         let used = world.stack.permissions_used().into_iter().map(|used| json!(used));
@@ -151,7 +151,7 @@ async fn the_sweep_counts_the_payments_that_are_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_resolved_or_listed_is_refused() {
+async fn invalid_resolutions_and_queries_are_refused() {
     let world = World::with_strays(3).await;
     world.buy("acme", "pack_1k", "fits").await;
     let paid = world.get("/v1/workspaces/acme/payments").await["payments"][0]["payment_id"].clone();

@@ -1,4 +1,4 @@
-//! A data folder of an older version: newer code opens it, and everything in it ends as it should.
+//! A data folder of an older version: this version opens it and completes everything that was pending.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::world::{NowForTests, World};
 
-/// What the older stack's clock said when it was stopped.
+/// The time on the older stack's clock when it was stopped.
 const STOPPED_AT: &str = "2026-12-30T05:36:50Z";
 
-/// A copy of the folder, which ends with the test.
+/// A copy of the folder, deleted when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Copies the folder, with a clock that goes on where the older stack stopped.
+    /// Copies the folder, and sets its clock to go on from [`STOPPED_AT`].
     fn copy() -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/before_strict_charges");
         let name = format!("ai-credits-upgrade-{}-{:?}", std::process::id(), std::thread::current().id());
@@ -51,7 +51,7 @@ async fn an_older_folder_opens_and_every_ledger_sums_to_its_balance() {
     let verified = world.local(Method::POST, "/_local/verify", None).await;
     assert_eq!(verified["differences"], json!([]), "{verified}");
     let balance = world.balance("bought").await;
-    assert_eq!(balance["available"], "5479.5", "600 of 1,000, 5,000 less 120.5, and 1,000 in dispute");
+    assert_eq!(balance["available"], "5479.5", "600 of 1,000, 5,000 less 120.5, and 1,000 disputed");
     let invoices = world.get("/v1/workspaces/enterprise/invoices").await;
     assert!(!invoices["invoices"].as_array().unwrap().is_empty());
 }
@@ -67,13 +67,13 @@ async fn open_charges_of_an_older_folder_end_with_one_charge() {
     let of = |workspace: &str| {
         charges.iter().filter(|charge| charge["metadata"]["workspace_id"] == workspace).count()
     };
-    assert_eq!((of("first_0"), of("upgrade_0")), (1, 2), "the upgrade's workspace had subscribed before");
+    assert_eq!((of("first_0"), of("upgrade_0")), (1, 2), "the subscription was charged before the upgrade");
     world.reconciled("first_0").await;
     world.reconciled("upgrade_0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscriptions_of_an_older_folder_go_on() {
+async fn subscriptions_of_an_older_folder_continue() {
     let (world, _folder) = opened().await;
     assert_eq!(world.subscribed("past_due").await["status"], "past_due");
     world.card_is("past_due", "succeeded").await;

@@ -1,4 +1,4 @@
-//! Where the credits go: breakdowns, history, right-sizing and the forecast, as the settings page asks for them.
+//! Usage: breakdowns, history, right-sizing and the forecast, as the settings page requests them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::world::{World, answer, micros};
 
 impl World {
-    /// A month's usage, grouped, as key → (credits, count).
+    /// Reads the running month's usage by group: key → (credits, count).
     pub async fn usage_by(&self, workspace: &str, group_by: &str) -> BTreeMap<String, (String, u64)> {
         let usage = self.get(&format!("/v1/workspaces/{workspace}/usage?group_by={group_by}")).await;
         assert_eq!(usage["next_cursor"], Value::Null);
@@ -43,7 +43,7 @@ fn groups(of: &[(&str, &str, u64)]) -> BTreeMap<String, (String, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m09_consumption_breaks_down_by_workflow_feature_operation_consumer_user_and_day() {
+async fn m09_usage_is_grouped_by_each_dimension() {
     let world = World::with_packs(1).await;
     for (key, debit) in [
         ("a", step("onboarding", "1.5")),
@@ -53,7 +53,7 @@ async fn m09_consumption_breaks_down_by_workflow_feature_operation_consumer_user
         ("e", bulk("enrich", None, "5")),
     ] {
         assert_eq!(world.debit("acme", key, &debit).await.status, 201);
-        // Told again, it is counted once.
+        // A replay is not counted.
         assert_eq!(world.debit("acme", key, &debit).await.status, 200);
     }
     assert_eq!(world.take("acme", "f", "0.000001").await.status, 201);
@@ -85,7 +85,7 @@ async fn m09_consumption_breaks_down_by_workflow_feature_operation_consumer_user
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m03_the_running_months_total_is_never_behind() {
+async fn m03_the_running_months_total_includes_every_debit() {
     let world = World::with_packs(1).await;
     for debit in 1..=5 {
         world.take("acme", &debit.to_string(), "2.5").await;
@@ -95,7 +95,7 @@ async fn m03_the_running_months_total_is_never_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_workflows_come_a_page_at_a_time_with_the_rest_as_other() {
+async fn workflows_are_listed_in_pages_with_the_rest_as_other() {
     let world = World::with_packs(1).await;
     for workflow in 0..23 {
         let credits = format!("{}", 1 + workflow % 7);
@@ -129,7 +129,7 @@ async fn many_workflows_come_a_page_at_a_time_with_the_rest_as_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_asked_for_is_refused_by_field() {
+async fn invalid_queries_are_refused_by_field() {
     let world = World::with_packs(1).await;
     world.put_workspace("other").await;
     for debit in 0..3 {
@@ -163,7 +163,7 @@ async fn what_cannot_be_asked_for_is_refused_by_field() {
     for query in ["limit=0", "limit=1000000000", "limit=1001"] {
         assert_eq!(world.refused_fields(&format!("/v1/workspaces/acme/ledger?{query}")).await, ["limit"]);
     }
-    // Cursors are good where they were given, and nowhere else.
+    // A cursor is valid only for the query that returned it.
     let usage =
         world.get("/v1/workspaces/acme/usage?limit=1").await["next_cursor"].as_str().unwrap().to_owned();
     let ledger =
@@ -189,7 +189,7 @@ async fn what_cannot_be_asked_for_is_refused_by_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ledger_comes_as_csv_that_no_spreadsheet_runs() {
+async fn the_ledger_as_csv_has_no_formulas() {
     let world = World::with_packs(1).await;
     for (key, workflow) in [("a", "-cmd"), ("b", "report"), ("c", "--x")] {
         world.debit("acme", key, &step(workflow, "1.25")).await;
@@ -233,7 +233,7 @@ async fn the_ledger_comes_as_csv_that_no_spreadsheet_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m17_history_tells_what_each_month_came_to_and_what_would_have_been_cheapest() {
+async fn m17_history_lists_each_month_and_the_cheapest_choice() {
     let world = World::new().await;
     let body = json!({ "name": "Acme", "plan": "team", "billing_email": "billing@acme.example" });
     world.call(Method::PUT, "/v1/workspaces/acme", None, Some(&body)).await;
@@ -241,7 +241,7 @@ async fn m17_history_tells_what_each_month_came_to_and_what_would_have_been_chea
     assert_eq!((first["months"].as_array().unwrap().len(), &first["recommendation"]), (1, &Value::Null));
     assert!(first["note"].as_str().unwrap().contains("too early"), "{first}");
 
-    // Three months of 1,500 credits, bought as packs, of which the third runs dry.
+    // Three months need 1,500 credits each. Packs cover the first two. The third has too few credits and refuses.
     let mut months = Vec::new();
     for month in 0..3 {
         for pack in 0..2 {
@@ -283,7 +283,7 @@ async fn m17_history_tells_what_each_month_came_to_and_what_would_have_been_chea
     let running = world.get("/v1/workspaces/acme/usage/history?months=1").await;
     assert!(running["note"].as_str().unwrap().contains("two months or more"), "{running}");
     let recommendation = &history["recommendation"];
-    // 4,500 credits were needed: tier_2k for each of the months, or packs; the cheapest covers the blocked ones too.
+    // 4,500 credits were needed, those of refused steps included. Of the tiers and packs, one pack_5k is the cheapest.
     assert_eq!(recommendation["paid"], json!({ "amount": 4000, "currency": "USD" }), "{history}");
     let needed = micros(recommendation["months"].as_array().unwrap().iter().map(|month| &month["needed"]));
     assert_eq!(needed, 4_500_000_000);
@@ -300,7 +300,7 @@ async fn m17_history_tells_what_each_month_came_to_and_what_would_have_been_chea
 #[tokio::test(flavor = "multi_thread")]
 async fn m03_the_balance_forecasts_the_day_on_which_credits_run_out() {
     let world = World::with_packs(1).await;
-    assert_eq!(world.balance("acme").await["forecast"], json!([]), "no whole day has been seen");
+    assert_eq!(world.balance("acme").await["forecast"], json!([]), "no whole day has passed");
     for day in 0..4 {
         world.take("acme", &day.to_string(), "100").await;
         world.advance(86_400).await;
@@ -332,9 +332,9 @@ async fn m03_at_zero_the_forecast_says_out_of_credits() {
     assert_eq!(world.balance("acme").await["forecast"][0]["status"], "lasts");
 }
 
-/// A commitment is renewed each month, so the month's end is not the end of the credits.
+/// A commitment is granted again each month, so its credits do not run out at the month's end.
 #[tokio::test(flavor = "multi_thread")]
-async fn m08_the_forecast_knows_the_next_months_commitment() {
+async fn m08_the_forecast_includes_the_next_months_commitment() {
     let world = crate::enterprise::enterprise().await;
     world.next_month().await;
     let committed = json!({ "credit_limit": "0", "invoicing": null,

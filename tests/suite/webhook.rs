@@ -1,4 +1,4 @@
-//! The provider's events: believed only if signed, and worth credits exactly once in whatever order they come.
+//! Stripe's events: accepted only with a valid signature, and applied exactly once in any order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::world::{NowForTests, WEBHOOK_SECRET, World};
 
-/// A top-up that is open, and the objects of its events.
+/// An open top-up, with the objects of its events.
 struct Sale {
     top_up: Value,
     payment: String,
@@ -53,13 +53,14 @@ impl Sale {
     }
 }
 
+/// Delivers an event and checks that it is accepted.
 async fn told(world: &World, kind: &str, object: &Value) {
     let answer = world.tell(kind, object).await;
     assert_eq!((answer.status, &answer.body), (200, &json!({ "received": true })), "{kind}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_believed_only_with_a_fresh_signature_of_an_active_secret() {
+async fn only_a_fresh_signature_of_an_active_secret_is_accepted() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     let event =
@@ -89,7 +90,7 @@ async fn an_event_is_believed_only_with_a_fresh_signature_of_an_active_secret() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_api_gateway_encoded_in_base64_is_verified_over_its_raw_bytes() {
+async fn a_base64_body_is_verified_over_its_raw_bytes() {
     use base64::Engine as _;
     use credits_runtime::Settings;
     use credits_runtime::secrets::Secrets;
@@ -126,7 +127,7 @@ async fn a_body_that_api_gateway_encoded_in_base64_is_verified_over_its_raw_byte
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_is_stored_whichever_of_a_payments_events_names_its_customer() {
+async fn the_card_is_stored_from_any_event_with_its_customer() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     let (mut intent, mut session) = (sale.intent(), sale.session());
@@ -136,14 +137,14 @@ async fn a_card_is_stored_whichever_of_a_payments_events_names_its_customer() {
         told(&world, kind, &object).await;
     }
     assert_eq!(world.reconciled("acme").await, ["top_up"]);
-    // The next checkout is for the same customer, whom the stand-in does not know.
+    // The stand-in does not know this customer, so the test reads the stored item.
     let stored = model::items::every_item(&world.stack).await;
     let card = model::items::of_kind(&stored, "card#acme").next().unwrap();
     assert_eq!(card["customer"].as_s().unwrap(), "cus_1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_payment_grants_once_whichever_and_however_many_events_tell_of_it() {
+async fn concurrent_events_of_one_payment_grant_once() {
     let world = Arc::new(World::with_packs(0).await);
     let sale = Arc::new(Sale::open(&world, "order").await);
     let tasks: Vec<_> = (0..24)
@@ -166,7 +167,7 @@ async fn one_payment_grants_once_whichever_and_however_many_events_tell_of_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_we_do_not_know_is_acknowledged_and_left_alone() {
+async fn an_unknown_event_type_is_acknowledged_and_ignored() {
     let world = World::with_packs(0).await;
     let ((), requests) = world.requests_of(told(&world, "customer.created", &json!({ "id": "cus_1" }))).await;
     assert!(requests.is_empty(), "{requests:?}");
@@ -179,7 +180,7 @@ async fn a_refund_claws_back_in_part_and_whole_and_never_more_than_was_granted()
     told(&world, "checkout.session.completed", &sale.session()).await;
     told(&world, "charge.refunded", &sale.refund(250)).await;
     assert_eq!(world.available("acme").await, "750");
-    // The provider's figure is cumulative: told twice, or late, it takes nothing more.
+    // Stripe's figure is cumulative, so a repeated or late event takes nothing more.
     told(&world, "charge.refunded", &sale.refund(250)).await;
     told(&world, "charge.refunded", &sale.refund(100)).await;
     assert_eq!(world.available("acme").await, "750");
@@ -190,7 +191,7 @@ async fn a_refund_claws_back_in_part_and_whole_and_never_more_than_was_granted()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refund_that_arrives_before_its_payment_comes_to_the_same_end() {
+async fn a_refund_before_its_payment_ends_in_the_same_balance() {
     let world = World::with_packs(1).await;
     let sale = Sale::open(&world, "order").await;
     told(&world, "charge.refunded", &sale.refund(400)).await;
@@ -201,7 +202,7 @@ async fn a_refund_that_arrives_before_its_payment_comes_to_the_same_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claw_back_below_zero_blocks_debits_until_the_balance_is_positive_again() {
+async fn debits_are_refused_while_a_claw_back_leaves_debt() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     told(&world, "checkout.session.completed", &sale.session()).await;
@@ -219,7 +220,7 @@ async fn a_claw_back_below_zero_blocks_debits_until_the_balance_is_positive_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dispute_takes_credits_and_a_won_one_gives_them_back_in_any_order() {
+async fn a_dispute_takes_credits_and_a_won_one_returns_them() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     told(&world, "checkout.session.completed", &sale.session()).await;
@@ -230,14 +231,14 @@ async fn a_dispute_takes_credits_and_a_won_one_gives_them_back_in_any_order() {
     told(&world, "charge.dispute.closed", &sale.dispute("dp_1", 600, "won")).await;
     assert_eq!(world.available("acme").await, "1000");
     told(&world, "charge.dispute.created", &sale.dispute("dp_1", 600, "needs_response")).await;
-    assert_eq!(world.available("acme").await, "1000", "a dispute that has ended does not open again");
+    assert_eq!(world.available("acme").await, "1000", "a closed dispute does not open again");
     told(&world, "charge.dispute.closed", &sale.dispute("dp_2", 300, "lost")).await;
     assert_eq!(world.available("acme").await, "700");
     assert_eq!(world.reconciled("acme").await, ["top_up", "claw_back", "claw_back_reversed", "claw_back"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dispute_that_a_refund_ended_is_not_counted_beside_the_refund() {
+async fn a_dispute_that_a_refund_closed_is_not_counted() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     told(&world, "checkout.session.completed", &sale.session()).await;
@@ -248,7 +249,7 @@ async fn a_dispute_that_a_refund_ended_is_not_counted_beside_the_refund() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_fits_nothing_is_kept_and_shown_and_never_dropped() {
+async fn a_payment_that_matches_nothing_is_kept_and_listed() {
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
     let mut odd = Vec::new();
@@ -296,7 +297,7 @@ async fn a_payment_that_fits_nothing_is_kept_and_shown_and_never_dropped() {
     ];
     assert_eq!(shown, expected.map(|(id, reason)| (id.to_owned(), reason.to_owned())));
 
-    // Refunding one at the provider settles it.
+    // A refund at Stripe closes an unmatched payment.
     let refund = json!({ "id": "ch_9", "payment_intent": "pi_unknown", "amount": 1000, "amount_refunded": 1000, "currency": "usd" });
     told(&world, "charge.refunded", &refund).await;
     assert_eq!(world.get("/v1/unmatched-payments").await["payments"].as_array().unwrap().len(), 4);
@@ -352,7 +353,7 @@ async fn events_that_are_not_ours_are_acknowledged_and_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unmatched_payments_are_for_the_hubs_own_backend_alone() {
+async fn only_the_operator_lists_unmatched_payments() {
     let world = World::with_packs(0).await;
     for (workspace, scope, code) in
         [("acme", "credits:manage", "workspace_forbidden"), ("*", "credits:read", "scope_missing")]

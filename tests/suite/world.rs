@@ -1,4 +1,4 @@
-//! A stack of its own for each test, and the calls that tests make.
+//! The local stack that each test starts, and the calls that tests make to it.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -12,29 +12,29 @@ use serde_json::{Value, json};
 
 use crate::openapi::{self, Exchange};
 
-/// The secret that signs events in a stack that was given none.
+/// The secret with which a stack verifies events by default.
 pub const WEBHOOK_SECRET: &str = "whsec_local";
 
-/// A running stack with a token for all workspaces.
+/// A running stack, with a token for all workspaces and all scopes.
 pub struct World {
     pub stack: Stack,
     pub http: reqwest::Client,
     token: String,
 }
 
-/// The address of another `DynamoDB` than the embedded one, to run the tests against.
+/// The variable with the address of a DynamoDB that replaces the embedded one (`tests/deploy/elsewhere`).
 const DYNAMODB: &str = "AI_CREDITS_DYNAMODB";
 
 fn place() -> Place {
-    #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+    #[expect(clippy::disallowed_methods, reason = "tests have no `Settings`")]
     std::env::var(DYNAMODB).map_or(Place::Embedded, Place::Elsewhere)
 }
 
-/// Where the permissions are listed that the tests have made use of, for `tests/deploy/privileges.py`.
+/// The variable with the file for the permissions that the tests used. `tests/deploy/privileges.py` reads it.
 const PERMISSIONS_USED: &str = "AI_CREDITS_PERMISSIONS_USED";
 
-/// Where the requests are listed that the functions have sent to the payment provider, for a comparison with Stripe's
-/// specification.
+/// The variable with the file for the requests that the functions sent to Stripe's stand-in. `tests/stripe/judge.js`
+/// compares them with Stripe's types.
 const STRIPE_REQUESTS: &str = "AI_CREDITS_STRIPE_REQUESTS";
 
 impl Drop for World {
@@ -48,16 +48,16 @@ impl Drop for World {
     }
 }
 
-/// Appends items as JSON lines to the file that a variable of the environment names, if it names one.
+/// Appends items as JSON lines to the file that an environment variable names. Does nothing if the variable is not set.
 fn append(variable: &str, items: impl FnOnce() -> Vec<Value>) {
-    #[expect(clippy::disallowed_methods, reason = "a test is no function, and has no settings")]
+    #[expect(clippy::disallowed_methods, reason = "tests have no `Settings`")]
     let Some(path) = std::env::var_os(variable) else { return };
     let lines = items().iter().map(|item| item.to_string() + "\n").collect::<String>();
     let file = OpenOptions::new().create(true).append(true).open(path);
-    file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the list can be written");
+    file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the file can be appended to");
 }
 
-/// An answer: its status, the headers that matter, and its body.
+/// A response of the API. `replayed` tells whether the header `Idempotent-Replayed` is `true`.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -66,7 +66,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The fields that a 422 names.
+    /// Returns the fields that a 422 names. Panics on any other response.
     pub fn fields(&self) -> Vec<&str> {
         assert_eq!(
             (self.status, self.body["code"].as_str()),
@@ -86,13 +86,13 @@ impl World {
 
     pub async fn with(options: &Options) -> Self {
         let options = Options { place: place(), ..options.clone() };
-        let stack = Stack::start(&options).await.expect("a stack starts");
+        let stack = Stack::start(&options).await.expect("the stack starts");
         let mut world = Self { stack, http: reqwest::Client::new(), token: String::new() };
         world.token = world.token("*", "credits:spend credits:read credits:manage").await;
         world
     }
 
-    /// A stack in which the workspace `acme` has so many prepaid packs of 1,000.
+    /// Starts a stack in which the workspace `acme` has bought `packs` packs of 1,000 credits.
     pub async fn with_packs(packs: usize) -> Self {
         let world = Self::new().await;
         world.put_workspace("acme").await;
@@ -112,25 +112,25 @@ impl World {
 
     async fn order_token(&self, order: &Value) -> String {
         let answer = self.local(Method::POST, "/_local/tokens", Some(order)).await;
-        answer["token"].as_str().expect("a token").to_owned()
+        answer["token"].as_str().expect("the response has a token").to_owned()
     }
 
-    /// A call under `/_local`.
+    /// Calls a path under `/_local` and returns the response's JSON.
     pub async fn local(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let request = self.http.request(method, format!("{}{path}", self.stack.url()));
         let request = match body {
             Some(body) => request.json(body),
             None => request,
         };
-        request.send().await.expect("an answer").json().await.expect("json")
+        request.send().await.expect("the stack responds").json().await.expect("the response is JSON")
     }
 
-    /// A request with nothing but what the test puts on it.
+    /// Builds a request without token, key and body.
     pub fn bare(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.stack.url()))
     }
 
-    /// A call with the token for all workspaces.
+    /// Calls the API with the token for all workspaces.
     pub async fn call(&self, method: Method, path: &str, key: Option<&str>, body: Option<&Value>) -> Answer {
         let mut request = self.bare(method, path).bearer_auth(&self.token);
         if let Some(key) = key {
@@ -157,7 +157,7 @@ impl World {
         self.call(Method::POST, &format!("/v1/workspaces/{workspace}/debits"), Some(key), Some(body)).await
     }
 
-    /// A debit of credits that the caller has priced.
+    /// Debits an amount that the caller sets, without the rate card.
     pub async fn take(&self, workspace: &str, key: &str, credits: &str) -> Answer {
         self.debit(workspace, key, &taking(credits)).await
     }
@@ -172,7 +172,7 @@ impl World {
         self.local(Method::POST, &path, Some(&json!({ "outcome": outcome }))).await
     }
 
-    /// Buys a pack, and gives the top-up.
+    /// Buys a pack and returns the top-up, with the `payment_id` of its payment.
     pub async fn buy(&self, workspace: &str, pack: &str, key: &str) -> Value {
         let top_up = self.open_top_up(workspace, pack, key).await;
         assert_eq!(top_up.status, 201, "{}", top_up.body);
@@ -191,7 +191,7 @@ impl World {
         self.balance(workspace).await["available"].as_str().unwrap().to_owned()
     }
 
-    /// Every entry of the ledger, newest first.
+    /// Reads every entry of the ledger, newest first.
     pub async fn entries(&self, workspace: &str) -> Vec<Value> {
         let mut entries = Vec::new();
         let mut cursor = String::new();
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Checks that the ledger sums to what the balance shows, and gives the kinds of its entries, oldest first.
+    /// Checks that the ledger sums to the balance, and returns the kinds of its entries, oldest first.
     pub async fn reconciled(&self, workspace: &str) -> Vec<String> {
         let (balance, entries) = (self.balance(workspace).await, self.entries(workspace).await);
         let sum = micros(entries.iter().map(|entry| &entry["credits"]));
@@ -213,12 +213,12 @@ impl World {
         entries.iter().rev().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Sends an event to the webhook, signed as the provider would.
+    /// Sends an event to the webhook, signed as Stripe signs it.
     pub async fn tell(&self, kind: &str, object: &Value) -> Answer {
         self.tell_at(kind, object, Timestamp::now_for_tests()).await
     }
 
-    /// Sends an event that was signed at an instant.
+    /// Sends an event that is created and signed at an instant.
     pub async fn tell_at(&self, kind: &str, object: &Value, at: Timestamp) -> Answer {
         let created = at.as_second();
         let event = json!({ "id": "evt_1", "type": kind, "created": created, "data": { "object": object } })
@@ -235,7 +235,7 @@ impl World {
         answer(request).await
     }
 
-    /// The requests to the database that a call makes.
+    /// Makes a call, and returns its result with the requests that the functions sent to DynamoDB meanwhile.
     pub async fn requests_of<T>(&self, call: impl Future<Output = T>) -> (T, Vec<Value>) {
         self.local(Method::DELETE, "/_local/requests", None).await;
         let done = call.await;
@@ -244,24 +244,25 @@ impl World {
     }
 }
 
-/// The present instant, as a test may read it.
+/// The system clock, which only tests may read directly.
 pub trait NowForTests {
     fn now_for_tests() -> Self;
 }
 
 impl NowForTests for Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "a test plays the provider, which has a clock of its own")]
+    #[expect(clippy::disallowed_methods, reason = "a test acts as Stripe, which has its own clock")]
     fn now_for_tests() -> Self {
         Self::now()
     }
 }
 
+/// Sends a request, and checks the response against `infra/openapi.json`.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
-    let request = request.expect("a request");
+    let request = request.expect("the request is valid");
     let (method, path) = (request.method().to_string(), request.url().path().to_owned());
     let asked = request.body().and_then(|body| serde_json::from_slice(body.as_bytes()?).ok());
-    let response = client.execute(request).await.expect("an answer");
+    let response = client.execute(request).await.expect("the stack responds");
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let status = response.status();
     let content_type = header("content-type").unwrap_or_default();
@@ -288,7 +289,7 @@ pub fn taking(credits: &str) -> Value {
     json!({ "operation": "text.generate", "credits": credits, "consumer": consumer() })
 }
 
-/// The sum of decimal texts, in millionths.
+/// Returns the sum of decimal texts, in millionths of a credit.
 pub fn micros<'a>(credits: impl IntoIterator<Item = &'a Value>) -> i128 {
     let micros = |text: &Value| {
         text.as_str().unwrap().parse::<credits_core::credits::Credits>().unwrap().micros().unwrap()

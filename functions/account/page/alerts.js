@@ -1,4 +1,4 @@
-// The low-balance alert: on or off, its threshold, and its recipients.
+// The low-balance alert: the switch, the threshold, and the recipients.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { plain } from './format.js';
@@ -31,7 +31,7 @@ export function Alerts({ api }) {
         Send an e-mail when the balance is low</label>
       <label>At or below how many credits (available and held)
         <input inputmode="decimal" required=${form.enabled} pattern="[0-9,]{1,15}([.][0-9]{1,6})?" title="A number, such as 250.5" value=${form.threshold} onInput=${event => set({ threshold: event.target.value })} /></label>
-      <label>To whom, one address a line
+      <label>To whom, one address per line
         <textarea rows="3" required=${form.enabled} value=${form.recipients} onInput=${event => set({ recipients: event.target.value })}></textarea></label>
       <button>Save</button>
       <p class=${said?.failed ? 'problem' : 'quiet'} role="status">${said?.text}</p>

@@ -1,7 +1,7 @@
-// The calls. The token comes in the URL's fragment, which no browser sends; it stays in this memory and nowhere else.
+// The API calls. The token comes in the URL's fragment, which browsers do not send. The page keeps it in memory only.
 import { useCallback, useEffect, useState } from './preact.js';
 
-/** A refusal, as `application/problem+json` tells it. */
+/** A failed call, with the message of its `application/problem+json` body. */
 export class Problem extends Error {
   constructor(status, body) {
     super(body.errors?.map(error => `${error.field} ${error.message}`).join('; ') || body.detail || body.message);
@@ -11,9 +11,9 @@ export class Problem extends Error {
 }
 
 /**
- * What the fragment says: `token`; `workspace`, where the token is for all of them; and `workflows`, the address before
- * a workflow's id in the hub, if it has such pages. What the token allows is the server's to say: here it only decides
- * what is offered.
+ * Reads the fragment and removes it from the address. Its parts are `token`; `workspace`, if the token is for all
+ * workspaces; and `workflows`, the address to which a workflow's id is appended, if the hub has such pages. The token's
+ * scopes only decide what the page offers. The server checks what they allow.
  */
 export function readFragment() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -57,12 +57,12 @@ export class Api {
     return this.#json('DELETE', this.base + path);
   }
 
-  /** A key makes one order of however many tries. */
+  /** Posts under an idempotency key. All attempts under one key are one order. */
   post(path, body, key) {
     return this.#json('POST', this.base + path, body, { 'idempotency-key': key });
   }
 
-  /** The whole ledger as one CSV file, page by page. */
+  /** Downloads all pages of the ledger as one CSV file. */
   async csv(path) {
     const parts = [];
     for (let next = this.base + path; next; ) {
@@ -91,7 +91,7 @@ export class Api {
   }
 }
 
-/** Loads now and whenever something in `deps` changes; what was loaded stays until there is better. */
+/** Loads now and whenever an element of `deps` changes. The previous value stays until the next one has loaded. */
 export function useLoaded(load, deps) {
   const [state, setState] = useState({ value: null, problem: null });
   const [again, setAgain] = useState(0);

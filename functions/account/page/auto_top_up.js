@@ -1,4 +1,4 @@
-// Automatic top-up: on or off, below what, which pack, and how many of them a month.
+// Automatic top-up: the switch, the threshold, the pack, and the monthly limit.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, plain } from './format.js';
@@ -23,10 +23,10 @@ export function AutoTopUp({ api, catalog, moves }) {
     event.preventDefault();
     const pack = catalog.packs.find(sold => sold.pack === form.pack);
     if (form.enabled && Number(plain(form.threshold)) >= Number(pack?.credits)) {
-      return say({ text: `It must be below the pack's ${credits(pack.credits)} credits, or every top-up would be at or below it again.`, failed: true });
+      return say({ text: `The threshold must be below the pack's ${credits(pack.credits)} credits, or the balance could be at or below it after a top-up.`, failed: true });
     }
     const limit = String(form.limit).trim();
-    // Set as an amount of credits, it stays one.
+    // An unchanged limit in credits stays in credits. A number from the form is a number of packs.
     const monthly_limit = !limit ? null : typeof form.limit === 'string' && form.limit === stored.monthly_limit ? limit : Number(limit);
     try {
       await api.put('/auto-top-up', { enabled: form.enabled, threshold: plain(form.threshold), pack: form.pack, monthly_limit });
@@ -38,8 +38,8 @@ export function AutoTopUp({ api, catalog, moves }) {
   const bought = stored.bought_this_month;
   return html`<section aria-labelledby="auto-top-up">
     <h2 id="auto-top-up">Automatic top-up</h2>
-    ${!stored.card_stored && html`<p class="quiet">No payment method is stored yet. Buy a pack once, and its payment method is kept for this.</p>`}
-    ${stored.status === 'paused' && html`<p class="problem">${PAUSED[stored.paused_reason]} Switch it on again to go on.</p>`}
+    ${!stored.card_stored && html`<p class="quiet">No payment method is stored yet. When you buy a pack, its payment method is stored for automatic top-up.</p>`}
+    ${stored.status === 'paused' && html`<p class="problem">${PAUSED[stored.paused_reason]} Switch it on again to continue.</p>`}
     <form onSubmit=${save}>
       <label class="tick"><input type="checkbox" checked=${form.enabled} onChange=${event => set({ enabled: event.target.checked })} />
         Buy a pack with the stored card when the balance is low</label>

@@ -1,4 +1,4 @@
-// What there is, of what, until when, and when it runs out at this pace.
+// The balance: credits by kind with their expiry, and when they run out at the recent pace.
 import { html } from './preact.js';
 import { credits, date, roughly, words } from './format.js';
 
@@ -21,12 +21,12 @@ export function Balance({ balance }) {
     </dl>
     <dl class="facts">
       <div><dt>Used this month</dt><dd>${credits(balance.consumed_this_month)}</dd></div>
-      ${balance.held !== '0' && html`<div><dt>Held by calls that go on</dt><dd>${credits(balance.held)}</dd></div>`}
+      ${balance.held !== '0' && html`<div><dt>Held by calls in progress</dt><dd>${credits(balance.held)}</dd></div>`}
       ${balance.forecast.map(forecast => html`<div>
-        <dt>At the pace of ${forecast.days} days, ${roughly(forecast.credits_per_day)} a day</dt>
+        <dt>At the pace of the last ${forecast.days} days, ${roughly(forecast.credits_per_day)} a day</dt>
         <dd>${outlook(forecast)}</dd>
       </div>`)}
-      ${owned && html`<div><dt>Credits owned</dt><dd>${credits(balance.available)}</dd></div>`}
+      ${owned && html`<div><dt>Available without the credit limit</dt><dd>${credits(balance.available)}</dd></div>`}
     </dl>
   </section>`;
 }
@@ -36,7 +36,7 @@ function outlook({ status, runs_out_on }) {
   return status === 'runs_out' ? `runs out on ${date(runs_out_on)}` : 'lasts for a year or more';
 }
 
-/** What expires comes first, as it is spent first; what never expires is the buffer after it. */
+/** Returns the parts of the balance in the order of spending: expiring grants, prepaid credits, credit limit. */
 function partsOf({ grants, subscription, prepaid, credit_limit }) {
   const parts = grants.map(grant => ({
     kind: grant.kind,
@@ -46,7 +46,7 @@ function partsOf({ grants, subscription, prepaid, credit_limit }) {
     until: `expires ${date(grant.expires_at)}`,
   }));
   const owed = prepaid < 0;
-  parts.push({ kind: 'prepaid', name: owed ? 'Used beyond credits' : 'Prepaid', left: prepaid, until: owed ? 'paid by what is added next' : 'never expires' });
+  parts.push({ kind: 'prepaid', name: owed ? 'Credits owed' : 'Prepaid', left: prepaid, until: owed ? 'paid by the next credits added' : 'never expires' });
   if (credit_limit !== '0') parts.push({ kind: 'limit', name: 'Credit limit', left: credit_limit, until: 'invoiced' });
   return parts;
 }

@@ -1,4 +1,4 @@
-// What was spent up to each day of the month, beside the month before; drawn, and as a table.
+// The credits spent up to each day of this month and of last month, as a chart and as a table.
 import { html, useEffect, useRef, useState } from './preact.js';
 import { area, line, ticks } from './d3.js';
 import { credits, month as monthName, roughly } from './format.js';
@@ -48,7 +48,7 @@ function spentOn({ month, groups }, day) {
   return credits(groups.find(group => group.key === key)?.credits ?? '0');
 }
 
-/** The running sums of a month's days, until one of them. */
+/** Returns the running sums of a month's days, up to the day `until`. */
 function sumsOf(groups, until) {
   const spent = new Map(groups.map(group => [Number(group.key.slice(8)), Number(group.credits)]));
   let sum = 0;

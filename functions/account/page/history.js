@@ -1,4 +1,4 @@
-// What the months came to, and what would have been cheapest.
+// The sums of the last months, and the tier and packs that would have been cheapest.
 import { html } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, money, month as monthName } from './format.js';
@@ -22,14 +22,14 @@ export function History({ api, moves }) {
 
 function Recommended({ it }) {
   return html`<p><strong>${choice(it)}: ${money(it.price)}</strong>. ${it.reason}</p>
-    <details><summary>The arithmetic</summary>
-      <div class="scroll" tabindex="0" role="region" aria-label="The arithmetic, month by month"><table>
+    <details><summary>How this is calculated</summary>
+      <div class="scroll" tabindex="0" role="region" aria-label="The calculation, month by month"><table>
         <thead><tr><th>Month</th><th class="number">Needed</th><th class="number">From the allocation</th><th class="number">From prepaid</th><th class="number">Packs bought</th><th class="number">Price</th></tr></thead>
         <tbody>${it.months.map(month => html`<tr><td>${monthName(month.month)}</td>
           ${[month.needed, month.from_allocation, month.from_prepaid, month.packs_bought].map(figure => html`<td class="number">${credits(figure)}</td>`)}
           <td class="number">${money(month.price)}</td></tr>`)}</tbody>
       </table></div>
-      ${it.alternatives.length > 0 && html`<p>What else would have covered all of it: ${it.alternatives.map(other => `${choice(other)} for ${money(other.price)}`).join('; ')}.</p>`}
+      ${it.alternatives.length > 0 && html`<p>Alternatives that would also have covered all of it: ${it.alternatives.map(other => `${choice(other)} for ${money(other.price)}`).join('; ')}.</p>`}
     </details>`;
 }
 

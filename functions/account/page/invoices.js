@@ -1,4 +1,4 @@
-// What an Enterprise workspace was invoiced: its commitment, and use beyond credits by operation.
+// The invoices of an Enterprise workspace: its commitment, and usage beyond its credits by operation.
 import { html } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, date, money, month as monthName, words } from './format.js';
@@ -11,7 +11,7 @@ export function Invoices({ api, moves }) {
     ${value.invoices.map(invoice => html`<details key=${invoice.invoice_id}>
       <summary>${monthName(invoice.month)}: ${money(invoice.total)} <small>${invoice.number ?? 'not numbered yet'} · ${words(invoice.status)}</small></summary>
       <div class="scroll" tabindex="0" role="region" aria-label=${`Invoice of ${monthName(invoice.month)}`}><table>
-        <thead><tr><th>For</th><th class="number">Credits</th><th class="number">Price</th></tr></thead>
+        <thead><tr><th>Item</th><th class="number">Credits</th><th class="number">Price</th></tr></thead>
         <tbody>${invoice.lines.map(line => html`<tr><td>${line.description}</td><td class="number">${credits(line.credits)}</td>
           <td class="number">${money({ ...invoice.total, amount: line.amount })}</td></tr>`)}</tbody>
       </table></div>

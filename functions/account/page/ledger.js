@@ -1,4 +1,4 @@
-// Every movement, newest first, by kind, and as a file.
+// The ledger: every movement of credits, newest first, filtered by kind and as a CSV file.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, time, words } from './format.js';

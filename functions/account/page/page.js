@@ -1,4 +1,4 @@
-// Workspace Settings → AI Credits. Every section asks for what it shows, and again whenever credits have moved.
+// Workspace Settings → AI Credits. Each section loads its own data, and loads it again whenever credits have moved.
 import { html, render, useEffect, useRef, useState } from './preact.js';
 import { Api, readFragment, useLoaded } from './api.js';
 import { AddCredits } from './add_credits.js';
@@ -14,10 +14,10 @@ import { credits } from './format.js';
 import './prompt.js';
 
 const LOOKS_EVERY_MS = 2000;
-/** The month's breakdowns follow the balance by way of the table's stream. */
+/** The table's stream updates the usage shortly after the balance, so the sections load once more after this time. */
 const FOLLOWS_AFTER_MS = 1500;
 
-/** The balance, looked at while somebody looks, and how often it has moved. */
+/** Polls the balance while the page is visible. `moves` increases whenever the sections have to load again. */
 function useBalance(api) {
   const [seen, setSeen] = useState({ balance: null, problem: null, moves: 0 });
   useEffect(() => {
@@ -71,7 +71,7 @@ function Page({ api, workflows, manages }) {
     <footer class="quiet">Times, days and months are UTC.</footer>`;
 }
 
-/** Says when credits were added; what is spent is seen and not said. What a hold gives back was there before. */
+/** Returns a notice when credits were added. It compares available plus held credits: a released hold adds none. */
 function useAdded(balance) {
   const before = useRef(null);
   const [said, say] = useState('');
@@ -87,7 +87,7 @@ function useAdded(balance) {
 function tell(problem) {
   if (problem.status === 401) return 'You have been signed out. Open this page again from your settings.';
   if (problem.status) return problem.message;
-  return 'The connection is gone. Trying again …';
+  return 'The connection was lost. Trying again …';
 }
 
 const { token, workspace, ...given } = readFragment();

@@ -1,10 +1,11 @@
-// <ai-credits-prompt>: what to show where an AI action was refused with 402 (M11). It stands alone, for any page:
+// <ai-credits-prompt>: the notice that an AI action was refused with 402 (M11). Any page can embed it:
 //
 //   <script type="module" src="https://…/settings/ai-credits/prompt.js"></script>
 //   document.querySelector('ai-credits-prompt').problem = await response.json();   // the 402's body
 //
-// It says the problem's `prompt` and leads to its `top_up_url`, or to the attributes `text` and `top-up-url`. A click
-// on the button fires `ai-credits-top-up`; whoever prevents its default opens the page otherwise, with a token, say.
+// It shows the problem's `prompt` and links to its `top_up_url`. The attributes `text` and `top-up-url` set the same. A
+// click on the link fires `ai-credits-top-up`. A page that calls `preventDefault` on this event can open the settings
+// itself, for example with a token.
 const style = new CSSStyleSheet();
 style.replaceSync(`
   :host { display: block; font: inherit; color: light-dark(#4a2c00, #ffe3b0); }
@@ -36,7 +37,7 @@ class AiCreditsPrompt extends HTMLElement {
     this.shadowRoot.adoptedStyleSheets = [style];
   }
 
-  /** The body of a 402. */
+  /** Takes the body of a 402. */
   set problem({ prompt, top_up_url }) {
     this.setAttribute('text', prompt);
     this.setAttribute('top-up-url', top_up_url);
@@ -45,7 +46,7 @@ class AiCreditsPrompt extends HTMLElement {
   connectedCallback() {
     this.#text.textContent = this.getAttribute('text') ?? 'Your workspace is out of AI credits. Add credits to go on.';
     const url = this.getAttribute('top-up-url') ?? '';
-    // Nothing that a browser would run.
+    // Hides the link if the address is of a scheme that a browser would run, such as `javascript:`.
     this.#link.hidden = !/^(https?:\/\/|#|\/)/.test(url);
     this.#link.href = this.#link.hidden ? '#' : url;
   }

@@ -1,4 +1,4 @@
-// Runs that failed for want of credits. Nobody starts them again but a person.
+// Runs that failed for insufficient credits. Only a person can start them again.
 import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, time } from './format.js';
@@ -19,12 +19,12 @@ export function BlockedRuns({ api, moves, balance, workflows }) {
   };
   return html`<section aria-labelledby="blocked">
     <h2 id="blocked">Blocked runs</h2>
-    ${!runs.length && html`<p class="quiet">${cursor ? 'None of the latest runs has' : 'No run has'} failed for want of credits.</p>`}
+    ${!runs.length && html`<p class="quiet">${cursor ? 'None of the latest runs has' : 'No run has'} failed for insufficient credits.</p>`}
     ${runs.length > 0 && html`
-      <p class="quiet">They failed for want of credits and are not started again by themselves.
-        ${!balance.exhausted ? ' There are credits now: start again what you still need.' : ' Add credits first.'}</p>
+      <p class="quiet">These runs failed for insufficient credits. They are not retried automatically.
+        ${!balance.exhausted ? ' Credits are available now: start the runs again that you still need.' : ' Add credits, then start them again.'}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="List of blocked runs"><table>
-        <thead><tr><th>When</th><th>Workflow</th><th>Started by</th><th>Step</th><th class="number">Needed</th><th class="number">Had</th></tr></thead>
+        <thead><tr><th>When</th><th>Workflow</th><th>Started by</th><th>Step</th><th class="number">Needed</th><th class="number">Available</th></tr></thead>
         <tbody>${shown.map(run => html`<tr key=${run.run_id}>
           <td>${time(run.ended_at)}</td>
           <td>${workflows ? html`<a href=${workflows + encodeURIComponent(run.workflow_id)}>${run.workflow_id}</a>` : run.workflow_id}

@@ -1,11 +1,11 @@
-// This month against the last, and what it went into.
+// This month's usage compared with last month's, and its breakdown.
 import { html, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { Chart } from './chart.js';
 import { credits, lastMonth, month as monthName, words } from './format.js';
 
 const BREAKDOWNS = ['workflow', 'feature', 'operation', 'user', 'consumer'];
-const NONE = { workflow: 'No workflow', feature: 'No feature', user: 'Nobody in person' };
+const NONE = { workflow: 'No workflow', feature: 'No feature', user: 'No user' };
 
 export function Usage({ api, moves, balance }) {
   const month = balance.as_of.slice(0, 7);
@@ -23,7 +23,7 @@ function Breakdown({ api, month, moves }) {
   const { value: usage } = useLoaded(async () => ({ by, ...(await api.get(`/usage?group_by=${by}&month=${month}&limit=20`)) }), [api, month, by, moves]);
   const most = usage ? Math.max(...usage.groups.map(group => group.credits), 0) : 0;
   return html`
-    <fieldset class="switch"><legend>Broken down by</legend>
+    <fieldset class="switch"><legend>Break down by</legend>
       ${BREAKDOWNS.map(name => html`<label>
         <input type="radio" name="by" value=${name} checked=${by === name} onChange=${() => setBy(name)} />
         <span>${words(name)}</span></label>`)}
@@ -39,6 +39,6 @@ function Breakdown({ api, month, moves }) {
           <td class="number">${credits(usage.other.credits)}</td><td class="number">${credits(usage.other.count)}</td></tr>`}
         ${!usage.groups.length && html`<tr><td colspan="3"><em>Nothing yet.</em></td></tr>`}
       </tbody>
-      <tfoot><tr><th>All</th><td class="number">${credits(usage.total)}</td><td class="number">${credits(usage.count)}</td></tr></tfoot>
+      <tfoot><tr><th>Total</th><td class="number">${credits(usage.total)}</td><td class="number">${credits(usage.count)}</td></tr></tfoot>
     </table></div>`}`;
 }

@@ -1,4 +1,4 @@
-//! `/v1/workspaces/{workspace_id}/agreement`: what is arranged with an Enterprise workspace (M8).
+//! `/v1/workspaces/{workspace_id}/agreement`: the agreement with an Enterprise workspace (M8).
 
 use credits_core::agreement::{Agreement, Commitment, Invoicing};
 use credits_core::credits::{Amount, Credits};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-/// The most that a month's commitment may cost, in minor units, and a credit, in millionths.
+/// The highest price of a month's commitment, in minor units, and of a credit, in millionths of the major unit.
 const MOST_MONEY: u64 = 1_000_000_000_000;
 
 impl Account {

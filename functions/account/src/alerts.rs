@@ -1,4 +1,4 @@
-//! `PUT` and `GET /v1/workspaces/{workspace_id}/alerts`: who is told when the balance is low (M15).
+//! `PUT` and `GET /v1/workspaces/{workspace_id}/alerts`: the low-balance alert and its recipients (M15).
 
 use credits_core::alert::LowBalance;
 use credits_core::credits::Amount;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-/// How many addresses one alert goes to at most.
+/// The most addresses that one alert goes to.
 const MOST_RECIPIENTS: usize = 20;
 
 #[derive(Debug, Serialize)]
@@ -44,14 +44,14 @@ fn read_alerts(body: &Value) -> Result<LowBalance, Problem> {
     let alert = fields.nested("low_balance", |alert| {
         let enabled = alert.required("enabled", truth);
         let (threshold, recipients) = if enabled == Some(false) {
-            // What is switched off needs neither.
+            // They are optional while the alert is switched off.
             (alert.optional("threshold", parsed::<Amount>), alert.optional("recipients", addresses))
         } else {
             (alert.required("threshold", parsed::<Amount>), alert.required("recipients", addresses))
         };
         let recipients = recipients.unwrap_or_default();
         if enabled == Some(true) && recipients.is_empty() && alert.is_sound() {
-            alert.refuse("recipients", "must name somebody while the alert is on");
+            alert.refuse("recipients", "must have an address while the alert is on");
         }
         enabled.map(|enabled| LowBalance { enabled, threshold, recipients })
     });

@@ -1,4 +1,4 @@
-//! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: a pack is bought by itself while the balance is low (M5).
+//! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: the settings by which a low balance buys a pack (M5).
 
 use credits_billing::BillingFault;
 use credits_core::auto_top_up::{AutoTopUp, Bought, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, Settings};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::Account;
 use crate::payment_method::MethodBody;
 
-/// The greatest monthly limit in packs.
+/// The highest monthly limit, in packs.
 const MOST_TOP_UPS: u64 = 1_000;
 
 #[derive(Debug, Serialize)]
@@ -30,27 +30,25 @@ struct AutoTopUpBody {
     payment_method: Option<MethodBody>,
 }
 
-/// Whether it buys packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum AutoTopUpStatus {
     On,
     Off,
-    /// It buys none until a person switches it on again.
+    /// It buys nothing until a person switches it on again.
     Paused,
 }
 
-/// Why it is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum PausedReason {
     Refund,
     Dispute,
-    /// The payment method was declined too often.
+    /// The payment method was declined three times in a row.
     Declined,
 }
 
-/// Whether it buys packs, and if it is paused, why.
+/// Returns the status, and the reason if it is paused.
 fn status_of(kept: &AutoTopUp) -> (AutoTopUpStatus, Option<PausedReason>) {
     let reason = match kept.paused {
         Some(ClawBackReason::Refund) => Some(PausedReason::Refund),
@@ -84,7 +82,7 @@ impl Account {
         Ok(Answer::ok(&self.auto_top_up_body(call, &workspace, kept).await?))
     }
 
-    /// The settings with the method that they charge. While Stripe does not answer, it is not shown, and they are.
+    /// Returns the settings with the payment method that they charge. If Stripe does not answer, the method is absent.
     async fn auto_top_up_body(
         &self,
         call: &Call,
@@ -119,7 +117,7 @@ fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Proble
     let mut fields = Fields::of(body)?;
     let enabled = fields.required("enabled", truth);
     let (threshold, pack) = if enabled == Some(false) {
-        // What is switched off needs neither.
+        // They are optional while it is switched off.
         (fields.optional("threshold", parsed::<Amount>), fields.optional("pack", parsed::<Id>))
     } else {
         (fields.required("threshold", parsed::<Amount>), fields.required("pack", parsed::<Id>))
@@ -135,7 +133,7 @@ fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Proble
     fields.finish(enabled.map(|enabled| Settings { enabled, threshold, pack, monthly_limit }))
 }
 
-/// A pack has to lift the balance above the threshold, and to fit the limit.
+/// Checks that one pack lifts an empty balance above the threshold and fits the monthly limit.
 fn check_against(
     fields: &mut Fields<'_>,
     pack: &Pack,
@@ -143,8 +141,8 @@ fn check_against(
     limit: Option<MonthlyLimit>,
 ) {
     if threshold.is_some_and(|threshold| threshold >= pack.credits) {
-        let said = format!("must be below the pack's {} credits, or every top-up would be", pack.credits);
-        fields.refuse("threshold", format!("{said} at or below it again"));
+        let said = format!("must be below the pack's {} credits, or the balance could", pack.credits);
+        fields.refuse("threshold", format!("{said} be at or below it after a top-up"));
     }
     if let Some(MonthlyLimit::Credits(most)) = limit
         && most < pack.credits

@@ -1,4 +1,4 @@
-//! `GET /v1/workspaces/{workspace_id}/balance`: what there is, of what, and what this month took (M3, M9).
+//! `GET /v1/workspaces/{workspace_id}/balance`: the credits by kind, this month's consumption and a forecast (M3, M9).
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ struct BalanceBody {
     held: Credits,
     spendable: Credits,
     credit_limit: Credits,
-    /// Whether the workspace is out of credits: all are spent, or calls are refused for what is left.
+    /// Whether the workspace is out of credits: all are spent, or a call was refused and next to nothing is left.
     exhausted: bool,
     prepaid: Credits,
     subscription: Option<SubscriptionPart>,
     grants: Vec<GrantBody>,
     consumed_this_month: Credits,
-    /// What becomes of the credits at the pace of the last 7 and 28 days; none before the first whole day.
+    /// Forecasts at the pace of the last 7 and 28 days; empty before the workspace's first whole day has ended.
     forecast: Vec<ForecastBody>,
     version: u64,
     as_of: Timestamp,
@@ -44,10 +44,11 @@ struct ForecastBody {
     credits_per_day: Credits,
     /// `out_of_credits`, `runs_out` or `lasts`.
     status: &'static str,
+    /// The day in UTC; absent unless the status is `runs_out`.
     runs_out_on: Option<jiff::civil::Date>,
 }
 
-/// The subscription's share of the balance; null where none runs.
+/// The running subscription's share of the balance.
 #[derive(Debug, Serialize)]
 struct SubscriptionPart {
     tier: Id,
@@ -89,7 +90,7 @@ impl Account {
     }
 }
 
-/// What is granted each month: a subscription's period, and what an agreement commits to.
+/// Returns the credits that are granted each month: the subscription's allocation, and the agreement's commitment.
 async fn renewals(
     store: &Store,
     workspace: &Workspace,

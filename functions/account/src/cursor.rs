@@ -1,15 +1,18 @@
-//! Cursors on the wire: opaque to callers, and good only where they were given.
+//! The wire format of cursors: opaque to callers, and valid only in the listing that returned them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credits_store::Fingerprint;
 use credits_store::index::{Cursor, InvalidCursor};
 
-/// How many bytes of its fingerprint a cursor begins with.
+/// The length of the fingerprint at the start of a cursor, in bytes.
 const SEAL_BYTES: usize = 8;
 
-/// A listing, as a cursor remembers it: one that belongs to another listing or workspace, or was altered, is refused.
-/// Nothing secret is kept from whoever works a seal out: a listing shows a workspace nothing but its own.
+/// The listing and workspace that a cursor is bound to. A cursor of another listing or workspace, or an altered one, is
+/// refused.
+///
+/// The fingerprint has no key, so a caller can forge a cursor. That discloses nothing: a listing shows a workspace only
+/// its own rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listing<'a> {
     pub name: &'static str,
@@ -17,13 +20,13 @@ pub(crate) struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// A cursor as callers see it.
+    /// Encodes a cursor for callers.
     pub fn write(self, place: &str) -> String {
         let sealed: Vec<u8> = self.seal(place).into_iter().chain(place.bytes()).collect();
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The place that a cursor of this listing names.
+    /// Decodes the place that a cursor of this listing names.
     pub fn read(self, text: &str) -> Result<String, InvalidCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (seal, place) = bytes.split_at_checked(SEAL_BYTES).ok_or(InvalidCursor)?;
@@ -31,12 +34,12 @@ impl Listing<'_> {
         if seal == self.seal(place) { Ok(place.to_owned()) } else { Err(InvalidCursor) }
     }
 
-    /// A cursor of an index as callers see it.
+    /// Encodes a cursor of an index for callers.
     pub fn write_position(self, cursor: &Cursor) -> String {
         self.write(cursor.as_str())
     }
 
-    /// The cursor of an index that an earlier answer gave.
+    /// Decodes the cursor of an index from an earlier answer.
     pub fn read_position(self, text: &str) -> Result<Cursor, InvalidCursor> {
         self.read(text)?.parse()
     }
@@ -52,7 +55,7 @@ mod tests {
     use super::Listing;
 
     #[test]
-    fn a_cursor_is_good_only_where_it_was_given_and_unaltered() {
+    fn a_cursor_of_another_listing_or_altered_is_refused() {
         let listing = Listing { name: "ledger", workspace: "acme" };
         let cursor = listing.write("000001800000000#deb_1");
         assert_eq!(listing.read(&cursor).unwrap(), "000001800000000#deb_1");

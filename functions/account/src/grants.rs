@@ -1,5 +1,5 @@
-//! `POST /v1/workspaces/{workspace_id}/grants` and `…/grants/{grant_id}/void`: what the operator gives, and takes back
-//! as far as it is left (M8).
+//! `POST /v1/workspaces/{workspace_id}/grants` and `…/grants/{grant_id}/void`: the operator grants credits, or takes
+//! back what is left of a grant (M8).
 
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::GrantKind;
@@ -30,7 +30,7 @@ struct GrantBody {
 #[derive(Debug, Serialize)]
 struct VoidBody {
     grant_id: Id,
-    /// What was left of it, and is taken back.
+    /// The rest of the grant, which is taken back.
     credits: Credits,
     reason: String,
     voided_at: Timestamp,
@@ -44,7 +44,7 @@ impl Account {
         let store = self.store.until(call.deadline());
         let posted = match read_grant(&body, store.now()) {
             Ok(grant) => store.grant(&claim, &grant).await?,
-            // Its end may have been ahead when the key was first used.
+            // A retry whose `expires_at` has passed meanwhile gets the answer of the first call.
             Err(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         let answer = GrantBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
@@ -65,7 +65,7 @@ impl Account {
     }
 }
 
-/// The workspace of a call that only the hub's own backend may make: a customer can't grant itself credits.
+/// Returns the workspace of a call that needs a token for all workspaces, so that no customer can grant itself credits.
 fn operators_workspace(call: &Call) -> Result<WorkspaceId, Problem> {
     let workspace = call.workspace(Scope::Manage)?;
     call.claims().demand_all_workspaces()?;
@@ -105,7 +105,7 @@ fn read_kind(value: &Value) -> Result<GrantKind, String> {
     }
 }
 
-/// An instant ahead, cut to the whole second, which is how exactly credits expire.
+/// Reads a future instant and truncates it to the second, which is the precision of expiry.
 fn read_end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
     let end: Option<Timestamp> = parsed(value).ok().filter(|_| value.as_str().is_some_and(is_written_whole));
     let end = end.ok_or("must be a time such as 2026-12-31T00:00:00Z")?;
@@ -119,7 +119,7 @@ fn read_end(value: &Value, now: Timestamp) -> Result<Timestamp, String> {
     Ok(end)
 }
 
-/// Whether a time is written as RFC 3339 has it; what reads it takes more than that.
+/// Returns whether a time has the format of RFC 3339 in UTC. The parser that reads it accepts more formats.
 fn is_written_whole(time: &str) -> bool {
     let digit = |letter: char| if letter.is_ascii_digit() { '0' } else { letter };
     let shape: String = time.chars().map(digit).collect();

@@ -1,4 +1,5 @@
-//! `GET /v1/workspaces/{workspace_id}/usage/history`: what the months came to, and what would have been cheapest (M17).
+//! `GET /v1/workspaces/{workspace_id}/usage/history`: sums up the last months, and recommends the cheapest tier and
+//! packs for them (M17).
 
 use std::collections::BTreeMap;
 
@@ -21,14 +22,14 @@ use crate::{Account, query};
 const MOST_MONTHS: u16 = 24;
 const USUAL_MONTHS: u16 = 12;
 
-/// How many other choices are shown beside the recommended one.
+/// The most alternatives that are shown beside the recommended choice.
 const ALTERNATIVES: usize = 5;
 
 #[derive(Debug, Serialize)]
 struct HistoryBody {
     months: Vec<MonthBody>,
     recommendation: Option<Recommendation>,
-    /// Why there is none, in one sentence.
+    /// Why there is no recommendation, in one sentence; absent if there is one.
     note: Option<&'static str>,
 }
 
@@ -44,11 +45,11 @@ struct MonthBody {
     voided: Credits,
     clawed_back: Credits,
     invoiced: Credits,
-    /// How many runs failed for want of credits.
+    /// The number of runs that failed for insufficient credits.
     blocked: u64,
-    /// What the steps at which they failed would have cost.
+    /// The price of the steps at which these runs failed.
     blocked_credits: Credits,
-    /// What was paid in the month less what was paid back, by currency.
+    /// The month's payments less its refunds, by currency.
     paid: Vec<Price>,
 }
 
@@ -62,17 +63,17 @@ struct Recommendation {
     alternatives: Vec<ChoiceBody>,
 }
 
-/// What would be bought, and what it would have cost.
+/// A tier, packs, or both, with the price that they would have had.
 #[derive(Debug, Serialize)]
 struct ChoiceBody {
     tier: Option<Id>,
-    /// What the tier's month starts with.
+    /// The tier's monthly allocation.
     monthly_credits: Option<Amount>,
     /// The pack, if all packs are of one size.
     pack: Option<Id>,
-    /// How many packs there are in all.
+    /// The number of packs of all sizes.
     packs: u64,
-    /// The packs by size, the largest first.
+    /// The packs by size, largest first.
     mix: Vec<PackBody>,
     price: Price,
 }
@@ -84,7 +85,7 @@ struct PackBody {
     count: u64,
 }
 
-/// The arithmetic of one month.
+/// One month of the calculation behind a recommendation.
 #[derive(Debug, Serialize)]
 struct ReplayBody {
     month: Month,
@@ -130,7 +131,8 @@ impl Account {
         Ok(Answer::ok(&HistoryBody { months: bodies, recommendation, note }))
     }
 
-    /// Recommends the cheapest tier and pack for the months that have ended, or says why none.
+    /// Recommends the cheapest tier and packs for the months that have ended, or returns a note that says why it can't.
+    /// Returns neither if the catalogue is empty and nothing was paid.
     fn right_size(
         &self,
         workspace: &Workspace,
@@ -144,7 +146,7 @@ impl Account {
             return Ok((None, Some("It is too early: there is less than a full month of data.")));
         }
         if ended.is_empty() {
-            return Ok((None, Some("The month that runs tells too little: ask for two months or more.")));
+            return Ok((None, Some("The current month alone is too little: ask for two months or more.")));
         }
         let need = |(month, summary): &(Month, &MonthSummary)| {
             let credits = summary.consumed.credits.plus(summary.blocked_credits)?;
@@ -168,7 +170,7 @@ impl Account {
         })
     }
 
-    /// The currency in which most was paid, or that of the catalogue.
+    /// Returns the currency with the largest sum of payments in minor units, or else the catalogue's currency.
     fn currency(&self, paid: &BTreeMap<Currency, u64>) -> Option<Currency> {
         let most = paid.iter().max_by_key(|(_, amount)| **amount).map(|(currency, _)| *currency);
         let sold = self.catalogue.packs().first().map(|pack| pack.price.currency);
@@ -193,7 +195,7 @@ fn is_a_month_old(workspace: &Workspace, now: Timestamp) -> bool {
     created.checked_add(jiff::Span::new().months(1)).is_ok_and(|month| month.timestamp() <= now)
 }
 
-/// What was paid less what was paid back.
+/// Returns the payments less the refunds, in minor units by currency, at least zero.
 fn net_paid<'a>(months: impl Iterator<Item = &'a MonthSummary>) -> BTreeMap<Currency, u64> {
     let (mut paid, mut refunded) = (BTreeMap::<Currency, u64>::new(), BTreeMap::<Currency, u64>::new());
     for month in months {
@@ -244,15 +246,15 @@ impl Recommendation {
     }
 }
 
-/// Where the credits of the months that have ended came from.
+/// The origin of the credits of the months that have ended.
 struct BoughtBefore {
-    /// Packs and periods that were paid.
+    /// Credits of paid packs and subscription periods.
     bought: Credits,
-    /// Taken back since their payments were refunded or disputed.
+    /// Credits taken back because their payments were refunded or disputed.
     refunded: Credits,
-    /// Granted by the operator.
+    /// Credits that the operator granted.
     granted: Credits,
-    /// Of steps that were refused, which took no credits.
+    /// The price of refused steps, which took no credits.
     refused: Credits,
 }
 
@@ -265,7 +267,7 @@ impl BoughtBefore {
         Ok(Self { bought, refunded, granted, refused })
     }
 
-    /// Why the need cost less than a choice that covers it would.
+    /// Explains why the workspace paid less for its need than a choice that covers it would cost.
     fn savings(&self, needed: Credits) -> Result<String, OutOfRange> {
         let mut unpaid = needed.minus(self.bought.minus(self.refunded)?)?.or_zero();
         let mut parts = Vec::new();
@@ -282,14 +284,15 @@ impl BoughtBefore {
             }
         }
         Ok(match parts.split_last() {
-            None => "the prices of today are above those that were paid".to_owned(),
+            None => "today's prices are higher than the prices that were paid".to_owned(),
             Some((last, [])) => last.clone(),
             Some((last, before)) => format!("{} and {last}", before.join(", ")),
         })
     }
 }
 
-/// The arithmetic in words: what was needed, what would cover it, what was paid, and why that was less if it was.
+/// Describes a recommendation in words: the need, the choice that covers it, the amount paid, and why that was less, if
+/// it was.
 fn reason(best: &Replay<'_>, paid: Price, bought: &BoughtBefore) -> Result<String, OutOfRange> {
     let needed = Credits::sum(best.months.iter().map(|month| month.needed))?;
     let months = match best.months.len() {
@@ -312,7 +315,7 @@ fn reason(best: &Replay<'_>, paid: Price, bought: &BoughtBefore) -> Result<Strin
     ))
 }
 
-/// A choice in credits: `2000 credits a month and 5000 + 2 × 1000 credits once`.
+/// Describes a choice by its credits: `2000 credits a month and 5000 + 2 × 1000 credits once`.
 fn in_words(replay: &Replay<'_>) -> String {
     let monthly = replay.choice.tier.map(|tier| format!("{} credits a month", tier.monthly_credits));
     let pack = |of: &PackCount<'_>| match of.count {

@@ -1,4 +1,4 @@
-//! `/v1/workspaces/{workspace_id}/invoices`: what Enterprise workspaces are billed, and how each invoice stands (M8).
+//! `/v1/workspaces/{workspace_id}/invoices`: the invoices of an Enterprise workspace, and their status (M8).
 
 use credits_core::id::Id;
 use credits_core::invoice::{Invoice, InvoiceStatus};
@@ -25,7 +25,7 @@ impl Account {
         Ok(Answer::ok(&InvoicesBody { invoices: store.invoices(&workspace).await? }))
     }
 
-    /// Sets an invoice's status. No credits move, and nobody is charged.
+    /// Sets an invoice's status. It moves no credits and charges nothing.
     pub(crate) async fn set_invoice_status(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;

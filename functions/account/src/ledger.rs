@@ -1,4 +1,4 @@
-//! `GET /v1/workspaces/{workspace_id}/ledger`: every movement of credits, newest first, as JSON or as CSV.
+//! `GET /v1/workspaces/{workspace_id}/ledger`: lists every movement of credits, newest first, as JSON or CSV.
 
 use credits_core::ledger::{Entry, KINDS};
 use credits_runtime::{Answer, Call, Problem, Scope};
@@ -19,7 +19,7 @@ struct LedgerBody {
     next_cursor: Option<String>,
 }
 
-/// What the query string asks for.
+/// The parameters of the query string.
 #[derive(Debug, PartialEq)]
 struct Asked {
     limit: u16,
@@ -38,7 +38,7 @@ impl Account {
         };
         let asked = asked?;
         let store = self.store.until(call.deadline());
-        // Reading the balance closes what is due, so that the ledger sums to what it shows.
+        // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
         store.balance(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let query =
             LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind.as_deref() };
@@ -57,8 +57,8 @@ impl Account {
     }
 }
 
-/// Whether the answer is to be CSV: of the types that we have the one that is wanted most decides, or the first of several
-/// (RFC 9110, 12.5.1).
+/// Returns whether the `Accept` header prefers CSV: the supported type with the highest weight wins, and the first of
+/// several with equal weight (RFC 9110, 12.5.1).
 fn wants_csv(call: &Call) -> bool {
     let accepted = call.header("accept").unwrap_or_default().to_ascii_lowercase();
     let ours = ["text/csv", "application/json", "application/*", "*/*"];
@@ -69,14 +69,14 @@ fn wants_csv(call: &Call) -> bool {
     ranges.first().is_some_and(|(range, _)| *range == "text/csv")
 }
 
-/// A media range and how much it is wanted, from 0 to 1.
+/// Splits a media range from its weight, 0 to 1; 1 if it names none.
 fn weighed(range: &str) -> (&str, f32) {
     let (range, parameters) = range.split_once(';').unwrap_or((range, ""));
     let weight = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("q="));
     (range.trim(), weight.and_then(|weight| weight.parse().ok()).unwrap_or(1.0))
 }
 
-/// RFC 8288: where the next page is.
+/// Returns the `Link` header that leads to the next page (RFC 8288).
 fn next_page(call: &Call, asked: &Asked, cursor: &str) -> String {
     let kind = asked.kind.as_ref().map(|kind| format!("&kind={kind}")).unwrap_or_default();
     let (workspace, limit) = (call.named_workspace(), asked.limit);
@@ -100,7 +100,7 @@ fn read_query(call: &Call, most: u16, usual: u16) -> Result<Asked, Problem> {
     Ok(asked)
 }
 
-/// The listing that a cursor must belong to.
+/// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> Listing<'_> {
     Listing { name: "ledger", workspace: call.named_workspace() }
 }

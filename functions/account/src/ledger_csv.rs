@@ -1,4 +1,4 @@
-//! The ledger as CSV: a row an entry, and no cell that a spreadsheet would run.
+//! The ledger as CSV: one row per entry, without cells that a spreadsheet would run as formulas.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ const COLUMNS: [&str; 17] = [
     "reason",
 ];
 
-/// Writes entries, with a line of names above them.
+/// Writes a header line and one row per entry.
 pub(crate) fn write(entries: &[Entry]) -> Result<String, Problem> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let headed = writer.write_record(COLUMNS).is_ok();
@@ -83,7 +83,7 @@ fn joined(ids: impl IntoIterator<Item: ToString>) -> String {
     ids.into_iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// A row that is being filled.
+/// The cells of a row, in the order of [`COLUMNS`].
 #[derive(Default)]
 struct Row([String; COLUMNS.len()]);
 
@@ -125,7 +125,8 @@ impl Row {
     }
 }
 
-/// A text that a spreadsheet won't take for a formula (OWASP, CSV injection). A plain negative number is none.
+/// Prefixes a text that a spreadsheet would run as a formula with an apostrophe (OWASP, CSV injection). A negative
+/// number stays as it is.
 fn inert(text: &str) -> Cow<'_, str> {
     let risky = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let number = text.parse::<credits_core::credits::Credits>().is_ok();
@@ -137,7 +138,7 @@ mod tests {
     use super::inert;
 
     #[test]
-    fn no_cell_runs_in_a_spreadsheet_and_numbers_stay_numbers() {
+    fn cells_are_no_formulas_and_numbers_stay_numbers() {
         for bad in ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "-2+3", "--1"] {
             assert_eq!(inert(bad), format!("'{bad}"));
         }

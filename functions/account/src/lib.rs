@@ -1,4 +1,5 @@
-//! What the settings page and the hub's backend ask for: workspaces, catalogue, balance, ledger, top-ups.
+//! The account function: answers the settings page and the hub's backend. It serves workspaces, the catalogue,
+//! balances, ledgers, top-ups and more.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 use std::sync::Arc;
@@ -37,7 +38,7 @@ mod workspaces;
 
 pub(crate) use credits_runtime::query;
 
-/// The function's routes, as template.yaml has them.
+/// The function's routes, as in template.yaml.
 pub const ROUTES: [&str; 37] = [
     "PUT /v1/workspaces/{workspace_id}",
     "GET /v1/workspaces/{workspace_id}",
@@ -78,7 +79,7 @@ pub const ROUTES: [&str; 37] = [
     "GET /settings/ai-credits/{file}",
 ];
 
-/// The routes that have query parameters.
+/// The routes that read query parameters. All others refuse them.
 const QUERIED: [&str; 6] = [
     "GET /v1/unmatched-payments",
     "GET /v1/workspaces/{workspace_id}/ledger",
@@ -88,7 +89,7 @@ const QUERIED: [&str; 6] = [
     "GET /v1/workspaces/{workspace_id}/usage/history",
 ];
 
-/// The function: a store, the catalogue, and the payment provider.
+/// The account function with its store, its catalogue and its Stripe client.
 #[derive(Debug)]
 pub struct Account {
     store: Store,
@@ -100,19 +101,19 @@ pub struct Account {
     checkout_options: CheckoutOptions,
 }
 
-/// How the function sells: where payers come back to, and what checkouts of packs offer.
+/// The settings of checkouts.
 #[derive(Debug, Clone)]
 pub struct CheckoutSettings {
-    /// Where people add credits.
+    /// The page on which people add credits, and to which a checkout returns by default.
     pub top_up_url: TopUpUrl,
-    /// Where payers may be sent back to besides.
+    /// Further origins to which a call may ask a checkout to return.
     pub return_origins: ReturnOrigins,
-    /// What is switched on for checkouts of packs.
+    /// The features of checkouts of packs that are switched on, such as taxes.
     pub options: CheckoutOptions,
 }
 
 impl Account {
-    /// Puts the function together.
+    /// Creates the function.
     #[must_use]
     pub fn new(
         store: Store,
@@ -125,7 +126,7 @@ impl Account {
         Self { store, catalogue, provider, provider_key, top_up_url, return_origins, checkout_options }
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let checkouts = CheckoutSettings {
             top_up_url: settings.top_up_url_of_calls(),
@@ -142,12 +143,12 @@ impl Account {
 }
 
 impl Account {
-    /// What asks Stripe, for one call.
+    /// Returns the billing service for one call, bound to the call's deadline.
     async fn billing(&self, call: &Call) -> Result<Billing, Problem> {
         self.billing_returning(call, None).await
     }
 
-    /// The same, with payers sent back to an address of the call's.
+    /// Returns the billing service for one call whose checkouts return to `return_url`, or to the settings page.
     async fn billing_returning(&self, call: &Call, return_url: Option<&str>) -> Result<Billing, Problem> {
         let key = self.provider_key.first().await?;
         let (store, catalogue) = (self.store.until(call.deadline()), Arc::clone(&self.catalogue));
@@ -159,7 +160,7 @@ impl Account {
         return_url.map_or_else(|| ReturnUrls::to(&self.top_up_url.of(call)), ReturnUrls::to)
     }
 
-    /// Reads an address that payers are to be sent back to.
+    /// Reads the address to which a checkout returns, and checks it against the allowed origins.
     fn return_url(&self, call: &Call, value: &Value) -> Result<String, String> {
         let address = value.as_str().ok_or("must be a text")?;
         self.return_origins.check(address, &self.top_up_url.of(call))
@@ -169,8 +170,8 @@ impl Account {
 impl Function for Account {
     async fn warm_up(&self) {
         if let Err(fault) = self.store.connect().await {
-            // The first call tries again, and tells.
-            tracing::debug!(error = %Chain(&fault), "no connection yet");
+            // The first call connects again and reports a failure.
+            tracing::debug!(error = %Chain(&fault), "the warm-up could not connect to the table");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The account function's bootstrap.
+//! The account function's Lambda binary.
 
 fn main() -> Result<(), credits_runtime::StartError> {
     credits_runtime::run(account::Account::start)

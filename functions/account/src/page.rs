@@ -1,13 +1,13 @@
-//! `GET /settings/ai-credits`: the settings page (M3, M9, M11, M15, M17), and the files that it is made of.
+//! `GET /settings/ai-credits`: serves the settings page (M3, M9, M11, M15, M17) and its files.
 //!
-//! There is no data in it and no token is asked for: its script reads the token out of the URL's fragment, which no
-//! browser sends, and makes the same calls as anybody.
+//! The files contain no data of a workspace, so they are served without a token. The page's script reads the token from
+//! the URL's fragment, which browsers do not send, and calls the public API with it.
 
 use credits_runtime::{Answer, Call, Problem};
 
 use crate::Account;
 
-/// Nothing but what comes from the page's own origin, and nothing inline.
+/// Allows only what comes from the page's own origin, and nothing inline. The icon is a `data:` URL.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                                        img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
@@ -20,7 +20,7 @@ macro_rules! files {
     };
 }
 
-/// Every file of the page but itself: its name, its media type, and what is in it.
+/// The page's files apart from `index.html`: name, media type and content.
 const FILES: [(&str, &str, &str); 17] = files![
     "page.js" as SCRIPT,
     "api.js" as SCRIPT,
@@ -42,7 +42,7 @@ const FILES: [(&str, &str, &str); 17] = files![
 ];
 
 impl Account {
-    /// The page itself.
+    /// Serves the page's HTML.
     pub(crate) fn page(call: &Call) -> Answer {
         let page = include_str!("../page/index.html");
         Answer::file(call, "text/html; charset=utf-8", page)
@@ -50,7 +50,7 @@ impl Account {
             .with("referrer-policy", "no-referrer")
     }
 
-    /// A file of the page. Other origins may read them, as `prompt.js` is made for the hub's own pages.
+    /// Serves a file of the page. Other origins may load it, since the hub's own pages embed `prompt.js`.
     pub(crate) fn page_file(call: &Call) -> Result<Answer, Problem> {
         let asked = call.path_parameter("file");
         let file = FILES.into_iter().find(|(name, _, _)| *name == asked);
@@ -60,7 +60,7 @@ impl Account {
             .with("cross-origin-resource-policy", "cross-origin"))
     }
 
-    /// The description of every call.
+    /// Serves the `OpenAPI` document of the API.
     pub(crate) fn openapi(call: &Call) -> Answer {
         let document = include_str!("../../../infra/openapi.json");
         Answer::file(call, "application/json", document).with("access-control-allow-origin", "*")
@@ -75,17 +75,17 @@ mod tests {
 
     use super::FILES;
 
-    /// What a first visit loads.
+    /// The most bytes that a first visit may load, before compression.
     const MOST_BYTES: usize = 100_000;
 
     #[test]
-    fn the_page_loads_in_under_100_kilobytes() {
+    fn the_page_is_smaller_than_100_kilobytes() {
         let page = include_str!("../page/index.html").len();
         let all = FILES.iter().map(|(_, _, body)| body.len()).sum::<usize>() + page;
-        assert!(all < MOST_BYTES, "{all}");
+        assert!(all < MOST_BYTES, "{all} bytes");
     }
 
-    /// The currencies that `format.js` lists with their digits, in lines such as `  3: 'BHD IQD',`.
+    /// Parses the currencies of `format.js` with their minor digits, from lines such as `  3: 'BHD IQD',`.
     fn listed_digits() -> BTreeMap<String, u32> {
         let list = include_str!("../page/format.js").split("MINOR_DIGITS = {").nth(1).unwrap();
         let lines = list.split('}').next().unwrap().lines().filter_map(|line| line.split_once(": '"));

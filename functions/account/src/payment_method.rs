@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-/// A payment method as people recognise it; members that its type lacks are null.
+/// The parts of a payment method by which people recognise it. A member that the method's type lacks is null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MethodBody {
     #[serde(rename = "type")]

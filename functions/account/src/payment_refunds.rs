@@ -1,4 +1,5 @@
-//! `POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund`: the operator refunds a payment, whole or in part (M5).
+//! `POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund`: the operator refunds all or part of a payment
+//! (M5).
 
 use credits_billing::RefundAttempt;
 use credits_core::id::WorkspaceId;
@@ -15,20 +16,20 @@ use crate::Account;
 
 const MAX_REASON_CHARACTERS: usize = 200;
 
-/// The longest id that Stripe gives.
+/// The longest id that Stripe assigns.
 const MAX_PAYMENT_ID_BYTES: usize = 255;
 
 #[derive(Debug, Serialize)]
 struct RefundBody<'a> {
-    /// Stripe's id.
+    /// Stripe's id of the refund.
     refund_id: &'a str,
     payment_id: &'a str,
     amount: Price,
     status: RefundStatus,
 }
 
-/// What is asked for.
 struct RefundRequest {
+    /// In minor units of the payment's currency; `None` for all that is left.
     amount_minor: Option<u64>,
     reason: String,
 }
@@ -67,7 +68,7 @@ impl Account {
         let is_first = stored.refund.refund_id == refund.refund_id;
         let attempt = if is_first { RefundAttempt::First } else { RefundAttempt::Again };
         let end = billing.refund(&stored, attempt).await?;
-        tracing::info!(payment_id = stored.refund.payment_id, "an operator has refunded a payment");
+        tracing::info!(payment_id = stored.refund.payment_id, "an operator refunded a payment");
         answer(&stored, &end, !is_first)
     }
 }
@@ -86,7 +87,7 @@ fn is_of(payment: &Payment, workspace: &WorkspaceId) -> bool {
     payment.sale.as_ref().is_some_and(|sale| sale.workspace_id == *workspace)
 }
 
-/// What is refunded of a payment: what is asked for, or all that is left.
+/// Returns the amount to refund: the requested amount, or all that is left of the payment.
 fn refunded_now(payment: &Payment, amount_minor: Option<u64>) -> Result<Price, Problem> {
     if payment.is_disputed() {
         return Err(Problem::payment_disputed());

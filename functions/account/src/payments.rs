@@ -1,4 +1,4 @@
-//! `GET /v1/workspaces/{workspace_id}/payments`: what the workspace has paid, newest first.
+//! `GET /v1/workspaces/{workspace_id}/payments`: lists the workspace's payments, newest first.
 
 use credits_core::credits::Amount;
 use credits_core::payment::{Payment, PaymentStatus};
@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::cursor::Listing;
 use crate::{Account, query};
 
-/// How many payments a page has if the call doesn't say.
+/// The payments on a page if the call names no limit.
 const PAGE: u16 = 50;
 
-/// How many payments a page has at most.
+/// The most payments on a page.
 const MAX_PAGE: u16 = 100;
 
 #[derive(Debug, Serialize)]
@@ -61,13 +61,13 @@ fn read_query(call: &Call) -> Result<(u16, Option<Cursor>), Problem> {
     Ok((limit, after))
 }
 
-/// The listing that a cursor must belong to.
+/// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> Listing<'_> {
     Listing { name: "payments", workspace: call.named_workspace() }
 }
 
 impl PaymentBody {
-    /// A payment as its workspace sees it; `None` for one whose purchase is not known.
+    /// Returns the body for a payment; `None` if its status, its amount or its purchase is not known.
     fn of(payment: Payment) -> Option<Self> {
         let (status, amount) = (payment.status()?, payment.amount()?);
         let refunded = Price { amount_minor: payment.refunded_minor(), ..amount };

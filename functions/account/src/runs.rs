@@ -1,4 +1,4 @@
-//! `/v1/workspaces/{workspace_id}/runs`: workflow runs, which count against the plan's month (M10, M13, M14).
+//! `/v1/workspaces/{workspace_id}/runs`: workflow runs, which count against the plan's monthly runs (M10, M13, M14).
 
 use credits_core::id::Id;
 use credits_core::run::{Allowance, Run, RunStatus, Trigger};
@@ -90,7 +90,7 @@ fn read_query(call: &Call) -> Result<(Option<RunStatus>, Option<Cursor>), Proble
     Ok((status, after))
 }
 
-/// The listing that a cursor must belong to.
+/// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> Listing<'_> {
     Listing { name: "runs", workspace: call.named_workspace() }
 }

@@ -1,5 +1,5 @@
-//! `PUT`, `GET` and `DELETE /v1/workspaces/{workspace_id}/subscription`, and `POST …/subscription/preview`: a month's credits
-//! on each billing date (M6, M7).
+//! `PUT`, `GET` and `DELETE /v1/workspaces/{workspace_id}/subscription`, and `POST …/subscription/preview`:
+//! subscriptions, which allocate a tier's credits on each billing date (M6, M7).
 
 use credits_billing::subscribe::{Effective, Subscribed, TierOrder, TierPreview};
 use credits_core::credits::{Amount, Credits};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::Account;
 use crate::payment_method::MethodBody;
 
-/// The greatest amount that a call may expect: beyond it no currency can be charged.
+/// The largest amount that a call may expect, in minor units. More can't be charged in any currency.
 const MAX_AMOUNT_MINOR: u64 = 999_999_999_999;
 
 #[derive(Debug, Serialize)]
@@ -31,18 +31,18 @@ struct SubscriptionBody {
     current_period_start: Option<Timestamp>,
     renews_at: Option<Timestamp>,
     cancel_at_period_end: bool,
-    /// The tier from the next period on, where it is another.
+    /// The tier from the next period on, if it differs.
     next_tier: Option<Id>,
-    /// When a declined charge is tried again.
+    /// When a declined charge is retried.
     next_attempt_at: Option<Timestamp>,
-    /// How many periods passed without a charge, since nothing renewed the subscription while they ran.
+    /// The number of periods without a charge, because no sweep renewed the subscription while they ran.
     skipped_periods: u64,
     next_charge: Option<NextChargeBody>,
     payment_action: Option<Checkout>,
     pending_payment: Option<&'static str>,
-    /// What this call has charged.
+    /// The amount that this call charged.
     charged: Option<Price>,
-    /// What this call refunds, because it was paid ahead.
+    /// The amount that this call refunds for a period that was paid ahead.
     refunded: Option<Price>,
     #[serde(flatten)]
     checkout: Option<Checkout>,
@@ -108,7 +108,7 @@ impl Account {
         let allows = self.plan_allows(call, &workspace).await?;
         let mut body = self.subscription_body(subscribed)?;
         if body.status == Status::Active && !allows {
-            // A plan without subscriptions ends it with its period.
+            // If the plan has no subscriptions any more, the subscription ends with its period.
             body.cancel_at_period_end = true;
             body.next_charge = None;
         }
@@ -125,7 +125,7 @@ impl Account {
         Ok(Answer::ok(&body))
     }
 
-    /// Reads a tier, which the catalogue or the workspace's own subscription has, and what the caller expects to pay.
+    /// Reads the tier, which must be in the catalogue or in the workspace's own subscription, and the expected charge.
     async fn read_order(
         &self,
         call: &Call,
@@ -188,7 +188,7 @@ impl SubscriptionBody {
         let next = subscription.then.as_ref().or(paid_ahead).filter(|next| next.tier != terms.tier);
         let renews_at = Some(subscription.end_of(period)).filter(|_| subscription.is_running());
         let retries = subscription.declines.filter(|_| subscription.status == Status::PastDue);
-        // A period that is over and not renewed is due, whether or not the sweep has come by.
+        // A period that is over and not renewed is past due, even before the sweep records it.
         let over = subscription.status == Status::Active && now >= subscription.end_of(subscription.period);
         let status = if over { Status::PastDue } else { subscription.status };
         let next_charge = subscription.next_charge().map(|(terms, at)| NextChargeBody {

@@ -1,5 +1,5 @@
 //! Top-ups: `POST /v1/workspaces/{workspace_id}/top-ups` opens a checkout for a pack (M5), and
-//! `GET …/top-ups/{top_up_id}` says how far it has come.
+//! `GET …/top-ups/{top_up_id}` returns its status.
 
 use credits_core::catalogue::Pack;
 use credits_core::credits::Amount;
@@ -35,7 +35,6 @@ struct TopUpStatusBody {
     paid_at: Option<Timestamp>,
 }
 
-/// How far a top-up has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum TopUpStatus {
@@ -47,10 +46,11 @@ enum TopUpStatus {
     Refunded,
 }
 
-/// A pack that is asked for, with where its payer is sent back to.
+/// A request for a pack.
 struct TopUpOrder<'a> {
-    /// The pack; the inner error is a body that is right but for the catalogue.
+    /// The pack; `Err` if the body is well-formed but the catalogue has no such pack.
     pack: Result<&'a Pack, Problem>,
+    /// Where the checkout returns to; `None` for the settings page.
     return_url: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Account {
                 let form = billing.checkout_form(&workspace, self.checkout_options).await?;
                 store.begin_top_up(&claim, &purchase, &form).await?
             }
-            // It may have been in the catalogue when the key was first used.
+            // A retry of a call that was made while the catalogue still had the pack gets its first answer.
             Err(problem) => store.earlier_top_up(&claim).await?.ok_or(problem)?,
         };
         let purchase = stored.purchase.clone();

@@ -1,4 +1,4 @@
-//! `GET /v1/unmatched-payments` and `POST …/{payment_id}/resolve`: payments that fit nothing, for an operator.
+//! `GET /v1/unmatched-payments` and `POST …/{payment_id}/resolve`: an operator lists and resolves unmatched payments.
 
 use credits_core::id::WorkspaceId;
 use credits_core::payment::{Resolution, Resolved};
@@ -14,15 +14,15 @@ use serde_json::Value;
 use crate::cursor::Listing;
 use crate::{Account, query};
 
-/// How many payments a page has if the call doesn't say.
+/// The payments on a page if the call names no limit.
 const PAGE: u16 = 100;
 
-/// How many payments a page has at most.
+/// The most payments on a page.
 const MAX_PAGE: u16 = 1_000;
 
 const MAX_NOTE_CHARACTERS: usize = 200;
 
-/// The longest id that Stripe gives.
+/// The longest id that Stripe assigns.
 const MAX_PAYMENT_ID_BYTES: usize = 255;
 
 #[derive(Debug, Serialize)]
@@ -44,7 +44,7 @@ struct PaymentBody {
     note: Option<String>,
 }
 
-/// What the query string asks for.
+/// The parameters of the query string.
 struct Asked {
     status: UnmatchedStatus,
     limit: u16,
@@ -63,7 +63,7 @@ impl Account {
         Ok(Answer::ok(&UnmatchedBody { payments, next_cursor }))
     }
 
-    /// Resolves a payment. Saying the same again changes nothing, so the call takes no idempotency key.
+    /// Resolves a payment. A repeated call changes nothing, so the call takes no idempotency key.
     pub(crate) async fn resolve_payment(&self, call: &Call) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
@@ -92,7 +92,7 @@ impl Asked {
             }
             Ok(())
         })?;
-        // Which listing a cursor belongs to, only the status says.
+        // The status decides which listing a cursor belongs to, so the cursor is read after it.
         let read = cursor.map(|cursor| listing(status).read_position(&cursor)).transpose();
         let after = read.clone().unwrap_or_default();
         query::read(call.query(), |name, _| match (name, &read) {
@@ -103,7 +103,7 @@ impl Asked {
     }
 }
 
-/// The listing that a cursor must belong to.
+/// Returns the listing that a cursor must belong to.
 fn listing(status: UnmatchedStatus) -> Listing<'static> {
     let name = match status {
         UnmatchedStatus::Open => "unmatched",

@@ -1,4 +1,4 @@
-//! `GET /v1/workspaces/{workspace_id}/usage`: a month's consumption, broken down (M3, M9).
+//! `GET /v1/workspaces/{workspace_id}/usage`: breaks down a month's consumption, for example by workflow (M3, M9).
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ struct UsageBody {
     total: Credits,
     count: u64,
     groups: Vec<GroupBody>,
-    /// What the groups after this page come to.
+    /// The sum of the groups after this page; absent on the last page.
     other: Option<OtherBody>,
     next_cursor: Option<String>,
 }
@@ -41,7 +41,7 @@ struct OtherBody {
     count: u64,
 }
 
-/// What the query string asks for.
+/// The parameters of the query string.
 struct Asked {
     month: Month,
     group_by: GroupBy,
@@ -49,7 +49,7 @@ struct Asked {
     after: Option<Place>,
 }
 
-/// Where an earlier page ended, and what all pages up to it came to.
+/// The end of an earlier page, and the sum of all groups up to it.
 #[derive(Clone)]
 struct Place {
     position: GroupPosition,
@@ -78,7 +78,7 @@ impl Account {
         };
         let listing = asked.listing(call);
         let summed = month.summary.consumed;
-        // The balance's own counter is never behind, and it keeps this month's and the last's.
+        // The balance's own counter never lags, but it covers only this month and the month before.
         let total = balance.consumed.get(&asked.month).copied().unwrap_or(summed.credits);
         Ok(Answer::ok(&UsageBody {
             month: asked.month,
@@ -92,7 +92,7 @@ impl Account {
     }
 }
 
-/// Groups of which there are few: days by date, the others largest first.
+/// Returns the groups of a breakdown that has few of them: days by date, others largest first.
 fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
     let groups = month.groups.iter().filter(|((by, _), _)| *by == group_by);
     let mut groups: Vec<Group> =
@@ -103,13 +103,13 @@ fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
     groups
 }
 
-/// A page of a breakdown that may have any number of groups, in one query however many there are.
+/// Returns a page of a breakdown that may have any number of groups. It takes one query, whatever that number is.
 async fn open_page(store: &Store, call: &Call, asked: &Asked, month: &MonthUsage) -> Result<Page, Problem> {
     let workspace = call.workspace(Scope::Read)?;
     let after = asked.after.as_ref().map(|place| &place.position);
     let limit = asked.limit.saturating_add(1);
     let mut groups = store.largest_groups(&workspace, (asked.month, asked.group_by), after, limit).await?;
-    // What has no such attribute stands in the month's item, and takes its place among the others.
+    // The month's item holds the group of calls without this attribute. Insert it by its size.
     let none = month.groups.get(&(asked.group_by, None)).map(|tally| Group { key: None, tally: *tally });
     if let Some(none) = none.filter(|none| after.is_none_or(|position| none.is_after(position))) {
         let place = groups.iter().position(|group| group.tally.credits < none.tally.credits);
@@ -144,7 +144,7 @@ impl Asked {
             }
             Ok(())
         })?;
-        // Which listing a cursor belongs to, only the other parameters say.
+        // The other parameters decide which listing a cursor belongs to, so it is read after them.
         let place =
             cursor.map(|cursor| asked.listing(call).read(&cursor).ok().and_then(|place| Place::read(&place)));
         query::read(call.query(), |name, _| match (name, &place) {
@@ -155,13 +155,13 @@ impl Asked {
         Ok(asked)
     }
 
-    /// The listing that a cursor must belong to.
+    /// Returns the listing that a cursor must belong to.
     fn listing<'a>(&self, call: &'a Call) -> UsageListing<'a> {
         UsageListing { workspace: call.named_workspace(), scope: format!("{} {}", self.month, self.group_by) }
     }
 }
 
-/// A month's breakdown as a listing.
+/// The listing of one month's breakdown, to which a cursor is bound.
 struct UsageListing<'a> {
     workspace: &'a str,
     scope: String,
@@ -197,13 +197,13 @@ impl From<Group> for GroupBody {
     }
 }
 
-/// Reads a month that is not ahead.
+/// Reads a month that is not in the future.
 fn month_until(value: &str, this_month: Month) -> Result<Month, String> {
     let month: Month = query::parsed(value)?;
-    if month > this_month { Err("must not lie ahead".to_owned()) } else { Ok(month) }
+    if month > this_month { Err("must not be in the future".to_owned()) } else { Ok(month) }
 }
 
-/// The sums of a month's days.
+/// Returns the credits consumed on each day of a month.
 pub(crate) fn days_of(month: &MonthUsage) -> BTreeMap<jiff::civil::Date, Credits> {
     let days = month.groups.iter().filter(|((by, _), _)| *by == GroupBy::Day);
     days.filter_map(|((_, key), tally)| Some((key.as_deref()?.parse().ok()?, tally.credits))).collect()

@@ -1,4 +1,4 @@
-//! `PUT` and `GET /v1/workspaces/{workspace_id}`: the hub tells us of its workspaces (M1).
+//! `PUT` and `GET /v1/workspaces/{workspace_id}`: the hub registers its workspaces (M1).
 
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Plan, Profile, Workspace};

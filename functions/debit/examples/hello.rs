@@ -1,4 +1,4 @@
-//! A bare Lambda function, which `cargo bench --bench init` compares the debit function with.
+//! A minimal Lambda function. `cargo bench --bench init` compares the debit function's start-up with it.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};

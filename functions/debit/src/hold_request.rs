@@ -1,4 +1,4 @@
-//! From the wire to holds, captures and settlements.
+//! Reads the request bodies of holds, captures and settlements.
 
 use std::collections::HashSet;
 
@@ -14,19 +14,20 @@ use serde_json::Value;
 
 use crate::request::{Read, finish, read_consumer, read_line};
 
-/// A hold's body.
+/// The body of a request for one hold or several.
 #[derive(Debug)]
 pub(crate) struct HoldBody {
-    /// What each hold keeps.
+    /// The credits that each hold keeps.
     pub amount: Amount,
+    /// The number of holds, 2 to [`MOST_HOLDS`]; `None` for a single hold.
     pub count: Option<u8>,
     pub lasts: SignedDuration,
     pub purpose: Purpose,
-    /// It has the shape that it should have, but the operation is not on the rate card.
+    /// The problem of a well-formed body whose operation is not on the rate card.
     pub unpriced: Option<Problem>,
 }
 
-/// Reads a hold's body, or that of several.
+/// Reads the body of a request for one hold or, with `several`, for a number of holds.
 pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<HoldBody, Problem> {
     let mut fields = Fields::of(body)?;
     let amount = fields.required("credits", parsed::<Amount>);
@@ -57,7 +58,7 @@ pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<
     }
 }
 
-/// Reads a capture's body: a debit's, and whether the balance pays what the hold doesn't keep.
+/// Reads a capture's body: that of a debit, and whether the balance pays what exceeds the hold.
 pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(Line, bool)>, Problem> {
     let mut fields = Fields::of(body)?;
     let extend = fields.optional("extend", truth);
@@ -66,7 +67,7 @@ pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(Line, 
     finish(fields, line.map(|line| (line, extend.unwrap_or_default())), of_its_shape)
 }
 
-/// Reads a settlement's body: a last capture, and whether the balance pays what the hold doesn't keep.
+/// Reads a settlement's body: a last capture, and whether the balance pays what exceeds the hold.
 pub(crate) fn read_settlement(body: &Value) -> Result<(Option<Amount>, bool), Problem> {
     let mut fields = Fields::of(body)?;
     let last = fields.optional("credits", parsed::<Amount>);
@@ -74,7 +75,7 @@ pub(crate) fn read_settlement(body: &Value) -> Result<(Option<Amount>, bool), Pr
     fields.finish(Some((last, extend.unwrap_or_default())))
 }
 
-/// Reads which holds are to be settled together.
+/// Reads the ids of the holds to settle together.
 pub(crate) fn read_hold_ids(body: &Value) -> Result<Vec<Id>, Problem> {
     let mut fields = Fields::of(body)?;
     let ids = fields.required("hold_ids", |value| {
@@ -103,7 +104,7 @@ fn read_count(value: &Value) -> Result<u8, String> {
     number.and_then(|number| u8::try_from(number).ok()).ok_or_else(said)
 }
 
-/// Holds that are placed together have to be an amount together.
+/// Checks that the sum of holds that are placed together is a valid amount.
 fn together(amount: Amount, number: u8) -> Result<(), String> {
     let sum = Credits::sum(std::iter::repeat_n(amount.credits(), usize::from(number)));
     let sum = sum.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! `/v1/workspaces/{workspace_id}/holds`: credits set aside, captured call by call, and settled (M4).
+//! `/v1/workspaces/{workspace_id}/holds`: places holds, captures calls from them, and settles them (M4).
 
 use credits_core::batch::Line;
 use credits_core::id::Id;
@@ -37,7 +37,7 @@ impl Debits {
             hold_request::read_hold(&body, card, several)?;
         let order = HoldOrder { amount, count, lasts, purpose: &purpose };
         if let Some(problem) = unpriced {
-            // It may have been on the card when the key was first used.
+            // A retry of a call that was made while the rate card still had the operation gets its first answer.
             return store.placed_before(&claim, order).await?.ok_or(problem);
         }
         match store.place_holds(&claim, order).await {

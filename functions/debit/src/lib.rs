@@ -1,6 +1,6 @@
-//! Spending credits: an AI call is priced by the rate card and drawn from its workspace (M2, M4, M11).
+//! The debit function: prices AI calls by the rate card and draws their credits from the workspace (M2, M4, M11).
 //!
-//! A debit is one DynamoDB request, so this function has nothing but the DynamoDB client in it.
+//! A debit is one DynamoDB request. To start fast, this function contains no client but that of DynamoDB.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ mod top_up;
 use request::Read;
 use response::{BatchBody, DebitBody, QuoteBody};
 
-/// The function's routes, as template.yaml has them.
+/// The function's routes, as in template.yaml.
 pub const ROUTES: [&str; 9] = [
     "POST /v1/workspaces/{workspace_id}/debits",
     "POST /v1/workspaces/{workspace_id}/debits/batch",
@@ -39,7 +39,7 @@ pub const ROUTES: [&str; 9] = [
     "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle",
 ];
 
-/// The function: a store, the prices, and where a refused caller can add credits.
+/// The debit function with its store, its prices, and the page on which people add credits.
 #[derive(Debug)]
 pub struct Debits {
     store: Store,
@@ -48,13 +48,13 @@ pub struct Debits {
 }
 
 impl Debits {
-    /// Puts the function together.
+    /// Creates the function.
     #[must_use]
     pub fn new(store: Store, catalogue: Arc<Catalogue>, top_up_url: TopUpUrl) -> Self {
         Self { store, catalogue, top_up_url }
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let catalogue = Arc::new(catalogue::deployed()?);
         Ok(Self::new(start::store(settings)?, catalogue, settings.top_up_url_of_calls()))
@@ -73,7 +73,7 @@ impl Debits {
                     return Err(self.refused(call, (&store, &workspace), lines, refusal).await?);
                 }
             },
-            // It may have been on the card when the key was first used.
+            // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
             Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
@@ -125,7 +125,7 @@ impl Debits {
     }
 }
 
-/// Counts what was posted just now.
+/// Counts a posting in the metrics, unless it is a replay.
 fn count(posted: &Posted) {
     if !posted.replayed {
         metrics::counter!("Debits").increment(1);
@@ -136,8 +136,8 @@ fn count(posted: &Posted) {
 impl Function for Debits {
     async fn warm_up(&self) {
         if let Err(fault) = self.store.connect().await {
-            // The first call tries again, and tells.
-            tracing::debug!(error = %Chain(&fault), "no connection yet");
+            // The first call connects again and reports a failure.
+            tracing::debug!(error = %Chain(&fault), "the warm-up could not connect to the table");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The debit function's bootstrap.
+//! The debit function's Lambda binary.
 
 fn main() -> Result<(), credits_runtime::StartError> {
     credits_runtime::run(debit::Debits::start)

@@ -1,5 +1,5 @@
-//! Refusals for insufficient credits. Before one is answered, the runs whose steps were to be paid are marked failed (M10),
-//! it is noted if it leaves the workspace out of credits, and automatic top-up buys what the call needs.
+//! Refusals for insufficient credits. Before the function answers one, it marks the runs of the refused steps failed
+//! (M10), records that the workspace is out of credits if it is, and starts automatic top-up for the call.
 
 use credits_core::batch::Line;
 use credits_core::call_top_up::RefusedCall;
@@ -17,19 +17,19 @@ use credits_store::{Fault, Store};
 
 use crate::Debits;
 
-/// A call that the balance doesn't cover.
+/// A call that the balance does not cover.
 struct Refused<'a> {
     workspace: &'a WorkspaceId,
     balance: RefusedBalance,
-    /// What the call could have spent.
+    /// The credits that the call could have spent, including those that its hold keeps.
     available: Credits,
-    /// What it costs.
+    /// The price of the call.
     required: Amount,
 }
 
 impl Debits {
-    /// Returns the problem of a debit, batch or hold that was refused; an error where what follows from the refusal can't be
-    /// written.
+    /// Returns the problem for a refused debit, batch or placement of holds. Fails if a write that has to precede the
+    /// answer fails.
     pub(crate) async fn refused(
         &self,
         call: &Call,
@@ -47,8 +47,8 @@ impl Debits {
         Ok(Problem::of_debit(refusal, &self.top_up_url.of(call)).with_top_up(top_up))
     }
 
-    /// The problem of a capture or settlement that was refused. One above its hold fails no run, unless the balance was to
-    /// pay the rest and doesn't cover it.
+    /// Returns the problem for a refused capture or settlement. It marks a run failed only if the balance was to pay
+    /// the rest and did not cover it. An amount above the hold fails no run by itself.
     pub(crate) async fn hold_refused(
         &self,
         call: &Call,
@@ -66,7 +66,7 @@ impl Debits {
         Ok(Problem::of_hold(refusal, &self.top_up_url.of(call)).with_top_up(top_up))
     }
 
-    /// Does what follows from a refusal, and returns what automatic top-up does about it.
+    /// Writes what has to precede the answer to a refusal, and returns what automatic top-up does about the call.
     async fn follow_up(
         &self,
         store: &Store,
@@ -101,7 +101,7 @@ impl Refused<'_> {
     }
 }
 
-/// The runs whose steps were to be paid, each with its first step and what all of its own cost.
+/// Returns the runs of the refused steps, each with its first refused step and the sum of its own lines.
 fn steps_of(lines: &[Line]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange> {
     let mut steps: Vec<(&Id, &Id, Credits)> = Vec::new();
     for line in lines {
@@ -112,7 +112,7 @@ fn steps_of(lines: &[Line]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange> {
             None => steps.push((run_id, step_id, cost)),
         }
     }
-    // Together they are an amount, so each is one.
+    // The sum of all lines is a valid `Amount`, so each part of it is one.
     let priced = |(run_id, step_id, sum)| Some((run_id, step_id, Amount::new(sum).ok()?));
     Ok(steps.into_iter().filter_map(priced).collect())
 }

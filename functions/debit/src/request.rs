@@ -1,4 +1,4 @@
-//! From the wire to a priced debit.
+//! Reads and prices the request bodies of debits and batches.
 
 use credits_core::batch::{Batch, Line, MOST_LINES};
 use credits_core::consumer::Consumer;
@@ -9,22 +9,21 @@ use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use serde_json::Value;
 
-/// What a body says.
+/// A well-formed body.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
     Priced(T),
-    /// It has the shape that it should have, but the rate card has no price for it.
+    /// The rate card has no price for the call. A replay under the same key may still have an answer.
     Unpriced(Problem),
 }
 
-/// A batch's body.
 #[derive(Debug)]
 pub(crate) struct BatchBody {
     pub lines: Vec<Line>,
     pub partial: bool,
 }
 
-/// Reads a debit's body and prices it; errors name every field that is wrong.
+/// Reads a debit's body and prices it. An error names every invalid field.
 pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<Line>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
@@ -122,7 +121,7 @@ fn read_units(fields: &mut Fields<'_>) -> Option<Units> {
     fields.is_sound().then_some(units)
 }
 
-/// The kind; without one, no other member can be told to be wrong.
+/// Reads the consumer's kind. Without a kind, no other member is reported as unknown.
 fn read_kind(consumer: &mut Fields<'_>) -> Option<String> {
     let kind = consumer.required("kind", parsed::<String>);
     if kind.is_none() {

@@ -1,4 +1,4 @@
-//! What the function answers.
+//! The response bodies of the debit function.
 
 use credits_core::balance::Balance;
 use credits_core::consumer::Consumer;
@@ -9,7 +9,6 @@ use credits_core::settlement::{Hold, HoldStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// A posted debit.
 #[derive(Debug, Serialize)]
 pub(crate) struct DebitBody<'a> {
     debit_id: Id,
@@ -21,7 +20,6 @@ pub(crate) struct DebitBody<'a> {
     posted_at: Timestamp,
 }
 
-/// What a debit would cost.
 #[derive(Debug, Serialize)]
 pub(crate) struct QuoteBody {
     credits: Amount,
@@ -32,7 +30,7 @@ pub(crate) struct QuoteBody {
 }
 
 impl<'a> DebitBody<'a> {
-    /// The body of a debit's entry; the same from the write as from a replay of it.
+    /// Returns the body for a debit's ledger entry; `None` for an entry of another kind. A replay yields the same body.
     pub fn of(workspace_id: &'a WorkspaceId, entry: Entry) -> Option<Self> {
         let Cause::Debit { operation, rate_card, consumer, .. } = entry.cause else { return None };
         let credits = entry.credits.negated();
@@ -41,13 +39,13 @@ impl<'a> DebitBody<'a> {
     }
 }
 
-/// A posted batch.
 #[derive(Debug, Serialize)]
 pub(crate) struct BatchBody {
     debit_id: Id,
     credits: Credits,
     accepted: usize,
     lines: Vec<LineBody>,
+    /// The index of the first line that the balance did not cover; absent if all were accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_from: Option<usize>,
 }
@@ -58,7 +56,7 @@ struct LineBody {
 }
 
 impl BatchBody {
-    /// The body of a batch's entry; the same from the write as from a replay of it.
+    /// Returns the body for a batch's ledger entry; `None` for an entry of another kind. A replay yields the same body.
     pub fn of(entry: Entry) -> Option<Self> {
         let Cause::Batch(batch) = entry.cause else { return None };
         Some(Self {
@@ -71,7 +69,6 @@ impl BatchBody {
     }
 }
 
-/// A hold.
 #[derive(Debug, Serialize)]
 pub(crate) struct HoldAnswer<'a> {
     hold_id: &'a Id,
@@ -82,7 +79,6 @@ pub(crate) struct HoldAnswer<'a> {
     expires_at: Timestamp,
 }
 
-/// A capture.
 #[derive(Debug, Serialize)]
 pub(crate) struct CaptureAnswer {
     pub capture_id: Id,
@@ -91,7 +87,6 @@ pub(crate) struct CaptureAnswer {
 }
 
 impl<'a> HoldAnswer<'a> {
-    /// What is shown of a hold.
     pub fn of(hold: &'a Hold) -> Result<Self, OutOfRange> {
         Ok(Self {
             hold_id: &hold.hold_id,

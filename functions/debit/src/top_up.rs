@@ -1,5 +1,5 @@
-//! Automatic top-up for a call that was refused: the packs that it needs are noted, and the sweep or the stream buys them
-//! (M5).
+//! Automatic top-up for a refused call: the debit function records the packs that the call needs, and the renewal
+//! function buys them on the next stream event or sweep (M5).
 
 use credits_core::call_top_up::{CallTopUp, RefusedCall};
 use credits_core::id::WorkspaceId;
@@ -9,12 +9,13 @@ use credits_store::{Fault, Store};
 
 use crate::Debits;
 
-/// How often the settings are read again because another caller has changed them.
+/// The most times that the settings are read because another caller changes them at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
 impl Debits {
-    /// Starts automatic top-up for a refused call, and returns what the refusal says about it; `None` if it is off. A failure
-    /// is left to the caller's next attempt: the call is refused all the same.
+    /// Starts automatic top-up for a refused call, and returns what the refusal says about it; `None` if it is off.
+    ///
+    /// A failure is logged and returns `None`: the call is refused in any case, and its retry starts the top-up.
     pub(crate) async fn top_up_for(
         &self,
         store: &Store,

@@ -1,26 +1,25 @@
-//! What SES tells of mails: that it has taken one, that one did not arrive, or was not wanted (SES event publishing to
-//! `EventBridge`).
+//! The events that SES publishes to `EventBridge` about mails: sent, bounced, or complained about.
 
 use serde_json::Value;
 
-/// The tag of a mail that names the letter in it.
+/// The SES message tag whose value is the letter's `mail_id`.
 pub(crate) const LETTER: &str = "mail_id";
 
-/// The letter that SES has taken.
+/// Returns the `mail_id` of a mail that SES has accepted; `None` for any other event.
 pub(crate) fn sent(event: &Value) -> Option<&str> {
     let sent = event["detail-type"] == "Email Sent";
     sent.then(|| event["detail"]["mail"]["tags"][LETTER][0].as_str()).flatten()
 }
 
-/// The addresses that an event switches off, each with the reason.
+/// Returns the addresses that an event switches off, each with the reason.
 pub(crate) fn addresses(event: &Value) -> Vec<(String, &'static str)> {
     let detail = &event["detail"];
     let (recipients, reason) = match event["detail-type"].as_str() {
-        // A transient bounce, such as of a full mailbox, may pass.
+        // Only a permanent bounce switches an address off. A transient one, for example of a full mailbox, does not.
         Some("Email Bounced") if detail["bounce"]["bounceType"] == "Permanent" => {
             (&detail["bounce"]["bouncedRecipients"], "bounce")
         }
-        // Somebody took it out of the spam folder.
+        // The recipient moved the mail out of the spam folder.
         Some("Email Complaint Received") if detail["complaint"]["complaintFeedbackType"] == "not-spam" => {
             return Vec::new();
         }
@@ -37,7 +36,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_permanent_bounce_and_a_complaint_switch_an_address_off_and_a_passing_bounce_does_not() {
+    fn permanent_bounces_and_complaints_switch_an_address_off() {
         let bounced = |kind: &str| {
             json!({ "source": "aws.ses", "detail-type": "Email Bounced", "detail": { "eventType": "Bounce",
                 "bounce": { "bounceType": kind, "bouncedRecipients": [{ "emailAddress": "a@acme.example" }] } } })

@@ -1,4 +1,4 @@
-//! Letters: what a fact becomes for whom, and how it reads. One template for its text and one for its HTML.
+//! Letters: which facts are mailed, to whom, and with which text. Each letter has a text and an HTML template.
 
 use std::cmp::Reverse;
 
@@ -16,46 +16,43 @@ use jiff::tz::TimeZone;
 use minijinja::value::Value;
 use minijinja::{Environment, context};
 
-/// To whom a letter goes.
+/// The recipients of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// The workspace's billing contact.
     Billing,
-    /// Those whom the low-balance alert names.
+    /// The recipients of the low-balance alert.
     AlertRecipients,
 }
 
-/// A letter, before it is written.
+/// A letter that is not rendered yet.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Names the fact that it tells.
+    /// The event's id, or an id of the digest. Letters with the same id are one mail.
     pub mail_id: String,
-    /// To whom it goes.
     pub reader: Reader,
     template: &'static str,
     values: Value,
 }
 
-/// A letter as it is sent.
+/// A rendered letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Its subject, on one line.
+    /// One line, without control characters.
     pub subject: String,
-    /// As text.
     pub text: String,
-    /// As HTML.
     pub html: String,
 }
 
-/// A template that can't be filled in: a defect of ours.
+/// A template that can't be parsed or rendered. This is a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("a letter can't be written")]
+#[error("a mail template can't be rendered")]
 pub struct Unwritten(#[from] minijinja::Error);
 
-/// How many workflows a digest lists.
+/// The most workflows that a digest lists by name.
 const MAX_LISTED: usize = 20;
 
-/// The templates.
+/// The parsed templates, and the page that all letters link to.
 #[derive(Debug)]
 pub struct Desk {
     templates: Environment<'static>,
@@ -95,16 +92,16 @@ const TEMPLATES: [(&str, &str); 29] = [
 ];
 
 impl Letter {
-    /// The letter of an event, if anybody is written to about it.
+    /// Returns the letter for an event; `None` if no mail is sent for it.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         let (template, values) = match &event.fact {
             Fact::RunFailed { workflow_id, trigger, step_id, required, available, .. } => {
-                // A person who started a run sees it fail (M12).
+                // The person who started the run by hand sees it fail (M12).
                 if *trigger == Trigger::Manual {
                     return None;
                 }
-                // Then it was others of its batch for which it was too little.
+                // The balance covered this step, but not the rest of its batch.
                 let in_a_batch = required.credits() <= *available;
                 ("run_failed", context! { workflow_id, step_id, required, available, in_a_batch })
             }
@@ -112,7 +109,7 @@ impl Letter {
                 ("balance_low", context! { threshold, available, held })
             }
             Fact::CreditsExhausted { available, held } => {
-                // A credit limit that is used up or a claw-back takes it below zero.
+                // It is below zero after use of a credit limit or after a claw-back.
                 ("balance_exhausted", context! { available => available.or_zero(), held })
             }
             Fact::RenewalFailed { tier, price, next_attempt_at, .. } => {
@@ -161,7 +158,7 @@ impl Letter {
         Some(Self { mail_id: event.event_id.clone(), reader, template, values })
     }
 
-    /// The letter about the runs that failed since the last one, by workflow, those with the most runs first.
+    /// Returns the letter about the runs that failed since the last mail: a row per workflow, most runs first.
     #[must_use]
     pub fn of_digest(digest: &Digest) -> Self {
         let Digest { workspace_id, since, count, by_workflow, .. } = digest;
@@ -180,7 +177,7 @@ impl Letter {
 }
 
 impl Desk {
-    /// Reads the templates.
+    /// Parses the templates.
     pub fn new(top_up_url: String) -> Result<Self, Unwritten> {
         let mut templates = Environment::new();
         for (name, source) in TEMPLATES {
@@ -189,7 +186,7 @@ impl Desk {
         Ok(Self { templates, top_up_url })
     }
 
-    /// Writes a letter of a workspace.
+    /// Renders a letter for the workspace with this name.
     pub fn write(&self, letter: &Letter, workspace: &str) -> Result<Written, Unwritten> {
         let common = context! { workspace, top_up_url => self.top_up_url };
         let values = context! { ..letter.values.clone(), ..common };
@@ -202,12 +199,12 @@ impl Desk {
     }
 }
 
-/// A subject without anything that could end a header.
+/// Replaces control characters with spaces, since a line break would end the mail's subject header.
 fn one_line(subject: &str) -> String {
     subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-/// What is left, and what is owed.
+/// Returns the template values `available`, at least zero, and `debt`, which is absent unless the balance is negative.
 fn owned(available: Option<Credits>) -> Value {
     let available = available.unwrap_or_default();
     let debt = available.negated().or_zero();
@@ -255,7 +252,7 @@ mod tests {
         Price { amount_minor: 1600, currency: "USD".parse().unwrap() }
     }
 
-    /// Every fact that somebody is written to about.
+    /// Returns events for which a mail is sent, in a fixed order.
     fn told() -> Vec<Event> {
         let (subscription_id, tier) = ("sub_1".parse().unwrap(), "tier_2k".parse().unwrap());
         let cancelled = |reason| Fact::SubscriptionCancelled {
@@ -309,12 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn every_letter_has_a_subject_of_one_line_a_text_an_html_and_a_link_to_add_credits() {
+    fn letters_have_a_subject_and_a_link_in_text_and_html() {
         let mut subjects = Vec::new();
         for event in told() {
             let written = desk().write(&Letter::of(&event).unwrap(), "Acme").unwrap();
             assert!(written.text.contains("https://hub.test/settings"), "{}", written.text);
-            // A slash is escaped too, which a browser reads as one.
+            // The template engine escapes a slash as well. A browser decodes it.
             assert!(written.html.contains("hub.test&#x2f;settings") && written.html.contains("<h1"));
             assert!(!written.text.contains("{{") && !written.html.contains("{%"));
             subjects.push(written.subject);
@@ -332,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn m12_the_letter_of_a_failed_run_says_what_failed_and_what_to_do() {
+    fn m12_failed_run_letter_says_what_failed_and_what_to_do() {
         let written = desk().write(&Letter::of(&failed(Trigger::Event)).unwrap(), "Acme").unwrap();
         insta::assert_snapshot!(written.text.trim(), @r"
         Hello,
@@ -345,16 +342,16 @@ mod tests {
 
         Add credits: https://hub.test/settings
         ");
-        assert!(Letter::of(&failed(Trigger::Manual)).is_none(), "a person sees it fail");
+        assert!(Letter::of(&failed(Trigger::Manual)).is_none(), "a manual run sends no mail");
     }
 
     #[test]
-    fn m15_the_letters_of_a_low_and_an_exhausted_balance_say_what_is_left() {
+    fn m15_low_and_exhausted_letters_say_how_much_is_left() {
         let text = |event: &Event| {
             let written = desk().write(&Letter::of(event).unwrap(), "Acme").unwrap();
             written.text.trim().to_owned()
         };
-        let [_, low, exhausted, ..] = &told()[..] else { panic!("both are told") };
+        let [_, low, exhausted, ..] = &told()[..] else { panic!("fewer than 3 events") };
         insta::assert_snapshot!([text(low), text(exhausted)].join("\n---\n"), @r"
         Hello,
 
@@ -373,13 +370,13 @@ mod tests {
     }
 
     #[test]
-    fn m08_the_letter_of_an_invoice_lists_the_commitment_and_the_use() {
+    fn m08_invoice_letter_lists_commitment_and_usage() {
         let invoice = told().pop().unwrap();
         let written = desk().write(&Letter::of(&invoice).unwrap(), "Acme").unwrap();
         insta::assert_snapshot!(written.text.trim(), @r"
         Hello,
 
-        this is the invoice of Acme for October 2026.
+        This is the invoice of Acme for October 2026.
 
         Monthly commitment, days 16 to 31 of 31: 2580.645162 credits, USD 258.06
         text.generate: 300.5 credits, USD 2.40
@@ -393,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_low_balance_goes_to_the_alerts_recipients() {
+    fn only_the_low_balance_letter_goes_to_alert_recipients() {
         for event in told() {
             let low = matches!(event.fact, Fact::CreditsLow { .. });
             let reader = if low { Reader::AlertRecipients } else { Reader::Billing };
@@ -402,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_ends_no_header_and_opens_no_element() {
+    fn a_workspace_name_injects_no_header_and_no_html() {
         let low = &told()[1];
         let written = desk().write(&Letter::of(low).unwrap(), "<b>Acme</b>\r\nBcc: x@y.example").unwrap();
         assert!(!written.subject.contains(['\r', '\n']), "{:?}", written.subject);

@@ -1,7 +1,8 @@
-//! Mails: events from the bus, and a schedule for digests, become letters by SES (M12, M15).
+//! The notify function: sends mails through SES, for events from the bus and for digests on a schedule (M12, M15).
 //!
-//! One mail for one fact, whatever is redelivered: a mail is claimed by the fact's name before it is sent. What SES does
-//! not take is an error, so that the event comes again, and in the end the dead-letter queue has it; nothing is lost.
+//! One fact makes one mail, even if its event is redelivered: the function claims the mail by the fact's id before it
+//! sends it. If SES does not accept the mail, the function fails. The event is then retried, and finally moves to the
+//! dead-letter queue, so no mail is lost.
 
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::config::SharedHttpClient;
@@ -26,18 +27,18 @@ pub mod letter;
 
 use letter::{Desk, Letter, Reader, Unwritten, Written};
 
-/// From whom mails come, and where they point.
+/// The sender of mails, and the page that they link to.
 #[derive(Debug, Clone)]
 pub struct MailSettings {
-    /// The sender's address, which SES has verified.
+    /// The sender's address. SES must have verified it.
     pub from: String,
-    /// The SES configuration set that tells of bounces and complaints.
+    /// The SES configuration set that publishes bounces and complaints.
     pub configuration_set: Option<String>,
-    /// Where people add credits.
+    /// The page on which people add credits.
     pub top_up_url: String,
 }
 
-/// The function: a store, SES, and the templates.
+/// The notify function with its store, its SES client and its templates.
 #[derive(Debug)]
 pub struct Notify {
     store: Store,
@@ -46,46 +47,43 @@ pub struct Notify {
     settings: MailSettings,
 }
 
-/// Why an event is to come again.
+/// Why an event was not handled, so that it has to be delivered again.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// It is not an event of ours. What exactly is wrong with it may repeat what is in it, and is not told.
+    /// The event's source or shape is unknown. The error carries no cause, since that could quote the event's content.
     #[error("the event can't be read")]
     Unread,
-    /// It is of a workspace that doesn't exist.
     #[error("the event's workspace does not exist")]
     UnknownWorkspace,
-    /// The store failed.
     #[error("the store failed")]
     Store(#[from] Fault),
-    /// A template is wrong.
-    #[error("the letter can't be written")]
+    #[error("the letter can't be rendered")]
     Unwritten(#[from] Unwritten),
-    /// SES refused a mail; its message may name addresses, and is not told.
+    /// SES rejected the mail with this error code. Its message is left out, since it may name addresses.
     #[error("the mail was refused with {0}")]
     Refused(String),
-    /// No answer came, so that the mail may have gone.
+    /// SES gave no clear answer, so it may have sent the mail.
     #[error("SES did not answer")]
     Unanswered,
-    /// A mail could not be put together as SES wants it.
+    /// The request to SES lacks a required field.
     #[error("the mail is incomplete")]
     Incomplete(#[from] aws_sdk_sesv2::error::BuildError),
-    /// Another invocation is sending it, and may fail.
+    /// Another invocation has claimed the mail. It may still fail, so this event has to be retried.
     #[error("the mail is being sent by another invocation")]
     Busy,
-    /// Some of what was due together could not be sent.
+    /// The number of due digests that failed. A failed digest does not stop the others.
     #[error("{0} digests could not be sent")]
     Digests(usize),
 }
 
 impl Notify {
-    /// Puts the function together.
+    /// Creates the function and parses its templates.
     pub fn new(store: Store, ses: Client, settings: MailSettings) -> Result<Self, StartError> {
         let desk = Desk::new(settings.top_up_url.clone()).map_err(|_| StartError::Part("mail templates"))?;
         Ok(Self { store, ses, desk, settings })
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
         let http_client = connection::https_client_of(settings)?;
@@ -117,7 +115,7 @@ impl Notify {
         let mut failed = 0_usize;
         for key in store.due_digests().await? {
             if let Err(error) = self.tell_digest(store, &key).await {
-                tracing::error!(item = key.pk, error = %Chain(&error), "a digest failed");
+                tracing::error!(item = key.pk, error = %Chain(&error), "a digest could not be sent");
                 failed = failed.saturating_add(1);
             }
         }
@@ -130,7 +128,7 @@ impl Notify {
         Ok(store.digest_sent(&digest).await?)
     }
 
-    /// Sends a letter, unless it is sent already.
+    /// Sends a letter, unless it was sent before.
     async fn send_once(
         &self,
         store: &Store,
@@ -146,10 +144,10 @@ impl Notify {
             MailClaim::Busy => return Err(NotifyError::Busy),
         };
         if recipients.is_empty() {
-            tracing::info!(mail_id = letter.mail_id, "no recipient is left");
+            tracing::info!(mail_id = letter.mail_id, "a mail has no recipient and is not sent");
         } else if let Err(error) = self.send(&letter.mail_id, recipients, written).await {
             metrics::counter!("MailsFailed").increment(1);
-            // Without an answer the mail may have gone, and is not sent again before the claim ends.
+            // Without an answer SES may have sent the mail. The claim then stays until it expires, and blocks a retry.
             if !matches!(error, NotifyError::Unanswered) {
                 store.release_mail(&letter.mail_id, &claim).await?;
             }
@@ -197,12 +195,12 @@ impl EventFunction for Notify {
         if event.get("schedule").is_some() {
             self.tell_digests(&store).await?;
         } else if event["source"] == "aws.ses" {
-            // Its answer may have been lost, or whoever sent it may have died before it was remembered.
+            // The response to the request may have been lost, or the invocation may have died before it recorded it.
             if let Some(mail_id) = feedback::sent(&event) {
                 store.mail_sent(mail_id).await?;
             }
             for (address, reason) in feedback::addresses(&event) {
-                tracing::info!(reason, "an address is switched off");
+                tracing::info!(reason, "an address was switched off");
                 store.switch_off_address(&address, reason).await?;
             }
         } else if event["source"] == SOURCE {
@@ -215,7 +213,7 @@ impl EventFunction for Notify {
     }
 }
 
-/// The workspace's name, and the addresses that a letter goes to; `None` where there is no workspace any more.
+/// Returns the workspace's name and the addresses that a letter goes to; `None` if the workspace does not exist.
 async fn recipients(
     store: &Store,
     workspace: &WorkspaceId,
@@ -238,7 +236,7 @@ async fn recipients(
     Ok(Some((known.profile.name, recipients)))
 }
 
-/// The configuration of a client of SES.
+/// Returns the configuration of an SES client.
 #[must_use]
 pub fn config(
     region: &str,
@@ -258,7 +256,7 @@ pub fn config(
     config.build()
 }
 
-/// Lets a mail be sent again at once only where SES has refused it: without an answer it may have gone.
+/// A retry classifier that forbids a retry unless SES answered with a 4xx status: otherwise SES may have sent the mail.
 #[derive(Debug)]
 struct OnlyWhatWasRefused;
 

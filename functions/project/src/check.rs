@@ -1,4 +1,4 @@
-//! The check: months are counted anew from their ledgers, and a difference rings the alarm.
+//! The usage check: recounts months from their ledgers. An alarm rings if the counted usage differs.
 
 use std::time::Duration;
 
@@ -10,56 +10,49 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// What is left of an invocation when no further month is begun.
+/// The time that must be left of an invocation to begin another month.
 const KEPT_FOR_THE_LAST: Duration = Duration::from_secs(5);
 
-/// What a schedule or an operator asks for.
+/// An order of a schedule or an operator.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Order {
-    /// Check the months that are due.
     Schedule(Scheduled),
-    /// Put what the ledger says in the place of a month's usage.
-    Recount {
-        /// Whose.
-        workspace_id: WorkspaceId,
-        /// Which month.
-        month: Month,
-    },
+    /// Replaces a month's usage by what its ledger says.
+    Recount { workspace_id: WorkspaceId, month: Month },
 }
 
-/// What a schedule asks for.
+/// An order of a schedule.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scheduled {
-    /// Check the months that are due.
+    /// Checks the months that are due.
     Checks,
 }
 
-/// Why an order was not carried out.
+/// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The order can't be read. What exactly is wrong with it may repeat what is in it, and is not told.
+    /// The order has an unknown shape. The error carries no cause, since that could quote the order's content.
     #[error("the order is neither {{\"schedule\": \"checks\"}} nor {{\"recount\": {{…}}}}")]
     Order,
-    /// The table failed.
     #[error("the table failed")]
     Store(#[from] Fault),
-    /// Months are counted otherwise than their ledgers say; the log says which.
+    /// The number of months whose usage differs. The log names them.
     #[error("the usage of {0} months differs from the ledger")]
     Differs(usize),
-    /// Credits kept moving.
-    #[error("credits moved while the month was counted: try again at a quieter moment")]
+    /// The ledger changed during the recount, or shortly before it.
+    #[error("credits moved while the month was counted; retry when the workspace is quiet")]
     Moving,
 }
 
-/// Carries an order out.
+/// Carries out an order.
 pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) -> Result<Value, CheckError> {
     match serde_json::from_value(order).map_err(|_| CheckError::Order)? {
         Order::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
         Order::Recount { workspace_id, month } => {
             if store.mend_usage(&workspace_id, month).await? {
-                tracing::warn!(workspace_id = %workspace_id, %month, "the usage was counted anew");
+                tracing::warn!(workspace_id = %workspace_id, %month, "the usage was recounted");
                 Ok(json!({ "recounted": true }))
             } else {
                 Err(CheckError::Moving)
@@ -72,7 +65,7 @@ async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError
     let (mut checked, mut differing, mut moving) = (0_usize, 0_usize, 0_usize);
     for check in store.due_checks().await? {
         if deadline.saturating_duration_since(Instant::now()) < KEPT_FOR_THE_LAST {
-            // What is left, the next firing finds.
+            // The next scheduled invocation finds the rest.
             break;
         }
         match store.audit(&check.workspace_id, check.month, QUIET_AFTER).await? {

@@ -1,4 +1,4 @@
-//! What was written as counts of its month: consumption by version, and what is rarer one by one.
+//! Counts the records of a batch into monthly usage: consumption by the balance's version, and rarer facts one by one.
 
 use std::collections::BTreeMap;
 
@@ -19,24 +19,24 @@ use jiff::Timestamp;
 
 use crate::records::Known;
 
-/// Something rare that a month counts.
+/// A fact other than consumption that a month counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
-    /// What it is named, so that a redelivery is known.
+    /// Identifies the fact, so that a redelivery is not counted again.
     fact_id: String,
     workspace_id: WorkspaceId,
     month: Month,
     noted: Vec<Noted>,
 }
 
-/// Counts all records of a batch, and gives the place in it from which the stream has to come again.
+/// Counts all records of a batch. An error carries the index of the first record that has to be delivered again.
 pub(crate) async fn count(store: &Store, records: &[Known<'_>]) -> Result<(), (usize, Fault)> {
     let mut spendings: BTreeMap<WorkspaceId, (usize, Vec<Spending>)> = BTreeMap::new();
     let mut failed: Option<(usize, Fault)> = None;
     let mut fail = |place: usize, fault: Fault| {
         if matches!(fault, Fault::Corrupt(_)) {
-            // It would fail again for ever and hold up those behind it; the check against the ledger tells of it.
-            tracing::error!(error = %Chain(&fault), "a write could not be counted");
+            // A retry would fail forever and block the records behind it. The check against the ledger reports the gap.
+            tracing::error!(error = %Chain(&fault), "a record could not be counted");
         } else if failed.as_ref().is_none_or(|(earlier, _)| place < *earlier) {
             failed = Some((place, fault));
         }
@@ -94,7 +94,8 @@ fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
     note.into_iter().filter(|note| !note.noted.is_empty()).collect()
 }
 
-/// What an invoice charges, and no longer charges once it is void: the difference that one write of it made.
+/// Returns the change of an invoice's charge by one write: a payment if it rose, a refund if it fell, as when the
+/// invoice is voided.
 fn note_of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &VersionedInvoice) -> Note {
     let VersionedInvoice { invoice, version } = after;
     let (charged, was) = (invoice.charged_minor(), before.map_or(0, Invoice::charged_minor));
@@ -103,7 +104,7 @@ fn note_of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Ve
         (charged > was).then(|| Noted::Paid(price(charged.saturating_sub(was)))),
         (charged < was).then(|| Noted::Refunded(price(was.saturating_sub(charged)))),
     ];
-    // An older version wrote each invoice once.
+    // Version 0 marks an invoice of an older release, which wrote each invoice once.
     let write = if *version == 0 { String::new() } else { format!("-{version}") };
     Note {
         fact_id: format!("invoice-{workspace}-{}{write}", invoice.invoice_id),
@@ -113,7 +114,7 @@ fn note_of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Ve
     }
 }
 
-/// What a payment brought and what of it was paid back: the difference that one write of it made.
+/// Returns the change of a payment's paid and refunded amounts by one write; `None` before its credits are granted.
 fn note_of_payment(before: Option<&Payment>, after: &Payment, at: Timestamp) -> Option<Note> {
     let granted = after.granted.as_ref()?;
     let currency = after.paid.as_ref()?.currency;
@@ -122,7 +123,7 @@ fn note_of_payment(before: Option<&Payment>, after: &Payment, at: Timestamp) -> 
     let paid = if was.is_none() { granted.amount_minor } else { 0 };
     let before_minor = was.map_or(0, Payment::paid_back_minor);
     let refunded = after.paid_back_minor().saturating_sub(before_minor);
-    // A refund that failed, or a dispute that was won after it was lost: the money is here again.
+    // A refund has failed, or a lost dispute was won after all: the money is back, and counts as paid again.
     let paid = paid.saturating_add(before_minor.saturating_sub(after.paid_back_minor()));
     let noted = [Noted::Paid(price(paid)), Noted::Refunded(price(refunded))];
     let noted = noted.into_iter().zip([paid, refunded]).filter(|(_, amount)| *amount > 0);

@@ -1,4 +1,4 @@
-//! Telling: facts as events on the bus, in the order of the stream, each at least once and under one name.
+//! Publishes facts as events on the bus, in the order of the stream: each at least once, and always under the same id.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,28 +14,30 @@ use serde_json::{Value, json};
 use crate::facts;
 use crate::records::{Known, UNREAD};
 
-/// What is told of again with every write.
+/// The `detail-type` of the event that every write of a low balance repeats.
 const TOP_UP_WANTED: &str = "TopUpWanted";
 
-/// How many events one request to the bus carries (`PutEvents`).
+/// The most events that one `PutEvents` request carries.
 const MOST_ENTRIES: usize = 10;
 
-/// A bus, by its name.
+/// An `EventBridge` bus.
 #[derive(Debug)]
 pub(crate) struct Bus {
     pub client: Client,
     pub name: String,
 }
 
-/// An event that waits to be sent, and the place in the batch of the record that it is of.
+/// An event to publish.
 struct Outgoing {
+    /// The index of the event's record in the batch.
     place: usize,
     name: &'static str,
     detail: Value,
 }
 
 impl Bus {
-    /// Tells all records of a batch, and gives the place in it from which the stream has to come again.
+    /// Publishes the events of all records of a batch. Returns the index of the first record that has to be delivered
+    /// again, if any.
     pub async fn tell(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
         let mut standings = HashMap::new();
         let mut outgoing = Vec::new();
@@ -51,7 +53,7 @@ impl Bus {
                     outgoing.extend(events.map(|(name, detail)| Outgoing { place, name, detail }));
                 }
                 Err(fault) => {
-                    tracing::warn!(error = %Chain(&fault), "the rest of the stream has to come again");
+                    tracing::warn!(error = %Chain(&fault), "the rest of the batch has to be delivered again");
                     return Some(self.send(&outgoing).await.unwrap_or(place));
                 }
             }
@@ -59,7 +61,7 @@ impl Bus {
         self.send(&once_a_batch(outgoing)).await
     }
 
-    /// Sends events in order, and gives the place of the first that was not taken.
+    /// Sends events in order. Returns the record index of the first event that the bus did not accept, if any.
     async fn send(&self, outgoing: &[Outgoing]) -> Option<usize> {
         for chunk in outgoing.chunks(MOST_ENTRIES) {
             let entries = chunk.iter().map(|event| {
@@ -82,7 +84,7 @@ impl Bus {
                 metrics::counter!("EventsTold").increment(u64::try_from(chunk.len()).unwrap_or_default());
             }
             if let Some(event) = refused.and_then(|at| chunk.get(at)) {
-                tracing::warn!(event = event.name, "the bus did not take an event");
+                tracing::warn!(event = event.name, "the bus did not accept an event");
                 return Some(event.place);
             }
         }
@@ -90,7 +92,7 @@ impl Bus {
     }
 }
 
-/// Of what is wanted again with every write, the last of a workspace's is enough.
+/// Keeps only the last `TopUpWanted` event of each workspace, since every write of a low balance repeats it.
 fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
     let mut told = HashSet::new();
     outgoing.reverse();
@@ -124,7 +126,7 @@ async fn events_of(
     Ok(events)
 }
 
-/// How a workspace's balance stands, read once a batch.
+/// Returns the standing of a workspace's balance, which is read once per batch.
 async fn standing_of(
     store: &Store,
     workspace: &WorkspaceId,

@@ -1,4 +1,4 @@
-//! What follows from what was written. Each fact has a name of its own, which a redelivery repeats.
+//! Derives facts from the writes in the table's stream. A fact's id is the same on every redelivery.
 
 use credits_core::alert::Crossing;
 use credits_core::auto_top_up::AutoTopUp;
@@ -16,25 +16,24 @@ use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::stream::Written;
 use jiff::Timestamp;
 
-/// A fact that is to be told.
+/// A fact to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// Names it.
+    /// Identifies the fact. A redelivery repeats it.
     pub event_id: String,
-    /// Whose it is.
+    /// `None` for a payment that names no valid workspace id.
     pub workspace_id: Option<WorkspaceId>,
-    /// The balance's version, where what was written knows it.
+    /// The balance's version; `None` if the write does not contain it.
     pub version: Option<u64>,
-    /// When it was so, where what was written knows it.
+    /// When the fact happened; `None` if the write does not say, and the record's time has to do.
     pub at: Option<Timestamp>,
-    /// What it is.
     pub fact: Fact,
 }
 
-/// The ledger's kinds by which credits are added.
+/// The kinds of ledger entries that add credits.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
-/// What follows from what was written.
+/// Returns the facts that follow from a write.
 #[must_use]
 pub fn of(written: &Written) -> Vec<Told> {
     match written {
@@ -78,7 +77,7 @@ fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
     Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
 }
 
-/// Credits that were added, given back or taken back.
+/// Returns the fact of a ledger entry that adds credits or claws them back; `None` for entries of other kinds.
 fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<Told> {
     let Entry { entry_id, cause, credits, at } = entry.clone();
     let (kind, available) = (cause.kind(), None);
@@ -97,7 +96,7 @@ fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<Told> {
     Some(Told { at: Some(at), ..told(event_id, workspace, fact) })
 }
 
-/// An invoice is published once it has a number.
+/// Returns `InvoiceReady` for the write that numbered the invoice.
 fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<Told> {
     let number = after.number.clone()?;
     if before.is_some_and(|before| before.number.is_some()) {
@@ -109,7 +108,8 @@ fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice
     Some(Told { at: Some(issued_at), ..told(event_id, workspace, ready) })
 }
 
-/// What the balance was before the write says whether this write crossed a threshold.
+/// Returns the thresholds that a write crossed, found by comparing the balance before and after it, and whether the
+/// balance wants a top-up.
 fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance) -> Vec<Told> {
     let Some(before) = before else { return Vec::new() };
     let (Ok(available), Ok(held), Ok(crossing)) =
@@ -130,8 +130,8 @@ fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance
     facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
 }
 
-/// A pack is wanted while the balance is low: told at each write, since an earlier one may be lost, a card be stored with
-/// credits that are too few, or something be set anew.
+/// Returns `TopUpWanted` while the balance is low. Every write repeats it: an earlier event may have been lost, or a
+/// payment method or new settings may have been stored since.
 fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Option<Told> {
     let available = after.available().ok()?;
     let wanted = after.wants_top_up().ok()?;
@@ -140,7 +140,7 @@ fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Option<Told> {
     Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) }))
 }
 
-/// What a change of automatic top-up says, and that a refused call still needs packs.
+/// Returns the facts of a change of automatic top-up, and `TopUpWanted` while a refused call still needs packs.
 fn of_auto_top_up(
     workspace: &WorkspaceId,
     before: Option<&AutoTopUp>,
@@ -197,7 +197,7 @@ fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolmen
         facts.push(told(format!("renewed-{id}-{}", now.period), workspace, renewed));
     }
     let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
-    // Where a person has to authenticate, the checkout's own event asks for it, and nothing was declined.
+    // If a person has to authenticate, nothing was declined, and `PaymentActionRequired` asks that person.
     let asked = after.action.is_some();
     if let Some(declined) = now.declines.filter(|_| now.status == Status::PastDue && !asked)
         && declined.count > declines(was)

@@ -1,9 +1,9 @@
-//! The table's stream, as events on a bus and as counts of what each month took.
+//! The project function: publishes the table's stream as events on a bus, and counts it into monthly usage.
 //!
-//! Events are facts of committed writes, each told at least once and under one name; counts are exact whatever is
-//! redelivered. A record that can't be read is told of as such, so that a rule can lay it aside, and those behind it go
-//! on. Where the bus or the table can't be reached, the stream is asked to come again from the first record that was
-//! not worked off.
+//! An event is a fact of a committed write. Each is published at least once, always under the same id. The counts are
+//! exact even if records are redelivered. A record that can't be read is published as such, so that a rule can
+//! quarantine it, and the records behind it are processed. If the bus or the table can't be reached, the function asks
+//! the stream to deliver again from the first record that is not processed.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::SharedHttpClient;
@@ -26,7 +26,7 @@ pub use records::UNREAD;
 use events::Bus;
 use records::Known;
 
-/// The function: a store to count in and to read versions from, and the bus.
+/// The project function with its store and its bus.
 #[derive(Debug)]
 pub struct Project {
     store: Store,
@@ -34,20 +34,21 @@ pub struct Project {
 }
 
 impl Project {
-    /// Puts the function together.
+    /// Creates the function.
     #[must_use]
     pub fn new(store: Store, client: Client, bus_name: String) -> Self {
         Self { store, bus: Bus { client, name: bus_name } }
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let config = bus_config(settings)?.to_builder().interceptor(Steps::new(settings)).build();
         let bus = Client::from_conf(config);
         Ok(Self::new(start::store(settings)?, bus, settings.bus_name()?))
     }
 
-    /// Counts and tells all records of a batch, and gives the sequence number from which the stream has to come again.
+    /// Counts and publishes all records of a batch. Returns the sequence number from which the stream has to deliver
+    /// again, if any.
     async fn project(&self, records: &[Value], deadline: Instant) -> Option<String> {
         let store = self.store.until(deadline);
         let known: Vec<Known<'_>> = records.iter().map(Known::read).collect();
@@ -74,7 +75,7 @@ impl EventFunction for Project {
         let failed = self.project(records, deadline).await;
         let failures: Vec<Value> =
             failed.into_iter().map(|sequence_number| json!({ "itemIdentifier": sequence_number })).collect();
-        tracing::info!(records = records.len(), failed = failures.len(), "projected");
+        tracing::info!(records = records.len(), failed = failures.len(), "processed a batch");
         Ok(json!({ "batchItemFailures": failures }))
     }
 }
@@ -85,7 +86,7 @@ fn bus_config(settings: Settings) -> Result<aws_sdk_eventbridge::Config, StartEr
     Ok(config(&settings.region()?, settings.credentials()?, endpoint, http_client))
 }
 
-/// The configuration of a client of the bus.
+/// Returns the configuration of an `EventBridge` client.
 #[must_use]
 pub fn config(
     region: &str,

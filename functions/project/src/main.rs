@@ -1,4 +1,4 @@
-//! The Lambda binary.
+//! The project function's Lambda binary.
 
 fn main() -> Result<(), credits_runtime::StartError> {
     credits_runtime::run_on_events(project::Project::start)

@@ -1,38 +1,38 @@
-//! The records of a batch, each read once.
+//! The records of a batch, each parsed once.
 
 use credits_store::error::Corrupt;
 use credits_store::stream::{Record, UnreadRecord, Written};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// The `detail-type` of a record that can't be read.
+/// The `detail-type` of the event that reports a record that can't be read.
 pub const UNREAD: &str = "RecordUnread";
 
-/// A record of a batch, with what was written, if anything follows from it.
+/// A parsed record of a batch.
 #[derive(Debug)]
 pub(crate) struct Known<'a> {
     raw: &'a Value,
-    /// When it was written, to the second.
+    /// When the record was written, to the second; the epoch if the record can't be read.
     pub at: Timestamp,
-    /// What was written; `None` if nothing follows from it, or it can't be read.
+    /// `None` if nothing follows from the write, or the record can't be read.
     pub written: Option<Written>,
-    /// Why it can't be read.
+    /// Why the record can't be read; `None` if it can.
     pub unread: Option<Unread>,
 }
 
-/// Why a record can't be read, and never will be.
+/// Why a record can't be read. A retry would fail again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
-    /// It is no record of the stream.
+    /// It is not a record of a DynamoDB stream.
     #[error("the record can't be read")]
     Record(#[from] UnreadRecord),
-    /// An item in it is not as we write it.
+    /// An item in it does not have the store's format.
     #[error("the record's item can't be read")]
     Corrupt(#[from] Corrupt),
 }
 
 impl<'a> Known<'a> {
-    /// Reads a record of Lambda's event.
+    /// Parses a record of Lambda's event.
     pub fn read(raw: &'a Value) -> Self {
         let read = || {
             let record = Record::parse(raw)?;
@@ -44,12 +44,12 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Its place in its shard.
+    /// Returns the record's place in its shard.
     pub fn sequence_number(&self) -> String {
         self.raw["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// What is told of a record that can't be read: which one, and why, and nothing of what is in it.
+    /// Returns the event that reports this record as unreadable: its ids, its key and the reason, but not its content.
     pub fn laid_aside(&self, why: &Unread) -> Value {
         json!({
             "event_id": format!("unread-{}", self.raw["eventID"].as_str().unwrap_or_default()),
@@ -62,7 +62,7 @@ impl<'a> Known<'a> {
 }
 
 impl Unread {
-    /// Why, without what its items hold.
+    /// Returns the reason without any content of the items.
     pub fn reason(&self) -> String {
         match self {
             Self::Corrupt(corrupt) => corrupt.to_string(),

@@ -1,8 +1,8 @@
-//! Renewals: a schedule fires this function at least hourly, and it works through whatever is due (M6, M8).
+//! The renewal function: a schedule invokes it at least hourly, and it processes everything that is due (M6, M8).
 //!
-//! What is due stands in an index under its date. An invocation goes through it within its time; what it leaves, the
-//! next one finds. One item's failure holds up no other: it is tried again later, and what keeps failing is laid aside
-//! and ends, with the failed invocation that says so, in the dead-letter queue.
+//! Due items stand in an index under their date. An invocation processes them until its time is up, and the next one
+//! finds the rest. An item that fails blocks no other: it is retried later. An item that keeps failing is quarantined.
+//! The invocation that quarantines it fails and ends in the dead-letter queue.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// The function: a store, the catalogue, and the payment provider.
+/// The renewal function with its store, its catalogue and its Stripe client.
 #[derive(Debug)]
 pub struct Renewal {
     store: Store,
@@ -28,13 +28,13 @@ pub struct Renewal {
     top_up_url: String,
 }
 
-/// What the function is asked to do; a schedule asks for nothing but a sweep.
+/// The event of an invocation. Without these members, such as from a schedule, it asks for a sweep.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Order {
-    /// An event of the bus: a workspace wants its automatic top-up.
+    /// Set by an event of the bus: the workspace wants its automatic top-up.
     detail: Option<TopUpWanted>,
-    /// An operator has mended what kept failing: it is due again.
+    /// Set by an operator: makes quarantined items due again before the sweep.
     unstick: bool,
 }
 
@@ -43,25 +43,22 @@ struct TopUpWanted {
     workspace_id: WorkspaceId,
 }
 
-/// Why an invocation fails. What it has done is done.
+/// Why an invocation failed. The items that it processed before stay processed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
-    /// What is due can't be read.
-    #[error("what is due can't be read")]
+    #[error("the due items can't be read")]
     Store(#[from] Fault),
-    /// The provider's key can't be read.
     #[error("the provider's key can't be read")]
     Key(#[from] SecretError),
-    /// A top-up could not be carried out; the next write that spends, or a sweep, asks for it again.
-    #[error("an automatic top-up could not be carried out")]
+    /// The next write that spends, or a sweep, starts the top-up again.
+    #[error("an automatic top-up failed")]
     TopUp(#[from] BillingFault),
-    /// Some of it could not be done.
     #[error("{} due items were left, {} postponed and {} laid aside", .0.left, .0.postponed, .0.stuck)]
     Unfinished(Swept),
 }
 
 impl Renewal {
-    /// Puts the function together.
+    /// Creates the function.
     #[must_use]
     pub fn new(
         store: Store,
@@ -73,7 +70,7 @@ impl Renewal {
         Self { store, catalogue, provider, provider_key, top_up_url }
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let catalogue = Arc::new(catalogue::deployed()?);
         let provider =
@@ -82,7 +79,7 @@ impl Renewal {
         Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
     }
 
-    /// Works through what is due until the deadline is near.
+    /// Processes due items until the deadline is near. Fails if any item was left, postponed or quarantined.
     pub async fn sweep(&self, deadline: Instant) -> Result<Swept, RenewalError> {
         let swept = self.billing(deadline).await?.sweep(deadline).await?;
         let Swept { done, left, postponed, stuck, cut_short } = swept;
@@ -98,7 +95,7 @@ impl Renewal {
         if failed { Err(RenewalError::Unfinished(swept)) } else { Ok(swept) }
     }
 
-    /// For how long the oldest of what is still to be done has been due: by it a sweep rings that doesn't keep up.
+    /// Returns how long the oldest remaining item has been due, in seconds. An alarm rings if sweeps don't keep up.
     async fn lag_seconds(&self) -> Result<u32, Fault> {
         let oldest = self.store.next_due().await?;
         let seconds = oldest.map_or(0, |oldest| self.store.now().duration_since(oldest).as_secs());
@@ -119,7 +116,7 @@ impl EventFunction for Renewal {
         let order: Order = serde_json::from_value(event).unwrap_or_default();
         if order.unstick {
             let count = self.billing(deadline).await?.unstick().await?;
-            tracing::info!(count, "what was laid aside is due again");
+            tracing::info!(count, "quarantined items are due again");
         }
         if let Some(TopUpWanted { workspace_id }) = order.detail {
             self.billing(deadline).await?.top_up_automatically(&workspace_id).await?;

@@ -1,7 +1,8 @@
-//! `POST /v1/webhooks/stripe`: a signed event tops a workspace up, or takes back what was refunded (M5).
+//! `POST /v1/webhooks/stripe`: applies Stripe's signed events. A payment adds credits; a refund or dispute claws them
+//! back (M5).
 //!
-//! The signature is verified over the raw body before anything is parsed, and the credits are in the balance when the
-//! answer is 200.
+//! The function verifies the signature over the raw body before it parses anything. When it answers 200, the balance
+//! includes the event's credits.
 
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::News;
@@ -15,10 +16,10 @@ use credits_store::purchases::PurchaseState;
 use credits_store::{Fault, Store};
 use serde_json::json;
 
-/// The function's routes, as template.yaml has them.
+/// The function's routes, as in template.yaml.
 pub const ROUTES: [&str; 1] = ["POST /v1/webhooks/stripe"];
 
-/// The function: a store, the signing secrets, and the mode whose events are ours.
+/// The webhook function with its store, its signing secrets, and the Stripe mode whose events it applies.
 #[derive(Debug)]
 pub struct TopUpWebhook {
     store: Store,
@@ -27,13 +28,13 @@ pub struct TopUpWebhook {
 }
 
 impl TopUpWebhook {
-    /// Puts the function together.
+    /// Creates the function.
     #[must_use]
     pub fn new(store: Store, secrets: Secrets, mode: Mode) -> Self {
         Self { store, secrets, mode }
     }
 
-    /// Puts the deployed function together.
+    /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let secrets = Secrets::from_setting(settings.webhook_secret()?, settings)?;
         Ok(Self::new(start::store(settings)?, secrets, settings.provider_mode()))
@@ -44,13 +45,13 @@ impl TopUpWebhook {
         if verify(header, body, &self.secrets.active().await?, now).is_ok() {
             return Ok(());
         }
-        // A secret may have been rotated since it was read.
+        // The secret may have been rotated since the function read it.
         Ok(verify(header, body, &self.secrets.reread().await?, now)?)
     }
 }
 
 impl Function for TopUpWebhook {
-    /// Its address is set at Stripe, with whatever parameters an operator has added.
+    /// Accepts any parameters: an operator may have added some to the webhook's address at Stripe.
     fn has_query(&self, _route: &str) -> bool {
         true
     }
@@ -77,7 +78,7 @@ impl Function for TopUpWebhook {
 async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault> {
     match Box::pin(store.apply(payment_id, news)).await? {
         Applied::Unmatched(reason) => {
-            tracing::error!(payment_id, %reason, "a payment fits nothing and waits for an operator");
+            tracing::error!(payment_id, %reason, "a payment is unmatched and waits for an operator");
         }
         Applied::Changed => tracing::info!(payment_id, "a payment's event was applied"),
         Applied::Unchanged => {}
@@ -85,7 +86,7 @@ async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault
     Ok(())
 }
 
-/// Records how a checkout stands that has not been paid. One of a purchase that is not ours is left alone.
+/// Records the state of an unpaid checkout. Ignores a checkout whose purchase id is not one of ours.
 async fn end_checkout(
     store: &Store,
     checkout_id: &str,
@@ -106,7 +107,7 @@ async fn choose_method(store: &Store, method: &NewMethod) -> Result<(), Fault> {
     let at = method.at.unwrap_or_else(|| store.now());
     let chosen = method.payment_method.as_deref();
     match store.choose_method(&workspace, &method.customer, chosen, at).await? {
-        MethodStored::Chosen => tracing::info!(%workspace, "another payment method is stored"),
+        MethodStored::Chosen => tracing::info!(%workspace, "a new payment method was stored"),
         MethodStored::Outdated => {}
         MethodStored::WorkspaceUnknown => {
             tracing::warn!(%workspace, "a payment method was stored for an unknown workspace");

@@ -1,4 +1,4 @@
-//! The webhook function's bootstrap.
+//! The webhook function's Lambda binary.
 
 fn main() -> Result<(), credits_runtime::StartError> {
     credits_runtime::run(topup_webhook::TopUpWebhook::start)

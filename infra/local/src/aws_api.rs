@@ -1,5 +1,5 @@
-//! The stand-ins of AWS's own HTTP APIs: the bus under `/_local/eventbridge`, and SES under `/_local/ses`; and what a
-//! person may look at of them.
+//! The stand-ins for AWS's HTTP APIs: `EventBridge` under `/_local/eventbridge`, and SES under `/_local/ses`. Further
+//! calls show the events and mails that they received.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ enum Kind {
     Complaint,
 }
 
-/// Every path of the stand-ins.
+/// Returns the routes of the stand-ins.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/_local/eventbridge/", post(put_events))
@@ -70,7 +70,7 @@ async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
             if taken.answered {
                 reply(json_response(StatusCode::OK, &json!({ "MessageId": "local" })))
             } else {
-                reply(message(StatusCode::INTERNAL_SERVER_ERROR, "taken, and not told"))
+                reply(message(StatusCode::INTERNAL_SERVER_ERROR, "accepted, but the answer is withheld"))
             }
         }
         Err(Refused::TooFast) => {
@@ -90,7 +90,7 @@ async fn mails(State(shared): State<Arc<Shared>>) -> Reply {
     reply(json_response(StatusCode::OK, &json!(shared.mailbox.mails())))
 }
 
-/// A mail's HTML, as a browser shows it; the first has the number 1.
+/// Shows a mail's HTML in a browser. The first mail has the number 1.
 async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> Reply {
     let mails = shared.mailbox.mails();
     match number.checked_sub(1).and_then(|at| mails.get(at)) {
@@ -117,7 +117,7 @@ async fn silence_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
     reply(json_response(StatusCode::OK, &json!({ "count": count })))
 }
 
-/// Plays a mailbox that refuses a mail for good, or a reader who complains, as SES tells of it.
+/// Publishes the event that SES publishes for a permanent bounce or for a complaint.
 async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     let Feedback { address, kind } = match read(&body) {
         Ok(feedback) => feedback,

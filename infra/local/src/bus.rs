@@ -1,4 +1,4 @@
-//! The stand-in event bus: takes what `PutEvents` sends, and hands it to the rules of template.yaml.
+//! The stand-in event bus: accepts `PutEvents`, and queues events for the functions that template.yaml's rules name.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -7,21 +7,19 @@ use credits_store::{Clock, Sources};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many events are kept to be looked at.
+/// The number of events that [`Bus::shown`] keeps.
 const MOST_SHOWN: usize = 10_000;
 
-/// A rule: which events go to which function.
+/// A rule of the bus: which events go to which function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The binary of the function.
+    /// The name of the function's binary.
     pub function: String,
-    /// The events' source.
     pub source: String,
-    /// Their `detail-type`s.
+    /// The `detail-type` values that match.
     pub names: Vec<String>,
 }
 
-/// The bus.
 #[derive(Debug)]
 pub struct Bus {
     rules: Vec<Rule>,
@@ -39,11 +37,10 @@ struct Kept {
 /// An event that waits for a function.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The event.
     pub event: Value,
-    /// The binary of the function.
+    /// The name of the function's binary.
     pub function: String,
-    /// How often it has failed.
+    /// How many invocations have failed.
     pub failures: u32,
 }
 
@@ -62,13 +59,12 @@ struct PutEntry {
 }
 
 impl Bus {
-    /// A bus with these rules.
     #[must_use]
     pub fn new(rules: Vec<Rule>, sources: Sources) -> Self {
         Self { rules, sources, kept: Mutex::default() }
     }
 
-    /// `PutEvents`
+    /// Handles `PutEvents`.
     pub fn put(&self, body: &[u8], clock: &dyn Clock) -> Result<Value, serde_json::Error> {
         let put: PutEvents = serde_json::from_slice(body)?;
         let mut answers = Vec::new();
@@ -80,7 +76,7 @@ impl Bus {
         Ok(json!({ "Entries": answers, "FailedEntryCount": 0 }))
     }
 
-    /// Puts an event on the bus.
+    /// Publishes an event, queues it for each matching rule, and returns its id.
     pub fn publish(&self, source: &str, name: &str, detail: &Value, clock: &dyn Clock) -> String {
         let id = self.sources.new_id("bus").to_string();
         let event = json!({
@@ -99,27 +95,27 @@ impl Bus {
         id
     }
 
-    /// The next event that waits for a function.
+    /// Takes the next event that waits for a function.
     pub fn next(&self) -> Option<Waiting> {
         self.kept().waiting.pop_front()
     }
 
-    /// Lets an event that has failed wait behind all that wait now, as Lambda tries again some minutes later.
+    /// Queues a failed event again, behind all others: Lambda retries some minutes later.
     pub fn put_back(&self, waiting: Waiting) {
         self.kept().waiting.push_back(waiting);
     }
 
-    /// Keeps what could not be worked off.
+    /// Moves an event to the dead letters, with the error of its last attempt.
     pub fn bury(&self, function: &str, event: &Value, error: &str) {
         self.kept().dead.push(json!({ "function": function, "event": event, "error": error }));
     }
 
-    /// Everything that was put, oldest first.
+    /// Returns the latest published events, oldest first.
     pub fn shown(&self) -> Vec<Value> {
         self.kept().shown.iter().cloned().collect()
     }
 
-    /// What could not be worked off, oldest first.
+    /// Returns the dead letters, oldest first.
     pub fn dead(&self) -> Vec<Value> {
         self.kept().dead.clone()
     }

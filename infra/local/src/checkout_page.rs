@@ -1,9 +1,8 @@
-//! The page that a payer sees in place of the provider's.
+//! The page that a payer sees in place of Stripe's checkout page.
 
 use crate::provider::{Mode, Session, in_major_units};
 
-/// A page with two buttons. Nothing in it comes from outside but what our own functions sent to the provider, and
-/// that is escaped all the same.
+/// Renders a page with two buttons. Its texts come from our own functions, and are escaped nevertheless.
 pub(crate) fn page(session: &Session) -> String {
     let (product, amount) = match session.mode {
         Mode::Payment => {

@@ -1,4 +1,4 @@
-//! Claims of mails after a restart. The invocations that held them ended with the process before.
+//! Mail claims after a restart: the invocations that held them ended with the previous process.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,14 @@ use credits_store::{Fault, Store};
 
 use crate::mailbox::Mailbox;
 
-/// The prefix of a mail's partition key.
+/// The prefix of a mail item's partition key.
 const PREFIX: &str = "mail#";
 
-/// Ends every open claim: the mail was sent if the mailbox has it; if not, the event that comes again sends it.
+/// Ends every open claim. A mail that the mailbox has is marked as sent. Any other claim is released, and the
+/// redelivered event sends the mail.
 ///
-/// A claim lasts for two minutes, and Lambda tries an event again for three. The stack tries again at once, so a claim that
-/// was left open would cost the mail.
+/// A claim lasts two minutes, and Lambda retries an event for three. The stack retries at once, so a claim left open
+/// would lose the mail.
 pub(crate) async fn end_all(
     (client, table): (&Client, &str),
     store: &Store,
@@ -51,7 +52,7 @@ pub(crate) async fn end_all(
     }
 }
 
-/// The mail of an item, and its claim.
+/// Returns the id of an item's mail, and its claim.
 fn named(item: &HashMap<String, AttributeValue>) -> Option<(&str, Id)> {
     let text = |name: &str| Some(item.get(name)?.as_s().ok()?.as_str());
     text("pk")?.strip_prefix(PREFIX).zip(text("claim")?.parse().ok())

@@ -1,4 +1,4 @@
-//! The clock of the whole stack: the machine's, moved ahead as `POST /_local/clock` says.
+//! The stack's clock: the machine's clock plus an offset that `POST /_local/clock` increases.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{StackError, folder};
 
-/// How far the clock may be moved in all: a hundred years.
+/// The largest offset of the clock, in seconds: a hundred years.
 const MOST_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
 
-/// A clock that can be moved ahead. Its offset lasts in the stack's folder, if it has one.
+/// A clock that can be moved ahead. A stack with a folder keeps the offset in it.
 #[derive(Debug)]
 pub(crate) struct LocalClock {
     offset_millis: AtomicI64,
@@ -21,13 +21,14 @@ pub(crate) struct LocalClock {
 }
 
 impl LocalClock {
-    /// Opens the clock: where its folder kept it, or else at an instant, or at the machine's.
+    /// Opens the clock at the offset in its folder. Without one, it starts at `begins_at`, or else at the machine's
+    /// time.
     pub fn open(folder: Option<&Path>, begins_at: Option<Timestamp>) -> Result<Arc<Self>, StackError> {
         let file = folder.map(|folder| folder.join("clock-offset-millis"));
         let kept = match &file {
             Some(file) if file.exists() => {
                 let offset = std::fs::read_to_string(file)?.trim().parse();
-                Some(offset.map_err(|_| StackError::Part("clock of the folder"))?)
+                Some(offset.map_err(|_| StackError::Part("clock from its file"))?)
             }
             _ => None,
         };
@@ -36,14 +37,15 @@ impl LocalClock {
         Ok(Arc::new(Self { offset_millis: AtomicI64::new(kept.or(begins).unwrap_or(0)), file }))
     }
 
-    /// Where the clock would be after so many seconds; `None` where it would go back, or too far.
+    /// Returns the time in this many seconds; `None` if that is in the past or more than a hundred years ahead of the
+    /// machine's clock.
     pub fn ahead(&self, seconds: i64) -> Option<Timestamp> {
         let target = self.now().checked_add(SignedDuration::from_secs(seconds)).ok()?;
         let moved = target.duration_since(SystemClock.now()).as_secs();
         Some(target).filter(|_| seconds >= 0 && moved <= MOST_SECONDS)
     }
 
-    /// Moves the clock ahead to an instant; it never goes back.
+    /// Moves the clock ahead to an instant. An earlier instant changes nothing.
     pub fn move_to(&self, instant: Timestamp) -> Result<(), StackError> {
         let moved = instant.duration_since(SystemClock.now()).as_millis();
         let moved = i64::try_from(moved).unwrap_or(i64::MAX).max(self.offset_millis.load(Ordering::Acquire));
@@ -54,7 +56,7 @@ impl LocalClock {
         Ok(())
     }
 
-    /// The clock with the machine's randomness, as the functions take them.
+    /// Returns this clock with the machine's randomness, as the functions need them.
     pub fn sources(self: &Arc<Self>) -> Sources {
         let clock: Arc<dyn Clock> = Arc::<Self>::clone(self);
         Sources::new(clock, Arc::new(SystemRandomness))

@@ -1,5 +1,4 @@
-//! The command line: `cargo local`, `cargo local demo`, `cargo local watch WORKSPACE`, `cargo local bulk`,
-//! `cargo local verify`.
+//! The command line of `cargo local` and its subcommands `demo`, `watch WORKSPACE`, `bulk` and `verify`.
 
 use std::process::ExitCode;
 
@@ -22,15 +21,15 @@ mod welcome;
 
 use arguments::{Asked, USAGE};
 
-/// A command line that can't be read. What reads it says its causes in one line.
+/// A command line that does not parse. The message contains its causes, so the error has no source.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misused(String);
 
-/// Runs the command.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn run() -> ExitCode {
-    // The embedded database warns of every condition that fails, which is how a refusal is found.
+    // The embedded database logs a warning for each failed condition. A failed condition is a normal answer here.
     let shown = Targets::new().with_default(LevelFilter::WARN).with_target("dynoxide", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(shown)).init();
@@ -74,11 +73,11 @@ async fn serve(options: &Options) -> Result<(), StackError> {
     Ok(tokio::signal::ctrl_c().await?)
 }
 
-/// Serves a workspace that has lived for half a year.
+/// Serves a stack whose workspace has half a year of history.
 async fn live(options: Options) -> Result<(), StackError> {
     let now = SystemClock.now();
     let stack = Stack::start(&Options { begins_at: demo::born(now), ..options }).await?;
-    say("Half a year goes by: three workflows, four people, a bulk job, and a month that runs dry …");
+    say("Simulating half a year: three workflows, four people, a bulk job, a month without credits …");
     demo::live(&stack, now).await?;
     let token = welcome::open_workspace(&stack).await?;
     say(&welcome::text(&stack, &token)?);
@@ -92,13 +91,13 @@ fn ended(served: Result<(), StackError>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the command says")]
+#[expect(clippy::print_stdout, reason = "the command prints its output")]
 fn say(text: &str) -> ExitCode {
     println!("{text}");
     ExitCode::SUCCESS
 }
 
-#[expect(clippy::print_stderr, reason = "it is what the command says")]
+#[expect(clippy::print_stderr, reason = "the command prints its errors")]
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("error: {error}");
     let mut source = error.source();

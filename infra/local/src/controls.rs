@@ -1,4 +1,4 @@
-//! The calls under `/_local`, and everything else to the gateway.
+//! The calls under `/_local`. Every other path goes to the gateway.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::stack::Shared;
 use crate::tokens::TokenOrder;
 use crate::{aws_api, verify};
 
-/// The longest body that API Gateway takes.
+/// The largest body that API Gateway accepts.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 pub(crate) type Reply = Response<Body>;
@@ -31,7 +31,7 @@ struct Advance {
     advance_seconds: i64,
 }
 
-/// Every path of the stack.
+/// Returns the router of the whole stack.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(
@@ -91,7 +91,7 @@ async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
         Err(refusal) => return *refusal,
     };
     let Some(target) = shared.clock.ahead(advance_seconds) else {
-        let refusal = "the clock moves ahead, by at most a hundred years in all";
+        let refusal = "advance_seconds is negative, or moves the clock more than a hundred years ahead";
         return reply(message(StatusCode::BAD_REQUEST, refusal));
     };
     match shared.worker.advance(&shared, target).await {

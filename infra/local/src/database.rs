@@ -1,4 +1,4 @@
-//! The embedded `DynamoDB`, with template.yaml's table.
+//! The embedded `DynamoDB` with the table of template.yaml.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,41 +23,41 @@ use crate::template::{DEPLOYED, Index, Table, Template};
 /// The table's name in the embedded database.
 pub(crate) const TABLE: &str = "credits";
 
-/// How long a table of another `DynamoDB` may take to be made.
+/// How long another `DynamoDB` may take to create the table.
 const MADE_WITHIN: Duration = Duration::from_mins(2);
 
 /// Where a stack has its table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Place {
-    /// In a database of its own, in this process.
+    /// In the stack's own database, in this process.
     #[default]
     Embedded,
-    /// In another `DynamoDB`, at this address, in a table of its own that ends with the stack. Its stream is not read.
+    /// In another `DynamoDB`, at this address. The table is the stack's own and is deleted with it. Its stream is not
+    /// read.
     Elsewhere(String),
 }
 
-/// Whether the table has its stream. What reads no stream may go without, and is faster.
+/// Whether the table has a stream. Writes without a stream are faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// As the template has it.
+    /// The template's stream, delivered to `project`.
     On,
-    /// As the template has it, but nothing is handed over: whoever wants its records asks for them.
+    /// The template's stream, not delivered: a test reads the records itself.
     Held,
-    /// None.
     Off,
 }
 
-/// A stack's table, wherever it is.
+/// A stack's table, and the database that holds it.
 #[derive(Debug)]
 pub(crate) enum Home {
-    /// In the embedded database.
+    /// The embedded database.
     Embedded(Database),
-    /// In another one; with the table's name.
+    /// A table of another `DynamoDB`.
     Elsewhere { endpoint: String, table: String },
 }
 
 impl Home {
-    /// Starts the embedded database, in memory or in a file, or turns to another one. The table is yet to be made.
+    /// Starts the embedded database, in memory or in a file, or refers to another one. It does not create the table.
     pub fn open(place: &Place, file: Option<&Path>, sources: &Sources) -> Result<Self, StackError> {
         Ok(match place {
             Place::Embedded => Self::Embedded(Database::start(file)?),
@@ -67,7 +67,7 @@ impl Home {
         })
     }
 
-    /// The address for an SDK client.
+    /// Returns the address for an SDK client.
     pub fn endpoint(&self) -> String {
         match self {
             Self::Embedded(database) => database.endpoint(),
@@ -75,7 +75,6 @@ impl Home {
         }
     }
 
-    /// The table's name.
     pub fn table(&self) -> &str {
         match self {
             Self::Embedded(_) => TABLE,
@@ -83,7 +82,7 @@ impl Home {
         }
     }
 
-    /// The embedded database itself, whose stream no client of ours reads.
+    /// Returns the embedded database itself: its stream is read without an SDK client.
     pub fn embedded(&self) -> Option<dynoxide::Database> {
         match self {
             Self::Embedded(database) => Some(database.handle.clone()),
@@ -96,19 +95,19 @@ impl Drop for Home {
     fn drop(&mut self) {
         let Self::Elsewhere { endpoint, table } = self else { return };
         let (endpoint, table) = (endpoint.clone(), table.clone());
-        // A thread and runtime of its own: what is dropped can't wait.
+        // `drop` can't await, so a thread with a runtime of its own deletes the table.
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             let client = crate::functions::client(&endpoint, credits_runtime::connection::loopback_client());
             runtime.block_on(client.delete_table().table_name(table).send()).ok()
         });
         if !matches!(deleted.join(), Ok(Some(_))) {
-            tracing::error!(table = self.table(), "a table could not be deleted");
+            tracing::error!(table = self.table(), "could not delete the table");
         }
     }
 }
 
-/// A database that serves on a free port of 127.0.0.1 until it is dropped.
+/// An embedded database that serves on a free port of 127.0.0.1 until it is dropped.
 pub struct Database {
     address: SocketAddr,
     handle: dynoxide::Database,
@@ -127,7 +126,7 @@ impl Database {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        // A thread and runtime of its own: SQLite blocks the worker that it runs on.
+        // SQLite blocks its worker thread, so the database gets a thread and a runtime of its own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::spawn(move || {
             let served = runtime.block_on(async {
@@ -141,13 +140,13 @@ impl Database {
                 Ok::<_, String>(())
             });
             if let Err(error) = served {
-                tracing::error!(error, "the embedded database ended");
+                tracing::error!(error, "the embedded database failed");
             }
         });
         Ok(Self { address, handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The address for an SDK client.
+    /// Returns the address for an SDK client.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
@@ -160,14 +159,13 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// The name of a database in memory that a second connection of this process can open.
+/// Returns the name of a new in-memory database that a second connection of this process can open.
 fn in_memory() -> String {
     static MADE: AtomicU64 = AtomicU64::new(0);
     format!("file:credits-{}?mode=memory&cache=shared", MADE.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The embedded database looks through all stream records at every write, and drops none: with an index it needs no
-/// more than a glance.
+/// Adds an index on the stream records. The embedded database scans all of them at each write, and deletes none.
 fn index_the_stream(path: &str) -> Result<(), StackError> {
     let connection = rusqlite::Connection::open(path).map_err(|_| StackError::Part("stream's index"))?;
     let index = "CREATE INDEX IF NOT EXISTS stream_by_sequence
@@ -175,7 +173,8 @@ fn index_the_stream(path: &str) -> Result<(), StackError> {
     connection.execute_batch(index).map_err(|_| StackError::Part("stream's index"))
 }
 
-/// Drops the stream records of a file that are worked off; the last one stays, as the next one's number follows it.
+/// Deletes the processed stream records of a file. The last one stays, because the next record's number follows from
+/// it.
 pub(crate) fn trim_stream(file: &Path, worked_off: i64) -> Result<(), StackError> {
     let part = || StackError::Part("stream's trimming");
     let connection = rusqlite::Connection::open(file).map_err(|_| part())?;
@@ -186,7 +185,7 @@ pub(crate) fn trim_stream(file: &Path, worked_off: i64) -> Result<(), StackError
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Dropping the sender is what the thread waits for.
+        // The database's thread waits until the sender is dropped.
         self.stop.take();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the embedded database panicked");
@@ -194,7 +193,7 @@ impl Drop for Database {
     }
 }
 
-/// Makes the template's table, unless it is there already.
+/// Creates the template's table unless it exists.
 pub async fn create_table(client: &Client, name: &str, stream: Stream) -> Result<(), StackError> {
     let table = Template::parse(DEPLOYED)?.table()?;
     let mut request = client

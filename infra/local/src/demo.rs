@@ -1,7 +1,7 @@
-//! `cargo local demo`: a workspace that has lived for half a year, so that there is something to look at.
+//! `cargo local demo`: creates a workspace with half a year of history.
 //!
-//! Three workflows, four people, a bulk job, and a month that ran dry. All of it goes through the functions as a hub's
-//! calls would, on a clock that begins half a year back; nothing is written past them.
+//! The workspace has three workflows, four people, a bulk job, and a month without credits. Every change is a call of
+//! the functions, as the hub would send it, on a clock that starts half a year ago.
 
 use axum::http::Method;
 use jiff::civil::Weekday;
@@ -11,22 +11,22 @@ use serde_json::{Value, json};
 
 use crate::{Stack, StackError};
 
-/// The workspace that has lived.
+/// The demo workspace's id.
 pub const WORKSPACE: &str = "demo";
 
-/// How long it has lived, in days.
+/// The length of its history, in days.
 const DAYS: i64 = 183;
 
-/// When a working day begins, in UTC.
+/// The hour at which a working day begins, in UTC.
 const MORNING: i8 = 7;
 
-/// The days on which something changed.
+/// The days on which something changes, counted from the first day.
 const LEADS_FROM: i64 = 70;
 const BULK_JOB: i64 = 80;
 const NOBODY_TOPS_UP: std::ops::Range<i64> = 96..124;
 const SUBSCRIBED: i64 = 124;
 
-/// Below how many credits somebody buys a pack.
+/// The balance below which Ada buys a pack, in credits.
 const LOW: i64 = 200;
 
 const PEOPLE: [(&str, &str, &str); 6] = [
@@ -38,7 +38,7 @@ const PEOPLE: [(&str, &str, &str); 6] = [
     ("chloe", "tidy", "text.extract"),
 ];
 
-/// A life that is being lived.
+/// A history in progress.
 struct Life<'a> {
     stack: &'a Stack,
     token: String,
@@ -52,7 +52,7 @@ struct Workflow {
     steps: &'static [Step],
 }
 
-/// An AI step: its id, what it calls, with which model, and how many records or thousand tokens it is about.
+/// An AI step: its id, its operation, its model, and its size in records or in thousands of tokens.
 type Step = (&'static str, &'static str, &'static str, u64);
 
 const TRIAGE: Workflow = Workflow {
@@ -71,7 +71,7 @@ const REPORT: Workflow = Workflow {
     steps: &[("reason", "reasoning.chain", "standard", 3), ("write", "document.generate", "standard", 4)],
 };
 
-/// The morning of its first day.
+/// Returns the morning of the history's first day.
 #[must_use]
 pub fn born(now: Timestamp) -> Option<Timestamp> {
     let first = now.checked_sub(SignedDuration::from_hours(DAYS.saturating_mul(24))).ok()?;
@@ -79,7 +79,7 @@ pub fn born(now: Timestamp) -> Option<Timestamp> {
     Some(day.at(MORNING, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Lives until now, unless the workspace is there already.
+/// Plays the history up to `now`, unless the workspace exists.
 pub async fn live(stack: &Stack, now: Timestamp) -> Result<(), StackError> {
     let token = stack.token("*", "credits:spend credits:read credits:manage")?;
     let mut life = Life { stack, token, calls: 0 };
@@ -102,7 +102,7 @@ fn later(instant: Timestamp, by: SignedDuration) -> Option<Timestamp> {
     instant.checked_add(by).ok()
 }
 
-/// The same throw of a die at every start.
+/// Returns a number from 0 to `faces - 1`, the same in each run.
 fn roll(day: i64, of: i64, faces: i64) -> i64 {
     let mixed = day.wrapping_mul(7919).wrapping_add(of.wrapping_mul(104_729)).wrapping_mul(31_337);
     mixed.wrapping_shr(3).rem_euclid(faces.max(1))
@@ -158,7 +158,8 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Ada looks at the balance, and buys what is needed; but for the weeks in which she is away.
+    /// Buys credits when the balance is low, except in the weeks in which Ada is away. Starts the subscription on its
+    /// day.
     async fn money(&mut self, day: i64) -> Result<(), StackError> {
         if day == BULK_JOB {
             self.buy("pack_1k").await?;
@@ -178,7 +179,7 @@ impl Life<'_> {
         if whole.is_some_and(|whole| whole < LOW) && !NOBODY_TOPS_UP.contains(&day) {
             self.buy("pack_1k").await?;
         }
-        // What the provider has still to tell, it has signed at this minute.
+        // The stand-in signs events with the time at which it creates them. Deliver them before the clock moves.
         self.stack.live_until(self.stack.now()).await
     }
 
@@ -187,7 +188,7 @@ impl Life<'_> {
         self.pay(&opened).await
     }
 
-    /// Pays a checkout, where one was opened: a stored card needs none.
+    /// Pays a checkout if the answer names one. A charge of a stored card opens none.
     async fn pay(&mut self, opened: &Value) -> Result<(), StackError> {
         let Some(checkout) = opened["checkout_id"].as_str() else { return Ok(()) };
         if self.stack.pay(checkout).await { Ok(()) } else { Err(StackError::Part("demo's payment")) }
@@ -208,7 +209,7 @@ impl Life<'_> {
         }
     }
 
-    /// The bulk job: forty parts of it, paid from eight holds.
+    /// Runs the bulk job: forty captures from eight holds.
     async fn bulk(&mut self, day: i64) -> Result<(), StackError> {
         let consumer = json!({
             "kind": "bulk", "job_id": "crm-clean-up", "feature": "bulk-enrich", "list_id": "crm",
@@ -250,7 +251,7 @@ impl Life<'_> {
         self.insist(Method::POST, &format!("/runs/{run_id}/complete"), &json!({})).await.map(drop)
     }
 
-    /// Calls an AI, and says whether the balance covered it.
+    /// Debits an AI call, and returns whether the balance covered it.
     async fn debit(
         &mut self,
         operation: &str,
@@ -283,12 +284,11 @@ impl Life<'_> {
     }
 }
 
-/// Something that is done on a day.
+/// A job of a day.
 #[derive(Clone, Copy)]
 enum Job {
     Run(&'static Workflow),
-    /// Somebody asks for something in the app; the number makes each another.
+    /// A person's action in the app. The number makes each action different.
     Action(i64),
-    /// The bulk job.
     Bulk,
 }

@@ -1,10 +1,10 @@
-//! What a stack keeps in its folder beside the table: whole, or as it was, whenever its process ends.
+//! Files that a stack keeps in its folder beside the table. A crash leaves each with its old or its new content.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Keeps a file's new content: whoever opens it finds all of it, or what was there before.
+/// Replaces a file's content atomically: a reader sees either the old content or all of the new one.
 pub(crate) fn keep(file: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let mut part = file.as_os_str().to_owned();
     part.push(".part");
@@ -12,13 +12,13 @@ pub(crate) fn keep(file: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     fs::rename(&part, file)
 }
 
-/// Adds a line to a file.
+/// Appends a line to a file.
 pub(crate) fn add_line(file: &Path, line: &str) -> io::Result<()> {
     let mut opened: File = OpenOptions::new().create(true).append(true).open(file)?;
     opened.write_all(format!("{line}\n").as_bytes())
 }
 
-/// The lines of a file that were added whole; one that was begun and not ended is taken off it.
+/// Returns the complete lines of a file, and removes an incomplete last line from it. A missing file has no lines.
 pub(crate) fn whole_lines(file: &Path) -> io::Result<Vec<String>> {
     let content = match fs::read(file) {
         Ok(content) => content,
@@ -40,7 +40,7 @@ mod tests {
     use super::{add_line, keep, whole_lines};
 
     #[test]
-    fn a_line_that_was_begun_when_the_process_ended_is_taken_off_and_the_next_stands_by_itself() {
+    fn an_incomplete_last_line_is_removed() {
         let file = std::env::temp_dir().join(format!("ai-credits-lines-{}", std::process::id()));
         assert!(whole_lines(&file).unwrap().is_empty());
         add_line(&file, "one").unwrap();

@@ -1,4 +1,4 @@
-//! The functions as the stack runs them: the deployed handlers, each with a counted client of its own.
+//! The functions as the stack runs them: the deployed handlers, each with its own client whose requests are counted.
 
 use std::sync::Arc;
 
@@ -27,42 +27,38 @@ use serde_json::Value;
 use tokio::time::Instant;
 use topup_webhook::TopUpWebhook;
 
-/// How long an invocation may take: what template.yaml gives a function that asks for no more.
+/// The timeout of a function for which template.yaml sets no other.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// How long `account` may take, which asks the payment provider.
+/// The timeout of `account`, which calls Stripe. As in template.yaml.
 const ACCOUNT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(28);
 
-/// How long a sweep may take, as template.yaml has it.
+/// The timeout of `renewal`, as in template.yaml.
 const SWEEP_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(10);
 
-/// How long `project` may take, as template.yaml has it.
+/// The timeout of `project`, as in template.yaml.
 const PROJECT_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(5);
 
-/// How long `notify` may take, as template.yaml has it.
+/// The timeout of `notify`, as in template.yaml.
 const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What the functions are given.
+/// The dependencies of the functions.
 pub struct Parts<'a> {
-    /// A store for each of them, by its name.
+    /// Returns the store of the function with this name.
     pub store: &'a dyn Fn(&'static str) -> Store,
-    /// The bus.
     pub bus: aws_sdk_eventbridge::Client,
-    /// The mails.
     pub mail: aws_sdk_sesv2::Client,
-    /// What is sold.
     pub catalogue: Arc<Catalogue>,
-    /// The payment provider.
     pub provider: Provider,
-    /// The key to its API.
+    /// The API key for the payment provider.
     pub provider_key: Secret,
-    /// What it signs its events with.
+    /// The secret that signs the provider's events.
     pub webhook_secret: Secret,
-    /// Where people add credits.
+    /// The address of the page where people add credits.
     pub top_up_url: String,
-    /// Where payers may be sent back to besides.
+    /// The origins to which a checkout may return besides the page's own.
     pub return_origins: ReturnOrigins,
-    /// What is switched on for checkouts of packs.
+    /// The optional features of checkouts for packs.
     pub checkout_options: CheckoutOptions,
     /// The Stripe mode, test or live, whose events the webhook handles.
     pub provider_mode: Mode,
@@ -74,7 +70,7 @@ impl std::fmt::Debug for Parts<'_> {
     }
 }
 
-/// Every function.
+/// All functions of the product.
 #[derive(Debug)]
 pub struct Functions {
     debit: Debits,
@@ -83,12 +79,12 @@ pub struct Functions {
     renewal: Renewal,
     project: Project,
     notify: Notify,
-    /// Not counted: what the stack itself asks.
+    /// The stack's own store. Its requests are not counted.
     observer: Store,
 }
 
 impl Functions {
-    /// Puts every function together.
+    /// Creates every function.
     pub fn start(parts: Parts<'_>) -> Result<Self, StartError> {
         let secrets = |secret: &Secret| Secrets::from_setting(SecretSetting::Plain(secret.clone()), Settings);
         let Parts {
@@ -137,7 +133,7 @@ impl Functions {
         })
     }
 
-    /// Invokes a function of events, as a schedule, the stream or the bus does; what went wrong is a line for the log.
+    /// Invokes a function as a schedule, the stream or the bus does. An error is one line for the log.
     pub async fn fire(&self, binary: &str, input: Value) -> Result<Value, String> {
         match binary {
             "renewal" => self.sweep(input).await.map_err(|error| Chain(&error).to_string()),
@@ -149,16 +145,16 @@ impl Functions {
                 let notified = self.notify.handle(input, after(NOTIFY_TIMEOUT)).await;
                 notified.map_err(|error| Chain(&error).to_string())
             }
-            _ => Err("there is no such function".to_owned()),
+            _ => Err("unknown function".to_owned()),
         }
     }
 
-    /// The store with which the stack itself looks.
+    /// Returns the store for the stack's own reads. Its requests are not counted.
     pub fn observer(&self) -> &Store {
         &self.observer
     }
 
-    /// When a function's schedule next finds something due.
+    /// Returns when a function's schedule next has something to do; `None` if nothing is due.
     pub async fn next_due(&self, binary: &str) -> Result<Option<Timestamp>, Fault> {
         match binary {
             "renewal" => self.observer.next_due().await,
@@ -173,7 +169,7 @@ impl Functions {
         self.renewal.handle(input, after(SWEEP_TIMEOUT)).await
     }
 
-    /// Invokes the function of that binary's name; `None` if there is none.
+    /// Invokes the function with this binary for an HTTP event; `None` if the name is unknown.
     pub async fn invoke(&self, binary: &str, event: HttpEvent) -> Option<ApiGatewayV2httpResponse> {
         let deadline = after(if binary == "account" { ACCOUNT_TIMEOUT } else { TIMEOUT });
         Some(match binary {
@@ -190,7 +186,7 @@ fn after(time: std::time::Duration) -> Instant {
     now.checked_add(time).unwrap_or(now)
 }
 
-/// The client of the bus, under an address.
+/// Returns a client of the stand-in bus below this address.
 pub(crate) fn bus_client(aws_base: &str) -> aws_sdk_eventbridge::Client {
     let endpoint = Some(format!("{aws_base}/eventbridge"));
     let http_client = connection::loopback_client();
@@ -198,7 +194,7 @@ pub(crate) fn bus_client(aws_base: &str) -> aws_sdk_eventbridge::Client {
     aws_sdk_eventbridge::Client::from_conf(config)
 }
 
-/// The client of the mails, under an address.
+/// Returns a client of the stand-in SES below this address.
 pub(crate) fn mail_client(aws_base: &str) -> aws_sdk_sesv2::Client {
     let endpoint = Some(format!("{aws_base}/ses"));
     let http_client = connection::loopback_client();
@@ -206,12 +202,12 @@ pub(crate) fn mail_client(aws_base: &str) -> aws_sdk_sesv2::Client {
     aws_sdk_sesv2::Client::from_conf(config)
 }
 
-/// The credentials of a function: its name, by which the stand-ins tell who called.
+/// Returns credentials whose key id is the function's name. The stand-ins read the caller from it.
 fn credentials(function: &str) -> aws_credential_types::Credentials {
     aws_credential_types::Credentials::new(function, "local", None, None, "local")
 }
 
-/// A client of the database: with the credentials of the environment, which one elsewhere may ask for, or any.
+/// Returns a database client with the environment's credentials, which a remote database may need, or with dummy ones.
 pub(crate) fn client(
     endpoint: &str,
     http: aws_smithy_runtime_api::client::http::SharedHttpClient,

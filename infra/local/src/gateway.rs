@@ -1,4 +1,4 @@
-//! What API Gateway does: match the route, check the token, make an event, and hand back the function's response.
+//! The stand-in for API Gateway: matches the route, checks the token, invokes the function, and returns its response.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,30 +21,24 @@ use crate::tokens::Issuer;
 #[derive(Debug)]
 pub struct Gateway {
     routes: Vec<Route>,
-    /// What is behind it.
     pub functions: Functions,
-    /// Whose tokens it takes.
+    /// Issues and verifies the tokens.
     pub issuer: Issuer,
-    /// Its clock.
     pub sources: Sources,
     requests: AtomicU64,
 }
 
-/// A request from outside.
+/// An HTTP request.
 #[derive(Debug)]
 pub struct Request {
-    /// The method.
     pub method: Method,
     /// The path and the query.
     pub uri: Uri,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Gateway {
-    /// An API of these routes.
     pub fn new(routes: Vec<Route>, functions: Functions, issuer: Issuer, sources: Sources) -> Self {
         Self { routes, functions, issuer, sources, requests: AtomicU64::new(0) }
     }
@@ -72,7 +66,7 @@ impl Gateway {
         }
     }
 
-    /// The event of payload format 2.0.
+    /// Builds the event of payload format 2.0.
     fn event(
         &self,
         route: &Route,
@@ -115,7 +109,7 @@ impl Gateway {
     }
 }
 
-/// The path's variables, decoded, if the request is for the route.
+/// Returns the decoded path parameters if the request matches the route.
 fn path_parameters(route: &Route, request: &Request) -> Option<HashMap<String, String>> {
     let (method, path) = route.key.split_once(' ')?;
     let (wanted, given) = (path.split('/'), request.uri.path().split('/'));
@@ -134,7 +128,7 @@ fn path_parameters(route: &Route, request: &Request) -> Option<HashMap<String, S
     Some(parameters)
 }
 
-/// Header names in small letters, and the values of one name joined by commas.
+/// Joins the values of each header with commas. Names are in lowercase.
 fn headers(headers: &HeaderMap) -> HashMap<&str, String> {
     let mut joined: HashMap<&str, String> = HashMap::new();
     for (name, value) in headers {
@@ -160,7 +154,7 @@ fn query(uri: &Uri) -> HashMap<String, String> {
     joined
 }
 
-/// Text as it is, and anything else in base64.
+/// Returns the body as text, or in base64 if it is not UTF-8, and whether it is in base64.
 fn encoded(request: &Request) -> (Option<String>, bool) {
     if request.body.is_empty() {
         return (None, false);
@@ -188,13 +182,13 @@ fn hand_back(response: ApiGatewayV2httpResponse) -> Response<Vec<u8>> {
     handed
 }
 
-/// API Gateway's own answers.
+/// Builds a response of API Gateway's own, such as 401 or 404.
 #[must_use]
 pub fn message(status: StatusCode, text: &str) -> Response<Vec<u8>> {
     json_response(status, &json!({ "message": text }))
 }
 
-/// An answer in JSON.
+/// Builds a JSON response.
 #[must_use]
 pub fn json_response(status: StatusCode, body: &Value) -> Response<Vec<u8>> {
     let mut response = Response::new(body.to_string().into_bytes());

@@ -1,7 +1,9 @@
-//! The whole product on one machine, with nothing else installed: the functions' own code behind template.yaml's own
-//! routes, an embedded `DynamoDB` with template.yaml's own table, and a stand-in payment provider.
+//! The local stack: the whole product on one machine, without AWS and without Stripe.
 //!
-//! `cargo local` runs it, and the test suite starts one per test. It listens on 127.0.0.1 only.
+//! It runs the deployed functions' code behind the routes of template.yaml. The embedded `DynamoDB` has the table of
+//! template.yaml, and a stand-in plays Stripe.
+//!
+//! `cargo local` starts a stack, and the test suite starts one per test. A stack listens on 127.0.0.1 only.
 #![recursion_limit = "256"]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 

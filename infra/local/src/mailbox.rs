@@ -1,4 +1,4 @@
-//! The stand-in of SES: a mailbox that takes what `SendEmail` sends, in a file where the stack has a folder.
+//! The stand-in for SES: a mailbox that accepts `SendEmail`. A stack with a folder keeps the mails in a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -14,24 +14,20 @@ use crate::{StackError, folder};
 /// The tag that carries a mail's id.
 const MAIL_ID: &str = "mail_id";
 
-/// A mail that was sent.
+/// An accepted mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail {
-    /// To whom.
     pub to: Vec<String>,
     from: String,
-    /// What it is about.
     pub subject: String,
     text: String,
-    /// Its HTML.
     pub html: String,
     at: Timestamp,
-    /// The id that its sender knows it by.
+    /// The id that the sender gave the mail in a tag.
     #[serde(rename = "mail_id", skip_serializing_if = "Option::is_none")]
     id: Option<String>,
 }
 
-/// The mailbox.
 #[derive(Debug)]
 pub struct Mailbox {
     file: Option<PathBuf>,
@@ -41,9 +37,9 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct Kept {
     mails: Vec<Mail>,
-    /// How many of the next mails are refused, as SES does when it is asked too fast.
+    /// How many of the next mails are throttled, as SES does above its sending rate.
     refusals: u64,
-    /// How many of the next mails are taken without an answer.
+    /// How many of the next mails are accepted without an answer.
     silences: u64,
 }
 
@@ -96,26 +92,26 @@ struct Text {
     data: String,
 }
 
-/// Why a mail is not taken.
+/// Why a mail is not accepted.
 #[derive(Debug)]
 pub enum Refused {
-    /// They come too fast.
+    /// The sending rate is exceeded.
     TooFast,
-    /// It is not what `SendEmail` takes.
+    /// The body is not a `SendEmail` request.
     Unread(serde_json::Error),
 }
 
-/// A mail that was taken.
+/// An accepted mail, for the answer.
 #[derive(Debug)]
 pub struct Taken {
-    /// Its tags, as SES's events have them.
+    /// The mail's tags, in the form of SES's events.
     pub tags: Value,
-    /// Whether its sender is told.
+    /// Whether the sender gets an answer.
     pub answered: bool,
 }
 
 impl Mailbox {
-    /// Opens the mailbox, with the mails that its folder kept.
+    /// Opens the mailbox with the mails in its folder.
     pub fn open(folder: Option<&Path>) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("mail.jsonl"));
         let lines = file.as_deref().map(folder::whole_lines).transpose()?.unwrap_or_default();
@@ -123,7 +119,7 @@ impl Mailbox {
         Ok(Self { file, kept: Mutex::new(Kept { mails, ..Kept::default() }) })
     }
 
-    /// `SendEmail`
+    /// Handles `SendEmail`.
     pub fn take(&self, body: &[u8], clock: &dyn Clock) -> Result<Taken, Refused> {
         let mut kept = self.kept();
         if kept.refusals > 0 {
@@ -149,32 +145,32 @@ impl Mailbox {
         Ok(Taken { tags: tags.collect(), answered })
     }
 
-    /// Whether a mail of this id was taken.
+    /// Returns whether a mail with this id was accepted.
     pub fn has(&self, mail_id: &str) -> bool {
         self.kept().mails.iter().any(|mail| mail.id.as_deref() == Some(mail_id))
     }
 
-    /// All mails, oldest first.
+    /// Returns all mails, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         self.kept().mails.clone()
     }
 
-    /// Refuses so many of the next mails.
+    /// Throttles this many of the next mails.
     pub fn refuse(&self, count: u64) {
         self.kept().refusals = count;
     }
 
-    /// Takes so many of the next mails without an answer.
+    /// Accepts this many of the next mails without an answer.
     pub fn be_silent(&self, count: u64) {
         self.kept().silences = count;
     }
 
-    /// Keeps a mail in a line of its own.
+    /// Appends a mail to the file, as one line.
     fn keep(&self, mail: &Mail) {
         let Some(file) = &self.file else { return };
         let line = serde_json::to_string(mail).map_err(StackError::from);
         if let Err(error) = line.and_then(|line| Ok(folder::add_line(file, &line)?)) {
-            tracing::error!(error = %Chain(&error), "the mailbox could not be kept");
+            tracing::error!(error = %Chain(&error), "could not write the mail to its file");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `cargo local`: the whole product on one machine.
+//! The `cargo local` binary.
 
 fn main() -> std::process::ExitCode {
     credits_local::command::run()

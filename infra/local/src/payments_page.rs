@@ -1,4 +1,4 @@
-//! The page on which a person plays the bank: refunds and disputes of what was paid, and how they go on.
+//! The page on which a person plays Stripe's dashboard and the bank: refunds, disputes, and their ends.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::checkout_page::escaped;
 use crate::provider::{DisputeStatus, PlayedDispute, PlayedPayment, PlayedRefund, RefundStatus};
 
-/// A page with the payments and a button for each thing that can happen to them.
+/// Renders the payments, with a button for each event that can follow.
 pub(crate) fn page(payments: &[PlayedPayment]) -> String {
     let mut rows = String::new();
     for payment in payments {
-        // Writing to a text cannot fail.
+        // Writing to a string can't fail.
         let _ = write!(
             rows,
             "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",

@@ -1,24 +1,23 @@
-//! What functions ask of AWS, as a policy would have to allow it: for the comparison with what the template allows.
+//! The AWS permissions that the functions' requests need. Tests compare them with the policies in the template.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A permission that a function has made use of.
+/// A permission that a request of a function needed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Permission {
-    /// Which function.
     pub function: String,
-    /// Such as `dynamodb:GetItem`.
+    /// The action, such as `dynamodb:GetItem`.
     pub action: String,
-    /// `table`, the name of one of its indexes, or empty for another service.
+    /// `table`, the name of an index, or empty for another service.
     pub resource: String,
-    /// What the partition key begins with, up to its `#`, or all of it where there is none.
+    /// The start of the partition key up to and including its `#`, or the whole key if it has none.
     pub leading_key: String,
 }
 
-/// What one request to the database needs. The actions of a transaction are those of its parts
+/// Returns the permissions that one request to the database needs. A transaction needs the actions of its parts
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html>).
 pub(crate) fn of_request(function: &str, operation: &str, body: &Value) -> Vec<Permission> {
     let permission = |action: &str, resource: &str, key: &Value| Permission {
@@ -47,7 +46,7 @@ pub(crate) fn of_request(function: &str, operation: &str, body: &Value) -> Vec<P
     }
 }
 
-/// What a request to another service needs; its signature's credential is the function's name.
+/// Returns the permission that a request to another service needs. The credential in its signature names the function.
 pub(crate) fn of_caller(headers: &HeaderMap, action: &str) -> Option<Permission> {
     let signed = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (function, _) = signed.split_once("Credential=")?.1.split_once('/')?;
@@ -55,7 +54,7 @@ pub(crate) fn of_caller(headers: &HeaderMap, action: &str) -> Option<Permission>
     Some(Permission { function, action, resource: String::new(), leading_key: String::new() })
 }
 
-/// What a part of a transaction needs.
+/// Returns the permission that one part of a transaction needs.
 fn part_of<'a>(
     permission: &'a impl Fn(&str, &str, &Value) -> Permission,
 ) -> impl Fn((&'a String, &'a Value)) -> Permission {

@@ -1,8 +1,7 @@
-//! The stand-in payment provider: the part of Stripe's API that AI Credits calls, as strict as Stripe's, and the events
-//! that Stripe publishes.
+//! The stand-in payment provider: the part of Stripe's API that AI Credits calls, and the events that Stripe publishes.
 //!
-//! It refuses what Stripe refuses, with Stripe's errors, so that a client that is wrong against Stripe is wrong here too.
-//! Time and ids come from [`Sources`] alone, so a simulation can replay it.
+//! It is as strict as Stripe, and answers with Stripe's errors, so that a request that Stripe would refuse fails here
+//! too. Time and ids come from [`Sources`] alone, so a simulation can replay a run.
 
 mod amounts;
 mod answering;
@@ -61,7 +60,7 @@ use recorded::Recorder;
 
 use crate::{StackError, folder};
 
-/// The stand-in.
+/// The stand-in for Stripe.
 #[derive(Debug)]
 pub struct Provider {
     memory: Memory,
@@ -73,47 +72,47 @@ pub struct Provider {
     failures: Vec<Failure>,
     /// Idempotency keys whose first request is in flight.
     in_flight: BTreeSet<String>,
-    /// The API request that is being answered; events name it as their cause.
+    /// The request being answered. The events that it causes name it.
     request: Option<RequestIds>,
-    /// Whether every request is answered 503.
+    /// Whether every request is answered with 503.
     pub down: bool,
 }
 
-/// Why a control refuses to play something.
+/// Why a control can't play an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlayError {
-    /// The id names no object.
+    /// No object has this id.
     #[error("no such {0}")]
     Unknown(&'static str),
-    /// The object is in another state.
+    /// The object's state does not allow it.
     #[error("{0}")]
     State(&'static str),
-    /// A number is out of range.
     #[error("{0} is out of range")]
     Range(&'static str),
 }
 
-/// A payment that has succeeded.
+/// A succeeded payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     /// The payment intent's id.
     pub payment_id: String,
-    /// The purchase that it names: the checkout's `client_reference_id`, or the charge's `metadata[purchase_id]`.
+    /// The purchase that the payment is for: the checkout's `client_reference_id`, or the charge's
+    /// `metadata[purchase_id]`.
     pub purchase_id: String,
-    /// The sum of its refunds, in Stripe's units.
+    /// The sum of the refunds, in the currency's smallest unit.
     pub refunded_minor: u64,
-    /// Its amount, in Stripe's units.
+    /// The amount, in the currency's smallest unit.
     pub amount_minor: u64,
-    /// What its disputes withhold, in Stripe's units.
+    /// The sum that disputes withhold, in the currency's smallest unit.
     pub withheld_minor: u64,
-    /// Whether a refund of it has failed.
+    /// Whether a refund of the payment has failed.
     pub has_failed_refund: bool,
-    /// What the application has named its refunds: `metadata[refund_id]`.
+    /// The ids that the application gave the refunds: `metadata[refund_id]`.
     pub refund_names: Vec<String>,
 }
 
 impl Provider {
-    /// Opens the stand-in with what its folder kept. `api_keys` holds one key, or several separated by spaces.
+    /// Opens the stand-in with the memory in its folder. `api_keys` holds one key, or several separated by spaces.
     pub fn open(
         folder: Option<&Path>,
         api_keys: Secret,
@@ -147,7 +146,7 @@ impl Provider {
         self.memory.sessions.get(id)
     }
 
-    /// Returns every payment that has succeeded.
+    /// Returns all succeeded payments.
     #[must_use]
     pub fn payments(&self) -> Vec<Made> {
         let paid = self.memory.intents.values().filter(|intent| intent.is_succeeded());
@@ -194,7 +193,7 @@ impl Provider {
         let memory = serde_json::to_vec(&self.memory).map_err(StackError::from);
         if let Err(error) = memory.and_then(|memory| Ok(folder::keep(file, memory)?)) {
             let error = Chain(&error);
-            tracing::error!(%error, "the provider's memory could not be kept");
+            tracing::error!(%error, "could not write the provider's memory to its file");
         }
     }
 }

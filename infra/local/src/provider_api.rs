@@ -1,4 +1,5 @@
-//! The stand-in provider's HTTP: its API under `/_local/provider`, and the controls that play payers, banks and outages.
+//! The HTTP side of the stand-in provider: its API under `/_local/provider`, and controls that play payers, banks and
+//! outages.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -25,7 +26,7 @@ use crate::worker::deliver;
 /// The path prefix of the stand-in's API.
 const BASE: &str = "/_local/provider";
 
-/// The provider's own paths, and the controls.
+/// Returns the routes of the provider's API and of the controls.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/_local/checkouts/{checkout_id}", get(checkout))
@@ -49,7 +50,7 @@ struct Pay {
     method: Option<MethodKind>,
     discount_percent: Option<u64>,
     tax_percent: Option<u64>,
-    /// Whether the events of this payment are lost on their way.
+    /// Whether the events of this payment are lost, and never delivered.
     lost: Option<bool>,
 }
 
@@ -98,7 +99,7 @@ struct Outage {
     down: bool,
 }
 
-/// Reads the body of a control, or answers that it cannot be read.
+/// Parses the body of a control, or returns the response that refuses it.
 macro_rules! order {
     ($body:expr) => {
         match read(&$body) {
@@ -140,7 +141,7 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     let answer = deliver(&shared, delivery).await;
     let webhook: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let status = answer.status();
-    // The webhook's members stand at the top as well, so that the answer reads as the webhook's own.
+    // The webhook's members stand at the top level too, so that the answer reads like the webhook's own.
     let mut body = webhook.clone();
     if !body.is_object() {
         body = json!({});
@@ -151,7 +152,7 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     reply(json_response(status, &body))
 }
 
-/// Shows what was paid, with buttons for refunds and disputes.
+/// Shows the succeeded payments, with buttons for refunds and disputes.
 async fn payments(State(shared): State<Arc<Shared>>) -> Reply {
     let page = payments_page::page(&provider(&shared).played_payments());
     ([("content-type", "text/html; charset=utf-8")], page).into_response()
@@ -170,7 +171,7 @@ async fn settle(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body:
     published(&shared, played.map(|()| json!({ "payment_id": id, "outcome": outcome }))).await
 }
 
-/// Refunds a payment in the dashboard.
+/// Refunds a payment, as in Stripe's dashboard.
 async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
     let RefundControl { amount, status } = order!(body);
     let status = status.unwrap_or(RefundStatus::Succeeded);
@@ -200,7 +201,7 @@ async fn move_dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>,
     published(&shared, played.map(|()| json!({ "dispute_id": id }))).await
 }
 
-/// Plays a provider that is down, or is back.
+/// Starts or ends an outage of the provider.
 async fn outage(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     let Outage { down } = order!(body);
     provider(&shared).down = down;
@@ -250,7 +251,7 @@ async fn answer(
     reply(answered.into_response())
 }
 
-/// Delivers the events that wait, oldest first, and answers what was played with the webhook's answer to each.
+/// Delivers the waiting events, oldest first. Answers with the played object, and the webhook's status for each event.
 async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Reply {
     let mut body = match played {
         Ok(body) => body,

@@ -1,21 +1,20 @@
-//! Schedules: when template.yaml's next fire, in UTC.
+//! The schedules of template.yaml: when each fires next, in UTC.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::template::TemplateError;
 
-/// A schedule of a function.
+/// A schedule that invokes a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// The binary of the function that it fires.
+    /// The name of the function's binary.
     pub function: String,
-    /// What it sends, as JSON.
+    /// The function's input, as JSON.
     pub input: String,
-    /// When it fires.
     pub every: Every,
 }
 
-/// When a schedule fires: at this many minutes past each multiple of its step.
+/// The firing times of a schedule: `first_minute` minutes after each multiple of `step_minutes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every {
     first_minute: i64,
@@ -23,7 +22,7 @@ pub struct Every {
 }
 
 impl Every {
-    /// Reads `cron(M/S * * * ? *)` or `rate(S minutes)`, which are all that the template has.
+    /// Parses `cron(M/S * * * ? *)` or `rate(S minutes)`. The template uses no other form.
     pub fn parse(expression: &str) -> Result<Self, TemplateError> {
         let cron = expression.strip_prefix("cron(").and_then(|rest| rest.strip_suffix(" * * * ? *)"));
         let rate = expression.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(" minutes)"));
@@ -36,7 +35,7 @@ impl Every {
         Ok(Self { first_minute: whole(first)?, step_minutes: whole(step)? })
     }
 
-    /// The first firing after an instant.
+    /// Returns the first firing after an instant.
     #[must_use]
     pub fn after(self, instant: Timestamp) -> Timestamp {
         let step = self.step_minutes.saturating_mul(60).max(60);
@@ -47,7 +46,7 @@ impl Every {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     }
 
-    /// The first firing that finds what is due at an instant: at it, or after it.
+    /// Returns the first firing at or after an instant.
     #[must_use]
     pub fn at_or_after(self, instant: Timestamp) -> Timestamp {
         self.after(instant.saturating_sub(SignedDuration::from_millis(1)).unwrap_or(instant))

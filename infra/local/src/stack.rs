@@ -1,4 +1,4 @@
-//! The stack: every part, put together and served.
+//! The local stack: creates every part and serves them.
 
 use credits_store::error::Chain;
 use credits_store::{Clock, Store};
@@ -35,41 +35,41 @@ use crate::{claims, controls, folder};
 
 /// The stand-in provider's API key for the stack's operator and for tests.
 pub(crate) const OPERATOR_KEY: &str = "sk_local";
-/// The API key of the functions at the stand-in provider. It separates their requests from the operator's.
+/// The functions' API key for the stand-in provider. It differs from the operator's, so that their requests can be told
+/// apart.
 const PROVIDER_KEY: &str = "sk_local_functions";
-/// The secret that signs events where `STRIPE_WEBHOOK_SECRET` names none (API.md).
+/// The secret that signs events if `STRIPE_WEBHOOK_SECRET` is unset.
 const WEBHOOK_SECRET: &str = "whsec_local";
 
-/// How often the stack looks whether a schedule has come.
+/// How often the stack checks whether a schedule is due.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How to start a stack.
+/// The settings of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The port of 127.0.0.1 to listen on; 0 for a free one.
+    /// The port of 127.0.0.1 to listen on; 0 picks a free one.
     pub port: u16,
-    /// Where to keep everything; in memory if absent.
+    /// The folder for all data. If absent, data stays in memory.
     pub data: Option<PathBuf>,
     /// The secrets that sign events.
     pub webhook_secret: Secret,
-    /// Where the table is.
     pub place: Place,
-    /// Whether the table has its stream; without it there are no events, and no mails.
+    /// Whether the table has a stream. Without one the stack publishes no events and sends no mails.
     pub stream: TableStream,
-    /// Another catalogue than the deployed one, as JSON.
+    /// A catalogue, as JSON, in place of the deployed one.
     pub catalogue: Option<String>,
-    /// A server that speaks Stripe's API, in place of the stand-in; Stripe's test mode included.
+    /// A server with Stripe's API, such as Stripe's test mode, in place of the stand-in.
     pub provider: Option<OwnProvider>,
-    /// Where the clock of a stack that keeps nothing yet begins; now if absent.
+    /// The initial time of a stack without kept data. If absent, the machine's time.
     pub begins_at: Option<Timestamp>,
 }
 
-/// A payment provider of the caller's.
+/// A payment provider that replaces the stand-in.
 #[derive(Debug, Clone)]
 pub struct OwnProvider {
-    /// Its base address, such as `https://api.stripe.com`.
+    /// The base address, such as `https://api.stripe.com`.
     pub base: String,
-    /// The key to its API.
+    /// The API key.
     pub key: Secret,
 }
 
@@ -88,33 +88,28 @@ impl Default for Options {
     }
 }
 
-/// Why a stack can't start.
+/// Why a stack did not start, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// A file or a socket can't be had.
-    #[error("a file or socket can't be had")]
+    #[error("a file or socket operation failed")]
     Io(#[from] std::io::Error),
-    /// template.yaml is not as expected.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A function can't start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The catalogue is wrong.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A file of the stack's folder is not as it was written.
-    #[error("a file of the stack's folder can't be read")]
+    /// A file in the stack's folder is not valid JSON of the expected form.
+    #[error("a file in the stack's folder is damaged")]
     Memory(#[from] serde_json::Error),
-    /// The table can't be read.
     #[error("the table can't be read")]
     Table(#[from] credits_store::Fault),
-    /// A part can't be made.
-    #[error("the {0} can't be made")]
+    /// The named part can't be created.
+    #[error("could not set up the {0}")]
     Part(&'static str),
 }
 
-/// What the handlers of a stack share.
+/// The state that all handlers of a stack share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub gateway: Gateway,
@@ -125,7 +120,7 @@ pub(crate) struct Shared {
     pub stream: Stream,
     pub wire: Wire,
     pub clock: Arc<LocalClock>,
-    /// Not counted: what the stack itself asks the database.
+    /// The stack's own database client. Its requests are not counted.
     pub client: aws_sdk_dynamodb::Client,
     pub table: String,
     pub url: String,
@@ -138,12 +133,12 @@ pub struct Stack {
     server: JoinHandle<()>,
     ticker: JoinHandle<()>,
     shared: Arc<Shared>,
-    /// Ends with the stack.
+    /// Dropped with the stack, which stops the embedded database.
     home: Home,
 }
 
 impl Stack {
-    /// Starts every part, and returns once it serves.
+    /// Starts every part. Returns once the stack serves.
     pub async fn start(options: &Options) -> Result<Self, StackError> {
         if let Some(folder) = &options.data {
             std::fs::create_dir_all(folder)?;
@@ -171,26 +166,26 @@ impl Stack {
         Ok(Self { address, server, ticker, shared, home })
     }
 
-    /// Where it serves, such as `http://127.0.0.1:8787`.
+    /// Returns the base address, such as `http://127.0.0.1:8787`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The port of 127.0.0.1 on which it serves.
+    /// Returns the port of 127.0.0.1 that the stack listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// A token as ordered.
+    /// Issues a token for a workspace, or for all with `*`, with these scopes.
     pub fn token(&self, workspace: &str, scope: &str) -> Result<String, StackError> {
         let (gateway, scope) = (&self.shared.gateway, scope.to_owned());
         let order = TokenOrder { workspace: workspace.to_owned(), scope, ttl_seconds: None };
         gateway.issuer.issue(&order, gateway.sources.now()).ok_or(StackError::Part("token"))
     }
 
-    /// Calls as a client would, and gives the status and the body.
+    /// Calls the API as a client would. Returns the status and the body.
     pub async fn call(
         &self,
         (method, path): (Method, &str),
@@ -211,7 +206,7 @@ impl Stack {
         Ok((answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or_default()))
     }
 
-    /// Plays the payer of a checkout, and says whether the webhook took it.
+    /// Plays the payer of a checkout. Returns whether the webhook accepted the event.
     pub async fn pay(&self, checkout_id: &str) -> bool {
         let play = |mut provider: MutexGuard<'_, Provider>| provider.play(checkout_id, Outcome::Succeeded);
         let played = play(self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner));
@@ -221,42 +216,42 @@ impl Stack {
         }
     }
 
-    /// What its clock says.
+    /// Returns the time of the stack's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// Moves the clock ahead to an instant, with all that is due on the way.
+    /// Moves the clock ahead to an instant, and fires each schedule with due work on the way.
     pub async fn live_until(&self, instant: Timestamp) -> Result<(), StackError> {
         self.shared.worker.advance(&self.shared, instant).await
     }
 
-    /// Invokes a function of events, as its schedule would; what went wrong is told as its log would.
+    /// Invokes a function as its schedule would. An error is the line that its log would get.
     pub async fn fire(&self, function: &str, input: Value) -> Result<Value, String> {
         self.shared.gateway.functions.fire(function, input).await
     }
 
-    /// Moves the clock with no schedule fired on the way, as if the stack had been down.
+    /// Moves the clock to an instant without firing schedules, as if the stack had been down.
     pub fn sleep_until(&self, instant: Timestamp) -> Result<(), StackError> {
         self.shared.worker.skip_until(instant);
         self.shared.clock.move_to(instant)
     }
 
-    /// Up to 1,000 records of the table's stream from a place on, or from the beginning, as Lambda would hand them over,
-    /// and the place after them; `None` behind the last.
+    /// Returns up to 1,000 records of the table's stream after a position, or from the beginning, in Lambda's form, and
+    /// the position after them. Returns `None` after the last record.
     #[must_use]
     pub fn records(&self, place: Option<String>) -> Option<(Vec<Value>, String)> {
         self.shared.stream.from(place, &self.shared.clock)
     }
 
-    /// The name of its table.
+    /// Returns the name of the table.
     #[must_use]
     pub fn table(&self) -> &str {
         self.home.table()
     }
 
-    /// What its functions have asked of AWS, as policies would have to allow it.
+    /// Returns the AWS permissions that the functions' requests needed so far.
     #[must_use]
     pub fn permissions_used(&self) -> BTreeSet<Permission> {
         self.shared.wire.used()
@@ -268,7 +263,7 @@ impl Stack {
         self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner).requests()
     }
 
-    /// A client of its database, whose requests are not counted.
+    /// Returns a database client whose requests are not counted.
     #[must_use]
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
         self.shared.client.clone()
@@ -282,7 +277,7 @@ impl Drop for Stack {
     }
 }
 
-/// Fires schedules as time passes by itself.
+/// Fires schedules as real time passes.
 async fn tick(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(TICK).await;
@@ -306,7 +301,7 @@ fn shared(
     let checkout_options = Settings.checkout_options().map_err(StartError::from)?;
     catalogue::check_tax(&catalogue, checkout_options).map_err(StartError::from)?;
     let store = |function: &'static str| {
-        // What the stack itself asks is not counted.
+        // The stack's own requests are not counted.
         let http = if function == "observer" {
             connection::loopback_client()
         } else {
@@ -321,7 +316,7 @@ fn shared(
         bus: functions::bus_client(&aws_base),
         mail: functions::mail_client(&aws_base),
         catalogue: Arc::new(catalogue),
-        provider: payments.map_err(|_| StackError::Part("the provider's client can't be made"))?,
+        provider: payments.map_err(|_| StackError::Part("provider's client"))?,
         provider_key,
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),
@@ -357,7 +352,7 @@ fn shared(
     })
 }
 
-/// The issuer's key, which a folder keeps, so that tokens outlive a restart as credits do.
+/// Returns the issuer's key. A stack with a folder keeps it there, so that tokens remain valid after a restart.
 fn issuer_key(folder: Option<&Path>) -> Result<[u8; 32], StackError> {
     let file = folder.map(|folder| folder.join("issuer.key"));
     let kept = file.as_ref().and_then(|file| std::fs::read(file).ok());

@@ -1,4 +1,4 @@
-//! The table's stream, read as Lambda's poller does: in order, and again from where it was not worked off.
+//! The reader of the table's stream. As Lambda's poller, it delivers records in order, and repeats a batch that failed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,19 +13,19 @@ use crate::clock::LocalClock;
 use crate::database::{TABLE, trim_stream};
 use crate::{StackError, folder};
 
-/// How many records an invocation gets, as in template.yaml.
+/// The largest number of records in a batch, as in template.yaml.
 const BATCH: usize = 1_000;
 
-/// Where the reading has got to; in a file where the stack has a folder.
+/// A reader of the stream with its position. A stack with a folder keeps the position in a file.
 pub(crate) struct Stream {
     database: Option<dynoxide::Database>,
     file: Option<PathBuf>,
     iterator: Mutex<String>,
-    /// Whether nothing is handed over.
+    /// Whether delivery is switched off.
     held: bool,
 }
 
-/// Records, and where the reading goes on once they are worked off.
+/// A batch of records, and the position after it.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub records: Vec<Value>,
@@ -57,7 +57,7 @@ impl Stream {
         Ok(Self { database, file, iterator: Mutex::new(iterator), held })
     }
 
-    /// The next records, if there are any.
+    /// Returns the next batch; `None` if there are no records or delivery is switched off.
     pub fn next(&self, clock: &LocalClock) -> Option<Batch> {
         if self.held {
             return None;
@@ -66,7 +66,8 @@ impl Stream {
         self.read(iterator, clock)
     }
 
-    /// A batch of records from a place on, or from the beginning, whatever has been worked off; and the place after it.
+    /// Returns a batch of records after a position, or from the beginning, and the position after it. It ignores and
+    /// keeps the reader's own position.
     pub fn from(&self, place: Option<String>, clock: &LocalClock) -> Option<(Vec<Value>, String)> {
         let place = place.unwrap_or_else(|| encode_shard_iterator(TABLE, &shard_id(TABLE), 0));
         self.read(place, clock).map(|batch| (batch.records, batch.next))
@@ -75,24 +76,24 @@ impl Stream {
     fn read(&self, shard_iterator: String, clock: &LocalClock) -> Option<Batch> {
         let read =
             self.database.as_ref()?.get_records(GetRecordsRequest { shard_iterator, limit: Some(BATCH) });
-        let read = read.inspect_err(|error| tracing::error!(%error, "the stream can't be read")).ok()?;
+        let read = read.inspect_err(|error| tracing::error!(%error, "could not read the stream")).ok()?;
         let next = read.next_shard_iterator.filter(|_| !read.records.is_empty())?;
         let mut records = Vec::new();
         for record in &read.records {
             let mut record = json!(record);
-            // The database has the machine's clock, and the stack one of its own.
+            // The database dates records with the machine's clock. The stack's clock may be ahead of it.
             record["dynamodb"]["ApproximateCreationDateTime"] = json!(clock.now().as_second());
             records.push(record);
         }
         Some(Batch { records, next })
     }
 
-    /// Goes on behind a batch that is worked off.
+    /// Moves the position behind a processed batch.
     pub fn go_on(&self, batch: Batch) {
         if let Some(file) = &self.file
             && let Err(error) = folder::keep(file, &batch.next)
         {
-            tracing::error!(%error, "the stream's place could not be kept");
+            tracing::error!(%error, "could not write the stream's position to its file");
         }
         *self.iterator.lock().unwrap_or_else(PoisonError::into_inner) = batch.next;
     }

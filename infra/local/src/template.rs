@@ -1,19 +1,17 @@
-//! Reading template.yaml, so that the local stack's table and routes are the deployed ones.
+//! The reader of template.yaml, so that the local stack has the deployed table and routes.
 
 use crate::bus::Rule;
 use crate::schedules::{Every, Schedule};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The template that is deployed.
+/// The deployed template, template.yaml.
 pub const DEPLOYED: &str = include_str!("../../../template.yaml");
 
-/// A template that is not as the local stack expects.
+/// Why the template can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// It is not YAML.
-    #[error("template.yaml can't be read")]
+    #[error("template.yaml is not valid YAML")]
     Yaml(#[from] yaml_rust2::ScanError),
-    /// Something is missing.
     #[error("template.yaml has no {0}")]
     Missing(&'static str),
 }
@@ -21,50 +19,48 @@ pub enum TemplateError {
 /// A route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Its key, such as `GET /v1/catalog`.
+    /// The route key, such as `GET /v1/catalog`.
     pub key: String,
-    /// The binary of the function that answers it.
+    /// The name of the binary of the function that handles it.
     pub function: String,
-    /// Whether it asks for a token.
+    /// Whether the route requires a token.
     pub needs_token: bool,
 }
 
 /// The table's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Names and types of the key attributes.
+    /// The key attributes: their names and types.
     pub attributes: Vec<(String, String)>,
-    /// The table's own keys: names and `HASH` or `RANGE`.
+    /// The table's keys: their names, and `HASH` or `RANGE`.
     pub keys: Vec<(String, String)>,
-    /// Its indexes.
     pub indexes: Vec<Index>,
-    /// What its stream shows.
+    /// The stream's view type.
     pub stream_view: String,
 }
 
 /// A global secondary index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    /// Its name.
     pub name: String,
-    /// Its keys.
+    /// The index's keys: their names, and `HASH` or `RANGE`.
     pub keys: Vec<(String, String)>,
-    /// The attributes that it keeps besides keys.
+    /// The projected attributes, without the keys.
     pub included: Vec<String>,
 }
 
-/// The template, parsed.
+/// A parsed template.
 #[derive(Debug)]
 pub struct Template(Yaml);
 
 impl Template {
-    /// Parses a template. Intrinsic functions are read as plain texts, which is all that a route or a key needs.
+    /// Parses a template. An intrinsic function is read as plain text, which is enough for routes and keys.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let document = YamlLoader::load_from_str(text)?.into_iter().next();
         document.map(Self).ok_or(TemplateError::Missing("document"))
     }
 
-    /// Every route of every function.
+    /// Returns the routes of all functions.
     pub fn routes(&self) -> Result<Vec<Route>, TemplateError> {
         self.functions()?
             .into_iter()
@@ -73,7 +69,7 @@ impl Template {
             .map(|routes| routes.concat())
     }
 
-    /// Every schedule of every function.
+    /// Returns the schedules of all functions.
     pub fn schedules(&self) -> Result<Vec<Schedule>, TemplateError> {
         let mut schedules = Vec::new();
         for function in self.functions()? {
@@ -92,7 +88,7 @@ impl Template {
         Ok(schedules)
     }
 
-    /// Every rule of a bus that invokes a function.
+    /// Returns the bus rules that invoke a function.
     pub fn rules(&self) -> Result<Vec<Rule>, TemplateError> {
         let mut rules = Vec::new();
         for function in self.functions()? {
@@ -118,7 +114,7 @@ impl Template {
         Ok(resources.values().filter(is_function).collect())
     }
 
-    /// The table.
+    /// Returns the table's definition.
     pub fn table(&self) -> Result<Table, TemplateError> {
         let table = &self.0["Resources"]["Table"]["Properties"];
         let indexes = list(&table["GlobalSecondaryIndexes"]).map(|index| {
@@ -169,7 +165,7 @@ mod tests {
     use super::{DEPLOYED, Template};
 
     #[test]
-    fn the_template_and_the_functions_name_the_same_routes() {
+    fn template_and_functions_have_the_same_routes() {
         let mut deployed: Vec<(String, String)> = Template::parse(DEPLOYED)
             .unwrap()
             .routes()
@@ -189,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_webhook_the_page_and_the_description_go_without_a_token() {
+    fn only_the_webhook_page_and_api_description_are_public() {
         let routes = Template::parse(DEPLOYED).unwrap().routes().unwrap();
         let open: Vec<&str> =
             routes.iter().filter(|route| !route.needs_token).map(|route| route.key.as_str()).collect();

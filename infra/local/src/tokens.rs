@@ -1,8 +1,8 @@
-//! A local issuer of tokens, and API Gateway's check of them: signature, issuer, audience and expiry.
+//! A local token issuer, and API Gateway's checks of a token: signature, issuer, audience and expiry.
 //!
-//! A deployed API takes the tokens of the company's own issuer, with RSA keys; here one secret key and HMAC will do,
-//! since issuer and verifier are the same process. That is three lines of `hmac`, where a JWT library would bring
-//! RSA and elliptic curves into a newcomer's first build.
+//! A deployed API accepts the tokens of the company's own issuer, which sign with RSA. Here issuer and verifier are the
+//! same process, so HMAC with one secret key suffices. HMAC needs three lines with `hmac`; a JWT library would add RSA
+//! and elliptic curves to the first build.
 
 use std::collections::HashMap;
 
@@ -17,36 +17,34 @@ use sha2::Sha256;
 const ISSUER: &str = "http://127.0.0.1/_local";
 const AUDIENCE: &str = "ai-credits-local";
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-/// How long a token lasts where its order doesn't say: ten years, so that moving the stack's clock ahead by months
-/// doesn't end it.
+/// The default lifetime of a token: ten years. Moving the stack's clock ahead by months must not end it.
 const USUAL_TTL_SECONDS: i64 = 10 * 365 * 24 * 60 * 60;
 
-/// What a token is to allow.
+/// The content of a token to issue.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenOrder {
-    /// One workspace's id, or `*`.
+    /// A workspace's id, or `*` for all.
     pub workspace: String,
-    /// Space-separated scopes.
+    /// The scopes, separated by spaces.
     pub scope: String,
-    /// For how long; below zero makes a token that has expired.
+    /// The lifetime in seconds. A negative one makes an expired token.
     pub ttl_seconds: Option<i64>,
 }
 
-/// Issues tokens, and tells its own from others.
+/// An issuer of tokens, which also verifies them.
 #[derive(Debug)]
 pub struct Issuer {
     key: [u8; 32],
 }
 
 impl Issuer {
-    /// An issuer with a key of its own.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
-    /// A token as ordered.
+    /// Issues a token. Returns `None` if the lifetime is out of range.
     #[must_use]
     pub fn issue(&self, order: &TokenOrder, now: Timestamp) -> Option<String> {
         let issued = now.as_second();
@@ -61,7 +59,7 @@ impl Issuer {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The claims of an `Authorization` header that is to be believed, as texts, which is how API Gateway hands them on.
+    /// Verifies an `Authorization` header. Returns the claims as text, as API Gateway passes them on.
     #[must_use]
     pub fn verify(&self, authorization: &str, now: Timestamp) -> Option<HashMap<String, String>> {
         let token = authorization.strip_prefix("Bearer ").unwrap_or(authorization);
@@ -90,7 +88,7 @@ mod tests {
     use jiff::Timestamp;
 
     #[test]
-    fn a_token_is_believed_until_it_expires_and_only_as_it_was_issued() {
+    fn a_token_is_valid_until_it_expires_or_is_changed() {
         let (issuer, now) = (Issuer::new([7; 32]), Timestamp::from_second(1_790_000_000).unwrap());
         let order =
             TokenOrder { workspace: "acme".into(), scope: "credits:read".into(), ttl_seconds: Some(60) };

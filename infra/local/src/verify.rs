@@ -1,4 +1,4 @@
-//! `POST /_local/verify`: every workspace's ledger is added up anew, and compared with its balance and its usage.
+//! `POST /_local/verify`: recomputes each balance and each month's usage from the ledger, and lists the differences.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,12 +13,12 @@ use serde::Serialize;
 
 use crate::stack::Shared;
 
-/// How often a workspace is looked at before it is called too busy.
+/// How often the comparison of a workspace is repeated while it changes.
 const MOST_LOOKS: u8 = 10;
 
 const ENTRIES_A_PAGE: u16 = 1_000;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Verified {
     workspaces: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Verified {
     differences: Vec<Found>,
 }
 
-/// Something that differs, or that could not be compared.
+/// A difference, or a value that kept changing during the comparison.
 #[derive(Debug, Serialize)]
 struct Found {
     workspace_id: WorkspaceId,
@@ -38,21 +38,19 @@ struct Found {
     kept: String,
 }
 
-/// Why nothing could be verified.
+/// Why the verification failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VerifyError {
-    /// The table failed.
     #[error("the table failed")]
     Store(#[from] Fault),
-    /// The table could not be read through.
-    #[error("the table can't be read through")]
+    #[error("could not scan the table")]
     Scan(#[source] Box<aws_sdk_dynamodb::Error>),
-    /// A sum of the ledger is out of range.
+    /// A sum of the ledger overflows.
     #[error(transparent)]
     Sum(#[from] OutOfRange),
 }
 
-/// Verifies every workspace.
+/// Verifies all workspaces.
 pub(crate) async fn verify(shared: &std::sync::Arc<Shared>) -> Result<Verified, VerifyError> {
     let store = shared.gateway.functions.observer();
     let mut verified = Verified::default();
@@ -73,7 +71,7 @@ pub(crate) async fn verify(shared: &std::sync::Arc<Shared>) -> Result<Verified, 
 }
 
 impl Verified {
-    /// The ledger sums to `available + held` (API.md, Balance).
+    /// Checks that the ledger sums to `available + held`.
     async fn balance(&mut self, store: &Store, workspace: &WorkspaceId) -> Result<(), VerifyError> {
         for _ in 0..MOST_LOOKS {
             let Some(before) = store.balance(workspace).await? else { return Ok(()) };
@@ -92,7 +90,7 @@ impl Verified {
         Ok(())
     }
 
-    /// The month's usage is what its ledger says, group by group.
+    /// Checks that a month's usage matches its ledger, group by group.
     async fn month(
         &mut self,
         shared: &std::sync::Arc<Shared>,
@@ -101,7 +99,7 @@ impl Verified {
     ) -> Result<(), VerifyError> {
         self.months = self.months.saturating_add(1);
         for _ in 0..MOST_LOOKS {
-            // With the stream worked off, nothing is still to be counted.
+            // An unprocessed stream record is not yet counted in the usage.
             shared.worker.drain(shared).await;
             let Audit::Compared(differences) = store.audit(workspace, month, SignedDuration::ZERO).await?
             else {
@@ -151,7 +149,7 @@ async fn ledger_sum(store: &Store, workspace: &WorkspaceId) -> Result<(Credits, 
     }
 }
 
-/// Every workspace of the table. Only a table of one machine is read through; a deployed one never is.
+/// Returns all workspaces of the table. A scan is acceptable for a local table only.
 async fn workspaces(client: &Client, table: &str) -> Result<Vec<WorkspaceId>, VerifyError> {
     let mut pages = client
         .scan()

@@ -1,4 +1,4 @@
-//! The wire between the functions and the database, where every request is counted (`GET /_local/requests`).
+//! The connection between the functions and the database. It counts every request (`GET /_local/requests`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use serde_json::{Number, Value, json};
 use crate::clock::LocalClock;
 use crate::permissions::{self, Permission};
 
-/// One request to the database, as it went over the wire.
+/// One request to the database, with the capacity that it consumed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Recorded {
     function: &'static str,
@@ -29,7 +29,7 @@ pub(crate) struct Recorded {
     read_units: Number,
 }
 
-/// All requests since the list was last cleared, and the clock that answers are dated with.
+/// All requests since the last clear, and the clock that dates the responses.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     recorded: Arc<Mutex<Vec<Recorded>>>,
@@ -42,7 +42,7 @@ impl Wire {
         Self { recorded: Arc::default(), used: Arc::default(), clock }
     }
 
-    /// A client for one function, whose requests are counted.
+    /// Returns a client for one function. Its requests are counted.
     pub fn client(&self, function: &'static str, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(CountedClient { function, wire: self.clone(), inner })
     }
@@ -55,12 +55,12 @@ impl Wire {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Every permission that was made use of since the start.
+    /// Returns the permissions that requests have needed since the start.
     pub fn used(&self) -> BTreeSet<Permission> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that permissions were made use of.
+    /// Records that requests needed these permissions.
     pub fn note(&self, permissions: impl IntoIterator<Item = Permission>) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(permissions);
     }
@@ -114,14 +114,14 @@ impl HttpConnector for CountedConnector {
     }
 }
 
-/// Dates an answer with the stack's clock: a function closes nothing that the database doesn't take for expired too.
+/// Sets a response's date to the stack's clock. The store trusts that date when it closes what has expired.
 fn date(response: &mut HttpResponse, clock: &LocalClock) {
     if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&clock.now()) {
         response.headers_mut().insert("date", date);
     }
 }
 
-/// Makes the database tell what a request cost, whether or not the function asked.
+/// Makes the database report the consumed capacity, whether or not the function requested it.
 fn ask_for_capacity(request: &mut HttpRequest) {
     let Some(Ok(mut body)) = request.body().bytes().map(serde_json::from_slice::<Value>) else { return };
     body["ReturnConsumedCapacity"] = json!("TOTAL");
@@ -140,7 +140,7 @@ async fn read(mut response: HttpResponse) -> Result<(HttpResponse, Value), Conne
 }
 
 fn recorded(function: &'static str, operation: String, body: &Value) -> Recorded {
-    // A transaction tells of each table, and ours has one.
+    // A transaction reports the capacity per table. Our transactions touch one table.
     let consumed = &body["ConsumedCapacity"];
     let consumed = consumed.get(0).unwrap_or(consumed);
     let units = consumed["CapacityUnits"].as_number().cloned().unwrap_or_else(|| Number::from(0));

@@ -1,4 +1,4 @@
-//! What goes on behind the calls: the provider's events are delivered, and schedules fire as the clock passes them.
+//! The background work: delivers the provider's events, processes the stream and the bus, and fires schedules.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,11 +15,11 @@ use crate::provider::Delivery;
 use crate::schedules::Schedule;
 use crate::stack::Shared;
 
-/// Works off what waits, one thing after the other.
+/// Processes the waiting work, one piece at a time.
 #[derive(Debug)]
 pub(crate) struct Worker {
     schedules: Vec<Schedule>,
-    /// Held while anything is processed, so that it comes in order.
+    /// Held while work is processed, which keeps it in order.
     turn: Mutex<()>,
     /// The instant up to which schedules have fired or were skipped.
     fired_until: std::sync::Mutex<Timestamp>,
@@ -30,7 +30,7 @@ impl Worker {
         Self { schedules, turn: Mutex::new(()), fired_until: std::sync::Mutex::new(now) }
     }
 
-    /// Skips the firings up to an instant, and returns the instant up to which they have fired or were skipped before.
+    /// Skips the firings up to an instant. Returns the instant up to which firings had fired or were skipped before.
     pub fn skip_until(&self, instant: Timestamp) -> Timestamp {
         let mut fired_until = self.fired_until.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *fired_until;
@@ -38,7 +38,7 @@ impl Worker {
         before
     }
 
-    /// Works off all that waits, and all that follows from it; whether nothing waits any more.
+    /// Processes all waiting work and everything that follows from it. Returns whether nothing waits any more.
     pub async fn drain(&self, shared: &Arc<Shared>) -> bool {
         let _turn = self.turn.lock().await;
         for _ in 0..MOST_TRIES {
@@ -49,7 +49,7 @@ impl Worker {
         false
     }
 
-    /// Moves the clock ahead, firing every schedule on the way that finds something due.
+    /// Moves the clock ahead to `target`, and fires each schedule on the way that has due work.
     pub async fn advance(&self, shared: &Arc<Shared>, target: Timestamp) -> Result<(), StackError> {
         let _turn = self.turn.lock().await;
         work_off(shared).await;
@@ -66,7 +66,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Fires what the clock has passed by itself.
+    /// Fires each schedule that the clock has passed since the last call.
     pub async fn catch_up(&self, shared: &Arc<Shared>) {
         let _turn = self.turn.lock().await;
         let now = shared.clock.now();
@@ -77,7 +77,7 @@ impl Worker {
         work_off(shared).await;
     }
 
-    /// The next firing that finds something due, and never one that has been.
+    /// Returns the next firing that has due work. It is always after the current time.
     async fn next_firing(&self, shared: &Arc<Shared>) -> Result<Option<(Timestamp, &Schedule)>, StackError> {
         let now = shared.clock.now();
         let mut next: Option<(Timestamp, &Schedule)> = None;
@@ -99,11 +99,11 @@ async fn fire(shared: &Arc<Shared>, schedule: &Schedule) {
     }
 }
 
-/// How often an event is handed to a function before the dead-letter queue has it: Lambda's own three times.
+/// How often a function gets an event before it becomes a dead letter. Lambda makes three attempts.
 const MOST_TRIES: u32 = 3;
 
-/// Works off the provider's events, the stream and the bus, until nothing waits in any of them, or the stream has to
-/// come again; whether nothing waits.
+/// Processes the provider's events, the stream and the bus, until all are empty or the stream has to be retried.
+/// Returns whether all are empty.
 async fn work_off(shared: &Arc<Shared>) -> bool {
     loop {
         let told = shared.provider.lock().unwrap_or_else(PoisonError::into_inner).take_outbox();
@@ -121,16 +121,15 @@ async fn work_off(shared: &Arc<Shared>) -> bool {
     }
 }
 
-/// What became of the next records of the stream.
+/// The result of processing the next batch of the stream.
 enum Streamed {
-    /// There were none.
     Empty,
     WorkedOff,
-    /// The bus or the table could not be reached; the records come again.
+    /// The bus or the table could not be reached. The records are delivered again.
     Failed,
 }
 
-/// Hands the next records of the stream over.
+/// Delivers the next batch of the stream to `project`.
 async fn work_off_stream(shared: &Arc<Shared>) -> Streamed {
     let Some(batch) = shared.stream.next(&shared.clock) else { return Streamed::Empty };
     let projected = shared.gateway.functions.fire("project", json!({ "Records": batch.records })).await;
@@ -139,13 +138,13 @@ async fn work_off_stream(shared: &Arc<Shared>) -> Streamed {
     if failed.unwrap_or(true) {
         return Streamed::Failed;
     }
-    // What they came to is worked off before the place in the stream is kept, so that a crash loses nothing.
+    // The events that the batch caused are processed before the position is kept, so that a crash loses none.
     while work_off_bus(shared).await {}
     shared.stream.go_on(batch);
     Streamed::WorkedOff
 }
 
-/// Hands the next event of the bus to the function that it waits for, and says whether there was one.
+/// Delivers the next event of the bus to its function. Returns whether an event was waiting.
 async fn work_off_bus(shared: &Arc<Shared>) -> bool {
     let Some(mut waiting) = shared.bus.next() else { return false };
     let handled = shared.gateway.functions.fire(&waiting.function, waiting.event.clone()).await;
@@ -155,18 +154,18 @@ async fn work_off_bus(shared: &Arc<Shared>) -> bool {
             shared.bus.put_back(waiting);
         } else {
             let function = waiting.function;
-            tracing::error!(function, error, "an event has failed too often");
+            tracing::error!(function, error, "an event failed its last attempt and is a dead letter");
             shared.bus.bury(&function, &waiting.event, &error);
         }
     }
     true
 }
 
-/// Delivers an event of the provider's to the webhook.
+/// Delivers an event of the provider to the webhook.
 pub(crate) async fn deliver(shared: &Shared, delivery: Delivery) -> Response<Vec<u8>> {
     let Ok(signature) = HeaderValue::from_str(&delivery.signature) else {
-        let error = "the signature is no header";
-        tracing::error!(error = %Chain(&StackError::Part(error)), "an event can't be delivered");
+        let error = "signature is not a valid header value";
+        tracing::error!(error = %Chain(&StackError::Part(error)), "could not deliver an event");
         return message(StatusCode::INTERNAL_SERVER_ERROR, error);
     };
     let mut headers = HeaderMap::new();

@@ -1,8 +1,8 @@
-//! A request's body that arrives after its headers: the stack reads all of it, and the connection stays open.
+//! A request whose body arrives after its headers: the stack reads the whole body and keeps the connection open.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap"
 )]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use credits_local::{Options, Stack};
 
-/// No test waits as long; without it a stack that never answers would hang the test.
+/// The read timeout of a connection, longer than any test takes. It keeps a stack that never answers from hanging the
+/// test.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The longest body that API Gateway takes.
+/// The largest body that API Gateway accepts.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 const BODY: &str = "{}";
 
-/// A connection to the stack, as a client keeps it open for several requests.
+/// A connection to the stack that several requests share.
 struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -38,7 +39,7 @@ impl Connection {
         self.send(&format!("{call} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n"));
     }
 
-    /// Reads one answer to its end, and returns its status.
+    /// Reads one response to its end, and returns its status.
     fn status(&mut self) -> u16 {
         let (mut status, mut length) = (None, 0);
         loop {
@@ -71,9 +72,9 @@ impl Connection {
     }
 }
 
-/// Handlers that take no body, a path of no route, a method of no route, and a call that the gateway refuses.
+/// Covers handlers that take no body, an unknown path, an unknown method, and a call that the gateway refuses.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_arrives_late_leaves_the_connection_open() {
+async fn a_late_body_leaves_the_connection_open() {
     let stack = Stack::start(&Options::default()).await.unwrap();
     for (call, status) in [
         ("POST /_local/drain", 200),
@@ -87,17 +88,17 @@ async fn a_body_that_arrives_late_leaves_the_connection_open() {
     ] {
         let (mut late, mut other) = (Connection::open(&stack), Connection::open(&stack));
         late.send_headers(call, BODY.len());
-        // The same call on another connection: once it is answered, the stack has had its turn for the first.
+        // The same call on another connection. Once it is answered, the stack has had time to handle the first one.
         assert_eq!(other.request(call), status, "{call}");
-        assert!(late.is_silent(), "{call} is answered before its body has arrived");
+        assert!(late.is_silent(), "{call} was answered before its body arrived");
         late.send(BODY);
         assert_eq!(late.status(), status, "{call}");
-        assert_eq!(late.request("GET /_local/health"), 200, "a second request after {call}");
+        assert_eq!(late.request("GET /_local/health"), 200, "the next request after {call}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_above_the_limit_of_api_gateway_is_refused() {
+async fn a_body_above_api_gateways_limit_is_refused() {
     let stack = Stack::start(&Options::default()).await.unwrap();
     let mut connection = Connection::open(&stack);
     let body = " ".repeat(MAX_BODY_BYTES + 1);

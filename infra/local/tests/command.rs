@@ -1,8 +1,8 @@
-//! `cargo local` itself: what it prints works, and what it was told survives a kill -9.
+//! The `cargo local` command: its printed examples work, and its data survives `kill -9`.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap"
 )]
 
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// The running command, killed without warning when dropped.
+/// A running `cargo local`. Dropping it does not stop the process.
 struct Local {
     child: Child,
     url: String,
@@ -69,7 +69,7 @@ impl Local {
         balance["available"].as_str().unwrap().to_owned()
     }
 
-    /// Runs the lines that it printed, as a newcomer who copies them would.
+    /// Runs a printed example in a shell, as a newcomer would.
     fn shell(&self, line: &str) -> Value {
         let output = Command::new("bash").args(["-c", line]).env("TOKEN", &self.token).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {output:?}"))
@@ -77,7 +77,7 @@ impl Local {
 }
 
 fn http() -> reqwest::Client {
-    // It fails only where one is installed already, which will do.
+    // The call fails if a provider is already installed, which is fine.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::new()
 }
@@ -104,7 +104,7 @@ fn debit() -> Value {
 }
 
 #[tokio::test]
-async fn every_credit_is_found_again_after_a_kill_9() {
+async fn every_credit_survives_a_kill_9() {
     let folder = Folder::new("kill");
     let local = Local::start(&folder.0);
     let (_, top_up) = local.post("/v1/workspaces/demo/top-ups", "order", &json!({ "pack": "pack_1k" })).await;
@@ -130,7 +130,7 @@ async fn every_credit_is_found_again_after_a_kill_9() {
 }
 
 #[tokio::test]
-async fn the_lines_that_it_prints_show_the_product() {
+async fn the_printed_examples_work() {
     let folder = Folder::new("lines");
     let local = Local::start(&folder.0);
     let lines: Vec<&str> = local.said.lines().filter(|line| line.starts_with("curl")).collect();
@@ -144,7 +144,7 @@ async fn the_lines_that_it_prints_show_the_product() {
 }
 
 #[tokio::test]
-async fn a_running_stack_is_verified_and_watched_from_another_terminal() {
+async fn a_running_stack_is_verified_and_watched_by_commands() {
     let folder = Folder::new("watch");
     let local = Local::start(&folder.0);
     let port = local.url.rsplit(':').next().unwrap().to_owned();
@@ -173,7 +173,7 @@ async fn a_running_stack_is_verified_and_watched_from_another_terminal() {
     watching.wait().unwrap();
 
     for (words, said) in
-        [(vec!["watch", "nobody"], "404"), (vec!["watch"], "which workspace"), (vec!["ver"], "no command")]
+        [(vec!["watch", "nobody"], "404"), (vec!["watch"], "a workspace"), (vec!["ver"], "unknown command")]
     {
         let refused = command(&words).output().unwrap();
         let error = String::from_utf8(refused.stderr).unwrap();

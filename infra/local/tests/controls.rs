@@ -1,11 +1,11 @@
-//! The controls that play the payment provider, over HTTP.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap; what it tests may not")]
+//! The HTTP controls of the stand-in payment provider.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 use credits_local::{Options, Stack};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-/// A stack, and what a test sends to it.
+/// A stack and a client for its controls.
 struct Desk {
     stack: Stack,
     http: Client,
@@ -17,14 +17,14 @@ impl Desk {
         Self { stack: Stack::start(&Options::default()).await.unwrap(), http: Client::new() }
     }
 
-    /// Sends a control, and returns the status and the body.
+    /// Calls a control, and returns the status and the body.
     async fn control(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = self.http.post(format!("{}/_local/{path}", self.stack.url())).json(body);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// Sends a request to Stripe's API as the application would.
+    /// Sends a request to Stripe's API, as the application would.
     async fn stripe(&self, method: Method, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
         let url = format!("{}/_local/provider/v1/{path}", self.stack.url());
         let request = self.http.request(method, url).bearer_auth("sk_local");
@@ -82,7 +82,7 @@ async fn a_delayed_payment_is_settled_refunded_and_disputed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn controls_refuse_what_they_can_not_play() {
+async fn controls_refuse_impossible_orders() {
     let desk = Desk::new().await;
     let id = desk.open().await;
     let pay = format!("checkouts/{id}/pay");
@@ -96,7 +96,7 @@ async fn controls_refuse_what_they_can_not_play() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn planned_failures_come_and_requests_are_listed() {
+async fn planned_failures_occur_and_requests_are_listed() {
     let desk = Desk::new().await;
     let order = json!({ "path": "checkout/sessions", "status": 429, "count": 1 });
     assert_eq!(desk.control("provider/failures", &order).await.0, 200);

@@ -1,9 +1,9 @@
-//! A mail that was about to be sent when the process was killed is sent by the next one, once.
+//! A kill while a mail is being sent: the restarted stack sends the mail once.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "a test may calculate, unwrap and write to the table"
+    reason = "tests may calculate, unwrap and write to the table"
 )]
 
 use std::path::Path;
@@ -18,7 +18,7 @@ async fn start(folder: &Path) -> Stack {
     Stack::start(&Options { data: Some(folder.to_owned()), ..Options::default() }).await.unwrap()
 }
 
-/// The subjects of all mails, once nothing waits any more.
+/// Processes all waiting work, and returns the subjects of all mails.
 async fn subjects(stack: &Stack) -> Vec<String> {
     let (http, url) = (Client::new(), stack.url());
     http.post(format!("{url}/_local/drain")).send().await.unwrap();
@@ -40,7 +40,7 @@ async fn buy(stack: &Stack) {
     assert!(stack.pay(top_up["checkout_id"].as_str().unwrap()).await);
 }
 
-/// Leaves the table and the stream as a kill does after a mail is claimed and before that is noted down.
+/// Sets the table and the stream to the state of a kill after a mail's claim and before the mail is marked as sent.
 async fn be_killed_while_sending(stack: Stack, folder: &Path) {
     let (client, table) = (stack.client(), stack.table().to_owned());
     let items = client.scan().table_name(&table).send().await.unwrap().items.unwrap();
@@ -55,28 +55,28 @@ async fn be_killed_while_sending(stack: Stack, folder: &Path) {
     }
     assert_eq!(claimed, 1);
     drop(stack);
-    // The place in the stream is kept only behind what has been handled.
+    // The stack keeps the stream's position only after it has processed the records.
     std::fs::remove_file(folder.join("stream-iterator")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_is_sent_once_wherever_a_kill_meets_its_sender() {
+async fn a_kill_neither_loses_nor_repeats_a_mail() {
     let folder = std::env::temp_dir().join(format!("ai-credits-mails-{}", std::process::id()));
     let stack = start(&folder).await;
     buy(&stack).await;
     let sent = subjects(&stack).await;
     assert_eq!(sent.len(), 1, "{sent:?}");
 
-    // The mailbox has it, and its sender did not live to note that.
+    // The mailbox has the mail, but the mail is not marked as sent.
     be_killed_while_sending(stack, &folder).await;
     let stack = start(&folder).await;
-    assert_eq!(subjects(&stack).await, sent, "it is not sent twice");
+    assert_eq!(subjects(&stack).await, sent, "the mail is sent once");
 
-    // The mailbox does not have it.
+    // The mailbox does not have the mail.
     be_killed_while_sending(stack, &folder).await;
     std::fs::remove_file(folder.join("mail.jsonl")).unwrap();
     let stack = start(&folder).await;
-    assert_eq!(subjects(&stack).await, sent, "it is not lost");
+    assert_eq!(subjects(&stack).await, sent, "the mail is not lost");
     drop(stack);
     std::fs::remove_dir_all(&folder).unwrap();
 }

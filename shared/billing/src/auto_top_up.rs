@@ -1,4 +1,4 @@
-//! Automatic top-up: while the balance is low, a pack is bought with the stored card, one charge at a time (M5).
+//! Automatic top-up: buys packs with the stored payment method while the balance is low, one charge at a time (M5).
 
 use credits_core::auto_top_up::{AutoTopUp, Step};
 use credits_core::credits::Amount;
@@ -12,12 +12,14 @@ use credits_store::purchases::{CheckoutReason, NewMeans, NewPurchase};
 
 use crate::{Billing, BillingFault};
 
-/// How many packs are bought at one look at most: a burst may take more than one.
+/// The maximum number of packs in one run. A burst of debits may need more than one.
 const MAX_ROUNDS: usize = 8;
 
 impl Billing {
-    /// Buys what the workspace's settings ask for. Done in a storm, twice at once, late or for nothing, it comes to the
-    /// same: what is kept is read first, the balance after it, and a charge is begun only if nothing has changed since.
+    /// Buys the packs that the workspace's settings ask for.
+    ///
+    /// Repeated, concurrent, late and needless calls have the same effect as one call. The function reads the settings
+    /// first and the balance second. It begins a charge only if the settings have not changed since.
     pub async fn top_up_automatically(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         for _ in 0..MAX_ROUNDS {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
@@ -28,28 +30,28 @@ impl Billing {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
                     Err(fault) => {
-                        // Whoever is told of it may be the last: at an empty balance nothing is written any more.
+                        // No later event may trigger this again: at an empty balance no debit writes to the table.
                         if let Err(again) = self.leave_due(workspace, &read).await {
-                            tracing::warn!(%workspace, error = %Chain(&again), "an automatic top-up has no date");
+                            tracing::warn!(%workspace, error = %Chain(&again), "a top-up could not be scheduled");
                         }
                         return Err(fault);
                     }
                 },
             }
         }
-        // It takes more packs than that.
+        // More packs are needed; the sweep continues.
         match self.store.auto_top_up(workspace).await? {
             Some(read) => self.leave_due(workspace, &read).await,
             None => Ok(()),
         }
     }
 
-    /// Leaves what is not finished to a sweep, unless somebody else has changed it.
+    /// Schedules unfinished work for the sweep, unless the settings have changed.
     async fn leave_due(&self, workspace: &WorkspaceId, read: &VersionedTopUp) -> Result<(), BillingFault> {
         self.rest(workspace, read, &read.kept.unfinished(self.store.now())).await.map(drop)
     }
 
-    /// Looks at the balance and buys a pack, if it is low; says whether there is nothing more to be done.
+    /// Reads the balance and buys a pack if it is low. Returns whether the work is complete.
     async fn look(
         &self,
         workspace: &WorkspaceId,
@@ -70,7 +72,7 @@ impl Billing {
             return self.rest(workspace, read, &read.kept.limited(now)).await;
         }
         if let Some(until) = read.kept.hourly_limit_ends_at(now) {
-            tracing::warn!(%workspace, "automatic top-up has charged three times in an hour");
+            tracing::warn!(%workspace, "automatic top-up has reached its limit of charges per hour");
             return self.rest(workspace, read, &read.kept.waiting_until(until)).await;
         }
         let Some(method) = self.chargeable_method(workspace).await? else {
@@ -84,7 +86,8 @@ impl Billing {
         Ok(false)
     }
 
-    /// Nothing is bought: what changes by that is written, and if somebody was faster, it is looked at again.
+    /// Ends without a purchase: writes the changed settings. Returns false if they have changed meanwhile, and the
+    /// caller reads them again.
     async fn rest(
         &self,
         workspace: &WorkspaceId,
@@ -97,8 +100,8 @@ impl Billing {
         Ok(self.store.change_auto_top_up(workspace, read, after).await?)
     }
 
-    /// Asks a person to pay for a pack by a checkout, because the stored method needs the customer; it is not tried until that
-    /// checkout has ended.
+    /// Opens a checkout on which a person pays for a pack, because the stored method needs the customer. Until that
+    /// checkout has ended, automatic top-up does not charge the method.
     pub(crate) async fn ask_for_top_up(&self, charged: &Purchase) -> Result<(), BillingFault> {
         let workspace = &charged.workspace_id;
         loop {
@@ -119,7 +122,7 @@ impl Billing {
         }
     }
 
-    /// Changes the open charge of an automatic top-up, if it still is this one.
+    /// Changes the open charge of an automatic top-up, if it is still this one.
     pub(crate) async fn change_top_up_charge(
         &self,
         workspace: &WorkspaceId,

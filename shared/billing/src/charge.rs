@@ -1,4 +1,5 @@
-//! A charge of the stored method, from the purchase that is stored first to the grant or the decline.
+//! A charge of the stored method: the purchase is stored first, Stripe charges, and the outcome is a grant or a
+//! decline.
 
 use credits_core::auto_top_up::AutoTopUp;
 use credits_core::enrolment::{Enrolment, OpenCharge, UNANSWERED_TIMEOUT};
@@ -15,24 +16,24 @@ use credits_store::refunds::OwedRefund;
 
 use crate::{Billing, BillingFault};
 
-/// What a charge came to.
+/// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ChargeEnd {
-    /// It is paid and granted.
+    /// The charge is paid and its credits are granted.
     Paid,
-    /// It is on its way, and stays open.
+    /// The charge is processing, and stays open.
     Processing,
-    /// A person was asked to pay by a checkout.
+    /// A checkout was opened, on which a person has to pay.
     ActionRequired,
-    /// It was declined or refused, for Stripe's reason.
+    /// The charge was declined or refused. Holds Stripe's reason.
     Declined(String),
-    /// It is paid, but the subscription has moved on: it is refunded.
+    /// The charge is paid, but its purchase is no longer wanted. A subscription's charge is then refunded.
     Unmatched,
 }
 
 impl Billing {
-    /// Stores the purchase and charges the method for it; `None` if a charge is open, or something has changed since the
-    /// enrolment was read.
+    /// Stores the purchase and charges the method for it. Returns `None` if another charge is open, or the enrolment
+    /// has changed since it was read.
     pub(crate) async fn charge(
         &self,
         read: &Versioned,
@@ -51,15 +52,15 @@ impl Billing {
         .map(Some)
     }
 
-    /// Makes a charge that was just stored.
+    /// Charges for a purchase that was just stored.
     pub(crate) async fn make_charge(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
         let stored = self.stored(purchase_id).await?;
         let outcome = self.ask(&stored).await?;
         self.follow(&stored.purchase, outcome, off_session(&stored)?).await
     }
 
-    /// A charge of a period that the table does not know, because it was restored to a time before it. Stripe has forgotten
-    /// its key meanwhile, and would charge again.
+    /// Finds the charge of a period that is missing in a restored table. Stripe may have forgotten its idempotency key
+    /// since, and would charge again.
     async fn charged_before_restore(
         &self,
         read: &Versioned,
@@ -76,7 +77,7 @@ impl Billing {
         Ok(self.provider.find_period(&self.key, purchase, method, since).await?)
     }
 
-    /// Learns the outcome of an open charge, as [`Self::finish`] does. A charge that was cancelled meanwhile is not made.
+    /// Settles an open charge, as [`Self::finish`] does, but does not make a withdrawn charge.
     pub(crate) async fn finish_open(&self, charge: &OpenCharge) -> Result<(), BillingFault> {
         if !charge.withdrawn {
             return self.finish(&charge.purchase_id).await.map(drop);
@@ -86,7 +87,7 @@ impl Billing {
             Some(outcome) => {
                 self.follow(&stored.purchase, outcome, off_session(&stored)?).await?;
             }
-            // The request may still be on its way.
+            // The request may still be in progress.
             None if self.store.now().duration_since(charge.begun_at) < UNANSWERED_TIMEOUT => {
                 return Err(ProviderError::Unsettled.into());
             }
@@ -95,11 +96,11 @@ impl Billing {
         Ok(())
     }
 
-    /// Learns the outcome of a charge whose answer is not known, and makes it if Stripe never got it. However often this is
-    /// done, and by however many callers at once, there is one charge and one grant.
+    /// Settles a charge whose outcome is unknown, and makes it if Stripe never received it. Repeated and concurrent
+    /// calls make one charge and one grant.
     ///
-    /// The charge is looked for first: under its idempotency key Stripe answers for a day as it did at first, even where that
-    /// was a 500 or a bank debit has ended meanwhile, and then forgets the key.
+    /// The function looks for the charge at Stripe first. Under an idempotency key Stripe repeats its first response
+    /// for a day, even a 500 or the state of a bank debit that has ended since. Then it forgets the key.
     async fn finish(&self, purchase_id: &Id) -> Result<ChargeEnd, BillingFault> {
         let stored = self.stored(purchase_id).await?;
         let outcome = match self.made(&stored).await? {
@@ -114,7 +115,7 @@ impl Billing {
         Ok(stored.ok_or(Corrupt::Attribute("charge"))?)
     }
 
-    /// The outcome of a charge that Stripe has made, if it has.
+    /// Returns the outcome of a charge, if Stripe has made it.
     async fn made(&self, stored: &StoredPurchase) -> Result<Option<ChargeOutcome>, BillingFault> {
         if let Some(payment_id) = &stored.paid_by {
             return Ok(Some(ChargeOutcome::Succeeded(payment_id.clone())));
@@ -123,10 +124,11 @@ impl Billing {
         Ok(self.provider.find_charge(&self.key, purchase, method, purchase.begun_at).await?)
     }
 
-    /// Asks for a charge again: under another key where Stripe has kept a failure under the first.
+    /// Requests a charge again. After a 5xx it uses the next idempotency key, because Stripe repeats the failure under
+    /// the old one.
     async fn make_again(&self, stored: &StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
         match stored.key_failed_at {
-            // A request under the failed key may still be on its way.
+            // A request under the failed key may still be in progress.
             Some(failed_at) if self.store.now().duration_since(failed_at) < UNANSWERED_TIMEOUT => {
                 Err(ProviderError::Unsettled.into())
             }
@@ -135,7 +137,7 @@ impl Billing {
         }
     }
 
-    /// Asks Stripe for a charge under the purchase's idempotency key.
+    /// Requests a charge under the purchase's idempotency key.
     async fn ask(&self, stored: &StoredPurchase) -> Result<ChargeOutcome, BillingFault> {
         let (purchase, key, method) = (&stored.purchase, stored.idempotency_key(), off_session(stored)?);
         match self.provider.charge(&self.key, purchase, &key, method).await {
@@ -148,7 +150,7 @@ impl Billing {
                 Ok(ChargeOutcome::Declined(refusal.reason().to_owned()))
             }
             Err(error @ ProviderError::Unauthorised(_)) => {
-                // Nothing was charged, and nothing will be before the key is replaced.
+                // Nothing was charged, and nothing can be until the operator replaces the API key.
                 self.close_charge(purchase).await?;
                 Err(error.into())
             }
@@ -156,7 +158,7 @@ impl Billing {
         }
     }
 
-    /// Does what follows from Stripe's answer.
+    /// Applies the outcome of a charge.
     pub(crate) async fn follow(
         &self,
         purchase: &Purchase,
@@ -181,7 +183,7 @@ impl Billing {
                 Ok(ChargeEnd::Declined(reason))
             }
             ChargeOutcome::MethodGone => {
-                // The next attempt looks for another one, and a checkout makes a new customer.
+                // The next attempt looks for another method, and a checkout creates a new customer.
                 tracing::info!(%workspace, %purchase_id, "the stored payment method is gone");
                 self.record_decline(purchase).await?;
                 Ok(ChargeEnd::Declined("payment_method_missing".to_owned()))
@@ -205,7 +207,7 @@ impl Billing {
         self.change_charge(workspace, id, |enrolment| enrolment.declined(purchase, now)).await.map(drop)
     }
 
-    /// Closes a charge that Stripe did not carry out and that counts as no decline.
+    /// Closes a charge that Stripe did not carry out, without counting a decline.
     pub(crate) async fn close_charge(&self, purchase: &Purchase) -> Result<(), BillingFault> {
         let (workspace, id, now) = (&purchase.workspace_id, &purchase.purchase_id, self.store.now());
         if matches!(purchase.goods, Goods::Pack { .. }) {
@@ -225,16 +227,16 @@ impl Billing {
         let news = News::Paid(paid(purchase, method));
         let applied = Box::pin(self.store.apply(payment_id, &news)).await?;
         if let Applied::Unmatched(reason) = applied {
-            tracing::error!(payment_id, %reason, "a charge has bought nothing");
+            tracing::error!(payment_id, %reason, "a paid charge was not granted");
         }
         if matches!(purchase.goods, Goods::Pack { .. }) {
             let bought = !matches!(applied, Applied::Unmatched(_));
-            // What was paid and not granted must not be bought again.
+            // A pack that was paid but not granted must not be bought again.
             let ended = |kept: &AutoTopUp| if bought { kept.paid(purchase) } else { kept.given_up() };
             self.change_top_up_charge(workspace, id, ended).await?;
             return Ok(if bought { ChargeEnd::Paid } else { ChargeEnd::Unmatched });
         }
-        // What grants a charge closes it too.
+        // The grant's transaction closes the charge too. A charge that is still open was not granted.
         if self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await? {
             self.refund_soon(workspace, &[OwedRefund::unwanted_id(payment_id)?]).await;
             return Ok(ChargeEnd::Unmatched);
@@ -242,7 +244,7 @@ impl Billing {
         Ok(ChargeEnd::Paid)
     }
 
-    /// Changes the open charge of a subscription, if it still is this one; whether it was.
+    /// Changes the open charge of a subscription, if it is still this one. Returns whether it was.
     pub(crate) async fn change_charge(
         &self,
         workspace: &WorkspaceId,
@@ -261,7 +263,7 @@ impl Billing {
     }
 }
 
-/// The stored method that a purchase is charged to.
+/// Returns the stored method that pays for a purchase.
 fn off_session(stored: &StoredPurchase) -> Result<&StoredMethod, Corrupt> {
     match &stored.means {
         Means::OffSession(method) => Ok(method),
@@ -269,7 +271,7 @@ fn off_session(stored: &StoredPurchase) -> Result<&StoredMethod, Corrupt> {
     }
 }
 
-/// What Stripe's answer to a charge says of its payment, as the payment's own event will.
+/// Builds the payment news from Stripe's response to a charge, as the payment's own event will state it.
 fn paid(purchase: &Purchase, method: &StoredMethod) -> Paid {
     Paid {
         amount_minor: purchase.price.amount_minor,

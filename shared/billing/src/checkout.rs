@@ -1,4 +1,4 @@
-//! Checkouts: a purchase that a person pays on Stripe's page.
+//! Checkouts: purchases that a person pays on Stripe's page.
 
 use credits_core::catalogue::Pack;
 use credits_core::enrolment::Enrolment;
@@ -15,7 +15,8 @@ use crate::refund::BEST_EFFORT_TIMEOUT;
 use crate::{Billing, BillingFault};
 
 impl Billing {
-    /// The form of a checkout for the workspace. It is stored with the purchase, so that every retry sends this one.
+    /// Builds the form of a checkout for the workspace. The store keeps it with the purchase, so that every retry sends
+    /// the same form.
     pub async fn checkout_form(
         &self,
         workspace: &WorkspaceId,
@@ -28,8 +29,10 @@ impl Billing {
         Ok(CheckoutForm { customer, email, success_url, cancel_url, options })
     }
 
-    /// The checkout of a purchase, opened now if its opening was never recorded; and whether this is the first to record it.
-    /// A customer that Stripe has deleted is forgotten, and the checkout makes a new one.
+    /// Returns the checkout of a purchase, and whether this call is the first to record it. Opens the checkout if none
+    /// is recorded.
+    ///
+    /// If Stripe has deleted the customer, the store forgets it and the checkout creates a new one.
     pub async fn open_checkout(&self, stored: StoredPurchase) -> Result<(Checkout, bool), BillingFault> {
         if let Some(checkout) = stored.checkout {
             return Ok((checkout, false));
@@ -37,7 +40,7 @@ impl Billing {
         let stored = if let Means::Checkout(Some(_)) = &stored.means {
             stored
         } else {
-            // It was begun by a version that stored no form: a form of its own needs a key of its own.
+            // An earlier version stored the purchase without a form. A new form needs a new key.
             let workspace = stored.purchase.workspace_id.clone();
             let form = self.checkout_form(&workspace, CheckoutOptions::default()).await?;
             self.store.next_form(&stored, &form).await?
@@ -59,7 +62,7 @@ impl Billing {
         let key = stored.idempotency_key();
         let opened = self.provider.open_checkout(&self.key, &stored.purchase, &key, form).await;
         if let Err(ProviderError::Failed(_)) = opened {
-            // Stripe keeps the failure under the key. A checkout that it has opened all the same is shown to no one.
+            // Stripe repeats the failure under this key. If it opened a checkout all the same, no payer sees that one.
             self.store.next_key(stored).await?;
         }
         Ok(opened?)
@@ -79,8 +82,8 @@ impl Billing {
         self.open_as_stored(&stored).await
     }
 
-    /// Waits for a new subscription's first period to be paid by a checkout; `None` if something has changed since the
-    /// enrolment was read.
+    /// Stores the purchase of a new subscription's first period, which a checkout pays. Returns `None` if the enrolment
+    /// has changed since it was read.
     pub(crate) async fn await_first_period(
         &self,
         workspace: &WorkspaceId,
@@ -96,8 +99,8 @@ impl Billing {
         Ok(begun.then_some(purchase.purchase_id))
     }
 
-    /// Waits for a person to pay for a renewal or upgrade by a checkout; `None` if something has changed since the enrolment
-    /// was read. `change` is made to the enrolment in the same transaction.
+    /// Stores the purchase of a renewal or upgrade, which a person pays by a checkout. Returns `None` if the enrolment
+    /// has changed since it was read. The same transaction applies `change` to the enrolment.
     pub(crate) async fn await_person(
         &self,
         read: &Versioned,
@@ -111,8 +114,8 @@ impl Billing {
         Ok(begun.then(|| purchase.purchase_id.clone()))
     }
 
-    /// Asks a person to pay for what a charge of the stored method could not: that charge is closed, and a checkout opened,
-    /// unless it was cancelled meanwhile.
+    /// Closes a charge that the stored method could not pay, and opens a checkout for it. A charge that was withdrawn
+    /// meanwhile is only closed.
     pub(crate) async fn ask_person(&self, charged: &Purchase) -> Result<(), BillingFault> {
         let workspace = &charged.workspace_id;
         if let Goods::Pack { .. } = charged.goods {
@@ -133,7 +136,7 @@ impl Billing {
                     };
                     self.await_first_period(workspace, &after, terms, CheckoutReason::Authentication).await?
                 }
-                // The last attempt has failed: the subscription ends.
+                // The last attempt failed, so the subscription ends.
                 _ if read.enrolment.running().is_some()
                     && read.enrolment.declined(charged, now).running().is_none() =>
                 {
@@ -163,7 +166,8 @@ impl Billing {
         }
     }
 
-    /// Expires checkouts that were just withdrawn, so far as Stripe answers soon; the sweep does the rest.
+    /// Expires withdrawn checkouts if Stripe responds within [`BEST_EFFORT_TIMEOUT`] for each. The sweep expires the
+    /// rest.
     pub(crate) async fn expire_soon(&self, withdrawn: &[Id]) {
         for purchase_id in withdrawn {
             let expired = tokio::time::timeout(BEST_EFFORT_TIMEOUT, self.attend_checkout(purchase_id)).await;
@@ -173,7 +177,8 @@ impl Billing {
         }
     }
 
-    /// Looks at a purchase whose checkout has a date. Says whether it needs none any more; if not, it has another.
+    /// Handles a purchase whose checkout is due. Returns true if the purchase needs no further date, and false if it
+    /// has a new one.
     pub(crate) async fn attend_checkout(&self, purchase_id: &Id) -> Result<bool, BillingFault> {
         let Some(stored) = self.store.purchase(purchase_id).await? else { return Ok(true) };
         if stored.paid_by.is_some() {
@@ -188,7 +193,7 @@ impl Billing {
         let awaited = read.enrolment.awaited_checkouts().any(|awaited| awaited == purchase_id);
         match &stored.checkout {
             Some(checkout) => self.settle_checkout(&stored, &checkout.checkout_id).await,
-            // Its caller comes again with the same key, or never.
+            // The caller retries with the same key, or never does.
             None if !awaited => Ok(true),
             None => {
                 self.open_checkout(stored).await?;
@@ -197,7 +202,8 @@ impl Billing {
         }
     }
 
-    /// Brings a purchase to where its checkout is at Stripe, because it is out of time or its events were lost.
+    /// Updates a purchase to the state of its checkout at Stripe, because the checkout timed out or its events were
+    /// lost.
     async fn settle_checkout(
         &self,
         stored: &StoredPurchase,
@@ -205,7 +211,7 @@ impl Billing {
     ) -> Result<bool, BillingFault> {
         let purchase_id = &stored.purchase.purchase_id;
         let event = match self.provider.checkout(&self.key, checkout_id).await? {
-            // Its event said that the payer has confirmed it, and a signed event is believed.
+            // An event said that the payer confirmed the checkout, and a signed event is trusted.
             CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
                 self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 return Ok(false);
@@ -221,7 +227,7 @@ impl Billing {
         };
         match event {
             Event::Payment { payment_id, news } => {
-                tracing::warn!(payment_id, "a checkout was paid, and its event never came");
+                tracing::warn!(payment_id, "a checkout was paid, but its event never arrived");
                 Box::pin(self.store.apply(&payment_id, &news)).await?;
                 Ok(true)
             }
@@ -234,7 +240,7 @@ impl Billing {
         }
     }
 
-    /// Stops waiting for a checkout that was not paid. A renewal that still needs its person gets another one.
+    /// Ends a checkout that was not paid. A renewal that a person still has to pay gets a new checkout.
     async fn end_unpaid(
         &self,
         stored: &StoredPurchase,
@@ -254,7 +260,7 @@ impl Billing {
         Ok(true)
     }
 
-    /// The purchase of a new subscription's first period.
+    /// Builds the purchase of a new subscription's first period.
     pub(crate) fn first_period(
         &self,
         workspace: &WorkspaceId,
@@ -267,14 +273,14 @@ impl Billing {
         self.purchase_of(workspace, id, goods, terms.price)
     }
 
-    /// A pack, to be bought now.
+    /// Builds the purchase of a pack, which begins now.
     #[must_use]
     pub fn pack_of(&self, workspace: &WorkspaceId, pack: &Pack) -> Purchase {
         let goods = Goods::Pack { pack: pack.pack.clone(), credits: pack.credits };
         self.purchase_of(workspace, self.store.sources().new_id("top"), goods, pack.price)
     }
 
-    /// A purchase that begins now.
+    /// Builds a purchase that begins now.
     pub(crate) fn purchase_of(
         &self,
         workspace: &WorkspaceId,
@@ -285,8 +291,8 @@ impl Billing {
         Purchase { purchase_id, workspace_id: workspace.clone(), goods, price, begun_at: self.store.now() }
     }
 
-    /// The id of a subscription's next purchase: its subscription, its period, and how many there were before. A declined
-    /// attempt is never answered for the next one.
+    /// Returns the id of a subscription's next purchase: the subscription, the period, and the count of purchases so
+    /// far. So Stripe never repeats the response to a declined attempt for the next one.
     pub(crate) fn purchase_name(&self, enrolment: &Enrolment, goods: &Goods) -> Id {
         let (subscription_id, period) = match goods {
             Goods::Period { subscription_id, period, .. }

@@ -1,8 +1,8 @@
-//! Subscriptions and automatic top-ups at work: what a person asks for, and what the sweep finds due, becomes a charge and a
-//! grant (M5, M6).
+//! Billing: subscriptions and automatic top-ups, from a person's request or the sweep to a charge and a grant (M5, M6).
 //!
-//! Core says what is due, Stripe is asked, and the store records the answer. A purchase is stored before Stripe is asked, and
-//! its id is the idempotency key: a crash in between is healed by asking again.
+//! `credits_core` decides what is due, Stripe carries it out, and the store records the response. The store keeps a
+//! purchase before Stripe is called, and the purchase's id is the idempotency key. After a crash in between, a retry
+//! completes the purchase.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub mod sweep;
 pub use method::{MethodRefusal, SetupCheckout};
 pub use refund::RefundAttempt;
 
-/// What billing works with, for one invocation.
+/// The billing operations of one invocation.
 #[derive(Debug, Clone)]
 pub struct Billing {
     store: Store,
@@ -36,13 +36,11 @@ pub struct Billing {
     numbering: Arc<Mutex<()>>,
 }
 
-/// Why something could not be carried out.
+/// The reason why a billing operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BillingFault {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] Fault),
-    /// Stripe failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
 }
@@ -54,7 +52,7 @@ impl From<Corrupt> for BillingFault {
 }
 
 impl BillingFault {
-    /// Whether trying again later may help, whatever was asked for: something that we stand on is down or busy.
+    /// Returns whether a later retry may succeed, whatever the operation: the store or Stripe is down or busy.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
@@ -65,7 +63,7 @@ impl BillingFault {
 }
 
 impl Billing {
-    /// Puts it together. The store ends its retries before the invocation's time does.
+    /// Creates the billing operations. The store must end its retries before the invocation's deadline.
     #[must_use]
     pub fn new(
         store: Store,

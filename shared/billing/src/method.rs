@@ -8,23 +8,21 @@ use credits_store::{Fault, IdempotencyKey};
 
 use crate::{Billing, BillingFault};
 
-/// A checkout on which a person stores another payment method.
+/// A checkout on which a person stores a new payment method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupCheckout(pub Checkout);
 
-/// Why a payment method is not replaced or removed.
+/// The reason why a payment method was not replaced or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodRefusal {
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// A subscription renews with it, or a charge of it is open.
+    /// A subscription renews by the method, or a charge of it is open.
     #[error("the payment method is in use")]
     InUse,
-    /// The catalogue sells nothing, so there is no currency to charge in.
-    #[error("nothing is sold")]
+    /// The catalogue sells nothing, so it has no currency for charges.
+    #[error("the catalogue sells nothing")]
     NothingSold,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] BillingFault),
 }
@@ -36,7 +34,8 @@ impl From<Fault> for MethodRefusal {
 }
 
 impl Billing {
-    /// The payment method that the workspace is charged by; `None` if there is none, or Stripe no longer has it.
+    /// Returns the payment method that the workspace is charged by. Returns `None` if it has none, or Stripe no longer
+    /// has it.
     pub async fn stored_method(
         &self,
         workspace: &WorkspaceId,
@@ -46,8 +45,8 @@ impl Billing {
         Ok(self.provider.stored_method(&self.key, &customer, payment_method.as_deref()).await?)
     }
 
-    /// The payment method that may be charged without a person: the stored one, unless a payment by it has a dispute that is open
-    /// or lost.
+    /// Returns the stored payment method if it may be charged without a person. A method with an open or lost dispute
+    /// may not.
     pub(crate) async fn chargeable_method(
         &self,
         workspace: &WorkspaceId,
@@ -57,7 +56,7 @@ impl Billing {
         Ok(Some(method).filter(|_| !is_disputed))
     }
 
-    /// Opens a checkout on which a person stores another payment method. The same key opens the same one.
+    /// Opens a checkout on which a person stores a new payment method. The same key opens the same checkout.
     pub async fn replace_method(
         &self,
         workspace: &WorkspaceId,
@@ -70,7 +69,7 @@ impl Billing {
         let email = &known.profile.billing_email;
         let order =
             SetupOrder { workspace_id: workspace, customer: customer.as_deref(), email, currency, urls };
-        // Stripe refuses a key with another form, so the form is part of the key.
+        // Stripe refuses one key with two forms, so the key is derived from the form too.
         let name = |order: &SetupOrder<'_>| order.idempotency_key(key.as_str());
         match self.provider.open_setup(&self.key, &order, &name(&order)).await {
             Err(error) if Provider::lacks_customer(&error) => {
@@ -85,8 +84,8 @@ impl Billing {
         }
     }
 
-    /// Detaches the payment method at Stripe, so that nothing can be charged before another is stored, and switches automatic
-    /// top-up off.
+    /// Switches automatic top-up off and detaches the payment method at Stripe. Nothing can be charged until another
+    /// method is stored.
     pub async fn remove_method(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
         self.store.workspace(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
         let enrolment = self.store.enrolment(workspace).await?.enrolment;

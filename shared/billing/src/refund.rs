@@ -1,4 +1,4 @@
-//! Refunds that we make: those that we owe, and those that an operator asks for.
+//! Refunds: those that the application owes, and those that an operator requests.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use credits_store::refunds::{OwedRefund, RefundResult, StoredRefund};
 
 use crate::{Billing, BillingFault};
 
-/// How long a caller who cancels waits for Stripe at most; what is not done by then is the sweep's.
+/// How long a cancelling caller waits for each refund or checkout at Stripe. The sweep does what is not done by then.
 pub(crate) const BEST_EFFORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether Stripe may have been asked for a refund before.
+/// Whether an earlier attempt may have requested the refund from Stripe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundAttempt {
-    /// It was stored just now.
+    /// The refund was just stored.
     First,
-    /// It may have been made.
+    /// Stripe may have made the refund already.
     Again,
 }
 
 impl Billing {
-    /// Makes refunds that were just promised, so far as Stripe answers soon; the sweep does the rest.
+    /// Makes refunds that were just stored if Stripe responds within [`BEST_EFFORT_TIMEOUT`] for each. The sweep makes
+    /// the rest.
     pub(crate) async fn refund_soon(&self, workspace: &WorkspaceId, refund_ids: &[Id]) {
         for refund_id in refund_ids {
             let made = tokio::time::timeout(BEST_EFFORT_TIMEOUT, self.make_refund(refund_id)).await;
@@ -35,13 +36,14 @@ impl Billing {
         }
     }
 
-    /// Makes a refund that was stored.
+    /// Makes a stored refund.
     pub(crate) async fn make_refund(&self, refund_id: &Id) -> Result<(), BillingFault> {
         let Some(stored) = self.store.owed_refund(refund_id).await? else { return Ok(()) };
         self.refund(&stored, RefundAttempt::Again).await.map(drop)
     }
 
-    /// Makes a refund that is stored, takes its credits back, and returns how Stripe has answered. Its events say how it ends.
+    /// Makes a stored refund, takes its credits back and returns Stripe's response. Later events state how the refund
+    /// ends.
     pub async fn refund(
         &self,
         stored: &StoredRefund,
@@ -90,12 +92,12 @@ impl Billing {
         if let Err(RefundRefusal::Provider(ProviderError::Failed(_))) = answered
             && let Err(fault) = self.store.next_refund_key(stored).await
         {
-            tracing::warn!(error = %Chain(&fault), "a refund is asked for under a key that has failed");
+            tracing::warn!(error = %Chain(&fault), "a refund could not move to its next idempotency key");
         }
         answered
     }
 
-    /// Applies a refund to its payment, as its event will.
+    /// Applies a refund to its payment, as its event will do again.
     async fn take_back(
         &self,
         refund: &OwedRefund,

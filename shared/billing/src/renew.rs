@@ -1,4 +1,4 @@
-//! A subscription that is due: step by step, until nothing more is.
+//! Renewal: runs the due steps of a subscription until none is left.
 
 use credits_core::enrolment::{Enrolment, RenewalStep};
 use credits_core::id::WorkspaceId;
@@ -10,12 +10,12 @@ use credits_store::enrolments::Versioned;
 use crate::charge::ChargeEnd;
 use crate::{Billing, BillingFault};
 
-/// How many steps a subscription takes in one sweep at most.
+/// The maximum number of steps of one subscription in one sweep.
 const MAX_STEPS: usize = 8;
 
 impl Billing {
-    /// Does everything that is due for a workspace's subscription. Done twice at once, late, or beside debits, it comes to the
-    /// same.
+    /// Runs every due step of a workspace's subscription. Repeated, concurrent and late calls have the same effect as
+    /// one call, also beside debits.
     pub(crate) async fn renew(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         for _ in 0..MAX_STEPS {
             let read = self.store.enrolment(workspace).await?;
@@ -25,7 +25,8 @@ impl Billing {
                 RenewalStep::Wait => return Ok(()),
                 RenewalStep::Finish(charge) => self.finish_open(&charge).await?,
                 RenewalStep::Charge(goods) => {
-                    // Whichever way it ended, the next date is ahead; a change in between has dates of its own.
+                    // The charge has ended or is open, so the next date is in the future. A change in between has its
+                    // own date.
                     if self.charge_due(workspace, &read, goods).await?.is_some() {
                         return Ok(());
                     }
@@ -37,7 +38,7 @@ impl Billing {
                 }
                 step @ (RenewalStep::Begin | RenewalStep::End | RenewalStep::EndWithPeriod) => {
                     if !self.store.close_balance(workspace).await? {
-                        // Our clock is ahead of the table's: the next sweep still finds it due.
+                        // Our clock is ahead of the table's. The next sweep finds the step due again.
                         return Ok(());
                     }
                     let after = read.enrolment.stepped(&step);
@@ -51,7 +52,7 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// Charges for the period that is due; `None` if something has changed since the enrolment was read.
+    /// Charges for the due period. Returns `None` if the enrolment has changed since it was read.
     pub(crate) async fn charge_due(
         &self,
         workspace: &WorkspaceId,
@@ -64,7 +65,7 @@ impl Billing {
         self.close_before(workspace, running).await?;
         let purchase = self.due_purchase(workspace, &read.enrolment, running, terms);
         let Some(method) = self.chargeable_method(workspace).await? else {
-            tracing::info!(%workspace, "there is no payment method to charge");
+            tracing::info!(%workspace, "a due period has no payment method to charge");
             let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
             let written = self.store.change_enrolment(workspace, read, &declined).await?;
             return Ok(written.then(|| ChargeEnd::Declined("no_payment_method".to_owned())));
@@ -72,8 +73,8 @@ impl Billing {
         self.charge(read, &purchase, &method.stored).await
     }
 
-    /// Asks the person again to pay for the period that is due; after the last time the subscription ends. False if something
-    /// has changed since the enrolment was read.
+    /// Asks the person again to pay for the due period. After the last attempt the subscription ends. Returns false if
+    /// the enrolment has changed since it was read.
     async fn remind(
         &self,
         workspace: &WorkspaceId,
@@ -97,7 +98,7 @@ impl Billing {
         }
     }
 
-    /// What the period before has left expires before the next one's credits come.
+    /// Expires what is left of the previous period, before the next period's credits are granted.
     async fn close_before(&self, workspace: &WorkspaceId, running: &Subscription) -> Result<(), Fault> {
         if self.store.now() >= running.end_of(running.period) {
             self.store.close_balance(workspace).await?;
@@ -105,7 +106,7 @@ impl Billing {
         Ok(())
     }
 
-    /// The purchase of the period that is due.
+    /// Builds the purchase of the due period.
     pub(crate) fn due_purchase(
         &self,
         workspace: &WorkspaceId,

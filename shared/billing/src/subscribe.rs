@@ -1,4 +1,4 @@
-//! What a person asks for: to subscribe, to change the tier, to cancel (M6, M7).
+//! Subscription requests of a person: subscribe, change the tier, cancel (M6, M7).
 
 use credits_core::credits::Credits;
 use credits_core::enrolment::{Enrolment, PaidAhead, RenewalStep};
@@ -16,89 +16,82 @@ use jiff::Timestamp;
 use crate::charge::ChargeEnd;
 use crate::{Billing, BillingFault};
 
-/// How often a change begins again because another caller was faster.
+/// The maximum number of attempts of a change that concurrent callers invalidate.
 const MAX_ROUNDS: usize = 8;
 
-/// A tier that is asked for.
+/// A request for a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierOrder {
-    /// The tier.
     pub tier: Id,
-    /// What the caller expects to be charged now at most.
+    /// The maximum price that the caller expects to be charged now.
     pub expected_due_now: Option<Price>,
 }
 
-/// A subscription as it is after a call.
+/// A subscription after a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribed {
-    /// What the workspace has now.
     pub enrolment: Enrolment,
-    /// The checkout of a first period that waits for its payer.
+    /// The checkout of a first period that waits for payment.
     pub checkout: Option<Checkout>,
-    /// The checkout by which a person has to authenticate or pay.
+    /// The checkout on which a person has to authenticate or pay.
     pub action: Option<Checkout>,
     /// The terms of a first period whose charge is open.
     pub charging: Option<Terms>,
-    /// Whether a subscription was made, and not changed.
+    /// Whether the request created the subscription instead of changing it.
     pub created: bool,
-    /// What this call has charged.
+    /// What this request charged.
     pub charged: Option<Price>,
-    /// What this call refunds: a period that was paid ahead.
+    /// What this request refunds: a period that was paid ahead.
     pub refunded: Option<Price>,
 }
 
-/// What a tier would come to.
+/// A preview of a tier: its terms, and what a request for it would charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierPreview {
-    /// The tier's terms for this workspace.
     pub terms: Terms,
-    /// When it takes effect.
     pub effective: Effective,
-    /// What would be charged now.
     pub due_now: Price,
-    /// The credits that this brings.
+    /// The credits that the charge now grants.
     pub credits_now: Credits,
-    /// The charge after that, and when.
+    /// The price and time of the charge after that.
     pub next_charge: Option<(Price, Timestamp)>,
-    /// The method that would be charged.
+    /// The payment method that would be charged.
     pub method: Option<PaymentMethod>,
-    /// What would be refunded: a period that was paid ahead.
+    /// The refund of a period that was paid ahead.
     pub refund: Option<Price>,
 }
 
 /// When a change of tier takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effective {
-    /// At once.
     Now,
-    /// With the next period.
+    /// At the start of the next period.
     NextPeriod,
-    /// Once a checkout is paid.
+    /// After a person pays a checkout.
     Checkout,
 }
 
-/// Why it is refused.
+/// The reason why a subscription request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeRefusal {
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// The catalogue has no such tier, and the workspace does not have it either.
+    /// Neither the catalogue nor the workspace's own terms have the tier.
     #[error("the tier does not exist")]
     UnknownTier,
-    /// The workspace's plan has no subscriptions (M7).
-    #[error("the plan has no subscriptions")]
+    /// The workspace's plan allows no subscriptions (M7).
+    #[error("the plan allows no subscriptions")]
     PlanForbids,
-    /// There never was a subscription.
-    #[error("there is no subscription")]
+    /// The workspace has no subscription, and none is pending.
+    #[error("the workspace has no subscription")]
     NoSubscription,
-    /// More would be charged than the caller expects, or in another currency. Nothing was charged.
-    #[error("the charge is higher than expected")]
+    /// The charge would exceed the caller's expected price or have another currency. Nothing was charged. Holds the
+    /// price.
+    #[error("the charge of {0} is above the expected price or in another currency")]
     PriceChanged(Price),
-    /// The stored method was declined, for this reason of Stripe's, and nothing has changed.
+    /// The stored method was declined, and nothing has changed. Holds Stripe's reason.
     #[error("the payment method was declined")]
     Declined(String),
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] BillingFault),
 }
@@ -110,7 +103,7 @@ impl From<Fault> for SubscribeRefusal {
 }
 
 impl Billing {
-    /// Subscribes to a tier, or changes to it: up at once, down with the next period.
+    /// Subscribes to a tier or changes to it. An upgrade takes effect at once, a downgrade with the next period.
     pub async fn subscribe(
         &self,
         workspace: &WorkspaceId,
@@ -128,7 +121,7 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// What subscribing to a tier would come to. It writes nothing.
+    /// Previews a subscription to a tier. Writes nothing.
     pub async fn preview(&self, workspace: &WorkspaceId, tier: &Id) -> Result<TierPreview, SubscribeRefusal> {
         self.check_plan(workspace).await?;
         let now = self.store.now();
@@ -161,8 +154,8 @@ impl Billing {
         })
     }
 
-    /// Ends the subscription with what is paid of it. Stripe is not asked: whatever it still has to do is done when it
-    /// answers. A period that was paid ahead is refunded.
+    /// Cancels the subscription at the end of what is paid, and refunds a period that was paid ahead. A failure of
+    /// Stripe does not fail the request: the sweep completes what is left at Stripe.
     pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         for _ in 0..MAX_ROUNDS {
@@ -180,7 +173,7 @@ impl Billing {
             if after == read.enrolment || self.write_change(workspace, &read, &after, &ahead).await? {
                 self.expire_dropped(&read.enrolment, &after).await;
                 self.refund_soon(workspace, &refund_ids(&ahead)).await;
-                // If only a checkout or a charge was open, the answer is about that.
+                // If only a checkout or a charge was open, the response describes that.
                 let shown = if after.subscription.is_some() { after.as_of(now) } else { read.enrolment };
                 let charging = self.charging(&shown).await?;
                 let refunded = total(&ahead);
@@ -190,7 +183,7 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// What the workspace has, with the checkouts that wait for a person. Stripe is not asked.
+    /// Returns the workspace's subscription with the checkouts that wait for a person. Sends no request to Stripe.
     pub async fn subscription(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         Ok(self.shown(workspace).await?)
@@ -213,7 +206,7 @@ impl Billing {
         Ok(self.store.purchase(purchase_id).await?.and_then(|stored| stored.checkout))
     }
 
-    /// The terms of a first period whose charge is open.
+    /// Returns the terms of a first period whose charge is open.
     async fn charging(&self, enrolment: &Enrolment) -> Result<Option<Terms>, Fault> {
         let charge = enrolment.charge.as_ref().filter(|_| enrolment.running().is_none());
         let Some(charge) = charge else { return Ok(None) };
@@ -230,15 +223,15 @@ impl Billing {
         if allows { Ok(()) } else { Err(SubscribeRefusal::PlanForbids) }
     }
 
-    /// A tier's terms for this workspace: those that it has, or else the catalogue's.
+    /// Returns a tier's terms for this workspace: those of its subscription, or else the catalogue's.
     fn terms_of(&self, enrolment: &Enrolment, tier: &Id) -> Result<Terms, SubscribeRefusal> {
         let kept = enrolment.kept_terms(tier, self.store.now()).cloned();
         let sold = || self.catalogue.tier(tier).map(Terms::from);
         kept.or_else(sold).ok_or(SubscribeRefusal::UnknownTier)
     }
 
-    /// The enrolment once the outcome of an open charge is known, and what was cancelled has ended with its period: no sweep
-    /// has to be on time for that. A charge that is processing stays open.
+    /// Settles an open charge, ends a cancelled subscription whose period is over, and returns the enrolment. So
+    /// requests do not depend on a punctual sweep. A charge that is processing stays open.
     async fn settled(&self, workspace: &WorkspaceId) -> Result<Versioned, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
             let read = self.store.enrolment(workspace).await?;
@@ -255,7 +248,7 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// Carries out a request for these terms; `None` if something has changed since the enrolment was read.
+    /// Carries out a request for these terms. Returns `None` if the enrolment has changed since it was read.
     async fn carry_out(
         &self,
         workspace: &WorkspaceId,
@@ -264,7 +257,7 @@ impl Billing {
         expected: Option<Price>,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         if read.enrolment.is_being_paid() {
-            // Nothing else is asked for meanwhile.
+            // No other payment is requested meanwhile.
             return Ok(Some(self.shown(workspace).await?));
         }
         let now = self.store.now();
@@ -325,7 +318,8 @@ impl Billing {
         Ok(Some(Subscribed { created, ..self.shown(workspace).await? }))
     }
 
-    /// Pays for a due period or an upgrade: by the stored method, or by a checkout if there is none or it needs the person.
+    /// Pays for a due period or an upgrade: by the stored method, or by a checkout if there is none or it needs the
+    /// person.
     async fn pay(
         &self,
         workspace: &WorkspaceId,
@@ -421,14 +415,15 @@ impl Billing {
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         match end {
             ChargeEnd::Declined(reason) => Err(SubscribeRefusal::Declined(reason)),
-            // What it was for has changed meanwhile: the payment is refunded, and the change begins again.
+            // The purchase is no longer wanted: the payment is refunded, and the change starts again.
             ChargeEnd::Unmatched => Ok(None),
             ChargeEnd::Processing | ChargeEnd::ActionRequired => Ok(Some(self.shown(workspace).await?)),
             ChargeEnd::Paid => Ok(Some(Subscribed { charged: Some(price), ..self.shown(workspace).await? })),
         }
     }
 
-    /// Expires the checkouts that are no longer waited for, so far as Stripe answers soon.
+    /// Expires the checkouts that the enrolment no longer waits for, if Stripe responds in time. The sweep expires the
+    /// rest.
     async fn expire_dropped(&self, before: &Enrolment, after: &Enrolment) {
         let kept = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
         let dropped: Vec<Id> = before.awaited_checkouts().filter(kept).cloned().collect();
@@ -436,7 +431,7 @@ impl Billing {
     }
 }
 
-/// Whether two purchases are of the same thing, whatever time has passed since the first.
+/// Returns whether two purchases buy the same goods, whatever the credits of an upgrade, which depend on the time left.
 fn same_goods(one: &Goods, other: &Goods) -> bool {
     match (one, other) {
         (Goods::Upgrade { period, terms, .. }, Goods::Upgrade { period: other_period, terms: other, .. }) => {

@@ -1,4 +1,4 @@
-//! The sweep: everything whose date has come, wherever it stands, within the time there is (M6).
+//! The sweep: processes every due item within the available time (M6).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,28 +12,27 @@ use tokio::time::Instant;
 
 use crate::{Billing, BillingFault};
 
-/// How many items are worked on at once.
+/// The maximum number of items in progress.
 const AT_ONCE: usize = 16;
 
-/// What one item may take: two requests to the provider, and what is written.
+/// The time that must be left to start an item: two requests to Stripe and the writes.
 const TIME_FOR_ONE: Duration = Duration::from_secs(25);
 
-/// What a sweep came to.
+/// The counts of one sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// How many items were done.
     pub done: u64,
-    /// How many were left for the next sweep, since something that we stand on is down or busy.
+    /// Items left for the next sweep, because the store or Stripe is down or busy.
     pub left: u64,
-    /// How many failed, and are tried again later.
+    /// Items that failed and are retried later.
     pub postponed: u64,
-    /// How many have failed too often, and wait for an operator.
+    /// Items that failed too often and wait for an operator.
     pub stuck: u64,
-    /// Whether time ran out before all was looked at.
+    /// Whether too little time was left to start every due item.
     pub cut_short: bool,
 }
 
-/// What became of one item.
+/// The outcome of one item.
 enum Outcome {
     Done,
     Left,
@@ -41,14 +40,14 @@ enum Outcome {
 }
 
 impl Billing {
-    /// Works through what is due until the time is up. One item's failure holds up no other.
+    /// Processes due items until the deadline. A failure of one item does not delay the others.
     pub async fn sweep(&self, until: Instant) -> Result<Swept, Fault> {
-        // What gets another date meanwhile is the next sweep's.
+        // An item that gets a new date meanwhile is left to the next sweep.
         let now = self.store.now();
         let mut swept = Swept::default();
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
         let shards: Vec<u8> = self.store.due_shards().collect();
-        // Two sweeps at once begin in different places.
+        // Concurrent sweeps start at different shards.
         let first = self.store.sources().below(u64::try_from(shards.len()).unwrap_or(1));
         let first = usize::try_from(first).unwrap_or(0);
         for shard in shards.iter().cycle().skip(first).take(shards.len()) {
@@ -74,7 +73,7 @@ impl Billing {
         Ok(swept)
     }
 
-    /// Puts everything that is stuck back among what is due, and says how much that was.
+    /// Makes stuck items due again, oldest first and at most one page of them. Returns their number.
     pub async fn unstick(&self) -> Result<usize, Fault> {
         let stuck = self.store.stuck().await?;
         for item in &stuck {
@@ -112,14 +111,14 @@ impl Billing {
         }
     }
 
-    /// Numbers a workspace's invoices, one workspace at a time: all take the next number of one counter, and two
-    /// transactions on it at once would cancel each other.
+    /// Numbers a workspace's invoices, one workspace at a time. All workspaces share one counter, and concurrent
+    /// transactions on it would cancel each other.
     async fn number_invoices(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         let _turn = self.numbering.lock().await;
         Ok(self.store.number_invoices(workspace).await?)
     }
 
-    /// Waits until at most so many items are being worked on, and counts those that are done.
+    /// Waits until at most `most` items are in progress, and counts those that have ended.
     async fn collect(&self, working: &mut Working, swept: &mut Swept, most: usize) {
         while working.tasks.len() > most {
             let Some(ended) = working.tasks.join_next_with_id().await else { return };
@@ -149,14 +148,14 @@ impl Billing {
         match self.store.failed(item).await {
             Ok(failed) => Outcome::Failed(failed),
             Err(fault) => {
-                tracing::error!(error = %Chain(&fault), "a failure could not be counted");
+                tracing::error!(error = %Chain(&fault), "a failure of a due item could not be recorded");
                 Outcome::Left
             }
         }
     }
 }
 
-/// What is being worked on.
+/// The items in progress.
 struct Working {
     tasks: JoinSet<Result<(), BillingFault>>,
     items: HashMap<TaskId, DueItem>,

@@ -1,4 +1,4 @@
-//! Agreements with Enterprise workspaces: a credit limit, a monthly commitment, use that is invoiced, in any
+//! Agreements with Enterprise workspaces: a credit limit, a monthly commitment and invoiced use beyond credits, in any
 //! combination (M8).
 
 use std::collections::BTreeMap;
@@ -14,23 +14,22 @@ use crate::price::{Currency, Price};
 use crate::subscription::AHEAD;
 use crate::usage::day_of;
 
-/// What is agreed.
+/// The terms agreed with an Enterprise workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     /// How far below zero the workspace may spend.
     pub credit_limit: Credits,
-    /// What is granted each month, and invoiced whatever was used.
+    /// Granted each month, and invoiced even if the credits are not used.
     pub commitment: Option<Commitment>,
-    /// At which price use beyond credits is invoiced.
+    /// The price at which use beyond credits is invoiced.
     pub invoicing: Option<Invoicing>,
 }
 
-/// A monthly commitment.
+/// A monthly commitment: credits that are granted each month at a fixed price.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commitment {
-    /// What each month starts with.
     pub monthly_credits: Amount,
-    /// What a month costs.
+    /// The price of a whole month.
     pub price: Price,
 }
 
@@ -39,31 +38,29 @@ pub struct Commitment {
 pub struct Invoicing {
     /// In millionths of the currency's major unit.
     pub price_per_credit_micros: u64,
-    /// The currency.
     pub currency: Currency,
 }
 
-/// An agreement with what has been done about it.
+/// An agreement with the state of its grants and invoices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredStanding")]
 pub struct Standing {
-    /// What is agreed.
     pub agreement: Agreement,
-    /// When the commitment was agreed, if it is newer than the open month.
+    /// When the commitment was first agreed: its first month starts on that day. `None` without a commitment.
     pub committed_at: Option<Timestamp>,
     /// The month that is invoiced next.
     pub open: Month,
-    /// Portions of commitments that were granted and are not invoiced yet, by month, in the order of their days.
+    /// Granted portions of commitments that are not invoiced yet, by month, in the order of their days.
     pub portions: BTreeMap<Month, Vec<Portion>>,
-    /// How many portions were granted: the last one's number.
+    /// The number of portions granted so far, which is the number of the latest one.
     pub grants: u64,
-    /// How many invoices the workspace has.
+    /// The number of invoices made so far.
     pub invoices: u64,
-    /// Whether the workspace has left Enterprise: it ends with the month that is open.
+    /// Whether the workspace has left Enterprise. The agreement then ends with the open month.
     pub ends: bool,
 }
 
-/// A standing as any version has stored it.
+/// A standing in the form of any version that has stored one.
 #[derive(Deserialize)]
 struct StoredStanding {
     agreement: Agreement,
@@ -71,7 +68,7 @@ struct StoredStanding {
     open: Month,
     #[serde(default)]
     portions: BTreeMap<Month, Vec<Portion>>,
-    /// What an older version granted: whole months alone.
+    /// The grants of an older version, which granted whole months only.
     #[serde(default)]
     granted: BTreeMap<Month, Commitment>,
     #[serde(default)]
@@ -91,40 +88,38 @@ impl From<StoredStanding> for Standing {
     }
 }
 
-/// A commitment of the month that is not invoiced yet is in another currency, and an invoice has one.
+/// The error of terms in another currency than a commitment that is not invoiced yet. An invoice has one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what is owed already is in {owed}")]
+#[error("a commitment that is not invoiced yet is in {owed}")]
 pub struct OtherCurrency {
-    /// The currency of what is owed.
+    /// The currency of the commitment that is not invoiced yet.
     pub owed: Currency,
-    /// What is agreed in another one.
+    /// The new term that is in another currency.
     pub refused: Priced,
 }
 
-/// What of an agreement has a price.
+/// A term of an agreement that has a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priced {
-    /// The commitment.
     Commitment,
-    /// Use beyond credits.
+    /// The price of use beyond credits.
     Invoicing,
 }
 
-/// What is to be done next about an agreement.
+/// The next step for an agreement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing yet.
+    /// Nothing is due.
     Wait,
-    /// Take back what the early end of a month's portion leaves over.
+    /// Take back the excess of a portion that ended before its month.
     TakeBack(Month, Portion),
-    /// Grant a month's portion.
     Grant(Month, Portion),
     /// Invoice a month that has ended.
     Invoice(Month),
 }
 
 impl Agreement {
-    /// Nothing agreed.
+    /// Returns an agreement without terms: no credit limit, commitment or invoicing.
     #[must_use]
     pub fn none() -> Self {
         Self { credit_limit: Credits::ZERO, commitment: None, invoicing: None }
@@ -132,7 +127,7 @@ impl Agreement {
 }
 
 impl Standing {
-    /// An agreement that begins at an instant.
+    /// Returns the state of an agreement that begins at `now`, still without terms.
     #[must_use]
     pub fn begun(now: Timestamp) -> Self {
         Self {
@@ -146,11 +141,14 @@ impl Standing {
         }
     }
 
-    /// What is agreed from an instant on. Where nothing was agreed or owed before, its first month is the one that runs:
-    /// nothing of earlier months is invoiced by it. A commitment that was granted is invoiced in its own currency, and an
-    /// invoice has one.
+    /// Replaces the terms from `now` on.
     ///
-    /// A commitment starts and ends on the day of the change. Other terms of one that goes on hold from the next month.
+    /// If nothing was agreed or owed before, the running month is the first one: earlier months are not invoiced.
+    ///
+    /// A commitment starts and ends on the day of the change. If a commitment continues with other terms, they apply
+    /// from the next month.
+    ///
+    /// Fails if an invoice would get two currencies: a granted commitment is invoiced in its own currency.
     pub fn agreed(&self, agreement: &Agreement, now: Timestamp) -> Result<Self, OtherCurrency> {
         let open = if self.is_over() { self.open.max(Month::of(now)) } else { self.open };
         let after = Self { open, ends: false, ..self.with_terms(agreement.clone(), now) };
@@ -158,15 +156,15 @@ impl Standing {
         Ok(after)
     }
 
-    /// After the workspace has left Enterprise: the month that is open is invoiced still, as it was agreed.
+    /// Returns the state after the workspace left Enterprise. The open month is still invoiced as agreed.
     #[must_use]
     pub fn ended(&self, now: Timestamp) -> Self {
         let agreement = Agreement { credit_limit: Credits::ZERO, commitment: None, ..self.agreement.clone() };
         Self { ends: true, ..self.with_terms(agreement, now) }
     }
 
-    /// Replaces the agreement. A commitment that has changed is withdrawn from later months, for which it may be granted
-    /// already; one that has ended is in force for today at last.
+    /// Replaces the agreement. A changed commitment is withdrawn from later months for which it is already granted. A
+    /// commitment that ends is in force until the end of today.
     fn with_terms(&self, agreement: Agreement, now: Timestamp) -> Self {
         let (before, after) = (&self.agreement.commitment, &agreement.commitment);
         let (month, today) = (Month::of(now), day_of_month(now));
@@ -210,7 +208,7 @@ impl Standing {
         }
     }
 
-    /// When something has to be done about it.
+    /// Returns when the sweep has to take the next step; `None` if nothing is agreed or owed.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let end = self.open.end();
@@ -223,7 +221,7 @@ impl Standing {
         Some(end).filter(|_| !self.is_over())
     }
 
-    /// What is to be done next. A month that has ended is invoiced before a later one's commitment is granted, and a
+    /// Returns the next step. A month that has ended is invoiced before the commitment of a later month is granted. A
     /// month that passed without a grant is not granted any more.
     #[must_use]
     pub fn step(&self, now: Timestamp) -> Step {
@@ -241,7 +239,7 @@ impl Standing {
         grant.map_or(Step::Wait, |(month, portion)| Step::Grant(month, portion))
     }
 
-    /// The first portion whose early end has not taken back what it leaves over.
+    /// Returns the first portion that ended early and whose excess is not taken back yet.
     fn pending(&self) -> Option<(Month, &Portion)> {
         let all = self.portions.iter().flat_map(|(month, of)| of.iter().map(|portion| (*month, portion)));
         let mut pending =
@@ -249,7 +247,8 @@ impl Standing {
         pending.next()
     }
 
-    /// The portion of a month that is to be granted: the days from the commitment's first on that no portion covers.
+    /// Returns the portion of a month that is still to be granted: the days that no portion covers, from the
+    /// commitment's first day on.
     fn missing(&self, month: Month) -> Option<Portion> {
         let commitment = self.agreement.commitment.clone()?;
         let began = self.committed_at.map(|at| (Month::of(at), day_of_month(at)));
@@ -264,7 +263,7 @@ impl Standing {
         (first <= month.days()).then(|| Portion::from(first, month, commitment, number))
     }
 
-    /// After a month's portion was granted.
+    /// Returns the state after a month's portion was granted.
     #[must_use]
     pub fn with_grant(&self, month: Month, portion: Portion) -> Self {
         let (mut portions, grants) = (self.portions.clone(), portion.number);
@@ -272,7 +271,8 @@ impl Standing {
         Self { portions, grants, ..self.clone() }
     }
 
-    /// After what a portion leaves over was taken back. One that was withdrawn is not invoiced.
+    /// Returns the state after the excess of a portion was taken back. A withdrawn portion is removed, so it is not
+    /// invoiced.
     #[must_use]
     pub fn with_taken_back(&self, month: Month, number: u64) -> Self {
         let mut portions = self.portions.clone();
@@ -285,7 +285,7 @@ impl Standing {
         Self { portions, ..self.clone() }
     }
 
-    /// After a month was invoiced, or found to have nothing to invoice.
+    /// Returns the state after a month was invoiced, or found to have nothing to invoice.
     #[must_use]
     pub fn after_month(&self, month: Month, has_invoice: bool) -> Self {
         let mut portions = self.portions.clone();
@@ -295,13 +295,16 @@ impl Standing {
         Self { agreement, open: Month::of(month.end()), portions, invoices, ..self.clone() }
     }
 
-    /// The portions of a month that are invoiced.
+    /// Returns the portions of a month that are to be invoiced.
     pub fn portions_of(&self, month: Month) -> impl Iterator<Item = &Portion> {
         self.portions.get(&month).into_iter().flatten()
     }
 
-    /// The invoice of a month, if there is anything to invoice: what was committed, less what early ends have taken back
-    /// (by the portions' numbers), and what was used beyond credits, by operation.
+    /// Returns the invoice of a month; `None` if it has no lines.
+    ///
+    /// The invoice charges for the portions of the commitment and for use beyond credits. `taken_back` states the
+    /// credits that early ends have taken back, by the number of the portion. `used` states use beyond credits, by
+    /// operation.
     pub fn invoice(
         &self,
         month: Month,
@@ -324,7 +327,7 @@ impl Standing {
         Ok(Some(Invoice::of(month, lines, total, now)?))
     }
 
-    /// Whether nothing is agreed or owed any more.
+    /// Returns whether no commitment and no invoicing is agreed, and no portion is left to invoice.
     fn is_over(&self) -> bool {
         let nothing = self.agreement.commitment.is_none() && self.agreement.invoicing.is_none();
         nothing && self.portions.is_empty()

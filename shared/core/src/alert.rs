@@ -1,19 +1,23 @@
-//! Alerts: when a balance is low (M15), when a workspace is out of credits (M10), and how often mails tell of failed runs
-//! (M12).
+//! Alerts: a low balance (M15), a workspace out of credits (M10), and the frequency of mails about failed runs (M12).
 //!
 //! ```text
 //! owned     = available + held
 //! low       ⇔ owned ≤ threshold
 //! spent     ⇔ owned + credit_limit ≤ 0
 //! noted     ⇔ since the last addition a call was refused while spendable < 1 % of max(addition, credit_limit)
-//! a write tells "low"       ⇔ low after it, and not before it
-//! a write tells "exhausted" ⇔ (spent or noted) after it, and neither before it
+//! a write raises "low"       ⇔ low after it, and not before it
+//! a write raises "exhausted" ⇔ (spent or noted) after it, and neither before it
 //! ```
 //!
-//! Placing, extending and releasing a hold leave `owned` as it is. Only an addition and the invoice of a debt raise it,
-//! which the conservation test checks. So an alert is armed by the addition that takes `owned` above its threshold, one
-//! write crosses it until the next addition, and no state is needed: a redelivered record of that write repeats the
-//! same event. Whatever may raise `owned` otherwise has to arm the alert at 110 % of its threshold, and not before.
+//! Placing, extending and releasing a hold leave `owned` unchanged. Only an addition and the invoice of a debt raise
+//! it, which the conservation test checks. So the alert needs no state of its own:
+//!
+//! - The addition that raises `owned` above the threshold arms the alert.
+//! - Until the next addition, exactly one write crosses the threshold.
+//! - A redelivered stream record of that write repeats the same event.
+//!
+//! If another kind of write is ever allowed to raise `owned`, it must arm the alert at 110 % of the threshold, not
+//! earlier.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -21,53 +25,53 @@ use serde::{Deserialize, Serialize};
 use crate::balance::Balance;
 use crate::credits::{Amount, Credits, OutOfRange};
 
-/// The low-balance alert of a workspace.
+/// The settings of a workspace's low-balance alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LowBalance {
-    /// Whether it is switched on.
     pub enabled: bool,
-    /// At or below which the balance is low; absent where it never was set.
+    /// The balance is low at or below this amount. `None` if it was never set.
     pub threshold: Option<Amount>,
-    /// The addresses that get the mail.
+    /// The mail addresses.
     pub recipients: Vec<String>,
 }
 
 impl LowBalance {
-    /// Returns the alert of a workspace that never set it.
+    /// Returns the settings of a workspace that never changed them.
     #[must_use]
     pub fn off() -> Self {
         Self { enabled: false, threshold: None, recipients: Vec::new() }
     }
 
-    /// Returns the threshold, while the alert is switched on.
+    /// Returns the threshold if the alert is switched on.
     #[must_use]
     pub fn active_threshold(&self) -> Option<Amount> {
         self.threshold.filter(|_| self.enabled)
     }
 }
 
-/// What one write of a balance tells.
+/// The alerts that one write of a balance raises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crossing {
-    /// The balance has become low; its threshold.
+    /// The threshold, if the balance has become low.
     pub low: Option<Amount>,
-    /// The workspace has run out of credits.
+    /// Whether the workspace has run out of credits.
     pub exhausted: bool,
 }
 
-/// A refusal that leaves a workspace out of credits, and the condition under which it is noted in the balance.
+/// A refusal that leaves a workspace out of credits. The debit function notes it in the balance if both conditions
+/// still hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhaustion {
-    /// `spendable` is below this.
+    /// `spendable` is still below this.
     pub below: Credits,
-    /// No credits were added since the refusal.
+    /// The latest addition is still this one: no credits were added since the refusal.
     pub added: Option<Amount>,
 }
 
 impl Crossing {
     /// Compares a balance before and after a write.
     pub fn of(before: &Balance, after: &Balance) -> Result<Self, OutOfRange> {
-        // A new workspace has nothing yet, so its alert has nothing to warn of.
+        // A new workspace has not received credits yet, so the alert has nothing to warn about.
         let is_new = after.added.is_none() && after.owned()?.is_zero();
         let became_low = after.is_low()? && !before.is_low()? && !is_new;
         Ok(Self {
@@ -78,45 +82,48 @@ impl Crossing {
 }
 
 impl Balance {
-    /// Returns whether the alert's threshold is reached.
+    /// Returns whether `owned` is at or below the alert's threshold.
     pub fn is_low(&self) -> Result<bool, OutOfRange> {
         let owned = self.owned()?;
         Ok(self.low_at.is_some_and(|low_at| owned <= low_at.credits()))
     }
 
-    /// Returns whether the workspace is out of credits: all are spent, or calls are refused for what is left.
+    /// Returns whether the workspace is out of credits: all are spent, or a refusal is noted and `spendable` is still
+    /// below 1 % of the latest addition.
     pub fn is_exhausted(&self) -> Result<bool, OutOfRange> {
         Ok(self.is_spent()? || (self.exhaustion_noted && self.spendable < self.next_to_nothing()?))
     }
 
-    /// Returns what a refusal by this balance has to note, if it is the first that leaves the workspace out of credits
-    /// since credits were added.
+    /// Returns what a refusal by this balance has to note. Only the first refusal since the latest addition that leaves
+    /// the workspace out of credits is noted.
     pub fn exhaustion(&self) -> Result<Option<Exhaustion>, OutOfRange> {
         let below = self.next_to_nothing()?;
         let exhausts = self.spendable < below && !self.has_run_out()?;
         Ok(exhausts.then_some(Exhaustion { below, added: self.added }))
     }
 
-    /// Whether the workspace has run out of credits since they were added last. Open holds that end later may release
+    /// Returns whether the workspace has run out of credits since the latest addition. Open holds may still release
     /// some.
     fn has_run_out(&self) -> Result<bool, OutOfRange> {
         Ok(self.exhaustion_noted || self.is_spent()?)
     }
 
-    /// Whether neither credits nor a credit limit are left, with all that open holds keep.
+    /// Returns whether no credits and no credit limit are left, counting the credits in open holds.
     fn is_spent(&self) -> Result<bool, OutOfRange> {
         Ok(self.owned()?.plus(self.credit_limit)? <= Credits::ZERO)
     }
 
-    /// 1 % of what was added last, or of the credit limit if that is more.
+    /// Returns 1 % of the latest addition, or of the credit limit if that is larger.
     fn next_to_nothing(&self) -> Result<Credits, OutOfRange> {
         let added = self.added.map_or(Credits::ZERO, Amount::credits);
         added.max(self.credit_limit).share(1, 100)
     }
 }
 
-/// Returns the shortest time between two mails about failed runs of one workspace, by how long they have been sent
-/// without an addition of credits: an hour on the first day, a day in the first week, then a week.
+/// Returns the shortest time between two mails about failed runs of one workspace: an hour on the first day, a day in
+/// the first week, then a week.
+///
+/// `sent_for` is how long such mails have been sent without an addition of credits.
 #[must_use]
 pub fn failure_mail_interval(sent_for: SignedDuration) -> SignedDuration {
     if sent_for < DAY {
@@ -146,7 +153,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A balance after an addition of 1,000 credits of which so many are available, with an alert at 100.
+    /// Returns a balance with `available` credits left of an addition of 1,000, and an alert at 100.
     fn with(available: &str) -> Balance {
         Balance {
             spendable: credits(available),
@@ -157,7 +164,7 @@ mod tests {
         }
     }
 
-    /// The same, of which so many are held.
+    /// Returns the balance of `with`, plus `held` credits in open holds.
     fn holding(available: &str, held: &str) -> Balance {
         let balance = with(available);
         Balance { prepaid: balance.prepaid.plus(credits(held)).unwrap(), held: credits(held), ..balance }
@@ -169,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn m15_a_threshold_counts_while_the_alert_is_switched_on() {
+    fn m15_threshold_counts_only_while_the_alert_is_on() {
         let on = LowBalance { enabled: true, threshold: "100".parse().ok(), ..LowBalance::off() };
         assert_eq!(on.active_threshold(), "100".parse().ok());
         assert_eq!(LowBalance { enabled: false, ..on }.active_threshold(), None);
     }
 
     #[test]
-    fn m15_low_is_what_is_owned_at_the_threshold_and_below() {
+    fn m15_balance_is_low_at_and_below_the_threshold() {
         for (balance, is_low) in [
             (with("100.000001"), false),
             (with("100"), true),
@@ -191,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn m15_a_hold_never_crosses_and_what_it_spends_does() {
+    fn m15_capture_crosses_the_threshold_but_a_hold_does_not() {
         let hold = |before: &str, available, held| crossing(&with(before), &holding(available, held));
         assert_eq!(hold("150", "90", "60"), (false, false));
         assert_eq!(hold("150", "0", "150"), (false, false));
@@ -201,23 +208,23 @@ mod tests {
     }
 
     #[test]
-    fn m15_a_write_below_the_threshold_tells_nothing_again() {
+    fn m15_write_below_the_threshold_raises_no_second_alert() {
         assert_eq!(crossing(&with("100"), &with("90")), (false, false));
         assert_eq!(crossing(&with("90"), &with("95")), (false, false));
         assert_eq!(crossing(&with("105"), &with("95")), (true, false));
     }
 
     #[test]
-    fn m15_an_alert_that_is_set_tells_what_is_low_except_in_a_new_workspace() {
+    fn m15_new_alert_is_raised_if_low_except_in_a_new_workspace() {
         let set = |after: &Balance| crossing(&Balance { low_at: None, ..after.clone() }, after);
         assert_eq!(set(&with("90")), (true, false));
         assert_eq!(set(&with("0")), (true, false));
         assert_eq!(set(&Balance { added: None, ..with("0") }), (false, false));
-        assert_eq!(set(&Balance { added: None, ..with("90") }), (true, false), "additions were not recorded");
+        assert_eq!(set(&Balance { added: None, ..with("90") }), (true, false), "addition was not recorded");
     }
 
     #[test]
-    fn m10_a_workspace_is_spent_when_neither_credits_nor_its_limit_nor_holds_are_left() {
+    fn m10_workspace_is_exhausted_without_credits_limit_or_holds() {
         let limited = |available: &str, limit: &str| {
             let spendable = credits(available).plus(credits(limit)).unwrap();
             Balance { spendable, credit_limit: credits(limit), ..with(available) }
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn m10_the_first_refusal_below_a_hundredth_of_the_addition_exhausts() {
+    fn m10_first_refusal_below_one_percent_of_addition_exhausts() {
         let noted = Exhaustion { below: credits("10"), added: "1000".parse().ok() };
         for (balance, found) in [
             (with("10"), None),
@@ -252,11 +259,11 @@ mod tests {
             |spendable| Balance { spendable: credits(spendable), credit_limit: credits("5000"), ..with("0") };
         assert_eq!(limited("50").exhaustion(), Ok(None));
         let of_limit = Exhaustion { below: credits("50"), ..noted };
-        assert_eq!(limited("49").exhaustion(), Ok(Some(of_limit)), "the limit is the larger");
+        assert_eq!(limited("49").exhaustion(), Ok(Some(of_limit)), "1 % of the limit is larger");
     }
 
     #[test]
-    fn m10_exhaustion_is_told_once_until_credits_are_added() {
+    fn m10_exhaustion_is_raised_once_until_credits_are_added() {
         let noted = Balance { exhaustion_noted: true, ..with("5") };
         assert_eq!(crossing(&with("5"), &noted), (false, true));
         assert_eq!(crossing(&noted, &Balance { exhaustion_noted: true, ..with("0") }), (false, false));
@@ -268,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn m10_what_a_hold_releases_can_be_spent_and_is_told_no_second_time() {
+    fn m10_spending_released_credits_raises_no_second_alert() {
         let noted = Balance { exhaustion_noted: true, ..holding("0", "100") };
         let released = Balance { exhaustion_noted: true, ..with("98") };
         assert_eq!((noted.is_exhausted(), released.is_exhausted()), (Ok(true), Ok(false)));

@@ -1,7 +1,7 @@
-//! Automatic top-up: a pack is bought with the stored card whenever the balance is low, one charge at a time (M5).
+//! Automatic top-up: buys a pack with the stored payment method when the balance is low, one charge at a time (M5).
 //!
-//! What triggers it may come late, twice or in a storm. So whoever is triggered looks at what is kept here and at the
-//! balance, in that order, and begins a charge only if nothing has changed since: while one is open, none is begun.
+//! Triggers may arrive late, twice or in bursts. So each trigger reads this state and then the balance, in that order.
+//! It begins a charge only if the state has not changed since. While a charge is open, no other is begun.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -14,118 +14,114 @@ use crate::id::Id;
 use crate::month::Month;
 use crate::purchase::Purchase;
 
-/// After how many declines in a row it switches itself off.
+/// The number of declines in a row after which automatic top-up switches itself off.
 pub const MOST_DECLINES: u64 = 3;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long after a decline the card is tried again.
+/// How long after a decline the payment method is charged again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 /// How long a person has to authenticate a charge: as long as a checkout can be paid.
 const ACTION_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
 
-/// The most charges that are begun in an hour.
+/// Counts the charges begun within the last 60 minutes.
 const MAX_CHARGES_AN_HOUR: usize = 3;
 
-/// The monthly limit of settings that name none.
+/// The monthly limit of new settings that don't state one.
 pub const DEFAULT_MONTHLY_LIMIT: MonthlyLimit = MonthlyLimit::TopUps(10);
 
-/// How much may be bought in a month.
+/// The most that automatic top-up may buy in a calendar month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MonthlyLimit {
-    /// So many packs.
+    /// A number of packs.
     TopUps(u64),
-    /// So many credits.
     Credits(Amount),
 }
 
-/// What a person has set.
+/// The settings of automatic top-up, as a person has chosen them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Whether it is switched on.
     pub enabled: bool,
-    /// At or below which `available` is low; absent where it never was set.
+    /// A pack is bought at or below this available balance. `None` if it was never set.
     pub threshold: Option<Amount>,
-    /// What is bought.
+    /// The pack to buy.
     pub pack: Option<Id>,
-    /// How much may be bought in a month; no limit in settings from before there was a default.
+    /// `None` is no limit, which only settings from before the default can have.
     pub monthly_limit: Option<MonthlyLimit>,
 }
 
-/// What was bought in a month.
+/// What automatic top-up bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bought {
-    /// The month.
     pub month: Month,
-    /// How many packs.
+    /// The number of packs.
     pub top_ups: u64,
-    /// How many credits.
     pub credits: Credits,
 }
 
-/// Settings with what has come of them.
+/// The settings of automatic top-up with its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoTopUp {
-    /// What a person has set.
     pub settings: Settings,
-    /// How many charges in a row were declined.
+    /// The number of declined charges in a row.
     pub declines: u64,
-    /// The charge whose outcome has to be known before another is begun.
+    /// The open charge. Its outcome must be known before another is begun.
     pub charge: Option<OpenCharge>,
-    /// When a declined card is tried again, or the month's limit ends; or that it is to be looked at, where that is over.
+    /// No charge is begun before this: a declined method is retried then, or a limit ends. A time in the past asks the
+    /// sweep to check the balance.
     pub waits_until: Option<Timestamp>,
-    /// What was bought in the latest month in which something was.
+    /// The purchases of the latest month that had any.
     pub bought: Option<Bought>,
-    /// Whether it has switched itself off.
+    /// Whether automatic top-up has switched itself off.
     pub gave_up: bool,
-    /// When the charges of the last hour were begun, as far as they limit the next.
+    /// When the latest charges were begun, back to an hour before the last one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charged_at: Vec<Timestamp>,
-    /// Why it charges nothing until a person switches it on again, if it does.
+    /// Why automatic top-up is paused: it charges nothing until a person switches it on again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<ClawBackReason>,
-    /// What a refused call needs of it.
+    /// The packs still to be bought for a refused call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub need: Option<CallNeed>,
-    /// Which limit it waits for, if it waits for one.
+    /// The limit that ends at `waits_until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<TopUpLimit>,
-    /// Whether it has charged without a monthly limit since such settings are no longer made.
+    /// Whether it has charged without a monthly limit. Only settings of an older version have none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlimited_noted: bool,
 }
 
-/// A limit of how much is bought.
+/// A limit on purchases by automatic top-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TopUpLimit {
-    /// Three charges an hour.
+    /// Three charges within an hour.
     Hourly,
-    /// What a person has set for a month.
+    /// The limit that the settings state for a month.
     Monthly,
 }
 
-/// What is to be done next.
+/// The next step of automatic top-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
+    /// Nothing is due.
     Wait,
     /// Ask Stripe for the outcome of the open charge.
     Finish(OpenCharge),
-    /// Look at the balance: at or below this, buy that pack.
+    /// Read the balance. Buy this pack if the balance is at or below this threshold, or a refused call needs it.
     Look(Amount, Id),
 }
 
 impl Settings {
-    /// As they are before anybody has set them.
+    /// Returns the settings of a workspace that never changed them.
     #[must_use]
     pub fn off() -> Self {
         Self { enabled: false, threshold: None, pack: None, monthly_limit: None }
     }
 
-    /// The threshold, while it is switched on.
+    /// Returns the threshold if automatic top-up is switched on.
     #[must_use]
     pub fn active_threshold(&self) -> Option<Amount> {
         self.threshold.filter(|_| self.enabled)
@@ -133,8 +129,10 @@ impl Settings {
 }
 
 impl AutoTopUp {
-    /// Newly set, so that it is looked at: what was bought this month still counts, declines don't. Switched off, its open charge
-    /// is not made any more.
+    /// Returns the state after a person changed the settings.
+    ///
+    /// The purchases of the month still count, declines don't. If automatic top-up is switched on, the next sweep
+    /// checks the balance. If it is switched off, the open charge is marked as withdrawn and is not made any more.
     #[must_use]
     pub fn set(settings: Settings, before: Option<&Self>, now: Timestamp) -> Self {
         let waits_until = settings.enabled.then_some(now);
@@ -156,7 +154,8 @@ impl AutoTopUp {
         }
     }
 
-    /// Charges nothing until a person switches it on again. An open charge still ends as it ends.
+    /// Pauses automatic top-up: it charges nothing until a person switches it on again. An open charge is still
+    /// settled.
     #[must_use]
     pub fn paused(&self, reason: ClawBackReason) -> Self {
         if !self.settings.enabled || self.paused == Some(ClawBackReason::Dispute) {
@@ -165,7 +164,7 @@ impl AutoTopUp {
         Self { paused: Some(reason), waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 
-    /// What comes next. A charge that was begun just now is left to whoever has begun it.
+    /// Returns the next step. A charge that was begun less than two minutes ago is left to the caller that began it.
     #[must_use]
     pub fn step(&self, now: Timestamp) -> Step {
         if let Some(charge) = &self.charge {
@@ -179,7 +178,7 @@ impl AutoTopUp {
         }
     }
 
-    /// When a sweep has to look at it; `None` where it has not.
+    /// Returns when the sweep has to take the next step; `None` if nothing will be due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
@@ -192,7 +191,7 @@ impl AutoTopUp {
         }
     }
 
-    /// Whether the month's limit leaves room for so many packs of so many credits.
+    /// Returns whether the monthly limit leaves room for a number of packs, each of `pack` credits.
     #[must_use]
     pub fn has_room_for(&self, packs: u64, pack: Amount, now: Timestamp) -> bool {
         let Bought { top_ups, credits, .. } = self.bought_in(Month::of(now));
@@ -206,14 +205,14 @@ impl AutoTopUp {
         }
     }
 
-    /// How many more charges may be begun in this hour.
+    /// Returns how many more charges the hourly limit allows now.
     #[must_use]
     pub fn left_this_hour(&self, now: Timestamp) -> u64 {
         let begun = self.charged_at.iter().filter(|at| now.duration_since(**at) < HOUR).count();
         u64::try_from(MAX_CHARGES_AN_HOUR.saturating_sub(begun)).unwrap_or(0)
     }
 
-    /// Returns until when the charges of the last hour leave no room for another, if they leave none.
+    /// Returns when the hourly limit allows the next charge; `None` if it allows one now.
     #[must_use]
     pub fn hourly_limit_ends_at(&self, now: Timestamp) -> Option<Timestamp> {
         let latest = self.charged_at.len().checked_sub(MAX_CHARGES_AN_HOUR)?;
@@ -221,21 +220,21 @@ impl AutoTopUp {
         (ends_at > now).then_some(ends_at)
     }
 
-    /// The charges of the last hour are as many as may be: it goes on at `until`.
+    /// Returns the state after the hourly limit was reached. Purchases continue at `until`.
     #[must_use]
     pub fn waiting_until(&self, until: Timestamp) -> Self {
         let limited_by = Some(TopUpLimit::Hourly);
         Self { waits_until: Some(until), need: None, limited_by, ..self.clone() }
     }
 
-    /// What was bought in a month.
+    /// Returns what was bought in a month.
     #[must_use]
     pub fn bought_in(&self, month: Month) -> Bought {
         let nothing = Bought { month, top_ups: 0, credits: Credits::ZERO };
         self.bought.filter(|bought| bought.month == month).unwrap_or(nothing)
     }
 
-    /// A charge is begun.
+    /// Returns the state with a charge begun for a purchase.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Self {
         let begun_at = purchase.begun_at;
@@ -253,7 +252,7 @@ impl AutoTopUp {
         }
     }
 
-    /// The open charge is paid and granted.
+    /// Returns the state after the open charge was paid and its credits were granted.
     #[must_use]
     pub fn paid(&self, purchase: &Purchase) -> Self {
         let before = self.bought_in(Month::of(purchase.begun_at));
@@ -262,7 +261,7 @@ impl AutoTopUp {
         Self { charge: None, declines: 0, bought: Some(bought), ..self.clone() }
     }
 
-    /// The open charge was declined; after the last of them it is off.
+    /// Returns the state after the open charge was declined. The third decline in a row switches automatic top-up off.
     #[must_use]
     pub fn declined(&self, now: Timestamp) -> Self {
         let declines = self.declines.saturating_add(1);
@@ -273,7 +272,7 @@ impl AutoTopUp {
         Self { waits_until: now.checked_add(RETRY_AFTER).ok(), ..next }
     }
 
-    /// The open charge is processing, such as a bank debit.
+    /// Returns the state after Stripe reported the open charge as processing, such as a bank debit.
     #[must_use]
     pub fn processing(&self, now: Timestamp) -> Self {
         let charge = self.charge.clone();
@@ -281,15 +280,18 @@ impl AutoTopUp {
         Self { charge, ..self.clone() }
     }
 
-    /// The open charge needs the customer's authentication: a person was asked to pay for a pack by a checkout, and the
-    /// stored method is not tried until that checkout has ended.
+    /// Returns the state after the open charge needed the customer's authentication, which counts as a decline.
+    ///
+    /// A person is asked to pay for a pack by a checkout. The stored method is not charged until that checkout has
+    /// ended.
     #[must_use]
     pub fn action_required(&self, now: Timestamp) -> Self {
         let next = self.declined(now);
         Self { waits_until: next.waits_until.and(now.checked_add(ACTION_TIMEOUT).ok()), ..next }
     }
 
-    /// It is off: the card doesn't bear it, or what was paid could not be granted.
+    /// Switches automatic top-up off because charges keep failing, the pack is no longer sold, or a paid pack could not
+    /// be granted.
     #[must_use]
     pub fn given_up(&self) -> Self {
         let settings = Settings { enabled: false, ..self.settings.clone() };
@@ -305,35 +307,37 @@ impl AutoTopUp {
         }
     }
 
-    /// It is switched off by a person.
+    /// Switches automatic top-up off for a person. An open charge stays open.
     #[must_use]
     pub fn switched_off(&self) -> Self {
         let settings = Settings { enabled: false, ..self.settings.clone() };
         Self { settings, waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 
-    /// Another payment method is stored: what waited for the old one is looked at by the next sweep.
+    /// Returns the state after another payment method was stored. The next sweep checks the balance instead of waiting.
     #[must_use]
     pub fn with_new_method(&self, now: Timestamp) -> Self {
         let waits_until = if self.settings.enabled { Some(now) } else { self.waits_until };
         Self { waits_until, ..self.clone() }
     }
 
-    /// The month's limit is reached: it goes on with the next.
+    /// Returns the state after the monthly limit was reached. Purchases continue with the next month.
     #[must_use]
     pub fn limited(&self, now: Timestamp) -> Self {
         let (waits_until, limited_by) = (Some(Month::of(now).end()), Some(TopUpLimit::Monthly));
         Self { waits_until, need: None, limited_by, ..self.clone() }
     }
 
-    /// What is wanted could not be bought, or not all of it: a sweep looks again, or whoever is told before. Where nothing is
-    /// left to be spent, nobody is told any more.
+    /// Returns the state after a wanted purchase could not be made, or not in full. The next sweep or an earlier
+    /// trigger retries it.
+    ///
+    /// The sweep is needed because a workspace without credits makes no more debits that could trigger the purchase.
     #[must_use]
     pub fn unfinished(&self, now: Timestamp) -> Self {
         Self { waits_until: self.waits_until.or(Some(now)), ..self.clone() }
     }
 
-    /// Nothing is to be bought: it waits for the balance to fall.
+    /// Returns the state in which nothing is to be bought until the balance falls.
     #[must_use]
     pub fn at_rest(&self) -> Self {
         Self { waits_until: None, need: None, limited_by: None, ..self.clone() }
@@ -369,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn while_a_charge_is_open_none_is_begun_and_a_sweep_asks_what_became_of_it() {
+    fn open_charge_blocks_another_until_the_sweep_settles_it() {
         let charging = on(None).charging(&purchase(0));
         assert_eq!(charging.step(at(0)), Step::Wait);
         assert_eq!(charging.step(at(1)), Step::Finish(OpenCharge::of(&purchase(0))));
@@ -377,14 +381,14 @@ mod tests {
         let withdrawn = OpenCharge { withdrawn: true, ..OpenCharge::of(&purchase(0)) };
         assert_eq!(off.step(at(1)), Step::Finish(withdrawn.clone()));
         let on_again = AutoTopUp::set(on(None).settings, Some(&off), at(0));
-        assert_eq!(on_again.charge, Some(withdrawn), "switched on again, another one is made");
+        assert_eq!(on_again.charge, Some(withdrawn), "switching on again does not restore the charge");
         assert_eq!(charging.next_due(), Some(at(0) + SignedDuration::from_mins(2)));
         let paid = charging.paid(&purchase(0));
         assert!(matches!(paid.step(at(0)), Step::Look(..)) && paid.next_due().is_none());
     }
 
     #[test]
-    fn three_declines_in_a_row_switch_it_off_and_a_payment_in_between_counts_anew() {
+    fn three_declines_switch_it_off_and_a_payment_resets_them() {
         let mut kept = on(None);
         for hours in 0..2 {
             kept = kept.charging(&purchase(hours)).declined(at(hours));
@@ -402,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monthly_limit_is_of_packs_or_of_credits_and_ends_with_the_month() {
+    fn monthly_limit_in_packs_or_credits_ends_with_the_month() {
         let pack = "1000".parse().unwrap();
         for limit in [MonthlyLimit::TopUps(2), MonthlyLimit::Credits("2999".parse().unwrap())] {
             let mut kept = on(Some(limit));
@@ -415,13 +419,13 @@ mod tests {
             let next_month = limited.next_due().unwrap();
             assert_eq!(next_month, "2026-12-01T00:00:00Z".parse().unwrap());
             assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(1, pack, next_month));
-            // Setting it anew doesn't make room.
+            // Changing the settings doesn't reset what was bought.
             assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(1, pack, at(3)));
         }
     }
 
     #[test]
-    fn m05_after_three_charges_in_an_hour_the_next_waits() {
+    fn m05_fourth_charge_within_an_hour_waits() {
         let mut kept = on(None);
         for minute in [0, 20, 40] {
             assert_eq!(kept.hourly_limit_ends_at(at(0)), None);
@@ -441,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn m05_a_pause_lasts_until_a_person_switches_it_on_again() {
+    fn m05_pause_lasts_until_a_person_switches_it_on_again() {
         use crate::claw_back::ClawBackReason::{Dispute, Refund};
         let paused = on(None).paused(Refund);
         assert_eq!((paused.step(at(1)), paused.next_due()), (Step::Wait, None));
@@ -451,11 +455,11 @@ mod tests {
         assert!(matches!(again.step(at(1)), Step::Look(..)));
         assert_eq!(AutoTopUp::set(Settings::off(), None, at(0)).paused(Refund).paused, None);
         let charging = on(None).charging(&purchase(0)).paused(Refund);
-        assert!(matches!(charging.step(at(1)), Step::Finish(_)), "an open charge ends as it ends");
+        assert!(matches!(charging.step(at(1)), Step::Finish(_)), "an open charge is still settled");
     }
 
     #[test]
-    fn what_it_waited_for_is_over_with_the_minute_the_next_charge_or_the_next_look() {
+    fn wait_ends_with_its_time_the_next_charge_or_at_rest() {
         let waiting = on(None).charging(&purchase(0)).declined(at(0));
         let until = waiting.waits_until.unwrap();
         assert!(matches!(waiting.step(until), Step::Look(..)));
@@ -464,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newly_set_or_unfinished_is_looked_at_by_the_next_sweep_and_by_whoever_is_told_before() {
+    fn new_settings_and_unfinished_purchases_are_due_at_once() {
         let declined = on(None).charging(&purchase(0)).declined(at(0));
         let set = AutoTopUp::set(on(None).settings, Some(&declined), at(1));
         for kept in [set, on(None).unfinished(at(1))] {
@@ -472,12 +476,12 @@ mod tests {
             assert!(matches!(kept.step(at(1)), Step::Look(..)));
         }
         let unfinished = on(None).unfinished(at(1));
-        assert_eq!(unfinished.unfinished(at(2)), unfinished, "what is due already keeps its date");
+        assert_eq!(unfinished.unfinished(at(2)), unfinished, "an earlier due date is kept");
         assert_eq!(AutoTopUp::set(Settings::off(), None, at(1)).next_due(), None);
     }
 
     #[test]
-    fn who_has_given_up_waits_for_nothing_and_has_no_open_charge() {
+    fn giving_up_clears_the_wait_and_the_open_charge() {
         let charging = AutoTopUp { waits_until: Some(at(1)), ..on(None).charging(&purchase(0)) };
         let given_up = charging.given_up();
         assert_eq!((&given_up.charge, given_up.waits_until), (&None, None));

@@ -1,7 +1,11 @@
-//! The balance item: one workspace's credits as the counters that a conditional write can move.
+//! The balance item: one workspace's credits, as counters that a conditional write can change.
 //!
-//! Counters and not a computed split, so that a debit needs no read. An *epoch* is the time between two closes.
-//! `spendable = Σ grants + prepaid + credit_limit − used − held − Σ (closed.held − closed.dead)`, always.
+//! The item holds counters, not the split by grant, so that a debit needs no read. An *epoch* is the time between two
+//! closes. At any time:
+//!
+//! ```text
+//! spendable = Σ grants + prepaid + credit_limit − used − held − Σ (closed.held − closed.dead)
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -14,66 +18,66 @@ use crate::grant::{ExpiringGrant, NextGrant};
 use crate::month::Month;
 use crate::waterfall::Waterfall;
 
-/// `expires_next` while changes wait: no debit is before it.
+/// The value of `expires_next` while changes are queued. It is in the past, so no debit passes before a close.
 pub const FENCE: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// `expires_next` where nothing expires: the last second of the year 9998.
+/// The value of `expires_next` if nothing will be due: the last second of the year 9998.
 pub const NEVER: Timestamp = Timestamp::constant(253_370_764_799, 0);
 
-/// How often a balance closes between two reads at most, before it is taken for broken.
+/// The most closes that one read computes. A balance that is still due after them is broken.
 const MOST_CLOSES: usize = 1_000;
 
 /// Credits in open holds that were placed in an earlier epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClosedHolds {
-    /// All that these holds keep.
+    /// The credits in these holds.
     pub held: Credits,
-    /// What of it stood on credits that have expired since.
+    /// The part of `held` whose credits have expired since.
     pub dead: Credits,
 }
 
 /// A workspace's balance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balance {
-    /// What a debit may take now, the credit limit included.
+    /// What a debit may take now, including the credit limit.
     pub spendable: Credits,
-    /// Taken by debits since the epoch began.
+    /// Credits taken by debits since the epoch began.
     pub used: Credits,
     /// The expiring grants as they stood when the epoch began, earliest expiry first.
     pub grants: Vec<ExpiringGrant>,
-    /// All that never expires; below zero it is debt.
+    /// Credits that never expire. Below zero, this is debt.
     pub prepaid: Credits,
     /// How far below zero an Enterprise workspace may spend.
     pub credit_limit: Credits,
-    /// The earliest instant at which something changes by itself (an expiry, the start of what was paid ahead, the
-    /// end of a billed month), [`NEVER`], or the [`FENCE`].
+    /// When the balance next changes by itself: an expiry, the start of a grant paid ahead or the end of a billed
+    /// month. [`NEVER`] if none is ahead, [`FENCE`] while changes are queued.
     pub expires_next: Timestamp,
-    /// Grants that were paid ahead, earliest start first.
+    /// Grants paid ahead, earliest start first.
     pub next: Vec<NextGrant>,
-    /// When debt is billed next, where usage is invoiced (M8).
+    /// When debt is billed next; `None` unless use beyond credits is invoiced (M8).
     pub invoices_at: Option<Timestamp>,
-    /// At or below which [`Balance::owned`] is low, where an alert is switched on (M15).
+    /// [`Balance::owned`] is low at or below this; `None` if the alert is switched off (M15).
     pub low_at: Option<Amount>,
-    /// At or below which a pack is bought by itself, where that is switched on.
+    /// Automatic top-up buys a pack at or below this [`Balance::available`]; `None` if it is switched off.
     pub top_up_at: Option<Amount>,
-    /// The credits that were added last (top-up, grant, allocation, reversal), where any were since this is recorded.
+    /// The latest addition of credits (top-up, grant, allocation, reversal); `None` if none was recorded.
     pub added: Option<Amount>,
-    /// Whether a refusal has left the workspace out of credits since credits were last added.
+    /// Whether a refusal has left the workspace out of credits since the latest addition.
     pub exhaustion_noted: bool,
-    /// What waits for the next close.
+    /// Changes that wait for the next close, in the order of their writes.
     pub changes: Vec<QueuedChange>,
     /// Credits in open holds of this epoch.
     pub held: Credits,
-    /// Credits in open holds of earlier epochs.
+    /// Open holds of earlier epochs, by epoch.
     pub closed: BTreeMap<u64, ClosedHolds>,
-    /// Consumption by month.
+    /// Consumption by month. Closes and debits remove months before the last one.
     pub consumed: BTreeMap<Month, Credits>,
-    /// How many closes there were.
+    /// The number of closes so far.
     pub epoch: u64,
-    /// One up at every write.
+    /// Incremented by every write.
     pub version: u64,
-    /// The ledger entry of the last write, by its key, so that the stream can be put in order and priced: `key#K`, or
-    /// `sys#K` for a key of ours.
+    /// The key of the latest write's ledger entry: `key#K` for a caller's key, `sys#K` for one of ours. Readers of the
+    /// stream find the entry of each write by it.
     pub last: String,
 }
 
@@ -104,56 +108,56 @@ impl Default for Balance {
 }
 
 impl Balance {
-    /// Whether a close has to come before the next debit.
+    /// Returns whether the balance must be closed before the next debit.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.expires_next <= now
     }
 
-    /// What the customer owns and may spend; without the credit limit (API.md, Balance).
+    /// Returns what the customer owns and may spend, without the credit limit (API.md, Balance).
     pub fn available(&self) -> Result<Credits, OutOfRange> {
         self.spendable.minus(self.credit_limit)
     }
 
-    /// Returns what the customer owns: `available` and all that open holds keep. A hold moves credits within it.
+    /// Returns what the customer owns: `available` plus the credits in open holds. Placing a hold does not change it.
     pub fn owned(&self) -> Result<Credits, OutOfRange> {
         self.available()?.plus(self.all_held()?)
     }
 
-    /// Whether a pack is to be bought, as far as the balance can tell.
+    /// Returns whether `available` is at or below the threshold of automatic top-up.
     pub fn wants_top_up(&self) -> Result<bool, OutOfRange> {
         let available = self.available()?;
         Ok(self.top_up_at.is_some_and(|top_up_at| available <= top_up_at.credits()))
     }
 
-    /// What is left of each grant.
+    /// Returns what is left of each grant.
     pub fn waterfall(&self) -> Result<Waterfall, OutOfRange> {
         Waterfall::run_down(&self.grants, self.prepaid, self.used)
     }
 
-    /// All that open holds keep.
+    /// Returns the credits in all open holds.
     pub fn all_held(&self) -> Result<Credits, OutOfRange> {
         Credits::sum(self.closed.values().map(|closed| closed.held))?.plus(self.held)
     }
 
-    /// Whether any hold is open.
+    /// Returns whether any hold is open.
     #[must_use]
     pub fn has_holds(&self) -> bool {
         !self.held.is_zero() || self.closed.values().any(|closed| !closed.held.is_zero())
     }
 
-    /// What open holds of earlier epochs keep of credits that have not expired.
+    /// Returns the credits in open holds of earlier epochs that have not expired.
     pub fn live_in_closed(&self) -> Result<Credits, OutOfRange> {
         self.closed.values().try_fold(Credits::ZERO, |sum, closed| sum.plus(closed.held.minus(closed.dead)?))
     }
 
-    /// Consumption of a month.
+    /// Returns the consumption of a month.
     #[must_use]
     pub fn consumed_in(&self, month: Month) -> Credits {
         self.consumed.get(&month).copied().unwrap_or_default()
     }
 
-    /// The month in which the write that made this balance consumed something, and how much.
+    /// Returns how many credits the write from `before` to this balance consumed, and in which month.
     #[must_use]
     pub fn consumed_since(&self, before: &Self) -> Option<(Month, Credits)> {
         self.consumed.iter().find_map(|(month, now)| {
@@ -162,7 +166,7 @@ impl Balance {
         })
     }
 
-    /// The balance as if all that is due by `now` were closed, which is how a read shows it.
+    /// Returns the balance with everything closed that is due by `now`, as reads show it.
     pub fn as_of(&self, now: Timestamp) -> Result<Self, CloseError> {
         let mut balance = self.clone();
         for _ in 0..MOST_CLOSES {
@@ -174,7 +178,7 @@ impl Balance {
         Err(CloseError::Endless)
     }
 
-    /// Whether the counters agree with each other.
+    /// Returns whether the counters satisfy the equation of this module.
     pub fn is_consistent(&self) -> Result<bool, OutOfRange> {
         let owned = Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)?;
         let taken = self.used.plus(self.held)?.plus(self.live_in_closed()?)?;
@@ -191,7 +195,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A balance whose customer has so many credits, beside a limit that is not his.
+    /// Returns a balance of `available` credits with a credit limit of 50 and automatic top-up at 100.
     fn with(available: &str) -> Balance {
         let spendable = credits(available).plus(credits("50")).unwrap();
         let (threshold, prepaid) = ("100".parse().ok(), credits(available));
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn m05_a_pack_is_wanted_at_the_threshold_and_below_whatever_the_credit_limit() {
+    fn m05_top_up_is_wanted_at_the_threshold_without_the_limit() {
         for (available, is_wanted) in [("100.000001", false), ("100", true), ("99", true), ("-20", true)] {
             let balance = with(available);
             assert_eq!(balance.wants_top_up(), Ok(is_wanted), "{available}");
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_write_consumed_is_what_a_month_has_grown_by() {
+    fn consumption_of_a_write_is_the_growth_of_its_month() {
         let (october, november) = ("2026-10".parse().unwrap(), "2026-11".parse().unwrap());
         let consumed = |months: &[_]| Balance { consumed: months.iter().copied().collect(), ..with("100") };
         let before = consumed(&[(october, credits("7")), (november, credits("2"))]);
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_do_not_agree_are_told() {
+    fn counters_that_do_not_agree_are_inconsistent() {
         let balance = with("100");
         assert_eq!(balance.is_consistent(), Ok(true));
         for counters in [

@@ -1,4 +1,4 @@
-//! A batch: up to 500 AI calls as one posting, all of them or those that the balance covers, in order (M4).
+//! Batches: up to 500 AI calls as one posting, either all of them or the first ones that the balance covers (M4).
 
 use std::collections::BTreeMap;
 
@@ -9,53 +9,50 @@ use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
 use crate::id::Name;
 use crate::rate_card::Units;
 
-/// How many lines a batch has at most (API.md).
+/// The most lines of a batch (API.md).
 pub const MOST_LINES: usize = 500;
 
 /// One AI call of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What was called.
     pub operation: Name,
-    /// By which model.
     pub model: Option<Name>,
-    /// What it used; absent where the caller had priced it.
+    /// What the call used; `None` where the caller stated the price.
     pub units: Option<Units>,
-    /// Who spent.
     pub consumer: Consumer,
-    /// What it cost.
+    /// The price of the call.
     pub amount: Amount,
 }
 
-/// What a ledger entry says of a batch.
+/// The batch that a ledger entry records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// The version of the prices.
+    /// The version of the rate card.
     pub rate_card: Name,
-    /// How many calls were taken.
+    /// The number of calls that were taken.
     pub lines: usize,
-    /// How many were asked for.
+    /// The number of calls in the request.
     pub asked: usize,
-    /// What was spent on each operation.
+    /// The credits spent on each operation.
     pub operations: BTreeMap<Name, Credits>,
-    /// The calls that were taken. Where the ledger is listed they are not told.
+    /// The calls that were taken. Listings of the ledger leave them out.
     #[serde(skip)]
     pub content: Vec<Line>,
 }
 
-/// Why lines make no batch.
+/// Why lines don't make a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// What they cost together is no amount.
+    /// Their total price is not an amount: it is zero or too large.
     #[error(transparent)]
     Amount(#[from] ParseCreditsError),
-    /// It leaves the range of sums.
+    /// A sum of prices is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
 }
 
 impl Batch {
-    /// The batch of the first `taken` of some lines, with what they cost together. Of no lines there is none.
+    /// Makes a batch of the first `taken` lines, and returns it with their total price. Fails if `taken` is zero.
     pub fn of(rate_card: &Name, lines: &[Line], taken: usize) -> Result<(Self, Amount), BatchError> {
         let content: Vec<Line> = lines.iter().take(taken).cloned().collect();
         let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
@@ -69,7 +66,7 @@ impl Batch {
     }
 }
 
-/// How many of the lines a balance covers, taken in order.
+/// Returns how many lines, from the first one on, `spendable` covers together.
 pub fn covered(lines: &[Line], spendable: Credits) -> Result<usize, OutOfRange> {
     let mut sum = Credits::ZERO;
     for (taken, line) in lines.iter().enumerate() {
@@ -101,20 +98,20 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_sums_what_it_takes_by_operation() {
+    fn batch_sums_the_lines_that_it_takes_by_operation() {
         let lines = [line("a", "1.5"), line("b", "2"), line("a", "0.000001"), line("c", "9")];
         let (batch, amount) = Batch::of(&"v1".parse().unwrap(), &lines, 3).unwrap();
         assert_eq!((batch.lines, batch.asked, amount.to_string().as_str()), (3, 4, "3.500001"));
         let sums: Vec<String> =
             batch.operations.iter().map(|(operation, credits)| format!("{operation} {credits}")).collect();
         assert_eq!(sums, ["a 1.500001", "b 2"]);
-        assert!(Batch::of(&"v1".parse().unwrap(), &lines, 0).is_err(), "of nothing there is no posting");
+        assert!(Batch::of(&"v1".parse().unwrap(), &lines, 0).is_err(), "no lines make no batch");
         let dear = vec![line("a", "999999999999"); 2];
-        assert!(Batch::of(&"v1".parse().unwrap(), &dear, 2).is_err(), "the sum is no amount");
+        assert!(Batch::of(&"v1".parse().unwrap(), &dear, 2).is_err(), "the sum has too many digits");
     }
 
     #[test]
-    fn a_line_that_takes_the_last_credit_is_taken() {
+    fn line_that_costs_the_last_credit_is_covered() {
         let lines = [line("a", "1"), line("b", "2"), line("c", "0.000001")];
         assert_eq!(covered(&lines, "3".parse().unwrap()), Ok(2));
         assert_eq!(covered(&lines, "2.999999".parse().unwrap()), Ok(1));
@@ -122,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_many_lines_are_taken_as_the_balance_covers_and_not_one_more(
+        fn covered_lines_are_the_most_that_the_balance_pays_for(
             micros in proptest::collection::vec(1_i128..5_000_000, 1..40),
             spendable in -5_000_000_i128..100_000_000,
         ) {

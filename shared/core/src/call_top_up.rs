@@ -1,14 +1,20 @@
-//! Automatic top-up for a call that costs more than can be spent (M5).
+//! Automatic top-up for a call that costs more than the balance covers (M5).
 //!
-//! A call is refused for want of `S` credits, its shortfall. With packs of `P` credits it needs
+//! A call is refused because `S` credits are missing: its shortfall. With packs of `P` credits it needs
 //!
 //! ```text
 //! n = ⌈S / P⌉
 //! ```
 //!
-//! packs. Automatic top-up buys them, above its threshold too, if `n ≤ 3`, the month's limit has room for `n`, and the hour
-//! has room for those that it has not begun. Otherwise it buys nothing for the call. It buys no more than `n`, and stops
-//! once what the call needs is there, by whatever it was added.
+//! packs. Automatic top-up buys them, even above its threshold, if all of these hold:
+//!
+//! - `n ≤ 3`.
+//! - The monthly limit has room for `n` packs.
+//! - The hourly limit has room for the packs whose charge is not begun yet.
+//!
+//! Otherwise it buys nothing for the call.
+//!
+//! It buys at most `n` packs. It stops once the balance covers the call, however the credits were added.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,44 +22,43 @@ use serde::{Deserialize, Serialize};
 use crate::auto_top_up::AutoTopUp;
 use crate::credits::{Amount, Credits, OutOfRange};
 
-/// The most packs that are bought for one call.
 const MAX_PACKS_A_CALL: u64 = 3;
 
-/// What a refused call needs of automatic top-up.
+/// A refused call that automatic top-up may buy packs for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedCall {
-    /// What could be spent of the workspace's own credits.
+    /// The workspace's own credits that could be spent, without the credit limit.
     pub available: Credits,
-    /// How many more the call needs, above zero.
+    /// The missing credits, above zero.
     pub shortfall: Credits,
 }
 
 /// Packs that are still to be bought for a refused call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallNeed {
-    /// The available credits with which the call passes: nothing is bought once they are there.
+    /// The available credits that let the call pass. Nothing more is bought once the balance has them.
     pub available: Credits,
-    /// How many packs are bought at most.
+    /// The most packs that are still bought.
     pub packs: u64,
     /// When the call was refused.
     pub since: Timestamp,
 }
 
-/// What automatic top-up does about a refused call.
+/// The decision of automatic top-up about a refused call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallTopUp {
-    /// It is off or paused.
+    /// Automatic top-up is off or paused.
     Off,
-    /// The packs are being bought, or noted to be.
+    /// The packs are being bought, or are already noted for purchase.
     Started,
-    /// Once this is stored, they are.
+    /// The packs are noted for purchase once this state is stored.
     Start(Box<AutoTopUp>),
-    /// It buys nothing for the call.
+    /// Nothing is bought for the call: a limit, the wait after a decline or a processing charge prevents it.
     Limit,
 }
 
 impl AutoTopUp {
-    /// Decides what to do about a refused call, where a pack has so many credits.
+    /// Decides what to do about a refused call. `pack` is the number of credits in a pack.
     pub fn for_call(&self, call: RefusedCall, pack: Amount, now: Timestamp) -> Result<CallTopUp, OutOfRange> {
         if self.settings.active_threshold().is_none() || self.paused.is_some() {
             return Ok(CallTopUp::Off);
@@ -77,13 +82,13 @@ impl AutoTopUp {
         Ok(CallTopUp::Start(Box::new(Self { need: Some(need), ..self.clone() })))
     }
 
-    /// Whether a pack is to be bought: the balance is low, or a refused call needs more.
+    /// Returns whether a pack is to be bought: the balance is low, or a refused call needs more.
     #[must_use]
     pub fn wants_pack(&self, available: Credits, threshold: Amount) -> bool {
         available <= threshold.credits() || self.need.is_some_and(|need| available < need.available)
     }
 
-    /// What is still to be bought for a refused call after one more pack.
+    /// Returns what is still to be bought for a refused call after one more pack.
     pub(crate) fn need_after_pack(&self) -> Option<CallNeed> {
         let need = self.need?;
         let packs = need.packs.checked_sub(1).filter(|packs| *packs > 0)?;
@@ -91,7 +96,7 @@ impl AutoTopUp {
     }
 }
 
-/// How many packs cover a shortfall; `None` if too many.
+/// Returns how many packs cover a shortfall; `None` if it takes more than [`MAX_PACKS_A_CALL`].
 fn packs_for(shortfall: Credits, pack: Amount) -> Result<Option<u64>, OutOfRange> {
     let mut covered = Credits::ZERO;
     for packs in 1..=MAX_PACKS_A_CALL {
@@ -141,7 +146,7 @@ mod tests {
         }
     }
 
-    /// What is decided, and how many packs are noted.
+    /// Returns the decision and the number of packs that it notes.
     fn decided(kept: &AutoTopUp, call: RefusedCall, minutes: i64) -> (&'static str, u64) {
         match kept.for_call(call, pack(), at(minutes)).unwrap() {
             CallTopUp::Off => ("off", 0),
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn m05_a_call_above_the_balance_buys_as_many_packs_as_it_needs_up_to_three() {
+    fn m05_call_above_the_balance_buys_up_to_three_packs() {
         for (shortfall, is) in [
             ("0.000001", ("start", 1)),
             ("1000", ("start", 1)),
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn m05_what_a_call_needs_fits_the_month_and_the_hour_or_nothing_is_bought() {
+    fn m05_packs_for_a_call_must_fit_the_month_and_the_hour() {
         let two = on(Some(MonthlyLimit::TopUps(2)));
         assert_eq!(decided(&two, call("0", "2000"), 0), ("start", 2));
         assert_eq!(decided(&two, call("0", "2001"), 0), ("limit", 0));
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn m05_an_open_charge_is_one_of_the_packs_that_a_call_needs() {
+    fn m05_open_charge_counts_as_one_of_the_packs_for_a_call() {
         let charging = on(Some(MonthlyLimit::TopUps(3))).charging(&purchase(0));
         assert_eq!(decided(&charging, call("0", "1000"), 0), ("started", 0));
         assert_eq!(decided(&charging, call("0", "3000"), 0), ("start", 2));
@@ -195,9 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn m05_what_is_noted_for_a_call_is_bought_once() {
+    fn m05_packs_noted_for_a_call_are_bought_once() {
         let CallTopUp::Start(noted) = on(None).for_call(call("500", "2000"), pack(), at(0)).unwrap() else {
-            panic!("it fits")
+            panic!("two packs fit the limits")
         };
         assert_eq!(decided(&noted, call("500", "2000"), 0), ("started", 0));
         assert_eq!(decided(&noted, call("600", "1900"), 0), ("started", 0));
@@ -206,7 +211,7 @@ mod tests {
         let wants =
             |kept: &AutoTopUp, available: &str| kept.wants_pack(available.parse().unwrap(), threshold);
         assert!(wants(&noted, "2499") && !wants(&noted, "2500") && wants(&noted, "100"));
-        assert_eq!(noted.next_due(), Some(at(0)), "a sweep finds it");
+        assert_eq!(noted.next_due(), Some(at(0)), "the sweep finds the need");
         let first = noted.charging(&purchase(0));
         assert_eq!((first.need.unwrap().packs, decided(&first, call("500", "2000"), 0)), (1, ("started", 0)));
         let second = first.paid(&purchase(0)).charging(&purchase(1));

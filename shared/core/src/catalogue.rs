@@ -1,4 +1,4 @@
-//! The catalogue: packs, tiers, plans and the rate card, as an operator's data file states them.
+//! The catalogue: packs, tiers, plans and the rate card, read from an operator's data file.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -13,11 +13,8 @@ use crate::workspace::Plan;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pack {
-    /// The pack's id.
     pub pack: Id,
-    /// What it grants.
     pub credits: Amount,
-    /// What it costs.
     pub price: Price,
 }
 
@@ -25,11 +22,10 @@ pub struct Pack {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
-    /// The tier's id.
     pub tier: Id,
-    /// What each month starts with.
+    /// Granted at the start of each month.
     pub monthly_credits: Amount,
-    /// What a month costs.
+    /// The price of a month.
     pub price: Price,
 }
 
@@ -43,15 +39,14 @@ impl From<&Tier> for Terms {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanTerms {
-    /// The plan.
     pub plan: Plan,
-    /// Whether a monthly subscription can be had.
+    /// Whether workspaces on the plan may subscribe.
     pub subscription: bool,
-    /// How many workflow runs a month may start; `None` is no limit.
+    /// The most workflow runs that may start in a month; `None` is no limit.
     pub monthly_runs: Option<u64>,
 }
 
-/// All that has a price, and what each plan allows.
+/// The prices of packs, tiers and calls, and the terms of each plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Catalogue {
     packs: Vec<Pack>,
@@ -63,28 +58,26 @@ pub struct Catalogue {
 /// Why a catalogue file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    /// It is not JSON of the catalogue's shape.
+    /// The file is not JSON of the catalogue's shape.
     #[error("the catalogue can't be read")]
     Shape(#[from] serde_json::Error),
-    /// Its rate card is wrong.
+    /// The rate card is invalid.
     #[error("the catalogue's rate card can't be used")]
     RateCard(#[from] RateCardError),
-    /// A pack or tier stands in it twice.
-    #[error("{0} stands in the catalogue twice")]
+    /// Two packs or tiers have the same id.
+    #[error("the catalogue has more than one pack or tier with the id {0}")]
     Twice(Id),
-    /// A pack or tier costs nothing, so no payment could be told from none.
+    /// A pack or tier has a price of zero, so a payment for it would look like no payment.
     #[error("{0} has a price of zero")]
     Free(Id),
     /// Stripe can't charge the price of a pack or tier.
     #[error("the price of {id} can't be charged: {reason}")]
     Unchargeable {
-        /// The id of the pack or tier.
         id: Id,
-        /// Why Stripe can't charge it.
         reason: Unchargeable,
     },
-    /// A plan is missing, stands in it twice, or allows no run at all.
-    #[error("the catalogue must state the terms of each plan once, with a run a month or more")]
+    /// A plan is missing, is listed twice, or allows no run at all.
+    #[error("the catalogue must state the terms of each plan once, with monthly_runs above zero or null")]
     Plans,
 }
 
@@ -106,7 +99,7 @@ struct RateCardFile {
 }
 
 impl Catalogue {
-    /// Reads and checks a catalogue file.
+    /// Parses and checks a catalogue file.
     pub fn parse(json: &str) -> Result<Self, CatalogueError> {
         let file: CatalogueFile = serde_json::from_str(json)?;
         let RateCardFile { version, operations, models } = file.rate_card;
@@ -117,50 +110,47 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The rate card.
     #[must_use]
     pub fn rate_card(&self) -> &RateCard {
         &self.rate_card
     }
 
-    /// All packs.
     #[must_use]
     pub fn packs(&self) -> &[Pack] {
         &self.packs
     }
 
-    /// All tiers.
     #[must_use]
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers
     }
 
-    /// The currency in which it sells, as its first price has it; `None` if it sells nothing.
+    /// Returns the currency of the first price, tiers before packs; `None` if the catalogue sells nothing.
     #[must_use]
     pub fn currency(&self) -> Option<Currency> {
         let tiers = self.tiers.iter().map(|tier| tier.price);
         tiers.chain(self.packs.iter().map(|pack| pack.price)).map(|price| price.currency).next()
     }
 
-    /// The pack of that id.
+    /// Returns the pack with an id.
     #[must_use]
     pub fn pack(&self, id: &Id) -> Option<&Pack> {
         self.packs.iter().find(|pack| pack.pack == *id)
     }
 
-    /// The tier of that id.
+    /// Returns the tier with an id.
     #[must_use]
     pub fn tier(&self, id: &Id) -> Option<&Tier> {
         self.tiers.iter().find(|tier| tier.tier == *id)
     }
 
-    /// Whether a plan may subscribe (M7).
+    /// Returns whether workspaces on a plan may subscribe (M7).
     #[must_use]
     pub fn allows_subscription(&self, plan: Plan) -> bool {
         self.terms(plan).is_some_and(|terms| terms.subscription)
     }
 
-    /// What a plan allows. Every plan has its terms: a catalogue without them isn't read.
+    /// Returns what a plan allows. Every plan has terms: [`Self::parse`] refuses a catalogue without them.
     #[must_use]
     pub fn terms(&self, plan: Plan) -> Option<&PlanTerms> {
         self.plans.iter().find(|terms| terms.plan == plan)
@@ -192,7 +182,7 @@ impl Catalogue {
     }
 }
 
-/// Writes a map as the list of its values, which is how the catalogue shows its rates.
+/// Serializes a map as the list of its values, which is how the catalogue shows its rates.
 pub(crate) fn values<K, V: Serialize, S: Serializer>(
     map: &std::collections::BTreeMap<K, V>,
     serializer: S,
@@ -239,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn packs_tiers_and_terms_are_found_by_their_names() {
+    fn packs_tiers_and_terms_are_found_by_id() {
         let catalogue = read(&catalogue()).unwrap();
         assert_eq!(catalogue.pack(&"pack_2".parse().unwrap()).unwrap().credits.to_string(), "2");
         assert_eq!(catalogue.pack(&"tier_2".parse().unwrap()), None);
@@ -254,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_it_twice_or_costs_nothing_is_refused_by_name() {
+    fn duplicate_ids_and_zero_prices_are_refused_by_id() {
         let mut twice = catalogue();
         twice["tiers"][1]["tier"] = json!("pack_2");
         assert!(matches!(read(&twice), Err(CatalogueError::Twice(id)) if id.as_str() == "pack_2"));
@@ -266,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_that_stripe_cannot_charge_is_refused_with_its_reason() {
+    fn price_that_stripe_cannot_charge_is_refused_with_reason() {
         for (list, name, amount, currency, reason) in [
             ("packs", "pack_2", 10_000, "HUF", "HUF 100.00 is below Stripe's minimum charge of HUF 175.00"),
             ("tiers", "tier_2", 1_605, "KWD", "KWD 1.605 is not a multiple of KWD 0.010, as Stripe requires"),
@@ -281,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_plan_has_its_terms_once_and_a_run_a_month_at_least() {
+    fn each_plan_needs_terms_once_with_at_least_one_run() {
         let mut missing = catalogue();
         missing["plans"].as_array_mut().unwrap().pop();
         let mut twice = catalogue();

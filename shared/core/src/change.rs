@@ -1,4 +1,4 @@
-//! Changes that reorder or shrink the waterfall, and so wait behind the fence for the next close (DESIGN.md).
+//! Changes that reorder or shrink the waterfall. They wait behind the fence for the next close (DESIGN.md).
 
 use jiff::Timestamp;
 
@@ -8,64 +8,60 @@ use crate::id::Id;
 
 /// A change that waits for the next close, with the time of its write.
 ///
-/// A close applies it at its place among the dates that have passed since it was written. So a late close comes to what a
-/// timely one would have come to.
+/// A close applies dates and changes in the order of time. So a late close has the same result as a timely one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedChange {
-    /// When it was written.
+    /// When the change was written.
     pub at: Timestamp,
-    /// What changes.
     pub change: Change,
 }
 
-/// What waits for the next close, in order.
+/// A change that waits for the next close.
 ///
-/// Such a change can't be a read and a conditional write: under a stream of debits it would starve. It is appended
-/// blindly, together with the fence that lets no debit pass before a close has applied it.
+/// A read with a conditional write would starve under a stream of debits. So the change is appended without a read,
+/// together with the fence, which lets no debit pass before a close has applied the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// An expiring grant pays debt first, then joins the waterfall.
+    /// Add an expiring grant. It pays debt first, then joins the waterfall.
     Grant(ExpiringGrant),
-    /// A grant that was paid ahead waits in the balance for its first second, and joins then.
+    /// Add a grant that was paid ahead. It waits in the balance and joins the waterfall at its start.
     Next(NextGrant),
-    /// What is left of a grant is taken back; how much, only the close can say.
+    /// Void a grant: take back what is left of it. Only the close can compute how much that is.
     Void {
-        /// The idempotency key under which it was asked for, and under which its ledger entry will stand.
+        /// The idempotency key of the request, which is also the key of the ledger entry.
         key: String,
-        /// The expiring grant, or the prepaid one if `prepaid` is given.
+        /// An expiring grant, or a prepaid one if `prepaid` is set.
         grant_id: Id,
-        /// For a prepaid grant, what was granted: at most so much is taken from the prepaid sum.
+        /// The credits that a prepaid grant granted: the most that is taken from the prepaid sum.
         prepaid: Option<Amount>,
     },
-    /// Grants that were paid ahead are withdrawn because their payments are refunded.
+    /// Withdraw grants that were paid ahead, because their payments are refunded.
     ///
-    /// Those that have not begun leave nothing behind. If one has begun meanwhile, what is left of it is taken back.
+    /// A grant that has not begun is removed without a ledger entry. If a grant has begun meanwhile, what is left of it
+    /// is taken back.
     Withdraw {
-        /// The key under which the ledger entry stands that lists what was taken back, if anything was.
+        /// The key of the ledger entry that records what was taken back, if anything was.
         key: String,
-        /// The grants.
         grant_ids: Vec<Id>,
     },
-    /// A commitment ended within its month: of its grant at most so much is taken back.
+    /// Take back a part of a commitment's grant, because the commitment ended within its month.
     Reduce {
-        /// The key under which the ledger entry stands that lists what was taken back, if anything was.
+        /// The key of the ledger entry that records what was taken back, if anything was.
         key: String,
-        /// The expiring grant.
         grant_id: Id,
-        /// How much is taken back if so much is left.
+        /// The most credits to take back: less is taken if less is left.
         by: Amount,
     },
-    /// A refund or dispute of a pack takes credits back: prepaid first, then expiring grants, the rest becomes debt.
+    /// Take back credits of a refunded or disputed pack: prepaid first, then expiring grants. The rest becomes debt.
     ClawBack(Amount),
-    /// The refunds and disputes of a payment now come to this much of the expiring grant that it bought (`claw_back`).
+    /// Set how much of an expiring grant the refunds and disputes of its payment take back in all (`claw_back`).
     ClawBackTo {
-        /// The key under which the ledger entry waits that says what was taken or returned, if anything was.
+        /// The key of the waiting ledger entry that will record what was taken or returned, if anything was.
         key: String,
-        /// The grant.
         grant_id: Id,
-        /// What is to be taken back of the grant in all, in credits.
+        /// The credits to be taken back of the grant in all.
         target: Credits,
     },
-    /// From now on debt is billed at the end of each month, for the first time at this instant; `None` ends that.
+    /// Bill debt at the end of each month, for the first time at this instant; `None` ends the billing.
     Invoicing(Option<Timestamp>),
 }

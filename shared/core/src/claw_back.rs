@@ -1,6 +1,6 @@
-//! Claw-backs: what refunds and disputes take back of the expiring grant that their payment bought (M5).
+//! Claw-backs: credits that refunds and disputes take back of the expiring grant that their payment bought (M5).
 //!
-//! Of a grant of `G` credits, `r` are left, `c` were consumed, `e` have expired, and `u` were taken back unused, so
+//! Of a grant of `G` credits, `r` are left, `c` were consumed, `e` have expired, and `u` were taken back unused. So
 //! `G = r + c + e + u`. For consumed credits the workspace pays `d ≤ c`. If refunds and disputes come to `T ≤ G`, then
 //!
 //! ```text
@@ -8,11 +8,12 @@
 //! d' = min(T − u', c)     and at least 0
 //! ```
 //!
-//! So a refund takes what is left of its own grant first, then what was consumed of it, and never what has expired. `u'` and
-//! `d'` follow from `T` alone, however often and by whatever steps `T` came about: a refund that fails gives back what it took.
+//! So a refund takes what is left of its own grant first, then what was consumed of it, and never what has expired.
+//! `u'` and `d'` depend on `T` alone, not on the steps that led to it. So a refund that fails returns what it took.
 //!
-//! `d' − d` is debt: prepaid credits pay it, then expiring grants, as they pay any debt. Below zero it returns as prepaid
-//! credits. A pack joins the prepaid sum, of which every credit is left or was consumed; there `T' − T` is all debt.
+//! `d' − d` is debt: prepaid credits pay it, then expiring grants, like any debt. If it is negative, it returns as
+//! prepaid credits. A pack joins the prepaid sum, of which every credit is left or was consumed. There, all of
+//! `T' − T` is debt.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,18 +23,17 @@ use crate::grant::{ExpiringGrant, GrantKind};
 use crate::id::Id;
 use crate::planted::{Slip, slips};
 
-/// Why credits are taken back, or were until they are given back.
+/// Why credits are taken back, or had been taken back before they were returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClawBackReason {
-    /// A payment was refunded.
     Refund,
-    /// A payment is or was disputed.
+    /// A payment is disputed, or was.
     Dispute,
 }
 
 impl ClawBackReason {
-    /// Returns its name, as the API writes it.
+    /// Returns the name in the API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,50 +43,48 @@ impl ClawBackReason {
     }
 }
 
-/// What refunds and disputes have taken back of one grant.
+/// The credits that refunds and disputes have taken back of one grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clawed {
-    /// Credits that were left of the grant: `u`.
+    /// Credits that were taken unused: `u`.
     pub unused: Credits,
-    /// Credits paid for what was consumed of the grant: `d`.
+    /// Credits that were paid for consumed ones: `d`.
     pub consumed: Credits,
 }
 
-/// A grant after its end, for as long as refunds and disputes of its payment may come.
+/// A grant that has ended. Later refunds and disputes of its payment are computed from this record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedGrant {
-    /// The grant.
     pub grant_id: Id,
-    /// What was consumed of it before its end: `c`.
+    /// The credits consumed before the end: `c`.
     pub consumed: Credits,
-    /// What was taken back of it.
     pub clawed: Clawed,
 }
 
 impl Clawed {
     /// Returns what is taken back once refunds and disputes come to `target`.
     ///
-    /// `reclaimable` is the most that can be taken of what is left, `r + u`; `consumed` is `c`.
+    /// `reclaimable` is the most that can be taken unused, `r + u`; `consumed` is `c`.
     fn at(target: Credits, reclaimable: Credits, consumed: Credits) -> Result<Self, OutOfRange> {
         let unused = target.min(reclaimable);
         let debt = target.minus(unused)?.or_zero().min(consumed);
         Ok(Self { unused, consumed: debt })
     }
 
-    /// Returns all that is taken back.
+    /// Returns the credits taken back in all.
     pub fn total(self) -> Result<Credits, OutOfRange> {
         self.unused.plus(self.consumed)
     }
 }
 
 impl ExpiringGrant {
-    /// Returns what was consumed of a grant that runs.
+    /// Returns the credits consumed of a grant that has not ended.
     pub fn consumed(&self) -> Result<Credits, OutOfRange> {
         self.granted.credits().minus(self.amount)?.minus(self.clawed.unused)
     }
 
-    /// Takes back or returns credits so that `target` is taken back in all, and returns the change of the debt: what has to be
-    /// paid for consumed credits, or below zero what returns.
+    /// Takes back or returns credits so that `target` is taken back in all. Returns the change of the debt: what has to
+    /// be paid for consumed credits, or, below zero, what returns.
     pub(crate) fn claw_back_to(&mut self, target: Credits) -> Result<Credits, OutOfRange> {
         let reclaimable = self.amount.plus(self.clawed.unused)?;
         let clawed = Clawed::at(target, reclaimable, self.consumed()?)?;
@@ -96,7 +94,7 @@ impl ExpiringGrant {
         Ok(debt)
     }
 
-    /// The grant after its end. What is left now expires.
+    /// Returns the record of the grant after its end. What is left now expires.
     pub(crate) fn ended(&self) -> Result<EndedGrant, OutOfRange> {
         let consumed = if slips(Slip::ExpiredIsConsumed) {
             self.granted.credits().minus(self.clawed.unused)?
@@ -108,7 +106,7 @@ impl ExpiringGrant {
 }
 
 impl EndedGrant {
-    /// Returns the grant once `target` is taken back in all, and the change of the debt.
+    /// Returns the grant with `target` credits taken back in all, and the change of the debt.
     pub fn claw_back_to(&self, target: Credits) -> Result<(Self, Credits), OutOfRange> {
         let rest = target.minus(self.clawed.unused)?.or_zero();
         let clawed = Clawed { consumed: rest.min(self.consumed), ..self.clawed };
@@ -116,8 +114,9 @@ impl EndedGrant {
         Ok((Self { clawed, ..self.clone() }, debt))
     }
 
-    /// The grant as it waits in the balance for a claw-back that a later close applies, with what was consumed and taken back
-    /// as all that it granted; `None` if that is nothing.
+    /// Returns the grant as it stays in the balance for a claw-back that a later close applies.
+    ///
+    /// What was consumed and taken back counts as all that it granted. Returns `None` if that is nothing.
     pub(crate) fn stays(&self, expires_at: Timestamp) -> Result<Option<ExpiringGrant>, OutOfRange> {
         let granted = self.consumed.plus(self.clawed.unused)?;
         Ok(Amount::new(granted).ok().map(|granted| ExpiringGrant {

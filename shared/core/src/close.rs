@@ -1,8 +1,8 @@
-//! Closing an epoch: what has expired goes, what is used is settled, and what waits is applied, in the order of time.
+//! Closing an epoch: expires grants, settles what was used and applies queued changes, in the order of time.
 //!
-//! No posting but a queued change and a new credit limit passes while something is due. So between a date and the close that
-//! comes after it, only changes are written, and each carries its time. A close replays dates and changes in the order of
-//! time: it comes to the same whichever caller closes, and whenever.
+//! While something is due, no posting passes except a queued change and a new credit limit. So between a date and the
+//! next close only changes are written, and each carries its time. A close replays dates and changes in the order of
+//! time. So its result does not depend on which caller closes, or when (`docs/design.md`).
 
 use std::collections::BTreeMap;
 
@@ -20,58 +20,57 @@ use crate::waterfall::Waterfall;
 /// The most changes that one close applies: each may write a ledger entry, and a transaction has room for 100 items.
 pub const MAX_CHANGES: usize = 50;
 
-/// The most ledger entries and records of ended grants that one close writes, beside the one of the step that reaches it.
+/// A close stops after the step that reaches this number of ledger entries and records of ended grants.
 const MAX_RECORDS: usize = 60;
 
-/// The next balance, and what the close writes beside it.
+/// The result of a close: the next balance, and the records to write with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
-    /// The balance of the next epoch; to be written only if the version is still the one that was read.
+    /// The balance of the next epoch. It must be written only if the version is still the one that was read.
     pub next: Balance,
-    /// What the ledger lists, in the order of time.
+    /// The ledger entries, in the order of time.
     pub outcomes: Vec<Outcome>,
-    /// The allocations that have ended: refunds of their payments are worked out by these records from now on.
+    /// The allocations that have ended. Refunds of their payments are computed from these records from now on.
     pub ended: Vec<EndedGrant>,
 }
 
-/// One entry of the ledger that a close writes or completes.
+/// A ledger entry that a close writes or completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// When it took effect, whenever the close came.
+    /// The time of the date or change, not of the close.
     pub at: Timestamp,
-    /// What the workspace owns more by it, below zero less.
+    /// The change of what the workspace owns; negative if it owns less.
     pub credits: Credits,
-    /// What happened.
     pub what: Happened,
 }
 
-/// What a close found to have happened.
+/// The cause of a ledger entry that a close writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
-    /// Grants expired of which something was left.
+    /// These grants expired with credits left.
     Expired(Vec<Id>),
-    /// A grant that was paid ahead began; its ledger entry waits under this key.
+    /// A grant that was paid ahead began. Its ledger entry waits under this key.
     Started(String),
     /// The debt of this month was billed.
     Invoiced(Month),
-    /// A grant was voided; its ledger entry waits under this key.
+    /// Grants were voided, withdrawn or reduced. The ledger entry waits under this key.
     Voided(String),
-    /// A refund or dispute took credits of a grant back, or returned them; its ledger entry waits under this key.
+    /// A refund or dispute took credits of a grant back, or returned them. Its ledger entry waits under this key.
     Clawed(String),
 }
 
 /// Why a balance can't be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
-    /// The sums leave their range.
+    /// A sum of credits is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
-    /// It stays due however often it is closed.
-    #[error("the balance stays due however often it is closed")]
+    /// The balance is still due after the most closes that a read computes, so it is broken.
+    #[error("the balance is still due after the maximum number of closes")]
     Endless,
 }
 
-/// A balance while its dates and changes are replayed.
+/// A balance while a close replays its dates and changes.
 struct Replay {
     waterfall: Waterfall,
     next: Vec<NextGrant>,
@@ -79,14 +78,14 @@ struct Replay {
     closed: BTreeMap<u64, ClosedHolds>,
     outcomes: Vec<Outcome>,
     ended: Vec<EndedGrant>,
-    /// The credits that were added last.
+    /// The latest addition of credits.
     added: Option<Amount>,
-    /// Whether an exhaustion that was noted still stands: nothing was added, and no debt was billed.
+    /// Whether a noted exhaustion still stands: no credits were added, and no debt was billed.
     exhaustion_noted: bool,
 }
 
 impl Balance {
-    /// Works out the next epoch's balance. The caller that writes it must have read this one, and nothing since.
+    /// Computes the balance of the next epoch. The caller must write it only if the stored balance is still this one.
     pub fn close(&self, now: Timestamp) -> Result<Closing, CloseError> {
         let mut closed = self.closed.clone();
         if !self.held.is_zero() {
@@ -141,7 +140,7 @@ impl Balance {
     }
 }
 
-/// What happens to a balance by itself on a date.
+/// What happens to a balance by itself on a date. The order of the variants is the order at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Date {
     Expiry,
@@ -150,8 +149,9 @@ enum Date {
 }
 
 impl Replay {
-    /// Applies what is due by `now` and what waits, in the order of time, and returns how many changes it has applied. Of one
-    /// instant, an expiry comes first, then the month's end, then a start, then changes.
+    /// Applies what is due by `now` and the queued changes, in the order of time. Returns how many changes it applied.
+    ///
+    /// At one instant, an expiry comes first, then the month's end, then a start, then changes.
     fn run(&mut self, changes: &[QueuedChange], now: Timestamp) -> Result<usize, OutOfRange> {
         let mut applied: usize = 0;
         while applied < MAX_CHANGES && self.outcomes.len().saturating_add(self.ended.len()) < MAX_RECORDS {
@@ -199,7 +199,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Bills the debt of the month that has ended, and sets the date for the one after.
+    /// Bills the debt of the month that has ended, and sets the date of the next billing.
     fn invoice(&mut self, at: Timestamp) {
         let credits = self.waterfall.invoice();
         self.invoices_at = Some(Month::of(at).end());
@@ -207,7 +207,7 @@ impl Replay {
         self.happened(at, credits, Happened::Invoiced(Month::before(at)));
     }
 
-    /// Lets what was paid ahead join once it begins.
+    /// Adds the grants paid ahead that have begun to the waterfall.
     fn start(&mut self, at: Timestamp) -> Result<(), OutOfRange> {
         let (started, waiting): (Vec<_>, Vec<_>) = self.next.drain(..).partition(|next| next.starts_at <= at);
         self.next = waiting;
@@ -224,7 +224,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Notes the credits that were added last, if any were.
+    /// Notes an addition of credits, if it is above zero.
     fn note_added(&mut self, credits: Credits) {
         if let Ok(added) = Amount::new(credits) {
             (self.added, self.exhaustion_noted) = (Some(added), false);
@@ -249,7 +249,7 @@ impl Replay {
                     Some(granted) => self.waterfall.void_prepaid(*granted)?,
                     None => self.waterfall.void(grant_id),
                 };
-                // A void that takes nothing is listed, too: its caller waits for the entry.
+                // A void that takes nothing is listed too, because its caller waits for the entry.
                 let what = Happened::Voided(key.clone());
                 self.outcomes.push(Outcome { at: *at, credits: credits.negated(), what });
             }
@@ -267,7 +267,8 @@ impl Replay {
         Ok(())
     }
 
-    /// Takes back or returns credits of a grant that runs, has not begun, or has just ended. Returns what is owned more.
+    /// Takes back or returns credits of a grant that runs, has not begun or has just ended. Returns the change of what
+    /// the workspace owns.
     fn claw_back_to(&mut self, grant_id: &Id, target: Credits) -> Result<Credits, OutOfRange> {
         if let Some(owned) = self.waterfall.claw_back_to(grant_id, target)? {
             return Ok(owned);
@@ -284,8 +285,9 @@ impl Replay {
         Ok(debt.negated())
     }
 
-    /// Removes what is used up, but for a period: it stays until its end, and says what it granted. An ended grant that a
-    /// later change names stays for the next close, less what has expired of it.
+    /// Removes used-up grants. An allocation stays until its end, because it states what it granted.
+    ///
+    /// An ended grant that a later change names stays for the next close, without the credits that have expired.
     fn retire(&mut self, later: &[QueuedChange]) -> Result<(), OutOfRange> {
         self.waterfall.grants.retain(|grant| !grant.amount.is_zero() || grant.kind == GrantKind::Allocation);
         let is_named = |id: &Id| {
@@ -307,19 +309,21 @@ impl Replay {
     }
 }
 
-/// Our own key for an epoch's close. Callers' keys never share a space with it.
+/// Returns our key for the close of an epoch. Callers' keys have another prefix, so they never collide with it.
 fn close_key(epoch: u64) -> String {
     format!("close#{epoch}")
 }
 
-/// Our own key for an entry that an epoch's close writes, by its place among the outcomes.
+/// Returns our key for a ledger entry that the close of an epoch writes, by its place among the outcomes.
 #[must_use]
 pub fn close_entry_key(epoch: u64, place: usize) -> String {
     if place == 0 { close_key(epoch) } else { format!("close#{epoch}#{place}") }
 }
 
-/// Open holds stand directly after what is used, older epochs first: what of the expired credits they keep dies in them, and
-/// expires only when they release it. The rest expires now.
+/// Marks the expired credits in open holds as dead, and returns the rest, which expires now.
+///
+/// Open holds take credits directly after what is used, older epochs first. Dead credits expire only when their hold
+/// releases them.
 fn let_die(closed: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<Credits, OutOfRange> {
     let mut left = expired;
     for holds in closed.values_mut() {
@@ -373,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_up_goes_and_a_period_stays_until_its_end() {
+    fn used_up_allocation_stays_until_its_end() {
         let grants = vec![
             grant(GrantKind::Allocation, 20),
             grant(GrantKind::Promotional, 21),
@@ -391,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_counts_itself_says_so_and_keeps_this_month_and_the_last() {
+    fn close_counts_up_names_itself_and_keeps_two_months() {
         let consumed = |month: &str| (month.parse().unwrap(), "1".parse::<Credits>().unwrap());
         let balance = Balance {
             consumed: ["2026-08", "2026-09", "2026-10", "2026-11"].map(consumed).into(),
@@ -406,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn m10_an_addition_and_an_invoice_end_an_exhaustion_and_an_expiry_does_not() {
+    fn m10_addition_and_invoice_end_a_noted_exhaustion() {
         let noted = Balance { exhaustion_noted: true, added: "7".parse().ok(), ..Balance::default() };
         let closed = |balance: Balance, now| {
             let next = balance.close(now).unwrap().next;
@@ -425,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn m06_a_withdrawn_grant_goes_whether_or_not_it_has_begun() {
+    fn m06_withdrawn_grant_is_removed_whether_or_not_it_began() {
         let next = ahead(15, 20);
         let grant_ids = vec![next.grant.grant_id.clone()];
         let withdraw = Change::Withdraw { key: "k".to_owned(), grant_ids };
@@ -436,7 +440,7 @@ mod tests {
         };
         let waiting = withdrawn(vec![next.clone()], Vec::new(), at(10));
         assert!(waiting.next.next.is_empty() && waiting.outcomes.is_empty());
-        assert!(waiting.next.close(at(16)).unwrap().next.grants.is_empty(), "it never begins");
+        assert!(waiting.next.close(at(16)).unwrap().next.grants.is_empty(), "the grant never begins");
         let begun = withdrawn(Vec::new(), vec![next.grant.clone()], at(16));
         assert!(begun.next.grants.is_empty() && begun.next.is_consistent().unwrap());
         let what = Happened::Voided("k".to_owned());
@@ -447,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn m06_what_was_paid_ahead_waits_for_its_start_the_earliest_first() {
+    fn m06_grants_paid_ahead_wait_in_the_order_of_their_starts() {
         let (first, second) = (ahead(15, 20), ahead(20, 25));
         let balance = Balance {
             next: vec![second.clone()],

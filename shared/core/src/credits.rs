@@ -1,4 +1,4 @@
-//! Credits: decimal quantities with at most six fractional digits, and checked arithmetic.
+//! Credits: exact decimal quantities with at most six fractional digits, and checked arithmetic.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,25 +6,25 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How many fractional digits a quantity of credits may have (API.md).
+/// The most fractional digits of a quantity of credits (API.md).
 pub const FRACTION_DIGITS: u32 = 6;
 
-/// How many integer digits an amount from outside may have (API.md, Prices).
+/// The most integer digits of an amount in a request (API.md, Prices).
 pub const INTEGER_DIGITS: usize = 12;
 
 /// A signed quantity of credits, exact to six fractional digits.
 ///
-/// Used wherever a quantity may be zero or negative: a balance, a sum, a ledger entry. What a caller spends or is
-/// given is an [`Amount`].
+/// Used wherever a quantity may be zero or negative: a balance, a sum, a ledger entry. An [`Amount`] is always
+/// positive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Credits(Decimal);
 
-/// A sum of credits that has left the range that a decimal of 28 digits can hold exactly.
+/// The error of a quantity that a decimal of 28 digits can't hold exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity of credits is out of range")]
 pub struct OutOfRange;
 
-/// Why a text is not a quantity of credits.
+/// Why a text is not a quantity of credits, or a quantity is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCreditsError {
     /// The text has a sign, exponent, padding zero or character that API.md does not allow.
@@ -36,27 +36,26 @@ pub enum ParseCreditsError {
     /// The text has more than twelve integer digits.
     #[error("must have at most 12 integer digits")]
     TooLarge,
-    /// The quantity is zero or below, where only a positive one makes sense.
+    /// The quantity is zero or negative where it must be positive.
     #[error("must be more than zero")]
     NotPositive,
 }
 
 impl Credits {
-    /// No credits.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// Makes a quantity from millionths of a credit; errors where a decimal can't hold it exactly.
+    /// Makes a quantity from millionths of a credit. Fails if a decimal can't hold it exactly.
     pub fn from_micros(micros: i128) -> Result<Self, OutOfRange> {
         Decimal::try_from_i128_with_scale(micros, FRACTION_DIGITS).map(Self).map_err(|_| OutOfRange)
     }
 
-    /// Reads a number as a database writes it: with an exponent or padding zeros, for all we know.
+    /// Parses a number as a database writes it, which may have an exponent or padding zeros.
     pub fn from_number(digits: &str) -> Result<Self, OutOfRange> {
         let parsed = Decimal::from_str_exact(digits).or_else(|_| Decimal::from_scientific(digits));
         parsed.map_or(Err(OutOfRange), |number| Self::exact(number.normalize()))
     }
 
-    /// The quantity in millionths of a credit.
+    /// Returns the quantity in millionths of a credit.
     pub fn micros(self) -> Result<i128, OutOfRange> {
         if self.0.scale() > FRACTION_DIGITS {
             return Err(OutOfRange);
@@ -66,22 +65,22 @@ impl Credits {
         if scaled.scale() == FRACTION_DIGITS { Ok(scaled.mantissa()) } else { Err(OutOfRange) }
     }
 
-    /// The sum, or [`OutOfRange`].
+    /// Returns the sum of two quantities.
     pub fn plus(self, other: Self) -> Result<Self, OutOfRange> {
         self.0.checked_add(other.0).map_or(Err(OutOfRange), Self::exact)
     }
 
-    /// The difference, or [`OutOfRange`].
+    /// Returns the quantity less another.
     pub fn minus(self, other: Self) -> Result<Self, OutOfRange> {
         self.0.checked_sub(other.0).map_or(Err(OutOfRange), Self::exact)
     }
 
-    /// The sum of many, or [`OutOfRange`].
+    /// Returns the sum of many quantities.
     pub fn sum(parts: impl IntoIterator<Item = Self>) -> Result<Self, OutOfRange> {
         parts.into_iter().try_fold(Self::ZERO, Self::plus)
     }
 
-    /// The same quantity with the other sign.
+    /// Returns the quantity with the opposite sign.
     #[must_use]
     pub fn negated(self) -> Self {
         let mut flipped = self.0;
@@ -89,27 +88,29 @@ impl Credits {
         Self(flipped)
     }
 
-    /// The quantity, or zero if it is negative.
+    /// Returns the quantity, or zero if it is negative.
     #[must_use]
     pub fn or_zero(self) -> Self {
         self.max(Self::ZERO)
     }
 
-    /// Whether nothing is there.
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.0.is_zero()
     }
 
-    /// The part of this quantity that `numerator` is of `denominator`, rounded down to six digits.
+    /// Returns the quantity times `numerator / denominator`, rounded down to six fractional digits.
     ///
-    /// Used for partial refunds: rounding down favours the customer. All three are taken as non-negative.
+    /// Used for partial refunds: rounding down favours the customer. The quantity must not be negative. Fails if
+    /// `denominator` is zero.
     pub fn share(self, numerator: u64, denominator: u64) -> Result<Self, OutOfRange> {
         let whole = self.micros()?.checked_mul(i128::from(numerator)).ok_or(OutOfRange)?;
         Self::from_micros(whole.checked_div(i128::from(denominator)).ok_or(OutOfRange)?)
     }
 
-    /// Rust's decimals round silently where digits run out, and a money sum must not.
+    /// Makes a quantity of a decimal that has at most six fractional digits.
+    ///
+    /// `Decimal` rounds silently when its digits run out. A sum of credits must fail instead.
     fn exact(sum: Decimal) -> Result<Self, OutOfRange> {
         let credits = Self(sum);
         credits.micros().map(|_| credits)
@@ -165,12 +166,12 @@ impl<'de> Deserialize<'de> for Credits {
     }
 }
 
-/// A positive quantity of credits that is moved: the price of a call, the size of a pack, a grant.
+/// A positive quantity of credits: the price of a call, the size of a pack, a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(Credits);
 
 impl Amount {
-    /// Takes a quantity as an amount; refused at or below zero, and above twelve integer digits.
+    /// Makes an amount of a quantity. Fails at or below zero, and above twelve integer digits.
     pub fn new(credits: Credits) -> Result<Self, ParseCreditsError> {
         if credits <= Credits::ZERO {
             return Err(ParseCreditsError::NotPositive);
@@ -181,7 +182,7 @@ impl Amount {
         Ok(Self(credits))
     }
 
-    /// The amount as a signed quantity.
+    /// Returns the amount as a signed quantity.
     #[must_use]
     pub fn credits(self) -> Credits {
         self.0
@@ -247,20 +248,20 @@ mod tests {
 
     #[test]
     fn sums_that_a_decimal_cannot_hold_exactly_are_refused() {
-        let large = Credits::from_micros(70_000_000_000_000_000_000_000_000_000).expect("28 digits");
+        let large = Credits::from_micros(70_000_000_000_000_000_000_000_000_000).expect("fits a decimal");
         assert!(large.plus(large).is_err());
         assert!(large.negated().minus(large).is_err());
     }
 
     #[test]
-    fn a_share_is_rounded_down_and_the_whole_is_the_whole() {
-        let pack: Credits = "1000".parse().expect("a pack");
-        assert_eq!(pack.share(1, 3).expect("a third").to_string(), "333.333333");
+    fn share_is_rounded_down_and_a_full_share_is_exact() {
+        let pack: Credits = "1000".parse().expect("a plain decimal");
+        assert_eq!(pack.share(1, 3).expect("a third is in range").to_string(), "333.333333");
         assert_eq!(pack.share(999, 999), Ok(pack));
     }
 
     #[test]
-    fn a_number_is_read_however_the_database_writes_it() {
+    fn number_with_exponent_or_padding_zeros_is_parsed() {
         for (written, read) in [("1E3", "1000"), ("001.500", "1.5"), ("-2.5e-1", "-0.25"), ("0E+5", "0")] {
             assert_eq!(Credits::from_number(written).unwrap().to_string(), read, "{written}");
         }
@@ -270,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_of_too_many_digits_before_and_after_the_point_is_told_the_first() {
+    fn too_many_integer_digits_are_reported_before_fractional() {
         assert_eq!("1000000000000.0000001".parse::<Amount>(), Err(ParseCreditsError::TooLarge));
         assert_eq!("999999999999.0000001".parse::<Amount>(), Err(ParseCreditsError::TooPrecise));
     }
 
     #[test]
-    fn credits_are_shown_as_what_they_are_wherever_they_are_shown() {
+    fn display_and_debug_show_the_plain_decimal() {
         let credits = Credits::from_micros(3_400_000).unwrap();
         assert_eq!((format!("{credits}"), format!("{credits:?}")), ("3.4".to_owned(), "3.4".to_owned()));
     }

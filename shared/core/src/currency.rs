@@ -8,17 +8,17 @@ mod table;
 
 pub(crate) use table::ChargeRule;
 
-/// An ISO 4217 code in capitals; parsed in either case, since Stripe writes lower case.
+/// An ISO 4217 code in upper case. Parsing accepts lower case too, which Stripe writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
-/// A text that is not a currency code.
+/// The error of a text that is not a currency code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a three-letter ISO 4217 code")]
 pub struct InvalidCurrency;
 
 impl Currency {
-    /// Returns the code in capitals.
+    /// Returns the code in upper case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -30,7 +30,7 @@ impl Currency {
         table::row(self.as_str()).map_or(2, |row| row.iso_digits)
     }
 
-    /// Returns what Stripe charges in this currency; `None` if it doesn't charge it.
+    /// Returns Stripe's rule for charges in this currency; `None` if Stripe doesn't charge it.
     pub(crate) fn charge_rule(self) -> Option<ChargeRule> {
         table::row(self.as_str()).and_then(|row| row.charge)
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_three_letters_of_the_alphabet() {
+    fn currency_is_three_ascii_letters() {
         assert_eq!("eur".parse::<Currency>().unwrap().as_str(), "EUR");
         for bad in ["eu", "euro", "e1r", "e r", ""] {
             assert_eq!(bad.parse::<Currency>(), Err(InvalidCurrency), "{bad:?}");
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_chargeable_amount_survives_the_way_to_stripe_and_back(
+        fn chargeable_amount_survives_the_round_trip_to_stripe(
             (currency, _) in prop::sample::select(charged()),
             amount_minor in prop_oneof![0..1_000_000_u64, 0..200_000_000_000_000_u64],
         ) {
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn an_amount_is_chargeable_exactly_if_rounding_keeps_it(
+        fn amount_is_chargeable_exactly_if_rounding_keeps_it(
             (currency, _) in prop::sample::select(charged()),
             amount_minor in prop_oneof![0..1_000_000_u64, 0..200_000_000_000_000_u64],
         ) {
@@ -205,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn stripes_amount_survives_the_way_back_wherever_it_can_be_read(
+        fn readable_stripe_amount_survives_the_round_trip(
             (currency, _) in prop::sample::select(charged()),
             amount in 0..1_000_000_000_000_u64,
         ) {

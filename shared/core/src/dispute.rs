@@ -1,42 +1,41 @@
 //! Disputes of a payment.
 //!
-//! An inquiry takes nothing. It may escalate, and a dispute that was lost may be won on appeal, or the other way round: the
-//! newest event counts, by Stripe's clock.
+//! An inquiry withholds no money, but may become a dispute. A lost dispute may be won on appeal, and a won one may be
+//! lost. So the newest event counts, by Stripe's clock.
 
 use jiff::Timestamp;
 
 use crate::price::{Currency, Price};
 
-/// How a dispute stands.
+/// The state of a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisputeStatus {
-    /// Only asked about: no money has moved.
+    /// The payment was only asked about: no money has moved.
     Inquiry,
     /// The money is withheld.
     Open,
-    /// The money came back.
+    /// The money was returned.
     Won,
     /// The money is gone.
     Lost,
 }
 
-/// One dispute, as its newest event has it.
+/// A dispute, as its newest event states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispute {
-    /// Its amount in minor units.
+    /// The disputed amount in minor units.
     pub amount_minor: u64,
-    /// The currency of that amount; `None` where the event does not say: the payment's.
+    /// The currency of that amount. `None` if the event states none: it is the payment's currency.
     pub currency: Option<Currency>,
-    /// What Stripe's balance transactions name as withheld, where they are of one currency.
+    /// What Stripe's balance transactions state as withheld, if they are all in one currency.
     pub withheld: Option<Price>,
-    /// How it stands.
     pub status: DisputeStatus,
-    /// When the event was made.
+    /// When Stripe made the event.
     pub at: Option<Timestamp>,
 }
 
 impl DisputeStatus {
-    /// Whether the money is withheld, or gone.
+    /// Returns whether the money is withheld or gone.
     #[must_use]
     pub fn is_withheld(self) -> bool {
         matches!(self, Self::Open | Self::Lost)
@@ -48,8 +47,10 @@ impl DisputeStatus {
 }
 
 impl Dispute {
-    /// Merges an event. Of two of the same second, an end counts before what comes before an end, and of two ends the one that
-    /// came later.
+    /// Merges an event. The newer one counts.
+    ///
+    /// Of two events of the same second, the later state counts: an inquiry comes first, then an open dispute, then its
+    /// end. Of two ends, the one that arrived last counts.
     pub fn merge(&mut self, news: Self) {
         let goes_on = match (self.status, news.status) {
             (_, DisputeStatus::Won | DisputeStatus::Lost) => true,
@@ -61,8 +62,10 @@ impl Dispute {
         }
     }
 
-    /// Returns what it withholds of a payment, in minor units of the payment's currency. An amount in another currency counts as
-    /// what Stripe's balance transaction names in the payment's, or as all of it.
+    /// Returns what the dispute withholds of a payment, in minor units of the payment's currency.
+    ///
+    /// An amount in another currency counts as what Stripe's balance transactions state in the payment's currency, or
+    /// else as the whole payment.
     #[must_use]
     pub fn withheld_minor(&self, paid: Price) -> u64 {
         if !self.status.is_withheld() {

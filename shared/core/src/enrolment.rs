@@ -1,7 +1,8 @@
-//! A workspace's subscription, what a person still has to pay for it, and the one charge that may be open (M6).
+//! The enrolment of a workspace: its subscription, what a person still has to pay, and the open charge (M6).
 //!
-//! At most one charge is open: [`Enrolment::charging`] gives none while another is, and each write of an enrolment asks for
-//! the version that was read. A payment buys a subscription's purchase only while the enrolment waits for that purchase.
+//! At most one charge is open: [`Enrolment::charging`] returns `None` while another is, and each write of an enrolment
+//! requires the version that was read. A payment buys a purchase of the subscription only while the enrolment waits
+//! for that purchase.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,20 +13,20 @@ use crate::price::Price;
 use crate::purchase::{Goods, Purchase};
 use crate::subscription::{Status, Subscription, Terms};
 
-/// How long a charge without an answer is left alone before the sweep asks Stripe for its outcome.
+/// How long a charge may be without a response before the sweep asks Stripe for its outcome.
 pub const UNANSWERED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// How often the sweep asks Stripe about a charge that is processing, such as a bank debit.
 const PROCESSING_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
-/// A first period whose checkout waits to be paid.
+/// The first period of a subscription whose checkout is not paid yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The purchase with the checkout.
     pub purchase_id: Id,
-    /// The terms of the subscription that it starts.
+    /// The terms of the subscription that the payment starts.
     pub terms: Terms,
-    /// Since when its bank debit is processing; it has been confirmed by the payer, and nothing else can pay it.
+    /// Since when its bank debit is processing. The payer has confirmed it, so nothing else can pay the purchase.
     #[serde(default)]
     pub processing_since: Option<Timestamp>,
 }
@@ -33,14 +34,13 @@ pub struct Pending {
 /// A charge that was begun and whose outcome is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCharge {
-    /// The purchase that is charged for.
     pub purchase_id: Id,
-    /// When it was begun.
     pub begun_at: Timestamp,
-    /// When Stripe was last seen processing it, which takes days for a bank debit.
+    /// When Stripe last reported the charge as processing, which takes days for a bank debit.
     #[serde(default)]
     pub processing_since: Option<Timestamp>,
-    /// Whether it was cancelled meanwhile: it is not made any more. One of a subscription is refunded if it was made.
+    /// Whether it was cancelled meanwhile. It is then not made any more. If a charge for a subscription was already
+    /// made, it is refunded.
     #[serde(default)]
     pub withdrawn: bool,
 }
@@ -50,92 +50,84 @@ pub struct OpenCharge {
 pub struct PaymentAction {
     /// The purchase with the checkout.
     pub purchase_id: Id,
-    /// What it buys.
     pub goods: Goods,
-    /// What it costs.
     pub price: Price,
 }
 
-/// Everything about a workspace's subscription that is written together, under one version.
+/// A workspace's subscription and its payments, which are written together under one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Enrolment {
-    /// The latest subscription that was ever paid for.
+    /// The latest subscription that was paid for, running or ended.
     pub subscription: Option<Subscription>,
-    /// A first period that waits for its checkout.
     pub pending: Option<Pending>,
-    /// The charge whose outcome has to be known before another is begun.
+    /// The open charge. Its outcome must be known before another is begun.
     pub charge: Option<OpenCharge>,
-    /// A renewal or upgrade that waits for a person.
+    /// A renewal or upgrade that a person has to pay by a checkout.
     #[serde(default)]
     pub action: Option<PaymentAction>,
-    /// How many purchases were made for it: each has a name of its own.
+    /// The number of purchases made so far, which keeps their ids unique.
     #[serde(default)]
     pub purchases: u64,
 }
 
-/// What the sweep does next for a subscription.
+/// The next step of the sweep for a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewalStep {
     /// Nothing is due.
     Wait,
     /// Ask Stripe for the outcome of the open charge.
     Finish(OpenCharge),
-    /// The period that was paid ahead has begun: the balance is closed, and the terms before are forgotten.
+    /// Close the balance and forget the earlier terms, because the period that was paid ahead has begun.
     Begin,
     /// Charge for a period.
     Charge(Goods),
-    /// Ask the person again to pay for a period by a checkout; the stored method is not tried.
+    /// Ask the person again to pay for a period by a checkout. The stored method is not charged.
     Remind(Goods),
-    /// The plan has no subscriptions any more: it ends with its period.
+    /// End the subscription with its period, because the plan has no subscriptions any more.
     EndWithPeriod,
-    /// It ends now.
+    /// End the subscription now.
     End,
 }
 
-/// A payment, and the id of the grant that it will be.
+/// A payment, and the id of the grant that it buys.
 #[derive(Debug, Clone, Copy)]
 pub struct Payer<'a> {
     /// Stripe's id of the payment.
     pub payment_id: &'a str,
-    /// The id of the grant.
     pub grant_id: &'a Id,
 }
 
-/// The grant that a paid purchase of a subscription comes to.
+/// The grant that a paid purchase of a subscription buys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaidPeriod {
-    /// Of which subscription.
     pub subscription_id: Id,
-    /// In which period.
     pub period: u64,
-    /// At which tier.
     pub tier: Id,
-    /// When it may be spent.
+    /// When the credits can first be spent.
     pub starts_at: Timestamp,
-    /// When what is left of it expires.
     pub expires_at: Timestamp,
 }
 
-/// A period that is paid and has not begun, so that cancelling it refunds it.
+/// A payment for a period that has not begun, so that a cancellation refunds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaidAhead {
-    /// The payment.
+    /// Stripe's id of the payment.
     pub payment_id: String,
-    /// The grant that waits for its first second.
+    /// The grant, which waits in the balance for its start.
     pub grant_id: Id,
-    /// What was paid.
+    /// The amount paid.
     pub price: Price,
 }
 
-/// Why a payment does not buy the subscription's purchase that it names. Both are for good, so that a refund months later
-/// starts nothing.
+/// Why a payment does not buy the purchase of a subscription that it names. Both reasons are final, so that a refund
+/// months later starts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAwaited {
-    /// Another subscription runs, or the period is paid.
-    #[error("the subscription has moved on")]
+    /// Another subscription runs, or the period is paid or over.
+    #[error("the subscription has changed since the purchase")]
     MovedOn,
     /// The purchase was cancelled or replaced before it was paid.
-    #[error("the purchase was withdrawn")]
+    #[error("the purchase was cancelled or replaced before it was paid")]
     Withdrawn,
 }
 
@@ -146,7 +138,7 @@ impl PaymentAction {
 }
 
 impl PaidAhead {
-    /// The id of the refund that it may need: one for each grant.
+    /// Returns the id of the refund for this payment: one for each grant.
     #[must_use]
     pub fn refund_id(&self) -> Id {
         format!("ref-{}", self.grant_id).parse().unwrap_or_else(|_| self.grant_id.clone())
@@ -154,14 +146,14 @@ impl PaidAhead {
 }
 
 impl OpenCharge {
-    /// The charge for a purchase, begun with it.
+    /// Returns the charge for a purchase, begun at the same time.
     #[must_use]
     pub fn of(purchase: &Purchase) -> Self {
         let (purchase_id, begun_at) = (purchase.purchase_id.clone(), purchase.begun_at);
         Self { purchase_id, begun_at, processing_since: None, withdrawn: false }
     }
 
-    /// When the sweep asks Stripe for its outcome.
+    /// Returns when the sweep asks Stripe for the outcome.
     #[must_use]
     pub fn next_due(&self) -> Timestamp {
         let due = match self.processing_since {
@@ -173,7 +165,7 @@ impl OpenCharge {
 }
 
 impl Enrolment {
-    /// When the sweep has to look at it; `None` if nothing is due.
+    /// Returns when the sweep has to take the next step; `None` if nothing will be due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         match &self.charge {
@@ -182,7 +174,7 @@ impl Enrolment {
         }
     }
 
-    /// What the sweep does next, on a plan that allows subscriptions or doesn't.
+    /// Returns the sweep's next step. `plan_allows` says whether the plan allows subscriptions.
     #[must_use]
     pub fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
         match (&self.charge, &self.subscription) {
@@ -196,18 +188,19 @@ impl Enrolment {
         }
     }
 
-    /// Whether a person has to pay for a renewal.
+    /// Returns whether a person has to pay for a renewal.
     fn waits_for_renewal(&self) -> bool {
         self.action.as_ref().is_some_and(PaymentAction::is_renewal)
     }
 
-    /// Whether a person has to pay for a renewal by this purchase's checkout.
+    /// Returns whether a person has to pay for a renewal by the checkout of this purchase.
     #[must_use]
     pub fn asks_for_renewal(&self, purchase_id: &Id) -> bool {
         self.action.as_ref().is_some_and(|action| action.is_renewal() && action.purchase_id == *purchase_id)
     }
 
-    /// As it is at an instant, whether or not the sweep has come by: what was cancelled has ended with its period.
+    /// Returns the enrolment as it is at an instant, even if the sweep is late: a cancelled subscription has ended with
+    /// its period.
     #[must_use]
     pub fn as_of(&self, now: Timestamp) -> Self {
         let ended = self.subscription.as_ref().is_some_and(|subscription| {
@@ -216,13 +209,13 @@ impl Enrolment {
         if ended && self.charge.is_none() { self.stepped(&RenewalStep::End) } else { self.clone() }
     }
 
-    /// The subscription, if it runs.
+    /// Returns the subscription if it runs.
     #[must_use]
     pub fn running(&self) -> Option<&Subscription> {
         self.subscription.as_ref().filter(|subscription| subscription.is_running())
     }
 
-    /// With a charge that is begun; `None` while another is open.
+    /// Returns the enrolment with a charge begun for a purchase; `None` while another charge is open.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Option<Self> {
         if self.charge.is_some() && !slips(Slip::OpenChargeReplaced) {
@@ -232,7 +225,7 @@ impl Enrolment {
         Some(Self { charge: Some(OpenCharge::of(purchase)), pending, action: None, ..self.counted() })
     }
 
-    /// With a first period that waits for its checkout, in place of any other.
+    /// Returns the enrolment with a first period that waits for its checkout. It replaces any other pending one.
     #[must_use]
     pub fn awaiting_first(&self, purchase_id: &Id, terms: &Terms) -> Self {
         let (purchase_id, terms) = (purchase_id.clone(), terms.clone());
@@ -240,7 +233,7 @@ impl Enrolment {
         Self { pending, ..self.counted() }
     }
 
-    /// With a renewal or upgrade that waits for a person, in place of any other.
+    /// Returns the enrolment with a renewal or upgrade that a person has to pay. It replaces any other.
     #[must_use]
     pub fn awaiting_person(&self, purchase: &Purchase) -> Self {
         let Purchase { purchase_id, goods, price, .. } = purchase.clone();
@@ -252,19 +245,19 @@ impl Enrolment {
         Self { purchases: self.purchases.saturating_add(1), ..self.clone() }
     }
 
-    /// The purchases with checkouts that it waits for.
+    /// Returns the purchases whose checkouts the enrolment waits for.
     pub fn awaited_checkouts(&self) -> impl Iterator<Item = &Id> {
         let pending = self.pending.as_ref().map(|pending| &pending.purchase_id);
         pending.into_iter().chain(self.action.as_ref().map(|action| &action.purchase_id))
     }
 
-    /// With its subscription changed.
+    /// Returns the enrolment with a changed subscription.
     #[must_use]
     pub fn with(&self, subscription: Subscription) -> Self {
         Self { subscription: Some(subscription), ..self.clone() }
     }
 
-    /// After a step of the sweep that needs nothing from Stripe.
+    /// Returns the enrolment after a step of the sweep that needs no request to Stripe.
     #[must_use]
     pub fn stepped(&self, step: &RenewalStep) -> Self {
         let Some(subscription) = &self.subscription else { return self.clone() };
@@ -282,8 +275,10 @@ impl Enrolment {
         }
     }
 
-    /// After it was cancelled: it ends with what is paid, or at once if nothing is. An open charge stays open until its
-    /// outcome is known, and what it pays for is no longer wanted.
+    /// Returns the enrolment after a cancellation.
+    ///
+    /// The subscription ends with its paid period, or at once if it is past due. An open charge stays open until its
+    /// outcome is known, and is marked as withdrawn.
     #[must_use]
     pub fn cancelled(&self) -> Self {
         let subscription = self.subscription.clone().map(|subscription| match subscription.status {
@@ -294,7 +289,8 @@ impl Enrolment {
         Self { subscription, pending: None, action: None, charge, ..self.clone() }
     }
 
-    /// Without the period that is paid and has not begun, and the payments to refund for it; `None` if there is none.
+    /// Returns the enrolment without the period that is paid and has not begun, and the payments to refund for it.
+    /// Returns `None` if no such period exists.
     #[must_use]
     pub fn without_paid_ahead(&self, now: Timestamp) -> Option<(Self, Vec<PaidAhead>)> {
         let subscription = self.running()?;
@@ -314,7 +310,7 @@ impl Enrolment {
         Some((self.with(back), subscription.paid_ahead.clone()))
     }
 
-    /// After a purchase of it was paid, with the grant that this comes to.
+    /// Returns the enrolment after one of its purchases was paid, and the grant that the payment buys.
     pub fn paid(
         &self,
         purchase: &Purchase,
@@ -352,20 +348,21 @@ impl Enrolment {
         Ok((after.with(Subscription { paid_ahead, ..subscription }), paid))
     }
 
-    /// The open charge, if it is for this purchase.
+    /// Returns the open charge if it is for this purchase.
     #[must_use]
     pub fn open_charge(&self, purchase_id: &Id) -> Option<&OpenCharge> {
         self.charge.as_ref().filter(|charge| charge.purchase_id == *purchase_id)
     }
 
-    /// Whether a payment for it is on its way.
+    /// Returns whether a payment is under way: a charge is open, or the bank debit of the first period is processing.
     #[must_use]
     pub fn is_being_paid(&self) -> bool {
         let charging = self.charge.is_some() && !slips(Slip::OpenChargeReplaced);
         charging || self.pending.as_ref().is_some_and(|pending| pending.processing_since.is_some())
     }
 
-    /// The open charge whose outcome has to be known before anything is changed; a bank debit takes days and is not waited for.
+    /// Returns the open charge whose outcome must be known before a change. A bank debit takes days, so a change does
+    /// not wait for it.
     #[must_use]
     pub fn unsettled_charge(&self) -> Option<&OpenCharge> {
         self.charge
@@ -387,7 +384,7 @@ impl Enrolment {
         }
     }
 
-    /// Without waiting for this purchase any more: it was paid, or it can't be.
+    /// Returns the enrolment without this purchase, because it was paid or can't be paid.
     #[must_use]
     pub fn without(&self, purchase_id: &Id) -> Self {
         Self {
@@ -398,7 +395,7 @@ impl Enrolment {
         }
     }
 
-    /// After Stripe was seen processing this purchase's payment.
+    /// Returns the enrolment after Stripe reported the payment of this purchase as processing.
     #[must_use]
     pub fn processing(&self, purchase_id: &Id, now: Timestamp) -> Self {
         let mut after = self.clone();
@@ -411,8 +408,8 @@ impl Enrolment {
         after
     }
 
-    /// After Stripe declined or refused a charge: a due period is tried again on one of its days, unless it was cancelled
-    /// meanwhile.
+    /// Returns the enrolment after Stripe declined or refused a charge. A due period is retried on its next retry date,
+    /// unless the charge was cancelled meanwhile.
     #[must_use]
     pub fn declined(&self, purchase: &Purchase, now: Timestamp) -> Self {
         let after = self.without(&purchase.purchase_id);
@@ -431,7 +428,8 @@ impl Enrolment {
         }
     }
 
-    /// With a due charge tried at the next sweep, because another payment method is stored.
+    /// Returns the enrolment after another payment method was stored. The next sweep retries a declined charge, and no
+    /// person has to pay by a checkout any more.
     #[must_use]
     pub fn with_new_method(&self, now: Timestamp) -> Self {
         let mut after = Self { action: None, ..self.clone() };
@@ -480,7 +478,7 @@ impl Enrolment {
         if period <= old.period {
             return Err(NotAwaited::MovedOn);
         }
-        // A charge whose answer came after its month had passed pays for the month that runs.
+        // A charge whose outcome arrives after its month has passed pays for the running month.
         let period = period.max(old.period_at(now));
         let ahead = now < old.start_of(period);
         let passed = period.saturating_sub(old.period).saturating_sub(1);

@@ -1,7 +1,8 @@
-//! Events: what the rest of the world is told of committed facts, on an `EventBridge` bus.
+//! Events: committed facts that are published on an `EventBridge` bus.
 //!
-//! The table's stream is the outbox: an event is made of what was written and of nothing else, so nothing is told that
-//! was rolled back, and nothing that was committed goes untold. Each has a JSON Schema under `infra/events/`.
+//! The table's stream is the outbox: each event is made from what was written, and from nothing else. So every
+//! committed fact is published, and nothing that was rolled back is. Each event has a JSON Schema under
+//! `infra/events/`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,42 +16,40 @@ use crate::month::Month;
 use crate::price::Price;
 use crate::run::Trigger;
 
-/// The source that our events name on the bus.
+/// The source of our events on the bus.
 pub const SOURCE: &str = "ai-credits";
 
-/// A fact, with what every event has.
+/// A fact with the fields that every event has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Names the fact: a redelivery repeats it.
+    /// Identifies the fact: a redelivery repeats it.
     pub event_id: String,
-    /// Whose it is; absent where a payment names no workspace of ours.
+    /// `None` if a payment names no workspace of ours.
     pub workspace_id: Option<WorkspaceId>,
-    /// The balance's version: of the write itself where the fact is the balance's own, else as it stood when the event
-    /// was made, which is that of the fact or a later one.
+    /// The version of the balance. For a fact about the balance itself, it is the version of that write. Otherwise it
+    /// is the version at which the event was made, which may be later than the fact.
     pub version: u64,
-    /// When it was so.
+    /// When the fact happened.
     pub at: Timestamp,
-    /// What it is.
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// What has happened; its name is the event's `detail-type`.
+/// A committed fact. The variant's name is the event's `detail-type`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Fact {
-    /// Credits joined a balance.
+    /// Credits were added to a balance.
     CreditsAdded {
         /// The ledger entry.
         entry_id: Id,
         /// The entry's kind: `top_up`, `allocation`, `grant` or `claw_back_reversed`.
         kind: String,
-        /// How many.
         credits: Credits,
-        /// What can be spent now; absent in events of before it was published.
+        /// The available credits now; absent in events from before this field.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         available: Option<Credits>,
-        /// What had taken them back, if they are given back.
+        /// Why the credits had been taken back, if they are returned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<ClawBackReason>,
     },
@@ -60,160 +59,137 @@ pub enum Fact {
         entry_id: Id,
         /// Stripe's id of the payment.
         payment_id: String,
-        /// Which of both; absent for an entry of before it was recorded.
+        /// Absent for ledger entries from before the reason was recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<ClawBackReason>,
-        /// How many credits were taken, above zero.
+        /// The credits that were taken back, above zero.
         credits: Credits,
-        /// What can be spent now; below zero it is debt, which the credits that are added next pay first.
+        /// The available credits now. Below zero they are debt, which the next credits that are added pay first.
         available: Option<Credits>,
     },
     /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
     CreditsLow {
-        /// The threshold.
         threshold: Amount,
-        /// What can be spent of what is owned.
+        /// The credits that can be spent of those that are owned.
         available: Credits,
-        /// What open holds keep of it; zero in events of before this was told.
+        /// The credits in open holds; zero in events from before this field.
         #[serde(default)]
         held: Credits,
     },
-    /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more. Published at
-    /// most once a batch of the stream.
+    /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more.
+    /// Published at most once in a batch of the stream.
     TopUpWanted {
-        /// The threshold.
         threshold: Amount,
-        /// What is left.
         available: Option<Credits>,
     },
-    /// A limit keeps automatic top-up from buying what is wanted (M5).
+    /// A limit keeps automatic top-up from buying a wanted pack (M5).
     AutoTopUpLimited {
-        /// What it would buy.
         pack: Id,
-        /// Which limit.
         limit: TopUpLimit,
-        /// When it may buy again.
+        /// When automatic top-up may buy again.
         until: Timestamp,
     },
-    /// Automatic top-up has charged by settings without a monthly limit, as an older version made them. Published once.
+    /// Automatic top-up has charged without a monthly limit, under settings of an older version. Published once.
     AutoTopUpUnlimited {
-        /// What it buys.
         pack: Id,
     },
     /// Automatic top-up has switched itself off (M5).
     AutoTopUpSwitchedOff {
-        /// What it bought.
         pack: Id,
-        /// How many charges in a row were declined.
+        /// The number of declined charges in a row.
         declines: u64,
     },
-    /// A workspace is out of credits: all are spent, or a call was refused with less than 1 % of the last addition left.
+    /// A workspace is out of credits: all are spent, or a call was refused with less than 1 % of the latest addition
+    /// left.
     CreditsExhausted {
-        /// What can be spent; below zero within a credit limit or after a claw-back.
+        /// The available credits: below zero within a credit limit or after a claw-back.
         available: Credits,
-        /// What open holds keep; zero in events of before this was told.
+        /// The credits in open holds; zero in events from before this field.
         #[serde(default)]
         held: Credits,
     },
-    /// A run failed for want of credits (M12).
+    /// A run failed because of insufficient credits (M12).
     RunFailed {
-        /// The run.
         run_id: Id,
-        /// The workflow that it is of.
         workflow_id: Id,
-        /// What had started it.
+        /// What started the run.
         trigger: Trigger,
-        /// The step that was refused.
+        /// The step whose call was refused.
         step_id: Id,
-        /// What it would have cost.
+        /// The price of the refused call.
         required: Amount,
-        /// What could be spent.
         available: Credits,
     },
-    /// A period of a subscription was paid, the first included (M6).
+    /// A period of a subscription was paid, including the first one (M6).
     SubscriptionRenewed {
-        /// Which subscription.
         subscription_id: Id,
-        /// At which tier.
         tier: Id,
-        /// What the period starts with.
         monthly_credits: Amount,
-        /// Which period, from 1.
+        /// The number of the period, from 1.
         period: u64,
-        /// When it begins.
         period_start: Timestamp,
-        /// When the next one begins.
+        /// When the next period begins.
         renews_at: Timestamp,
-        /// How many periods before it nobody was charged for, since nothing renewed the subscription while they ran.
+        /// The number of earlier periods without a charge, because nothing renewed the subscription while they ran.
         skipped_periods: u64,
     },
     /// A charge of a subscription was declined (M6).
     RenewalFailed {
-        /// Which subscription.
         subscription_id: Id,
-        /// At which tier.
         tier: Id,
-        /// What a period costs.
+        /// The price of a period.
         price: Price,
-        /// How many declines there were for this period.
+        /// The number of declines for this period so far.
         declines: u64,
-        /// When it is tried again.
         next_attempt_at: Timestamp,
     },
     /// A subscription has ended (M6).
     SubscriptionCancelled {
-        /// Which subscription.
         subscription_id: Id,
-        /// At which tier.
         tier: Id,
-        /// Why.
         reason: EndReason,
     },
-    /// A month's invoice was numbered (M8).
+    /// A month's invoice received its number (M8).
     InvoiceReady {
-        /// Which invoice of the workspace.
+        /// The invoice within the workspace.
         invoice_id: Id,
-        /// Its place in the seller's series of numbers.
+        /// The number in the seller's series.
         number: Id,
-        /// Of which month.
         month: Month,
-        /// What it is for: the commitment, and use beyond credits by operation.
+        /// The commitment, and use beyond credits by operation.
         lines: Vec<Line>,
-        /// What it comes to.
         total: Price,
     },
-    /// A payment fits nothing of ours, and waits for an operator.
+    /// A payment matches nothing of ours, and waits for an operator.
     PaymentUnmatched {
-        /// The provider's id of it.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// What was paid.
+        /// The amount paid.
         price: Price,
-        /// Why it fits nothing.
+        /// Why the payment matches nothing.
         reason: String,
     },
-    /// A person has to authenticate or pay by a checkout, because the stored payment method could not be charged without
-    /// them.
+    /// A person has to authenticate or pay by a checkout, because the stored payment method could not be charged
+    /// otherwise.
     PaymentActionRequired {
-        /// What is bought: the checkout's purchase.
+        /// The purchase with the checkout.
         purchase_id: Id,
-        /// What the payer reads.
+        /// The text that the payer reads.
         description: String,
-        /// What it costs.
         price: Price,
-        /// Where to pay, for 24 hours.
+        /// The page to pay on, valid for 24 hours.
         checkout_url: String,
     },
-    /// Something was paid: what a receipt tells.
+    /// A payment was received. The receipt states these fields.
     PaymentReceived {
-        /// What was bought.
         purchase_id: Id,
-        /// The provider's id of the payment.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// What the payer reads.
+        /// The text that the payer reads.
         description: String,
-        /// What it granted.
+        /// The credits that the payment granted.
         credits: Amount,
-        /// What was paid.
+        /// The amount paid.
         price: Price,
     },
 }
@@ -222,14 +198,14 @@ pub enum Fact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The charge was declined until the last try.
+    /// A charge was declined at its last retry.
     PaymentFailed,
-    /// It was cancelled, or the plan has no subscriptions any more.
+    /// The subscription was cancelled, or the plan has no subscriptions any more.
     Cancelled,
 }
 
 impl Fact {
-    /// Adds what the workspace can spend by now to a fact of an item that does not say it.
+    /// Adds the available credits to a fact whose item does not state them.
     #[must_use]
     pub fn with_available(mut self, now: Credits) -> Self {
         if let Self::CreditsAdded { available, .. }
@@ -241,7 +217,7 @@ impl Fact {
         self
     }
 
-    /// Its name, which is the event's `detail-type`.
+    /// Returns the fact's name, which is the event's `detail-type`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -270,7 +246,7 @@ mod tests {
     use super::Fact;
 
     #[test]
-    fn an_event_is_named_after_its_fact() {
+    fn event_is_named_after_its_fact() {
         let (threshold, available) = ("100".parse().unwrap(), "7".parse().unwrap());
         let held = available;
         assert_eq!(Fact::CreditsLow { threshold, available, held }.name(), "CreditsLow");

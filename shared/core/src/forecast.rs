@@ -1,4 +1,4 @@
-//! The forecast: at the pace of the last days, the day on which credits run out (M3, M17).
+//! The forecast: the day on which credits run out at the pace of the last days (M3, M17).
 
 use std::collections::BTreeMap;
 
@@ -14,22 +14,21 @@ use crate::id::Id;
 use crate::usage::day_of;
 use crate::waterfall::Waterfall;
 
-/// Over how many days the pace is taken.
+/// The numbers of days over which the pace is taken.
 pub const PACES: [u16; 2] = [7, 28];
 
-/// How many days ahead a forecast looks.
+/// The number of days that a forecast looks ahead.
 const FURTHEST_DAYS: u16 = 366;
 
-/// What is known of the days before, and of what is to come.
+/// The input of a forecast: past consumption, the balance and the grants to come.
 #[derive(Debug, Clone)]
 pub struct Known<'a> {
-    /// What was consumed on each day, in UTC.
+    /// The consumption of each day, in UTC.
     pub days: &'a BTreeMap<Date, Credits>,
-    /// When the workspace was made.
+    /// When the workspace was created.
     pub since: Timestamp,
-    /// The balance.
     pub balance: &'a Balance,
-    /// What is granted each month from some instant on: a subscription's period, a commitment.
+    /// The monthly grants to come: periods of a subscription, a commitment.
     pub renewals: &'a [Renewing],
 }
 
@@ -38,38 +37,36 @@ pub struct Known<'a> {
 pub struct Renewing {
     /// When they are granted next.
     pub at: Timestamp,
-    /// How many.
     pub monthly_credits: Amount,
 }
 
-/// What becomes of the credits at some pace.
+/// What becomes of the credits at a given pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
-    /// Nothing is left.
+    /// Nothing is left now.
     OutOfCredits,
-    /// They run out on a day.
+    /// The credits run out on this day.
     RunsOutOn(Date),
-    /// They last for a year or more.
+    /// The credits last for a year or more.
     Lasts,
 }
 
 /// A forecast at one pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forecast {
-    /// Over how many whole days the pace was taken: at most those that the workspace has seen.
+    /// The number of whole days over which the pace was taken. A new workspace has fewer than were asked for.
     pub days: u16,
-    /// What a day took.
+    /// The average consumption of a day.
     pub credits_per_day: Credits,
-    /// What becomes of the credits.
     pub outlook: Outlook,
 }
 
 impl Known<'_> {
-    /// The forecast at the pace of the last whole days; `None` before the first of them has ended.
+    /// Returns the forecast at the pace of the last `days` whole days; `None` before the first day has ended.
     ///
-    /// Where nothing is left now, that is the forecast at any pace, though credits may be renewed later. Otherwise what
-    /// expires on the way is gone, and what is renewed is there. Today is left out of the pace, which
-    /// would look slow in the morning.
+    /// If nothing is left now, the outlook is [`Outlook::OutOfCredits`] at any pace, even if credits are renewed later.
+    /// Otherwise the forecast counts expiries and renewals on the way. Today is left out of the pace, because it would
+    /// look slow in the morning.
     pub fn forecast(&self, now: Timestamp, days: u16) -> Result<Option<Forecast>, OutOfRange> {
         let (today, first) = (day_of(now), day_of(self.since));
         let window = (1..=days)
@@ -119,7 +116,7 @@ fn a_month_after(at: Timestamp) -> Option<Timestamp> {
 }
 
 fn allocation(monthly: Amount, expires_at: Timestamp) -> ExpiringGrant {
-    let grant_id: Id = "forecast".parse().unwrap_or_else(|_| unreachable!("it is an id"));
+    let grant_id: Id = "forecast".parse().unwrap_or_else(|_| unreachable!("`forecast` is a valid id"));
     let amount = monthly.credits();
     ExpiringGrant {
         grant_id,
@@ -139,7 +136,7 @@ mod tests {
     use crate::balance::Balance;
     use crate::credits::Credits;
 
-    /// A forecast where each day since the 10th took `pace`.
+    /// Returns a forecast after a consumption of `pace` on each day since the 10th.
     fn at_pace(pace: &str, prepaid: &str, renewal: Option<(&str, &str)>, days: u16) -> Forecast {
         let day = |day: i8| jiff::civil::date(2026, 11, day);
         let days_taken: BTreeMap<_, _> = (10..23).map(|d| (day(d), pace.parse().unwrap())).collect();
@@ -164,18 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn m03_credits_run_out_on_the_day_that_the_pace_says() {
+    fn m03_credits_run_out_on_the_day_that_follows_from_the_pace() {
         let seven = forecast("100", None, 7);
         assert_eq!((seven.days, seven.credits_per_day.to_string().as_str()), (7, "10"));
         assert_eq!(seven.outlook, on(12, 2));
-        // 130 over the 22 whole days that there were.
+        // 130 credits over the 22 whole days since the workspace was created.
         let all = forecast("100", None, 28);
         assert_eq!((all.days, all.credits_per_day.to_string().as_str()), (22, "5.90909"));
         assert_eq!(all.outlook, on(12, 9));
     }
 
     #[test]
-    fn m03_at_zero_or_below_the_forecast_is_out_of_credits_at_any_pace() {
+    fn m03_zero_or_less_is_out_of_credits_at_any_pace() {
         for owned in ["0", "-20"] {
             for pace in ["0", "10"] {
                 for renewal in [None, Some(("2026-11-30T00:00:00Z", "400"))] {
@@ -189,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_that_covers_the_pace_never_runs_out_and_one_that_does_not_lasts_longer() {
+    fn renewal_that_covers_the_pace_lasts_and_less_runs_out_later() {
         assert_eq!(forecast("100", Some(("2026-11-30T00:00:00Z", "400")), 7).outlook, Outlook::Lasts);
         let scarce = forecast("100", Some(("2026-11-30T00:00:00Z", "250")), 7).outlook;
         let Outlook::RunsOutOn(day) = scarce else { panic!("{scarce:?}") };
@@ -197,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_forecast_before_a_day_has_ended() {
+    fn no_forecast_before_a_whole_day_has_passed() {
         let balance = Balance::default();
         let since = "2026-11-23T08:00:00Z".parse().unwrap();
         let known = Known { days: &BTreeMap::new(), since, balance: &balance, renewals: &[] };

@@ -1,4 +1,4 @@
-//! Grants: credits that were given, with or without an end.
+//! Grants: credits given to a workspace, with or without an expiry.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,44 +7,42 @@ use crate::claw_back::Clawed;
 use crate::credits::{Amount, Credits};
 use crate::id::Id;
 
-/// What sort of grant it is.
+/// The kind of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantKind {
-    /// Never expires; kept in the balance's one sum (M5).
+    /// Never expires. Prepaid grants are one sum in the balance (M5).
     Prepaid,
-    /// Given by the operator, with an end.
+    /// Given by the operator, with an expiry.
     Promotional,
-    /// An Enterprise commitment's month (M8).
+    /// A month of an Enterprise commitment (M8).
     Commitment,
-    /// A subscription's month (M6).
+    /// A period of a subscription (M6).
     Allocation,
 }
 
 /// A grant that expires, as it stood when the epoch began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiringGrant {
-    /// Its id.
     pub grant_id: Id,
-    /// Its kind; never [`GrantKind::Prepaid`].
+    /// Never [`GrantKind::Prepaid`].
     pub kind: GrantKind,
-    /// What was given.
+    /// The credits granted at first.
     pub granted: Amount,
-    /// What of it was left when the epoch began.
+    /// The credits that were left when the epoch began.
     pub amount: Credits,
-    /// When the rest of it is gone.
+    /// When the rest expires.
     pub expires_at: Timestamp,
-    /// What refunds and disputes of its payment have taken back.
+    /// What refunds and disputes of the grant's payment have taken back.
     pub clawed: Clawed,
 }
 
-/// A grant that was paid ahead: it waits in the balance item until it starts, whether a schedule fires or not (M6).
+/// A grant that was paid ahead. It waits in the balance item until it starts, so no schedule has to fire (M6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextGrant {
-    /// Its first instant, a whole second.
+    /// The first instant of the grant: a whole second.
     pub starts_at: Timestamp,
-    /// The idempotency key under which its ledger entry stands, unlisted until it joins.
+    /// The idempotency key of the grant's ledger entry, which is not listed until the grant starts.
     pub key: String,
-    /// The grant.
     pub grant: ExpiringGrant,
 }

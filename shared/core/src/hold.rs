@@ -1,10 +1,12 @@
-//! Holds: credits set aside for calls whose cost is known only afterwards (M4).
+//! Holds: credits reserved for calls whose cost is known only afterwards (M4).
 //!
-//! A hold lives in an item of its own; the balance knows no more of it than how much the holds of each epoch keep.
-//! Placing one is blind, so only its epoch can say later which credits it stood on: open holds stand directly after
-//! what is used, older epochs first, and what of them stood on credits that have expired since is *dead*. What is
-//! captured takes dead credits first, what is given back is live first, and the rest expires. So what was promised can
-//! be captured, and no credit becomes everlasting by way of a hold.
+//! Each hold has an item of its own. The balance only counts the credits in the holds of each epoch.
+//!
+//! A hold is placed without reading the grants, so only its epoch shows later which credits it reserved. Open holds
+//! take credits directly after what is used, older epochs first. Reserved credits that have expired since are *dead*.
+//!
+//! A capture takes dead credits first. A release returns live credits first, and the rest expires. So a reserved amount
+//! can always be captured, and a hold can't keep credits from expiring for ever.
 
 use std::collections::BTreeMap;
 
@@ -16,37 +18,37 @@ use crate::month::Month;
 use crate::planted::{Slip, slips};
 use crate::posting::{Condition, Movement, Posting};
 
-/// What a balance has to be told of a hold when it ends.
+/// The epoch and amount of a hold, which the balance needs when the hold ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// The balance's epoch in which it was placed.
+    /// The balance's epoch in which the hold was placed.
     pub epoch: u64,
-    /// What it keeps.
+    /// The reserved credits.
     pub amount: Amount,
 }
 
-/// How some holds end.
+/// The end of one or more holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
-    /// What it does to the balance.
+    /// The posting that ends the holds.
     pub posting: Posting,
-    /// What of them is given back and has expired meanwhile; its ledger entry is an expiry.
+    /// Released credits that have expired meanwhile. Their ledger entry is an expiry.
     pub expired: Credits,
 }
 
-/// Why a hold can't end so, or grow.
+/// Why a hold can't end or be extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
-    /// The balance knows nothing of its epoch.
-    #[error("the balance keeps no hold of this epoch")]
+    /// The balance counts no open hold of the hold's epoch.
+    #[error("the balance has no open hold of this epoch")]
     UnknownEpoch,
-    /// The sums leave their range.
+    /// A sum of credits is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
 }
 
 impl Posting {
-    /// Sets an amount aside, if the balance covers it and is in the epoch that the hold will keep.
+    /// Returns the posting that places a hold. The balance must cover the amount and be in the given epoch.
     #[must_use]
     pub fn hold(amount: Amount, now: Timestamp, epoch: u64) -> Self {
         let kept = amount.credits();
@@ -57,7 +59,7 @@ impl Posting {
 }
 
 impl Balance {
-    /// Sets more aside for a hold, if the balance covers it. It stands where the hold stands.
+    /// Returns the posting that extends a hold. The balance must cover the addition, which belongs to the hold's epoch.
     pub fn extend_hold(&self, hold: Placement, more: Amount, now: Timestamp) -> Result<Posting, HoldError> {
         if hold.epoch == self.epoch {
             return Ok(Posting::hold(more, now, hold.epoch));
@@ -71,12 +73,13 @@ impl Balance {
         Ok(Posting { condition, movement })
     }
 
-    /// Works out how holds end of which so much was captured, all in one posting. What is captured counts as consumed
-    /// now; what of it is above its hold, the balance has to cover. Nothing may be due: which credits expire depends on
-    /// whether a hold has ended before.
+    /// Returns one posting that ends holds, each with the credits captured of it.
     ///
-    /// In the holds' own epoch debits may pass meanwhile; later, the posting asks that the holds of their epochs are those
-    /// that were read here.
+    /// Captured credits count as consumed now. If a capture exceeds its hold, the balance must cover the difference.
+    /// Nothing may be due, because which credits expire depends on whether a hold has ended before.
+    ///
+    /// While the balance is in the holds' own epoch, debits may pass between the read and the write. In a later epoch,
+    /// the posting requires that the holds of their epochs are still those that were read here.
     pub fn end_holds(
         &self,
         holds: impl IntoIterator<Item = (Placement, Credits)>,
@@ -128,13 +131,13 @@ impl Balance {
 }
 
 impl Posting {
-    /// Both in one write: the second was worked out on what the first leaves.
+    /// Merges two postings into one write. The second was computed from the balance that the first leaves.
     fn then(self, next: Self) -> Result<Self, OutOfRange> {
         let (mut condition, first, second) = (self.condition, self.movement, next.movement);
         condition.epoch = condition.epoch.or(next.condition.epoch);
         condition.nothing_due_at = condition.nothing_due_at.or(next.condition.nothing_due_at);
         for (epoch, holds) in next.condition.holds {
-            // Of an epoch that both touch, the second has read what the first leaves.
+            // If both change an epoch, the second has read what the first leaves, so the first condition holds.
             condition.holds.entry(epoch).or_insert(holds);
         }
         condition.covers = match (condition.covers, next.condition.covers) {

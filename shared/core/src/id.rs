@@ -1,40 +1,39 @@
-//! Ids as API.md allows them: 1 to 64 characters of `[A-Za-z0-9_-]`.
+//! Ids: 1 to 64 characters of `[A-Za-z0-9_-]` (API.md).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// The most characters that an id may have.
+/// The most characters of an id or a name.
 pub const MAX_CHARACTERS: usize = 64;
 
-/// An id: of a workspace, an operation, a grant, a ledger entry.
+/// The id of a grant, a ledger entry, a purchase, a run and so on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Id(String);
 
-/// The id of a workspace: what balances, keys and settings are scoped to (M1).
+/// The id of a workspace. Balances, keys and settings are scoped to it (M1).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkspaceId(Id);
 
-/// The name of an operation, a model or a rate card's version: an id that may hold dots, such as `text.classify`.
+/// The name of an operation, a model or a version of the rate card: like an id, but with dots, as in `text.classify`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Name(String);
 
-/// A text that is not a name.
+/// The error of a text that is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 characters of A-Z, a-z, 0-9, _, - and .")]
 pub struct InvalidName;
 
-/// A text that is not an id.
+/// The error of a text that is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId;
 
 impl Id {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -42,7 +41,6 @@ impl Id {
 }
 
 impl WorkspaceId {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -113,7 +111,7 @@ mod tests {
     use super::{Id, Name, WorkspaceId};
 
     #[test]
-    fn ids_keep_to_their_alphabet_and_length() {
+    fn ids_are_limited_in_alphabet_and_length() {
         assert!("ws_Acme-1".parse::<Id>().is_ok());
         assert!("a".repeat(64).parse::<Id>().is_ok());
         for bad in [String::new(), "a".repeat(65), "a#b".into(), "a b".into(), "ä".into()] {
@@ -126,6 +124,6 @@ mod tests {
         assert_eq!("acme".parse::<WorkspaceId>().unwrap().to_string(), "acme");
         assert_eq!("run_1".parse::<Id>().unwrap().to_string(), "run_1");
         assert_eq!("text.generate-v1".parse::<Name>().unwrap().to_string(), "text.generate-v1");
-        assert!("text.generate".parse::<Id>().is_err(), "a point is for names");
+        assert!("text.generate".parse::<Id>().is_err(), "only a name may have dots");
     }
 }

@@ -1,4 +1,4 @@
-//! Invoices: a month's commitment, and the use that it is billed for (M8).
+//! Monthly invoices of commitments and of use beyond credits (M8).
 
 use std::collections::BTreeMap;
 
@@ -13,60 +13,60 @@ use crate::ledger::Entry;
 use crate::month::Month;
 use crate::price::Price;
 
-/// The most that a month's use may come to by what is agreed, in minor units: a JSON reader's integers are exact up to
-/// 2^53. A debt that claw-backs make larger still fits `u64`, which is 18,000 times this.
+/// The largest amount that an agreement may allow for a month's use, in minor units.
+///
+/// A JSON reader's integers are exact up to 2^53. A debt that claw-backs make larger still fits `u64`, whose maximum is
+/// 18,000 times this amount.
 pub const MAX_INVOICE_MINOR: u64 = 1_000_000_000_000_000;
 
-/// A price at which a month's use could come to more than an invoice can say.
+/// A price at which the invoice of a month's use could exceed [`MAX_INVOICE_MINOR`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{credits} credits at this price come to more than an invoice can say")]
+#[error("{credits} credits at this price exceed the largest amount of an invoice")]
 pub struct InvoiceTooLarge {
-    /// The most that could be invoiced.
+    /// The largest debt that could be invoiced.
     pub credits: Credits,
 }
 
-/// The line of what was used before the month of its invoice.
+/// The description of the line for use before the invoice's month.
 const EARLIER: &str = "Use before this month";
 
 /// A month's invoice. Its lines and its total never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
-    /// Names it within the workspace.
+    /// Unique within the workspace: `inv_` and the month.
     pub invoice_id: Id,
-    /// Its place in the seller's one series of numbers, such as `INV-2026-000123`; `None` until the sweep numbers it.
+    /// A place in the seller's one series of numbers, such as `INV-2026-000123`; `None` until the sweep assigns it.
     #[serde(default)]
     pub number: Option<Id>,
-    /// How it stands, as the operator says.
+    /// Set by the operator.
     #[serde(default)]
     pub status: InvoiceStatus,
-    /// Its month.
     pub month: Month,
-    /// What it is for.
+    /// The portions of commitments and the use beyond credits.
     pub lines: Vec<Line>,
-    /// The sum of its lines.
+    /// The sum of the lines.
     pub total: Price,
-    /// When it was made.
     pub issued_at: Timestamp,
-    /// What the operator notes about its status.
+    /// The operator's note about the status.
     #[serde(default)]
     pub note: Option<String>,
 }
 
-/// How an invoice stands.
+/// The status of an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceStatus {
-    /// It is to be paid.
+    /// The workspace has to pay it.
     #[default]
     Open,
-    /// It is paid.
+    /// The operator has marked it as paid.
     Paid,
-    /// It is not to be paid. No credits move.
+    /// The workspace does not have to pay it. Voiding moves no credits.
     Void,
 }
 
 impl Invoice {
-    /// Makes the invoice of a month, without a number.
+    /// Creates the invoice of a month, without a number.
     pub(crate) fn of(
         month: Month,
         lines: Vec<Line>,
@@ -78,20 +78,21 @@ impl Invoice {
         Ok(Self { invoice_id, number, status, month, lines, total, issued_at, note })
     }
 
-    /// Whether the sweep has to number it. One that is void is never published, so it takes no number.
+    /// Returns whether the sweep has to assign a number. An invoice that is void before that is never published and
+    /// takes no number.
     #[must_use]
     pub fn awaits_number(&self) -> bool {
         self.number.is_none() && self.status != InvoiceStatus::Void
     }
 
-    /// Gives it a place in the seller's series: a count from 1, behind the year in which it was issued.
+    /// Assigns the number `count` of the seller's series, behind the year of issue in UTC. Counts start at 1.
     pub fn numbered(&self, count: u64) -> Result<Self, OutOfRange> {
         let year = self.issued_at.to_zoned(TimeZone::UTC).year();
         let number = format!("INV-{year:04}-{count:06}").parse().map_err(|_| OutOfRange)?;
         Ok(Self { number: Some(number), ..self.clone() })
     }
 
-    /// Returns what the workspace owes or has paid by it, in minor units: nothing before it is numbered or when it is void.
+    /// Returns the amount that the invoice charges, in minor units: 0 before it is numbered and while it is void.
     #[must_use]
     pub fn charged_minor(&self) -> u64 {
         let charges = self.number.is_some() && self.status != InvoiceStatus::Void;
@@ -102,16 +103,15 @@ impl Invoice {
 /// A line of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// An operation, or the commitment.
+    /// The operation's name, or a text for a commitment or for earlier use.
     pub description: String,
-    /// How many credits.
     pub credits: Credits,
-    /// What they cost, in minor units.
+    /// In minor units of the invoice's currency.
     #[serde(rename = "amount")]
     pub amount_minor: u64,
 }
 
-/// What of a month's use its invoice is for: the latest, as far as it comes to what was billed.
+/// The part of a month's use that an invoice bills: the latest calls, up to the credits that were billed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BilledUse {
     month: Month,
@@ -120,13 +120,13 @@ pub struct BilledUse {
 }
 
 impl BilledUse {
-    /// What is to be explained: so many credits that a month's end has billed.
+    /// Starts with the credits that the month's end has billed, and with no calls.
     #[must_use]
     pub fn of(month: Month, billed: Credits) -> Self {
         Self { month, left: billed, by_operation: BTreeMap::new() }
     }
 
-    /// Takes the ledger's next entry, newest first, and says whether more are wanted.
+    /// Counts the ledger's next entry, newest first, and returns whether earlier entries are needed.
     pub fn take(&mut self, entry: &Entry) -> Result<bool, OutOfRange> {
         if entry.at < self.month.start() {
             return Ok(false);
@@ -142,8 +142,10 @@ impl BilledUse {
         Ok(!self.left.is_zero())
     }
 
-    /// The use by operation; and what none of the month's explains, which was used before: until invoicing was agreed, or
-    /// of credits that were refunded since.
+    /// Returns the billed use by operation.
+    ///
+    /// Credits that no call of the month explains were used earlier: before invoicing was agreed, or out of credits
+    /// that were refunded since.
     #[must_use]
     pub fn by_operation(mut self) -> BTreeMap<String, Credits> {
         if !self.left.is_zero() {
@@ -154,8 +156,10 @@ impl BilledUse {
 }
 
 impl Invoicing {
-    /// The lines of what was used beyond credits. The sum is rounded, half up, and each line is what it adds to the
-    /// rounded sum, so that the lines add up.
+    /// Returns the lines of use beyond credits.
+    ///
+    /// The running sum is rounded half up, and each line charges what it adds to the rounded sum. So the lines add up
+    /// to the total.
     pub(crate) fn lines(self, used: &BTreeMap<String, Credits>) -> Result<Vec<Line>, OutOfRange> {
         let (mut lines, mut sum, mut told) = (Vec::new(), Credits::ZERO, 0_u64);
         for (description, credits) in used {
@@ -168,10 +172,10 @@ impl Invoicing {
         Ok(lines)
     }
 
-    /// Checks that an invoice can say what a debt costs: `round(price · debt) ≤ MAX_INVOICE_MINOR`.
+    /// Checks that an invoice can state the cost of a debt: `round(price · debt) ≤ MAX_INVOICE_MINOR`.
     ///
-    /// A month's debt is at most the credit limit, or what it was when the limit was lowered. An invoice that can't be
-    /// written is stuck for good, so this is asked before a price or limit is agreed.
+    /// A month's debt is at most the credit limit, or what it was when the limit was lowered. A month whose invoice
+    /// can't be written is stuck for good, so the store checks this before a price or a limit is agreed.
     pub fn check(self, debt: Credits) -> Result<(), InvoiceTooLarge> {
         match self.minor(debt) {
             Ok(amount) if amount <= MAX_INVOICE_MINOR => Ok(()),
@@ -179,9 +183,9 @@ impl Invoicing {
         }
     }
 
-    /// The price of so many credits in minor units, rounded half up.
+    /// Returns the price of credits in minor units, rounded half up.
     fn minor(self, credits: Credits) -> Result<u64, OutOfRange> {
-        // Millionths of credits by millionths of the major unit.
+        // Millionths of a credit times millionths of the major unit.
         const ONE: i128 = 1_000_000_000_000;
         let minors = 10_i128.checked_pow(self.currency.minor_digits()).ok_or(OutOfRange)?;
         let price = i128::from(self.price_per_credit_micros).checked_mul(minors).ok_or(OutOfRange)?;
@@ -229,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn m08_a_price_is_refused_if_the_debt_does_not_fit_an_invoice() {
+    fn m08_price_is_refused_if_the_debt_exceeds_an_invoice() {
         let price = |price_per_credit_micros, currency: &str| Invoicing {
             price_per_credit_micros,
             currency: currency.parse().unwrap(),
         };
         let credits = |text: &str| text.parse::<Credits>().unwrap();
-        // A million dollars a credit are 10^8 cents.
+        // A million dollars per credit are 10^8 cents.
         let dear = price(1_000_000_000_000, "USD");
         assert_eq!(dear.check(credits("10000000")), Ok(()));
         let debt = credits("10000000.000001");
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn m08_a_number_is_of_the_sellers_series_and_of_the_year_of_issue() {
+    fn m08_invoice_number_has_the_count_and_the_year_of_issue() {
         let total = crate::price::Price { amount_minor: 5, currency: "USD".parse().unwrap() };
         let made =
             Invoice::of("2026-12".parse().unwrap(), Vec::new(), total, at("2027-01-01T00:05:00Z")).unwrap();
@@ -256,11 +260,11 @@ mod tests {
         assert!(!numbered.awaits_number() && numbered.charged_minor() == 5);
         let void = Invoice { status: InvoiceStatus::Void, ..numbered };
         assert_eq!(void.charged_minor(), 0);
-        assert!(!Invoice { number: None, ..void }.awaits_number(), "what is void takes no number");
+        assert!(!Invoice { number: None, ..void }.awaits_number(), "a void invoice takes no number");
     }
 
     #[test]
-    fn m08_an_invoice_is_for_the_months_latest_calls_however_they_were_paid() {
+    fn m08_invoice_bills_the_months_latest_calls() {
         let mut used = BilledUse::of("2026-11".parse().unwrap(), "10".parse().unwrap());
         assert_eq!(used.take(&entry("2026-11-30T12:00:00Z", call("a"), "-2")), Ok(true));
         let holds = settled([("a", "1.5"), ("b", "3")]);
@@ -275,7 +279,7 @@ mod tests {
         };
         let pair = |(operation, credits): (&str, &str)| (operation.to_owned(), credits.to_owned());
         assert_eq!(told(whole), [("a", "3.5"), ("b", "3"), ("c", "3.5")].map(pair));
-        // What was used the month before is not told as this month's.
+        // Use in the month before is not listed as this month's.
         assert_eq!(used.take(&entry("2026-10-31T23:59:59Z", call("c"), "-5")), Ok(false));
         assert_eq!(told(used), [("Use before this month", "3.5"), ("a", "3.5"), ("b", "3")].map(pair));
     }

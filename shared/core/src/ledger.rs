@@ -1,4 +1,4 @@
-//! Ledger entries: every movement of credits, with its cause, for good.
+//! Ledger entries: permanent records of each movement of credits and its cause.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,104 +13,90 @@ use crate::month::Month;
 use crate::rate_card::Units;
 use crate::settlement::Settlement;
 
-/// Why credits moved; its kind is the ledger entry's.
+/// The cause of a movement of credits. The variant is the entry's kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Cause {
     /// An AI call.
     Debit {
-        /// What was called.
         operation: Name,
-        /// By which model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<Name>,
-        /// What it used; absent where the caller had priced it.
+        /// Absent if the caller has priced the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         units: Option<Units>,
-        /// The version of the prices.
+        /// The version of the rate card.
         rate_card: Name,
-        /// Who spent.
         consumer: Consumer,
     },
-    /// Several AI calls in one posting (M4). Reading tells it from one call by its lines.
+    /// Several AI calls in one posting (M4). It is stored as a `debit`; the store recognizes it by its stored lines.
     #[serde(rename(serialize = "debit"), skip_deserializing)]
     Batch(Batch),
-    /// What was captured of holds, now that they have ended (M4).
+    /// The captures of holds that have ended (M4).
     HoldSettled(Settlement),
     /// A paid pack (M5).
     TopUp {
-        /// Which top-up.
         top_up_id: Id,
-        /// Which pack.
         pack: Id,
-        /// Which payment.
+        /// Stripe's id of the payment.
         payment_id: String,
     },
-    /// A grant by the operator or a subscription.
+    /// A grant by the operator, or a portion of a commitment.
     Grant {
-        /// Which grant.
         grant_id: Id,
-        /// Of what sort.
         grant_kind: GrantKind,
-        /// Until when, if it has an end.
+        /// `None` if the grant does not expire.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<Timestamp>,
-        /// Why.
         reason: String,
     },
-    /// A subscription's month (M6), or what an upgrade adds to it.
+    /// A subscription's period (M6), or the credits that an upgrade adds to it.
     Allocation {
-        /// Which grant.
         grant_id: Id,
-        /// Of which subscription.
         subscription_id: Id,
-        /// Which of its periods, from 1.
+        /// The number of the subscription's period, from 1.
         period: u64,
-        /// At which tier.
         tier: Id,
-        /// When the rest of it is gone.
+        /// When the unspent rest expires.
         expires_at: Timestamp,
     },
-    /// What was left of grants when they expired.
+    /// The unspent rest of grants that expired.
     Expiry {
-        /// Which grants.
         grant_ids: Vec<Id>,
-        /// Which holds gave it back too late.
+        /// Holds that released credits of these grants after they had expired.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         hold_ids: Vec<Id>,
     },
-    /// What was left of a grant when it was voided.
+    /// The unspent rest of a grant that was voided.
     Void {
-        /// Which grant.
         grant_id: Id,
-        /// Why.
         reason: String,
     },
-    /// A refund or dispute of a payment.
+    /// Credits taken back because a payment was refunded or disputed.
     ClawBack {
-        /// Which payment.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// Which of both; absent in entries of before it was recorded.
+        /// Absent in entries that were written before the reason was recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<ClawBackReason>,
     },
-    /// A claw-back that was undone: a dispute was won, or a refund failed.
+    /// Credits returned because a dispute was won or a refund failed.
     ClawBackReversed {
-        /// Which payment.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// What had taken the credits back; absent in entries of before it was recorded.
+        /// The reason of the claw-back; absent in entries that were written before it was recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<ClawBackReason>,
     },
-    /// Use beyond credits, billed (M8).
+    /// Use beyond credits that was billed (M8).
     Invoiced {
-        /// The month in which it was used.
+        /// The month of the use.
         month: Month,
     },
 }
 
 impl Cause {
-    /// Its kind, as API.md names it.
+    /// Returns the kind, as `infra/openapi.json` names it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -128,7 +114,7 @@ impl Cause {
     }
 }
 
-/// The kinds of entry that API.md names, as a filter takes them.
+/// All kinds of entries, as the ledger's filter accepts them (`infra/openapi.json`).
 pub const KINDS: [&str; 10] = [
     "debit",
     "hold_settled",
@@ -142,22 +128,20 @@ pub const KINDS: [&str; 10] = [
     "invoiced",
 ];
 
-/// One line of a workspace's ledger.
+/// An entry of a workspace's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its id: the debit's, the grant's, or one of our own.
+    /// The id of the debit or of the grant, or one that the store has made.
     pub entry_id: Id,
-    /// Why it was written.
     #[serde(flatten)]
     pub cause: Cause,
-    /// What it added, or below zero what it took.
+    /// Positive if credits were added, negative if they were taken.
     pub credits: Credits,
-    /// When.
     pub at: Timestamp,
 }
 
 impl Entry {
-    /// What AI calls have spent, by operation; nothing where it is no use at all.
+    /// Returns the credits that AI calls spent, by operation; empty for every other kind of entry.
     #[must_use]
     pub fn spent(&self) -> Vec<(&Name, Credits)> {
         match &self.cause {
@@ -175,7 +159,7 @@ mod tests {
     use super::{Cause, KINDS};
 
     #[test]
-    fn m10_an_entry_is_of_a_kind_that_a_filter_takes_and_that_it_is_written_with() {
+    fn m10_kind_is_the_serialized_name_and_a_filter_accepts_it() {
         let month = "2026-11".parse().unwrap();
         for (cause, kind) in [
             (Cause::Invoiced { month }, "invoiced"),

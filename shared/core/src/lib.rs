@@ -1,8 +1,8 @@
 //! The domain of AI Credits: what a workspace owns, what a call costs, and what a posting changes.
 //!
-//! This crate has no I/O, no async and no clock: instants, ids and randomness are passed in, so every rule here
-//! can be run a million times a second by a property test. The store turns a [`posting::Posting`] into one
-//! conditional write; the functions turn requests into postings.
+//! This crate has no I/O, no async code and no clock. Callers pass in instants, ids and randomness, so a property test
+//! can run each rule a million times a second. The store turns a [`posting::Posting`] into one conditional write; the
+//! functions turn requests into postings.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 

@@ -10,8 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::planted::{Slip, slips};
 
-/// How many months before the last one a debit takes off the balance item, so that the item stays small without a
-/// close. After a longer pause at most two months per pause are left for the next close to take.
+/// How many months of counters a debit removes from the balance item, counted back from the month before the last one.
+///
+/// This keeps the item small without a close. If no debit comes for longer than that, at most two counters for each
+/// such pause stay until the next close removes them.
 const RETIRED_BY_A_DEBIT: i32 = 3;
 
 /// A calendar month in UTC, written `YYYY-MM`.
@@ -24,7 +26,7 @@ pub struct Month(Date);
 pub struct InvalidMonth;
 
 impl Month {
-    /// The month in which an instant lies.
+    /// Returns the month that contains an instant.
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
         let date = at.to_zoned(TimeZone::UTC).date();
@@ -32,39 +34,39 @@ impl Month {
         Self(date.first_of_month())
     }
 
-    /// The month that ends at an instant, or in which it lies.
+    /// Returns the month that ends at an instant, or the month that contains it.
     #[must_use]
     pub fn before(end: Timestamp) -> Self {
         Self::of(end.saturating_sub(jiff::SignedDuration::from_millis(1)).unwrap_or(end))
     }
 
-    /// When it begins.
+    /// Returns the month's first instant.
     #[must_use]
     pub fn start(self) -> Timestamp {
         self.last().end()
     }
 
-    /// The month before.
+    /// Returns the month before.
     #[must_use]
     pub fn last(self) -> Self {
         self.back(1)
     }
 
-    /// When the month after begins.
+    /// Returns the first instant of the month after.
     #[must_use]
     pub fn end(self) -> Timestamp {
         let next = self.0.saturating_add(jiff::Span::new().months(1));
         next.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
     }
 
-    /// How many days it has.
+    /// Returns the number of days.
     #[must_use]
     pub fn days(self) -> u64 {
         self.0.days_in_month().unsigned_abs().into()
     }
 
-    /// The months whose counters a debit of this month takes off the balance item: all before the last, as far back
-    /// as one expression reasonably names.
+    /// Returns the months whose counters a debit of this month removes from the balance item: months before the last
+    /// one, as many as one update expression can reasonably name.
     pub fn retired(self) -> impl Iterator<Item = Self> {
         (2_i32..)
             .take(usize::try_from(RETIRED_BY_A_DEBIT).unwrap_or_default())
@@ -102,7 +104,7 @@ impl FromStr for Month {
             return Err(InvalidMonth);
         }
         let first: Date = format!("{text}-01").parse().map_err(|_| InvalidMonth)?;
-        // Nothing was before the epoch, and the month before a month has to be one too.
+        // No credits existed before the epoch, and the month before a month has to be valid, too.
         if first.year() >= 1970 { Ok(Self(first)) } else { Err(InvalidMonth) }
     }
 }
@@ -112,7 +114,7 @@ mod tests {
     use super::Month;
 
     #[test]
-    fn months_are_utc_and_roll_over_the_year() {
+    fn months_are_in_utc_and_roll_over_the_year() {
         let month = Month::of("2026-01-01T00:30:00+01:00".parse().expect("an instant"));
         assert_eq!(month.to_string(), "2025-12");
         assert_eq!(
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_is_from_its_first_instant_until_the_next_ones() {
+    fn month_lasts_until_the_first_instant_of_the_next() {
         let month: Month = "2026-12".parse().expect("a month");
         assert_eq!(month.start().to_string(), "2026-12-01T00:00:00Z");
         assert_eq!((month.end().to_string().as_str(), month.days()), ("2027-01-01T00:00:00Z", 31));

@@ -1,7 +1,8 @@
-//! A payment at the provider, and what our side of it must come to, however and in whatever order it is told.
+//! Payments at Stripe: what events report about them, and the steps that follow.
 //!
-//! Everything the provider says is merged into one [`Payment`], and [`Payment::next_step`] compares what was done with
-//! what ought to be: the merge doesn't mind repetition or order, so neither do the credits.
+//! [`Payment::merge`] merges each event into one [`Payment`], in whatever order and however often Stripe delivers it.
+//! [`Payment::next_step`] compares what was done with what the payment calls for. The result of a merge depends neither
+//! on order nor on repetition, so the credits don't either.
 
 use std::collections::BTreeMap;
 
@@ -16,263 +17,244 @@ use crate::price::{Currency, Price};
 use crate::purchase::Purchase;
 use crate::refund::{ChargeFigure, Refund, Refunds};
 
-/// What one event says about a payment.
+/// A fact about a payment that one event reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// It succeeded.
+    /// The payment succeeded.
     Paid(Paid),
-    /// It was attempted: it is processing, or has failed and may be tried again.
+    /// The payment was attempted: it is processing, or it has failed and may be retried.
     Attempted(Attempted),
-    /// A refund of it was made, or stands otherwise than before.
+    /// A refund was made, or its status has changed.
     Refund {
         /// Stripe's id of the refund.
         refund_id: String,
-        /// The refund.
         refund: Refund,
-        /// When the event was made.
+        /// When Stripe made the event.
         at: Option<Timestamp>,
     },
-    /// Its charge's cumulative refund.
+    /// The cumulative refund of the payment's charge.
     Figure(ChargeFigure),
-    /// A dispute of it was opened, or stands otherwise than before.
+    /// A dispute was opened, or its status has changed.
     Disputed {
-        /// Which dispute.
+        /// Stripe's id of the dispute.
         dispute_id: String,
-        /// The dispute.
         dispute: Dispute,
     },
-    /// Its receipt can be read at this address.
+    /// The URL of the receipt.
     Receipt(String),
 }
 
-/// A payment that succeeded, and what it says it is for.
+/// A payment that succeeded, with the purchase that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paid {
-    /// What was received, in minor units: with tax, less discounts.
+    /// The amount received, in minor units: with tax, less discounts.
     pub amount_minor: u64,
-    /// What a checkout asked for before tax and discounts, in minor units; `None` if only the amount is known.
+    /// The amount of a checkout before tax and discounts, in minor units; `None` if only the received amount is known.
     pub subtotal_minor: Option<u64>,
-    /// In which currency.
     pub currency: Currency,
-    /// What it names.
     pub named: Named,
     /// Stripe's id of the customer, whose payment method may be charged again.
     pub customer: Option<String>,
     /// Stripe's id of the payment method that paid.
     pub payment_method: Option<String>,
-    /// When the event that says so was made.
+    /// When Stripe made the event.
     pub at: Option<Timestamp>,
-    /// Which of Stripe's objects says so.
     pub source: PaidSource,
 }
 
-/// What a payment says it is for. Texts from outside, not looked at before they are looked up.
+/// The ids that a payment names. They come from outside and are unchecked until they are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Named {
-    /// The purchase.
     pub purchase_id: Option<String>,
-    /// The workspace.
     pub workspace_id: Option<String>,
 }
 
-/// Which of Stripe's objects says that a payment succeeded.
+/// The Stripe object that reports a payment's success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaidSource {
-    /// A Checkout Session, which knows its price before tax and discounts.
+    /// A Checkout Session, which states the price before tax and discounts.
     Session,
-    /// A `PaymentIntent`, which knows what was received and no more.
+    /// A `PaymentIntent`, which states only the amount received.
     Intent,
 }
 
 /// An attempt at a payment that has not succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempted {
-    /// How it stands.
     pub status: AttemptStatus,
-    /// Its amount, in minor units.
+    /// In minor units.
     pub amount_minor: u64,
-    /// In which currency.
     pub currency: Currency,
-    /// What it names.
     pub named: Named,
 }
 
-/// How an attempt at a payment stands.
+/// The status of an attempt at a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptStatus {
-    /// A bank debit is on its way.
+    /// A bank debit is processing.
     Processing,
-    /// It was declined, or the bank debit failed.
+    /// The attempt was declined, or the bank debit failed.
     Failed,
 }
 
-/// The purchase that a payment names, as it is stored.
+/// The stored purchase that a payment names.
 #[derive(Debug, Clone, Copy)]
 pub struct Bought<'a> {
-    /// The purchase.
     pub purchase: &'a Purchase,
-    /// The payment that paid it, if one did.
+    /// The id of the payment that paid the purchase, if one did.
     pub paid_by: Option<&'a str>,
-    /// How it is paid.
     pub collection: Collection,
 }
 
-/// How a purchase is paid.
+/// The way in which a purchase is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collection {
-    /// By a person on Stripe's page, to whose price tax may be added and discounts applied.
+    /// A person pays on Stripe's page, which may add tax to the price and apply discounts.
     Checkout,
-    /// By a charge of the stored method.
+    /// Stripe charges the stored payment method while the customer is absent.
     OffSession,
 }
 
-/// What a payment is for, once its purchase was found: how it is listed for its workspace.
+/// The purchase behind a payment, as the workspace's list of payments shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sale {
-    /// The workspace that bought.
     pub workspace_id: WorkspaceId,
-    /// What the payer read.
+    /// The text that the payer reads.
     pub description: String,
-    /// What it grants.
+    /// The credits that the purchase grants.
     pub credits: Amount,
 }
 
-/// What a payment granted.
+/// Credits that a payment has granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
-    /// To whom.
     pub workspace_id: WorkspaceId,
-    /// For which purchase.
     pub purchase_id: Id,
-    /// How much.
     pub credits: Amount,
-    /// For how much money, in minor units: what was received.
+    /// The amount received for them, in minor units.
     pub amount_minor: u64,
-    /// The id of the expiring grant that it became; `None` for a pack.
+    /// The id of the expiring grant; `None` for a pack.
     pub grant_id: Option<Id>,
 }
 
-/// Why a payment fits nothing of ours. It is kept, shown and alarmed, never dropped.
+/// The reason why a payment matches no purchase. Such a payment is kept, listed and alarmed, never dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// It names no purchase.
+    /// The payment names no purchase.
     #[error("no_reference")]
     NoReference,
-    /// It names a purchase that doesn't exist.
+    /// The payment names a purchase that doesn't exist.
     #[error("unknown_top_up")]
     UnknownTopUp,
-    /// The purchase is another workspace's.
+    /// The purchase belongs to another workspace.
     #[error("workspace_mismatch")]
     Workspace,
-    /// Another amount was paid than the purchase costs.
+    /// The amount paid differs from the purchase's price.
     #[error("amount_mismatch")]
     Amount,
-    /// Another currency was paid than the purchase costs.
+    /// The currency paid differs from that of the purchase's price.
     #[error("currency_mismatch")]
     Currency,
-    /// The purchase was paid by another payment.
+    /// Another payment has paid the purchase.
     #[error("top_up_already_paid")]
     AlreadyPaid,
-    /// The subscription that it was for has moved on: another is running, or the period is paid. This is for good, so
-    /// that a refund months later, when nothing runs any more, does not start it.
+    /// The subscription has moved on: another one is running, or the period is paid.
+    ///
+    /// This mismatch is final. Otherwise a refund months later could start the period, once no subscription is running.
     #[error("subscription_moved_on")]
     MovedOn,
-    /// The purchase was cancelled or replaced before it was paid. This is for good, too.
+    /// The purchase was cancelled or replaced before it was paid. This mismatch is final, too.
     #[error("purchase_withdrawn")]
     Withdrawn,
 }
 
-/// How an operator has dealt with a payment that fits nothing.
+/// The way in which an operator has resolved an unmatched payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
-    /// Its credits were granted by hand.
+    /// The operator has granted the credits by hand.
     Granted,
-    /// It was refunded.
+    /// The payment was refunded.
     Refunded,
-    /// Nothing is to be done.
+    /// No action is needed.
     Ignored,
 }
 
-/// What an operator has said about a payment that fits nothing. It stands for good: no later event grants the payment.
+/// An operator's resolution of an unmatched payment. It is final: no later event grants the payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// What was done.
     pub resolution: Resolution,
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub note: String,
 }
 
-/// A payment, as far as it has been told, and what has been done about it.
+/// A payment: what events have reported about it, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// The provider's id of it.
+    /// Stripe's id of the payment.
     pub payment_id: String,
-    /// When it was first heard of.
+    /// When the first event about the payment arrived.
     pub first_heard_at: Timestamp,
-    /// What it paid, once it succeeded.
+    /// Set once the payment has succeeded.
     pub paid: Option<Paid>,
-    /// The latest attempt, while it has not succeeded.
+    /// The latest attempt; `None` once the payment has succeeded.
     pub attempted: Option<Attempted>,
-    /// What it is for, once that was found.
+    /// Set once the purchase was found.
     pub sale: Option<Sale>,
-    /// Where its receipt can be read.
     pub receipt_url: Option<String>,
-    /// What it granted.
     pub granted: Option<Granted>,
-    /// Why it granted nothing.
+    /// The reason why the payment granted nothing.
     pub mismatch: Option<Mismatch>,
-    /// How an operator has dealt with the mismatch.
+    /// The operator's resolution of the mismatch.
     pub resolved: Option<Resolved>,
-    /// Its refunds.
     pub refunds: Refunds,
-    /// Its disputes.
+    /// By Stripe's ids.
     pub disputes: BTreeMap<String, Dispute>,
-    /// What of its credits refunds and disputes were last worked out to come to.
+    /// The credits that refunds and disputes take back, as of the last step.
     pub clawed: Credits,
-    /// How many claw-backs and reversals there were: their entries' names.
+    /// The number of claw-backs and reversals, which names their ledger entries.
     pub claws: u64,
-    /// Whether its grant was withdrawn before it began, and a refund is owed: then neither refund nor dispute moves credits.
+    /// Whether the grant was withdrawn before it began, and a refund is owed. Then refunds and disputes move no
+    /// credits.
     pub is_withdrawn: bool,
-    /// One up at every write; zero before the first.
+    /// Incremented by each write; 0 before the first.
     pub version: u64,
 }
 
-/// How a payment stands, as its workspace sees it.
+/// The status of a payment, as its workspace sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
-    /// A bank debit is on its way.
+    /// A bank debit is processing.
     Processing,
-    /// It is paid.
     Succeeded,
-    /// It was declined, or the bank debit failed.
+    /// The attempt was declined, or the bank debit failed.
     Failed,
-    /// All of it was refunded.
+    /// All of the payment was refunded.
     Refunded,
-    /// A part of it was refunded.
+    /// A part of the payment was refunded.
     PartiallyRefunded,
-    /// A dispute of it is open, or was lost.
+    /// A dispute is open or was lost.
     Disputed,
 }
 
-/// What has to be done next, so that our side becomes what it ought to be.
+/// The next action that a payment calls for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Grant the purchase's credits.
     Grant(Granted),
-    /// Take credits of a pack back.
+    /// Take back credits of a pack.
     ClawBack(Granted, Amount),
-    /// Return credits of a pack: a refund failed, or a dispute was won.
+    /// Return credits of a pack, because a refund failed or a dispute was won.
     Reverse(Granted, Amount),
-    /// Take back or return credits of an expiring grant, until so much of it is taken back in all.
+    /// Take back or return credits of an expiring grant, until the total taken back is this amount.
     ClawBackTo(Granted, Credits),
-    /// Keep it among the unmatched.
+    /// Keep the payment among the unmatched ones.
     KeepUnmatched(Mismatch),
 }
 
 impl Payment {
-    /// A payment of which nothing is known yet.
+    /// Creates a payment about which nothing is known yet.
     #[must_use]
     pub fn unheard_of(payment_id: &str, now: Timestamp) -> Self {
         Self {
@@ -294,12 +276,12 @@ impl Payment {
         }
     }
 
-    /// Merges what an event says. Repetition and order make no difference once the payment has granted.
+    /// Merges what an event reports. Repetition and order make no difference once the payment has granted.
     pub fn merge(&mut self, news: &News) {
         match news {
             News::Paid(paid) => self.merge_paid(paid),
             News::Attempted(attempted) => {
-                // Failed is final for this attempt; only success, or another attempt's failure, comes after it.
+                // `Failed` is final for one attempt. Only a success or another attempt's failure comes after it.
                 let failed = self.attempted.as_ref().is_some_and(|it| it.status == AttemptStatus::Failed);
                 if self.paid.is_none() && !(failed && attempted.status == AttemptStatus::Processing) {
                     self.attempted = Some(attempted.clone());
@@ -314,8 +296,10 @@ impl Payment {
         }
     }
 
-    /// Two events say that a payment succeeded, in any order. What a session says counts before what a `PaymentIntent` says,
-    /// and what names a purchase before what names none; what granted stays. Either alone may know who paid, and how.
+    /// Merges one of the two events that report a success, which come in any order.
+    ///
+    /// An event that names a purchase takes precedence over one that names none; then a session over a `PaymentIntent`.
+    /// What the grant was based on stays. Either event alone may know the customer and the payment method.
     fn merge_paid(&mut self, paid: &Paid) {
         self.attempted = None;
         let Some(known) = self.paid.take() else {
@@ -334,26 +318,26 @@ impl Payment {
         });
     }
 
-    /// Stripe's id of the customer who paid, if it is known.
+    /// Returns Stripe's id of the customer who paid, if it is known.
     #[must_use]
     pub fn customer(&self) -> Option<&str> {
         self.paid.as_ref()?.customer.as_deref()
     }
 
-    /// Whether a dispute is open or lost.
+    /// Returns whether a dispute is open or lost.
     #[must_use]
     pub fn is_disputed(&self) -> bool {
         self.disputes.values().any(|dispute| dispute.status.is_withheld())
     }
 
-    /// Returns the workspace and the payment method of a payment that has a dispute which is open or lost.
+    /// Returns the workspace and the payment method of a payment with an open or lost dispute.
     #[must_use]
     pub fn disputed_method(&self) -> Option<(&WorkspaceId, &str)> {
         let workspace = &self.sale.as_ref().filter(|_| self.is_disputed())?.workspace_id;
         Some((workspace, self.paid.as_ref()?.payment_method.as_deref()?))
     }
 
-    /// The purchase that the payment names, if the name could be one.
+    /// Returns the purchase that the payment names, if the name is a valid id.
     #[must_use]
     pub fn named_purchase(&self) -> Option<Id> {
         let paid = self.paid.as_ref().map(|paid| &paid.named);
@@ -361,7 +345,7 @@ impl Payment {
         named.purchase_id.as_deref()?.parse().ok()
     }
 
-    /// What it is for, if the purchase that it names is of the workspace that it names.
+    /// Returns the sale; `None` without a purchase, or if the payment names a workspace other than the purchase's.
     #[must_use]
     pub fn sale_of(&self, bought: Option<Bought<'_>>) -> Option<Sale> {
         let purchase = bought?.purchase;
@@ -375,7 +359,7 @@ impl Payment {
         })
     }
 
-    /// What has to be done next; `None` once everything is as it ought to be. `bought` is the purchase that the payment names.
+    /// Returns the next step; `None` if nothing is left to do. `bought` is the purchase that the payment names.
     pub fn next_step(&self, bought: Option<Bought<'_>>) -> Result<Option<Step>, OutOfRange> {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
@@ -394,7 +378,7 @@ impl Payment {
         })
     }
 
-    /// What was paid, or is attempted to be paid; `None` while neither is known.
+    /// Returns the amount that was paid or attempted; `None` while neither is known.
     #[must_use]
     pub fn amount(&self) -> Option<Price> {
         let paid = self.paid.as_ref().map(|paid| (paid.amount_minor, paid.currency));
@@ -403,7 +387,7 @@ impl Payment {
         Some(Price { amount_minor, currency })
     }
 
-    /// How it stands; `None` while only a refund or a dispute is known.
+    /// Returns the status; `None` while only a refund or a dispute is known.
     #[must_use]
     pub fn status(&self) -> Option<PaymentStatus> {
         let Some(paid) = &self.paid else {
@@ -424,7 +408,7 @@ impl Payment {
         })
     }
 
-    /// Returns what is refunded, on its way or owed, in minor units.
+    /// Returns the amount that is refunded, on its way or owed, in minor units.
     #[must_use]
     pub fn refunded_minor(&self) -> u64 {
         let paid = self.paid.as_ref().map_or(0, |paid| paid.amount_minor);
@@ -432,7 +416,7 @@ impl Payment {
         if is_owed { paid } else { self.refunds.total_minor().min(paid) }
     }
 
-    /// Returns what can still be refunded; `None` if nothing was paid.
+    /// Returns the amount that can still be refunded; `None` if nothing was paid.
     #[must_use]
     pub fn refundable(&self) -> Option<Price> {
         let paid = self.paid.as_ref()?;
@@ -440,7 +424,7 @@ impl Payment {
         Some(Price { amount_minor, currency: paid.currency })
     }
 
-    /// Returns what the payer has back, or will have, in minor units: refunds and lost disputes.
+    /// Returns the amount that the payer has back or will have back, in minor units: refunds and lost disputes.
     #[must_use]
     pub fn paid_back_minor(&self) -> u64 {
         let Some(paid) = self.amount().filter(|_| self.paid.is_some()) else { return 0 };
@@ -449,13 +433,14 @@ impl Payment {
         lost.fold(self.refunded_minor(), u64::saturating_add).min(paid.amount_minor)
     }
 
-    /// Whether all of it was refunded.
+    /// Returns whether all of the payment was refunded, and no dispute is open or lost.
     #[must_use]
     pub fn is_refunded_whole(&self) -> bool {
         self.status() == Some(PaymentStatus::Refunded)
     }
 
-    /// Whether an operator still has to look at it: it paid, fits nothing, is not resolved, and has not been refunded whole.
+    /// Returns whether an operator still has to handle the payment: it is paid and unmatched, not resolved, and not
+    /// fully refunded.
     #[must_use]
     pub fn is_unmatched(&self) -> bool {
         let paid = self.paid.as_ref().map_or(0, |paid| paid.amount_minor);
@@ -467,7 +452,7 @@ impl Payment {
         if paid.named.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
         }
-        // What it was for has passed for good: no later event may start it.
+        // The purchase is obsolete for good: no later event may fulfil it.
         if let Some(passed @ (Mismatch::MovedOn | Mismatch::Withdrawn)) = self.mismatch {
             return Err(passed);
         }
@@ -494,7 +479,7 @@ impl Payment {
         })
     }
 
-    /// Returns what refunds and disputes come to of the credits that were granted, rounded down, and never more than all.
+    /// Returns the credits that refunds and disputes take back, rounded down and at most all that were granted.
     fn clawed_target(&self, granted: &Granted) -> Result<Credits, OutOfRange> {
         let Some(Paid { currency, .. }) = self.paid else { return Ok(Credits::ZERO) };
         let paid = Price { amount_minor: granted.amount_minor, currency };
@@ -509,13 +494,13 @@ impl Payment {
             self.refunds.total_minor()
         };
         let gone = withheld.fold(refunded, u64::saturating_add);
-        // Nothing was received with a discount of 100 %, so nothing can be refunded.
+        // A discount of 100 % leaves nothing received and nothing to refund. The divisor must not be 0.
         let received = granted.amount_minor.max(1);
         let target = granted.credits.credits().share(gone.min(granted.amount_minor), received)?;
         if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?) } else { Ok(target) }
     }
 
-    /// What refunds and disputes come to, less what was worked out before.
+    /// Returns the step from the credits taken back so far to those that refunds and disputes call for.
     fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
         if self.is_withdrawn {
             return Ok(None);
@@ -534,14 +519,16 @@ impl Payment {
 }
 
 impl Paid {
-    /// What was asked for before tax and discounts, in minor units.
+    /// Returns the price before tax and discounts, in minor units.
     #[must_use]
     pub fn asked_minor(&self) -> u64 {
         self.subtotal_minor.unwrap_or(self.amount_minor)
     }
 
-    /// Whether only its checkout's session can say if it fits: a `PaymentIntent` of another amount than the price may be
-    /// that with tax, or less a discount.
+    /// Returns whether the payment has to wait for its checkout's session.
+    ///
+    /// If the amount of a `PaymentIntent` differs from the price, it may include tax or a discount, which only the
+    /// session states.
     fn waits_for_session(&self, bought: Bought<'_>) -> bool {
         self.source == PaidSource::Intent
             && bought.collection == Collection::Checkout
@@ -551,7 +538,7 @@ impl Paid {
 }
 
 impl Step {
-    /// The payment after the step.
+    /// Returns the payment after the step.
     pub fn taken(&self, payment: &Payment) -> Result<Payment, OutOfRange> {
         let mut next = payment.clone();
         match self {

@@ -1,16 +1,16 @@
 //! Portions of commitments: the days of a month on which a commitment is in force (M8).
 //!
-//! A month has `D` days in UTC. A commitment of `C` credits and a price of `P` minor units a month that is in force on `d`
-//! of them, the first and the last included, grants and costs:
+//! A month has `D` days in UTC. A commitment has `C` credits and a price of `P` minor units a month. If it is in force
+//! on `d` of the days, the first and the last included, it grants and costs:
 //!
 //! ```text
 //! credits(d) = C · d / D    rounded up to a millionth of a credit
 //! price(d)   = P · d / D    rounded half up to a minor unit
 //! ```
 //!
-//! All days up to the month's end are granted at once. If the commitment ends earlier, after `d` days of the `g` that were
-//! granted, what is left of the grant beyond `credits(d)` is taken back, and what was used beyond it is paid. With `K`
-//! credits that were kept:
+//! All `g` days up to the month's end are granted at once. If the commitment ends earlier, after `d` of them, the
+//! unused credits beyond `credits(d)` are taken back. The used credits beyond `credits(d)` are charged. If `K` credits
+//! were kept:
 //!
 //! ```text
 //! K      = credits(g) − taken back,    so credits(d) ≤ K ≤ credits(g)
@@ -25,58 +25,58 @@ use crate::credits::{Amount, Credits, OutOfRange};
 use crate::invoice::Line;
 use crate::month::Month;
 
-/// The days of a month on which a commitment is in force. Its grant reaches to the month's end.
+/// The days of a month on which a commitment is in force. Its grant is for the days up to the month's end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Portion {
-    /// The terms that were granted.
+    /// The terms of the grant.
     pub commitment: Commitment,
-    /// Tells the workspace's grants of commitments apart, from 1; 0 for one that an older version granted.
+    /// Distinguishes the workspace's grants of commitments, from 1; 0 for a grant by an older version.
     pub number: u64,
-    /// The first day of the month on which it is in force.
+    /// The first day of the month on which the commitment is in force, from 1.
     pub first_day: u64,
-    /// The last one; 0 if it was withdrawn before the month began.
+    /// The last day on which it is in force; 0 if the portion was withdrawn before the month began.
     pub last_day: u64,
-    /// Whether what an early end takes back was taken back.
+    /// Whether the excess of an early end was taken back.
     pub taken_back: bool,
 }
 
 impl Portion {
-    /// Returns the portion from a day to the month's end.
+    /// Creates the portion from a day to the month's end.
     #[must_use]
     pub fn from(first_day: u64, month: Month, commitment: Commitment, number: u64) -> Self {
         Self { commitment, number, first_day, last_day: month.days(), taken_back: false }
     }
 
-    /// Whether it ended before its month did.
+    /// Returns whether the portion ended before its month did.
     #[must_use]
     pub fn has_ended_early(&self, month: Month) -> bool {
         self.last_day < month.days()
     }
 
-    /// Whether it was withdrawn before its month began.
+    /// Returns whether the portion was withdrawn before its month began.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.last_day == 0
     }
 
-    /// Ends it with a day. A portion is in force for at least its first day.
+    /// Ends the portion with a day. It is in force on its first day at least.
     pub fn end(&mut self, day: u64) {
         self.last_day = day.max(self.first_day);
     }
 
-    /// Returns what its grant grants.
+    /// Returns the credits that the portion grants.
     pub fn granted(&self, month: Month) -> Result<Amount, OutOfRange> {
         let credits = self.credits(days(self.first_day, month.days()), month)?;
         Amount::new(credits).map_err(|_| OutOfRange)
     }
 
-    /// Returns what its early end takes back if so much is left; `None` if nothing.
+    /// Returns the credits that an early end takes back if they are unused; `None` if it takes nothing.
     pub fn excess(&self, month: Month) -> Result<Option<Amount>, OutOfRange> {
         let kept = self.credits(days(self.first_day, self.last_day), month)?;
         Ok(Amount::new(self.granted(month)?.credits().minus(kept)?).ok())
     }
 
-    /// Returns its line of the month's invoice. `taken_back` is what its early end has taken back.
+    /// Returns the line of the month's invoice. `taken_back` is the credits that the early end has taken back.
     pub fn line(&self, month: Month, taken_back: Credits) -> Result<Line, OutOfRange> {
         let (granted, whole) = (self.granted(month)?.credits(), month.days());
         let kept = granted.minus(taken_back)?;
@@ -92,7 +92,7 @@ impl Portion {
         Ok(Line { description: self.description(month), credits: kept, amount_minor })
     }
 
-    /// Describes its days, if they are not the whole month.
+    /// Returns the text of the invoice's line, which lists the days unless they are the whole month.
     #[must_use]
     pub fn description(&self, month: Month) -> String {
         let (first, last, whole) = (self.first_day, self.last_day, month.days());
@@ -104,7 +104,7 @@ impl Portion {
 
     fn credits(&self, in_force: u64, month: Month) -> Result<Credits, OutOfRange> {
         let (monthly, whole) = (self.commitment.monthly_credits.credits(), month.days());
-        // A share is rounded down, so what remains is rounded up.
+        // A share is rounded down, so the difference is rounded up.
         monthly.minus(monthly.share(whole.saturating_sub(in_force), whole)?)
     }
 
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn m08_a_whole_month_grants_and_costs_what_is_agreed() {
+    fn m08_whole_month_grants_and_costs_the_agreed_terms() {
         let whole = portion("5000", 50_000, 1);
         assert_eq!(whole.granted(november()).unwrap().to_string(), "5000");
         assert_eq!(line(&whole, "0"), ("Monthly commitment".to_owned(), "5000".to_owned(), 50_000));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn m08_a_commitment_that_starts_within_a_month_is_in_proportion() {
+    fn m08_commitment_that_starts_within_a_month_is_prorated() {
         let late = portion("1000", 1_000, 24);
         // 7 of 30 days: 233.333333… credits are rounded up, 233.33… cents half up.
         assert_eq!(late.granted(november()).unwrap().to_string(), "233.333334");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn m08_a_commitment_that_ends_within_a_month_keeps_its_days() {
+    fn m08_commitment_that_ends_within_a_month_keeps_its_days() {
         let left = ended("3000", 6_000, 1, 10);
         assert_eq!(left.excess(november()).unwrap().unwrap().to_string(), "2000");
         let text = "Monthly commitment, days 1 to 10 of 30";
@@ -188,16 +188,17 @@ mod tests {
     }
 
     #[test]
-    fn m08_what_was_used_beyond_the_days_is_paid() {
+    fn m08_credits_used_beyond_the_days_are_charged() {
         let left = ended("3000", 6_000, 1, 10);
-        // 2,500 were used, so that only 500 of the 2,000 in excess were left.
+        // 2,500 credits were used, so only 500 of the 2,000 excess credits were left.
         assert_eq!(line(&left, "500"), (left.description(november()), "2500".to_owned(), 5_000));
         assert_eq!(line(&left, "0").2, 6_000);
     }
 
-    /// For every pair of days and every use, an amount is at least the days' and at most the grant's, and grows with use.
+    /// For each pair of days and each use, the amount is at least the days' price and at most the grant's, and grows
+    /// with use.
     #[test]
-    fn m08_an_amount_is_between_its_days_and_its_grant() {
+    fn m08_amount_is_between_the_prices_of_its_days_and_its_grant() {
         for (first, last) in (1..=30).flat_map(|first| (first..=30).map(move |last| (first, last))) {
             let portion = ended("7.000003", 1_001, first, last);
             let granted = portion.granted(november()).unwrap().credits();
@@ -211,7 +212,7 @@ mod tests {
                 assert!(amount >= before, "{first} to {last}: {amount} after {before}");
                 before = amount;
             }
-            assert_eq!(before, (2 * 1_001 * (31 - first) + 30) / 60, "all of {granted} was used");
+            assert_eq!(before, (2 * 1_001 * (31 - first) + 30) / 60, "all {granted} credits were used");
         }
     }
 }

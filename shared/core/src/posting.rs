@@ -1,7 +1,7 @@
 //! Postings: what a debit, a top-up or a change does to a balance, and under which condition.
 //!
-//! Core states a posting, the store makes one conditional write of it, and [`Posting::apply`] says what that write
-//! does, so that the rules are tested here at full speed and the store is tested against this statement.
+//! This crate states a posting, and the store makes one conditional write of it. [`Posting::apply`] states what that
+//! write does. So property tests check the rules here at full speed, and the store is tested against this statement.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,17 @@ use crate::change::{Change, QueuedChange};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
 
-/// Under which condition a posting is written: all that is asked here, and that the workspace has a balance.
+/// The condition under which the store writes a posting. All of its parts must hold, and the workspace must have a
+/// balance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Condition {
     /// `spendable` covers this amount.
     pub covers: Option<Amount>,
-    /// Nothing is due at this instant: `expires_next > now`. What is due is closed first.
+    /// Nothing is due at this instant: `expires_next > now`. The caller closes first what is due.
     pub nothing_due_at: Option<Timestamp>,
-    /// The balance is in this epoch: a hold keeps the one in which it was placed.
+    /// The balance is in this epoch. A hold keeps the epoch in which it was placed.
     pub epoch: Option<u64>,
-    /// What the holds of earlier epochs keep is still this.
+    /// The holds of these earlier epochs still keep these credits.
     pub holds: BTreeMap<u64, ClosedHolds>,
     /// The credit limit is still this one.
     pub credit_limit: Option<Credits>,
@@ -36,57 +37,54 @@ pub struct Movement {
     pub used: Credits,
     /// Added to `prepaid`.
     pub prepaid: Credits,
-    /// Added to what holds of the present epoch keep.
+    /// Added to the credits that holds of the current epoch keep.
     pub held: Credits,
-    /// What holds of earlier epochs keep from now on; nothing if there are none left.
+    /// Replaces the credits that holds of earlier epochs keep; `None` if no hold of that epoch is left.
     pub closed: BTreeMap<u64, Option<ClosedHolds>>,
-    /// Added to a month's consumption; the counters of the months that it retires go.
+    /// Added to a month's consumption. This removes the counters of the months that [`Month::retired`] returns.
     pub consumed: Option<(Month, Credits)>,
-    /// Becomes the credit limit, which ends an exhaustion that was noted.
+    /// Replaces the credit limit, and ends a noted exhaustion.
     pub credit_limit: Option<Credits>,
-    /// Becomes the credits that were added last, which ends an exhaustion that was noted.
+    /// Replaces the credits that were added last, and ends a noted exhaustion.
     pub added: Option<Amount>,
-    /// Waits for the next close; where there is one, `expires_next` becomes the fence.
+    /// Waits for the next close. A queued change sets `expires_next` to the fence.
     pub change: Option<QueuedChange>,
 }
 
-/// One conditional change of a balance.
+/// A conditional change of a balance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Posting {
-    /// Under which condition.
     pub condition: Condition,
-    /// What changes.
     pub movement: Movement,
 }
 
-/// Why the balance refuses a posting.
+/// The reason why the balance refuses a posting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Something has expired, or changes wait: close first.
-    #[error("the balance has to be closed first")]
+    /// Something has expired, or changes wait. The caller closes the balance first.
+    #[error("the balance is due and has to be closed first")]
     Due,
-    /// The credit limit was changed by somebody else.
-    #[error("the credit limit is {current} by now")]
+    /// Another caller has changed the credit limit since it was read.
+    #[error("the credit limit has changed to {current}")]
     OtherLimit {
-        /// What it is.
         current: Credits,
     },
-    /// The epoch, or what its holds keep, is another by now: read the balance again.
-    #[error("the epoch or its holds are others by now")]
+    /// The epoch, or the credits that its holds keep, have changed. The caller reads the balance again.
+    #[error("the epoch or its holds have changed")]
     Moved,
-    /// There is not enough to spend.
-    #[error("{available} credits are available")]
+    /// The balance has insufficient credits.
+    #[error("insufficient credits: {available} are available")]
     Insufficient {
-        /// What there is, the credit limit included.
+        /// The spendable credits, including the credit limit.
         available: Credits,
     },
-    /// The sums leave their range.
+    /// A sum is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
 }
 
 impl Posting {
-    /// An AI call draws credits (M2).
+    /// Creates the posting of an AI call, which takes credits (M2).
     #[must_use]
     pub fn debit(amount: Amount, now: Timestamp) -> Self {
         let taken = amount.credits();
@@ -101,8 +99,9 @@ impl Posting {
         }
     }
 
-    /// Prepaid credits arrive (M5). They pay debt by themselves, so what is due is closed first: a month's debt is billed
-    /// before later credits pay it.
+    /// Creates the posting of prepaid credits (M5).
+    ///
+    /// Prepaid credits pay debt, so what is due is closed first: a month's debt is billed before later credits pay it.
     #[must_use]
     pub fn top_up(amount: Amount, now: Timestamp) -> Self {
         let credits = amount.credits();
@@ -111,7 +110,7 @@ impl Posting {
         Self { condition: Condition { nothing_due_at: Some(now), ..Condition::default() }, movement }
     }
 
-    /// The credit limit becomes another (M8); lowering it may take what may be spent below zero.
+    /// Creates the posting of a new credit limit (M8). A lower limit may take the spendable credits below zero.
     pub fn limit(old: Credits, new: Credits) -> Result<Self, OutOfRange> {
         let movement =
             Movement { spendable: new.minus(old)?, credit_limit: Some(new), ..Movement::default() };
@@ -119,14 +118,15 @@ impl Posting {
         Ok(Self { condition, movement })
     }
 
-    /// Something that reorders or shrinks the waterfall is put behind the fence.
+    /// Creates the posting that queues a change behind the fence, because it reorders or shrinks the waterfall.
     #[must_use]
     pub fn change(change: Change, now: Timestamp) -> Self {
         let movement = Movement { change: Some(QueuedChange { at: now, change }), ..Movement::default() };
         Self { condition: Condition::default(), movement }
     }
 
-    /// Why the balance, as it stands, would refuse; the order is that of DESIGN.md: what is due before what is short.
+    /// Checks the condition against a balance. A balance that is due takes precedence over one with insufficient
+    /// credits (`docs/design.md`).
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
         let Condition { covers, nothing_due_at, epoch, holds, credit_limit } = &self.condition;
         if nothing_due_at.is_some_and(|now| balance.is_due(now)) {
@@ -147,7 +147,7 @@ impl Posting {
         }
     }
 
-    /// The balance after the posting, as the database's one conditional write makes it.
+    /// Returns the balance after the posting, as the database's conditional write makes it.
     pub fn apply(&self, balance: &Balance, last: &str) -> Result<Balance, Refusal> {
         self.check(balance)?;
         let next = self.movement.of(balance)?;
@@ -156,7 +156,7 @@ impl Posting {
 }
 
 impl Condition {
-    /// That a balance covers an amount, and nothing is due.
+    /// Creates the condition that a balance covers an amount and nothing is due.
     #[must_use]
     pub fn covering(amount: Amount, now: Timestamp) -> Self {
         Self { covers: Some(amount), nothing_due_at: Some(now), ..Self::default() }
@@ -164,7 +164,7 @@ impl Condition {
 }
 
 impl Movement {
-    /// What a balance's counters are after it.
+    /// Returns the balance with its counters changed, without a check of the condition.
     pub(crate) fn of(&self, balance: &Balance) -> Result<Balance, OutOfRange> {
         let mut next = balance.clone();
         next.spendable = next.spendable.plus(self.spendable)?;
@@ -203,7 +203,7 @@ mod tests {
     use crate::balance::Balance;
 
     #[test]
-    fn a_posting_counts_one_version_up_and_leaves_its_entry_s_name() {
+    fn posting_increments_the_version_and_records_its_entry() {
         let balance = Balance { version: 7, last: "key#before".to_owned(), ..Balance::default() };
         let after = Posting::default().apply(&balance, "key#after").unwrap();
         assert_eq!(after, Balance { version: 8, last: "key#after".to_owned(), ..balance });

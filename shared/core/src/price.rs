@@ -1,8 +1,8 @@
-//! Prices in money, and what of them Stripe can charge.
+//! Prices in money, and which of them Stripe can charge.
 //!
-//! A price is an integer in minor units of ISO 4217, and so is every amount in the API, the catalogue and the table.
-//! Only what is sent to Stripe and what Stripe sends is in Stripe's unit: [`Price::provider_amount`] and
-//! [`Price::from_provider`] convert.
+//! A price is an integer in minor units of ISO 4217. So is every amount in the API, the catalogue and the table. Only
+//! requests to Stripe and data from Stripe use Stripe's unit. [`Price::provider_amount`] and [`Price::from_provider`]
+//! convert.
 
 use std::fmt;
 
@@ -10,18 +10,17 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::currency::{Currency, InvalidCurrency};
 
-/// What a pack or a tier costs.
+/// An amount of money, such as the price of a pack or a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// In minor units of ISO 4217: cents for USD, whole shillings for UGX.
     #[serde(rename = "amount")]
     pub amount_minor: u64,
-    /// The currency.
     pub currency: Currency,
 }
 
-/// Why Stripe can't charge a price.
+/// The reason why Stripe can't charge a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unchargeable {
     /// The currency is not among those that Stripe charges.
@@ -30,36 +29,32 @@ pub enum Unchargeable {
     /// The price is below the minimum charge of its currency.
     #[error("{price} is below Stripe's minimum charge of {minimum}")]
     BelowMinimum {
-        /// The price that was checked.
         price: Price,
-        /// The least that Stripe charges in this currency.
+        /// The smallest price that Stripe charges in this currency.
         minimum: Price,
     },
-    /// The price has more digits than Stripe charges.
+    /// The price is not a multiple of the currency's step.
     #[error("{price} is not a multiple of {step}, as Stripe requires")]
     NotAMultiple {
-        /// The price that was checked.
         price: Price,
-        /// Stripe charges multiples of it.
+        /// Stripe charges multiples of this price.
         step: Price,
     },
     /// The price is above the maximum charge of its currency.
     #[error("{price} is above Stripe's maximum charge of {maximum}")]
     AboveMaximum {
-        /// The price that was checked.
         price: Price,
-        /// The most that Stripe charges in this currency.
+        /// The largest price that Stripe charges in this currency.
         maximum: Price,
     },
 }
 
-/// An amount of Stripe's that is no `u64` of ISO 4217 minor units, such as half an ISK.
+/// An amount from Stripe that is not a `u64` of ISO 4217 minor units, such as half an ISK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Stripe's amount {amount} in {currency} is not a whole number of ISO 4217 minor units")]
 pub struct UnreadableAmount {
-    /// The amount in Stripe's unit.
+    /// In Stripe's unit.
     pub amount: u64,
-    /// The currency.
     pub currency: Currency,
 }
 
@@ -98,8 +93,8 @@ impl Price {
 
     /// Returns the price that Stripe states as `amount`.
     ///
-    /// An amount in a currency that Stripe no longer charges, such as a refund in BGN, is read in ISO 4217 minor units:
-    /// Stripe's units are ISO's wherever the table names no other.
+    /// An amount in a currency that Stripe no longer charges, such as a refund in BGN, is read in ISO 4217 minor units.
+    /// Stripe's unit is that of ISO 4217 unless the currency's charge rule names another one.
     pub fn from_provider(amount: u64, currency: Currency) -> Result<Self, UnreadableAmount> {
         let iso_digits = currency.minor_digits();
         let stripe_digits = currency.charge_rule().map_or(iso_digits, |rule| rule.stripe_digits);
@@ -109,7 +104,7 @@ impl Price {
     }
 }
 
-/// Converts between units of so many digits; `None` if the result is not whole, or above `u64`.
+/// Converts between units of different digits; `None` if the result is not whole, or above `u64::MAX`.
 fn rescaled(amount: u64, from_digits: u32, to_digits: u32) -> Option<u64> {
     let factor = 10_u64.checked_pow(from_digits.abs_diff(to_digits))?;
     if to_digits >= from_digits {
@@ -138,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_reads_in_the_digits_of_its_currency() {
+    fn price_is_displayed_in_the_digits_of_its_currency() {
         for (code, amount_minor, text) in [
             ("usd", 1_600, "USD 16.00"),
             ("JPY", 1_600, "JPY 1600"),
@@ -152,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchargeable_price_names_the_reason_and_the_limit() {
+    fn unchargeable_price_names_the_reason_and_the_limit() {
         for (code, amount_minor, reason) in [
             ("HUF", 10_000, "HUF 100.00 is below Stripe's minimum charge of HUF 175.00"),
             ("CZK", 1_499, "CZK 14.99 is below Stripe's minimum charge of CZK 15.00"),
@@ -171,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_of_stripes_that_fits_no_minor_unit_is_an_error() {
+    fn stripe_amount_between_minor_units_is_an_error() {
         let currency = "ISK".parse().unwrap();
         let unreadable = Price::from_provider(550, currency).unwrap_err();
         assert_eq!(unreadable, UnreadableAmount { amount: 550, currency });
@@ -183,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_in_a_currency_no_longer_charged_is_read_in_isos_unit() {
+    fn refund_in_a_currency_no_longer_charged_is_in_iso_units() {
         let lev = "BGN".parse().unwrap();
         assert_eq!(Price::from_provider(1_600, lev), Ok(price("BGN", 1_600)));
         assert!(price("BGN", 1_600).check_chargeable().is_err());

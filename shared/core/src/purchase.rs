@@ -1,4 +1,4 @@
-//! Purchases: all that a payment can be for, kept before anybody is asked to pay (M5, M6).
+//! Purchases: everything that a payment can be for, stored before a person is asked to pay (M5, M6).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,14 @@ use crate::id::{Id, WorkspaceId};
 use crate::price::Price;
 use crate::subscription::Terms;
 
-/// Something that is being bought. What was promised is kept with it: a later change of the catalogue changes neither
-/// what it grants nor what has to be paid.
+/// A purchase with its terms. A later change of the catalogue changes neither what it grants nor what it costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
-    /// Its id, which is the provider's idempotency key, and what a payment names.
+    /// Payments name this id, and Stripe's idempotency keys are derived from it.
     pub purchase_id: Id,
-    /// Whose it is.
     pub workspace_id: WorkspaceId,
-    /// What is bought.
     pub goods: Goods,
-    /// What it costs.
     pub price: Price,
-    /// When it was begun.
     pub begun_at: Timestamp,
 }
 
@@ -30,43 +25,40 @@ pub struct Purchase {
 pub enum Goods {
     /// A fixed block of prepaid credits (M5); the purchase is a top-up.
     Pack {
-        /// The pack that was chosen.
         pack: Id,
-        /// What it grants.
         credits: Amount,
     },
     /// A period of a subscription (M6).
     Period {
-        /// Which subscription; a new one where the period is 1.
+        /// A new subscription if the period is 1.
         subscription_id: Id,
-        /// Which of its periods, from 1.
+        /// The number of the subscription's period, from 1.
         period: u64,
-        /// At which tier.
+        /// The terms of the period.
         terms: Terms,
     },
     /// The rest of a period at a higher tier.
     Upgrade {
-        /// Which subscription.
         subscription_id: Id,
-        /// In which of its periods.
+        /// The number of the running period.
         period: u64,
-        /// To which tier.
+        /// The terms of the higher tier.
         terms: Terms,
-        /// What it adds to the running period.
+        /// The credits added to the running period.
         credits: Amount,
     },
 }
 
-/// A checkout at the payment provider.
+/// A checkout at Stripe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkout {
-    /// The provider's id.
+    /// Stripe's id of the checkout session.
     pub checkout_id: String,
-    /// Where the payer goes.
+    /// The page on which the payer pays.
     pub checkout_url: String,
 }
 
-/// A stored payment method: what is charged while the customer is absent.
+/// A stored payment method, which is charged while the customer is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMethod {
     /// Stripe's id of the customer.
@@ -75,24 +67,24 @@ pub struct StoredMethod {
     pub payment_method: String,
 }
 
-/// What a checkout's form says besides its purchase. It is stored with the purchase before Stripe is called, so that a
-/// retry sends the same form under the same idempotency key.
+/// The fields of a checkout form besides its purchase. The form is stored with the purchase before Stripe is called, so
+/// that a retry sends the same form under the same idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckoutForm {
-    /// The customer who pays; Stripe makes a new one if absent.
+    /// Stripe's id of the customer who pays; Stripe creates a customer if it is absent.
     pub customer: Option<String>,
-    /// The address that the form is prefilled with where there is no customer yet.
+    /// Prefills the form if there is no customer yet.
     pub email: Option<String>,
-    /// Where Stripe sends the payer after paying.
+    /// Stripe sends the payer to this URL after the payment.
     pub success_url: String,
-    /// Where Stripe sends the payer who turns back.
+    /// Stripe sends the payer to this URL if the payer cancels.
     pub cancel_url: String,
-    /// What the operator has switched on.
+    /// The options that the operator has switched on.
     #[serde(default)]
     pub options: CheckoutOptions,
 }
 
-/// What an operator can switch on for checkouts of packs: tax and promotion codes (Stripe's parameters of the same names).
+/// Options that an operator can switch on for checkouts of packs. They have the names of Stripe's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CheckoutOptions {
     /// Stripe Tax is added to the price.
@@ -104,7 +96,7 @@ pub struct CheckoutOptions {
 }
 
 impl Goods {
-    /// What it grants.
+    /// Returns the credits that the goods grant.
     #[must_use]
     pub fn credits(&self) -> Amount {
         match self {
@@ -113,7 +105,7 @@ impl Goods {
         }
     }
 
-    /// What a payer reads on the checkout's page and the receipt.
+    /// Returns the text that the payer reads on the checkout's page and the receipt.
     #[must_use]
     pub fn description(&self) -> String {
         match self {
@@ -132,7 +124,7 @@ mod tests {
     use crate::subscription::Terms;
 
     #[test]
-    fn a_payer_reads_what_is_bought() {
+    fn description_names_the_goods() {
         let terms = || Terms {
             tier: "tier_2k".parse().unwrap(),
             monthly_credits: "2000".parse().unwrap(),

@@ -12,32 +12,30 @@ use crate::planted::{Slip, slips};
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
 const MICROS: u128 = 1_000_000;
-/// A per-1,000 price times a count comes in thousandths of a micro-credit.
+/// A price per 1,000 units times a count is in thousandths of a micro-credit.
 const PER_THOUSAND: u128 = 1_000;
 
-/// What an operation costs before the model's multiplier.
+/// The cost of an operation before the model's multiplier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperationRate {
-    /// The operation's name.
     pub operation: Name,
-    /// Taken once a call.
+    /// Charged once per call.
     pub base: Credits,
-    /// Taken per 1,000 input tokens, in proportion.
+    /// Charged per 1,000 input tokens, in proportion.
     pub per_1k_input_tokens: Credits,
-    /// Taken per 1,000 output tokens, in proportion.
+    /// Charged per 1,000 output tokens, in proportion.
     pub per_1k_output_tokens: Credits,
-    /// Taken per record.
+    /// Charged per record.
     pub per_record: Credits,
 }
 
-/// By how much a model makes every operation dearer or cheaper.
+/// The factor by which a model multiplies the price of each operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRate {
-    /// The model's name.
     pub model: Name,
-    /// What the operation's price is multiplied by.
+    /// From 0 to 1,000,000.
     pub multiplier: Credits,
 }
 
@@ -51,30 +49,30 @@ pub struct RateCard {
     models: BTreeMap<Name, ModelRate>,
 }
 
-/// What a call used. Every count is allowed on every operation, and at least one is given.
+/// The units that a call used. Any count is allowed for any operation, and the caller gives at least one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Units {
     /// Tokens that went into the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Tokens that came out of it.
+    /// Tokens that the model returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// List records that were worked on.
+    /// Records of a list that the call processed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
 }
 
-/// How the size of a call is told: counted, or priced by the caller.
+/// The size of a call: counted units, or a price that the caller has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// Rated by the card.
+    /// Priced by the rate card.
     Units(Units),
-    /// Taken as it is.
+    /// Charged as given.
     Credits(Amount),
 }
 
-/// Why a call can't be priced (API.md, Prices; each is a 422).
+/// The reason why a call can't be priced. The API answers each with a 422 (`infra/openapi.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RatingRefusal {
     /// The operation is not on the card.
@@ -83,7 +81,7 @@ pub enum RatingRefusal {
     /// The model is not on the card.
     #[error("is not a model of the rate card")]
     UnknownModel,
-    /// The price comes to nothing.
+    /// The price is zero.
     #[error("comes to a price of zero")]
     Free,
     /// The price has more than twelve integer digits.
@@ -91,19 +89,19 @@ pub enum RatingRefusal {
     TooDear,
 }
 
-/// Why a rate card can't be used.
+/// The reason why a rate card can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RateCardError {
-    /// An operation or model stands on the card twice.
-    #[error("{0} stands on the rate card twice")]
+    /// An operation or model is on the card twice.
+    #[error("{0} is on the rate card twice")]
     Twice(Name),
-    /// A price or a multiplier is below zero, or too large to calculate with.
-    #[error("a rate of {0} is negative or too large")]
+    /// A rate or a multiplier is below zero or above 1,000,000.
+    #[error("a rate of {0} is below 0 or above 1000000")]
     Rate(Name),
 }
 
 impl RateCard {
-    /// Makes a card; refused where a name stands twice or a rate is negative or absurd.
+    /// Creates a card. Refuses duplicate names, and rates outside 0 to 1,000,000.
     pub fn new(
         version: Name,
         operations: Vec<OperationRate>,
@@ -129,34 +127,37 @@ impl RateCard {
         Ok(card)
     }
 
-    /// The card's version, which every debit names.
+    /// Returns the card's version, which every debit names.
     #[must_use]
     pub fn version(&self) -> &Name {
         &self.version
     }
 
-    /// The operations with their rates.
+    /// Returns the operations with their rates.
     pub fn operations(&self) -> impl Iterator<Item = &OperationRate> {
         self.operations.values()
     }
 
-    /// The models with their multipliers.
+    /// Returns the models with their multipliers.
     pub fn models(&self) -> impl Iterator<Item = &ModelRate> {
         self.models.values()
     }
 
-    /// Whether the operation can be priced; asked also where the caller has priced it.
+    /// Returns the operation's rates. A caller that has priced the call itself may name only operations on the card,
+    /// too.
     pub fn operation(&self, operation: &Name) -> Result<&OperationRate, RatingRefusal> {
         self.operations.get(operation).ok_or(RatingRefusal::UnknownOperation)
     }
 
-    /// Whether the model is known.
+    /// Returns the model's multiplier.
     pub fn model(&self, model: &Name) -> Result<&ModelRate, RatingRefusal> {
         self.models.get(model).ok_or(RatingRefusal::UnknownModel)
     }
 
-    /// What a call costs: `(base + input/1000 × per_1k_input + output/1000 × per_1k_output + records × per_record) ×
-    /// multiplier`, exact, and rounded up once to six digits. No model means a multiplier of 1.
+    /// Returns the price of a call: `(base + input/1000 × per_1k_input + output/1000 × per_1k_output + records ×
+    /// per_record) × multiplier`.
+    ///
+    /// The price is exact, and rounded up once to six digits. Without a model the multiplier is 1.
     pub fn price(
         &self,
         operation: &Name,
@@ -183,7 +184,7 @@ fn check_rate(name: &Name, rate: Credits) -> Result<(), RateCardError> {
     }
 }
 
-/// In integers, because a decimal would round the product of a large count and a fine rate without a word.
+/// Calculates in integers, because a decimal would silently round the product of a large count and a fine rate.
 fn exact_price(rate: &OperationRate, multiplier: Option<Credits>, units: &Units) -> Option<u128> {
     let thousandths = |rate: Credits, count: u128| unsigned(rate)?.checked_mul(count);
     let records = u128::from(units.records.unwrap_or(0)).checked_mul(PER_THOUSAND)?;
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn m02_a_price_is_exact_and_rounded_up_once() {
+    fn m02_price_is_exact_and_rounded_up_once() {
         let price = |model: Option<&str>, units| {
             let model = model.map(id);
             card().price(&id("classify"), model.as_ref(), &units).map(|amount| amount.to_string())
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_the_card_or_costs_nothing_has_no_price() {
+    fn unknown_and_free_calls_have_no_price() {
         let none = Units::default();
         assert_eq!(card().price(&id("other"), None, &none), Err(RatingRefusal::UnknownOperation));
         assert_eq!(
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_shows_its_rates_and_takes_none_that_is_negative_or_absurd() {
+    fn card_returns_its_rates_and_refuses_those_out_of_range() {
         let card = card();
         let (operations, models) = (card.operations().cloned().collect(), card.models().cloned().collect());
         let again = RateCard::new(card.version().clone(), operations, models);

@@ -1,9 +1,9 @@
-//! Right-sizing: a workspace's own months, replayed against every tier and mix of packs of the catalogue (M17).
+//! Right-sizing: replays a workspace's own months against each tier and each mix of packs of the catalogue (M17).
 //!
-//! Each replay starts with nothing and spends as M16 says: the month's allocation first, the prepaid buffer after it. What
-//! the allocations don't cover is bought in packs, whose credits never expire, so only their sum counts: the mix of packs
-//! that covers it for the least money. Packs are bought when the buffer would not cover a month, the largest first. Of the
-//! choices under which nothing would have been refused, the cheapest is recommended.
+//! Each replay starts with no credits and spends as M16 says: the month's allocation first, then the prepaid buffer.
+//! Packs cover what the allocations don't cover. Their credits never expire, so only their sum counts: the mix of packs
+//! that covers it at the lowest cost. Packs are bought when the buffer would not cover a month, the largest first. Of
+//! the choices under which no call would have been refused, the cheapest is recommended.
 
 use std::cmp::Reverse;
 
@@ -12,66 +12,60 @@ use crate::credits::{Credits, OutOfRange};
 use crate::month::Month;
 use crate::price::{Currency, Price};
 
-/// How many units the search for the cheapest mix covers at most. More is bought in packs of the best rate.
+/// The most units that the search for the cheapest mix covers. More units are bought in packs of the best rate.
 const MAX_UNITS: u128 = 10_000;
 
-/// What a month needed: what was consumed, and what was refused for want of credits.
+/// The credits that a month needed: those consumed, and those of calls that were refused for insufficient credits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// The month.
     pub month: Month,
-    /// What it needed.
     pub credits: Credits,
 }
 
 /// A tier, a mix of packs, both, or neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice<'a> {
-    /// The subscription's tier.
     pub tier: Option<&'a Tier>,
-    /// The packs of which the buffer is made, the largest first.
+    /// The packs that make up the buffer, the largest first.
     pub mix: Vec<PackCount<'a>>,
 }
 
-/// So many of a pack.
+/// A number of packs of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackCount<'a> {
-    /// The pack.
     pub pack: &'a Pack,
-    /// How many, at least one.
+    /// At least 1.
     pub count: u64,
 }
 
 /// What a choice would have cost, month by month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay<'a> {
-    /// The choice.
     pub choice: Choice<'a>,
-    /// Its months, in order.
+    /// In the order of time.
     pub months: Vec<ReplayedMonth>,
-    /// What all of it would have cost.
+    /// The price of all months together.
     pub price: Price,
 }
 
 /// A month of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayedMonth {
-    /// The month.
     pub month: Month,
-    /// What it needed.
     pub needed: Credits,
-    /// What of it the allocation would have covered.
+    /// The part of `needed` that the allocation would have covered.
     pub from_allocation: Credits,
-    /// What of it the buffer would have covered.
+    /// The part of `needed` that the buffer would have covered.
     pub from_prepaid: Credits,
-    /// How many packs would have been bought.
+    /// The number of packs that would have been bought in the month.
     pub packs_bought: u64,
-    /// What the month would have cost.
+    /// The month's fee for the tier, and the price of its packs.
     pub price: Price,
 }
 
-/// All choices that would have covered every month, cheapest first, in one currency: each tier, and none, with the cheapest
-/// mix of packs and with packs of one size.
+/// Returns the choices that would have covered each month, in one currency, cheapest first.
+///
+/// For each tier, and for none, these are the cheapest mix of packs and the mixes of packs of one size.
 pub fn replays<'a>(
     needs: &[Need],
     (packs, tiers): (&'a [Pack], &'a [Tier]),
@@ -92,14 +86,14 @@ pub fn replays<'a>(
 }
 
 impl Need {
-    /// What of it a tier's allocation doesn't cover.
+    /// Returns the credits that a tier's allocation doesn't cover.
     fn beyond(&self, tier: Option<&Tier>) -> Result<Credits, OutOfRange> {
         let allocation = tier.map_or(Credits::ZERO, |tier| tier.monthly_credits.credits());
         Ok(self.credits.minus(allocation)?.or_zero())
     }
 }
 
-/// The mixes that cover an amount: the cheapest one, and those of one pack each.
+/// Returns the mixes that cover an amount: the cheapest one, and those of one pack each.
 fn mixes<'a>(packs: &[&'a Pack], missing: Credits) -> Result<Vec<Vec<PackCount<'a>>>, OutOfRange> {
     if missing.is_zero() {
         return Ok(vec![Vec::new()]);
@@ -115,12 +109,14 @@ fn mixes<'a>(packs: &[&'a Pack], missing: Credits) -> Result<Vec<Vec<PackCount<'
     Ok(mixes)
 }
 
-/// The cheapest mix that covers so many millionths; `None` without packs.
+/// Returns the cheapest mix that covers `missing` millionths of a credit; `None` without packs.
 ///
-/// With all packs as multiples of a unit, `cost(n) = min over packs of (price + cost(n − size))` is the least money that
-/// covers `n` units. Above [`MAX_UNITS`] packs of the best rate are set aside first. That changes nothing where fewer units
-/// than that are left for other packs to matter: of any `b` packs, where the best rate's pack has `b` units, some are a
-/// multiple of `b` together, and as many credits at the best rate are no dearer.
+/// With all packs as multiples of a unit, `cost(n) = min over packs of (price + cost(n − size))` is the lowest cost of
+/// `n` units. Above [`MAX_UNITS`], packs of the best rate are set aside first.
+///
+/// Let the pack with the best rate have `b` units. Among any `b` packs, the sizes of some add up to a multiple of `b`.
+/// Packs of the best rate replace these at no higher cost. So a cheapest mix has fewer than `b` other packs. Setting
+/// packs aside changes nothing if those other packs have no more units than the search covers.
 fn cheapest_mix<'a>(packs: &[&'a Pack], missing: u128) -> Result<Option<Vec<PackCount<'a>>>, OutOfRange> {
     let Some(search) = Search::of(packs)? else { return Ok(None) };
     let units = missing.div_ceil(search.unit);
@@ -134,14 +130,14 @@ fn cheapest_mix<'a>(packs: &[&'a Pack], missing: u128) -> Result<Option<Vec<Pack
     Ok(Some(mix.filter(|of| of.count > 0).collect()))
 }
 
-/// What the search for the cheapest mix knows of the packs.
+/// The packs, as the search for the cheapest mix uses them.
 struct Search<'p> {
     packs: &'p [&'p Pack],
-    /// How many millionths a unit has: the greatest common divisor of all packs.
+    /// Millionths of a credit per unit: the greatest common divisor of all packs.
     unit: u128,
-    /// How many units each pack has.
+    /// Units per pack.
     sizes: Vec<u128>,
-    /// Which pack has the lowest price a credit.
+    /// The index of the pack with the lowest price per credit.
     best_rate: usize,
 }
 
@@ -149,7 +145,7 @@ impl<'p> Search<'p> {
     fn of(packs: &'p [&'p Pack]) -> Result<Option<Self>, OutOfRange> {
         let sizes = packs.iter().map(|pack| micros(pack.credits.credits())).collect::<Result<Vec<_>, _>>()?;
         let unit = sizes.iter().copied().fold(0, greatest_common_divisor);
-        // price / size < other price / other size, without a division.
+        // Compares price / size without a division.
         let rates = packs.iter().zip(&sizes).enumerate();
         let best_rate = rates.min_by(|(_, (one, one_size)), (_, (other, other_size))| {
             let one = u128::from(one.price.amount_minor).saturating_mul(**other_size);
@@ -161,7 +157,7 @@ impl<'p> Search<'p> {
         Ok(Some(Self { packs, unit, sizes, best_rate }))
     }
 
-    /// How many of each pack cover so many units for the least money.
+    /// Returns the number of each pack that together cover `units` at the lowest cost.
     fn counts(&self, units: u128) -> Result<Vec<u64>, OutOfRange> {
         let units = usize::try_from(units).map_err(|_| OutOfRange)?;
         let sizes: Vec<usize> =
@@ -217,7 +213,7 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// What a month buys.
+/// The packs that a month buys.
 #[derive(Default)]
 struct PacksBought {
     credits: Credits,
@@ -225,7 +221,7 @@ struct PacksBought {
     amount_minor: u64,
 }
 
-/// Buys what is missing from the packs of a mix that are not bought yet, the largest first.
+/// Buys missing credits from the packs of a mix that are not bought yet, the largest first.
 fn buy(unbought: &mut [PackCount<'_>], missing: Credits) -> Result<PacksBought, OutOfRange> {
     let mut bought = PacksBought::default();
     for of in unbought {
@@ -244,7 +240,7 @@ fn buy(unbought: &mut [PackCount<'_>], missing: Credits) -> Result<PacksBought, 
 }
 
 impl Replay<'_> {
-    /// How many packs would have been bought in all.
+    /// Returns the number of packs that would have been bought in all months.
     #[must_use]
     pub fn packs_bought(&self) -> u64 {
         self.months.iter().fold(0, |sum, month| sum.saturating_add(month.packs_bought))
@@ -277,7 +273,7 @@ mod tests {
         parts.join(" + ")
     }
 
-    /// The cheapest choice: its tier, its packs, and the price.
+    /// Returns the cheapest choice as text: its tier, its packs and its price.
     fn cheapest(credits: &[&str]) -> String {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let all =
@@ -288,30 +284,30 @@ mod tests {
     }
 
     #[test]
-    fn m17_the_cheapest_choice_that_refuses_nothing_is_recommended() {
-        // 300 a month: one pack lasts for three of them.
+    fn m17_cheapest_choice_that_covers_every_month_comes_first() {
+        // 300 credits a month: one pack lasts for three months.
         assert_eq!(cheapest(&["300", "300", "300"]), "- | 1×1000 | USD 10.00");
         // Steady use just below a tier.
         assert_eq!(cheapest(&["1900", "2000", "1800"]), "2000 |  | USD 48.00");
-        // The allocation first, the buffer after it (M16): 200 + 600 beyond it are one pack.
+        // The allocation comes first, then the buffer (M16): one pack covers the 200 + 600 credits beyond it.
         assert_eq!(cheapest(&["2200", "2600", "2000"]), "2000 | 1×1000 | USD 58.00");
         assert_eq!(cheapest(&["0", "0"]), "- |  | USD 0.00");
     }
 
     #[test]
-    fn m17_a_mix_of_packs_is_cheaper_than_one_size() {
+    fn m17_mix_of_packs_is_cheaper_than_one_size() {
         assert_eq!(cheapest(&["5500"]), "- | 1×5000 + 1×1000 | USD 55.00");
         assert_eq!(cheapest(&["100", "0", "5300"]), "- | 1×5000 + 1×1000 | USD 55.00");
         assert_eq!(cheapest(&["26000"]), "- | 1×25000 + 1×1000 | USD 210.00");
-        // Four of 5,000 and four of 1,000 would cost USD 220.00.
+        // Four packs of 5,000 and four of 1,000 would cost USD 220.00.
         assert_eq!(cheapest(&["24000"]), "- | 1×25000 | USD 200.00");
         assert_eq!(cheapest(&["40000", "48000", "0.000001"]), "- | 3×25000 + 2×5000 + 4×1000 | USD 730.00");
-        // Far above what the search covers: most of it is bought at the best rate.
+        // Far above what the search covers: most credits are bought at the best rate.
         assert_eq!(cheapest(&["100000000000"]), "50000 | 3999998×25000 | USD 799999900.00");
     }
 
     #[test]
-    fn a_replay_covers_every_month_and_adds_up() {
+    fn replay_covers_every_month_and_adds_up() {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let needs = needs(&["2200.5", "0", "12000.000001"]);
         let all = replays(&needs, (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
@@ -323,14 +319,14 @@ mod tests {
             let sum: u64 = replay.months.iter().map(|month| month.price.amount_minor).sum();
             assert_eq!(sum, replay.price.amount_minor);
             let packs: u64 = replay.choice.mix.iter().map(|of| of.count).sum();
-            assert_eq!(packs, replay.packs_bought(), "what is part of a choice is bought");
+            assert_eq!(packs, replay.packs_bought(), "each pack of a choice is bought");
         }
         let none = replays(&needs, (catalogue.packs(), catalogue.tiers()), "EUR".parse().unwrap()).unwrap();
         assert!(none.is_empty(), "nothing is sold in euros");
     }
 
     #[test]
-    fn a_pack_that_would_never_be_bought_is_no_part_of_a_choice() {
+    fn choice_has_no_pack_that_would_never_be_bought() {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let all =
             replays(&needs(&["0"]), (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
@@ -346,7 +342,7 @@ mod tests {
         }
     }
 
-    /// The least money by trying every number of every pack.
+    /// Returns the lowest cost, found by trying each number of each pack.
     fn by_trial(packs: &[Pack], missing: i64) -> u64 {
         let Some((pack, others)) = packs.split_first() else {
             return if missing <= 0 { 0 } else { u64::MAX };

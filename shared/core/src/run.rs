@@ -1,4 +1,5 @@
-//! Workflow runs: what the hub starts, what counts against the plan, and what fails for lack of credits (M10, M13).
+//! Workflow runs: which runs the hub starts, which count against the plan, and which fail with insufficient credits
+//! (M10, M13).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,40 +7,36 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Amount, Credits};
 use crate::id::Id;
 
-/// What started a run.
+/// The cause that started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// A person.
     Manual,
-    /// A schedule.
     Scheduled,
-    /// Something that happened.
     Event,
 }
 
-/// How a run stands.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It goes on.
     Running,
-    /// The hub has completed it.
+    /// The hub has completed the run.
     Succeeded,
-    /// A step of it was refused credits. It is never retried by us (M14).
+    /// A step of the run was refused for insufficient credits. The service never retries it (M14).
     Failed,
 }
 
-/// Why a run failed.
+/// The failure of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Always that credits were missing; other failures are the hub's own.
+    /// Always insufficient credits; the hub handles other failures itself.
     pub code: FailureCode,
-    /// The step that was refused.
+    /// The run's first step in the refused request.
     pub step_id: Id,
-    /// What it would have cost.
+    /// The price of all the run's steps in the refused request.
     pub required: Amount,
-    /// What could be spent.
+    /// The credits that could be spent, including the credit limit.
     pub available: Credits,
 }
 
@@ -54,37 +51,32 @@ pub enum FailureCode {
 /// A workflow run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id.
     pub run_id: Id,
-    /// The workflow that it is of.
     pub workflow_id: Id,
-    /// What started it.
     pub trigger: Trigger,
-    /// How it stands.
     pub status: RunStatus,
-    /// When it started.
     pub started_at: Timestamp,
-    /// When it succeeded or failed.
+    /// When the run succeeded or failed; `None` while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Set if the run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
-/// How many runs the month has seen, and may see.
+/// The number of runs that a workspace has started in the month, and its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Allowance {
-    /// Runs that were started; those that failed count as well (M13).
+    /// Counts each run that was started, including those that failed (M13).
     pub used: u64,
-    /// The plan's limit; `None` is no limit.
+    /// The plan's limit per month; `None` if there is no limit.
     pub limit: Option<u64>,
     /// When the next month begins.
     pub resets_at: Timestamp,
 }
 
 impl Trigger {
-    /// Every trigger with its name on the wire.
+    /// All triggers, with their names in the API.
     pub const ALL: [(Self, &'static str); 3] =
         [(Self::Manual, "manual"), (Self::Scheduled, "scheduled"), (Self::Event, "event")];
 }
@@ -107,11 +99,11 @@ impl std::str::FromStr for Trigger {
 }
 
 impl RunStatus {
-    /// Every status with its name on the wire.
+    /// All statuses, with their names in the API.
     pub const ALL: [(Self, &'static str); 3] =
         [(Self::Running, "running"), (Self::Succeeded, "succeeded"), (Self::Failed, "failed")];
 
-    /// The status's name on the wire.
+    /// Returns the status's name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         Self::ALL.into_iter().find(|(status, _)| *status == self).map_or("", |(_, name)| name)
@@ -136,7 +128,7 @@ mod tests {
     use super::{RunStatus, Trigger};
 
     #[test]
-    fn triggers_and_statuses_are_read_by_the_names_that_they_are_written_with() {
+    fn triggers_and_statuses_parse_their_serialized_names() {
         for (trigger, name) in
             [(Trigger::Manual, "manual"), (Trigger::Scheduled, "scheduled"), (Trigger::Event, "event")]
         {

@@ -1,4 +1,4 @@
-//! What a ledger entry says of the holds that were settled, and the hold itself with its captures (M4).
+//! Holds with their captures, and settlements, the ledger's records of holds that ended (M4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,93 +11,87 @@ use crate::credits::{Amount, Credits, OutOfRange};
 use crate::hold::Placement;
 use crate::id::{Id, Name};
 
-/// How many holds are placed or settled together at most (API.md).
+/// The most holds that one request places or settles (`infra/openapi.json`).
 pub const MOST_HOLDS: usize = 50;
 
-/// How many captures a hold has room for. Each makes it longer, and a capture costs a write unit for each started KB.
+/// The most captures of a hold. Each capture makes the item longer, and a capture costs one write unit per started KB.
 pub const MOST_CAPTURES: usize = 100;
 
-/// How long a hold may stay open, in seconds: a day (API.md).
+/// The longest time for which a hold may stay open, in seconds: a day (`infra/openapi.json`).
 pub const MOST_TTL_SECONDS: u64 = 86_400;
 
-/// Whether a hold still keeps credits.
+/// The status of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldStatus {
-    /// It does.
+    /// The hold keeps credits.
     Open,
-    /// It was settled.
+    /// A caller has settled the hold.
     Settled,
-    /// Its time had run out: what was captured is settled, the rest is given back.
+    /// The hold's time ran out. Its captures are settled, and the rest is released.
     Expired,
 }
 
-/// What a hold was placed for: what a call of it takes after, unless it says otherwise.
+/// The purpose of a hold: the values that a capture takes unless it states its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
-    /// What is to be called.
     pub operation: Name,
-    /// The version of the prices when it was placed.
+    /// The version of the rate card when the hold was placed.
     pub rate_card: Name,
-    /// Who spends.
     pub consumer: Consumer,
 }
 
 /// A call that was paid from a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
-    /// A digest of its key, which is its own within the hold.
+    /// A digest of the idempotency key, which is unique within the hold.
     pub key: String,
-    /// A digest of what was asked for.
+    /// A digest of the request.
     pub fingerprint: String,
-    /// What was called, by whom, and what it took.
+    /// The call, with its consumer and its price.
     pub line: Line,
-    /// The version of the prices.
+    /// The version of the rate card.
     pub rate_card: Name,
-    /// What of it was set aside only when it was captured.
+    /// The part of the price that the hold did not keep before; the capture has added it to the hold.
     pub added: Option<Amount>,
 }
 
-/// A hold.
+/// A hold: credits set aside for calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Its id.
     pub hold_id: Id,
-    /// What it keeps, and where it stands.
+    /// The credits that the hold keeps, and its epoch.
     pub placement: Placement,
-    /// What for.
     pub purpose: Purpose,
-    /// Whether it still does.
     pub status: HoldStatus,
-    /// Until when it does.
+    /// The hold has expired from this instant on.
     pub expires_at: Timestamp,
-    /// What was captured, in order.
+    /// In the order in which they were made.
     pub captures: Vec<Capture>,
 }
 
-/// Holds that were settled together, as the ledger tells it.
+/// The ledger's record of holds that were settled together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
-    /// Which holds.
     pub hold_ids: Vec<Id>,
-    /// The versions of the prices.
+    /// The versions of the rate card.
     pub rate_cards: BTreeSet<Name>,
-    /// How many calls were captured.
+    /// The number of calls that were captured.
     pub lines: usize,
-    /// What was spent on each operation.
+    /// The credits spent on each operation.
     pub operations: BTreeMap<Name, Credits>,
-    /// The calls. Where the ledger is listed they are not told.
+    /// The captured calls. The list of the ledger omits them.
     #[serde(skip)]
     pub content: Vec<Line>,
 }
 
 impl Hold {
-    /// What was captured of it.
+    /// Returns the credits that were captured.
     pub fn captured(&self) -> Result<Credits, OutOfRange> {
         Credits::sum(self.captures.iter().map(|capture| capture.line.amount.credits()))
     }
 
-    /// What can still be captured.
+    /// Returns the credits that can still be captured.
     pub fn remaining(&self) -> Result<Credits, OutOfRange> {
         match self.status {
             HoldStatus::Open => self.placement.amount.credits().minus(self.captured()?),
@@ -105,14 +99,14 @@ impl Hold {
         }
     }
 
-    /// The hold with more set aside; `None` if that is more than an amount may be.
+    /// Returns the placement with more credits set aside; `None` if the sum exceeds the largest amount.
     #[must_use]
     pub fn grown_by(&self, more: Amount) -> Option<Placement> {
         let grown = self.placement.amount.credits().plus(more.credits()).ok()?;
         Some(Placement { amount: Amount::new(grown).ok()?, ..self.placement })
     }
 
-    /// What was left after the capture at this place, whatever has come since.
+    /// Returns the credits that were left after the capture at `place`. Later captures do not change the result.
     pub fn left_after(&self, place: usize) -> Result<Credits, OutOfRange> {
         let (earlier, later) = self.captures.split_at(place.saturating_add(1).min(self.captures.len()));
         let added_later = later.iter().filter_map(|capture| capture.added).map(Amount::credits);
@@ -120,7 +114,7 @@ impl Hold {
         self.placement.amount.credits().minus(Credits::sum(added_later)?)?.minus(taken)
     }
 
-    /// Whether its time has run out.
+    /// Returns whether the hold has expired.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.expires_at <= now
@@ -128,7 +122,7 @@ impl Hold {
 }
 
 impl Settlement {
-    /// The settlement of some holds, with what was captured of them all.
+    /// Creates the settlement of holds, and returns it with the credits that were captured from all of them.
     pub fn of(holds: &[Hold]) -> Result<(Self, Credits), OutOfRange> {
         let calls: Vec<&Capture> = holds.iter().flat_map(|hold| &hold.captures).collect();
         let content: Vec<Line> = calls.iter().map(|capture| capture.line.clone()).collect();
@@ -187,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_after_a_capture_is_the_same_whatever_comes_later() {
-        // Placed with 10, and grown by 2 with its second capture.
+    fn later_captures_do_not_change_what_an_earlier_one_left() {
+        // The hold was placed with 10 credits, and its second capture added 2.
         let hold = hold(&[("2.5", None), ("9.5", Some("2"))]);
         assert_eq!(hold.left_after(0), Ok(credits("7.5")));
         assert_eq!(hold.left_after(1), Ok(credits("0")));
@@ -196,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settlement_sums_what_its_holds_captured_by_operation() {
+    fn settlement_sums_captures_by_operation() {
         let holds = [hold(&[("2.5", None), ("1", None)]), hold(&[("3", None)]), hold(&[])];
         let (settlement, captured) = Settlement::of(&holds).unwrap();
         assert_eq!((settlement.lines, captured), (3, credits("6.5")));
@@ -206,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn m04_what_remains_of_a_hold_is_what_was_not_captured_while_it_is_open() {
+    fn m04_only_an_open_hold_has_remaining_credits() {
         let open = hold(&[("5", None), ("3.5", None)]);
         assert_eq!(open.remaining(), Ok(credits("3.5")));
         for status in [HoldStatus::Settled, HoldStatus::Expired] {
@@ -215,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn m04_a_hold_is_over_with_its_last_instant() {
+    fn m04_hold_expires_at_its_last_instant() {
         let hold = hold(&[]);
         let before = hold.expires_at - jiff::SignedDuration::from_millis(1);
         assert!(hold.is_over(hold.expires_at) && !hold.is_over(before));

@@ -1,8 +1,8 @@
-//! Subscriptions: a month's allocation on each billing date, and the charges that pay for it (M6, M7).
+//! Subscriptions: an allocation on each billing date, and the charges that pay for it (M6, M7).
 //!
-//! A period is named by its number. Its bounds are calendar months from the first day, so billing day 31 is the last
-//! day of a shorter month and 31 again after it. Whoever knows the number knows the bounds, so firing a renewal twice,
-//! late, or from two places can't make two of it.
+//! A period is identified by its number. Its bounds are calendar months from the first day. So billing day 31 is the
+//! last day of a shorter month, and 31 again after it. The number determines the bounds, so a renewal that runs twice,
+//! late, or from two places can't create two periods.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
@@ -15,44 +15,42 @@ use crate::planted::{Slip, slips};
 use crate::price::Price;
 use crate::purchase::Goods;
 
-/// How long before a period begins it is charged for.
+/// How long before a period begins the sweep charges for it.
 pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long after the first decline a charge is tried again; after the last, the subscription is cancelled.
+/// When a declined charge is retried, counted from the first decline. After the last retry the subscription is
+/// cancelled.
 const TRIES_AFTER: [SignedDuration; 3] =
     [SignedDuration::from_hours(24), SignedDuration::from_hours(72), SignedDuration::from_hours(120)];
 
-/// What a period grants and costs. A subscription keeps the terms that it was made under until it is changed.
+/// The credits and price of a period. A subscription keeps its terms until it is changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// The tier.
     pub tier: Id,
-    /// What each period starts with.
+    /// The credits that each period starts with.
     pub monthly_credits: Amount,
-    /// What a period costs.
     pub price: Price,
 }
 
-/// How a subscription stands.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Its first checkout waits to be paid.
+    /// The first checkout is not paid yet.
     Pending,
-    /// Its period is paid.
+    /// The period is paid.
     Active,
-    /// A charge was declined, and will be tried again.
+    /// A charge was declined and will be retried.
     PastDue,
-    /// It has ended.
+    /// The subscription has ended.
     Cancelled,
 }
 
 /// A subscription, from its first paid period on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// Its id.
     pub subscription_id: Id,
-    /// When its first period began: a whole second.
+    /// When the first period began: a whole second.
     pub anchor: Timestamp,
     /// The latest period that is paid, from 1. It may begin within the next hour.
     pub period: u64,
@@ -63,42 +61,39 @@ pub struct Subscription {
     /// The payments for the latest period, until it begins.
     #[serde(default)]
     pub paid_ahead: Vec<PaidAhead>,
-    /// The terms of the next period, where they differ.
+    /// The terms of the next period, if they differ.
     pub then: Option<Terms>,
-    /// How it stands.
     pub status: Status,
-    /// Whether it ends with its period.
     pub cancel_at_period_end: bool,
     /// The declines of the charge that is due.
     pub declines: Option<Declines>,
-    /// How many periods nobody was charged for, since nothing renewed it while they ran.
+    /// The number of periods without a charge, because nothing renewed the subscription while they ran.
     pub skipped: u64,
-    /// How many upgrades there were, so that each has a name of its own.
+    /// The number of upgrades, which gives each upgrade a unique name.
     pub upgrades: u64,
 }
 
-/// What became of a due charge so far.
+/// The declines of a due charge so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declines {
-    /// When the first was.
+    /// When the first decline came.
     pub first_at: Timestamp,
-    /// How many there were.
     pub count: u64,
-    /// When the charge is tried again.
+    /// When the charge is retried.
     pub next_at: Timestamp,
 }
 
-/// What an upgrade costs and grants for the rest of the period.
+/// The price and credits of an upgrade for the rest of the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upgrade {
-    /// What it adds to the running period.
+    /// The credits added to the running period.
     pub credits: Amount,
-    /// What it costs, in minor units.
+    /// The price in minor units.
     pub amount_minor: u64,
 }
 
 impl Subscription {
-    /// When a period begins.
+    /// Returns when a period begins.
     #[must_use]
     pub fn start_of(&self, period: u64) -> Timestamp {
         let months = i32::try_from(period.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -112,13 +107,13 @@ impl Subscription {
         months_after(self.anchor, months)
     }
 
-    /// When a period ends, and the next begins.
+    /// Returns when a period ends and the next one begins.
     #[must_use]
     pub fn end_of(&self, period: u64) -> Timestamp {
         self.start_of(period.saturating_add(1))
     }
 
-    /// The period in which an instant lies, at least the latest paid one.
+    /// Returns the period that contains an instant, but at least the latest paid one.
     #[must_use]
     pub fn period_at(&self, at: Timestamp) -> u64 {
         let mut period = self.period;
@@ -128,19 +123,19 @@ impl Subscription {
         period
     }
 
-    /// Whether it is neither pending nor ended.
+    /// Returns whether the subscription is neither pending nor cancelled.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.status, Status::Active | Status::PastDue)
     }
 
-    /// Whether the latest period is paid and has not begun.
+    /// Returns whether the latest period is paid and has not begun.
     #[must_use]
     pub fn is_paid_ahead(&self, now: Timestamp) -> bool {
         self.before.is_some() && now < self.start_of(self.period)
     }
 
-    /// The period and terms that hold at an instant, where the latest paid ones may not have begun yet.
+    /// Returns the period and terms in force at an instant. The latest paid period may not have begun yet.
     #[must_use]
     pub fn current(&self, now: Timestamp) -> (u64, &Terms) {
         match &self.before {
@@ -149,13 +144,14 @@ impl Subscription {
         }
     }
 
-    /// What the next period is charged by.
+    /// Returns the terms by which the next period is charged.
     #[must_use]
     pub fn next_terms(&self) -> &Terms {
         self.then.as_ref().unwrap_or(&self.terms)
     }
 
-    /// The charge for the period that is due at an instant. Months that have passed meanwhile are not charged for.
+    /// Returns the charge for the period that is due at an instant. Periods that have passed without a charge are
+    /// skipped.
     #[must_use]
     pub fn due_period(&self, now: Timestamp, terms: &Terms) -> Goods {
         let next = self.period.saturating_add(1);
@@ -166,9 +162,10 @@ impl Subscription {
         }
     }
 
-    /// Quotes a change to higher terms for the time that is left of what is paid. Of a period that is paid ahead all is
-    /// left. The amount is rounded down to what Stripe can charge; `None` if that is nothing, so that the change starts
-    /// with the next period.
+    /// Quotes an upgrade to higher terms for the rest of the paid period. A period that is paid ahead counts in full.
+    ///
+    /// The amount is rounded down to one that Stripe can charge. Returns `None` if there is no such amount, or no
+    /// credits are left to add; then the change starts with the next period.
     pub fn upgrade(&self, to: &Terms, now: Timestamp) -> Result<Option<Upgrade>, OutOfRange> {
         let (start, end) = (self.start_of(self.period), self.end_of(self.period));
         let now = now.max(start);
@@ -185,7 +182,7 @@ impl Subscription {
         Ok(credits.zip(chargeable).map(|(credits, amount_minor)| Upgrade { credits, amount_minor }))
     }
 
-    /// Whether a change of terms is upward, and so takes effect at once.
+    /// Returns whether a change of terms is an upgrade, which takes effect at once.
     #[must_use]
     pub fn is_upgrade(&self, to: &Terms) -> bool {
         to.monthly_credits > self.terms.monthly_credits
@@ -238,7 +235,8 @@ pub(crate) fn months_after(anchor: Timestamp, months: i32) -> Timestamp {
 }
 
 impl Subscription {
-    /// After a decline of the charge that is due: tried again on the next of its days, or ended.
+    /// Returns the subscription after a decline of the due charge: the next retry is scheduled, or the subscription is
+    /// cancelled.
     pub(crate) fn declined(&self, now: Timestamp) -> Self {
         let first_at = self.declines.map_or(now, |declines| declines.first_at);
         let count = self.declines.map_or(0, |declines| declines.count).saturating_add(1);

@@ -1,4 +1,4 @@
-//! What a request for a tier comes to: the one calculation that a preview shows and a change carries out (M6).
+//! Changes of tier: the one calculation that a preview shows and a change carries out (M6).
 
 use jiff::Timestamp;
 
@@ -8,25 +8,25 @@ use crate::id::Id;
 use crate::price::Price;
 use crate::subscription::{Status, Subscription, Terms, Upgrade, months_after};
 
-/// What a request for a tier comes to.
+/// The effect of a request for a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TierChange {
-    /// The subscription goes on at the terms that it has; a cancellation or planned change is taken back.
+    /// The subscription keeps its terms. A cancellation or a planned change is undone.
     Keep,
     /// A new subscription starts with its first period.
     Start(Terms),
-    /// The due period is paid for at these terms.
+    /// The due period is charged at these terms.
     PayDue(Terms),
-    /// The paid period is upgraded for what is left of it.
+    /// The paid period is upgraded for the rest of its time.
     Upgrade(Terms, Upgrade),
     /// The next period begins at these terms, and nothing is charged now.
     NextPeriod(Terms),
-    /// The period that was paid ahead is refunded and paid for at these terms instead.
+    /// The period that was paid ahead is refunded and charged again at these terms.
     InsteadOfPaidAhead(Terms),
 }
 
 impl TierChange {
-    /// What is charged now; `None` if nothing is.
+    /// Returns the amount charged now; `None` if nothing is charged.
     #[must_use]
     pub fn due_now(&self) -> Option<Price> {
         match self {
@@ -40,7 +40,7 @@ impl TierChange {
 }
 
 impl TierChange {
-    /// The credits that what is charged now brings.
+    /// Returns the credits that the charge made now adds.
     #[must_use]
     pub fn credits_now(&self) -> Credits {
         match self {
@@ -52,7 +52,7 @@ impl TierChange {
         }
     }
 
-    /// The charge that follows once this change is carried out.
+    /// Returns the charge that follows once this change is carried out.
     #[must_use]
     pub fn next_charge(&self, enrolment: &Enrolment, now: Timestamp) -> Option<(Price, Timestamp)> {
         match (self, enrolment.running()) {
@@ -72,8 +72,10 @@ impl TierChange {
 }
 
 impl Enrolment {
-    /// The terms that a tier has for this workspace whatever the catalogue has become: those of the subscription that
-    /// runs at that tier, is planned, or waits for its checkout. `None` if the catalogue decides.
+    /// Returns the terms that a tier keeps for this workspace, whatever the catalogue says now.
+    ///
+    /// These are the terms of a subscription that runs at the tier, is planned, or waits for its checkout. Returns
+    /// `None` if the catalogue decides.
     #[must_use]
     pub fn kept_terms(&self, tier: &Id, now: Timestamp) -> Option<&Terms> {
         let running = self.running();
@@ -82,7 +84,7 @@ impl Enrolment {
         kept.into_iter().flatten().flatten().chain(pending).find(|terms| terms.tier == *tier)
     }
 
-    /// What a request for these terms comes to.
+    /// Returns the effect of a request for these terms.
     pub fn change_to(&self, wanted: &Terms, now: Timestamp) -> Result<TierChange, OutOfRange> {
         let Some(running) = self.running() else { return Ok(TierChange::Start(wanted.clone())) };
         if running.status == Status::PastDue {
@@ -106,8 +108,9 @@ impl Enrolment {
         })
     }
 
-    /// The enrolment with these terms from the next period on, or the present ones if there are none, and no cancellation.
-    /// An upgrade that waits for a person is dropped.
+    /// Returns the enrolment with `then` as the terms from the next period on, and without a cancellation.
+    ///
+    /// With `None` the current terms stay. An upgrade that waits for a person is dropped.
     #[must_use]
     pub fn going_on(&self, then: Option<Terms>) -> Self {
         let Some(running) = self.running() else { return self.clone() };
@@ -118,7 +121,9 @@ impl Enrolment {
 }
 
 impl Subscription {
-    /// The next charge as it will be made: its terms and when; `None` if it ends with its period.
+    /// Returns the terms and the time of the next charge; `None` if the subscription ends with its period.
+    ///
+    /// The time of a renewal is the period's end. The sweep charges for it up to an hour before.
     #[must_use]
     pub fn next_charge(&self) -> Option<(&Terms, Timestamp)> {
         if !self.is_running() || self.cancel_at_period_end {

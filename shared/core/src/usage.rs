@@ -1,4 +1,4 @@
-//! Usage: who took how much of a month's consumption, counted from the ledger (M3, M9).
+//! Usage: how a month's consumption breaks down, counted from the ledger (M3, M9).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,34 +15,32 @@ use crate::id::Name;
 use crate::ledger::{Cause, Entry};
 use crate::price::Currency;
 
-/// What a breakdown groups by.
+/// The attribute by which a breakdown groups calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GroupBy {
     /// The workflow whose step spent.
     Workflow,
     /// The feature that was used, by hand or in bulk.
     Feature,
-    /// The operation that was called.
     Operation,
     /// The kind of consumer (M4).
     Consumer,
     /// The person who spent.
     User,
-    /// The day, in UTC.
+    /// The day in UTC.
     Day,
 }
 
-/// A text that is not one of API.md's.
+/// A text that is not an attribute of `infra/openapi.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of workflow, feature, operation, consumer, user, day")]
 pub struct InvalidGroupBy;
 
 impl GroupBy {
-    /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Workflow, Self::Feature, Self::Operation, Self::Consumer, Self::User, Self::Day];
 
-    /// Its name, as API.md has it.
+    /// Returns the name in the API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -55,7 +53,7 @@ impl GroupBy {
         }
     }
 
-    /// Whether callers make the keys, so that there may be any number of groups.
+    /// Returns whether callers choose the keys, so that the number of groups is unlimited.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Workflow | Self::Feature | Self::User)
@@ -76,43 +74,42 @@ impl FromStr for GroupBy {
     }
 }
 
-/// Credits, and how many entries took them.
+/// Credits, and the number of AI calls that took them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// What was taken.
     pub credits: Credits,
-    /// By how many entries.
+    /// The number of AI calls.
     pub count: u64,
 }
 
 impl Tally {
-    /// Both together.
+    /// Returns the sum of both tallies.
     pub fn plus(self, other: Self) -> Result<Self, OutOfRange> {
         let count = self.count.saturating_add(other.count);
         Ok(Self { credits: self.credits.plus(other.credits)?, count })
     }
 
-    /// What is left of it without another.
+    /// Returns the difference to another tally.
     pub fn minus(self, other: Self) -> Result<Self, OutOfRange> {
         let count = self.count.saturating_sub(other.count);
         Ok(Self { credits: self.credits.minus(other.credits)?, count })
     }
 }
 
-/// A group's key: `None` holds what has no such attribute.
+/// The key of a group; `None` is the group of calls without this attribute.
 pub type GroupKey = Option<String>;
 
-/// The breakdowns of some entries, all of one month.
+/// The breakdowns of ledger entries, all of one month.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// All of them.
+    /// All calls.
     pub total: Tally,
-    /// Each breakdown's groups.
+    /// The groups of all breakdowns.
     pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
 }
 
 impl Usage {
-    /// Counts an entry; one that is no consumption leaves all as it is.
+    /// Counts an entry. Ignores an entry that is not consumption.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
         match &entry.cause {
             Cause::Debit { operation, consumer, .. } => {
@@ -130,7 +127,7 @@ impl Usage {
         })
     }
 
-    /// Counts one AI call: who spent on what.
+    /// Counts one AI call.
     fn count_call(
         &mut self,
         (operation, consumer): (&Name, &Consumer),
@@ -163,41 +160,40 @@ fn keys_of(operation: &Name, consumer: &Consumer, at: Timestamp) -> [(GroupBy, G
     ]
 }
 
-/// The day in which an instant lies, in UTC.
+/// Returns the day in UTC that contains an instant.
 #[must_use]
 pub fn day_of(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
 
-/// What a month came to (M17).
+/// The sums of a month (M17).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MonthSummary {
-    /// What was consumed.
     pub consumed: Tally,
-    /// What else moved, by kind of ledger entry, without sign.
+    /// The other movements, by kind. A kind's usual direction counts as positive.
     pub moved: BTreeMap<Moved, Credits>,
-    /// How many runs failed for want of credits (M10).
+    /// The number of runs that failed for insufficient credits (M10).
     pub blocked: u64,
-    /// What the steps at which they failed would have cost.
+    /// The price of the steps at which these runs failed.
     pub blocked_credits: Credits,
-    /// What was paid, in minor units.
+    /// The payments, in minor units.
     pub paid_minor: BTreeMap<Currency, u64>,
-    /// What of it was paid back, in minor units.
+    /// The part of the payments that was paid back, in minor units.
     pub refunded_minor: BTreeMap<Currency, u64>,
 }
 
-/// What moves credits besides consumption.
+/// The kinds of movements besides consumption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moved {
     /// Packs that were paid.
     ToppedUp,
-    /// A subscription's periods.
+    /// A subscription's periods and upgrades.
     Allocated,
-    /// Grants by the operator, a commitment's months among them.
+    /// Grants by the operator, and portions of commitments.
     Granted,
-    /// What was left of expiring grants.
+    /// The unspent rest of grants that expired.
     Expired,
-    /// What was left of voided grants.
+    /// The unspent rest of grants that were voided.
     Voided,
     /// Refunds and disputes, less those that were undone.
     ClawedBack,
@@ -206,7 +202,6 @@ pub enum Moved {
 }
 
 impl Moved {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::ToppedUp,
         Self::Allocated,
@@ -217,7 +212,7 @@ impl Moved {
         Self::Invoiced,
     ];
 
-    /// Its name in a history.
+    /// Returns the name in a history.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -231,7 +226,7 @@ impl Moved {
         }
     }
 
-    /// What an entry moved, and how much; `None` for consumption.
+    /// Returns what an entry moved, and how much; `None` for consumption.
     #[must_use]
     pub fn of(entry: &Entry) -> Option<(Self, Credits)> {
         let taken = entry.credits.negated();
@@ -249,13 +244,13 @@ impl Moved {
 }
 
 impl MonthSummary {
-    /// What moved of a kind.
+    /// Returns the sum of a kind of movement.
     #[must_use]
     pub fn moved(&self, moved: Moved) -> Credits {
         self.moved.get(&moved).copied().unwrap_or_default()
     }
 
-    /// Counts an entry, as the rollups do.
+    /// Counts an entry in the same way as the rollups.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
         if let Some((moved, credits)) = Moved::of(entry) {
             let sum = self.moved(moved).plus(credits)?;
@@ -315,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn breakdowns_are_read_by_the_names_that_they_are_shown_with() {
+    fn group_by_parses_its_displayed_names() {
         for group_by in GroupBy::ALL {
             assert_eq!(group_by.to_string().parse(), Ok(group_by));
             assert_eq!(group_by.name(), format!("{group_by:?}").to_ascii_lowercase());
@@ -326,13 +321,13 @@ mod tests {
     }
 
     #[test]
-    fn tallies_are_added_and_taken_apart_again() {
+    fn tallies_add_and_subtract() {
         let sum = tally("3.5", 2).plus(tally("1.5", 1)).unwrap();
         assert_eq!((sum, sum.minus(tally("1.5", 1)).unwrap()), (tally("5", 3), tally("3.5", 2)));
     }
 
     #[test]
-    fn m09_each_call_is_counted_in_each_breakdown_and_nothing_else_is() {
+    fn m09_only_calls_are_counted_in_each_breakdown() {
         let action = Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
         let bulk = Consumer::Bulk {
             feature: "list".parse().unwrap(),
@@ -364,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn m17_a_month_sums_what_was_consumed_and_what_moved_without_its_sign() {
+    fn m17_month_sums_consumption_and_other_movements() {
         let action =
             || Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
         let mut month = MonthSummary::default();

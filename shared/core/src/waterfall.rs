@@ -1,8 +1,8 @@
-//! The waterfall: who paid for what is used, as arithmetic at read time (M16).
+//! The waterfall: which credits pay for usage, calculated when a balance is read (M16).
 //!
-//! The allocation is spent first, the buffer after: `used` runs down the expiring grants, earliest expiry first, and
-//! then `prepaid`, which may go below zero and is debt then. The balance item keeps only the sums, so a debit needs
-//! to know nothing of this.
+//! The allocation is spent first, then the buffer. `used` is taken from the expiring grants, earliest expiry first, and
+//! then from `prepaid`, which becomes debt below zero. The balance item keeps only the sums, so a debit doesn't depend
+//! on this order.
 
 use jiff::Timestamp;
 
@@ -11,17 +11,17 @@ use crate::grant::ExpiringGrant;
 use crate::id::Id;
 use crate::planted::{Slip, slips};
 
-/// What is left of each grant, in the order of spending.
+/// The rest of each grant, in the order of spending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Waterfall {
-    /// The expiring grants with what is left of them, earliest expiry first.
+    /// The expiring grants with the credits left of them, earliest expiry first.
     pub grants: Vec<ExpiringGrant>,
-    /// What never expires; below zero it is debt.
+    /// The credits that never expire; below zero they are debt.
     pub prepaid: Credits,
 }
 
 impl Waterfall {
-    /// Runs `used` down the grants and then the prepaid sum.
+    /// Takes `used` from the grants and then from the prepaid sum.
     pub fn run_down(grants: &[ExpiringGrant], prepaid: Credits, used: Credits) -> Result<Self, OutOfRange> {
         let mut waterfall = Self { grants: grants.to_vec(), prepaid };
         waterfall.sort();
@@ -57,7 +57,7 @@ impl Waterfall {
         self.pay_debt()
     }
 
-    /// Takes back what is left of an expiring grant, and says how much that was.
+    /// Removes an expiring grant and returns the credits that were left of it.
     pub fn void(&mut self, grant_id: &Id) -> Credits {
         let Some(at) = self.grants.iter().position(|grant| grant.grant_id == *grant_id) else {
             return Credits::ZERO;
@@ -65,7 +65,7 @@ impl Waterfall {
         self.grants.remove(at).amount
     }
 
-    /// Takes back at most so much of an expiring grant, as far as it is left, and returns how much that was.
+    /// Takes at most `by` credits of what is left of an expiring grant, and returns how many it took.
     pub fn reduce(&mut self, grant_id: &Id, by: Amount) -> Result<Credits, OutOfRange> {
         let Some(grant) = self.grants.iter_mut().find(|grant| grant.grant_id == *grant_id) else {
             return Ok(Credits::ZERO);
@@ -75,15 +75,15 @@ impl Waterfall {
         Ok(taken)
     }
 
-    /// Takes back at most what a prepaid grant gave, as far as it is left, and says how much that was.
+    /// Takes at most `granted` credits of what is left of the prepaid sum, and returns how many it took.
     pub fn void_prepaid(&mut self, granted: Amount) -> Result<Credits, OutOfRange> {
         let taken = granted.credits().min(self.prepaid.or_zero());
         self.prepaid = self.prepaid.minus(taken)?;
         Ok(taken)
     }
 
-    /// Takes credits for what was refunded: what is left of prepaid first, then expiring grants, earliest first, the rest
-    /// is debt.
+    /// Takes credits for a refund: first from the prepaid sum, then from expiring grants, earliest expiry first. The
+    /// rest becomes debt.
     pub fn claw_back(&mut self, amount: Credits) -> Result<(), OutOfRange> {
         let prepaid = if slips(Slip::GrantsClawedFirst) { Credits::ZERO } else { self.prepaid.or_zero() };
         let from_prepaid = amount.min(prepaid);
@@ -91,8 +91,9 @@ impl Waterfall {
         self.spend(amount.minus(from_prepaid)?)
     }
 
-    /// Takes back or returns credits of one expiring grant so that `target` of them is taken back in all. Returns what the
-    /// workspace owns more by it; `None` if the grant does not run.
+    /// Takes back or returns credits of one expiring grant, so that the total taken back is `target`.
+    ///
+    /// Returns the change in what the workspace owns, or `None` if the grant is not in the waterfall.
     pub fn claw_back_to(&mut self, grant_id: &Id, target: Credits) -> Result<Option<Credits>, OutOfRange> {
         let before = self.total()?;
         let Some(grant) = self.grants.iter_mut().find(|grant| grant.grant_id == *grant_id) else {
@@ -109,7 +110,7 @@ impl Waterfall {
         Ok(Some(self.total()?.minus(before)?))
     }
 
-    /// Charges what a refund takes for consumed credits; below zero it returns as prepaid.
+    /// Charges the debt of a refund that took consumed credits. A negative debt returns as prepaid credits.
     pub fn owe(&mut self, debt: Credits) -> Result<(), OutOfRange> {
         if debt > Credits::ZERO {
             return self.claw_back(debt);
@@ -118,7 +119,7 @@ impl Waterfall {
         self.pay_debt()
     }
 
-    /// Pays debt out of the expiring grants: none stands beside a debt.
+    /// Pays debt from the expiring grants, so that no grant has credits left while there is debt.
     fn pay_debt(&mut self) -> Result<(), OutOfRange> {
         let debt = if slips(Slip::DebtStays) { Credits::ZERO } else { self.prepaid.negated().or_zero() };
         let unpaid = self.take_from_grants(debt)?;
@@ -126,14 +127,14 @@ impl Waterfall {
         Ok(())
     }
 
-    /// Clears debt that is billed, and says how much that was.
+    /// Clears the debt that is billed, and returns it.
     pub fn invoice(&mut self) -> Credits {
         let debt = self.prepaid.negated().or_zero();
         self.prepaid = self.prepaid.or_zero();
         debt
     }
 
-    /// What all of it comes to.
+    /// Returns the sum of all grants and the prepaid sum.
     pub fn total(&self) -> Result<Credits, OutOfRange> {
         Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)
     }

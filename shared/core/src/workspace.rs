@@ -1,4 +1,4 @@
-//! A workspace: what credits are scoped to, and the plan that it is on.
+//! Workspaces, to which credits belong, and their plans.
 
 use std::str::FromStr;
 
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::WorkspaceId;
 
-/// The plans of M7.
+/// The plans of M7, with what `infra/catalogue.json` allows on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
-    /// Prepaid only.
+    /// Prepaid credits only.
     Free,
-    /// Prepaid and subscription.
+    /// Prepaid credits and subscriptions.
     Starter,
-    /// Prepaid and subscription.
+    /// Prepaid credits and subscriptions.
     Team,
-    /// Prepaid and subscription.
+    /// Prepaid credits and subscriptions.
     Pro,
-    /// Any structure (M8).
+    /// Prepaid credits, subscriptions and agreements, in any combination (M8).
     Enterprise,
 }
 
@@ -28,33 +28,29 @@ pub enum Plan {
 #[error("must be one of free, starter, team, pro, enterprise")]
 pub struct UnknownPlan;
 
-/// What the hub tells of a workspace.
+/// The data of a workspace that the hub sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// The name that people see.
     pub name: String,
-    /// The plan.
     pub plan: Plan,
-    /// Where receipts and warnings go.
+    /// The address for receipts and warnings.
     pub billing_email: String,
 }
 
-/// A workspace.
+/// A workspace with the hub's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id.
     pub workspace_id: WorkspaceId,
-    /// What the hub tells of it.
     pub profile: Profile,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
 impl Plan {
-    /// Every plan, in order.
+    /// All plans, in order.
     pub const ALL: [Self; 5] = [Self::Free, Self::Starter, Self::Team, Self::Pro, Self::Enterprise];
 
-    /// The plan's name on the wire.
+    /// Returns the plan's name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +76,7 @@ mod tests {
     use super::Plan;
 
     #[test]
-    fn m13_plans_are_read_by_the_names_that_they_are_shown_with() {
+    fn m13_plans_parse_their_serialized_names() {
         for plan in Plan::ALL {
             assert_eq!(plan.as_str().parse(), Ok(plan));
             assert_eq!(plan.as_str(), format!("{plan:?}").to_ascii_lowercase());

@@ -1,8 +1,8 @@
-//! Agreements: what is granted, taken back and invoiced, whenever they begin, change and end (M8).
+//! Tests of agreements: what is granted, taken back and invoiced when they begin, change and end (M8).
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ fn invoicing(currency: &str) -> Invoicing {
     Invoicing { price_per_credit_micros: 8_333, currency: currency.parse().unwrap() }
 }
 
-/// A whole month's portion.
+/// Returns a portion of a whole month.
 fn whole(of: &str, number: u64) -> Portion {
     Portion::from(1, month(of), commitment(), number)
 }
@@ -43,12 +43,12 @@ fn agreement() -> Agreement {
     }
 }
 
-/// What was agreed at an instant.
+/// Returns the standing after the agreement at an instant.
 fn standing(now: &str) -> Standing {
     Standing::begun(at(now)).agreed(&agreement(), at(now)).unwrap()
 }
 
-/// Does everything that is due at an instant but invoices, and says what was done.
+/// Carries out each step that is due at an instant except invoices, and returns the steps as text.
 fn carry_out(standing: &mut Standing, now: &str) -> Vec<String> {
     let mut done = Vec::new();
     loop {
@@ -68,7 +68,7 @@ fn carry_out(standing: &mut Standing, now: &str) -> Vec<String> {
 }
 
 #[test]
-fn m08_a_commitment_is_granted_at_once_and_then_ahead_of_each_month() {
+fn m08_commitment_is_granted_at_once_then_ahead_of_each_month() {
     let mut standing = standing("2026-11-01T00:00:00Z");
     assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
     assert_eq!(carry_out(&mut standing, "2026-11-01T00:00:00Z"), ["grant 2026-11 from 1: 5000"]);
@@ -82,15 +82,15 @@ fn m08_a_commitment_is_granted_at_once_and_then_ahead_of_each_month() {
 }
 
 #[test]
-fn m08_a_commitment_starts_on_the_day_on_which_it_is_agreed() {
+fn m08_commitment_starts_on_the_day_of_the_agreement() {
     let mut standing = standing("2026-11-21T23:59:59Z");
     let granted = ["grant 2026-11 from 21: 1666.666667"];
-    assert_eq!(carry_out(&mut standing, "2026-11-25T00:00:00Z"), granted, "the sweep may come later");
+    assert_eq!(carry_out(&mut standing, "2026-11-25T00:00:00Z"), granted, "the sweep may run later");
     assert_eq!(carry_out(&mut standing, "2026-11-30T23:30:00Z"), ["grant 2026-12 from 1: 5000"]);
 }
 
 #[test]
-fn m08_a_commitment_that_ends_in_the_last_hour_withdraws_the_next_month() {
+fn m08_end_in_the_last_hour_withdraws_the_next_month() {
     for leaves in [true, false] {
         let now = "2026-11-30T23:40:00Z";
         let mut standing = standing("2026-11-01T00:00:00Z");
@@ -103,7 +103,7 @@ fn m08_a_commitment_that_ends_in_the_last_hour_withdraws_the_next_month() {
         assert_eq!(
             standing.portions[&month("2026-11")],
             [whole("2026-11", 1)],
-            "the last day is the whole month"
+            "an end on the last day keeps the whole month"
         );
         assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
         let standing = standing.after_month(month("2026-11"), true);
@@ -112,7 +112,7 @@ fn m08_a_commitment_that_ends_in_the_last_hour_withdraws_the_next_month() {
 }
 
 #[test]
-fn m08_new_terms_in_the_last_hour_replace_the_next_months_grant() {
+fn m08_new_terms_in_the_last_hour_replace_the_next_grant() {
     let price = Price { amount_minor: 60_000, ..commitment().price };
     for (terms, credits) in [
         (Commitment { monthly_credits: "7000".parse().unwrap(), ..commitment() }, "7000"),
@@ -124,13 +124,13 @@ fn m08_new_terms_in_the_last_hour_replace_the_next_months_grant() {
         standing = standing.agreed(&changed, at("2026-11-30T23:40:00Z")).unwrap();
         let done = ["take back 2026-12 after 0".to_owned(), format!("grant 2026-12 from 1: {credits}")];
         assert_eq!(carry_out(&mut standing, "2026-11-30T23:40:00Z"), done);
-        assert_eq!(standing.portions[&month("2026-11")], [whole("2026-11", 1)], "this month stays as it is");
+        assert_eq!(standing.portions[&month("2026-11")], [whole("2026-11", 1)], "this month does not change");
         assert_eq!(standing.portions[&month("2026-12")], [Portion::from(1, month("2026-12"), terms, 3)]);
     }
 }
 
 #[test]
-fn m08_a_commitment_that_ends_and_starts_again_counts_no_day_twice() {
+fn m08_restarted_commitment_counts_no_day_twice() {
     let mut standing = standing("2026-11-01T00:00:00Z");
     carry_out(&mut standing, "2026-11-01T00:00:00Z");
     standing = standing.ended(at("2026-11-10T12:00:00Z"));
@@ -143,7 +143,7 @@ fn m08_a_commitment_that_ends_and_starts_again_counts_no_day_twice() {
     assert_eq!(carry_out(&mut standing, "2026-11-20T00:00:00Z"), done);
     let days: u64 = standing.portions_of(month("2026-11")).map(|it| it.last_day - it.first_day + 1).sum();
     assert_eq!((days, standing.ends), (22, false));
-    // On the last day nothing is left to start.
+    // After an end on the last day, no day of the month is left to grant.
     let mut last = standing.ended(at("2026-11-30T23:40:00Z"));
     carry_out(&mut last, "2026-11-30T23:40:00Z");
     last = last.agreed(&agreement(), at("2026-11-30T23:50:00Z")).unwrap();
@@ -151,29 +151,29 @@ fn m08_a_commitment_that_ends_and_starts_again_counts_no_day_twice() {
 }
 
 #[test]
-fn m08_an_end_just_after_a_month_began_is_of_that_month() {
+fn m08_end_just_after_a_month_began_belongs_to_that_month() {
     let mut standing = standing("2026-11-01T00:00:00Z");
     carry_out(&mut standing, "2026-11-30T23:05:00Z");
     let now = "2026-12-01T00:00:01Z";
-    assert_eq!(standing.step(at(now)), Step::Invoice(month("2026-11")), "what has ended is invoiced first");
+    assert_eq!(standing.step(at(now)), Step::Invoice(month("2026-11")), "the ended month is invoiced first");
     standing = standing.after_month(month("2026-11"), true).ended(at(now));
     assert_eq!(carry_out(&mut standing, now), ["take back 2026-12 after 1"]);
     assert_eq!(standing.step(at("2027-01-01T00:00:00Z")), Step::Invoice(month("2026-12")));
 }
 
 #[test]
-fn m08_what_an_end_takes_back_late_is_still_of_its_day() {
+fn m08_late_take_back_keeps_the_day_of_the_end() {
     let mut standing = standing("2026-11-01T00:00:00Z");
     carry_out(&mut standing, "2026-11-01T00:00:00Z");
     standing = standing.ended(at("2026-11-10T12:00:00Z"));
-    // A crash has left it to a sweep, weeks later.
+    // After a crash, a sweep carries out the step weeks later.
     let later = at("2026-12-05T00:00:00Z");
     assert!(matches!(standing.step(later), Step::TakeBack(_, portion) if portion.last_day == 10));
     assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
 }
 
 #[test]
-fn m08_an_invoices_lines_add_up_to_its_total_and_to_what_was_used() {
+fn m08_invoice_lines_add_up_to_the_total() {
     let november = month("2026-11");
     let standing = standing("2026-11-01T00:00:00Z").with_grant(november, whole("2026-11", 1));
     let used: BTreeMap<_, _> = [("a", "0.5"), ("b", "0.7"), ("c", "1.000001")]
@@ -182,7 +182,7 @@ fn m08_an_invoices_lines_add_up_to_its_total_and_to_what_was_used() {
     let issued = at("2026-12-01T00:05:00Z");
     let invoice = standing.invoice(november, &BTreeMap::new(), &used, issued).unwrap().unwrap();
     let amounts: Vec<u64> = invoice.lines.iter().map(|line| line.amount_minor).collect();
-    // 2.200001 credits at 0.8333 cents each are 1.83 cents.
+    // 2.200001 credits at 0.8333 cents each cost 1.83 cents.
     assert_eq!((amounts, invoice.total.amount_minor), (vec![50_000, 0, 1, 1], 50_002));
     assert_eq!((invoice.invoice_id.as_str(), invoice.number), ("inv_2026-11", None));
 }
@@ -213,7 +213,7 @@ fn m08_each_portion_of_a_month_is_a_line_of_its_invoice() {
 }
 
 #[test]
-fn m08_a_month_without_commitment_or_use_beyond_credits_has_no_invoice() {
+fn m08_month_without_commitment_or_debt_has_no_invoice() {
     let standing = standing("2026-11-23T12:00:00Z");
     let (november, none) = (month("2026-11"), BTreeMap::new());
     assert_eq!(standing.invoice(november, &none, &BTreeMap::new(), at("2026-12-01T00:05:00Z")), Ok(None));
@@ -221,8 +221,9 @@ fn m08_a_month_without_commitment_or_use_beyond_credits_has_no_invoice() {
     assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, Step::Wait));
 }
 
+/// The workspace still owes the open month. It has no credit limit and no commitment any more.
 #[test]
-fn m08_who_leaves_enterprise_owes_the_open_month_and_has_no_limit_or_commitment_any_more() {
+fn m08_leaving_enterprise_keeps_only_the_open_month() {
     let left = standing("2026-11-23T12:00:00Z").ended(at("2026-11-23T13:00:00Z"));
     assert_eq!(left.agreement, Agreement { invoicing: Some(invoicing("USD")), ..Agreement::none() });
     assert!(left.ends);
@@ -230,7 +231,7 @@ fn m08_who_leaves_enterprise_owes_the_open_month_and_has_no_limit_or_commitment_
 }
 
 #[test]
-fn m08_a_month_ends_with_an_invoice_while_anything_at_all_is_agreed_or_owed() {
+fn m08_month_is_invoiced_while_anything_is_agreed_or_owed() {
     let (november, end) = (month("2026-11"), at("2026-12-01T00:00:00Z"));
     let granted = standing("2026-11-01T00:00:00Z").with_grant(november, whole("2026-11", 1));
     let of = |commitment, invoicing| {
@@ -248,14 +249,14 @@ fn m08_a_month_ends_with_an_invoice_while_anything_at_all_is_agreed_or_owed() {
 }
 
 #[test]
-fn m08_what_is_agreed_after_nothing_was_begins_with_the_month_that_runs() {
+fn m08_first_priced_terms_begin_with_the_current_month() {
     let limit = Agreement { credit_limit: "500".parse().unwrap(), ..Agreement::none() };
     let limited =
         Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z")).unwrap();
     assert_eq!(limited.next_due(), None);
     let invoiced = limited.agreed(&agreement(), at("2026-11-23T12:00:00Z")).unwrap();
     assert_eq!(invoiced.open, month("2026-11"));
-    // What is agreed again while something runs leaves its month as it is.
+    // A new agreement leaves the open month unchanged while an earlier one is in force.
     assert_eq!(invoiced.agreed(&agreement(), at("2026-12-01T00:00:01Z")).unwrap().open, invoiced.open);
     let over = invoiced.ended(at("2026-11-30T23:59:58Z")).after_month(invoiced.open, true);
     let back = over.agreed(&limit, at("2026-11-30T23:59:59Z")).unwrap();
@@ -263,7 +264,7 @@ fn m08_what_is_agreed_after_nothing_was_begins_with_the_month_that_runs() {
 }
 
 #[test]
-fn m08_what_is_owed_already_keeps_the_invoice_in_its_currency() {
+fn m08_granted_commitment_fixes_the_currency_of_the_invoice() {
     let (november, now) = (month("2026-11"), at("2026-11-23T12:00:00Z"));
     let standing = standing("2026-11-23T12:00:00Z").with_grant(november, whole("2026-11", 1));
     let owed = "USD".parse().unwrap();
@@ -271,17 +272,17 @@ fn m08_what_is_owed_already_keeps_the_invoice_in_its_currency() {
     assert_eq!(standing.agreed(&used, now), Err(OtherCurrency { owed, refused: Priced::Invoicing }));
     assert!(standing.agreed(&Agreement::none(), now).is_ok());
     assert!(standing.after_month(november, true).agreed(&used, now).is_ok());
-    // One that ends and starts again in the month is on the same invoice.
+    // A commitment that ends and restarts within the month is on the same invoice.
     let price = Price { currency: "EUR".parse().unwrap(), ..commitment().price };
     let euros = Commitment { price, ..commitment() };
     let euros = Agreement { commitment: Some(euros), ..Agreement::none() };
     let refused = OtherCurrency { owed, refused: Priced::Commitment };
     assert_eq!(standing.ended(now).agreed(&euros, now), Err(refused));
-    assert!(standing.agreed(&euros, now).is_ok(), "other terms hold from the next month");
+    assert!(standing.agreed(&euros, now).is_ok(), "new terms apply from the next month");
 }
 
 #[test]
-fn a_standing_of_an_older_version_is_read() {
+fn standing_stored_by_an_older_version_is_read() {
     let stored = serde_json::json!({
         "agreement": agreement(), "open": "2026-11", "invoices": 3, "ends": false,
         "granted": { "2026-11": commitment(), "2026-12": commitment() },

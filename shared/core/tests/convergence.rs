@@ -1,8 +1,8 @@
-//! The events of one payment come to the same end in whatever order, and however often, Stripe delivers them.
+//! The events of one payment have the same result in whatever order, and however often, Stripe delivers them.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ fn paid() -> News {
     })
 }
 
-/// What happens to a payment at Stripe, one thing a second.
+/// Something that happens to a payment at Stripe. One event happens per second.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Refund { refund: usize, amount_minor: u64 },
@@ -53,7 +53,7 @@ enum Event {
     Dispute { dispute: usize, amount_minor: u64, status: DisputeStatus },
 }
 
-/// Stripe's events for it, and what is gone of the payment in the end.
+/// Returns Stripe's events for what happened, and the amount of the payment that is gone in the end.
 fn told_of(happened: &[Event]) -> (Vec<News>, u64) {
     let (mut told, mut refunds, mut disputes) = (vec![paid(), paid()], BTreeMap::new(), BTreeMap::new());
     for (second, event) in (1..).zip(happened) {
@@ -94,7 +94,7 @@ fn counted(refunds: &BTreeMap<usize, Refund>) -> u64 {
     counted.map(|refund| refund.amount_minor).sum()
 }
 
-/// Merges all of it, taking after each event the steps that follow. Returns what the workspace ends with, and the steps.
+/// Merges all events, and takes the steps that follow each. Returns the workspace's final balance, and the steps.
 fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
     let (mut payment, mut balance, mut steps) =
         (Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH), Credits::ZERO, Vec::new());
@@ -105,22 +105,22 @@ fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
                 Step::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
                 Step::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),
                 Step::Reverse(_, amount) => balance.plus(amount.credits()).unwrap(),
-                Step::ClawBackTo(..) => panic!("a pack has no grant of its own"),
-                Step::KeepUnmatched(mismatch) => panic!("it fits: {mismatch}"),
+                Step::ClawBackTo(..) => panic!("a pack has no expiring grant"),
+                Step::KeepUnmatched(mismatch) => panic!("the payment matches its purchase: {mismatch}"),
             };
             payment = step.taken(&payment).unwrap();
             steps.push(step);
-            assert!(steps.len() < 50, "steps come to an end");
+            assert!(steps.len() < 50, "fewer than 50 steps follow an event");
         }
         assert!(
             balance >= Credits::ZERO && balance <= top_up().goods.credits().credits(),
-            "within what was granted"
+            "the balance stays between 0 and what was granted"
         );
     }
     (balance, steps)
 }
 
-/// What may happen to one payment: it is refunded in parts that may fail, and disputed twice at most.
+/// Generates an event: partial refunds that may fail, and at most two disputes.
 fn any_event() -> impl Strategy<Value = Event> {
     use DisputeStatus::{Inquiry, Lost, Open, Won};
     let status = prop::sample::select(vec![Inquiry, Open, Lost, Won]);

@@ -1,8 +1,8 @@
-//! A payment that fits its purchase grants, and any other is kept for an operator, with the reason.
+//! A payment that matches its purchase grants. Any other is kept for an operator, with the reason.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
 use credits_core::dispute::{Dispute, DisputeStatus};
@@ -50,13 +50,13 @@ fn heard(news: &[News]) -> Payment {
     payment
 }
 
-/// What a payment comes to beside a top-up that nobody has paid.
+/// Returns the next step of a payment that names an unpaid top-up.
 fn comes_to(payment: &Payment) -> Step {
     payment.next_step(Some(bought(&top_up(), None))).unwrap().unwrap()
 }
 
 #[test]
-fn m05_a_payment_that_fits_grants_what_the_purchase_is_of_once() {
+fn m05_matching_payment_grants_its_purchase_once() {
     let payment = heard(&[News::Paid(paid())]);
     let step = comes_to(&payment);
     let Step::Grant(granted) = &step else { panic!("{step:?}") };
@@ -64,11 +64,11 @@ fn m05_a_payment_that_fits_grants_what_the_purchase_is_of_once() {
     let after = step.taken(&payment).unwrap();
     assert_eq!((after.granted.as_ref(), after.claws), (Some(granted), 0));
     assert_eq!(after.next_step(Some(bought(&top_up(), Some("pi_1")))), Ok(None));
-    assert_eq!(heard(&[]).next_step(None), Ok(None), "nothing was paid yet");
+    assert_eq!(heard(&[]).next_step(None), Ok(None), "nothing is paid yet");
 }
 
 #[test]
-fn m05_a_payment_that_fits_nothing_is_kept_with_the_reason_and_said_once() {
+fn m05_unmatched_payment_is_kept_once_with_its_reason() {
     let other = |change: fn(&mut Paid)| {
         let mut paid = paid();
         change(&mut paid);
@@ -97,13 +97,13 @@ fn m05_a_payment_that_fits_nothing_is_kept_with_the_reason_and_said_once() {
 }
 
 #[test]
-fn m05_a_payment_whose_time_has_passed_grants_nothing_whatever_is_told_of_it_later() {
+fn m05_payment_of_a_subscription_that_moved_on_never_grants() {
     let payment = Step::KeepUnmatched(Mismatch::MovedOn).taken(&heard(&[News::Paid(paid())])).unwrap();
     assert_eq!(payment.next_step(Some(bought(&top_up(), None))), Ok(None));
 }
 
 #[test]
-fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
+fn granted_or_refunded_payment_is_no_longer_unmatched() {
     let kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
     let refunded = |refunded_minor| {
         let mut payment = kept.clone();
@@ -111,13 +111,13 @@ fn an_unmatched_payment_is_done_with_once_it_is_granted_or_refunded_whole() {
         payment.is_unmatched()
     };
     assert!(refunded(899) && !refunded(900));
-    let Step::Grant(granted) = comes_to(&kept) else { panic!("it fits now") };
+    let Step::Grant(granted) = comes_to(&kept) else { panic!("it matches now") };
     assert!(!Step::Grant(granted.clone()).taken(&kept).unwrap().is_unmatched());
     assert!(!Payment { granted: Some(granted), ..kept }.is_unmatched());
 }
 
 #[test]
-fn what_is_told_later_replaces_neither_what_was_granted_nor_a_purchase_that_was_named() {
+fn later_event_replaces_neither_a_grant_nor_a_named_purchase() {
     let without = |amount_minor| News::Paid(Paid { named: Named::default(), amount_minor, ..paid() });
     assert_eq!(heard(&[News::Paid(paid()), without(1)]).paid, Some(paid()));
     assert_eq!(heard(&[without(1), News::Paid(paid())]).paid, Some(paid()));
@@ -130,7 +130,7 @@ fn what_is_told_later_replaces_neither_what_was_granted_nor_a_purchase_that_was_
 }
 
 #[test]
-fn who_paid_is_known_once_either_event_tells_it() {
+fn customer_is_known_from_either_event() {
     let by = |customer: &str| Some(customer.to_owned());
     let session = News::Paid(Paid { customer: by("cus_1"), ..paid() });
     let intent = News::Paid(Paid { customer: None, ..paid() });
@@ -167,7 +167,7 @@ fn dispute_at(amount_minor: u64, status: DisputeStatus, second: i64) -> News {
 }
 
 #[test]
-fn m05_a_dispute_stands_as_its_newest_event_has_it() {
+fn m05_newest_event_decides_the_status_of_a_dispute() {
     use DisputeStatus::{Inquiry, Lost, Open, Won};
     let stands = |news: &[(DisputeStatus, i64)]| {
         let news: Vec<_> = news.iter().map(|(status, second)| dispute_at(900, *status, *second)).collect();
@@ -177,9 +177,9 @@ fn m05_a_dispute_stands_as_its_newest_event_has_it() {
     assert_eq!(stands(&[(Open, 2), (Inquiry, 1)]), Open);
     assert_eq!(stands(&[(Open, 1), (Lost, 2), (Won, 3)]), Won, "an appeal is won");
     assert_eq!(stands(&[(Won, 3), (Open, 1), (Lost, 2)]), Won);
-    assert_eq!(stands(&[(Won, 1), (Lost, 2)]), Lost, "and lost again");
-    assert_eq!(stands(&[(Won, 1), (Open, 1), (Inquiry, 1)]), Won, "of one second, an end counts");
-    assert_eq!(stands(&[(Lost, 1), (Won, 1)]), Won, "of two ends, the later arrival");
+    assert_eq!(stands(&[(Won, 1), (Lost, 2)]), Lost, "a won dispute is lost again");
+    assert_eq!(stands(&[(Won, 1), (Open, 1), (Inquiry, 1)]), Won, "in one second, an end takes precedence");
+    assert_eq!(stands(&[(Lost, 1), (Won, 1)]), Won, "of two ends, the later arrival counts");
 }
 
 #[test]
@@ -192,22 +192,22 @@ fn m05_refunds_count_by_id_and_status() {
         refund_at("re_1", 300, Failed, 5),
         refund_at("re_1", 300, Pending, 1),
     ];
-    assert_eq!(total(&failed), 0, "a refund that failed stays so");
+    assert_eq!(total(&failed), 0, "a failed refund stays failed");
     assert_eq!(total(&[figure_at(300, 1), figure_at(100, 2)]), 100, "the newest figure counts");
     assert_eq!(total(&[figure_at(100, 2), figure_at(300, 1)]), 100);
     let figure_is_older =
         [figure_at(300, 1), refund_at("re_1", 300, Pending, 1), refund_at("re_1", 300, Failed, 2)];
     assert_eq!(total(&figure_is_older), 0);
     let figure_is_newer = [refund_at("re_1", 300, Pending, 1), figure_at(500, 2)];
-    assert_eq!(total(&figure_is_newer), 500, "the event of a refund is missing");
+    assert_eq!(total(&figure_is_newer), 500, "the event of another refund is missing");
     let explained =
         [figure_at(500, 2), refund_at("re_2", 100, Succeeded, 3), refund_at("re_1", 500, Pending, 1)];
     assert_eq!(total(&explained), 600);
-    assert_eq!(total(&explained[..2]), 600, "refunds of which only the figure is known");
+    assert_eq!(total(&explained[..2]), 600, "some refunds are known only from the figure");
 }
 
 #[test]
-fn m05_a_dispute_in_another_currency_takes_what_stripe_names_or_all() {
+fn m05_dispute_in_another_currency_takes_stripes_amount_or_all() {
     let payment = heard(&[News::Paid(paid())]);
     let granted = comes_to(&payment).taken(&payment).unwrap();
     let price = |amount_minor, currency: &str| Price { amount_minor, currency: currency.parse().unwrap() };
@@ -223,11 +223,11 @@ fn m05_a_dispute_in_another_currency_takes_what_stripe_names_or_all() {
     assert_eq!(taken(Some("jpy"), Some(price(450, "usd"))), "500");
     assert_eq!(taken(Some("jpy"), Some(price(450, "eur"))), "1000");
     assert_eq!(taken(Some("jpy"), None), "1000");
-    assert_eq!(taken(None, None), "1000", "never more than was bought");
+    assert_eq!(taken(None, None), "1000", "at most what was bought");
 }
 
 #[test]
-fn m05_a_withdrawn_period_is_refunded_without_moving_credits() {
+fn m05_refund_of_a_withdrawn_period_moves_no_credits() {
     let payment = heard(&[News::Paid(paid())]);
     let granted = comes_to(&payment).taken(&payment).unwrap();
     let mut withdrawn = Payment { is_withdrawn: true, ..granted };
@@ -237,9 +237,9 @@ fn m05_a_withdrawn_period_is_refunded_without_moving_credits() {
 }
 
 #[test]
-fn m05_the_refunds_of_a_period_come_to_a_target_of_its_grant() {
+fn m05_refunds_of_a_period_set_a_target_for_its_grant() {
     let payment = heard(&[News::Paid(paid())]);
-    let Step::Grant(granted) = comes_to(&payment) else { panic!("it fits") };
+    let Step::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
     let granted = Granted { grant_id: "gr_1".parse().ok(), ..granted };
     let mut payment = Step::Grant(granted.clone()).taken(&payment).unwrap();
     for (status, target) in [(RefundStatus::Pending, "500"), (RefundStatus::Failed, "0")] {
@@ -253,7 +253,7 @@ fn m05_the_refunds_of_a_period_come_to_a_target_of_its_grant() {
 }
 
 #[test]
-fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again() {
+fn m05_refund_or_dispute_takes_credits_and_a_win_returns_them() {
     let payment = heard(&[News::Paid(paid())]);
     let granted = comes_to(&payment).taken(&payment).unwrap();
     let disputed = |status| dispute_at(450, status, 0);
@@ -276,7 +276,7 @@ fn m05_what_is_refunded_or_in_dispute_is_taken_back_and_what_was_won_given_again
     assert_eq!(after(&open, &disputed(DisputeStatus::Lost)).1, "None");
     assert_eq!(after(&granted, &disputed(DisputeStatus::Won)).1, "None");
     assert_eq!(after(&granted, &figure(300)).1, "-333.333333");
-    assert_eq!(after(&granted, &figure(5_000)).1, "-1000", "no more than was granted");
+    assert_eq!(after(&granted, &figure(5_000)).1, "-1000", "at most what was granted");
 }
 
 #[test]
@@ -285,20 +285,20 @@ fn m05_tax_and_discounts_are_the_sessions_to_judge() {
     let intent = Paid { amount_minor: 1_071, source: PaidSource::Intent, ..paid() };
     let alone = heard(&[News::Paid(intent.clone())]);
     let purchase = top_up();
-    assert_eq!(alone.next_step(Some(bought(&purchase, None))), Ok(None), "the session has to say");
+    assert_eq!(alone.next_step(Some(bought(&purchase, None))), Ok(None), "only the session decides");
     let off_session = Bought { collection: Collection::OffSession, ..bought(&purchase, None) };
     let step = alone.next_step(Some(off_session));
     assert_eq!(step, Ok(Some(Step::KeepUnmatched(Mismatch::Amount))));
     for news in [[session.clone(), intent.clone()], [intent, session]] {
         let payment = heard(&news.map(News::Paid));
-        let Step::Grant(granted) = comes_to(&payment) else { panic!("it fits") };
-        assert_eq!(granted.amount_minor, 1_071, "what was received");
+        let Step::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
+        assert_eq!(granted.amount_minor, 1_071, "the amount received");
         let mut refunded = Step::Grant(granted).taken(&payment).unwrap();
         refunded.merge(&figure(357));
         let Some(Step::ClawBack(_, amount)) = refunded.next_step(None).unwrap() else {
-            panic!("a claw-back")
+            panic!("expected a claw-back")
         };
-        assert_eq!(amount.to_string(), "333.333333", "a refund's share is of what was received");
+        assert_eq!(amount.to_string(), "333.333333", "a refund is a share of the amount received");
     }
     let free = heard(&[News::Paid(Paid { amount_minor: 0, subtotal_minor: Some(900), ..paid() })]);
     let granted = comes_to(&free).taken(&free).unwrap();
@@ -324,9 +324,9 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
 }
 
 #[test]
-fn what_an_operator_has_resolved_is_granted_by_no_later_event() {
+fn resolved_payment_is_granted_by_no_later_event() {
     let mut kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
-    assert!(matches!(comes_to(&kept), Step::Grant(_)), "it fits by now");
+    assert!(matches!(comes_to(&kept), Step::Grant(_)), "it matches by now");
     let note = "by hand".to_owned();
     kept.resolved = Some(Resolved { resolution: Resolution::Granted, note });
     assert_eq!((kept.next_step(Some(bought(&top_up(), None))), kept.is_unmatched()), (Ok(None), false));

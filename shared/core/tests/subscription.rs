@@ -1,8 +1,9 @@
-//! A subscription's months: when each begins, what is charged, and what a decline, an upgrade or an outage comes to.
+//! Tests of a subscription's periods: when each begins, what is charged, and the effect of declines, upgrades and
+//! outages.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
 use credits_core::enrolment::{Enrolment, NotAwaited, OpenCharge, PaidPeriod, Payer, RenewalStep};
@@ -47,7 +48,7 @@ fn charged(
     charging.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now)
 }
 
-/// Pays a purchase for which nothing was begun.
+/// Pays a purchase for which no charge was begun.
 fn paid_unasked(enrolment: &Enrolment, purchase: &Purchase, now: Timestamp) -> Result<(), NotAwaited> {
     enrolment.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now).map(drop)
 }
@@ -62,7 +63,7 @@ fn subscription(enrolment: &Enrolment) -> &Subscription {
 }
 
 #[test]
-fn m06_billing_day_31_is_the_last_day_of_a_shorter_month_and_31_again() {
+fn m06_billing_day_31_is_the_last_day_of_shorter_months() {
     let enrolment = subscribed("2027-01-31T10:00:00.250Z");
     let starts: Vec<String> =
         (1..=5).map(|period| subscription(&enrolment).start_of(period).to_string()).collect();
@@ -79,14 +80,14 @@ fn m06_billing_day_31_is_the_last_day_of_a_shorter_month_and_31_again() {
 }
 
 #[test]
-fn m06_a_renewal_is_charged_up_to_an_hour_ahead_and_begins_on_its_second() {
+fn m06_renewal_is_charged_an_hour_ahead_and_begins_on_time() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), true), RenewalStep::Wait);
     let ahead = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(ahead, true) else { panic!("it is due") };
     let (renewed, paid) = charged(&enrolment, &purchase(goods.clone(), ahead), ahead).unwrap();
     assert_eq!((paid.period, paid.starts_at), (2, at("2027-02-28T10:00:00Z")));
-    assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period runs on");
+    assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period continues");
     assert_eq!(renewed.step(ahead, true), RenewalStep::Wait);
     let again = purchase(goods, ahead);
     assert_eq!(paid_unasked(&renewed, &again, ahead), Err(NotAwaited::MovedOn), "a period is granted once");
@@ -98,7 +99,7 @@ fn m06_a_renewal_is_charged_up_to_an_hour_ahead_and_begins_on_its_second() {
 }
 
 #[test]
-fn m06_after_a_long_outage_only_the_month_that_runs_is_charged() {
+fn m06_only_the_current_period_is_charged_after_an_outage() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let late = at("2027-06-15T00:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(late, true) else { panic!("it is due") };
@@ -108,7 +109,7 @@ fn m06_after_a_long_outage_only_the_month_that_runs_is_charged() {
 }
 
 #[test]
-fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
+fn m06_declined_charge_is_retried_after_1_3_and_5_days() {
     let mut enrolment = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
     for (days, next) in [(0, 1), (1, 3), (3, 5)] {
@@ -123,11 +124,11 @@ fn m06_a_declined_charge_is_tried_after_1_3_and_5_days_and_then_given_up() {
     enrolment = enrolment.declined(&purchase(goods, now), now);
     assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
     let declines = subscription(&enrolment).declines.map(|declines| (declines.count, declines.first_at));
-    assert_eq!(declines, Some((4, first)), "why it ended is kept");
+    assert_eq!(declines, Some((4, first)), "the declines that ended it are kept");
 }
 
 #[test]
-fn m06_a_recovered_subscription_keeps_its_billing_day() {
+fn m06_recovered_subscription_keeps_its_billing_day() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(first, true) else { panic!("it is due") };
@@ -138,17 +139,17 @@ fn m06_a_recovered_subscription_keeps_its_billing_day() {
 }
 
 #[test]
-fn m06_an_upgrade_costs_and_grants_in_proportion_to_the_time_left() {
+fn m06_upgrade_is_prorated_by_the_time_left() {
     let enrolment = subscribed("2027-04-01T00:00:00Z");
     let half = at("2027-04-16T00:00:00Z");
     let up = terms("tier_10k", "10000", 7000);
     let upgrade = subscription(&enrolment).upgrade(&up, half).unwrap().unwrap();
     assert_eq!((upgrade.amount_minor, upgrade.credits.to_string()), (2700, "4000".into()));
     let last_minute = at("2027-04-30T23:59:00Z");
-    assert_eq!(subscription(&enrolment).upgrade(&up, last_minute), Ok(None), "50 is charged at least");
+    assert_eq!(subscription(&enrolment).upgrade(&up, last_minute), Ok(None), "the minimum is 50 cents");
 }
 
-/// A prorated upgrade of half a period from `low` to `high`, in minor units.
+/// Returns the price of a prorated upgrade from `low` to `high` for half a period, in minor units.
 fn half_an_upgrade(currency: &str, low: u64, high: u64) -> Option<u64> {
     let priced = |tier: &str, credits: &str, amount_minor| Terms {
         price: Price { amount_minor, currency: currency.parse().unwrap() },
@@ -160,13 +161,13 @@ fn half_an_upgrade(currency: &str, low: u64, high: u64) -> Option<u64> {
     let half = at("2027-04-16T00:00:00Z");
     let upgrade = subscription(&enrolment).upgrade(&priced("high", "10000", high), half).unwrap();
     upgrade.map(|upgrade| {
-        assert_eq!(upgrade.credits.to_string(), "4000", "credits stay in proportion to time");
+        assert_eq!(upgrade.credits.to_string(), "4000", "credits are prorated by time");
         upgrade.amount_minor
     })
 }
 
 #[test]
-fn m06_a_proration_is_rounded_down_to_what_stripe_charges() {
+fn m06_proration_is_rounded_down_to_what_stripe_charges() {
     assert_eq!(half_an_upgrade("KWD", 1_000, 4_250), Some(1_620), "1.625 dinars");
     assert_eq!(half_an_upgrade("MGA", 100_000, 175_100), Some(37_500), "375.50 ariary");
     assert_eq!(half_an_upgrade("UGX", 10_000, 84_001), Some(37_000), "37,000.5 shillings");
@@ -174,7 +175,7 @@ fn m06_a_proration_is_rounded_down_to_what_stripe_charges() {
 }
 
 #[test]
-fn m06_a_proration_below_the_minimum_waits_for_the_next_period() {
+fn m06_proration_below_the_minimum_waits_for_the_next_period() {
     assert_eq!(half_an_upgrade("HUF", 100_000, 134_998), None, "174.99 forints");
     assert_eq!(half_an_upgrade("CZK", 10_000, 12_998), None, "14.99 korunas");
     assert_eq!(half_an_upgrade("MGA", 100_000, 100_199), None, "less than one ariary");
@@ -182,7 +183,7 @@ fn m06_a_proration_below_the_minimum_waits_for_the_next_period() {
 }
 
 #[test]
-fn m07_on_a_plan_without_subscriptions_it_ends_with_its_period() {
+fn m07_plan_without_subscriptions_ends_it_with_its_period() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let ahead = at("2027-02-28T09:30:00Z");
     assert_eq!(enrolment.step(ahead, false), RenewalStep::EndWithPeriod);
@@ -193,8 +194,9 @@ fn m07_on_a_plan_without_subscriptions_it_ends_with_its_period() {
     assert_eq!(subscription(&ending.stepped(&RenewalStep::End)).status, Status::Cancelled);
 }
 
+/// Cancelling a subscription whose period is not paid ends it at once.
 #[test]
-fn m06_cancelling_ends_what_is_paid_at_its_end_and_what_is_not_at_once() {
+fn m06_cancelling_ends_a_paid_period_at_its_end() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     assert!(subscription(&enrolment.cancelled()).cancel_at_period_end);
     let now = at("2027-02-28T09:00:00Z");
@@ -204,14 +206,14 @@ fn m06_cancelling_ends_what_is_paid_at_its_end_and_what_is_not_at_once() {
 }
 
 #[test]
-fn m06_an_open_charge_is_finished_first_and_alone() {
+fn m06_open_charge_is_finished_first_and_alone() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let buy = purchase(goods, now);
     let charging = enrolment.charging(&buy).unwrap();
     assert_eq!(charging.subscription, enrolment.subscription);
-    assert_eq!(charging.step(now, true), RenewalStep::Wait, "its caller is still asking");
+    assert_eq!(charging.step(now, true), RenewalStep::Wait, "the caller still waits for Stripe's response");
     let unanswered = now + SignedDuration::from_mins(2);
     assert_eq!(charging.next_due(), Some(unanswered));
     assert_eq!(charging.step(unanswered, true), RenewalStep::Finish(OpenCharge::of(&buy)));
@@ -224,7 +226,7 @@ fn m06_an_open_charge_is_finished_first_and_alone() {
     );
     assert_eq!(charging.declined(&buy, now).charge, None);
     let withdrawn = charging.cancelled().declined(&buy, now);
-    assert_eq!(withdrawn, charging.cancelled().without(&buy.purchase_id), "a decline of it counts no more");
+    assert_eq!(withdrawn, charging.cancelled().without(&buy.purchase_id), "its decline is ignored");
     let other = Purchase { purchase_id: "p2".parse().unwrap(), ..buy.clone() };
     assert_eq!(charging.charging(&other), None, "an open charge is not replaced");
     assert_eq!(charging.declined(&other, now).charge, charging.charge);
@@ -240,7 +242,7 @@ fn m06_a_processing_charge_is_asked_about_hourly() {
 }
 
 #[test]
-fn m06_a_checkout_that_was_cancelled_stays_cancelled() {
+fn m06_cancelled_checkout_stays_cancelled() {
     let now = at("2027-01-31T10:00:00Z");
     let two = terms("tier_2k", "2000", 1600);
     let buy = purchase(first(&two), now);
@@ -256,18 +258,18 @@ fn m06_a_checkout_that_was_cancelled_stays_cancelled() {
 }
 
 #[test]
-fn m06_a_charge_that_is_open_at_the_cancellation_buys_nothing() {
+fn m06_charge_open_at_the_cancellation_buys_nothing() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
     let buy = purchase(goods, now);
     let cancelled = enrolment.charging(&buy).unwrap().cancelled();
-    assert!(cancelled.charge.is_some(), "its outcome has to be known");
+    assert!(cancelled.charge.is_some(), "its outcome is still needed");
     assert_eq!(paid_unasked(&cancelled, &buy, now), Err(NotAwaited::Withdrawn));
 }
 
 #[test]
-fn m06_what_was_paid_ahead_can_be_taken_back_until_it_begins() {
+fn m06_period_paid_ahead_can_be_withdrawn_until_it_begins() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let ahead_at = at("2027-02-28T09:30:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(ahead_at, true) else { panic!("it is due") };
@@ -283,7 +285,7 @@ fn m06_what_was_paid_ahead_can_be_taken_back_until_it_begins() {
 }
 
 #[test]
-fn m06_a_renewal_that_needs_a_person_is_not_charged() {
+fn m06_renewal_that_needs_a_person_is_not_charged() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
@@ -299,11 +301,11 @@ fn m06_a_renewal_that_needs_a_person_is_not_charged() {
     let (paid, period) = waiting.paid(&asked, payer, next).unwrap();
     assert_eq!((subscription(&paid).status, period.period, paid.action), (Status::Active, 2, None));
     let again = waiting.with_new_method(now);
-    assert!(matches!(again.step(now, true), RenewalStep::Charge(_)), "another method is stored");
+    assert!(matches!(again.step(now, true), RenewalStep::Charge(_)), "another payment method is stored");
 }
 
 #[test]
-fn m06_a_renewal_brings_the_terms_that_were_chosen_for_it_and_what_was_due_is_settled() {
+fn m06_renewal_applies_the_chosen_terms_and_clears_declines() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let small = terms("tier_1k", "1000", 900);
     let chosen =
@@ -317,7 +319,7 @@ fn m06_a_renewal_brings_the_terms_that_were_chosen_for_it_and_what_was_due_is_se
     assert_eq!(
         subscription(&ahead).before.as_ref(),
         Some(&terms("tier_2k", "2000", 1600)),
-        "until it begins"
+        "the terms before stay until the period begins"
     );
     assert_eq!(paid.tier, small.tier);
     let (renewed, _) = charged(&declined, &purchase(goods, due), start).unwrap();
@@ -327,7 +329,7 @@ fn m06_a_renewal_brings_the_terms_that_were_chosen_for_it_and_what_was_due_is_se
 }
 
 #[test]
-fn m06_an_upgrade_fits_its_own_subscription_and_period_until_that_ends() {
+fn m06_upgrade_is_valid_only_for_its_running_period() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let old = Subscription {
         then: Some(terms("tier_1k", "1000", 900)),
@@ -345,19 +347,20 @@ fn m06_an_upgrade_fits_its_own_subscription_and_period_until_that_ends() {
     let end = old.end_of(1);
     let last = end - SignedDuration::from_secs(1);
     let paid = |goods, now| charged(&enrolment, &purchase(goods, now), now);
-    assert!(paid(upgrade("sub_2", 1), last).is_err(), "another's");
-    assert!(paid(upgrade("sub_1", 2), last).is_err(), "another period's");
-    assert!(paid(upgrade("sub_1", 1), end).is_err(), "too late");
+    assert!(paid(upgrade("sub_2", 1), last).is_err(), "the upgrade is for another subscription");
+    assert!(paid(upgrade("sub_1", 2), last).is_err(), "the upgrade is for another period");
+    assert!(paid(upgrade("sub_1", 1), end).is_err(), "the period has ended");
     let over = enrolment.stepped(&RenewalStep::End);
-    assert!(charged(&over, &purchase(upgrade("sub_1", 1), last), last).is_err(), "nothing runs");
+    assert!(charged(&over, &purchase(upgrade("sub_1", 1), last), last).is_err(), "no subscription runs");
     let (upgraded, period) = paid(upgrade("sub_1", 1), last).unwrap();
     let expected = Subscription { terms: up, then: None, cancel_at_period_end: false, upgrades: 1, ..old };
     assert_eq!(subscription(&upgraded), &expected);
     assert_eq!((period.starts_at, period.expires_at), (last, end));
 }
 
+/// An upgrade must have the same currency, too.
 #[test]
-fn m06_a_change_is_an_upgrade_if_it_grants_more_and_costs_no_less_in_the_same_currency() {
+fn m06_upgrade_grants_more_and_costs_no_less() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let is_upgrade = |to: &Terms| subscription(&enrolment).is_upgrade(to);
     assert!(is_upgrade(&terms("more", "2000.000001", 1600)) && is_upgrade(&terms("more", "3000", 1601)));
@@ -369,7 +372,7 @@ fn m06_a_change_is_an_upgrade_if_it_grants_more_and_costs_no_less_in_the_same_cu
 }
 
 #[test]
-fn m06_the_period_before_holds_until_the_second_at_which_the_next_begins() {
+fn m06_previous_period_holds_until_the_next_one_begins() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let before = terms("tier_1k", "1000", 900);
     let ahead = Subscription { period: 2, before: Some(before.clone()), ..subscription(&enrolment).clone() };
@@ -380,7 +383,7 @@ fn m06_the_period_before_holds_until_the_second_at_which_the_next_begins() {
 }
 
 #[test]
-fn m06_what_has_ended_does_not_run_and_keeps_nothing_that_was_to_come() {
+fn m06_ended_subscription_is_not_running_and_has_no_changes() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };

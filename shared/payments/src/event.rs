@@ -1,4 +1,5 @@
-//! Webhook events: the few types and members of Stripe's that we read, in every API version from 2020-08-27 on.
+//! Webhook events: the types and members of Stripe's events that this crate reads, in every API version from 2020-08-27
+//! on.
 
 use credits_core::payment::{AttemptStatus, Attempted, Named, News, Paid, PaidSource};
 use credits_core::price::{Currency, Price};
@@ -13,89 +14,81 @@ mod refund;
 
 pub(crate) use refund::refund_status;
 
-/// What an event means to us.
+/// A webhook event in the terms of this application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Something about a payment.
+    /// A change of a payment.
     Payment {
-        /// Stripe's id of the payment.
         payment_id: String,
-        /// What is new.
         news: News,
     },
-    /// Something about a checkout that has not been paid.
+    /// A change of an unpaid checkout.
     Checkout {
-        /// Stripe's id of the session.
         checkout_id: String,
-        /// The purchase that it names. A text from outside, not looked at before it is looked up.
+        /// The purchase id in the metadata. It is untrusted and is not validated before the lookup.
         purchase_id: String,
-        /// What is new.
         news: CheckoutNews,
     },
-    /// A payment method was stored by a setup checkout.
+    /// A setup checkout stored a payment method.
     Method(NewMethod),
-    /// Nothing follows from it here.
+    /// The event has no effect.
     Ignored(Ignored),
 }
 
-/// What is new about a checkout that has not been paid.
+/// A change of an unpaid checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckoutNews {
-    /// The payer has confirmed a bank debit, which is on its way.
+    /// The payer confirmed a bank debit, which is still processing.
     Processing,
-    /// The bank debit failed.
     Failed,
-    /// It can't be paid any more.
+    /// The checkout can no longer be paid.
     Expired,
 }
 
-/// A payment method that a person has stored for a workspace.
+/// A payment method that a person stored for a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMethod {
-    /// The workspace that it names. A text from outside, not looked at before it is looked up.
+    /// The workspace id in the metadata. It is untrusted and is not validated before the lookup.
     pub workspace_id: String,
-    /// Stripe's id of the customer.
     pub customer: String,
-    /// Stripe's id of the method; `None` where the event does not say.
+    /// Stripe's id of the method; `None` if the event does not have it.
     pub payment_method: Option<String>,
-    /// When the event was made.
+    /// When Stripe created the event.
     pub at: Option<Timestamp>,
 }
 
-/// Why nothing follows from an event.
+/// The reason why an event has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
-    /// It is of another Stripe account (Connect).
+    /// The event belongs to another Stripe account (Connect).
     OtherAccount,
-    /// It is of test mode where live mode is expected, or the other way round.
+    /// The event is of test mode and live mode is expected, or the reverse.
     OtherMode,
-    /// Its object has no metadata of ours: another application on the same account made it.
+    /// The object lacks our metadata: another application on the same Stripe account created it.
     NotOurs,
-    /// It is of a type that we don't read.
+    /// This crate does not read the event type.
     UnknownType,
-    /// It is of a type that we read, in a state from which nothing follows.
+    /// The object is in a state that has no effect.
     NothingFollows,
 }
 
-/// Which of Stripe's modes events are expected from.
+/// The Stripe mode from which events are expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Live mode, in which money moves.
+    /// Live mode: real payments.
     Live,
-    /// Test mode.
     Test,
-    /// Either.
+    /// Both modes.
     Any,
 }
 
-/// Why a signed event can't be read.
+/// The reason why a signed event can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// It is not JSON.
     #[error("the event is not JSON")]
     Json(#[source] serde_json::Error),
-    /// Members that we read are missing or wrong: all of them.
-    #[error("{} members of the event are not as its type has them", .0.len())]
+    /// Members that this crate reads are missing or invalid. Holds all of them.
+    #[error("{} members of the event are missing or invalid", .0.len())]
     Members(Vec<BadMember>),
 }
 
@@ -106,7 +99,7 @@ impl From<Vec<BadMember>> for EventError {
 }
 
 impl Ignored {
-    /// Its name, as a metric has it.
+    /// Returns the value of the metric's dimension `Reason`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -119,7 +112,7 @@ impl Ignored {
     }
 }
 
-/// Reads a signed event. The caller has verified the signature before.
+/// Reads a signed event. The caller must verify the signature first.
 pub fn read(body: &[u8], mode: Mode) -> Result<Event, EventError> {
     let event: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
     let Some(kind) = event.get("type").and_then(Value::as_str) else {
@@ -167,7 +160,7 @@ fn not_for_us(event: &Value, mode: Mode) -> Option<Ignored> {
     (!expected).then_some(Ignored::OtherMode)
 }
 
-/// What follows from a completed session, as Stripe's API shows it.
+/// Reads a completed session that was fetched from Stripe's API with its expanded payment intent.
 pub(crate) fn of_session(session: &Value) -> Result<Event, EventError> {
     let failed = session.pointer("/payment_intent/status").and_then(Value::as_str);
     if session["payment_status"] == "unpaid" && failed == Some("requires_payment_method") {
@@ -186,11 +179,11 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec
     let Some(named) = named(&session) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
     match session.text("payment_status") {
         Some("unpaid") => return ended_session(object, CheckoutNews::Processing),
-        // A status that is missing is among what is wrong.
+        // A missing status is already recorded as a bad member.
         Some("paid" | "no_payment_required") | None => {}
         Some(_) => return Ok(Event::Ignored(Ignored::NothingFollows)),
     }
-    // Where nothing had to be paid there is no payment, and the session stands for it.
+    // If nothing had to be paid, Stripe creates no payment, and the session's id takes its place.
     let payment_id = session.reference("payment_intent").or_else(|| session.id("id"));
     let currency = currency(&mut session);
     let amount_minor = amount(&mut session, "amount_total", currency);
@@ -288,8 +281,8 @@ fn receipt(object: &Value) -> Result<Event, Vec<BadMember>> {
     charge.finish(payment_id.map(|payment_id| Event::Payment { payment_id, news }))
 }
 
-/// What an object names by our metadata; `None` if it has none of ours. A top-up goes by its own name, everything else by
-/// the general one.
+/// Reads the ids in our metadata; `None` if the object has none of them. A top-up has `top_up_id`, every other purchase
+/// `purchase_id`.
 fn named(object: &Object<'_>) -> Option<Named> {
     let purchase_id = object.metadata("top_up_id").or_else(|| object.metadata("purchase_id"));
     let workspace_id = object.metadata("workspace_id");
@@ -305,7 +298,7 @@ fn optional_currency(object: &Object<'_>) -> Option<Currency> {
     object.optional_text("currency")?.parse().ok()
 }
 
-/// An amount of Stripe's in the currency's minor units by ISO 4217.
+/// Reads an amount in Stripe's unit and converts it to the currency's minor units by ISO 4217.
 fn amount(object: &mut Object<'_>, name: &str, currency: Option<Currency>) -> Option<u64> {
     let amount = object.number(name)?;
     let Some(currency) = currency else { return Some(amount) };
@@ -369,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn all_events_of_one_payment_name_the_same_payment() {
+    fn all_events_of_a_payment_have_the_same_payment_id() {
         let name = |kind: &str, object: &str| match event(kind, object).unwrap() {
             Event::Payment { payment_id, .. } => payment_id,
             other => format!("{other:?}"),
@@ -390,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn tax_and_discounts_leave_the_price_in_the_subtotal() {
+    fn price_is_the_subtotal_despite_tax_and_discounts() {
         let session = |status: &str, intent: &str, total: u64| {
             format!(
                 r#"{{"id":"cs_1","payment_intent":{intent},"payment_status":"{status}","amount_subtotal":900,
@@ -408,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dispute_stands_as_its_status_and_its_funds_say() {
+    fn dispute_status_follows_from_status_and_event_type() {
         let dispute = |kind: &str, status: &str| {
             let object = format!(
                 r#"{{"id":"dp_1","payment_intent":"pi_1","amount":9,"currency":"jpy","status":"{status}",
@@ -436,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_is_read_with_its_status() {
+    fn refund_events_have_the_refund_status() {
         let refund = |kind: &str, status: &str| {
             let object = format!(
                 r#"{{"id":"re_1","charge":"ch_1","payment_intent":"pi_1","amount":9,"status":{status},"created":5}}"#
@@ -463,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_method_is_read_from_either_event() {
+    fn stored_method_is_read_from_both_events() {
         let intent = r#"{"id":"seti_1","customer":"cus_1","payment_method":"pm_1","metadata":{"workspace_id":"acme"}}"#;
         let Event::Method(stored) = event("setup_intent.succeeded", intent).unwrap() else { panic!() };
         assert_eq!((stored.customer.as_str(), stored.payment_method.as_deref()), ("cus_1", Some("pm_1")));
@@ -474,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_in_stripes_unit_become_iso_minor_units() {
+    fn stripe_amounts_are_converted_to_iso_minor_units() {
         let news = |kind: &str, object: &str| match event(kind, object).unwrap() {
             Event::Payment { news, .. } => news,
             other => panic!("{other:?}"),
@@ -499,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn every_member_that_is_wrong_is_named() {
+    fn all_bad_members_are_reported() {
         let bad = |read: Result<Event, EventError>| match read {
             Err(EventError::Members(bad)) => bad.into_iter().map(|bad| bad.field).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -518,12 +511,12 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_failed_is_no_payment() {
+    fn failed_attempt_is_not_a_payment() {
         let object = format!(r#"{{"id":"pi_1","amount":900,"currency":"usd",{OURS}}}"#);
         let Event::Payment { news: News::Attempted(attempted), .. } =
             event("payment_intent.payment_failed", &object).unwrap()
         else {
-            panic!("an attempt")
+            panic!("not an attempted payment")
         };
         assert_eq!((attempted.status, attempted.amount_minor), (AttemptStatus::Failed, 900));
     }

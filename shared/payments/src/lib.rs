@@ -1,6 +1,6 @@
-//! The payment provider, which speaks Stripe's API: what it signs and tells, and what we ask of it.
+//! The client of Stripe, the payment provider: signed webhook events and requests to its API.
 //!
-//! A signed event is believed as it stands, with no call back to the provider (API.md, Payments).
+//! A signed event is trusted as received, without a request back to Stripe (API.md, Payments).
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 

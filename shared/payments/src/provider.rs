@@ -1,7 +1,7 @@
-//! The client of Stripe's API: checkouts, charges of stored methods, refunds.
+//! The client of Stripe's API: checkouts, charges of stored payment methods, refunds.
 //!
-//! Each request names the API version that it was written for, and each POST an idempotency key. What a failure means is in
-//! [`ProviderError`]; the forms are in the modules below, a file for each of Stripe's objects.
+//! Each request names the API version that it was written for. A POST that must not run twice has an idempotency key.
+//! [`ProviderError`] says what a failure means. Each module below has the requests and forms of one Stripe object.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ pub use refund::{PartialRefund, RefundRefusal, RefundedBy};
 /// The API version of every request: the newest that Stripe's official libraries know (stripe-node 23.1.0).
 pub const STRIPE_VERSION: &str = "2026-10-28.endive";
 
-/// How long Stripe may take to answer: a caller is waiting.
+/// The timeout of one request to Stripe. A caller waits for the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a request is sent again after 409 or 429, which Stripe answers before it does anything.
+/// The maximum number of retries after 409 or 429. Stripe sends these before it does anything.
 const MAX_BUSY_RETRIES: u32 = 4;
 
-/// The pause before the first of these retries; it doubles with each.
+/// The backoff before the first of these retries; it doubles with each.
 const FIRST_BUSY_BACKOFF: Duration = Duration::from_millis(150);
 
-/// Stripe's API.
+/// A client of Stripe's API.
 #[derive(Debug, Clone)]
 pub struct Provider {
     http: reqwest::Client,
@@ -43,45 +43,45 @@ pub struct Provider {
     base: String,
 }
 
-/// Why Stripe did not do what it was asked for.
+/// The reason why a request to Stripe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// Stripe could not be reached, or its answer could not be read. It may have done what was asked for.
-    #[error("Stripe did not answer")]
+    /// Stripe could not be reached, or its response could not be read. Stripe may have carried out the request.
+    #[error("no readable response from Stripe")]
     Unreachable(#[from] Unreachable),
-    /// Stripe failed with a 5xx, which it keeps under the idempotency key. It may have done what was asked for.
+    /// Stripe answered 5xx, and repeats that response under the idempotency key. Stripe may have carried out the
+    /// request.
     #[error("Stripe failed with {0}")]
     Failed(Box<ProviderRefusal>),
-    /// Stripe answered 409 or 429 to each retry, and did nothing.
+    /// Stripe answered 409 or 429 to every attempt, and did nothing.
     #[error("Stripe is busy: {0}")]
     Busy(Box<ProviderRefusal>),
-    /// Stripe does not accept the API key, and did nothing.
-    #[error("Stripe does not accept the API key: {0}")]
+    /// Stripe rejected the API key (401 or 403), and did nothing.
+    #[error("Stripe rejected the API key: {0}")]
     Unauthorised(Box<ProviderRefusal>),
-    /// Stripe refused the request, and will again.
+    /// Stripe refused the request, and refuses it again on a retry.
     #[error("Stripe refused with {0}")]
     Refused(Box<ProviderRefusal>),
-    /// Stripe took a charge and doesn't know yet how it ends.
-    #[error("Stripe has not settled the charge")]
+    /// The outcome of a charge or checkout is not known yet, or the request may still be in progress.
+    #[error("the outcome of the payment is not known yet")]
     Unsettled,
-    /// Stripe can't charge the price, so it was not asked.
+    /// Stripe can't charge this price, so no request was sent.
     #[error(transparent)]
     Unchargeable(#[from] Unchargeable),
 }
 
-/// Stripe's answer to a request that it did not carry out: its codes, for the log and the operator. It has no text of
-/// Stripe's, which may repeat what was sent.
+/// Stripe's error response: its codes, for the log and the operator. It omits Stripe's message, which may repeat the
+/// request's data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProviderRefusal {
-    /// The HTTP status.
     pub status: u16,
-    /// Stripe's type of error, such as `card_error`.
+    /// Stripe's error type, such as `card_error`.
     pub kind: Option<String>,
-    /// Stripe's code, such as `card_declined`.
+    /// Stripe's error code, such as `card_declined`.
     pub code: Option<String>,
-    /// The issuer's reason, such as `insufficient_funds`.
+    /// The card issuer's reason, such as `insufficient_funds`.
     pub decline_code: Option<String>,
-    /// The parameter that is wrong.
+    /// The name of the invalid parameter.
     pub param: Option<String>,
     /// The `Request-Id` header, by which Stripe's support finds the request.
     pub request_id: Option<String>,
@@ -109,13 +109,13 @@ struct Page<T> {
 }
 
 impl ProviderError {
-    /// Whether the same request may succeed later.
+    /// Returns whether a retry of the same request may succeed.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         !matches!(self, Self::Refused(_) | Self::Unchargeable(_))
     }
 
-    /// Whether Stripe says that there is no such object.
+    /// Returns whether Stripe says that the object does not exist.
     #[must_use]
     fn is_missing(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.is_missing())
@@ -123,7 +123,7 @@ impl ProviderError {
 }
 
 impl ProviderRefusal {
-    /// The most exact reason that Stripe gives.
+    /// Returns the most specific reason that Stripe gives.
     #[must_use]
     pub fn reason(&self) -> &str {
         let codes = [&self.decline_code, &self.code, &self.kind];
@@ -172,16 +172,16 @@ impl std::fmt::Display for ProviderRefusal {
 }
 
 impl Provider {
-    /// A client of the API at this base address, such as `https://api.stripe.com`.
+    /// Creates a client for the API at a base URL, such as `https://api.stripe.com`.
     pub fn new(base: &str) -> Result<Self, ProviderError> {
-        // It fails only where one is installed already, which will do.
+        // This fails only if another crypto provider is installed already, which works as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
         let http = http.redirect(reqwest::redirect::Policy::none()).build().map_err(Unreachable::from)?;
         Ok(Self { transport: Arc::new(http.clone()), http, base: base.trim_end_matches('/').to_owned() })
     }
 
-    /// The same over another transport.
+    /// Replaces the transport.
     #[must_use]
     pub fn over(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport, ..self }
@@ -193,13 +193,12 @@ impl Provider {
         headed(key, self.http.get(format!("{}{path}{separator}{query}", self.base)))
     }
 
-    /// A request that may be carried out twice. It has no idempotency key, under which Stripe would answer with a 500 that it
-    /// has kept for a day.
+    /// Builds a POST that may run twice. It has no idempotency key: Stripe repeats a 500 under the same key for a day.
     fn post(&self, key: &Secret, path: &str, form: &[(String, String)]) -> reqwest::RequestBuilder {
         headed(key, self.http.post(format!("{}{path}", self.base)).form(form))
     }
 
-    /// A request that Stripe carries out once, however often it is sent under its idempotency key.
+    /// Builds a POST that Stripe runs once per idempotency key, however often it is sent.
     fn post_once(
         &self,
         key: &Secret,
@@ -210,7 +209,7 @@ impl Provider {
         self.post(key, path, form).header("idempotency-key", idempotency_key)
     }
 
-    /// Sends a request, again where Stripe is busy, and reads its answer.
+    /// Sends a request, retries it while Stripe is busy, and parses the response.
     async fn answer<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
@@ -243,12 +242,12 @@ impl Provider {
     }
 }
 
-/// A request with what every request has: the API key, and the version that it was written for.
+/// Adds the headers of every request: the API key and the API version.
 fn headed(key: &Secret, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
     request.bearer_auth(key.expose()).header("stripe-version", STRIPE_VERSION)
 }
 
-/// A form's fields.
+/// Builds the fields of a form.
 fn fields<const N: usize>(fields: [(&str, String); N]) -> Vec<(String, String)> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -258,7 +257,7 @@ mod tests {
     use super::{ProviderError, ProviderRefusal};
 
     #[test]
-    fn an_error_names_stripes_codes_and_no_text() {
+    fn an_error_shows_stripes_codes_but_not_its_message() {
         let body =
             br#"{"error":{"type":"card_error","code":"card_declined","decline_code":"insufficient_funds",
             "message":"Your card ending in 4242 was declined.","param":"payment_method"}}"#;

@@ -1,7 +1,7 @@
 //! The signature of an event: `t=<unix>,v1=<hex hmac-sha256 of "<t>.<raw body>">`.
 //!
-//! Source: API.md, Payments, which is Stripe's scheme of version 1. Several `v1` are allowed, and several secrets may
-//! be active while one is being rotated.
+//! Source: API.md, Payments, which is Stripe's scheme of version 1. A header may have several `v1` signatures, and
+//! several secrets may be active while one is rotated.
 
 use std::fmt;
 
@@ -10,36 +10,36 @@ use jiff::Timestamp;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// How far the signature's time may be from ours, either way.
+/// The maximum difference in seconds between the signature's time and ours, in either direction.
 pub const TOLERANCE_SECONDS: u64 = 300;
 
-/// How many signatures of one header are looked at; a provider sends one for each active secret.
+/// The maximum number of signatures that are checked in one header. Stripe sends one for each active secret.
 const MOST_SIGNATURES: usize = 16;
 
-/// A text that must not be shown: a signing secret, an API key.
+/// A secret string, such as a signing secret or an API key. Its `Debug` output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// An event that is not believed. One answer for all reasons: a forger learns nothing.
+/// The error for an event whose signature is invalid. One error covers all reasons, so that a forger learns nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the signature does not fit the body, the time or any active secret")]
+#[error("the signature matches no active secret, or its time is out of tolerance")]
 pub struct SignatureInvalid;
 
 impl Secret {
-    /// Takes a secret.
+    /// Wraps a secret string.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The active secrets that a setting holds, separated by white space or commas.
+    /// Splits a setting into its active secrets, which white space or commas separate.
     #[must_use]
     pub fn list(setting: &str) -> Vec<Self> {
         let separators = |c: char| c.is_whitespace() || c == ',';
         setting.split(separators).filter(|part| !part.is_empty()).map(Self::new).collect()
     }
 
-    /// The secret itself, to be sent to whom it belongs.
+    /// Returns the secret in plain text. Use it only to send it to its owner.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -52,7 +52,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Verifies a header over the raw body, in constant time for each signature and secret.
+/// Verifies a signature header against the raw body, in constant time for each signature and secret.
 pub fn verify(header: &str, body: &[u8], secrets: &[Secret], now: Timestamp) -> Result<(), SignatureInvalid> {
     let (time, signatures) = read_header(header).ok_or(SignatureInvalid)?;
     let signed_at: i64 = time.parse().map_err(|_| SignatureInvalid)?;
@@ -69,7 +69,7 @@ pub fn verify(header: &str, body: &[u8], secrets: &[Secret], now: Timestamp) -> 
     if bool::from(fits) { Ok(()) } else { Err(SignatureInvalid) }
 }
 
-/// The header that a provider would send, for the local stand-in and for tests.
+/// Builds the header that Stripe would send, for the local stack and for tests.
 pub fn sign(body: &[u8], secret: &Secret, now: Timestamp) -> Result<String, SignatureInvalid> {
     let time = now.as_second().to_string();
     let signature = mac(secret, &time, body)?;
@@ -85,7 +85,7 @@ fn mac(secret: &Secret, time: &str, body: &[u8]) -> Result<[u8; 32], SignatureIn
     Ok(mac.finalize().into_bytes().into())
 }
 
-/// The time, as it is written, and the signatures of version 1.
+/// Parses a header into the time as text and the signatures of version 1.
 fn read_header(header: &str) -> Option<(&str, Vec<[u8; 32]>)> {
     let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
     let mut times = parts().filter(|(name, _)| *name == "t").map(|(_, time)| time);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_event_is_believed_within_300_seconds_either_way() {
+    fn signature_is_valid_within_300_seconds_either_way() {
         let secret = Secret::new("whsec_a");
         let header = sign(BODY, &secret, at(0)).unwrap();
         for seconds in [-300, 0, 300] {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn any_active_secret_and_any_of_several_signatures_will_do() {
+    fn any_active_secret_and_any_of_several_signatures_verifies() {
         let secrets = Secret::list("whsec_new, whsec_old");
         let old = sign(BODY, &secrets[1], at(0)).unwrap();
         assert_eq!(verify(&old, BODY, &secrets, at(1)), Ok(()));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_or_header_altered_by_one_byte_is_not_believed() {
+    fn body_or_header_altered_by_one_byte_is_refused() {
         let secret = [Secret::new("whsec_a")];
         let header = sign(BODY, &secret[0], at(0)).unwrap();
         for at_byte in 0..BODY.len() {
@@ -165,7 +165,7 @@ mod tests {
             assert!(verify(odd, BODY, &secret, at(0)).is_err(), "{odd}");
         }
     }
-    /// Whether the header still says, among whatever else, what was signed.
+    /// Returns whether a header has the signed time and signature, whatever else it has.
     fn is_authentic(header: &str, time: &str, hex: &str) -> bool {
         let parts: Vec<_> = header.split(',').filter_map(|part| part.trim().split_once('=')).collect();
         let times: Vec<_> = parts.iter().filter(|(name, _)| *name == "t").collect();
@@ -174,7 +174,7 @@ mod tests {
             && hexes.into_iter().any(|it| it.1.eq_ignore_ascii_case(hex))
     }
 
-    /// One byte changed, left out, doubled, or two swapped.
+    /// Flips a bit, removes, duplicates, inserts or swaps bytes, or truncates the text.
     fn mutate(text: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
         if text.is_empty() {
             return;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_forgeries_are_not_believed() {
+    fn a_million_forgeries_are_refused() {
         let secrets = [Secret::new("whsec_a"), Secret::new("whsec_b")];
         let header = sign(BODY, &secrets[1], at(0)).unwrap();
         let (time, hex) = header.split_once(',').unwrap();
@@ -215,6 +215,6 @@ mod tests {
                 believed += 1;
             }
         }
-        assert!(believed > 0, "a mutation may leave what was signed as it is");
+        assert!(believed > 0, "no mutation kept the signed time, body and signature");
     }
 }

@@ -1,14 +1,14 @@
-//! The way to the provider, which a simulation replaces by one without a network.
+//! The transport of requests to Stripe. A simulation replaces it by one without a network.
 
 use std::fmt::Debug;
 use std::pin::Pin;
 
-/// An answer on its way.
+/// The future of Stripe's response.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<reqwest::Response, Unreachable>> + Send + 'a>>;
 
-/// Carries a request to the provider and its answer back: over the network, or in a simulation without one.
+/// A transport of requests to Stripe and of its responses: the network, or a simulation of it.
 pub trait Transport: Debug + Send + Sync {
-    /// Sends a request.
+    /// Sends a request and returns its response.
     fn send(&self, request: reqwest::Request) -> Answering<'_>;
 }
 
@@ -18,19 +18,19 @@ impl Transport for reqwest::Client {
     }
 }
 
-/// Why no answer came that can be read.
+/// The reason why a request has no readable response.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// The request could not be sent, or its answer not be read.
+    /// The request could not be sent, or the response could not be read.
     #[error("the request failed")]
     Failed(#[source] reqwest::Error),
-    /// Nobody answered.
-    #[error("no answer came")]
+    /// No response arrived.
+    #[error("no response came")]
     Unanswered,
 }
 
 impl From<reqwest::Error> for Unreachable {
-    /// The error without its address, in whose query there are customers.
+    /// Removes the URL from the error: its query contains customer ids.
     fn from(error: reqwest::Error) -> Self {
         Self::Failed(error.without_url())
     }

@@ -1,4 +1,4 @@
-//! Answers: what a function gives back to API Gateway.
+//! HTTP responses that a function returns to API Gateway.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use base64::Engine as _;
@@ -11,30 +11,30 @@ use serde::Serialize;
 use crate::call::Call;
 use crate::problem::Problem;
 
-/// An answer to a call.
+/// An HTTP response to a call.
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: u16,
     headers: HeaderMap,
     body: String,
-    /// The problem's code, for the log.
+    /// The code of a problem, for the log and the metrics.
     code: Option<&'static str>,
 }
 
 impl Answer {
-    /// A 200 with a JSON body.
+    /// Builds a 200 with a JSON body.
     #[must_use]
     pub fn ok(body: &impl Serialize) -> Self {
         Self::json(200, body)
     }
 
-    /// A 201 with a JSON body.
+    /// Builds a 201 with a JSON body.
     #[must_use]
     pub fn created(body: &impl Serialize) -> Self {
         Self::json(201, body)
     }
 
-    /// A 200 with a text of that media type.
+    /// Builds a 200 with a text body of a media type.
     #[must_use]
     pub fn text(media_type: &'static str, body: String) -> Self {
         let mut headers = HeaderMap::new();
@@ -42,7 +42,8 @@ impl Answer {
         Self { status: 200, headers, body, code: None }
     }
 
-    /// A file that ships with the function: a 200, or a 304 where the caller has this very file (RFC 9110, 13.1.2).
+    /// Builds the response for a file that ships with the function: a 200, or a 304 if the caller has the same file
+    /// (RFC 9110, 13.1.2).
     #[must_use]
     pub fn file(call: &Call, media_type: &'static str, body: &'static str) -> Self {
         let digest = Fingerprint::of(&[body.as_bytes()]);
@@ -57,7 +58,7 @@ impl Answer {
         answer.with("etag", &tag).with("cache-control", "no-cache").with("x-content-type-options", "nosniff")
     }
 
-    /// The same answer with a further header. A value that can't stand in one is left out.
+    /// Adds a header. Ignores a value that is invalid in a header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -66,7 +67,8 @@ impl Answer {
         self
     }
 
-    /// The answer to a call under an idempotency key: 201 at first, 200 and a header that says so at each replay.
+    /// Builds the response to a call with an idempotency key: 201 at first, and 200 with the header
+    /// `idempotent-replayed` on each replay.
     #[must_use]
     pub fn once(replayed: bool, body: &impl Serialize) -> Self {
         if !replayed {
@@ -78,13 +80,13 @@ impl Answer {
         answer
     }
 
-    /// The status code.
+    /// Returns the HTTP status code.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The code of the problem, if it is one.
+    /// Returns the problem's code, if the response is a problem.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         self.code
@@ -99,7 +101,7 @@ impl Answer {
             }
             Err(error) => {
                 let error = Chain(&error);
-                tracing::error!(%error, "an answer could not be written");
+                tracing::error!(%error, "a response could not be serialised");
                 Problem::unavailable().into()
             }
         }

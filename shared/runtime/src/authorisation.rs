@@ -1,11 +1,12 @@
-//! Who may call: API Gateway has checked the token; here its scope and its workspace are (API.md, Who may call).
+//! Authorisation: API Gateway verifies the token, and this module checks its scopes and workspace (API.md, Who may
+//! call).
 
 use credits_core::id::WorkspaceId;
 
 use crate::event::JwtClaims;
 use crate::problem::Problem;
 
-/// A scope of a token.
+/// A scope of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// `credits:spend`
@@ -16,7 +17,7 @@ pub enum Scope {
     Manage,
 }
 
-/// The claims of a token that API Gateway believes.
+/// The claims of a token that API Gateway has verified.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     scopes: Vec<String>,
@@ -24,7 +25,7 @@ pub struct Claims {
 }
 
 impl Scope {
-    /// The scope's name in a token.
+    /// Returns the scope's name in a token.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +37,7 @@ impl Scope {
 }
 
 impl Claims {
-    /// Reads the claims that the authorizer hands on.
+    /// Reads the claims that API Gateway's authorizer passes on.
     #[must_use]
     pub fn read(claims: JwtClaims) -> Self {
         let scopes = claims.scope.unwrap_or_default();
@@ -44,7 +45,7 @@ impl Claims {
         Self { scopes, workspace: claims.workspace.unwrap_or_default() }
     }
 
-    /// Refuses a token without the scope.
+    /// Refuses a token that lacks the scope.
     pub fn demand(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.iter().any(|held| held == scope.as_str()) {
             Ok(())
@@ -53,12 +54,13 @@ impl Claims {
         }
     }
 
-    /// Refuses a token that isn't the hub's own: the `*` of all workspaces.
+    /// Refuses a token that is not for all workspaces (`*`), as the hub's own token is.
     pub fn demand_all_workspaces(&self) -> Result<(), Problem> {
         if self.workspace == "*" { Ok(()) } else { Err(Problem::workspace_forbidden()) }
     }
 
-    /// The workspace of a path, if the token is for it. Whether it exists makes no difference to the answer.
+    /// Returns the workspace that a path names, if the token is for it. A token for another workspace is refused,
+    /// whether or not the named one exists.
     pub fn workspace(&self, named: &str) -> Result<WorkspaceId, Problem> {
         if self.workspace != named {
             self.demand_all_workspaces()?;

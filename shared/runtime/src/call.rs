@@ -1,4 +1,4 @@
-//! A call: an HTTP request as API Gateway hands it on, with what every function asks of it.
+//! A call: an HTTP request from API Gateway, with the checks that every function needs.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,10 @@ use crate::fields::FieldError;
 use crate::problem::Problem;
 use crate::{json, query};
 
-/// The largest body that is read (API.md).
+/// The maximum size of a request body (API.md).
 pub const MOST_BODY_BYTES: usize = 256 * 1024;
 
-/// A call of ours.
+/// An HTTP request to this API.
 #[derive(Debug, Clone)]
 pub struct Call {
     route: String,
@@ -34,7 +34,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads an event. A body that API Gateway sent in base64 is the raw body again.
+    /// Reads an event, and decodes a body that API Gateway encoded in base64.
     #[must_use]
     pub fn read(event: HttpEvent, deadline: Instant) -> Self {
         let body = event.body.unwrap_or_default();
@@ -55,80 +55,80 @@ impl Call {
         }
     }
 
-    /// The route that API Gateway matched, such as `GET /v1/catalog`.
+    /// Returns the route that API Gateway matched, such as `GET /v1/catalog`.
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route
     }
 
-    /// API Gateway's id of the request.
+    /// Returns API Gateway's id of the request.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 
-    /// The host name that was called.
+    /// Returns the host name of the request.
     #[must_use]
     pub fn domain_name(&self) -> &str {
         &self.domain_name
     }
 
-    /// The workspace that the path names, as it stands there.
+    /// Returns the workspace id in the path, unchecked.
     #[must_use]
     pub fn named_workspace(&self) -> &str {
         self.path_parameter("workspace_id")
     }
 
-    /// A variable of the path, as it stands there.
+    /// Returns a path parameter, unchecked; empty if the route has none of this name.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> &str {
         self.path_parameters.get(name).map_or("", String::as_str)
     }
 
-    /// Until when the invocation must have answered.
+    /// Returns the deadline for the response.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The token's claims.
+    /// Returns the token's claims.
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// A header, by its name in small letters.
+    /// Returns a header by its lowercase name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The query's parameters.
+    /// Returns the query parameters.
     #[must_use]
     pub fn query(&self) -> &HashMap<String, String> {
         &self.query
     }
 
-    /// Refuses any query parameter: for a route of the API that has none. The settings page is opened with whatever its
+    /// Refuses query parameters on a `/v1/` route. Other routes, such as the settings page, accept any that their
     /// callers add.
     pub(crate) fn refuse_query(&self) -> Result<(), Problem> {
         let of_api = self.route.split(' ').nth(1).is_some_and(|path| path.starts_with("/v1/"));
         if of_api { query::none(&self.query) } else { Ok(()) }
     }
 
-    /// The workspace of the path, for a token that has the scope and is for it.
+    /// Returns the workspace in the path, if the token has the scope and is for that workspace.
     pub fn workspace(&self, scope: Scope) -> Result<WorkspaceId, Problem> {
         self.claims.demand(scope)?;
         self.claims.workspace(self.named_workspace())
     }
 
-    /// The raw body, if it isn't too large.
+    /// Returns the raw body, if it is not too large.
     pub fn raw_body(&self) -> Result<&[u8], Problem> {
         let body = self.body.as_deref().ok_or_else(Problem::malformed_json)?;
         if body.len() > MOST_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
     }
 
-    /// The body as JSON, in which no member is given twice.
+    /// Parses the body as JSON. Refuses members that occur more than once.
     pub fn json(&self) -> Result<Value, Problem> {
         let body = self.raw_body()?;
         let media_type = self.header("content-type").and_then(|media| media.split(';').next());
@@ -144,14 +144,14 @@ impl Call {
         Err(Problem::invalid_request(&errors.collect::<Vec<_>>()))
     }
 
-    /// The body as JSON, of a call whose members may all be absent: then so may the body.
+    /// Parses the body as JSON for a call without required members: an empty body counts as `{}`.
     pub fn json_if_any(&self) -> Result<Value, Problem> {
         if self.body.as_ref().is_some_and(Vec::is_empty) { Ok(json!({})) } else { self.json() }
     }
 
-    /// The claim of the call's idempotency key, for this method, path and payload.
+    /// Builds the claim of the call's idempotency key for its method, path and payload.
     ///
-    /// The payload is taken as what it says: neither white space nor the order of members makes it another one.
+    /// The fingerprint covers the parsed payload, so white space and the order of members do not change it.
     pub fn claim(&self, workspace_id: &WorkspaceId, body: &Value) -> Result<Claim, Problem> {
         let key = self.header("idempotency-key").ok_or_else(Problem::idempotency_key_missing)?;
         let method = self.route.split(' ').next().unwrap_or_default();

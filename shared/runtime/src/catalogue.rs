@@ -1,19 +1,20 @@
-//! The catalogue that is deployed: the operator's data file, which a build carries along.
+//! The deployed catalogue: the operator's data file, which is compiled in.
 
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_core::purchase::CheckoutOptions;
 
 use crate::settings::SettingError;
 
-/// The operator's file, `infra/catalogue.json`.
+/// The content of the operator's file, `infra/catalogue.json`.
 pub const DEPLOYED: &str = include_str!("../../../infra/catalogue.json");
 
-/// The deployed catalogue.
+/// Parses the deployed catalogue.
 pub fn deployed() -> Result<Catalogue, CatalogueError> {
     Catalogue::parse(DEPLOYED)
 }
 
-/// Refuses Stripe Tax beside a catalogue that sells subscriptions: their off-session charges carry no tax of a checkout's.
+/// Refuses Stripe Tax with a catalogue that sells subscriptions: Stripe Tax is part of checkouts, and off-session
+/// charges carry no tax.
 pub fn check_tax(catalogue: &Catalogue, options: CheckoutOptions) -> Result<(), SettingError> {
     let sells_subscriptions = !catalogue.tiers().is_empty();
     if options.automatic_tax && sells_subscriptions {
@@ -27,7 +28,7 @@ pub fn check_tax(catalogue: &Catalogue, options: CheckoutOptions) -> Result<(), 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn m02_m05_m07_the_shipped_catalogue_has_what_is_promised() {
+    fn m02_m05_m07_shipped_catalogue_is_complete() {
         let shipped = serde_json::to_value(super::deployed().unwrap()).unwrap();
         let names = |list: &serde_json::Value, key: &str| -> Vec<String> {
             list.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()

@@ -1,8 +1,8 @@
-//! The way to AWS: one HTTP client whose connections all requests of a function share.
+//! The connection to AWS: one HTTP client whose connections all requests of a function share.
 //!
-//! It is hyper and rustls with what our requests need of them. The SDK's own client can do more, HTTP/2 and proxies among
-//! it, and makes a connector with certificates for each client that is put together: that was a tenth of the debit
-//! function's size and a sixth of its start (docs/benchmarks.md).
+//! It uses hyper and rustls with only the features that these requests need. The SDK's own client also supports HTTP/2
+//! and proxies, and builds a connector with certificates for each service client. That was a tenth of the debit
+//! function's size and a sixth of its start time (docs/benchmarks.md).
 
 use std::error::Error;
 use std::fmt;
@@ -35,8 +35,8 @@ use tower::util::MapFuture;
 use crate::settings::Settings;
 use crate::start::StartError;
 
-/// The roots of what AWS's endpoints present (Amazon Trust Services, Certificate authorities,
-/// <https://www.amazontrust.com/repository/>), as they are read fastest: each start reads them.
+/// The root certificates of AWS's endpoints (Amazon Trust Services, Certificate authorities,
+/// <https://www.amazontrust.com/repository/>). They are in DER, which parses fastest: every start parses them.
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("../certificates/amazon-root-ca-1.der"),
     include_bytes!("../certificates/amazon-root-ca-2.der"),
@@ -45,18 +45,18 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("../certificates/starfield-services-root-g2.der"),
 ];
 
-/// How long a connection may take to stand, with its handshake.
+/// The timeout of a new connection, including the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Connecting = <HttpsConnector<TcpConnector> as Service<Uri>>::Future;
 
-/// The connections that stand, and the way to new ones.
+/// The pool of open connections, which also opens new ones.
 #[derive(Debug)]
 struct Connections<C> {
     client: Client<C, SdkBody>,
 }
 
-/// The SDK's view of them: the same for each of its clients, whatever that one's settings.
+/// An HTTP client for the SDK that returns the same connector to each service client, whatever its settings.
 #[derive(Debug)]
 struct OneConnector(SharedHttpConnector);
 
@@ -66,15 +66,15 @@ impl HttpClient for OneConnector {
     }
 }
 
-/// The HTTP client of a deployed function's AWS clients: it trusts Amazon's roots alone, unless it is told to trust the
-/// machine's.
+/// Creates the HTTP client for the AWS clients of a deployed function. It trusts only Amazon's roots, unless the
+/// setting `TLS_ROOTS=native` selects the machine's.
 pub fn https_client_of(settings: Settings) -> Result<SharedHttpClient, StartError> {
-    // Reading the machine's certificates is most of what a start would cost.
+    // Loading the machine's certificates would be most of the start time.
     let roots = if settings.trusts_native_roots() { native_roots() } else { amazon_roots() };
     client_that_trusts(roots.ok_or(StartError::Part("trust store"))?)
 }
 
-/// The HTTP client of AWS clients whose endpoint is on this machine: without TLS.
+/// Creates an HTTP client without TLS for AWS clients whose endpoint is on this machine.
 #[must_use]
 pub fn loopback_client() -> SharedHttpClient {
     client_over(tcp())
@@ -88,7 +88,7 @@ fn amazon_roots() -> Option<RootCertStore> {
     Some(roots)
 }
 
-/// What the machine trusts. A certificate that can't be read is left out, as everybody does.
+/// Loads the machine's root certificates. Skips unreadable certificates, as other TLS clients do.
 fn native_roots() -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (read, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -96,7 +96,7 @@ fn native_roots() -> Option<RootCertStore> {
 }
 
 fn client_that_trusts(roots: RootCertStore) -> Result<SharedHttpClient, StartError> {
-    // Of rustls's providers ring's start costs the least.
+    // Of rustls's providers, ring has the fastest start.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -111,7 +111,7 @@ fn client_that_trusts(roots: RootCertStore) -> Result<SharedHttpClient, StartErr
 
 fn tcp() -> TcpConnector {
     let mut tcp = TcpConnector::new();
-    // A request goes out at once, and is not kept back until the answer before it is acknowledged.
+    // Without Nagle's algorithm a request is sent at once, and does not wait until the previous data is acknowledged.
     tcp.set_nodelay(true);
     tcp
 }
@@ -144,7 +144,7 @@ impl<C: Connect + Clone + fmt::Debug + Send + Sync + 'static> HttpConnector for 
     }
 }
 
-/// How the SDK gives a connection up over which failures come, so that a retry takes another.
+/// Lets the SDK discard a connection after a failure, so that a retry opens another.
 fn poisonable(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
     connection.connection_metadata().as_ref()?;
     let connection = connection.clone();
@@ -161,7 +161,7 @@ fn connector_error(error: legacy::Error) -> ConnectorError {
     as_its_kind(error.into())
 }
 
-/// What kind of failure it is, by which the SDK and the store decide whether to try again.
+/// Returns the kind of a failure, by which the SDK and the store decide whether to retry.
 fn kind_of(error: &legacy::Error) -> fn(BoxError) -> ConnectorError {
     if source_of::<tokio::time::error::Elapsed>(error).is_some() {
         return ConnectorError::timeout;
@@ -180,7 +180,7 @@ fn kind_of(error: &legacy::Error) -> fn(BoxError) -> ConnectorError {
     |error| ConnectorError::other(error, None)
 }
 
-/// The first of its kind among an error and what has led to it.
+/// Returns the first error of a type in a chain of sources.
 fn source_of<'error, E: Error + 'static>(error: &'error (dyn Error + 'static)) -> Option<&'error E> {
     std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
@@ -204,7 +204,7 @@ mod tests {
     const TABLES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"TableNames\":[]}";
     const BROKEN: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\n{}";
 
-    /// An endpoint with a certificate of its own that answers each request in turn, and nobody after that.
+    /// A TLS endpoint with its own certificate. It sends the given responses in order, and none after the last.
     struct Endpoint {
         url: String,
         certificate: CertificateDer<'static>,
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// Answers what comes over a connection, and ends it in the middle of an answer that is empty.
+    /// Serves the requests of one connection. Closes the connection without a response if the next response is empty.
     async fn serve(
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         answers: &mut impl Iterator<Item = &&'static str>,
@@ -276,7 +276,7 @@ mod tests {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// What kind of failure a listing of tables ends in.
+    /// Lists tables and returns the failure.
     async fn failure(client: &aws_sdk_dynamodb::Client) -> DispatchFailure {
         match client.list_tables().send().await.unwrap_err() {
             SdkError::DispatchFailure(failure) => failure,
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_amazon_does_not_vouch_for_is_told_nothing() {
+    async fn an_endpoint_without_an_amazon_certificate_is_refused() {
         let endpoint = Endpoint::that_answers(&[TABLES]).await;
         let client = dynamodb(&endpoint.url, client_that_trusts(amazon_roots().unwrap()).unwrap(), 1);
         let refused = failure(&client).await;
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_amazons_roots_are_read() {
+    fn all_amazon_roots_are_loaded() {
         assert_eq!(amazon_roots().unwrap().len(), AMAZON_ROOTS.len());
     }
 
@@ -320,14 +320,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_is_cut_is_tried_again() {
+    async fn a_request_is_retried_after_its_connection_closed() {
         let endpoint = Endpoint::that_answers(&["", TABLES]).await;
         let client = dynamodb(&endpoint.url, client_that_trusts(endpoint.roots()).unwrap(), 2);
         client.list_tables().send().await.unwrap();
     }
 
     #[tokio::test]
-    async fn where_nobody_listens_it_is_said_at_once() {
+    async fn a_closed_port_fails_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_that_nobody_answers_is_given_up() {
+    async fn a_handshake_without_response_times_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let client = dynamodb(&url, client_that_trusts(amazon_roots().unwrap()).unwrap(), 1);

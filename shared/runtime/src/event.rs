@@ -1,4 +1,4 @@
-//! The event that an HTTP call comes as: API Gateway's payload 2.0, of which we read what we need.
+//! The Lambda event of an HTTP call: the members of API Gateway's payload 2.0 that this crate reads.
 //!
 //! Source: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
@@ -6,62 +6,59 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// What API Gateway hands on of a call. Absent and null members are empty.
+/// An HTTP call from API Gateway. Absent members are `None` or empty.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpEvent {
-    /// The route that was matched, such as `GET /v1/catalog`.
+    /// The matched route, such as `GET /v1/catalog`.
     pub route_key: Option<String>,
-    /// The path, as it was called.
+    /// The path of the request.
     pub raw_path: Option<String>,
-    /// The route's variables, decoded.
+    /// The path parameters, decoded.
     pub path_parameters: Option<HashMap<String, String>>,
-    /// The query, decoded; the values of one name are joined by commas.
+    /// The query parameters, decoded. Several values of one name are joined by commas.
     pub query_string_parameters: Option<HashMap<String, String>>,
-    /// The headers, by names in small letters; the values of one name are joined by commas.
+    /// The headers by lowercase name. Several values of one name are joined by commas.
     pub headers: HashMap<String, String>,
-    /// The body, as text or in base64.
+    /// The body as text or in base64.
     pub body: Option<String>,
-    /// Whether the body is in base64.
     pub is_base64_encoded: bool,
-    /// What API Gateway says of the call.
     pub request_context: RequestContext,
 }
 
-/// What API Gateway says of a call.
+/// The metadata of a call.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RequestContext {
-    /// The id that it gave the request.
+    /// API Gateway's id of the request.
     pub request_id: Option<String>,
-    /// The host name that was called.
+    /// The host name of the request.
     pub domain_name: Option<String>,
-    /// Who calls; nothing for a route without a token.
+    /// The authorizer's result; absent on a route without authorisation.
     pub authorizer: Option<Authorizer>,
 }
 
-/// What the authorizer has found.
+/// The result of the authorizer.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Authorizer {
-    /// The token that it has checked.
+    /// The verified token.
     pub jwt: Option<Jwt>,
 }
 
-/// A token that was checked.
+/// A verified access token.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Jwt {
-    /// Its claims.
     pub claims: JwtClaims,
 }
 
-/// The claims of a token that are ours (API.md, Who may call).
+/// The claims that this API uses (API.md, Who may call).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct JwtClaims {
-    /// What it may be used for, separated by white space.
+    /// The scopes, separated by white space.
     pub scope: Option<String>,
-    /// The workspace that it is for, or `*`.
+    /// The workspace's id, or `*` for all.
     pub workspace: Option<String>,
 }

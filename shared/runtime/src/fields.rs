@@ -1,4 +1,4 @@
-//! Reading a request's JSON: every field once, all errors at once, unknown fields by name.
+//! Reads the fields of a request's JSON, and collects every error, including unknown fields.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
-/// The most octets of an address (RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets).
+/// The maximum length of an e-mail address in octets (RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets).
 const MAX_ADDRESS_OCTETS: usize = 254;
-/// The most octets of an address before its `@` (RFC 5321, 4.5.3.1.1).
+/// The maximum length before the `@` in octets (RFC 5321, 4.5.3.1.1).
 const MAX_LOCAL_PART_OCTETS: usize = 64;
-/// The most octets of a domain's label (RFC 1035, 2.3.4).
+/// The maximum length of a domain's label in octets (RFC 1035, 2.3.4).
 const MAX_LABEL_OCTETS: usize = 63;
 
-/// What is wrong with one field.
+/// The error of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// The field's path, such as `units.output_tokens`; empty for the body itself.
     pub field: String,
-    /// What it must be.
+    /// The requirement that the field violates, such as `must be an object`.
     pub message: String,
 }
 
@@ -34,14 +34,14 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Begins to read a body, which must be an object.
+    /// Starts to read a body, which must be an object.
     pub fn of(body: &'a Value) -> Result<Self, Problem> {
         let not_an_object = || FieldError { field: String::new(), message: "must be an object".into() };
         let object = body.as_object().ok_or_else(|| Problem::invalid_request(&[not_an_object()]))?;
         Ok(Self { object, path: String::new(), known: Vec::new(), errors: Vec::new() })
     }
 
-    /// A field that must be there.
+    /// Reads a required field.
     pub fn required<T>(
         &mut self,
         name: &'static str,
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         self.optional(name, read)
     }
 
-    /// A field that may be absent or null.
+    /// Reads a field that may be absent or null.
     pub fn optional<T>(
         &mut self,
         name: &'static str,
@@ -69,13 +69,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether a field is there and not null; it counts as known from here on.
+    /// Returns a field's value unless it is absent or null, and marks the field as known.
     pub fn present(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    /// An object within this one, if it is there.
+    /// Reads a nested object, if present.
     pub fn nested<T>(
         &mut self,
         name: &'static str,
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
         read
     }
 
-    /// Objects in an array that must be there, each under its place: `lines.0`, `lines.1`, …
+    /// Reads a required array of 1 to `most` objects. Errors name each object by its index: `lines.0`, `lines.1`, …
     pub fn list<T>(
         &mut self,
         name: &'static str,
@@ -127,18 +127,18 @@ impl<'a> Fields<'a> {
         all
     }
 
-    /// Says what is wrong with a field.
+    /// Records an error of a field.
     pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: self.path_of(name), message: message.into() });
     }
 
-    /// Whether nothing is wrong so far but what an unknown field would be.
+    /// Returns whether no error is recorded so far. Unknown fields are found only by [`Self::finish`].
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.errors.is_empty()
     }
 
-    /// What was read, or all that is wrong.
+    /// Returns the result, or a problem with every error.
     pub fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
         let errors = self.all_errors();
         match read {
@@ -161,24 +161,24 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a text as what its type makes of it: an id, an amount, a plan.
+/// Parses a string as its type: an id, an amount, a plan.
 pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     let text = value.as_str().ok_or("must be a string")?;
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// Reads a truth value.
+/// Reads a boolean.
 pub fn truth(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "must be true or false".to_owned())
 }
 
-/// Reads a count of at most `most`.
+/// Reads a non-negative integer of at most `most`.
 pub fn count(value: &Value, most: u64) -> Result<u64, String> {
     let count = value.as_u64().ok_or("must be a whole number of zero or more")?;
     if count <= most { Ok(count) } else { Err(format!("must be at most {most}")) }
 }
 
-/// Reads a text of 1 to `most` characters as people write and read one: a name or a reason.
+/// Reads a visible single-line string of 1 to `most` characters, such as a name or a reason.
 pub fn line(value: &Value, most: usize) -> Result<String, String> {
     let text = value.as_str().ok_or("must be a string")?;
     let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(misleads);
@@ -186,25 +186,27 @@ pub fn line(value: &Value, most: usize) -> Result<String, String> {
     if fits && text.chars().any(is_seen) { Ok(text.to_owned()) } else { Err(said()) }
 }
 
-/// Whether a character breaks a line or changes the direction of what follows, so that a name could show as another.
+/// Returns whether a character breaks a line or changes the direction of text, so that one name could show as another.
 fn misleads(letter: char) -> bool {
     let breaks = letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
     let turns = matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     breaks || turns
 }
 
-/// Whether a character leaves a mark: no white space, and none of Unicode's default ignorable code points.
+/// Returns whether a character is visible: neither white space nor one of Unicode's default ignorable code points.
 fn is_seen(letter: char) -> bool {
     let ignorable = matches!(letter, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
         | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}'
         | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}');
-    // A braille pattern without dots.
+    // U+2800 is a braille pattern without dots.
     !ignorable && !letter.is_whitespace() && letter != '\u{2800}'
 }
 
-/// Reads an address that SES takes: a dot-string at a host name (RFC 5321, 4.1.2), without what could end a header or name
-/// a second recipient. Quoted local parts, address literals and letters outside ASCII are refused.
+/// Reads an e-mail address that SES accepts: a dot-string at a host name (RFC 5321, 4.1.2).
+///
+/// Characters that could end a header or name a second recipient are refused. So are quoted local parts, address
+/// literals and letters outside ASCII.
 pub fn mail_address(value: &Value) -> Result<String, String> {
     let said = || "must be an e-mail address".to_owned();
     let text = value.as_str().filter(|text| text.len() <= MAX_ADDRESS_OCTETS).ok_or_else(said)?;
@@ -220,12 +222,12 @@ pub fn mail_address(value: &Value) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err(said()) }
 }
 
-/// Whether a byte may stand in an atom (RFC 5322, 3.2.3).
+/// Returns whether a byte is allowed in an atom (RFC 5322, 3.2.3).
 fn is_atom(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
 }
 
-/// Whether a text is a label of a host name (RFC 1123, 2.1).
+/// Returns whether a string is a label of a host name (RFC 1123, 2.1).
 fn is_label(label: &str) -> bool {
     let ends_well = !label.starts_with('-') && !label.ends_with('-');
     let made_of = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -239,7 +241,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn all_field_errors_are_told_at_once_with_unknown_fields_by_name() {
+    fn all_field_errors_and_unknown_fields_are_reported() {
         let body = json!({"operation": 7, "units": {"records": -1, "pages": 2}, "extra": true});
         let mut fields = Fields::of(&body).unwrap();
         fields.required("operation", parsed::<Id>);
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_one_that_ses_takes() {
+    fn only_addresses_that_ses_accepts_are_read() {
         let label = "d".repeat(63);
         let longest = format!("a@{label}.{label}.{label}.{}.example", "d".repeat(52));
         assert_eq!(longest.len(), 254);
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_seen_and_shows_as_it_is_written() {
+    fn only_visible_single_line_names_are_read() {
         for good in ["Acme", "  Acme", "Ωmega 株式会社", "שלום", "👩\u{200D}💻", "e\u{301}", "a\u{200B}b"]
         {
             assert_eq!(line(&json!(good), 200).as_deref(), Ok(good));

@@ -1,4 +1,5 @@
-//! Reading JSON and finding members that are given more than once: of two, one parser takes the first, another the last.
+//! Parses JSON and finds duplicate members. Of two members with one name, some parsers keep the first and others the
+//! last.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a body, and the paths of the members that it gives more than once, such as `units.records`.
+/// Parses a body, and returns the paths of its duplicate members, such as `units.records`.
 pub(crate) fn read(body: &[u8]) -> Result<(Value, BTreeSet<String>), serde_json::Error> {
     let mut repeated = BTreeSet::new();
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -15,7 +16,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Value, BTreeSet<String>), serde_json:
     Ok((value, repeated))
 }
 
-/// Builds a value as `serde_json` does, and notes what is repeated.
+/// Builds a value as `serde_json` does, and records duplicate members.
 struct Reader<'a> {
     path: &'a str,
     repeated: &'a mut BTreeSet<String>,
@@ -95,7 +96,7 @@ mod tests {
     use super::read;
 
     #[test]
-    fn members_that_are_repeated_are_found_at_any_depth() {
+    fn duplicate_members_are_found_at_any_depth() {
         let body = br#"{"a":1,"b":{"c":[0,{"d":null,"d":{"e":1,"e":2}}],"b":3},"a":2,"a":3,"\u0061":4}"#;
         let (value, repeated) = read(body).unwrap();
         assert_eq!(repeated.into_iter().collect::<Vec<_>>(), ["a", "b.c.1.d", "b.c.1.d.e"]);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_that_serde_json_reads() {
+    fn values_equal_those_of_serde_json() {
         for body in [
             r#"{"a":[1,-2,3.5,1e30,-0,18446744073709551616,true,false,null,"x\ud83d\ude00\n"],"b":{}}"#,
             "[]",
@@ -118,6 +119,6 @@ mod tests {
         for bad in ["", "{", "{\"a\":1}x", "{\"a\":01}", "\"\u{1}\"", "nul"] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(read("[".repeat(1_000).as_bytes()).is_err(), "too deep");
+        assert!(read("[".repeat(1_000).as_bytes()).is_err(), "1000 nested arrays exceed the depth limit");
     }
 }

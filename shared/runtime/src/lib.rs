@@ -1,4 +1,4 @@
-//! What every function shares: settings, start-up, authorisation, reading requests, and problem+json.
+//! The code that all functions share: settings, start-up, authorisation, request parsing and problem+json.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 pub mod answer;

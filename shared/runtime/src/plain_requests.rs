@@ -1,7 +1,7 @@
-//! Plain requests: the SDK's clients without the headers in which it tells AWS of itself.
+//! Plain requests: removes the headers in which the SDK describes itself to AWS.
 //!
-//! Who calls, which attempt it is and of which call are for AWS's own statistics; no answer depends on them. To put them
-//! together and to sign them is a tenth of an invocation (docs/benchmarks.md).
+//! These headers name the SDK, the attempt and the invocation for AWS's own statistics. No response depends on them.
+//! Building and signing them takes a tenth of an invocation (docs/benchmarks.md).
 
 use aws_runtime::invocation_id::InvocationIdInterceptor;
 use aws_runtime::request_info::RequestInfoInterceptor;
@@ -11,13 +11,13 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationIn
 use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_interceptor, dyn_dispatch_hint};
 use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer, Layer};
 
-/// Leaves the headers out that the SDK tells of itself by.
+/// An interceptor that removes the headers in which the SDK describes itself.
 #[derive(Debug)]
 pub struct PlainRequests(FrozenLayer);
 
 impl Default for PlainRequests {
     fn default() -> Self {
-        const CAUSE: &str = "nothing depends on it";
+        const CAUSE: &str = "no response depends on this header";
         let mut layer = Layer::new("PlainRequests");
         layer.store_put(disable_interceptor::<UserAgentInterceptor>(CAUSE));
         layer.store_put(disable_interceptor::<InvocationIdInterceptor>(CAUSE));
@@ -56,7 +56,7 @@ mod tests {
     use super::PlainRequests;
     use crate::start::dynamodb_config;
 
-    /// An endpoint that keeps the names of the headers that it is sent.
+    /// An endpoint that records the header names of its latest request.
     #[derive(Debug, Clone, Default)]
     struct Endpoint(Arc<Mutex<Vec<String>>>);
 
@@ -67,7 +67,8 @@ mod tests {
         }
     }
 
-    /// What the endpoint is sent of which the SDK tells of itself, with our interceptor and without.
+    /// Sends a request with or without [`PlainRequests`], and returns the names of the headers in which the SDK
+    /// describes itself.
     async fn told(plain: bool) -> Vec<String> {
         let endpoint = Endpoint::default();
         let connector = endpoint.clone();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_tells_nothing_of_the_sdk() {
+    async fn requests_have_no_headers_that_describe_the_sdk() {
         let by_itself = ["amz-sdk-invocation-id", "amz-sdk-request", "user-agent", "x-amz-user-agent"];
         assert_eq!(told(false).await, by_itself);
         assert_eq!(told(true).await, [""; 0]);

@@ -1,6 +1,7 @@
-//! The one file that turns refusals into status codes, as `application/problem+json` (RFC 9457; API.md, Errors).
+//! Problems: the only file that converts refusals to status codes, as `application/problem+json` (RFC 9457; API.md,
+//! Errors).
 //!
-//! A problem is what the public may read; what went wrong inside is logged where the problem is made, never sent.
+//! A problem contains only public information. Internal causes are logged where the problem is created, and never sent.
 
 use credits_core::agreement::{OtherCurrency, Priced};
 use credits_core::credits::{Amount, Credits};
@@ -23,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fields::FieldError;
 
-/// A refusal or a fault, as the caller reads it.
+/// A refusal or failure, as the caller receives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     status: u16,
@@ -34,91 +35,91 @@ pub struct Problem {
     retry_after_seconds: Option<u16>,
 }
 
-/// What automatic top-up does about a call that was refused (M5).
+/// The action of automatic top-up for a refused call (M5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TopUpOfCall {
-    /// It buys the packs that the call needs: the caller may retry.
+    /// Automatic top-up buys the packs that the call needs: the caller may retry.
     Started,
-    /// It buys nothing for the call: that would take more than three packs, or a limit is reached.
+    /// Automatic top-up buys nothing for the call: the call needs more than three packs, or a limit is reached.
     Limit,
 }
 
 impl Problem {
-    /// 400: the body is not JSON.
+    /// Builds a 400: the body is not JSON.
     #[must_use]
     pub fn malformed_json() -> Self {
         Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid JSON.")
     }
 
-    /// 400: a POST without its key.
+    /// Builds a 400: the call has no idempotency key.
     #[must_use]
     pub fn idempotency_key_missing() -> Self {
         let detail = "This call needs an Idempotency-Key header.";
         Self::new(400, "idempotency_key_missing", "Idempotency key missing", detail)
     }
 
-    /// 400: a key that isn't one.
+    /// Builds a 400: the idempotency key is invalid.
     #[must_use]
     pub fn idempotency_key_invalid() -> Self {
         let detail = "The Idempotency-Key must be 1 to 255 visible ASCII characters.";
         Self::new(400, "idempotency_key_invalid", "Idempotency key invalid", detail)
     }
 
-    /// 403: the token lacks a scope.
+    /// Builds a 403: the token lacks a scope.
     #[must_use]
     pub fn scope_missing(scope: &str) -> Self {
         Self::new(403, "scope_missing", "Scope missing", format!("The token lacks the scope {scope}."))
     }
 
-    /// 403: the token is for another workspace, whether the one that was named exists or not.
+    /// Builds a 403: the token is for another workspace, whether or not the named one exists.
     #[must_use]
     pub fn workspace_forbidden() -> Self {
         let detail = "The token is not for this call's workspace.";
         Self::new(403, "workspace_forbidden", "Workspace forbidden", detail)
     }
 
-    /// 403: only Enterprise has agreements.
+    /// Builds a 403: only workspaces on the Enterprise plan have agreements.
     #[must_use]
     pub fn agreement_forbidden() -> Self {
         let detail = "Only a workspace on the Enterprise plan can have an agreement.";
         Self::new(403, "agreement_forbidden", "Agreement forbidden", detail)
     }
 
-    /// 404: no such workspace.
+    /// Builds a 404: the workspace does not exist.
     #[must_use]
     pub fn workspace_not_found() -> Self {
         let detail = "There is no workspace of this id.";
         Self::new(404, "workspace_not_found", "Workspace not found", detail)
     }
 
-    /// 404: nothing there.
+    /// Builds a 404: the route or resource does not exist.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(404, "not_found", "Not found", "There is nothing here.")
     }
 
-    /// 409: the key stands for another call.
+    /// Builds a 409: the idempotency key was used for another call.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {
         let detail = "The Idempotency-Key was used before, for another call or another payload.";
         Self::new(409, "idempotency_key_reused", "Idempotency key reused", detail)
     }
 
-    /// 413: above 256 KiB.
+    /// Builds a 413: the body is larger than 256 KiB.
     #[must_use]
     pub fn body_too_large() -> Self {
         Self::new(413, "body_too_large", "Body too large", "The body is larger than 256 KiB.")
     }
 
-    /// 415: not JSON by its own word.
+    /// Builds a 415: the `content-type` is not `application/json`.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         let detail = "The body must be application/json.";
         Self::new(415, "unsupported_media_type", "Unsupported media type", detail)
     }
 
-    /// 422: all that is wrong with a request, at once.
+    /// Builds a 422 with every error of a request.
     #[must_use]
     pub fn invalid_request(errors: &[FieldError]) -> Self {
         let detail = match errors {
@@ -129,27 +130,27 @@ impl Problem {
             .with("errors", json!(errors))
     }
 
-    /// 422: one field is wrong.
+    /// Builds a 422 for one invalid field.
     #[must_use]
     pub fn invalid_field(field: &str, message: String) -> Self {
         Self::invalid_request(&[FieldError { field: field.to_owned(), message }])
     }
 
-    /// 422: more is to be refunded than is left of the payment.
+    /// Builds a 422: the refund exceeds what is left of the payment.
     #[must_use]
     pub fn exceeds_payment() -> Self {
         let detail = "That is more than is left of the payment to refund.";
         Self::new(422, "exceeds_payment", "Exceeds payment", detail)
     }
 
-    /// 409: a dispute of the payment decides about its money.
+    /// Builds a 409: the payment is disputed, and the dispute decides about its money.
     #[must_use]
     pub fn payment_disputed() -> Self {
         let detail = "The payment is disputed, and the dispute decides about the money.";
         Self::new(409, "payment_disputed", "Payment disputed", detail)
     }
 
-    /// 402: the balance doesn't cover the call (M11): what the app needs to show a prompt.
+    /// Builds a 402: the balance does not cover the call (M11). It has what an app needs to show a prompt.
     #[must_use]
     pub fn insufficient_credits(required: Amount, available: Credits, top_up_url: &str) -> Self {
         let prompt = if available > Credits::ZERO {
@@ -161,7 +162,7 @@ impl Problem {
         Self::insufficient((required, available), detail, &prompt, top_up_url)
     }
 
-    /// 402: the hold doesn't keep so much, whatever the balance has.
+    /// Builds a 402: the hold keeps fewer credits than the call costs, whatever the balance.
     fn hold_short(required: Amount, kept: Credits, top_up_url: &str) -> Self {
         let prompt = format!("This needs {required} AI credits and {kept} are set aside for it.");
         let detail = format!(
@@ -185,39 +186,39 @@ impl Problem {
             .with("prompt", json!(prompt))
     }
 
-    /// 503: others are writing to the same workspace.
+    /// Builds a 503: concurrent calls write to the same workspace. The caller may retry after 1 s.
     #[must_use]
     pub fn contended() -> Self {
         let detail = "The workspace is busy. Try again with the same key: nothing is done twice.";
         Self::new(503, "contended", "Contended", detail).retry_after(1)
     }
 
-    /// 503: something that we stand on is not there.
+    /// Builds a 503: a dependency, such as the table or Stripe, is unavailable. The caller may retry after 5 s.
     #[must_use]
     pub fn unavailable() -> Self {
         let detail = "The service can't answer now. Try again with the same key: nothing is done twice.";
         Self::new(503, "unavailable", "Unavailable", detail).retry_after(5)
     }
 
-    /// The status code.
+    /// Returns the HTTP status code.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The code, which a program tells problems apart by.
+    /// Returns the code, by which programs distinguish problems.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// In how many seconds to try again.
+    /// Returns after how many seconds the caller may retry.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u16> {
         self.retry_after_seconds
     }
 
-    /// The body as RFC 9457 has it.
+    /// Returns the body, in the form of RFC 9457.
     #[must_use]
     pub fn body(&self) -> Value {
         let mut body = json!({
@@ -233,7 +234,7 @@ impl Problem {
         body
     }
 
-    /// The problem of a debit's refusal.
+    /// Converts the refusal of a debit.
     #[must_use]
     pub fn of_debit(refusal: DebitRefusal, top_up_url: &str) -> Self {
         match refusal {
@@ -246,7 +247,7 @@ impl Problem {
         }
     }
 
-    /// The problem of a capture's or a settlement's refusal.
+    /// Converts the refusal of a capture or settlement.
     #[must_use]
     pub fn of_hold(refusal: HoldRefusal, top_up_url: &str) -> Self {
         match refusal {
@@ -276,7 +277,7 @@ impl Problem {
         }
     }
 
-    /// Says what automatic top-up does about a refused call, if it is on.
+    /// Adds the action of automatic top-up for the refused call, if automatic top-up is on.
     #[must_use]
     pub fn with_top_up(self, top_up: Option<TopUpOfCall>) -> Self {
         match top_up {
@@ -522,7 +523,7 @@ impl From<credits_billing::MethodRefusal> for Problem {
 
 impl From<EventError> for Problem {
     fn from(unread: EventError) -> Self {
-        // What it stems from repeats what is in the event.
+        // The source of the error may repeat the event's data, so it is not logged.
         tracing::error!(error = %unread, "a signed event could not be read");
         match unread {
             EventError::Json(_) => Self::malformed_json(),
@@ -540,7 +541,7 @@ mod tests {
     use super::Problem;
 
     #[test]
-    fn m11_a_refusal_at_zero_tells_the_app_what_a_prompt_needs() {
+    fn m11_insufficient_credits_has_what_an_app_prompt_needs() {
         let problem = Problem::insufficient_credits(
             "3.4".parse().unwrap(),
             "1.2".parse().unwrap(),

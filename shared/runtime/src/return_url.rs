@@ -1,22 +1,23 @@
-//! Return addresses: where a payer may be sent back to after a checkout.
+//! Return URLs: checks where a payer may be sent after a checkout.
 
 use http::Uri;
 
-/// The longest address that is taken; Stripe takes 5,000 characters.
+/// The maximum length of a URL in characters. Stripe accepts 5,000.
 const MAX_CHARACTERS: usize = 2_000;
 
-/// The origins that may be returned to, such as `https://app.example`.
+/// The allowed origins, such as `https://app.example`.
 #[derive(Debug, Clone, Default)]
 pub struct ReturnOrigins(Vec<String>);
 
 impl ReturnOrigins {
-    /// These origins.
+    /// Creates the list of allowed origins.
     #[must_use]
     pub fn new(origins: Vec<String>) -> Self {
         Self(origins)
     }
 
-    /// Checks an address from a request: it must be absolute and on one of the origins, or on that of the page to add credits.
+    /// Checks a URL from a request. It must be absolute, and on an allowed origin or on that of the page to add
+    /// credits.
     pub fn check(&self, address: &str, page: &str) -> Result<String, String> {
         let said = "must be an address on an allowed origin (the setting RETURN_ORIGINS)";
         let origin = origin_of(address).ok_or(said)?;
@@ -26,7 +27,7 @@ impl ReturnOrigins {
     }
 }
 
-/// The origin of an absolute address, in small letters. An address with a user in it has none.
+/// Returns the lowercase origin of an absolute URL. Returns `None` for a URL with user information.
 fn origin_of(address: &str) -> Option<String> {
     let plain = address.bytes().all(|byte| byte.is_ascii_graphic()) && address.len() <= MAX_CHARACTERS;
     let without_fragment = address.split('#').next().filter(|_| plain)?;
@@ -41,7 +42,7 @@ mod tests {
     use super::ReturnOrigins;
 
     #[test]
-    fn a_payer_returns_to_an_allowed_origin_alone() {
+    fn only_urls_on_allowed_origins_are_accepted() {
         let origins = ReturnOrigins::new(vec!["https://app.example".to_owned()]);
         let page = "https://credits.example/settings/ai-credits";
         let taken = |address: &str| origins.check(address, page).is_ok();

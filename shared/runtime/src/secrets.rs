@@ -1,4 +1,4 @@
-//! Secrets: read by a setting, kept for a while, and read anew when one may have been rotated.
+//! Secrets: read from a setting or an SSM parameter, cached, and read again when one may have been rotated.
 
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use tokio::time::Instant;
 use crate::settings::{SecretSetting, Settings};
 use crate::start::StartError;
 
-/// How soon a secret may be read again because one didn't fit: a flood of forged events must not become one of reads.
+/// The minimum interval of reads after a secret did not match. A flood of forged events must not cause a flood of
+/// reads.
 const SOONEST_REREAD: Duration = Duration::from_secs(10);
 
-/// A secret that couldn't be read.
+/// The reason why a secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// SSM didn't give it.
+    /// SSM did not return the parameter.
     #[cfg(feature = "ssm")]
     #[error("the parameter can't be read")]
     Unread(#[source] Box<aws_sdk_ssm::Error>),
-    /// There is nothing in it.
+    /// The parameter is empty.
     #[error("the parameter holds no secret")]
     Empty,
 }
 
-/// One or several secrets that are active at the same time.
+/// A cached set of secrets, which are active at the same time.
 #[derive(Debug)]
 pub struct Secrets {
     source: Source,
@@ -50,7 +51,7 @@ struct Kept {
 }
 
 impl Secrets {
-    /// Takes the secrets that a setting points to; they are read when they are first needed.
+    /// Creates the secrets of a setting. They are read when they are first needed.
     pub fn from_setting(setting: SecretSetting, settings: Settings) -> Result<Self, StartError> {
         let source = match setting {
             SecretSetting::Plain(secret) => Source::Plain(Secret::list(secret.expose())),
@@ -64,24 +65,25 @@ impl Secrets {
         Ok(Self { source, ttl: settings.secret_ttl(), kept: Mutex::new(None) })
     }
 
-    /// Takes the secrets of an SSM parameter, to be kept for a while.
+    /// Creates the secrets of an SSM parameter, cached for `ttl`.
     #[cfg(feature = "ssm")]
     #[must_use]
     pub fn in_parameter(client: aws_sdk_ssm::Client, name: String, ttl: Duration) -> Self {
         Self { source: Source::Parameter { client, name }, ttl, kept: Mutex::new(None) }
     }
 
-    /// The active secrets.
+    /// Returns the active secrets. Reads them again if the last read is older than the TTL.
     pub async fn active(&self) -> Result<Vec<Secret>, SecretError> {
         self.younger_than(self.ttl).await
     }
 
-    /// The one secret to sign in with, where several are active.
+    /// Returns the first active secret, for requests that carry one, such as an API key.
     pub async fn first(&self) -> Result<Secret, SecretError> {
         self.active().await?.into_iter().next().ok_or(SecretError::Empty)
     }
 
-    /// The active secrets after one didn't fit: read anew, unless that was done just now.
+    /// Returns the active secrets after one did not match. Reads them again, unless the last read is more recent than
+    /// `SOONEST_REREAD`.
     pub async fn reread(&self) -> Result<Vec<Secret>, SecretError> {
         self.younger_than(SOONEST_REREAD.min(self.ttl)).await
     }
@@ -98,9 +100,9 @@ impl Secrets {
         let read = self.source.read().await;
         let secrets = match (read.and_then(Self::not_empty), kept.as_ref()) {
             (Ok(secrets), _) => secrets,
-            // Those that were good a while ago are better than none while the parameter can't be read.
+            // While the parameter can't be read, the last known secrets stay in use.
             (Err(error), Some(kept)) => {
-                tracing::warn!(error = %Chain(&error), "a secret could not be read anew");
+                tracing::warn!(error = %Chain(&error), "a secret could not be read again");
                 return Ok(kept.secrets.clone());
             }
             (Err(error), None) => return Err(error),
@@ -111,7 +113,7 @@ impl Secrets {
 }
 
 impl Source {
-    #[cfg_attr(not(feature = "ssm"), expect(clippy::unused_async, reason = "reading a parameter waits"))]
+    #[cfg_attr(not(feature = "ssm"), expect(clippy::unused_async, reason = "`ssm` awaits the read"))]
     async fn read(&self) -> Result<Vec<Secret>, SecretError> {
         match self {
             Self::Plain(secrets) => Ok(secrets.clone()),
@@ -154,7 +156,7 @@ mod tests {
 
     use super::{SOONEST_REREAD, Secrets};
 
-    /// A parameter whose value can be changed, and a count of how often it was read.
+    /// An SSM parameter whose value a test changes, with a count of its reads.
     #[derive(Debug, Clone, Default)]
     struct Parameter {
         value: Arc<Mutex<String>>,
@@ -194,14 +196,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_secret_is_kept_for_a_while_and_a_rotated_one_is_found_at_once() {
+    async fn secrets_are_cached_and_reread_when_one_does_not_match() {
         let parameter = Parameter::default();
         parameter.set("whsec_old");
         let secrets = parameter.secrets();
         assert_eq!(secrets.active().await.unwrap(), [Secret::new("whsec_old")]);
         parameter.set("whsec_new whsec_old");
-        assert_eq!(secrets.active().await.unwrap().len(), 1, "it is kept");
-        // A flood of forged events does not become one of reads.
+        assert_eq!(secrets.active().await.unwrap().len(), 1, "the secret is cached");
+        // A flood of forged events does not cause a flood of reads.
         secrets.reread().await.unwrap();
         assert_eq!(parameter.reads.load(Ordering::SeqCst), 1);
         tokio::time::advance(SOONEST_REREAD).await;
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_empty_parameter_is_no_secret_that_could_sign() {
+    async fn an_empty_parameter_is_an_error() {
         let parameter = Parameter::default();
         parameter.set("  ");
         assert!(parameter.secrets().active().await.is_err());

@@ -1,4 +1,4 @@
-//! Start-up: from the environment to a function that answers calls.
+//! Start-up: creates a function from the environment and serves its calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,55 +29,56 @@ use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
 
-/// How long one attempt at a request may take.
+/// The timeout of one attempt of a request to AWS.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often whoever warms up lets others go first: to connect to the runtime's API and to send it a request.
+/// How often the warm-up task yields first, so that the runtime connects to Lambda's API and requests the first
+/// invocation.
 const TURNS_UNTIL_IT_IS_ASKED_FOR: u32 = 4;
 
-/// A function that answers calls.
+/// A function that answers HTTP calls.
 pub trait Function: Send + Sync + 'static {
-    /// What can be got ready before the first call comes; nothing waits for it.
+    /// Prepares what the first call needs. Nothing waits for it.
     fn warm_up(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 
-    /// Whether a route has query parameters, which its handler reads with [`crate::query::read`]. Any parameter of the other
-    /// routes is refused.
+    /// Returns whether a route has query parameters, which its handler reads with [`crate::query::read`]. Every
+    /// parameter of another `/v1/` route is refused.
     fn has_query(&self, _route: &str) -> bool {
         false
     }
 
-    /// Answers a call of one of its routes.
+    /// Answers a call of one of the function's routes.
     fn answer(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
 
-/// Why a function can't start.
+/// The reason why a function can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// The catalogue file is wrong.
-    #[error("the catalogue can't be used")]
+    /// The catalogue file is invalid.
+    #[error("the catalogue is invalid")]
     Catalogue(#[from] credits_core::catalogue::CatalogueError),
-    /// A part of it can't be made.
-    #[error("the {0} can't be made")]
+    /// A part of the function can't be created. Holds its name.
+    #[error("the {0} can't be created")]
     Part(&'static str),
-    /// There is no runtime to run on.
-    #[error("the runtime can't be started")]
+    /// The asynchronous runtime can't be created.
+    #[error("the asynchronous runtime can't be created")]
     Runtime(#[from] std::io::Error),
-    /// Lambda's runtime API failed.
-    #[error("lambda's runtime failed")]
+    #[error("lambda's runtime API failed")]
     Lambda(#[source] lambda_runtime::Error),
 }
 
-/// A function that something else than an HTTP call invokes: a schedule, a stream, a bus.
+/// A function that handles events of a schedule, a stream or a bus.
 pub trait EventFunction: Send + Sync + 'static {
-    /// Why an event can't be worked off. Lambda tries again, and in the end the dead-letter queue takes it.
+    /// The reason why an event could not be handled. Lambda retries the event, and finally sends it to the dead-letter
+    /// queue.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Works an event off.
+    /// Handles an event.
     fn handle(
         &self,
         event: Value,
@@ -85,34 +86,34 @@ pub trait EventFunction: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Value, Self::Error>> + Send;
 }
 
-/// Starts a function and serves it until Lambda ends it.
+/// Starts a function that answers calls, and serves it until Lambda ends it.
 pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) -> Result<(), StartError> {
     telemetry::start(Settings)?;
     let function = Arc::new(make(Settings)?);
     let warmed = Arc::clone(&function);
     let serve = service_fn(async |event: LambdaEvent<HttpEvent>| {
         let deadline = deadline_of(&event.context);
-        // Boxed, since the compiler gives up on the whole depth of it where it optimises.
+        // Boxed: with optimisation, the compiler fails on the depth of the whole future.
         let answer = Box::pin(respond(&*function, event.payload, deadline)).await;
         telemetry::flush();
         Ok::<_, std::convert::Infallible>(answer)
     });
     let served = async {
         tokio::spawn(async move {
-            // The first invocation is asked for before anything else is done, and while it is on its way the connection
-            // is made that it will need.
+            // The runtime requests the first invocation before anything else. While that request is in progress, this
+            // task opens the connection that the invocation needs.
             for _ in 0..TURNS_UNTIL_IT_IS_ASKED_FOR {
                 tokio::task::yield_now().await;
             }
             warmed.warm_up().await;
         });
-        // Without the span that `lambda_runtime::run` writes into each line: a line of a call names the call by itself.
+        // `lambda_runtime::run` would add a span to each line. The line `answered` has the request id without it.
         Runtime::new(serve).run().await
     };
     runtime()?.block_on(served).map_err(StartError::Lambda)
 }
 
-/// Starts a function of events and serves it until Lambda ends it.
+/// Starts a function that handles events, and serves it until Lambda ends it.
 pub fn run_on_events<F: EventFunction>(
     make: impl FnOnce(Settings) -> Result<F, StartError>,
 ) -> Result<(), StartError> {
@@ -145,7 +146,7 @@ fn deadline_of(context: &lambda_runtime::Context) -> Instant {
     now.checked_add(left).unwrap_or(now)
 }
 
-/// Answers one event: every call ends in a response and a line in the log.
+/// Answers one HTTP event. Every call ends in a response and a log line.
 pub async fn respond<F: Function>(
     function: &F,
     event: HttpEvent,
@@ -164,7 +165,7 @@ pub async fn respond<F: Function>(
     if let Some(code) = answer.code() {
         metrics::counter!("Refusals", "Code" => code).increment(1);
     }
-    // What is in its place but is none may be anything.
+    // A path segment that is not a workspace id is arbitrary text, which is not logged.
     let workspace_id = call.named_workspace().parse::<WorkspaceId>().ok();
     tracing::info!(
         request_id = call.request_id(),
@@ -177,7 +178,7 @@ pub async fn respond<F: Function>(
     answer.into()
 }
 
-/// The store of a deployed function.
+/// Creates the store of a deployed function.
 pub fn store(settings: Settings) -> Result<Store, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
     let config =
@@ -191,7 +192,7 @@ pub fn store(settings: Settings) -> Result<Store, StartError> {
     Ok(Store::new(client, &settings.table()?, sources::system()))
 }
 
-/// The configuration of a `DynamoDB` client. Reads are retried by the SDK, writes by the store itself.
+/// Creates the configuration of a `DynamoDB` client. The SDK retries reads; the store retries writes itself.
 #[must_use]
 pub fn dynamodb_config(
     region: &str,
@@ -205,7 +206,7 @@ pub fn dynamodb_config(
         .credentials_provider(credentials)
         .http_client(http_client)
         .timeout_config(timeouts())
-        // Credentials last as long as the process, and neither requests nor answers are streams.
+        // Credentials last as long as the process, and neither requests nor responses are streams.
         .identity_cache(IdentityCache::no_cache())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(4));
@@ -213,7 +214,7 @@ pub fn dynamodb_config(
     config.build()
 }
 
-/// How long an attempt at a request to AWS may take.
+/// Returns the timeouts of requests to AWS.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build()

@@ -1,7 +1,7 @@
-//! Steps: what a function asks of AWS, each timed, as a metric and as a segment of the invocation's trace.
+//! Steps: times each request of a function to AWS, as a metric and as a segment of the invocation's trace.
 //!
-//! A segment goes to X-Ray's daemon by one datagram, which Lambda runs beside the function, so nothing waits for it
-//! (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
+//! A segment is sent to X-Ray's daemon in one datagram. Lambda runs the daemon beside the function, so the function
+//! does not wait (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,13 +24,13 @@ use crate::settings::Settings;
 use crate::sources::{SystemClock, SystemRandomness};
 use crate::telemetry;
 
-/// What the daemon wants before each segment.
+/// The header that the daemon requires before each segment.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
-/// How many steps are timed before metrics are written down: the embedded format takes a hundred values of a metric,
-/// and a function has up to three clients.
+/// The maximum number of timed requests before metrics are flushed. The embedded format takes a hundred values of a
+/// metric, and a function has up to three clients.
 const MOST_UNWRITTEN: usize = 30;
 
-/// Times the requests of a client of AWS.
+/// An interceptor that times the requests of an AWS client.
 #[derive(Debug)]
 pub struct Steps {
     settings: Settings,
@@ -38,7 +38,7 @@ pub struct Steps {
     unwritten: AtomicUsize,
 }
 
-/// When a request began.
+/// The start time of a request.
 #[derive(Debug)]
 struct Begun {
     at: Timestamp,
@@ -49,14 +49,14 @@ impl Storable for Begun {
     type Storer = StoreReplace<Self>;
 }
 
-/// A trace that an invocation belongs to, if it is one of those that are kept.
+/// The trace of an invocation, if it is sampled.
 struct Trace<'a> {
     root: &'a str,
     parent: &'a str,
 }
 
 impl Steps {
-    /// Those of a deployed function. Without a daemon there are no segments.
+    /// Creates the interceptor of a deployed function. Without a daemon it sends no segments.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let daemon = settings.trace_daemon().and_then(|address| {
@@ -78,7 +78,7 @@ impl Steps {
 
     fn send(&self, segment: &Value) {
         if let Some(daemon) = &self.daemon {
-            // A segment that gets lost is missed by nobody's balance.
+            // A lost segment affects only the trace.
             let _ = daemon.send(format!("{HEADER}{segment}").as_bytes());
         }
     }
@@ -119,7 +119,7 @@ impl Intercept for Steps {
 }
 
 impl<'a> Trace<'a> {
-    /// Reads `Root=…;Parent=…;Sampled=1`.
+    /// Parses `Root=…;Parent=…;Sampled=1`. Returns `None` if the trace is not sampled.
     fn read(header: &'a str) -> Option<Self> {
         let member = |name: &str| {
             header.split(';').find_map(|member| member.trim().strip_prefix(name)?.strip_prefix('='))
@@ -148,7 +148,7 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// Seconds with their fraction, as X-Ray has them.
+/// Formats an instant in seconds with milliseconds, as X-Ray expects it.
 fn seconds(at: Timestamp) -> Option<Number> {
     let millis = at.as_millisecond();
     format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000)).parse().ok()
@@ -161,7 +161,7 @@ mod tests {
     use super::Trace;
 
     #[test]
-    fn a_segment_stands_under_the_invocation_that_made_the_request() {
+    fn segment_belongs_to_the_invocation() {
         let trace = Trace::read("Root=1-6b04c1d4-30fa227529eca5933a104a90;Parent=8f3d8ac787e6842b;Sampled=1");
         let metadata = Metadata::new("TransactWriteItems", "DynamoDB");
         let (begun, ended) =
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_that_is_not_sampled_has_no_segments() {
+    fn unsampled_invocation_has_no_segments() {
         assert!(
             Trace::read("Root=1-6b04c1d4-30fa227529eca5933a104a90;Parent=8f3d8ac787e6842b;Sampled=0")
                 .is_none()

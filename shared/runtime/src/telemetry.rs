@@ -1,9 +1,9 @@
-//! Telemetry: what a deployed function tells of itself on its standard output: logs as JSON, and beside them metrics in
-//! `CloudWatch`'s embedded format.
+//! Telemetry: the logs of a deployed function as JSON on standard output, and its metrics beside them in `CloudWatch`'s
+//! embedded format.
 //!
-//! A metric has no workspace for a dimension: each value of a dimension is a metric of its own, and is paid for. What
-//! each means, and what rings when, is in `docs/runbook.md`. Where nothing was started, as in the local stack, what is
-//! counted goes nowhere.
+//! A metric has no dimension for the workspace, because `CloudWatch` bills each value of a dimension as a metric of its
+//! own. `docs/runbook.md` describes the metrics and alarms. Without [`start`] or [`collect`], as in the local stack,
+//! metrics are discarded.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -15,18 +15,18 @@ use metrics_cloudwatch_embedded::{Builder, Collector};
 use crate::settings::Settings;
 use crate::start::StartError;
 
-/// Where `CloudWatch` keeps our metrics.
+/// The namespace of the metrics in `CloudWatch`.
 pub const NAMESPACE: &str = "AiCredits";
 
 static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 
-/// Starts logs and metrics, once a process.
+/// Starts logs and metrics. Call it once per process.
 pub fn start(settings: Settings) -> Result<(), StartError> {
     log_to(std::io::stdout);
     collect(&settings.stack_name())
 }
 
-/// Starts logs alone, to somewhere else than the standard output.
+/// Starts logs only, to another writer than standard output.
 pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .json()
@@ -38,7 +38,7 @@ pub fn log_to<W: Write>(writer: impl Fn() -> W + Send + Sync + 'static) {
         .init();
 }
 
-/// Starts metrics alone, which a stack's name tells apart from those of another deployment.
+/// Starts metrics only. The stack's name distinguishes them from those of another deployment.
 pub fn collect(stack: &str) -> Result<(), StartError> {
     let builder = Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("Stack", stack.to_owned());
     let collector = builder.init().map_err(|_| StartError::Part("recorder of metrics"))?;
@@ -48,24 +48,24 @@ pub fn collect(stack: &str) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Writes down what was counted since the last time.
+/// Writes the metrics since the last flush to standard output.
 pub fn flush() {
     flush_to(std::io::stdout());
 }
 
-/// The same, to somewhere else than the standard output.
+/// Writes the metrics since the last flush to a writer.
 pub fn flush_to(mut writer: impl Write) {
     let Some(collector) = COLLECTOR.get() else { return };
-    // In one piece: the standard output looks for the end of a line in each that it is given.
+    // One write for all lines: standard output searches each write for the end of a line.
     let mut lines = Vec::new();
     if let Err(error) = collector.flush(&mut lines).and_then(|()| writer.write_all(&lines)) {
         tracing::error!(%error, "metrics could not be written");
     }
 }
 
-/// Counts credits that were spent.
+/// Records spent credits.
 pub fn spent(credits: Credits) {
-    // A metric is a float, as CloudWatch has it, and no account is kept by it.
+    // A `CloudWatch` metric is a float. No balance depends on this value.
     if let Ok(credits) = credits.to_string().parse::<f64>() {
         metrics::histogram!("CreditsSpent").record(credits);
     }

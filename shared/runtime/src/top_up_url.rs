@@ -1,22 +1,22 @@
-//! Where people add credits: what a refusal points to, and where the payment provider sends payers back to (M11).
+//! The page to add credits: refusals link to it, and Stripe sends payers back to it (M11).
 
 use crate::call::Call;
 
-/// Where the page is that `account` serves.
+/// The path of the page that the function `account` serves.
 const PAGE: &str = "/settings/ai-credits";
 
-/// The address of a page to add credits on: the operator's own, or else ours at the address that was called.
+/// The URL of the page to add credits: the operator's, or else ours on the host of the request.
 #[derive(Debug, Clone)]
 pub struct TopUpUrl(Option<String>);
 
 impl TopUpUrl {
-    /// The operator's own; `None` for ours.
+    /// Creates the URL from the operator's own; `None` selects our page.
     #[must_use]
     pub fn new(own: Option<String>) -> Self {
         Self(own)
     }
 
-    /// Where the caller's people add credits.
+    /// Returns the URL for a call.
     #[must_use]
     pub fn of(&self, call: &Call) -> String {
         self.0.clone().unwrap_or_else(|| format!("https://{}{PAGE}", call.domain_name()))
@@ -30,7 +30,7 @@ mod tests {
     use crate::event::HttpEvent;
 
     #[test]
-    fn m11_without_a_page_of_the_operators_it_is_ours_at_the_address_that_was_called() {
+    fn m11_default_page_is_ours_on_the_host_of_the_request() {
         let mut event = HttpEvent::default();
         event.request_context.domain_name = Some("credits.example".to_owned());
         let call = Call::read(event, tokio::time::Instant::now());

@@ -1,4 +1,4 @@
-//! Agreements and invoices: a credit limit in the balance, a commitment each month, and a bill at its end (M8).
+//! Agreements and their invoices: credit limits, monthly commitments, and an invoice after each month (M8).
 
 use std::collections::BTreeMap;
 
@@ -28,47 +28,47 @@ use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
 
-/// How many steps are taken at once at most: a year of months that nobody attended to.
+/// The most steps that one call takes: enough for a year of months that no sweep has handled.
 const MOST_STEPS: usize = 40;
 
-/// How many ledger entries are read at a time for an invoice's lines.
+/// The ledger entries in one page when the lines of an invoice are computed.
 const ENTRIES_A_PAGE: usize = 1_000;
 
-/// Why an agreement is not kept.
+/// The reason why an agreement can't be set or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AgreementRefusal {
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// What is owed for the month is in another currency.
+    /// An amount that is not invoiced yet has another currency, and an invoice has only one.
     #[error(transparent)]
     OtherCurrency(#[from] OtherCurrency),
-    /// A month's use could come to more than an invoice can say.
+    /// The use of one month could exceed the maximum amount of an invoice.
     #[error(transparent)]
     InvoiceTooLarge(#[from] InvoiceTooLarge),
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// What is agreed with a workspace, if anything ever was.
+    /// Returns the workspace's agreement; `None` if none was ever set.
     pub async fn agreement(&self, workspace: &WorkspaceId) -> Result<Option<Agreement>, Fault> {
         Ok(self.standing(workspace).await?.map(|(standing, _)| standing.agreement))
     }
 
-    /// Keeps what is agreed, and says whether it is the first. A commitment's first month is granted at once.
+    /// Sets the agreement and returns whether it is the workspace's first.
+    ///
+    /// Grants the first month of a commitment at once.
     pub async fn set_agreement(
         &self,
         workspace: &WorkspaceId,
         agreement: &Agreement,
     ) -> Result<bool, AgreementRefusal> {
-        // What has ended is invoiced by what was agreed while it ran.
+        // Months that have ended are invoiced under the terms that were agreed while they ran.
         if !self.advance_agreement(workspace).await? {
             return Err(Fault::Contended.into());
         }
         let set = |before: &Standing, debt: Credits| {
-            // Until this is written, what may be spent follows the limit that was agreed before.
+            // Until this is written, the debt may still grow up to the previous credit limit.
             let most = debt.max(before.agreement.credit_limit).max(agreement.credit_limit);
             agreement.invoicing.map_or(Ok(()), |invoicing| invoicing.check(most))?;
             Ok(before.agreed(agreement, self.now())?)
@@ -78,22 +78,23 @@ impl Store {
         Ok(first)
     }
 
-    /// Ends an agreement with the month that is open, since the workspace has left Enterprise.
+    /// Ends the agreement of a workspace that leaves Enterprise. The open month is still invoiced.
     pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
         if self.standing(workspace).await?.is_none_or(|(standing, _)| standing.ends) {
             return Ok(());
         }
-        // What has ended is invoiced by what was agreed while it ran. If that has to wait, the end does not: use of the
-        // month that has just begun is debt then, and not invoiced.
+        // Months that have ended are invoiced under the terms that were agreed while they ran. The agreement ends even
+        // if such an invoice has to wait. Use in the month that has just begun is then debt that is not invoiced.
         self.advance_agreement(workspace).await?;
         self.change_agreement(workspace, |before, _| Ok(before.ended(self.now()))).await?;
         self.advance_agreement(workspace).await?;
         Ok(())
     }
 
-    /// Does all that is due about an agreement, and says whether nothing is any more: a month that has not ended by the
-    /// table's clock, or whose use the index does not show yet, is left for later. Done twice at once, or late, it comes to
-    /// the same.
+    /// Takes every step of the agreement that is due, and returns whether none is left.
+    ///
+    /// Leaves a month for later if it has not ended by DynamoDB's clock, or if the index does not show all of its use
+    /// yet. Late and concurrent calls have the same result.
     pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         for _ in 0..MOST_STEPS {
             let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
@@ -123,8 +124,10 @@ impl Store {
         Ok(Some(versioned::read(&item, STANDING)?))
     }
 
-    /// Changes what is agreed, with the balance's limit and its billing in the same transaction; says whether it is
-    /// the first. The change is given the debt, with what open holds may add to it.
+    /// Changes the agreement, the balance's credit limit and its billing in one transaction.
+    ///
+    /// Returns whether the agreement is the workspace's first. `change` receives the debt, including the credits that
+    /// open holds keep.
     async fn change_agreement(
         &self,
         workspace: &WorkspaceId,
@@ -159,7 +162,7 @@ impl Store {
         }
     }
 
-    /// Grants a month's portion: now, or where it is ahead, from the month's first second on.
+    /// Grants a month's portion. A portion of a later month can be spent from the first second of its month.
     async fn grant_portion(
         &self,
         workspace: &WorkspaceId,
@@ -204,7 +207,7 @@ impl Store {
         self.post_step(order).await
     }
 
-    /// Takes back what the early end of a portion leaves over; of one that was withdrawn, everything.
+    /// Takes back the excess of a portion that ended early. Of a withdrawn portion, takes back all that is left.
     async fn take_back(
         &self,
         workspace: &WorkspaceId,
@@ -225,7 +228,7 @@ impl Store {
         let change = match excess {
             _ if portion.is_withdrawn() => Change::Withdraw { key: entry_key, grant_ids: vec![id] },
             Some(by) => Change::Reduce { key: entry_key, grant_id: id, by },
-            // It had so few credits that a day more or less comes to the same.
+            // The portion is so small that fewer days round up to the same credits: nothing is taken back.
             None => return self.written(vec![standing_write]).await.map(drop),
         };
         let reason = "the commitment ended".to_owned();
@@ -243,7 +246,7 @@ impl Store {
         self.post_step(order).await
     }
 
-    /// Posts a step. If another caller was faster, the step is done or has changed: what is left is read again.
+    /// Posts a step. Ignores a lost race with another caller: the next iteration reads the agreement again.
     async fn post_step(&self, order: Order<'_>) -> Result<(), Fault> {
         let workspace = order.workspace;
         match self.post(order).await {
@@ -257,8 +260,9 @@ impl Store {
         Ok(())
     }
 
-    /// Invoices a month that has ended, and whose debt the balance's close has billed; `false` if the index does not show
-    /// the month's use yet.
+    /// Invoices a month that has ended. The balance's close must have billed the month's debt before.
+    ///
+    /// Returns `false` if the index does not show all of the month's use yet.
     async fn invoice_month(
         &self,
         workspace: &WorkspaceId,
@@ -271,7 +275,7 @@ impl Store {
             None => Some(BTreeMap::new()),
         };
         let Some(used) = used else {
-            tracing::info!(%workspace, %month, "an invoice waits for the index");
+            tracing::info!(%workspace, %month, "an invoice waits until the index shows the month's use");
             return Ok(false);
         };
         let taken_back = self.taken_back(workspace, standing, month).await?;
@@ -288,16 +292,16 @@ impl Store {
         }
         match self.transact(writes).await? {
             Outcome::Written => self.settle_fence(workspace).await,
-            // Written or not, what is left is read again.
+            // Whether or not it was written, the next iteration reads the agreement again.
             Outcome::Unknown(error) => {
-                tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice has no answer");
+                tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice got no reply");
             }
             Outcome::Cancelled(_) => {}
         }
         Ok(true)
     }
 
-    /// What the early ends of a month's portions have taken back, by the portions' numbers.
+    /// Returns the credits that early ends of the month's portions have taken back, by portion number.
     async fn taken_back(
         &self,
         workspace: &WorkspaceId,
@@ -306,7 +310,7 @@ impl Store {
     ) -> Result<BTreeMap<u64, Credits>, Fault> {
         let mut taken_back = BTreeMap::new();
         for portion in standing.portions_of(month).filter(|portion| portion.has_ended_early(month)) {
-            // Without an entry there was nothing to take back.
+            // If the entry is missing, there was nothing to take back.
             if let Some(entry) = self.get(&end_key(workspace, month, portion.number)).await? {
                 taken_back.insert(portion.number, Reader(&entry).credits("credits")?.negated());
             }
@@ -314,10 +318,11 @@ impl Store {
         Ok(taken_back)
     }
 
-    /// What was used beyond credits in a month, by operation; `None` if the index does not show all of the month yet.
+    /// Returns the use beyond credits in a month, by operation; `None` if the index does not show all of the month yet.
     ///
-    /// The index follows the table, and says nothing of what it lacks. So what it shows of the month has to come to what
-    /// the balance has counted, until the ledger of a month that is over is taken for complete.
+    /// The index is eventually consistent and does not report what it lacks. So its entries of the month must sum to
+    /// the consumption that the balance has counted. From `SETTLED_AFTER` after the month's end, the ledger counts as
+    /// complete.
     async fn used_beyond_credits(
         &self,
         workspace: &WorkspaceId,
@@ -372,22 +377,22 @@ impl Store {
     }
 }
 
-/// The key of the ledger entry of a portion's grant.
+/// Returns the key of the ledger entry for a portion's grant.
 fn portion_key(workspace: &WorkspaceId, month: Month, number: u64) -> ItemKey {
     ItemKey::ours(workspace, &portion_name(month, number))
 }
 
-/// The key of the ledger entry of what the early end of a portion takes back.
+/// Returns the key of the ledger entry for the credits that a portion's early end takes back.
 fn end_key(workspace: &WorkspaceId, month: Month, number: u64) -> ItemKey {
     ItemKey::ours(workspace, &format!("{}#end", portion_name(month, number)))
 }
 
-/// An older version granted one portion a month, and did not number it.
+/// Returns the part of a key that names a portion. An older version granted one portion a month, with number 0.
 fn portion_name(month: Month, number: u64) -> String {
     if number == 0 { format!("commitment#{month}") } else { format!("commitment#{month}#{number}") }
 }
 
-/// What a change of the agreement does to the balance: its limit, and whether months are billed.
+/// Returns the change of the balance that follows: its credit limit, and whether each month's debt is billed.
 fn posting_of(
     before: &Agreement,
     after: &Agreement,

@@ -1,4 +1,7 @@
-//! Alerts. The threshold and a noted exhaustion are in the balance item, so each record of its writes tells what it crossed.
+//! Alerts: low balance (M15) and exhausted credits (M10).
+//!
+//! The balance item holds the threshold and the noted exhaustion. So each stream record of a balance write shows which
+//! alert the write crosses.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::alert::{Exhaustion, LowBalance};
@@ -16,14 +19,14 @@ use crate::workspaces::WorkspaceRefusal;
 const LOW_BALANCE: &str = "low_balance";
 
 impl Store {
-    /// The alert settings, if anybody has set them.
+    /// Returns the settings of the low-balance alert; `None` if they were never set.
     pub async fn low_balance_alert(&self, workspace: &WorkspaceId) -> Result<Option<LowBalance>, Fault> {
         let Some(mut item) = self.get(&ItemKey::alerts(workspace)).await? else { return Ok(None) };
         let kept = item.remove(LOW_BALANCE).ok_or(Corrupt::Attribute(LOW_BALANCE))?;
         Ok(Some(serde_dynamo::from_attribute_value(kept).map_err(Corrupt::from)?))
     }
 
-    /// Keeps alert settings, and says whether they are the first.
+    /// Sets the low-balance alert and returns whether these are the workspace's first settings.
     pub async fn set_low_balance_alert(
         &self,
         workspace: &WorkspaceId,
@@ -54,8 +57,9 @@ impl Store {
         }
     }
 
-    /// Notes in the balance that a refusal left the workspace out of credits, unless credits were added meanwhile or another
-    /// call has noted it.
+    /// Notes in the balance that a refused call found the workspace out of credits.
+    ///
+    /// Does nothing if credits were added since the refusal, or if an exhaustion is noted already.
     pub async fn note_exhaustion(
         &self,
         workspace: &WorkspaceId,

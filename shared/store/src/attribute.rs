@@ -1,4 +1,4 @@
-//! Attributes: money and instants as numbers, so that DynamoDB can compare and add them.
+//! Conversion of DynamoDB attributes. Credits and instants are numbers, so that DynamoDB can compare and add them.
 
 use std::collections::HashMap;
 
@@ -9,35 +9,35 @@ use jiff::Timestamp;
 use crate::error::Corrupt;
 use crate::keys::{ItemKey, PK, SK};
 
-/// An item, or a map within one.
+/// An item, or a map attribute within an item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// Makes a text attribute.
+/// Makes a string attribute.
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// Makes a number of credits. Never by way of serde: a decimal would become a text there, useless in arithmetic.
+/// Makes a number attribute of credits. Serde would write a decimal as a string, with which DynamoDB can't calculate.
 pub(crate) fn credits(value: Credits) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Makes a counting number.
+/// Makes a number attribute of an integer.
 pub(crate) fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Makes a number of milliseconds since 1970.
+/// Makes a number attribute of an instant: milliseconds since 1970.
 pub(crate) fn instant(value: Timestamp) -> AttributeValue {
     AttributeValue::N(value.as_millisecond().to_string())
 }
 
-/// An item that has nothing yet but its key.
+/// Makes an item that has only its key.
 pub(crate) fn keyed(key: &ItemKey) -> Item {
     HashMap::from([(PK.to_owned(), text(&key.pk)), (SK.to_owned(), text(key.sk.as_ref()))])
 }
 
-/// Reads attributes of an item, naming the one that is not as we write it.
+/// A reader of an item's attributes. Its errors name the attribute that is missing or malformed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(pub &'a Item);
 
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a number of credits.
+/// Reads the credits of a number attribute.
 pub(crate) fn read_credits(value: &AttributeValue) -> Option<Credits> {
     Credits::from_number(value.as_n().ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! The audit: a month is counted anew from its ledger and compared with its usage, group by group.
+//! The usage audit: counts a month again from its ledger and compares the count with the stored usage, group by group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,49 +17,45 @@ use crate::reads::key_of;
 use crate::usage_item::{COUNTED, GroupItem, MonthItem};
 use crate::{batch_item, entry_item};
 
-/// How long after a month's end its ledger is taken for complete.
+/// The time after a month's end from which its ledger counts as complete.
 pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long nothing must have moved before a month is compared: by then the stream and the index have told of it.
+/// The time without movement of credits before an audit. By then the stream and the index have caught up.
 pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a running month is checked.
+/// The interval between two checks of a month.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
-/// How many months one firing checks at most.
+/// The most checks that one invocation reads.
 const MOST_CHECKS: i32 = 1_000;
 
-/// A month of a workspace that is to be checked.
+/// A check of one workspace's usage in one month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Whose.
     pub workspace_id: WorkspaceId,
-    /// Which month.
     pub month: Month,
     position: String,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audit {
-    /// Credits moved while it was counted, or just before: there is nothing to compare.
+    /// Credits moved during the count or shortly before it, so nothing was compared.
     Moving,
-    /// It was compared; what differs, if anything.
+    /// The usage was compared with the ledger; empty if they agree.
     Compared(Vec<Difference>),
 }
 
-/// Something that the usage counts otherwise than the ledger does.
+/// A group or column that the usage counts differently from the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is: a breakdown and its group, or a column of the history.
+    /// A breakdown with its group, or a column of the history.
     pub of: String,
-    /// What the ledger says.
     pub ledger: Tally,
-    /// What the usage says.
     pub usage: Tally,
 }
 
-/// A month as it was counted from the ledger, at a version of the balance.
+/// A month's usage, counted from the ledger at one version of the balance.
 struct Recount {
     version: u64,
     summary: MonthSummary,
@@ -67,8 +63,9 @@ struct Recount {
 }
 
 impl Store {
-    /// Compares a month's usage with its ledger, if no credits have moved for so long: [`QUIET_AFTER`], unless the stream
-    /// is known to be worked off.
+    /// Compares a month's usage with its ledger, unless credits have moved within `quiet_after`.
+    ///
+    /// Callers pass [`QUIET_AFTER`], or less if they know that the stream is drained.
     pub async fn audit(
         &self,
         workspace: &WorkspaceId,
@@ -104,7 +101,9 @@ impl Store {
         Ok(Audit::Compared(differences))
     }
 
-    /// Puts what the ledger says in the place of a month's usage, at a quiet moment; `false` where there was none.
+    /// Replaces a month's usage by a count from its ledger.
+    ///
+    /// Returns `false` if credits moved or another write of the usage was in the way. The caller then retries later.
     pub async fn mend_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
         let counted = self.recount(workspace, month, QUIET_AFTER).await?;
         let Some(recount) = counted else { return Ok(false) };
@@ -134,19 +133,19 @@ impl Store {
         Ok(self.write_all(writes).await? && self.write_counted(write, &key).await?)
     }
 
-    /// The months whose check is due.
+    /// Returns the checks that are due, at most `MOST_CHECKS`.
     pub async fn due_checks(&self) -> Result<Vec<Check>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
         let found = self.dated(CHECKS, ("", &end), MOST_CHECKS).await?;
         Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
     }
 
-    /// When the next check is due.
+    /// Returns the time at which the next check is due.
     pub async fn next_check(&self) -> Result<Option<Timestamp>, Fault> {
         self.first_date(CHECKS).await
     }
 
-    /// Sets the date of the next check of a month. One that was found right after its end has none any more.
+    /// Schedules the next check of a month, or none if the month was found right and its ledger is complete.
     pub async fn checked(&self, check: &Check, found_right: bool) -> Result<(), Fault> {
         let now = self.now();
         let same = Expression::new().when(INDEX_SK, "=", text(&check.position));
@@ -159,7 +158,9 @@ impl Store {
         self.insist(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 
-    /// Counts a month from its ledger; `None` where credits moved meanwhile, or just before.
+    /// Counts a month from its ledger.
+    ///
+    /// Returns `None` if credits moved during the count or within `quiet_after` before it, or if there is no workspace.
     async fn recount(
         &self,
         workspace: &WorkspaceId,
@@ -186,7 +187,9 @@ impl Store {
         Ok(still.then_some(Recount { version, summary, usage }))
     }
 
-    /// The entries of a page of the index, with the lines of batches, which the index has not.
+    /// Returns the ledger entries of an index page.
+    ///
+    /// Reads entries with lines from the table, because the index does not hold lines.
     async fn with_lines(&self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
         let batches = items.iter().filter(|item| batch_item::has_lines(item));
         let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
@@ -195,8 +198,9 @@ impl Store {
         Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
     }
 
-    /// Whether nothing can have moved in a month since a version: a busy workspace moves on, but not in a month that has
-    /// ended.
+    /// Returns whether no credits can have moved in the month since a version of the balance.
+    ///
+    /// A busy balance goes on to new versions, but none of them moves credits in a month whose ledger is complete.
     async fn is_still(&self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
         Ok(self.is_settled(month) || self.balance_version(workspace).await? == Some(version))
     }
@@ -205,7 +209,7 @@ impl Store {
         month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| self.now() > settled)
     }
 
-    /// The groups of a month that have items of their own.
+    /// Returns the groups of a month that have their own items.
     async fn open_groups(
         &self,
         workspace: &WorkspaceId,

@@ -1,6 +1,7 @@
-//! Automatic top-up as it is kept: one item a workspace, written whole under its version, and found when it is due.
+//! Storage of automatic top-up: one item for each workspace, replaced as a whole under its version, indexed by date.
 //!
-//! The threshold stands in the balance item too, so that every write of it says whether a pack is wanted.
+//! The balance item also holds the threshold, so that each stream record of a balance write shows whether a pack is
+//! wanted.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::auto_top_up::{AutoTopUp, Settings};
@@ -18,26 +19,25 @@ use crate::transaction::{Outcome, is_busy};
 use crate::versioned::{self, Kept};
 use crate::workspaces::WorkspaceRefusal;
 
-/// The attribute that holds all of it.
+/// The attribute with the serialised [`AutoTopUp`].
 const AUTO_TOP_UP: &str = "auto_top_up";
 
-/// What is kept, and the version under which it may be changed.
+/// The stored automatic top-up with its version, which each change must match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionedTopUp {
-    /// What is kept.
     pub kept: AutoTopUp,
-    /// How often it was written.
+    /// Starts at 1; each write adds 1.
     pub version: u64,
 }
 
 impl Store {
-    /// What the workspace has of automatic top-up, if anybody has ever set it.
+    /// Returns the workspace's automatic top-up; `None` if it was never set.
     pub async fn auto_top_up(&self, workspace: &WorkspaceId) -> Result<Option<VersionedTopUp>, Fault> {
         let item = self.get(&ItemKey::auto_top_up(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
-    /// Keeps what a person has set; gives what there is now, and whether it is the first.
+    /// Stores a person's settings. Returns the new state, and whether it is the workspace's first.
     pub async fn set_auto_top_up(
         &self,
         workspace: &WorkspaceId,
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// Writes a change, if nobody has written since; says whether it is written.
+    /// Writes a change if the item still has the version that was read. Returns whether it was written.
     pub async fn change_auto_top_up(
         &self,
         workspace: &WorkspaceId,
@@ -75,8 +75,8 @@ impl Store {
         self.written(writes).await
     }
 
-    /// Keeps a purchase together with the change that points to it, before the provider is asked; says whether both
-    /// are written.
+    /// Stores a purchase together with the change that refers to it, before Stripe is called. Returns whether both were
+    /// written.
     pub async fn begin_auto_top_up(
         &self,
         read: &VersionedTopUp,
@@ -89,8 +89,9 @@ impl Store {
         self.written(vec![change, begin_write(&self.table, new)?]).await
     }
 
-    /// Stores a pack that a person has to pay by a checkout, together with the change after which the stored method is not
-    /// tried; says whether both are written.
+    /// Stores the purchase of a pack that a person has to pay by a checkout. Returns whether it was written.
+    ///
+    /// The same transaction writes `after`, which stops charges of the stored payment method.
     pub async fn begin_asked_top_up(
         &self,
         read: &VersionedTopUp,
@@ -105,7 +106,7 @@ impl Store {
         Ok(self.read_sums(workspace).await?.is_none())
     }
 
-    /// The write of all of it, if it is still at the version that was read.
+    /// Returns the write that replaces the item if it still has the version that was read.
     pub(crate) fn auto_top_up_write(
         &self,
         workspace: &WorkspaceId,
@@ -136,7 +137,7 @@ impl Store {
     }
 }
 
-/// What an item keeps.
+/// Reads the automatic top-up of an item.
 pub(crate) fn read(item: &Item) -> Result<VersionedTopUp, Corrupt> {
     let (kept, version) = versioned::read(item, AUTO_TOP_UP)?;
     Ok(VersionedTopUp { kept, version })

@@ -1,4 +1,4 @@
-//! The balance item: how a balance is kept, and what a posting's conditional write says.
+//! The balance item: its attributes, and the conditional write of a posting.
 
 use std::collections::BTreeMap;
 
@@ -19,31 +19,31 @@ use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::keys::ItemKey;
 
-/// The threshold of the low-balance alert, where it is switched on.
+/// The threshold of the low-balance alert; absent while the alert is off.
 pub(crate) const LOW_AT: &str = "low_at";
 
-/// The threshold of automatic top-up, where it is switched on.
+/// The threshold of automatic top-up; absent while it is off.
 pub(crate) const TOP_UP_AT: &str = "top_up_at";
 
-/// What refunds have taken back of what was left of a grant.
+/// The unused credits of a grant that refunds and disputes have taken back.
 pub(crate) const CLAWED_UNUSED: &str = "clawed_unused";
 
-/// What refunds have charged for what was consumed of a grant.
+/// The credits that refunds and disputes have charged for the consumed part of a grant.
 pub(crate) const CLAWED_CONSUMED: &str = "clawed_consumed";
 
-/// The credits that were added last.
+/// The amount of the last addition of credits.
 pub(crate) const ADDED: &str = "added";
 
 /// Present while an exhaustion is noted.
 pub(crate) const EXHAUSTED: &str = "exhausted";
 
-/// How many grants run, if any do. They are in an item of their own.
+/// The number of running grants; absent if none run. The grants themselves are in another item.
 pub(crate) const RUNNING_GRANTS: &str = "running_grants";
 
-/// The prefix of the counters of consumption: `c2026_11`, which needs no placeholder in an expression.
+/// The prefix of the monthly consumption counters. A name such as `c2026_11` needs no placeholder in an expression.
 const CONSUMED: char = 'c';
 
-/// The write that a posting is: its condition and its movement in one expression.
+/// Returns the write of a posting: its condition and its movement in one expression.
 pub(crate) fn write_of(
     table: &str,
     workspace: &WorkspaceId,
@@ -103,7 +103,7 @@ pub(crate) fn write_of(
     write.update(table, &ItemKey::balance(workspace))
 }
 
-/// The place of an earlier epoch's holds.
+/// Returns the path of the sums of an earlier epoch's holds.
 fn holds_of(epoch: u64) -> String {
     format!("closed.{epoch}")
 }
@@ -112,7 +112,7 @@ fn holds_value(holds: ClosedHolds) -> AttributeValue {
     map([("held", credits(holds.held)), ("dead", credits(holds.dead))])
 }
 
-/// The whole item of a balance; its grants are in an item of their own.
+/// Makes the item of a balance, without the running grants, which are in another item.
 pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     let mut item = keyed(&ItemKey::balance(workspace));
     let closed = balance.closed.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
@@ -152,13 +152,13 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     item
 }
 
-/// The balance of an item, without the grants that are in an item of their own.
+/// Reads the balance of an item, without the running grants, which are in another item.
 pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
     let reader = Reader(item);
     Ok(Balance {
         spendable: reader.credits("spendable")?,
         used: reader.credits("used")?,
-        // An older version kept the grants in the balance item.
+        // An older version stored the grants in the balance item.
         grants: reader.optional_list("grants")?.iter().map(read_grant).collect::<Result<_, _>>()?,
         prepaid: reader.credits("prepaid")?,
         credit_limit: reader.credits("credit_limit")?,
@@ -231,7 +231,7 @@ pub(crate) fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrup
     })
 }
 
-/// What refunds have taken of a grant, if they have taken anything.
+/// Reads the credits that refunds and disputes have taken back of a grant; zero if the item has none.
 pub(crate) fn read_clawed(reader: Reader<'_>) -> Result<Clawed, Corrupt> {
     if !reader.0.contains_key(CLAWED_UNUSED) {
         return Ok(Clawed::default());
@@ -289,7 +289,7 @@ fn change_value(queued: &QueuedChange) -> AttributeValue {
 
 fn read_queued(value: &AttributeValue) -> Result<QueuedChange, Corrupt> {
     let item = value.as_m().map_err(|_| Corrupt::Attribute("changes"))?;
-    // A change that was written before changes had a time comes before every date that has passed since.
+    // An older version wrote changes without a time. Such a change comes before every date that has passed since.
     let at = Reader(item).optional_instant("at")?.unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(QueuedChange { at, change: read_change(value, item)? })
 }

@@ -1,8 +1,9 @@
-//! The lines of a batch or of settled holds, as the ledger entry keeps them: short, since each started KB costs two write units.
+//! The lines of a batch or of settled holds, as stored in their ledger entry. They are short, because each started KB
+//! costs two write units.
 //!
-//! Names and consumers stand once in tables, and a line is seven fields of text: the places of its operation, model and
-//! consumer in their tables (`3`, or `3:summarize` for a step of the run at that place), its credits, and its units. They
-//! are in no index.
+//! Tables hold each operation, model and consumer once. A line is seven text fields, separated by commas: the positions
+//! of its operation, model and consumer in their tables, its credits, and three units. A consumer field is `3`, or
+//! `3:summarize` for the step `summarize` of the run at position 3. The index does not hold lines.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,13 +19,13 @@ use crate::consumer_code;
 use crate::error::Corrupt;
 use crate::keys::DETAIL;
 
-/// The attribute that keeps the lines.
+/// The attribute that holds the lines.
 const LINES: &str = "lines";
 
-/// How many bytes of lines one entry keeps: an item has 400 KB, and its other attributes some.
+/// The most bytes of lines in one entry. DynamoDB limits an item to 400 KB, and the other attributes need some of it.
 const MOST_BYTES: usize = 380_000;
 
-/// A table of what lines have in common, in the order of its first use.
+/// A table of the values that lines share, in the order of their first use.
 struct Places<T> {
     known: HashMap<T, usize>,
     order: Vec<T>,
@@ -44,7 +45,7 @@ impl<T: Clone + Eq + Hash> Places<T> {
     }
 }
 
-/// Puts lines into their entry's item.
+/// Puts lines into the item of their ledger entry.
 pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
     let (mut operations, mut models, mut consumers) = (Places::new(), Places::new(), Places::new());
     let mut lines = Vec::new();
@@ -76,14 +77,14 @@ pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
     );
 }
 
-/// Whether an entry has room for all of these lines.
+/// Returns whether all of these lines fit into one entry.
 pub(crate) fn have_room(content: &[Line]) -> bool {
     let mut item = Item::new();
     put_lines(&mut item, content);
     item.values().map(bytes_of).sum::<usize>() <= MOST_BYTES
 }
 
-/// How large a value is as `DynamoDB` counts it (Developer Guide, Item sizes and formats).
+/// Returns the size of a value in bytes, as DynamoDB counts it (Developer Guide, Item sizes and formats).
 fn bytes_of(value: &AttributeValue) -> usize {
     const OF_AN_ELEMENT: usize = 1;
     match value {
@@ -99,7 +100,7 @@ fn bytes_of(value: &AttributeValue) -> usize {
     }
 }
 
-/// A consumer's field: of a step, its run stands in the table, and the step's own id beside its place.
+/// Returns a line's consumer field. For a workflow step, the table holds its run, and the field adds the step's own id.
 fn place_of(consumers: &mut Places<String>, consumer: &Consumer) -> String {
     let code = consumer_code::write(consumer);
     let (common, own) = consumer_code::part(&code);
@@ -107,12 +108,12 @@ fn place_of(consumers: &mut Places<String>, consumer: &Consumer) -> String {
     if own.is_empty() { place.to_string() } else { format!("{place}:{own}") }
 }
 
-/// Whether an entry has lines: its detail counts them.
+/// Returns whether an entry has lines: its detail, which the index holds too, has their count.
 pub(crate) fn has_lines(item: &Item) -> bool {
     item.get(DETAIL).and_then(|detail| detail.as_m().ok()).is_some_and(|detail| detail.contains_key(LINES))
 }
 
-/// Reads an entry's lines; from the index it has none.
+/// Reads the lines of an entry; empty if the item comes from the index.
 pub(crate) fn read_lines_of(item: &Item) -> Result<Vec<Line>, Corrupt> {
     if !item.contains_key(LINES) {
         return Ok(Vec::new());
@@ -181,9 +182,9 @@ mod tests {
         }
     }
 
+    /// A batch has at most 500 lines, so any batch fits. Lines are shorter if they share a run.
     #[test]
-    fn as_many_lines_as_a_batch_has_always_fit_and_those_of_fifty_full_holds_do_where_they_have_a_run_in_common()
-     {
+    fn any_batch_fits_and_4000_lines_fit_if_they_share_a_run() {
         let each_its_own = |lines: usize| (0..lines).map(line).collect::<Vec<_>>();
         assert!(have_room(&each_its_own(500)));
         assert!(!have_room(&each_its_own(5_000)));

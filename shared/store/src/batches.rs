@@ -1,4 +1,4 @@
-//! Batches: up to 500 AI calls in one posting, exactly once, never below zero (M2, M4).
+//! Batches: up to 500 AI calls in one posting, exactly once, never more than the balance covers (M2, M4).
 
 use credits_core::batch::{Batch, Line, covered};
 use credits_core::id::Name;
@@ -9,22 +9,22 @@ use crate::debits::{DebitRefusal, Posted};
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::Claim;
 
-/// Some AI calls that are to be paid together.
+/// A request to debit several AI calls together.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOrder<'a> {
-    /// The version of the prices.
+    /// The version of the rate card.
     pub rate_card: &'a Name,
-    /// The calls, in the order in which they are taken.
+    /// The calls, in the order in which they are debited.
     pub lines: &'a [Line],
-    /// Whether the first calls that the balance covers are taken where it doesn't cover all.
+    /// Whether to debit the first calls that the balance covers, if it doesn't cover all.
     pub partial: bool,
 }
 
 impl Store {
-    /// Draws what a batch costs: all of it, or, where that was asked for, of its first lines.
+    /// Debits the cost of a batch: of all lines or, if `partial` is set, of the first lines that the balance covers.
     ///
-    /// A batch is one posting, as a debit is. Where the balance covers a part of it, the part is another posting under
-    /// the same key; it may take a third where the balance has fallen meanwhile.
+    /// A batch is one posting, like a debit. A partial batch needs a second attempt under the same key, and a third if
+    /// the balance has fallen meanwhile.
     pub async fn debit_batch(&self, claim: &Claim, order: BatchOrder<'_>) -> Result<Posted, DebitRefusal> {
         let BatchOrder { rate_card, lines, partial } = order;
         let mut taken = lines.len();
@@ -40,7 +40,7 @@ impl Store {
             if !partial {
                 return Err(refused);
             }
-            // What is covered is fewer than what was just refused, unless credits were added meanwhile.
+            // The balance covers fewer lines than were just refused, unless credits were added meanwhile.
             let fits =
                 covered(lines, balance.spendable).map_err(|sum| Fault::Corrupt(sum.into()))?.min(lines.len());
             if fits == 0 {
@@ -52,7 +52,7 @@ impl Store {
     }
 }
 
-/// Where not even the first line is covered, it is that line's price that is missing.
+/// Returns the refusal for a balance that does not cover even the first line: that line's price is required.
 fn of_the_first(lines: &[Line], refused: DebitRefusal) -> DebitRefusal {
     match (refused, lines.first()) {
         (DebitRefusal::Insufficient { balance, .. }, Some(first)) => {

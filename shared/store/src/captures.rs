@@ -1,5 +1,6 @@
-//! Captures: an AI call is paid from a hold, by one conditional update of the hold alone, so that no capture meets a
-//! transaction of another (M4).
+//! Captures: pay an AI call from a hold, by one conditional update of the hold's item alone (M4).
+//!
+//! Concurrent updates of one item do not cancel each other, as transactions would.
 
 use credits_core::batch::Line;
 use credits_core::credits::{Amount, Credits};
@@ -19,69 +20,67 @@ use crate::refused::RefusedBalance;
 use crate::transaction::{Attempts, Outcome, Reason, Updated, is_busy};
 use crate::{Store, balance_item, hold_item};
 
-/// A call that is to be paid from a hold.
+/// A request to pay an AI call from a hold.
 #[derive(Debug, Clone, Copy)]
 pub struct CaptureOrder<'a> {
-    /// Which hold.
     pub hold_id: &'a Id,
-    /// What was called, by whom, and what it costs.
+    /// The call with its consumer and its price.
     pub line: &'a Line,
-    /// The version of the prices.
+    /// The version of the rate card.
     pub rate_card: &'a Name,
-    /// Whether the balance pays what the hold doesn't keep.
+    /// Whether the balance pays what the hold doesn't cover.
     pub extend: bool,
 }
 
-/// What was captured, now or when the key was first used.
+/// A capture that was written now or under an earlier use of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
-    /// Names the capture.
     pub capture_id: Id,
-    /// What it took.
     pub amount: Amount,
-    /// What the hold kept after it.
+    /// The credits that the hold had left after this capture.
     pub remaining: Credits,
-    /// Whether it was there before.
+    /// Whether an earlier request has written the capture.
     pub replayed: bool,
 }
 
-/// How far a capture has come.
+/// The state of a capture across its attempts.
 struct Course<'a> {
     claim: &'a Claim,
     key: ItemKey,
     capture: Capture,
-    /// How an older version would have written its claim down.
+    /// The digests of the claim as an older version wrote them, without a salt.
     unsalted: ClaimDigests,
-    /// Makes words of which none is taken.
+    /// Varies the capture's words until none of them stands for something else in the hold.
     salt: u8,
-    /// The instant up to which DynamoDB's own clock vouches, once it was asked.
+    /// The latest instant that DynamoDB's clock confirms; `Timestamp::MAX` until it was read.
     no_later_than: Timestamp,
-    /// Whether the answer to an attempt was lost: then what is found may be its own.
+    /// Whether the response to an attempt was lost. A capture that is found then may be this request's own.
     lost: bool,
     overdue: Overdue<'a>,
     attempts: Attempts,
 }
 
-/// Why a hold refused a capture.
+/// The reason why the condition of a capture failed.
 enum Obstacle {
-    /// It is there already, at this place.
+    /// The hold has this capture already, at this index.
     Captured(usize),
     KeyReused,
     Closed,
-    /// Its time has run out, and nobody has given it back yet.
+    /// The hold has expired and is not released yet.
     Over,
     Full,
     WordTaken,
-    /// It keeps less, and no more than this.
+    /// The hold keeps fewer credits than required: this many.
     Short(Credits),
-    /// Nothing any more: it was read after it was checked.
+    /// The item that came with the refusal satisfies the condition by now.
     Passed,
 }
 
 impl Store {
-    /// Pays a call from a hold, under the caller's key, which is the call's own within the hold.
+    /// Pays a call from a hold, under the caller's key, which has to be unique within the hold.
     ///
-    /// One request; another where the hold doesn't keep enough and the balance is to pay the rest.
+    /// Sends one request. If the hold doesn't cover the call and `extend` is set, a transaction takes the rest from the
+    /// balance.
     pub async fn capture(&self, claim: &Claim, order: CaptureOrder<'_>) -> Result<Captured, HoldRefusal> {
         let mut course = Course {
             claim,
@@ -116,7 +115,7 @@ impl Store {
         }
     }
 
-    /// What the key was first used for with this hold, if it was this very call.
+    /// Returns the capture that the same request has written under the key before; `None` if it has not.
     pub async fn captured_before(&self, claim: &Claim, hold_id: &Id) -> Result<Option<Captured>, Fault> {
         let item = self.get(&ItemKey::hold(&claim.workspace_id, hold_id)).await?;
         let Some(hold) = item.as_ref().map(hold_item::read).transpose()? else { return Ok(None) };
@@ -129,7 +128,7 @@ impl Store {
         Ok(Some(Captured { capture_id, amount, remaining, replayed: true }))
     }
 
-    /// What to do about a refusal; `None` to try again.
+    /// Handles a failed condition. Returns the capture if it is written, or `None` to retry.
     async fn get_past(
         &self,
         course: &mut Course<'_>,
@@ -171,7 +170,9 @@ impl Store {
         }
     }
 
-    /// Takes all that a hold keeps, and the rest from the balance by way of it, in one transaction; `None` to try again.
+    /// Captures all that a hold keeps and the rest from the balance, in one transaction that grows the hold.
+    ///
+    /// Returns `None` to retry.
     async fn grow_and_capture(
         &self,
         course: &mut Course<'_>,
@@ -187,7 +188,7 @@ impl Store {
         let current = self.close_due(workspace).await?;
         let balance = current.balance.ok_or(HoldRefusal::NotFound)?;
         let now = self.now().min(current.no_later_than);
-        // Without its epoch the hold has ended meanwhile.
+        // If the balance doesn't know the hold's epoch, the hold has ended meanwhile.
         let Ok(posting) = balance.extend_hold(hold.placement, more, now) else {
             course.attempts.after_conflict().await?;
             return Ok(None);
@@ -230,7 +231,9 @@ impl Store {
 }
 
 impl Course<'_> {
-    /// Reads a refusal in the one right order: the key's, the hold's end, its room, and only then what it keeps.
+    /// Returns the first obstacle in this order: the key, the hold's end, its room, its credits.
+    ///
+    /// The key comes first, so that a replay gets its result whatever has happened to the hold since.
     fn obstacle(&self, hold: &Hold, item: &Item, now: Timestamp) -> Result<Obstacle, Corrupt> {
         let wanted = &self.capture;
         let under_key = |kept: &Capture| kept.key == wanted.key || kept.key == self.unsalted.key;
@@ -256,7 +259,7 @@ impl Course<'_> {
         Ok(if covered { Obstacle::Passed } else { Obstacle::Short(remaining) })
     }
 
-    /// What is answered once the capture is written.
+    /// Returns the result of a capture that was just written.
     fn captured(&self, hold_id: &Id, remaining: Credits) -> Result<Captured, HoldRefusal> {
         let (capture_id, amount) = (id_of(hold_id, &self.capture.key)?, self.capture.line.amount);
         Ok(Captured { capture_id, amount, remaining, replayed: false })
@@ -268,14 +271,14 @@ impl Course<'_> {
     }
 }
 
-/// A capture's id is made of its hold's and its key, so a replay has the same.
+/// Returns a capture's id. It is made of the hold's id and the digest of the key, so a replay has the same id.
 fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
     let of_hold = hold_id.as_str().split_once('_').map_or(hold_id.as_str(), |(_, rest)| rest);
     let id = format!("cap_{of_hold}_{key}").parse();
     id.map_err(|_| Fault::Corrupt(Corrupt::Attribute("capture_id")))
 }
 
-/// The capture that a call asks for.
+/// Makes the capture of a call.
 pub(crate) fn capture_of(claimed: ClaimDigests, line: &Line, rate_card: &Name) -> Capture {
     let ClaimDigests { key, fingerprint } = claimed;
     Capture { key, fingerprint, line: line.clone(), rate_card: rate_card.clone(), added: None }

@@ -1,4 +1,4 @@
-//! Claw-backs: the step of a payment by which refunds and disputes take credits back, or return them.
+//! Claw-backs: the payment steps by which refunds and disputes take credits back, or return them.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
@@ -18,7 +18,7 @@ use crate::keys::ItemKey;
 use crate::payments::{Applied, PaymentEntry, Progress, payment_key};
 
 impl Store {
-    /// Takes credits of a pack back.
+    /// Takes back credits of a pack.
     pub(crate) async fn claw_back(
         &self,
         (granted, amount): (&Granted, Amount),
@@ -32,7 +32,7 @@ impl Store {
         self.settle(granted, payment, entry, &posting, also).await
     }
 
-    /// Returns credits of a pack.
+    /// Gives credits that were clawed back to the workspace again, as prepaid credits.
     pub(crate) async fn return_credits(
         &self,
         (granted, amount): (&Granted, Amount),
@@ -44,10 +44,10 @@ impl Store {
         self.settle(granted, payment, entry, &move |now| Posting::top_up(amount, now), also).await
     }
 
-    /// Takes back or returns credits of an expiring grant, until `target` is taken back in all.
+    /// Takes back or returns credits of an expiring grant, so that `target` is taken back in total.
     ///
-    /// While the grant runs, only a close can say how much that comes to: the change waits behind the fence, and its ledger
-    /// entry with it. Once a close has recorded the grant's end, the record says it.
+    /// While the grant runs, only a close can compute the amount. So the change waits behind the fence, and its ledger
+    /// entry waits for the close. Once a close has recorded the grant's end, the record gives the amount.
     pub(crate) async fn claw_back_to(
         &self,
         (granted, target): (&Granted, Credits),
@@ -87,7 +87,9 @@ impl Store {
         }
     }
 
-    /// Pauses automatic top-up: it must not charge again what was just refunded or disputed.
+    /// Returns the write that pauses automatic top-up; `None` if nothing is to be paused.
+    ///
+    /// Automatic top-up must not charge again what was just refunded or disputed.
     async fn pause_write(
         &self,
         reason: ClawBackReason,
@@ -102,8 +104,10 @@ impl Store {
         Ok(Some(self.auto_top_up_write(workspace, Some(&read), &paused)?))
     }
 
-    /// Records that a payment method has a dispute that is open or lost, or has it no longer: nothing charges such a method by
-    /// itself.
+    /// Returns the write that records or removes a payment method's open or lost dispute; `None` if that has not
+    /// changed.
+    ///
+    /// Such a method is never charged automatically.
     pub(crate) fn disputed_write(
         &self,
         before: &Payment,
@@ -119,7 +123,7 @@ impl Store {
         write.update(&self.table, &ItemKey::disputed_methods(workspace)).map(Some)
     }
 
-    /// Whether a payment by this method has a dispute that is open or lost.
+    /// Returns whether a payment by this method has a dispute that is open or lost.
     pub async fn is_disputed_method(&self, workspace: &WorkspaceId, method: &str) -> Result<bool, Fault> {
         let item = self.get(&ItemKey::disputed_methods(workspace)).await?;
         Ok(item.is_some_and(|item| {
@@ -130,7 +134,7 @@ impl Store {
     }
 }
 
-/// The start of a claw-back's key and id.
+/// Returns the prefix of a claw-back's key and entry id.
 fn prefix_of(takes: bool) -> &'static str {
     if takes { "claw" } else { "rev" }
 }
@@ -144,7 +148,7 @@ impl PaymentEntry {
         Self { credits, listed: true, ..Self::waiting(payment, reason, false) }
     }
 
-    /// The entry of a claw-back, or of its reversal, that waits for the close to say how much.
+    /// Makes the entry of a claw-back or its reversal that waits for a close to compute the credits.
     fn waiting(payment: &Payment, reason: ClawBackReason, takes: bool) -> Self {
         let (payment_id, reason) = (payment.payment_id.clone(), Some(reason));
         let cause = if takes {

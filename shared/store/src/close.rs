@@ -1,4 +1,4 @@
-//! Closing what is due: whoever meets an expired grant or the fence closes the epoch and goes on.
+//! Closing of epochs: a caller that finds an expired grant or the fence closes the epoch and continues.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
@@ -14,18 +14,18 @@ use crate::keys::ItemKey;
 use crate::transaction::Outcome as Sent;
 use crate::{Store, attribute, balance_item, entry_item, running_grants};
 
-/// A balance with nothing due, and how late it may be taken to be.
+/// A balance with nothing due, and the latest time that a caller may assume for it.
 pub(crate) struct Current {
-    /// The balance; `None` where there is no workspace.
+    /// `None` if there is no workspace.
     pub balance: Option<Balance>,
-    /// The instant up to which DynamoDB's own clock vouches.
+    /// The latest instant that DynamoDB's clock confirms.
     pub no_later_than: Timestamp,
 }
 
 impl Store {
-    /// Reads the balance, and closes its epoch as often as it is due.
+    /// Reads the balance, and closes its epoch until nothing is due.
     ///
-    /// A fast clock must not destroy credits, so what DynamoDB's own clock doesn't take for expired is left as it is.
+    /// A fast local clock must not destroy credits. So a grant stays if it has not expired by DynamoDB's clock.
     pub(crate) async fn close_due(&self, workspace: &WorkspaceId) -> Result<Current, Fault> {
         let mut attempts = self.attempts();
         loop {
@@ -44,18 +44,19 @@ impl Store {
                     }
                 }
                 Sent::Unknown(error) => attempts.after_failure(error).await?,
-                // Whoever loses reads again.
+                // Another write came first: read the balance again.
                 Sent::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
 
-    /// Closes what has just been put behind the fence. Where that can't be done now, nothing is lost: no debit passes
-    /// the fence, and whoever comes next closes.
+    /// Closes the epoch after a change was put behind the fence.
+    ///
+    /// Only logs a failure: no debit passes the fence, so the next caller closes the epoch.
     pub(crate) async fn settle_fence(&self, workspace: &WorkspaceId) {
         if let Err(fault) = self.close_due(workspace).await {
             let error = Chain(&fault);
-            tracing::warn!(%workspace, %error, "a fence is left to the next caller");
+            tracing::warn!(%workspace, %error, "a close behind the fence failed; the next caller retries it");
         }
     }
 
@@ -80,8 +81,10 @@ impl Store {
         Ok(writes)
     }
 
-    /// The ledger entry of an outcome. A void's, a start's and a claw-back's waits under its key; an invoice's is named by its
-    /// month, and an expiry's by the close.
+    /// Returns the write of an outcome's ledger entry.
+    ///
+    /// The entry of a void, a start or a claw-back exists and is completed. The entry of an invoice is new under its
+    /// month's key, and the entry of an expiry under the close's key.
     fn outcome_write(
         &self,
         workspace: &WorkspaceId,
@@ -90,7 +93,7 @@ impl Store {
     ) -> Result<TransactWriteItem, Fault> {
         let (prefix, waiting) = match &outcome.what {
             Happened::Voided(key) => ("void", key),
-            // Of one instant, it sorts after the expiry and the invoice.
+            // By this prefix it sorts after an expiry and an invoice of the same instant.
             Happened::Started(key) => ("start", key),
             Happened::Clawed(key) => ("claw", key),
             Happened::Expired(grant_ids) => {

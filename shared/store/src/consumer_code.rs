@@ -1,9 +1,9 @@
-//! Consumers in short, where an item holds many: a letter for the kind, and the ids, parted by commas.
+//! The short code of a consumer, for items that hold many: a letter for its kind, then its ids, separated by commas.
 
 use credits_core::consumer::Consumer;
 use credits_core::id::Id;
 
-/// Writes a consumer.
+/// Encodes a consumer.
 pub(crate) fn write(consumer: &Consumer) -> String {
     match consumer {
         Consumer::WorkflowStep { workflow_id, run_id, step_id } => {
@@ -17,7 +17,7 @@ pub(crate) fn write(consumer: &Consumer) -> String {
     }
 }
 
-/// Reads what was written.
+/// Decodes a consumer; `None` if the code is malformed.
 pub(crate) fn read(code: &str) -> Option<Consumer> {
     let id = |text: &str| text.parse::<Id>().ok();
     let optional = |text: &str| if text.is_empty() { Some(None) } else { id(text).map(Some) };
@@ -36,7 +36,9 @@ pub(crate) fn read(code: &str) -> Option<Consumer> {
     }
 }
 
-/// Parts what the steps of one run have in common from what they don't; of other consumers nothing is parted.
+/// Splits the code of a workflow step into the part that its run's steps share and its step id.
+///
+/// Other codes are not split: their second part is empty.
 pub(crate) fn part(code: &str) -> (&str, &str) {
     match code.rsplit_once(',') {
         Some(parts) if code.starts_with('w') => parts,
@@ -44,7 +46,7 @@ pub(crate) fn part(code: &str) -> (&str, &str) {
     }
 }
 
-/// Joins what was parted.
+/// Joins the two parts of a code.
 pub(crate) fn join(common: &str, own: &str) -> String {
     if own.is_empty() { common.to_owned() } else { format!("{common},{own}") }
 }
@@ -57,7 +59,7 @@ mod tests {
     use super::{join, part, read, write};
 
     #[test]
-    fn a_consumer_is_read_as_it_was_written_whole_or_in_parts() {
+    fn a_consumer_code_round_trips_whole_or_in_parts() {
         for consumer in [
             json!({ "kind": "workflow_step", "workflow_id": "w", "run_id": "r-1", "step_id": "s_2" }),
             json!({ "kind": "action", "feature": "f", "user_id": "u" }),

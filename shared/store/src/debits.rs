@@ -1,4 +1,4 @@
-//! Debits: an AI call draws credits, in one request, exactly once, never below what there is (M2).
+//! Debits: take the credits of an AI call, in one request, exactly once, never more than the balance covers (M2).
 
 use credits_core::credits::Amount;
 use credits_core::ledger::{Cause, Entry};
@@ -12,42 +12,36 @@ use crate::posting::{Order, Unposted};
 use crate::refused::RefusedBalance;
 use crate::{Store, entry_item};
 
-/// What was posted, now or when the key was first used.
+/// A posting that was written now or under an earlier use of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posted {
-    /// The ledger entry.
     pub entry: Entry,
-    /// Whether it was there before.
+    /// Whether an earlier request has written the entry.
     pub replayed: bool,
 }
 
-/// Why a debit is refused.
+/// The reason why a debit is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum DebitRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// The balance doesn't cover it (M11).
+    /// The balance doesn't cover the amount (M11).
     #[error("{required} credits are required and {} can be spent", balance.spendable)]
     Insufficient {
-        /// What the call costs.
         required: Amount,
-        /// The balance.
         balance: RefusedBalance,
     },
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// Draws an amount, under the caller's key.
+    /// Debits an amount under the caller's key.
     ///
-    /// One request, whether it succeeds, is a replay or is refused; more only where something has expired, the fence
-    /// stands, others are in the way, or holds may keep what is short.
+    /// Sends one request, whether the debit succeeds, is a replay or is refused. Sends more only if the balance has to
+    /// be closed first, if other writes are in the way, or if expired holds may keep what is missing.
     pub async fn debit(&self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
         let order = Order {
             workspace: &claim.workspace_id,
@@ -71,15 +65,16 @@ impl Store {
         }
     }
 
-    /// What the key was first used for, if it was this very call. Asked before a call is refused for a price that is
-    /// no longer on the card.
+    /// Returns the posting that the same request has written under the key before; `None` if it has not.
+    ///
+    /// Callers ask for it before they refuse a call whose price is no longer on the rate card.
     pub async fn earlier_posting(&self, claim: &Claim) -> Result<Option<Posted>, Fault> {
         let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         item.map_or(Ok(None), |item| replay(&item, claim))
     }
 }
 
-/// The entry that stands under the key, if it was posted by this very call.
+/// Returns the entry under the key as a replay; `None` if another request has written it.
 pub(crate) fn replay(item: &Item, claim: &Claim) -> Result<Option<Posted>, Fault> {
     if !entry_item::is_of(item, Some(claim.fingerprint)) {
         return Ok(None);

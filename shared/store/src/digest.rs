@@ -1,11 +1,11 @@
-//! Digests (SHA-256), by which keys, calls and mail addresses are told apart.
+//! SHA-256 digests, which identify keys, requests and mail addresses.
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
-/// A digest.
+/// The bytes of a SHA-256 digest.
 pub(crate) type Sha256 = [u8; SHA256_OUTPUT_LEN];
 
-/// The digest of parts, one after another.
+/// Returns the digest of the concatenated parts.
 pub(crate) fn sha256(parts: &[&[u8]]) -> Sha256 {
     let mut context = Context::new(&SHA256);
     for part in parts {
@@ -14,7 +14,7 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> Sha256 {
     finish(context)
 }
 
-/// The digest of parts, each with its length, so that no two lists of parts run into one another.
+/// Returns the digest of the parts, each with its length. So lists with the same concatenation have different digests.
 pub(crate) fn sha256_of_each(parts: &[&[u8]]) -> Sha256 {
     let mut context = Context::new(&SHA256);
     for part in parts {
@@ -24,7 +24,7 @@ pub(crate) fn sha256_of_each(parts: &[&[u8]]) -> Sha256 {
     finish(context)
 }
 
-/// Bytes in hexadecimal, in small letters.
+/// Returns bytes in lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -47,9 +47,9 @@ fn finish(context: Context) -> Sha256 {
 mod tests {
     use super::*;
 
-    /// What stands in tables must be found again: FIPS 180-2, appendix B.1.
+    /// FIPS 180-2, appendix B.1. Stored keys contain digests, so a digest must never change.
     #[test]
-    fn a_digest_is_what_everybody_says_it_is() {
+    fn sha256_matches_the_published_test_vector() {
         const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hex(&sha256(&[b"abc"])), ABC);
         assert_eq!(sha256(&[b"a", b"bc"]), sha256(&[b"abc"]));

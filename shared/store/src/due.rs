@@ -1,7 +1,7 @@
-//! What is due: an index of few partitions in which whatever has a date stands under it, and nothing else (M6).
+//! Due items: a few index partitions that hold the items with a due date, sorted by that date, and no others (M6).
 //!
-//! A sweep reads each partition from its oldest date on. What was done has another date or none, so a sweep that was
-//! cut short, or two at once, need no memory of their own.
+//! A sweep reads each partition from its oldest date on. A handled item gets another date or none. So a sweep needs no
+//! state of its own, even if it was cut short or two run at once.
 
 use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
@@ -14,61 +14,60 @@ use crate::keys::{
     self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
 };
 
-/// How many due items one page of a partition has.
+/// The most due items in one page of a partition.
 const PAGE: i32 = 100;
 
-/// How long after a failure something is tried again: twice as long after each further one.
+/// The delay before the retry after the first failure. Each further failure doubles it.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
-/// After how many failures in a row it waits for an operator.
+/// The number of failures after which an item is stuck and waits for an operator.
 const MOST_FAILURES: u64 = 5;
 
-/// Something that has a date.
+/// An item with a due date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueItem {
-    /// What it is.
     pub what: Due,
     key: ItemKey,
     position: String,
 }
 
-/// What can be due.
+/// The kinds of due items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
-    /// A workspace's subscription.
     Subscription(WorkspaceId),
-    /// A workspace's agreement.
     Agreement(WorkspaceId),
-    /// A workspace's invoice that awaits its number.
+    /// An invoice of the workspace that awaits its number.
     Invoice(WorkspaceId),
-    /// A grant that has expired: its workspace's balance is to be closed.
+    /// A grant of the workspace that has expired: the sweep closes the balance.
     Grant(WorkspaceId),
-    /// A purchase whose checkout is to be looked at: opened, paid without an event, out of time, or withdrawn.
+    /// A purchase whose checkout has to be opened, was paid without an event, is out of time, or was withdrawn.
     Checkout(Id),
-    /// A refund that we owe.
+    /// A refund that is owed and not made yet.
     Refund(Id),
-    /// An automatic top-up that was newly set, has an open charge, or was declined, limited or not finished.
+    /// An automatic top-up that was just set, has an open charge, or was declined, limited or not finished.
     AutoTopUp(WorkspaceId),
-    /// A hold whose time has run out.
+    /// An expired hold.
     Hold(WorkspaceId, Id),
 }
 
-/// What becomes of something that failed.
+/// The state of a due item after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
-    /// It is tried again later.
+    /// The sweep retries it later.
     Postponed,
-    /// It has failed too often, and waits for an operator.
+    /// It has failed too often and waits for an operator.
     Stuck,
 }
 
 impl Store {
-    /// Every partition of due items.
+    /// Returns every partition of due items.
     pub fn due_shards(&self) -> impl Iterator<Item = u8> + use<> {
         0..DUE_SHARDS
     }
 
-    /// A page of what is due by an instant in one partition, oldest first. `after` is the last item of the page before.
+    /// Returns a page of the items in one partition that are due by an instant, oldest first.
+    ///
+    /// `after` is the last item of the previous page.
     pub async fn due(
         &self,
         shard: u8,
@@ -81,7 +80,7 @@ impl Store {
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
-    /// The next date in any partition, which a clock that is moved ahead must not jump over.
+    /// Returns the earliest date in any partition. A test clock that is moved ahead must not jump over it.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
         let mut next = None;
         for shard in self.due_shards() {
@@ -91,19 +90,20 @@ impl Store {
         Ok(next)
     }
 
-    /// Closes all that is due of a workspace's balance, and says whether nothing is any more: what `DynamoDB`'s own
-    /// clock doesn't take for expired yet is left for later.
+    /// Closes everything that is due in a workspace's balance, and returns whether nothing is due any more.
+    ///
+    /// Leaves a grant for later if it has not expired by DynamoDB's clock.
     pub async fn close_balance(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         let current = self.close_due(workspace).await?;
         Ok(current.balance.is_none_or(|balance| !balance.is_due(self.now())))
     }
 
-    /// Takes an item off the dates, if it is still at the date at which it was found.
+    /// Removes an item's due date, if it is still the one at which the item was found.
     pub async fn settle_date(&self, item: &DueItem) -> Result<(), Fault> {
         self.redate(item, Expression::new().remove(INDEX_PK).remove(INDEX_SK)).await
     }
 
-    /// Postpones something that failed, or lays it aside for an operator.
+    /// Counts a failure of an item: postpones the item, or makes it stuck for an operator.
     pub async fn failed(&self, item: &DueItem) -> Result<Failed, Fault> {
         let kept = self.get(&item.key).await?.unwrap_or_default();
         let failures = kept.get("failures").and_then(|failures| failures.as_n().ok()?.parse().ok());
@@ -122,13 +122,13 @@ impl Store {
         Ok(Failed::Postponed)
     }
 
-    /// What has failed too often, oldest first.
+    /// Returns the items that have failed too often, oldest first, at most 100.
     pub async fn stuck(&self) -> Result<Vec<DueItem>, Fault> {
         let items = self.dated(STUCK, ("", "9"), PAGE).await?;
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
-    /// Puts something that was stuck back among what is due.
+    /// Makes a stuck item due again, with no failures counted.
     pub async fn unstick(&self, item: &DueItem) -> Result<(), Fault> {
         let workspace = match &item.what {
             Due::Subscription(workspace)
@@ -150,14 +150,14 @@ impl Store {
         self.redate(item, again).await
     }
 
-    /// Cancelled, it has another date by now, which is somebody else's doing.
+    /// Changes an item if it still has the date at which it was found. Otherwise another caller has redated it.
     async fn redate(&self, item: &DueItem, change: Expression) -> Result<(), Fault> {
         self.insist(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
     }
 }
 
 impl DueItem {
-    /// Reads what the index tells of it.
+    /// Reads a due item from the index.
     pub(crate) fn read(item: &Item) -> Result<Self, Corrupt> {
         let reader = Reader(item);
         let (pk, sk) = (reader.text(PK)?.to_owned(), reader.text(keys::SK)?.to_owned());

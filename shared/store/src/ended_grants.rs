@@ -1,4 +1,4 @@
-//! Records of allocations that have ended: what of each was consumed, so that a later refund takes no more than that.
+//! Records of ended allocations. Each has the credits that were consumed, so that a later refund takes no more.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::claw_back::{Clawed, EndedGrant};
@@ -14,7 +14,7 @@ use crate::keys::{ItemKey, PK};
 const CONSUMED: &str = "consumed";
 
 impl Store {
-    /// Returns the record of a grant that has ended; `None` while no close has written it.
+    /// Returns the record of an ended grant; `None` until a close writes it.
     pub(crate) async fn ended_grant(
         &self,
         workspace: &WorkspaceId,
@@ -25,7 +25,7 @@ impl Store {
     }
 }
 
-/// Writes the record when the grant ends.
+/// Returns the write of the record when a grant ends.
 pub(crate) fn end_write(
     table: &str,
     workspace: &WorkspaceId,
@@ -38,7 +38,7 @@ pub(crate) fn end_write(
     Expression::new().when_absent(PK).put(table, item)
 }
 
-/// Writes what a refund has charged, if it is still what was read.
+/// Returns the write of the credits that refunds have charged, if they are still the ones that were read.
 pub(crate) fn clawed_write(
     table: &str,
     workspace: &WorkspaceId,
@@ -51,7 +51,7 @@ pub(crate) fn clawed_write(
         .update(table, &ItemKey::ended_grant(workspace, &read.grant_id))
 }
 
-/// Checks that no close has recorded the grant's end yet.
+/// Returns the check that no close has recorded the grant's end yet.
 pub(crate) fn runs_check(
     table: &str,
     workspace: &WorkspaceId,

@@ -1,4 +1,4 @@
-//! Subscriptions as they are stored: one item a workspace, written whole under its version, and found when it is due.
+//! Storage of subscriptions: one item for each workspace, replaced as a whole under its version, indexed by date.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
@@ -18,27 +18,28 @@ use crate::refunds::{OwedRefund, owe_write};
 use crate::versioned::{self, Kept};
 use crate::{Store, payment_item};
 
-/// The attribute that holds all of it.
+/// The attribute with the serialised [`Enrolment`].
 const ENROLMENT: &str = "enrolment";
 
-/// A workspace's enrolment, and the version under which it may be changed.
+/// A workspace's enrolment with its version, which each change must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Versioned {
-    /// The enrolment; empty if nothing was ever written.
+    /// Empty if none was ever written.
     pub enrolment: Enrolment,
-    /// How often it was written.
+    /// Zero if none was ever written; each write adds 1.
     pub version: u64,
 }
 
 impl Store {
-    /// The workspace's enrolment.
+    /// Returns the workspace's enrolment; an empty one if none was ever written.
     pub async fn enrolment(&self, workspace: &WorkspaceId) -> Result<Versioned, Fault> {
         let item = self.get(&ItemKey::subscription(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?.unwrap_or_default())
     }
 
-    /// Writes a change if nothing was written since the enrolment was read, and says whether it is written. Checkouts that
-    /// it no longer waits for are withdrawn in the same transaction.
+    /// Writes a change if the enrolment still has the version that was read. Returns whether it was written.
+    ///
+    /// The same transaction withdraws the checkouts that the enrolment no longer waits for.
     pub async fn change_enrolment(
         &self,
         workspace: &WorkspaceId,
@@ -50,7 +51,9 @@ impl Store {
         self.written(writes).await
     }
 
-    /// Stores a purchase together with the change that waits for it, before Stripe is called; says whether both are written.
+    /// Stores a purchase and the enrolment that waits for it. Returns whether both were written.
+    ///
+    /// Callers store it before they call Stripe, so that a retry finds it after a crash.
     pub async fn begin_purchase(
         &self,
         read: &Versioned,
@@ -63,9 +66,10 @@ impl Store {
         self.written(writes).await
     }
 
-    /// Records how a checkout stands that has not been paid, and stops waiting for one that can't be paid any more. One by
-    /// which a person has to pay for a renewal becomes due instead: the sweep replaces it. Ignores a
-    /// checkout that is not the purchase's: Stripe has opened it and answered 500.
+    /// Records the state of a checkout that was not paid, and stops waiting for one that can't be paid any more.
+    ///
+    /// If a person has to pay for a renewal by it, the checkout becomes due instead, and the sweep replaces it. Ignores
+    /// a checkout that is not the purchase's own: Stripe opened it although it answered 500.
     pub async fn end_checkout(
         &self,
         purchase_id: &Id,
@@ -76,9 +80,9 @@ impl Store {
         loop {
             let Some(stored) = self.purchase(purchase_id).await? else { return Ok(()) };
             let known = match (stored.state, state) {
-                // Seen again, it gets another date.
+                // A checkout that is still processing gets a new due date.
                 (PurchaseState::Processing, PurchaseState::Processing) => false,
-                // A checkout that its payer has confirmed does not expire.
+                // A checkout that the payer has confirmed does not expire.
                 (PurchaseState::Processing, PurchaseState::Expired) => true,
                 (known, new) => known == new,
             };
@@ -107,10 +111,10 @@ impl Store {
         }
     }
 
-    /// Withdraws a period that was paid ahead: its grants, with a refund owed for each of its payments. Says whether it is
-    /// written; if not, something has changed since the enrolment was read.
+    /// Withdraws the grants of a period that was paid ahead, and records an owed refund for each of its payments.
     ///
-    /// The payments count as withdrawn, so that the events of their refunds move no credits.
+    /// Returns whether this was written; if not, something has changed since the enrolment was read. Marks the payments
+    /// as withdrawn, so that the events of their refunds move no credits.
     pub async fn withdraw_paid_ahead(
         &self,
         workspace: &WorkspaceId,
@@ -170,7 +174,7 @@ impl Store {
         }
     }
 
-    /// The writes that withdraw the checkouts for which an enrolment no longer waits.
+    /// Returns the writes that withdraw the checkouts for which the enrolment no longer waits.
     async fn withdrawals(
         &self,
         before: &Enrolment,
@@ -189,7 +193,7 @@ impl Store {
     }
 }
 
-/// The write of all of it, if it is still at the version that was read.
+/// Returns the write that replaces the enrolment if it still has the version that was read.
 pub(crate) fn write_of(
     table: &str,
     workspace: &WorkspaceId,
@@ -207,7 +211,7 @@ pub(crate) fn write_of(
     kept.write(table)
 }
 
-/// The enrolment of an item.
+/// Reads the enrolment of an item.
 pub(crate) fn read(item: &Item) -> Result<Versioned, Corrupt> {
     let (enrolment, version) = versioned::read(item, ENROLMENT)?;
     Ok(Versioned { enrolment, version })

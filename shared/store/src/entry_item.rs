@@ -1,4 +1,4 @@
-//! The ledger entry's item, which stands under its idempotency key for good.
+//! The item of a ledger entry. It is stored under its idempotency key and never deleted.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
@@ -16,10 +16,10 @@ use crate::expression::Expression;
 use crate::idempotency::{Claim, Fingerprint};
 use crate::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
 
-/// The id that an entry was written with before it was listed.
+/// The attribute with the id that an entry had before a close listed it.
 const UNLISTED: &str = "unlisted";
 
-/// The item of an entry.
+/// Makes the item of an entry.
 pub(crate) fn item_of(
     workspace: &WorkspaceId,
     key: &ItemKey,
@@ -42,19 +42,19 @@ pub(crate) fn item_of(
     Ok(item)
 }
 
-/// The item of a key that stands for something that is no ledger entry.
+/// Makes the item of an idempotency key that stands for something other than a ledger entry.
 pub(crate) fn claimed(claim: &Claim) -> Item {
     let mut item = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
     item.insert("fingerprint".into(), AttributeValue::B(Blob::new(claim.fingerprint.bytes())));
     item
 }
 
-/// The writing of an entry under a key that nothing stands under yet.
+/// Returns the write of an item whose key must not be used yet.
 pub(crate) fn put(table: &str, item: Item) -> Result<TransactWriteItem, Corrupt> {
     Expression::new().when_absent(PK).put(table, item)
 }
 
-/// Takes an entry off the ledger's index until a close lists it.
+/// Removes an entry from the ledger's index until a close lists it.
 pub(crate) fn unlisted(mut item: Item, entry: &Entry) -> Item {
     item.remove(INDEX_PK);
     item.remove(INDEX_SK);
@@ -62,13 +62,13 @@ pub(crate) fn unlisted(mut item: Item, entry: &Entry) -> Item {
     item
 }
 
-/// Whether an item was written as this very entry.
+/// Returns whether an item was written with this entry id.
 pub(crate) fn is_written_as(item: &Item, entry_id: &Id) -> bool {
     let listed = Reader(item).optional_text(INDEX_SK).and_then(read_position).map(|(_, id)| id);
     listed.or_else(|| Reader(item).optional_text(UNLISTED)) == Some(entry_id.as_str())
 }
 
-/// Lists an entry that waited for the close, with what it came to.
+/// Returns the write that lists an entry that waited for a close, with its credits and time.
 pub(crate) fn complete(
     table: &str,
     workspace: &WorkspaceId,
@@ -83,7 +83,7 @@ pub(crate) fn complete(
         .update(table, &ItemKey::entry(pk.to_owned()))
 }
 
-/// The entry of an item, read from the table or from the index.
+/// Reads the entry of an item that comes from the table or from the index.
 pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     let reader = Reader(item);
     let (at, entry_id) = read_position(reader.text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
@@ -95,7 +95,7 @@ pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
     })
 }
 
-/// The cause of an entry, listed or not.
+/// Reads the cause of an entry, whether it is listed or not.
 pub(crate) fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
     let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
     let content = batch_item::read_lines_of(item)?;
@@ -109,17 +109,16 @@ pub(crate) fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
     }
 }
 
-/// Whether an entry has its place in the ledger; one that waits for a close has none yet.
+/// Returns whether an entry is listed in the ledger. An entry that waits for a close is not.
 pub(crate) fn is_listed(item: &Item) -> bool {
     item.contains_key(INDEX_SK)
 }
 
-/// Whether an item was written for a call of this fingerprint.
+/// Returns whether an item was written for a request with this fingerprint.
 pub(crate) fn is_of(item: &Item, fingerprint: Option<Fingerprint>) -> bool {
     Reader(item).bytes("fingerprint") == fingerprint.as_ref().map(Fingerprint::bytes)
 }
 
-/// Puts an entry together.
 pub(crate) fn entry(entry_id: &Id, cause: &Cause, credits: Credits, at: Timestamp) -> Entry {
     Entry { entry_id: entry_id.clone(), cause: cause.clone(), credits, at }
 }

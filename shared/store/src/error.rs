@@ -1,57 +1,50 @@
-//! What can go wrong between us and the table, apart from a refusal.
+//! Errors of the table and of stored items. Refusals are not among them: each operation has its own.
 
-/// The call could not be carried out. What a caller did wrong is never a fault; each operation has its refusals.
+/// A failure of the table or of the store. A caller's mistake is never a fault, but a refusal of its operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// Others kept writing to the same item, or DynamoDB throttled, until the attempts or the time ran out.
+    /// Other writes to the same item or throttling by DynamoDB lasted until the attempts or the time ran out.
     #[error("the workspace is contended")]
     Contended,
-    /// DynamoDB could not be reached, or failed.
+    /// DynamoDB could not be reached, or it failed.
     #[error("the table is unavailable")]
     Unavailable(#[source] Box<aws_sdk_dynamodb::Error>),
-    /// An item is not as we write it.
     #[error("an item can't be read")]
     Corrupt(#[from] Corrupt),
 }
 
-/// An item that is not as we write it: a defect of ours, or a hand in the table.
+/// A malformed item or request: a bug in this code, or an edit of the table by hand.
 #[derive(Debug, thiserror::Error)]
 pub enum Corrupt {
-    /// An attribute is missing or of another type.
     #[error("attribute {0} is missing or malformed")]
     Attribute(&'static str),
-    /// A document attribute can't be read or written.
     #[error("a document attribute is malformed")]
     Document(#[from] serde_dynamo::Error),
-    /// A request was not put together as the SDK wants it.
+    /// A request lacks a field that the SDK requires.
     #[error("a request is incomplete")]
     Request(#[from] aws_sdk_dynamodb::error::BuildError),
-    /// The balance can't be closed.
     #[error("a balance can't be closed")]
     Close(#[from] credits_core::close::CloseError),
-    /// A sum leaves its range.
     #[error("a sum is out of range")]
     Sum(#[from] credits_core::credits::OutOfRange),
-    /// A transaction was cancelled for a reason that none of ours can have.
+    /// A transaction was cancelled with a code that only a bug can cause.
     #[error("a transaction was cancelled for {0}")]
     Cancelled(CancelCode),
 }
 
-/// A cancellation code of DynamoDB's that points to a defect of ours.
+/// A cancellation code of DynamoDB that points to a bug in this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CancelCode {
-    /// An expression or value was refused.
+    /// DynamoDB rejected an expression or a value.
     #[error("ValidationError")]
     Validation,
-    /// An item collection grew too large.
     #[error("ItemCollectionSizeLimitExceeded")]
     CollectionSize,
-    /// A code that we don't know.
     #[error("an unknown code")]
     Unknown,
 }
 
-/// An error with all that it stems from, for a log's one line: `Display` of an error never repeats its source.
+/// An error with all of its sources, for one line of the log. The `Display` of an error never repeats its source.
 #[derive(Debug, Clone, Copy)]
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 

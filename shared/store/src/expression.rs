@@ -1,5 +1,6 @@
-//! Expressions: names and values are placeholders, so that no reserved word and no value can be mistaken. Only a balance's
-//! own few names stand as they are, in the request that there is most of.
+//! Update and condition expressions. Names and values become placeholders, so that neither can be misread as syntax.
+//!
+//! Only a few attributes of the balance need no placeholder, which shortens the debit, the most frequent request.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use crate::attribute::{Item, keyed};
 use crate::error::Corrupt;
 use crate::keys::{ItemKey, PK};
 
-/// An update or a condition that is being put together.
+/// An update or condition expression under construction.
 #[derive(Debug)]
 pub(crate) struct Expression {
     names: HashMap<String, String>,
@@ -24,15 +25,15 @@ pub(crate) struct Expression {
     conditions: String,
 }
 
-/// How many values there is room for before the map grows: as many as a debit has, which is written most.
+/// The initial capacity of the map of values: as many as a debit has, which is the most frequent write.
 const VALUES: usize = 7;
 
-/// How much room a clause is given before it grows.
+/// The initial capacity of a clause, in bytes.
 const CLAUSE: usize = 96;
 
-/// What stands between the parts of a clause.
+/// The separator of the parts of a clause.
 const COMMA: &str = ", ";
-/// What stands between conditions.
+/// The separator of conditions.
 const AND: &str = " AND ";
 
 impl Expression {
@@ -48,14 +49,14 @@ impl Expression {
         self
     }
 
-    /// Sets an attribute that is not there yet.
+    /// Sets an attribute if it is absent.
     pub fn set_once(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value("", name, value));
         append(&mut self.set, COMMA, &[&name, " = if_not_exists(", &name, ", ", &value, ")"]);
         self
     }
 
-    /// Appends to a list.
+    /// Appends an element to a list.
     pub fn append(self, name: &str, element: AttributeValue) -> Self {
         self.append_all(name, vec![element])
     }
@@ -67,14 +68,14 @@ impl Expression {
         self
     }
 
-    /// Adds to a number, which is zero where it is missing.
+    /// Adds to a number. An absent number counts as zero.
     pub fn add(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value("", name, value));
         append(&mut self.add, COMMA, &[&name, " ", &value]);
         self
     }
 
-    /// Counts a number up by one, from zero where it is missing; also a member of a map, which `ADD` does not take.
+    /// Adds one to a number. An absent number counts as zero. Supports a member of a map, which `ADD` does not.
     pub fn count(mut self, name: &str) -> Self {
         let [one, zero] = ["1", "0"].map(|digit| AttributeValue::N(digit.to_owned()));
         let (one, zero) = (self.value("", name, one), self.value("zero_", name, zero));
@@ -83,21 +84,21 @@ impl Expression {
         self
     }
 
-    /// Removes an attribute, if it is there.
+    /// Removes an attribute, if it is present.
     pub fn remove(mut self, name: &str) -> Self {
         let name = self.name(name);
         append(&mut self.remove, COMMA, &[&name]);
         self
     }
 
-    /// Asks that an attribute compares with a value, as `>=` or `=` do.
+    /// Requires a comparison of an attribute with a value, by a comparator such as `>=` or `=`.
     pub fn when(mut self, name: &str, comparator: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value("when_", name, value));
         append(&mut self.conditions, AND, &[&name, " ", comparator, " ", &value]);
         self
     }
 
-    /// Asks that an attribute is not there, or compares with a value.
+    /// Requires that an attribute is absent, or that its comparison with a value holds.
     pub fn when_absent_or(mut self, name: &str, comparator: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value("when_", name, value));
         let parts = ["(attribute_not_exists(", &name, ") OR ", &name, " ", comparator, " ", &value, ")"];
@@ -105,21 +106,21 @@ impl Expression {
         self
     }
 
-    /// Asks that an attribute is not there.
+    /// Requires that an attribute is absent.
     pub fn when_absent(mut self, name: &str) -> Self {
         let name = self.name(name);
         append(&mut self.conditions, AND, &["attribute_not_exists(", &name, ")"]);
         self
     }
 
-    /// Asks that a list doesn't hold an element.
+    /// Requires that a list does not contain an element.
     pub fn when_not_in(mut self, name: &str, element: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value("not_in_", name, element));
         append(&mut self.conditions, AND, &["NOT contains(", &name, ", ", &value, ")"]);
         self
     }
 
-    /// Asks that a list has fewer elements.
+    /// Requires that a list has fewer than `count` elements.
     pub fn when_shorter(mut self, name: &str, count: u64) -> Self {
         let count = AttributeValue::N(count.to_string());
         let (name, value) = (self.name(name), self.value("size_", name, count));
@@ -127,14 +128,14 @@ impl Expression {
         self
     }
 
-    /// Asks that the item exists.
+    /// Requires that the item exists.
     pub fn when_exists(mut self) -> Self {
         let name = self.name(PK);
         append(&mut self.conditions, AND, &["attribute_exists(", &name, ")"]);
         self
     }
 
-    /// The update of an item.
+    /// Returns the update of an item.
     pub fn update(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
         let mut clauses = String::with_capacity(CLAUSE.saturating_mul(2));
         for (word, clause) in [("SET ", &self.set), ("ADD ", &self.add), ("REMOVE ", &self.remove)] {
@@ -154,7 +155,7 @@ impl Expression {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The writing of a whole item.
+    /// Returns the write of a whole item.
     pub fn put(self, table: &str, item: Item) -> Result<TransactWriteItem, Corrupt> {
         let put = Put::builder()
             .table_name(table)
@@ -167,7 +168,7 @@ impl Expression {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// The deletion of an item.
+    /// Returns the deletion of an item.
     pub fn delete(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
         let delete = Delete::builder()
             .table_name(table)
@@ -179,7 +180,7 @@ impl Expression {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// The mere check of an item.
+    /// Returns a condition check of an item, which writes nothing.
     pub fn check(self, table: &str, key: &ItemKey) -> Result<TransactWriteItem, Corrupt> {
         let check = ConditionCheck::builder()
             .table_name(table)
@@ -192,7 +193,7 @@ impl Expression {
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
-    /// The placeholder of an attribute, or of a member of a map where the name has a dot.
+    /// Returns the placeholder of an attribute. In a name with a dot, the part after it is a member of a map.
     fn name<'name>(&mut self, name: &'name str) -> Cow<'name, str> {
         if stands_for_itself(name) {
             return Cow::Borrowed(name);
@@ -203,7 +204,7 @@ impl Expression {
                 path.push('.');
             }
             let mut placeholder = placeholder(["#", part, ""]);
-            // Two names may come to one placeholder.
+            // Two names may have the same placeholder.
             while self.names.get(&placeholder).is_some_and(|other| other != part) {
                 placeholder.push('_');
             }
@@ -226,15 +227,16 @@ impl Expression {
     }
 }
 
-/// Whether a name is none of `DynamoDB`'s reserved words (Developer Guide, Reserved words in `DynamoDB`) and needs no
-/// placeholder: the names of which a debit is made, whose requests are a seventh shorter by that. The counter of a month
-/// is a `c`, digits and an underscore.
+/// Returns whether a name needs no placeholder: it is no reserved word (Developer Guide, Reserved words in DynamoDB).
+///
+/// These are the names in a debit, whose request is a seventh shorter without placeholders. The name of a month's
+/// counter is a `c`, digits and an underscore.
 fn stands_for_itself(name: &str) -> bool {
     matches!(name, PK | "spendable" | "used" | "prepaid" | "held" | "version" | "epoch" | "expires_next")
         || name.strip_prefix('c').is_some_and(|month| month.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// Appends a part, which may be in pieces, to a clause.
+/// Appends a part, given in pieces, to a clause.
 fn append(clause: &mut String, separator: &str, pieces: &[&str]) {
     if clause.is_empty() {
         clause.reserve(CLAUSE);
@@ -250,7 +252,7 @@ fn condition(conditions: String) -> Option<String> {
     Some(conditions).filter(|conditions| !conditions.is_empty())
 }
 
-/// A placeholder, in which neither a hyphen nor a dot may stand; not always another for another name.
+/// Returns a placeholder, in which underscores replace hyphens and dots. Two names may have the same placeholder.
 fn placeholder(pieces: [&str; 3]) -> String {
     let length = pieces.iter().fold(0_usize, |length, piece| length.saturating_add(piece.len()));
     let mut text = String::with_capacity(length);
@@ -272,7 +274,7 @@ mod tests {
     use crate::keys::ItemKey;
 
     #[test]
-    fn names_that_differ_in_a_hyphen_alone_have_placeholders_and_values_of_their_own() {
+    fn names_that_differ_by_a_hyphen_get_distinct_placeholders() {
         let both = ["words._5y", "words.-5y"];
         let write = both.into_iter().fold(Expression::new(), |write, name| {
             write.set_once(name, text(name)).when_absent_or(name, "=", text(name))

@@ -1,8 +1,8 @@
-//! Failed runs of a workspace: a mail tells of the first at once, and a digest of those that follow (M12).
+//! Mails about failed runs of a workspace: one about the first run at once, and digests of the runs that follow (M12).
 //!
-//! One item holds how many runs of each workflow failed since the last mail. Which mail a failed run is part of is written
-//! with the run's fact, in one transaction, so each run is counted once. A digest is taken out of the counts before it
-//! is sent, and stays in the item until SES has it; runs that fail meanwhile are counted for the next one.
+//! One item counts the failed runs of each workflow since the last mail. One transaction writes the count and the run's
+//! fact, with the mail that reports the run. So each run is counted once. A digest is moved out of the counts before it
+//! is sent, and stays in the item until SES has accepted it. Runs that fail meanwhile are counted for the next digest.
 
 use std::collections::BTreeMap;
 
@@ -19,60 +19,60 @@ use crate::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::mails::expiry;
 use crate::transaction::{Outcome, Reason, is_busy};
 
-/// How many digests one firing sends at most.
+/// The most digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;
 
-/// How many workflows are counted by name; the runs of others are counted together, so that the item stays small.
+/// The most workflows that are counted by name, so that the item stays small. Further workflows count only in the
+/// total.
 const MAX_WORKFLOWS: usize = 100;
 
-/// The counts by workflow.
+/// The attribute with the counts by workflow.
 const FAILED: &str = "failed";
 
-/// The digest that is being sent.
+/// The attribute with the digest that is being sent.
 const SENDING: &str = "sending";
 
-/// The mail that a failed run is part of.
+/// The mail that reports a failed run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grouped {
-    /// A mail of its own, at once.
+    /// The run's own mail, which is sent at once.
     First,
     /// The next digest.
     Counted,
 }
 
-/// Failed runs that one mail lists together.
+/// The failed runs that one mail reports together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
-    /// Whose runs.
     pub workspace_id: WorkspaceId,
-    /// When the mail before it was sent.
+    /// When the previous mail was begun.
     pub since: Timestamp,
-    /// How many runs failed since.
+    /// The number of runs that failed since.
     pub count: u64,
-    /// How many of which workflow; the rest are of further workflows.
+    /// Failed runs by workflow id. If they sum to less than `count`, the rest belongs to further workflows.
     pub by_workflow: BTreeMap<String, u64>,
     key: ItemKey,
-    /// When the next one may be sent, and what that was calculated from.
+    /// The earliest time of the next mail, computed from `spell_at`.
     next_at: Timestamp,
     spell_at: Timestamp,
 }
 
-/// The item: mails about one workspace's failed runs.
+/// The item: a spell of failed runs of one workspace. It ends when credits are added or a week passes without a mail.
 struct Spell {
     key: ItemKey,
     workspace_id: WorkspaceId,
-    /// Since when mails are sent without an addition of credits.
+    /// When the spell began: mails have been sent since, and no credits were added.
     started_at: Timestamp,
     /// When the last mail was begun.
     mailed_at: Timestamp,
-    /// How many runs failed since.
+    /// The number of runs that failed since.
     waiting: u64,
     by_workflow: BTreeMap<String, u64>,
     sending: Option<Digest>,
 }
 
 impl Store {
-    /// Counts a failed run once, however often its event is delivered, and says which mail it is part of.
+    /// Counts a failed run once, however often its event is delivered, and returns the mail that reports it.
     pub async fn group_failure(
         &self,
         workspace: &WorkspaceId,
@@ -95,7 +95,7 @@ impl Store {
                 Outcome::Written => return Ok(grouped),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) => match reasons.first() {
-                    // An earlier delivery has decided it.
+                    // An earlier delivery of the event has decided it.
                     Some(Reason::Condition(Some(fact))) => {
                         let first = Reader(fact).optional_text("role") == Some("first");
                         return Ok(if first { Grouped::First } else { Grouped::Counted });
@@ -106,7 +106,7 @@ impl Store {
         }
     }
 
-    /// Returns the items from which a digest may be due.
+    /// Returns the keys of the items that may have a due digest.
     pub async fn due_digests(&self) -> Result<Vec<ItemKey>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
         let due = self.dated(DIGESTS, ("", &end), MAX_DIGESTS).await?;
@@ -114,12 +114,14 @@ impl Store {
         due.iter().map(key).collect()
     }
 
-    /// When the next digest is due.
+    /// Returns the time at which the next digest is due.
     pub async fn next_digest(&self) -> Result<Option<Timestamp>, Fault> {
         self.first_date(DIGESTS).await
     }
 
-    /// Takes the digest that is due out of the counts, or returns the one whose sender has not finished.
+    /// Moves the due digest out of the counts and returns it; `None` if none is due.
+    ///
+    /// If an earlier sender has not finished its digest, returns that one.
     pub async fn take_digest(&self, key: &ItemKey) -> Result<Option<Digest>, Fault> {
         let mut attempts = self.attempts();
         loop {
@@ -143,7 +145,7 @@ impl Store {
         }
     }
 
-    /// Removes a digest that SES has. Where the item has changed since, the next firing does it.
+    /// Removes a digest that SES has accepted. If the item has changed since, a later invocation removes it.
     pub async fn digest_sent(&self, digest: &Digest) -> Result<(), Fault> {
         let next = position(digest.next_at, digest.workspace_id.as_str());
         let sent = Expression::new()
@@ -154,13 +156,13 @@ impl Store {
         self.change_spell(sent.update(&self.table, &digest.key)?).await
     }
 
-    /// Ends the spell of a workspace to which credits were added, so that runs that fail are mailed within the hour again.
+    /// Ends the spell after an addition of credits. Runs that fail from now on are mailed within the hour again.
     pub async fn end_failure_spell(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
         let key = ItemKey::failures(workspace);
         let (item, now) = self.get_dated(&key).await?;
         let Some(spell) = item.map(|item| Spell::read(&key, &item)).transpose()? else { return Ok(()) };
         let ended = Expression::new().set("spell_at", instant(now)).when_exists();
-        // A digest that is being sent keeps its place in the index until it is.
+        // A digest that is being sent keeps its position in the index until it is sent.
         let ended = if spell.sending.is_some() {
             ended
         } else {
@@ -182,7 +184,9 @@ impl Store {
         }
     }
 
-    /// The item of a mail that is sent at once. A spell goes on until credits are added, or a week passes without a mail.
+    /// Returns the write of the item for a mail that is sent at once.
+    ///
+    /// Begins a new spell if a week has passed without a mail.
     fn beginning(
         &self,
         workspace: &WorkspaceId,
@@ -208,7 +212,7 @@ impl Spell {
         let (mailed_at, waiting) = (reader.instant("began_at")?, reader.number("waiting")?);
         let by_workflow = match item.get(FAILED) {
             Some(counts) => read_counts(counts)?,
-            // An item of before workflows were counted together.
+            // An older version had an item for each workflow.
             None => BTreeMap::from([(reader.text("workflow_id")?.to_owned(), waiting)]),
         };
         let spell = Self {
@@ -238,18 +242,18 @@ impl Spell {
         })
     }
 
-    /// When the next mail may be sent.
+    /// Returns the earliest time of the next mail.
     fn due_at(&self) -> Timestamp {
         let interval = failure_mail_interval(self.mailed_at.duration_since(self.started_at));
         self.mailed_at.checked_add(interval).unwrap_or(self.mailed_at)
     }
 
-    /// Whether a run that fails now waits for a digest.
+    /// Returns whether a run that fails now waits for a digest.
     fn collects(&self, now: Timestamp) -> bool {
         self.waiting > 0 || self.sending.is_some() || now < self.due_at()
     }
 
-    /// Counts one more run, while no mail is begun and the spell goes on.
+    /// Returns the change that counts one more run, if no mail was begun meanwhile and the spell is the same.
     fn counting(&self, workflow: &Id) -> Expression {
         let counted = Expression::new()
             .add("waiting", number(1))
@@ -262,7 +266,7 @@ impl Spell {
         if has_room { counted.count(&format!("{FAILED}.{workflow}")) } else { counted }
     }
 
-    /// Moves the counts into a digest, unless another run is counted meanwhile.
+    /// Returns the change that moves the counts into a digest, unless another run was counted meanwhile.
     fn taking(&self, now: Timestamp) -> Result<Expression, Corrupt> {
         let counts = serde_dynamo::to_attribute_value(&self.by_workflow)?;
         let sending = [

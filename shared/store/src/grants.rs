@@ -1,4 +1,4 @@
-//! Grants by the operator: credits with or without an end, and what is left of them taken back (M8).
+//! Grants by the operator, with or without an expiry, and voids, which take back what is left of them (M8).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
@@ -22,42 +22,39 @@ use crate::posting::{Order, Unposted};
 use crate::sources::Sources;
 use crate::{Store, entry_item};
 
-/// How many expiring grants of a workspace run at once at most. An item has room for more than twice as many.
+/// The most expiring grants that a workspace may have at once. Their item has room for more than twice as many.
 const MAX_RUNNING_GRANTS: u64 = 1_000;
 
-/// How far the clocks of two functions may be apart.
+/// The largest difference to expect between the clocks of two functions.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long after its id was made a grant's entry is listed: one that was paid ahead is with its first second.
+/// The longest time from a grant's id to the listing of its entry. A grant that was paid ahead is listed at its start.
 const LISTED_WITHIN: SignedDuration = SignedDuration::from_hours(48);
 
-/// What is to be granted.
+/// A request for a grant.
 #[derive(Debug, Clone)]
 pub struct GrantOrder {
-    /// How much.
     pub amount: Amount,
-    /// Of which sort, and until when.
     pub term: Term,
-    /// Why, in the operator's words.
+    /// The operator's reason, as free text.
     pub reason: String,
 }
 
-/// How long a grant lasts.
+/// The lifetime of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Term {
-    /// For ever.
+    /// Never expires.
     Prepaid,
-    /// Until a whole second.
+    /// Expires at this instant, which is a whole second.
     Until(GrantKind, Timestamp),
 }
 
-/// Why a grant is refused.
+/// The reason why a grant is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantRefusal {
-    /// The workspace has as many expiring grants as may run at once.
     #[error("the workspace has {MAX_RUNNING_GRANTS} grants that have not expired")]
     TooMany,
-    /// Its key stands for another call, or there is no such workspace.
+    /// The key was used for another request, or the workspace does not exist.
     #[error(transparent)]
     Claim(#[from] ClaimRefusal),
 }
@@ -68,37 +65,33 @@ impl From<Fault> for GrantRefusal {
     }
 }
 
-/// Why a void is refused.
+/// The reason why a void is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum VoidRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// The workspace has no such grant.
     #[error("the grant does not exist")]
     GrantNotFound,
-    /// It is a subscription's allocation or a commitment, which its payment or agreement takes back.
+    /// The grant is a subscription's allocation or a commitment. Only its payment or agreement can take it back.
     #[error("the grant was not made by an operator")]
     NotVoidable,
-    /// It was voided before, by another call.
+    /// Another request has voided the grant.
     #[error("the grant was voided before")]
     Voided,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// What is known of a grant when it is to be voided.
+/// The stored facts about a grant that is to be voided.
 struct Known {
-    /// For a prepaid grant, how much it was.
+    /// The granted amount of a prepaid grant; `None` for an expiring one.
     prepaid: Option<Amount>,
 }
 
 impl Store {
-    /// Grants credits under the caller's key. An expiring grant goes behind the fence, and is closed in at once.
+    /// Grants credits under the caller's key. Puts an expiring grant behind the fence and closes the epoch at once.
     pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
         if matches!(grant.term, Term::Until(..)) && self.has_no_room(&claim.workspace_id).await? {
             return self.earlier_posting(claim).await?.ok_or(GrantRefusal::TooMany);
@@ -128,16 +121,16 @@ impl Store {
         Ok(posted)
     }
 
-    /// Whether as many expiring grants run as may. Grants that are made at once may all find room for one more.
+    /// Returns whether the workspace has its most expiring grants. Concurrent grants may exceed it: each may find room.
     async fn has_no_room(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         let Some(item) = self.get(&ItemKey::balance(workspace)).await? else { return Ok(false) };
         let running = item.contains_key(RUNNING_GRANTS);
         Ok(running && Reader(&item).number(RUNNING_GRANTS)? >= MAX_RUNNING_GRANTS)
     }
 
-    /// Takes back what is left of a grant, under the caller's key, and gives the ledger entry that says how much.
+    /// Takes back what is left of a grant, under the caller's key, and returns the ledger entry with the amount.
     ///
-    /// How much, only the close can say: the void goes behind the fence, and its entry is listed by the close.
+    /// Only a close can compute the amount. So the void waits behind the fence, and the close lists its entry.
     pub async fn void_grant(
         &self,
         claim: &Claim,
@@ -185,7 +178,9 @@ impl Store {
         Err(if listed { VoidRefusal::NotVoidable } else { VoidRefusal::GrantNotFound })
     }
 
-    /// Whether the ledger lists a grant of this id, for one that is over. Its entry is looked for from when the id was made.
+    /// Returns whether the ledger lists a grant with this id, which may have ended.
+    ///
+    /// Searches the ledger around the time at which the id was made.
     async fn is_listed(&self, workspace: &WorkspaceId, grant_id: &Id) -> Result<bool, Fault> {
         let Some(made_at) = Sources::made_at(grant_id) else { return Ok(false) };
         let first = position(made_at.checked_sub(CLOCK_DIFFERENCE).unwrap_or(made_at), "");

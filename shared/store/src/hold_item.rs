@@ -1,16 +1,17 @@
-//! The hold's item, and how a capture is written down in it: in some forty-five bytes, since each started KB of the hold
-//! costs a capture a write unit.
+//! The hold's item and the encoding of its captures. A capture adds about 45 bytes. It has to be this short, since each
+//! capture costs one write unit for every started KB of the hold.
 //!
-//! An item that says nothing of its `end` is open. A capture doesn't read the hold, so it can't point to a place in a table. What captures have in common (what was
-//! called at which prices, and by whom) stands once in `words`, under a word that is made of it. A capture is two
-//! binary elements of `captures`: the digest of its key, and a trace of fixed fields and the rest:
+//! An item without `end` is an open hold. A capture doesn't read the hold, so it can't refer to a position in a table.
+//! Instead, `words` maps a short digest, the word, to each text that captures share: the operation with its rate card
+//! and model, and the common part of the consumer. A capture appends two binary elements to `captures`: the digest of
+//! its key, and a trace of these fields:
 //!
-//! | fingerprint | word of the call | word of the consumer | credits | what of it was added | what is the capture's own |
+//! | fingerprint | word of the call | word of the consumer | credits | credits added to the hold | rest of the consumer |
 //! | --- | --- | --- | --- | --- | --- |
 //! | 12 bytes | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `,step-7`, or nothing |
 //!
-//! Captures that were written before digests were salted are two texts, with a key of 8 characters and a fingerprint
-//! of 4. They are still read, and a replay still finds them.
+//! Captures written before digests were salted are two texts, with a key of 8 characters and a fingerprint of 4. They
+//! are still read, and replays still find them.
 
 use std::collections::HashMap;
 
@@ -40,18 +41,19 @@ const END: &str = "end";
 
 /// Bytes of a key's digest, and of a fingerprint: 96 bits each.
 const DIGEST_BYTES: usize = 12;
-/// Characters of a key's digest before digests were salted.
+/// Characters of an unsalted digest of a key, which older captures have.
 const SHORT_KEY_CHARACTERS: usize = 8;
-/// Characters of a fingerprint before digests were salted.
+/// Characters of an unsalted fingerprint, which older captures have.
 const SHORT_FINGERPRINT_CHARACTERS: usize = 4;
-/// Characters of a word: 18 bits. One that is taken is salted.
+/// Characters of a word: 18 bits. If a word is taken, another salt gives another word.
 const WORD_CHARACTERS: usize = 3;
-/// Characters of the hold's id in its place among what is due.
+/// Characters of the hold's id at the end of its due position.
 const PLACE_CHARACTERS: usize = 8;
 /// Elements of `captures` for each capture.
 const ELEMENTS: usize = 2;
 
-/// What a trace says of a call: two words with what they stand for, and what is its own.
+/// The encoded call of a trace: the words of the call and of the consumer with their meanings, and the rest of the
+/// consumer.
 struct Words {
     call: (String, String),
     consumer: (String, String),
@@ -82,18 +84,18 @@ impl Words {
         }
     }
 
-    /// The words, and what is the capture's own, around its amounts.
+    /// Returns the two words, the amounts and the rest of the consumer as one text.
     fn around(&self, amounts: &str) -> String {
         let own = if self.own.is_empty() { String::new() } else { format!(",{}", self.own) };
         format!("{}{}{amounts}{own}", self.call.0, self.consumer.0)
     }
 
-    /// Whether one word stands for both.
+    /// Returns whether the call and the consumer have the same word.
     fn clash(&self) -> bool {
         self.call.0 == self.consumer.0
     }
 
-    /// Whether a hold has one of the words for something else.
+    /// Returns whether the hold uses one of the words for another meaning.
     fn are_taken(&self, words: &Item) -> bool {
         let taken = |(word, meaning): &(String, String)| {
             words.get(word).is_some_and(|kept| kept.as_s().ok() != Some(meaning))
@@ -102,7 +104,7 @@ impl Words {
     }
 }
 
-/// The word for a text; with another salt, another word.
+/// Derives the word of a text. Another salt gives another word.
 fn word(meaning: &str, salt: u8) -> String {
     digest(&[&[salt], meaning.as_bytes()], WORD_CHARACTERS)
 }
@@ -111,10 +113,11 @@ fn digest(parts: &[&[u8]], characters: usize) -> String {
     URL_SAFE_NO_PAD.encode(sha256(parts)).chars().take(characters).collect()
 }
 
-/// What a hold keeps of a caller's claim: a digest of its key, and one of the key with the request.
+/// The digests of a caller's claim that a hold stores: one of the key, and one of the key with the request.
 ///
-/// Both are salted with the hold, so a pair of keys with one digest can't be searched for in advance. The fingerprint
-/// holds the key too: two keys with one digest differ in it, and the second is refused and not taken for a replay.
+/// Both are salted with the hold's id, so two keys with the same digest can't be searched for in advance. The
+/// fingerprint covers the key too. Two keys with the same digest differ in it, so the second is refused instead of
+/// taken for a replay.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ClaimDigests {
     pub key: String,
@@ -122,17 +125,17 @@ pub(crate) struct ClaimDigests {
 }
 
 impl ClaimDigests {
-    /// The digests of a capture's claim.
+    /// Computes the digests of a capture's claim.
     pub fn of_capture(hold_id: &Id, claim: &Claim) -> Self {
         Self::salted(b"capture", hold_id, claim)
     }
 
-    /// The digests of a settlement's claim, whose last capture must differ from a capture under the same key.
+    /// Computes the digests of a settlement's claim. Its last capture must differ from a capture under the same key.
     pub fn of_settlement(hold_id: &Id, claim: &Claim) -> Self {
         Self::salted(b"settle", hold_id, claim)
     }
 
-    /// The digests of a capture's claim as they were before they were salted.
+    /// Computes the unsalted digests of a capture's claim, as older versions wrote them.
     pub fn unsalted(claim: &Claim) -> Self {
         let (key, fingerprint) = (claim.key.as_str().as_bytes(), claim.fingerprint.bytes());
         Self {
@@ -141,7 +144,7 @@ impl ClaimDigests {
         }
     }
 
-    /// Whether a capture was written for this claim.
+    /// Returns whether the capture was written for this claim.
     pub fn are_of(&self, capture: &Capture) -> bool {
         capture.key == self.key && capture.fingerprint == self.fingerprint
     }
@@ -163,7 +166,8 @@ fn decoded(digest: &str) -> Result<Vec<u8>, Corrupt> {
     URL_SAFE_NO_PAD.decode(digest).map_err(|_| Corrupt::Attribute(CAPTURES))
 }
 
-/// The least salt from which on a capture's words differ from each other, and from those that a hold has.
+/// Finds the lowest salt, starting at `from`, with which a capture's words differ from each other and are not taken in
+/// the hold. Returns `u8::MAX` if no salt fits.
 pub(crate) fn salt_for(capture: &Capture, hold: Option<&Item>, from: u8) -> u8 {
     let words_of = hold.and_then(|hold| hold.get(WORDS)?.as_m().ok());
     let fits = |salt: &u8| {
@@ -173,10 +177,10 @@ pub(crate) fn salt_for(capture: &Capture, hold: Option<&Item>, from: u8) -> u8 {
     (from..=u8::MAX).find(fits).unwrap_or(u8::MAX)
 }
 
-/// The whole item of a hold that is placed.
+/// Builds the item of a hold that is being placed.
 pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
     let words = Words::of_purpose(&hold.purpose);
-    // Its end sets it apart: its beginning is the time.
+    // The end of the id distinguishes holds; its beginning encodes the time.
     let id = hold.hold_id.as_str();
     let place = id.get(id.len().saturating_sub(PLACE_CHARACTERS)..).unwrap_or(id);
     let mut item = keyed(&ItemKey::hold(workspace, &hold.hold_id));
@@ -199,8 +203,10 @@ pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
     item
 }
 
-/// The writing of a capture in a hold that is open, has room and keeps enough, unless it was captured before digests
-/// were salted.
+/// Builds the update that captures from a hold.
+///
+/// Its conditions: the hold is open, has not expired, has room, keeps enough credits, and has no capture under this
+/// key, salted or unsalted.
 pub(crate) fn capture_write(
     table: &str,
     key: &ItemKey,
@@ -219,7 +225,8 @@ pub(crate) fn capture_write(
         .update(table, key)
 }
 
-/// The writing of a capture that takes all of a hold and more, which is added to it.
+/// Builds the update of a capture that takes all that the hold keeps, and adds the missing credits to the hold. The
+/// hold must still keep what was read.
 pub(crate) fn growing_write(
     table: &str,
     key: &ItemKey,
@@ -239,13 +246,14 @@ pub(crate) fn growing_write(
         .update(table, key)
 }
 
-/// The end of a hold that is still as it was read, with what is captured last.
+/// Builds the update that ends a hold and appends its last capture, if there is one. The hold must still be as it was
+/// read.
 pub(crate) fn ending_write(
     table: &str,
     workspace: &WorkspaceId,
     (read, ended): (&Hold, &Hold),
 ) -> Result<TransactWriteItem, Corrupt> {
-    // It is the hold's own call, whose words the hold has.
+    // The last capture is the hold's own call, so the hold already has its words.
     let last = ended.captures.get(read.captures.len());
     let ending = Expression::new()
         .set(END, text(status_name(ended.status)))
@@ -255,7 +263,7 @@ pub(crate) fn ending_write(
         .remove(INDEX_SK)
         .when_absent(END)
         .when("remaining", "=", credits(read.remaining()?))
-        // A capture that grew the hold since may have left as little as there was.
+        // `remaining` alone is not enough: a capture that grew the hold meanwhile may have left the same remainder.
         .when("credits", "=", credits(read.placement.amount.credits()));
     match last {
         Some(last) => appending(ending, (last, salt_for(last, None, 0)))?,
@@ -264,7 +272,7 @@ pub(crate) fn ending_write(
     .update(table, &ItemKey::hold(workspace, &read.hold_id))
 }
 
-/// Appends a capture's two elements, and its words where they are new, unless its key is there.
+/// Appends a capture's two elements, and its words if they are new, on the condition that its key is absent.
 fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Result<Expression, Corrupt> {
     let words = Words::of_capture(capture, salt);
     let added = capture.added.map(|added| format!("+{added}")).unwrap_or_default();
@@ -280,7 +288,7 @@ fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Result<Expre
     Ok(write)
 }
 
-/// The hold of an item.
+/// Reads a hold from its item.
 pub(crate) fn read(item: &Item) -> Result<Hold, Corrupt> {
     let reader = Reader(item);
     let hold_id = reader.text(PK)?.rsplit_once('#').map(|(_, hold_id)| hold_id);
@@ -325,7 +333,7 @@ fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
     Some(Capture { key, fingerprint, line, rate_card, added })
 }
 
-/// What words stand for, and the amounts among them.
+/// The decoded words of a trace or a purpose, and the amounts between them.
 struct ReadWords<'a> {
     operation: Name,
     rate_card: Name,

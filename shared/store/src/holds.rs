@@ -1,4 +1,4 @@
-//! Holds: credits set aside for calls whose cost is known only afterwards, placed by one transaction (M4).
+//! Holds: credits set aside for calls whose cost is known only afterwards, placed in one transaction (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
@@ -20,88 +20,77 @@ use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, entry_item, hold_item};
 
-/// What is to be set aside.
+/// An order to place one hold, or several together.
 #[derive(Debug, Clone, Copy)]
 pub struct HoldOrder<'a> {
-    /// How much, for each hold.
+    /// Credits of each hold.
     pub amount: Amount,
-    /// How many holds, where several are placed together.
+    /// Number of holds that are placed together; `None` for a single hold, whose id has no number.
     pub count: Option<u8>,
-    /// For how long.
     pub lasts: SignedDuration,
-    /// What for.
     pub purpose: &'a Purpose,
 }
 
-/// Holds that were placed, now or when the key was first used, as they were then.
+/// Holds that were placed by this call or by an earlier one under the same key, in their first state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// The holds.
     pub holds: Vec<Hold>,
-    /// Whether they were there before.
+    /// Whether an earlier call under the key placed them.
     pub replayed: bool,
 }
 
-/// Why a hold can't be captured of, or settled.
+/// Why a capture or a settlement is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// The workspace has no such hold.
     #[error("the hold does not exist")]
     NotFound,
-    /// It was settled, or its time has run out.
+    /// The hold was settled or has expired.
     #[error("the hold {0} is closed")]
     Closed(Id),
-    /// It has as many captures as it has room for.
     #[error("the hold has no room for another capture")]
     Full,
-    /// It would keep more than an amount may be.
+    /// The hold's credits would exceed the maximum of an amount.
     #[error("the hold would grow too large")]
     TooLarge,
-    /// The holds have more calls together than one ledger entry can tell.
+    /// The calls of all holds together don't fit into one ledger entry.
     #[error("the holds have too many calls to be settled together")]
     TooManyCalls,
-    /// It doesn't keep so much, and the balance was not to pay the rest (M11).
-    #[error("{required} credits are required and {kept} are kept")]
+    /// The hold keeps too few credits, and the order does not let the balance pay the rest (M11).
+    #[error("{required} credits are required and the hold has {kept} left")]
     Short {
-        /// What the call costs.
         required: Amount,
-        /// What the hold keeps.
         kept: Credits,
     },
-    /// The balance doesn't cover what the hold doesn't keep (M11).
+    /// The hold keeps too few credits, and the balance doesn't cover the rest (M11).
     #[error("{} credits are required and {available} are available", line.amount)]
     Insufficient {
-        /// The call.
         line: Box<Line>,
-        /// What the hold keeps and what can be spent.
+        /// What the hold keeps plus what the balance can spend.
         available: Credits,
-        /// The balance.
         balance: RefusedBalance,
     },
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// What stands in the way of a placement.
+/// Why a placement was not written.
 enum Obstacle {
-    /// The key stands for something already.
+    /// The caller's key is already used.
     KeyTaken(Item),
-    /// The balance doesn't cover it; and whether holds are open, which may be overdue.
+    /// The balance doesn't cover the holds. `holds` says whether holds are open, some of which may have expired.
     Insufficient { balance: RefusedBalance, holds: bool },
-    /// Others were in the way.
+    /// Another transaction was on the same items.
     Busy,
-    /// The balance has to be read again.
+    /// The balance is due to be closed or has changed: read it again.
     Moved,
 }
 
 impl Store {
-    /// Sets credits aside under the caller's key: all holds of an order, or none.
+    /// Places all holds of an order under the caller's key, or none.
     ///
-    /// A read tells the epoch in which they are placed, and the placement asks for it.
+    /// Reads the balance's epoch first. The placement requires that the balance is still in that epoch.
     pub async fn place_holds(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
         let base = self.sources.new_short_id("hold");
@@ -138,13 +127,13 @@ impl Store {
         }
     }
 
-    /// The holds that the key was first used for, if it was this very call.
+    /// Returns the holds that were placed under the key; `None` if the key is unused or was used for another call.
     pub async fn placed_before(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Option<Placed>, Fault> {
         let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         item.map_or(Ok(None), |item| replay(&item, claim, (None, &order)))
     }
 
-    /// The hold of that id. One whose time has run out is given back, and shown as it is then.
+    /// Returns the hold with this id. If the hold has expired, releases it first.
     pub async fn hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Option<Hold>, Fault> {
         let key = ItemKey::hold(workspace, hold_id);
         let read = async || Ok::<_, Fault>(self.get(&key).await?.as_ref().map(hold_item::read).transpose()?);
@@ -183,7 +172,7 @@ impl HoldOrder<'_> {
         Amount::new(Credits::sum(each)?).map_err(|_| Corrupt::Attribute("credits"))
     }
 
-    /// Holds that are placed together have one id with a number.
+    /// Returns the ids of the holds. Holds that are placed together share the base id and have a number each.
     fn ids(&self, base: &Id) -> Result<Vec<Id>, Corrupt> {
         let Some(count) = self.count else { return Ok(vec![base.clone()]) };
         let ids = (1..=count).map(|place| format!("{base}-{place:02}").parse());
@@ -208,7 +197,7 @@ impl HoldOrder<'_> {
     }
 }
 
-/// What stands under the caller's key: enough to answer again what was answered first.
+/// Builds the item of the caller's key: enough to repeat the first response.
 fn claimed(claim: &Claim, base: &Id, expires_at: Timestamp) -> Item {
     let mut item = entry_item::claimed(claim);
     item.insert("hold_id".into(), text(base.as_str()));
@@ -216,7 +205,7 @@ fn claimed(claim: &Claim, base: &Id, expires_at: Timestamp) -> Item {
     item
 }
 
-/// The holds that were placed under the key, if it was by this very call.
+/// Returns the holds that were placed under the key; `None` if another call used the key.
 fn replay(
     item: &Item,
     claim: &Claim,
@@ -231,7 +220,7 @@ fn replay(
     Ok(Some(Placed { holds, replayed: base != Some(&placed) }))
 }
 
-/// Reads the reasons in the one right order: the key's, then any conflict, then the balance's.
+/// Reads the cancellation reasons in the only correct order: the key's, then any conflict, then the balance's.
 fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fault> {
     let busy = is_busy(&reasons);
     let mut reasons = reasons.into_iter();
@@ -241,7 +230,7 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fa
     }
     match balance {
         Some(Reason::Condition(Some(item))) if !busy => refusal_of(posting, &balance_item::read(&item)?),
-        // An id that is taken, or a balance that is none: both can't be.
+        // Besides a conflict, only a taken hold id or a missing balance ends here. Neither can happen.
         _ => Ok(Obstacle::Busy),
     }
 }

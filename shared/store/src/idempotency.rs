@@ -1,4 +1,4 @@
-//! Idempotency: the caller's key, and what it was first used for.
+//! Idempotency: the caller's key and the call that used it first.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,46 +8,41 @@ use credits_core::id::WorkspaceId;
 use crate::digest::{Sha256, sha256_of_each};
 use crate::error::Fault;
 
-/// A caller's key: 1 to 255 visible ASCII characters (API.md).
+/// A caller's idempotency key: 1 to 255 visible ASCII characters (API.md).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
-/// A text that is not an idempotency key.
+/// The error for a text that is not an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key is 1 to 255 visible ASCII characters")]
 pub struct InvalidKey;
 
-/// What a call was: a digest of its method, path and payload. The same key with another one is refused.
+/// A digest of a call's method, path and payload. A key is refused if it comes again with another fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(Sha256);
 
-/// A call under its key: once it succeeds, the key stands for it for good.
+/// A call under its key. Once the call succeeds, the key stands for it permanently.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Whose space of keys it is.
+    /// The workspace within which the key is unique.
     pub workspace_id: WorkspaceId,
-    /// The caller's key.
     pub key: IdempotencyKey,
-    /// What was asked for.
     pub fingerprint: Fingerprint,
 }
 
-/// Why a call under a key is refused, where nothing but the key and the workspace can be wrong.
+/// Why a call under a key is refused, if only the key and the workspace can be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl IdempotencyKey {
-    /// The key as text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,13 +59,13 @@ impl FromStr for IdempotencyKey {
 }
 
 impl Fingerprint {
-    /// The digest of a call's parts, each with its length, so that no two calls run into one another.
+    /// Hashes a call's parts, each with its length, so that the boundaries between parts count.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         Self(sha256_of_each(parts))
     }
 
-    /// The digest itself.
+    /// Returns the digest.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
@@ -99,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_one_another() {
+    fn parts_with_other_boundaries_have_another_fingerprint() {
         assert_ne!(Fingerprint::of(&[b"ab", b"c"]), Fingerprint::of(&[b"a", b"bc"]));
     }
 }

@@ -1,4 +1,4 @@
-//! Reading the index, newest first, a page at a time.
+//! Queries of the index, one page at a time.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,45 +9,43 @@ use crate::attribute::{Item, Reader, text};
 use crate::error::{Corrupt, Fault};
 use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
 
-/// How many index pages one request reads at most, however rare what it filters for.
+/// Index pages that one request reads at most, however rarely its filter matches.
 const MOST_PAGES: usize = 10;
 
-/// How many items DynamoDB looks at in one page where a filter is set.
+/// Items that DynamoDB examines for one page of a filtered query.
 const FILTERED_PAGE: i32 = 1_000;
 
-/// Where a page ends: the position of the last item that was looked at.
+/// The end of a page: the position of the last item that was examined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
-/// A text that is not a cursor.
+/// The error for a text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a cursor that an earlier answer gave")]
 pub struct InvalidCursor;
 
-/// A page, newest first.
+/// A page of results, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What is on it.
     pub items: Vec<T>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins; `None` after the last page. The next page may be empty.
     pub next: Option<Cursor>,
 }
 
-/// What to read.
+/// A query of one index partition, newest first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listing<'a> {
-    /// Which partition of the index.
     pub partition: &'a str,
-    /// At most so many.
+    /// Maximum number of items on the page.
     pub limit: usize,
-    /// From where an earlier page ended.
+    /// The end of the previous page.
     pub after: Option<&'a Cursor>,
-    /// Only those whose document has this member with this value.
+    /// A member of the document attribute, and the value that it must have.
     pub filter: Option<(&'a str, &'a str)>,
 }
 
 impl Cursor {
-    /// The cursor as text.
+    /// Returns the cursor as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,8 +62,8 @@ impl std::str::FromStr for Cursor {
 }
 
 impl Store {
-    /// A page of an index partition. With a filter for something rare, a page may hold fewer than its limit and still
-    /// have a next one.
+    /// Reads a page of an index partition. With a filter that rarely matches, a page may be shorter than its limit and
+    /// still have a next page.
     pub(crate) async fn page<T>(
         &self,
         listing: Listing<'_>,
@@ -79,7 +77,7 @@ impl Store {
                 page.items.push(read(item)?);
             }
             page.next = match items.get(wanted.saturating_sub(1)) {
-                // The page is full: what follows its last item is the next one's.
+                // The page is full, so the next page begins after its last item.
                 Some(last) if items.len() > wanted || end.is_some() => Some(position_of(last)?),
                 _ => end,
             };
@@ -111,7 +109,7 @@ impl Store {
         Ok((output.items.unwrap_or_default(), end))
     }
 
-    /// The query of an index partition from its end, or from before a position.
+    /// Builds the query of an index partition, newest first, from its end or from before a position.
     pub(crate) fn backwards(&self, partition: &str, before: Option<&str>, limit: i32) -> QueryFluentBuilder {
         let request = self
             .query()
@@ -129,15 +127,16 @@ impl Store {
         }
     }
 
-    /// What stands in an index partition between two positions, oldest first, a page at most; and whether there may be
-    /// more.
+    /// Reads the items after one position and up to another, oldest first, at most one page. Also returns whether there
+    /// may be more.
     pub(crate) async fn forwards(
         &self,
         partition: &str,
         (after, before): (&str, &str),
         limit: Option<i32>,
     ) -> Result<(Vec<Item>, bool), Fault> {
-        // A sort key is never empty, and both ends of a range are part of it.
+        // `BETWEEN` includes both ends, so the NUL excludes `after`. It also keeps the bound from being empty, which a
+        // sort key can't be.
         let after = format!("{after}\u{0}");
         let query = self
             .query()
@@ -153,7 +152,8 @@ impl Store {
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
     }
 
-    /// What stands before a position in an index partition, under keys with a prefix: the first pages that have any.
+    /// Reads the items before a position whose partition key has a prefix, oldest first. Returns the matches of the
+    /// first index page that has any, and none if the first `MOST_PAGES` pages have none.
     pub(crate) async fn before(
         &self,
         partition: &str,
@@ -184,14 +184,14 @@ impl Store {
         Ok(Vec::new())
     }
 
-    /// The first date in an index partition.
+    /// Returns the earliest date in an index partition.
     pub(crate) async fn first_date(&self, partition: &str) -> Result<Option<Timestamp>, Fault> {
         let items = self.dated(partition, ("", "9"), 1).await?;
         let first = items.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
         Ok(first.and_then(read_position).map(|(at, _)| at))
     }
 
-    /// The first of what is dated between two positions.
+    /// Returns the first `limit` items between two positions, oldest first.
     pub(crate) async fn dated(
         &self,
         partition: &str,

@@ -1,6 +1,7 @@
-//! Invoices: written without a number when their month closes, numbered by the sweep, and given a status by the operator.
+//! Invoices: written without a number when their month closes, numbered by the sweep, and given a status by the
+//! operator.
 //!
-//! docs/decisions/0002-invoice-numbers.md says why the series has no gap and no number twice.
+//! docs/decisions/0002-invoice-numbers.md shows why the series has no gap and no duplicate.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::{Id, WorkspaceId};
@@ -18,46 +19,41 @@ use crate::transaction::{Outcome, Reason};
 
 const INVOICE: &str = "invoice";
 
-/// The attribute of the counter that holds the last number of the series.
+/// The counter's attribute with the last number of the series.
 const LAST: &str = "last";
 
-/// The prefix of the ids of an older version, which numbered each workspace's invoices by themselves.
+/// Prefix of the invoice ids of an older version, which numbered each workspace's invoices separately.
 const OLDER_ID: &str = "INV-";
 
-/// An invoice as it is stored.
+/// A stored invoice with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionedInvoice {
-    /// The invoice.
     pub invoice: Invoice,
-    /// One up at every write; 0 for one that an older version wrote.
+    /// Increases by one with every write; 0 for an invoice that an older version wrote.
     pub version: u64,
 }
 
-/// What the operator says about an invoice.
+/// A change of an invoice's status by the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusChange {
-    /// How it stands.
     pub status: InvoiceStatus,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub note: Option<String>,
 }
 
-/// Why an invoice's status is not changed.
+/// Why a change of an invoice's status is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// The workspace has no such invoice.
     #[error("the invoice does not exist")]
     NotFound,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// A workspace's invoices, newest first.
+    /// Returns a workspace's invoices, newest first.
     pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
         let items = self.invoice_items(workspace).await?;
         Ok(items.iter().map(|item| Ok(read(item)?.invoice)).collect::<Result<_, Corrupt>>()?)
@@ -73,14 +69,15 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the next number of the series for an invoice: the counter and the invoice in one transaction, so that a number
-    /// is used if and only if an invoice has it.
+    /// Assigns the next number of the series to an invoice. One transaction writes the counter and the invoice, so a
+    /// number is used if and only if an invoice has it.
     async fn number_invoice(&self, workspace: &WorkspaceId, key: &ItemKey) -> Result<(), Fault> {
         let mut attempts = self.attempts();
         loop {
             let item = self.get(key).await?.ok_or(Corrupt::Attribute(INVOICE))?;
             let VersionedInvoice { invoice, version } = read(&item)?;
-            // After a lost answer or another sweep it has a number, or the operator has voided it.
+            // After a lost response, or beside another sweep, the invoice has a number already. The operator may also
+            // have voided it.
             if !invoice.awaits_number() {
                 return Ok(());
             }
@@ -104,7 +101,8 @@ impl Store {
         }
     }
 
-    /// Sets an invoice's status under the caller's key. Says whether it is a replay, which answers what was answered first.
+    /// Sets an invoice's status under the caller's key. Returns the invoice, and whether the call is a replay. A replay
+    /// returns what the first call returned.
     pub async fn set_invoice_status(
         &self,
         claim: &Claim,
@@ -137,7 +135,7 @@ impl Store {
                     return Ok((read(&item).map_err(Fault::from)?.invoice, true));
                 }
                 Some(Reason::Condition(_)) => return Err(InvoiceRefusal::KeyReused),
-                // The sweep has numbered it, or another call has changed its status: it is read again.
+                // The sweep has numbered the invoice, or another call has changed its status: read it again.
                 _ => attempts.after_conflict().await?,
             }
         }
@@ -168,8 +166,8 @@ impl Store {
         Ok(self.found(query).await?.items.unwrap_or_default())
     }
 
-    /// Writes an invoice if it is still at the version that was read; `None` makes a new one. It is due while it awaits a
-    /// number.
+    /// Builds the write of an invoice on the condition that it is still at the version that was read; `None` creates
+    /// it. The invoice is due while it awaits a number.
     pub(crate) fn invoice_write(
         &self,
         workspace: &WorkspaceId,
@@ -193,8 +191,8 @@ impl Store {
     }
 }
 
-/// The invoice of an item, or of a key that stands for a change of it. An older version published invoices at once, under
-/// a number of the workspace's own.
+/// Reads the invoice of its own item, or of the item of a key under which its status was changed. An older version
+/// published invoices at once, with numbers of the workspace's own.
 pub(crate) fn read(item: &Item) -> Result<VersionedInvoice, Corrupt> {
     let invoice = item.get(INVOICE).cloned().ok_or(Corrupt::Attribute(INVOICE))?;
     let mut invoice: Invoice = serde_dynamo::from_attribute_value(invoice)?;

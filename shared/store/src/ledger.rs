@@ -1,4 +1,4 @@
-//! Reading the ledger.
+//! Queries of the ledger.
 
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
@@ -7,19 +7,19 @@ use crate::error::Fault;
 use crate::index::{Cursor, Listing, Page};
 use crate::{Store, entry_item, keys};
 
-/// What to read.
+/// A query of the ledger.
 #[derive(Debug, Clone)]
 pub struct LedgerQuery<'a> {
-    /// At most so many entries.
+    /// Maximum number of entries on the page.
     pub limit: u16,
-    /// From where an earlier page ended.
+    /// The end of the previous page.
     pub after: Option<&'a Cursor>,
-    /// Entries of one kind only.
+    /// If set, only entries of this kind.
     pub kind: Option<&'a str>,
 }
 
 impl Store {
-    /// A page of the workspace's ledger, newest first.
+    /// Returns a page of the workspace's ledger, newest first.
     pub async fn ledger(
         &self,
         workspace: &WorkspaceId,

@@ -1,7 +1,7 @@
-//! The only DynamoDB code: items, keys, expressions, and one conditional write for each posting.
+//! All code that uses DynamoDB: items, keys, expressions, and one conditional write for each posting.
 //!
-//! Nothing here reads a balance in order to decide whether to spend: core states the condition and DynamoDB enforces
-//! it. There is no `Store` trait and no mocked store; tests swap the endpoint, not the type.
+//! No code here reads a balance to decide whether to spend: core states the condition, and DynamoDB enforces it. There
+//! is no `Store` trait and no mocked store; tests replace the endpoint, not the type.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
@@ -68,11 +68,11 @@ pub use error::Fault;
 pub use idempotency::{Claim, Fingerprint, IdempotencyKey};
 pub use sources::{Clock, Randomness, Sources};
 
-/// The table, and what a call needs to write to it: a clock, randomness and the time that is left.
+/// The table, with the clock, randomness and deadline of the calls on it.
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
-    /// The same without retries and time-outs of its own, for writes.
+    /// The same client without retries and timeouts of the SDK, for writes.
     writer: Client,
     table: Arc<str>,
     sources: Sources,
@@ -80,26 +80,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store on one table.
+    /// Creates a store on one table.
     #[must_use]
     pub fn new(client: Client, table: &str, sources: Sources) -> Self {
         let writer = transaction::writer(&client);
         Self { client, writer, table: table.into(), sources, deadline: None }
     }
 
-    /// The same store for one invocation, whose retries end before its time does.
+    /// Returns the same store for one invocation, whose retries end before `deadline`.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self.clone() }
     }
 
-    /// The clock, ids and randomness that it was given.
+    /// Returns the clock and randomness that were passed in.
     #[must_use]
     pub fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// The instant, to the millisecond, which is what items keep.
+    /// Returns the present instant, truncated to the millisecond as in items.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.sources.now()

@@ -1,4 +1,4 @@
-//! Mails: claimed by the fact that they tell, so that one fact makes one mail; and addresses that are switched off.
+//! Mails, claimed by the event that they report, so that one event makes one mail; and addresses that get no mails.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::id::Id;
@@ -11,33 +11,34 @@ use crate::expression::Expression;
 use crate::keys::{ItemKey, PK};
 use crate::transaction::{Outcome, Reason};
 
-/// How long a claim holds: longer than an invocation lasts, so that who finds it later knows that its owner died.
+/// How long a claim lasts: longer than an invocation, so the owner of an expired claim has stopped.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
-/// How long it is remembered that a mail was sent: much longer than any queue delivers again.
+/// How long a sent mail is remembered: much longer than any queue redelivers.
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// Who sends a mail.
+/// The result of claiming a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailClaim {
-    /// Whoever asked, by this claim.
+    /// The caller sends it, under this claim.
     Ours(Id),
-    /// Nobody: it is sent.
+    /// It was sent before.
     Sent,
-    /// Somebody else is at it.
+    /// Another invocation is sending it.
     Busy,
 }
 
 impl Store {
-    /// Claims a mail, so that nobody else sends it. Claims are timed by DynamoDB's clock, since those of two functions may
-    /// be further apart than a claim lasts.
+    /// Claims a mail, so that no other invocation sends it.
+    ///
+    /// DynamoDB's clock times the claims, since the clocks of two functions may differ by more than a claim lasts.
     pub async fn claim_mail(&self, mail_id: &str) -> Result<MailClaim, Fault> {
         let (key, claim) = (ItemKey::mail(mail_id), self.sources.new_id("claim"));
         let mut attempts = self.attempts();
         loop {
             let (_, now) = self.get_dated(&key).await?;
             let until = now.checked_add(CLAIM_LASTS).unwrap_or(now);
-            // A claim that was given up, or whose owner died, is as good as none.
+            // A released claim counts as none, and so does one whose owner has stopped.
             let write = Expression::new()
                 .set("claim", text(claim.as_str()))
                 .set("claimed_until", instant(until))
@@ -53,7 +54,7 @@ impl Store {
                         return Ok(MailClaim::Sent);
                     }
                     Some(Reason::Condition(Some(item))) => {
-                        // Ours, where the answer to an earlier attempt was lost.
+                        // The claim is this call's if the response to an earlier attempt was lost.
                         let ours = Reader(item).optional_text("claim") == Some(claim.as_str());
                         return Ok(if ours { MailClaim::Ours(claim) } else { MailClaim::Busy });
                     }
@@ -63,38 +64,39 @@ impl Store {
         }
     }
 
-    /// Remembers that a claimed mail was sent.
+    /// Records that a claimed mail was sent.
     pub async fn mail_sent(&self, mail_id: &str) -> Result<(), Fault> {
         let now = self.now();
         let sent = Expression::new().set("sent", instant(now)).set("ttl", expiry(now));
         self.insist(sent, &ItemKey::mail(mail_id)).await
     }
 
-    /// Gives a claim up, so that the next try need not wait for it to end.
+    /// Releases a claim, so that the next attempt need not wait for its end.
     pub async fn release_mail(&self, mail_id: &str, claim: &Id) -> Result<(), Fault> {
         let ours = Expression::new().remove("claimed_until").when("claim", "=", text(claim.as_str()));
         self.insist(ours, &ItemKey::mail(mail_id)).await
     }
 
-    /// Switches an address off: mails to it bounce, or its owner has complained.
+    /// Stops mails to an address, because they bounce or its owner has complained.
     pub async fn switch_off_address(&self, address: &str, reason: &'static str) -> Result<(), Fault> {
         let off = Expression::new().set("reason", text(reason)).set("since", instant(self.now()));
         self.insist(off, &ItemKey::address(address)).await
     }
 
-    /// Whether an address is switched off.
+    /// Returns whether mails to an address are stopped.
     pub async fn is_switched_off(&self, address: &str) -> Result<bool, Fault> {
         Ok(self.get(&ItemKey::address(address)).await?.is_some())
     }
 
-    /// Whether a fact was counted before, written beside what counts it.
+    /// Builds the write that records an event as counted. It belongs in the transaction that counts the event, and its
+    /// condition fails if the event was counted before.
     pub(crate) fn fact_write(&self, event_id: &str, role: &str) -> Result<TransactWriteItem, Fault> {
         let fact = Expression::new().set("role", text(role)).set("ttl", expiry(self.now())).when_absent(PK);
         Ok(fact.update(&self.table, &ItemKey::fact(event_id))?)
     }
 }
 
-/// When the table forgets an item: seconds since 1970, as its time to live wants it.
+/// Returns when DynamoDB may delete an item, in seconds since 1970, as its time to live requires.
 pub(crate) fn expiry(now: Timestamp) -> AttributeValue {
     let end = now.checked_add(REMEMBERED_FOR).unwrap_or(now);
     AttributeValue::N(end.as_second().to_string())

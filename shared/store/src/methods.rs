@@ -20,20 +20,20 @@ const CHOSEN_AT: &str = "chosen_at";
 const REMOVED_AT: &str = "removed_at";
 const SETUP: &str = "setup";
 
-/// What a workspace has chosen to be charged by.
+/// The payment method that a workspace has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodChoice {
     /// Stripe's id of the customer.
     pub customer: String,
-    /// Stripe's id of the method; `None` if only the customer is known, whose latest method is then charged.
+    /// Stripe's id of the method; `None` if only the customer is known. Then the customer's latest method is charged.
     pub payment_method: Option<String>,
-    /// When it was chosen: a payment or setup that is older changes nothing.
+    /// When it was chosen. An older payment or setup changes nothing.
     pub chosen_at: Option<Timestamp>,
-    /// When a person removed it. The customer stays for the next checkout.
+    /// When a person removed the method. The customer stays for the next checkout.
     pub removed_at: Option<Timestamp>,
 }
 
-/// A customer and method that a payment or setup has just used.
+/// The customer and method of a payment or setup that has just succeeded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UsedMethod<'a> {
     pub customer: &'a str,
@@ -41,43 +41,43 @@ pub(crate) struct UsedMethod<'a> {
     pub at: Timestamp,
 }
 
-/// What came of a method that a person has stored.
+/// The result of storing a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodStored {
-    /// It is charged from now on.
+    /// The method is charged from now on.
     Chosen,
-    /// A newer one is.
+    /// A newer method is charged.
     Outdated,
-    /// There is no such workspace.
     WorkspaceUnknown,
 }
 
 impl Store {
-    /// What the workspace is charged by, if it ever stored anything.
+    /// Returns the workspace's chosen method, if it ever stored one.
     pub async fn method_choice(&self, workspace: &WorkspaceId) -> Result<Option<MethodChoice>, Fault> {
         let item = self.get(&ItemKey::card(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
-    /// Whether there is a method that may be charged without a person, as far as it is known without asking Stripe.
+    /// Returns whether a method exists that may be charged off-session, as far as is known without a request to Stripe.
     pub async fn has_chargeable_method(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         let choice = self.method_choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
         match choice {
             Some(MethodChoice { payment_method: Some(method), .. }) => {
                 Ok(!self.is_disputed_method(workspace, &method).await?)
             }
-            // Stripe knows the customer's latest.
+            // Stripe knows the customer's latest method.
             Some(_) => Ok(true),
             None => Ok(false),
         }
     }
 
-    /// The customer to open checkouts for, if there is one.
+    /// Returns Stripe's id of the customer to open checkouts for, if there is one.
     pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
         Ok(self.method_choice(workspace).await?.map(|choice| choice.customer))
     }
 
-    /// Chooses a method that a person has stored, unless a newer one is chosen. What waits for one is tried at the next sweep.
+    /// Chooses a method that a person has stored, unless a newer one is chosen. The next sweep retries what waits for a
+    /// method.
     pub async fn choose_method(
         &self,
         workspace: &WorkspaceId,
@@ -107,7 +107,7 @@ impl Store {
         }
     }
 
-    /// The event of a method comes again where what follows from it may not have been done.
+    /// Handles a redelivered event. An earlier delivery may have stopped before it made the waiting charges due.
     async fn chosen_before(&self, workspace: &WorkspaceId, at: Timestamp) -> Result<MethodStored, Fault> {
         let choice = self.method_choice(workspace).await?;
         if choice.is_none_or(|choice| choice.chosen_at != Some(at)) {
@@ -117,7 +117,7 @@ impl Store {
         Ok(MethodStored::Chosen)
     }
 
-    /// Makes due what waits for a payment method: a charge that was declined, an automatic top-up.
+    /// Makes due what waits for a payment method: a declined charge, an automatic top-up.
     async fn retry_with_new_method(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
         loop {
             let read = self.enrolment(workspace).await?;
@@ -135,7 +135,7 @@ impl Store {
         }
     }
 
-    /// The setup checkout that the key stands for, if it was opened by this very call.
+    /// Returns the setup checkout that was opened under the key; refuses a key that was used for another call.
     pub async fn earlier_setup(&self, claim: &Claim) -> Result<Option<Checkout>, ClaimRefusal> {
         let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Store {
         Ok(Some(read_setup(claim, &item)?))
     }
 
-    /// Records the setup checkout under the caller's key; gives the one that is recorded, and whether it is this one.
+    /// Records the setup checkout under the caller's key. Returns the recorded checkout, and whether it is this one.
     pub async fn record_setup(
         &self,
         claim: &Claim,
@@ -162,20 +162,21 @@ impl Store {
         Ok((recorded.unwrap_or_else(|| checkout.clone()), false))
     }
 
-    /// Removes the method that was read, so that nothing is charged before another is stored; false if it has changed.
+    /// Removes the method that was read, so that nothing is charged until another is stored. Returns `false` if it has
+    /// changed.
     pub async fn remove_method(&self, workspace: &WorkspaceId, read: &MethodChoice) -> Result<bool, Fault> {
         let removed = Expression::new().set(REMOVED_AT, instant(self.now())).remove(METHOD);
         let write = read.unchanged(removed).update(&self.table, &ItemKey::card(workspace))?;
         self.written(vec![write]).await
     }
 
-    /// Forgets a customer that Stripe no longer has, so that the next checkout makes a new one.
+    /// Forgets a customer that Stripe no longer has, so that the next checkout creates another.
     pub async fn forget_customer(&self, workspace: &WorkspaceId, customer: &str) -> Result<(), Fault> {
         let gone = Expression::new().when(CUSTOMER, "=", text(customer));
         self.written(vec![gone.delete(&self.table, &ItemKey::card(workspace))?]).await.map(drop)
     }
 
-    /// The write that chooses a method that was used; `None` if it is chosen already, or a newer one is.
+    /// Builds the write that chooses a method; `None` if it is already chosen, or a newer one is.
     pub(crate) async fn method_write(
         &self,
         workspace: &WorkspaceId,
@@ -203,7 +204,7 @@ impl Store {
 }
 
 impl MethodChoice {
-    /// Whether the choice stays as it is although another method was used.
+    /// Returns whether the choice stays as it is although this method was used.
     fn outlives(&self, used: UsedMethod<'_>) -> bool {
         let latest = self.chosen_at.max(self.removed_at);
         if latest.is_some_and(|latest| latest > used.at) {
@@ -214,7 +215,7 @@ impl MethodChoice {
         self.customer == used.customer && same_method && self.removed_at.is_none() && self.chosen_at.is_some()
     }
 
-    /// A write under the condition that the choice is still this one.
+    /// Adds the condition that the choice is still this one.
     fn unchanged(&self, write: Expression) -> Expression {
         let write = write.when(CUSTOMER, "=", text(&self.customer));
         match self.chosen_at {

@@ -1,4 +1,4 @@
-//! Overdue holds: what they keep is given back before anything is refused for want of it.
+//! Expired holds: they are released before a call is refused for insufficient credits.
 
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::settlement::{Hold, HoldStatus};
@@ -8,14 +8,14 @@ use crate::error::{Chain, Fault};
 use crate::keys::{ItemKey, due, position};
 use crate::{Store, hold_item};
 
-/// How many are given back by one transaction: full ones have as many calls as one entry can tell.
+/// Holds that one transaction releases. Five full holds have as many calls as fit into one ledger entry.
 const TOGETHER: usize = 5;
 
-/// A workspace's overdue holds, for who would refuse something while any is open.
+/// The release of a workspace's expired holds, for a call that would be refused for insufficient credits.
 pub(crate) struct Overdue<'a> {
     store: &'a Store,
     workspace: &'a WorkspaceId,
-    /// Whether it was tried once more since others had given back what was short.
+    /// Whether a retry was already granted because other callers had released holds.
     tried_once_more: bool,
 }
 
@@ -24,7 +24,7 @@ impl Store {
         Overdue { store: self, workspace, tried_once_more: false }
     }
 
-    /// Gives back what all of them keep, as far as it can be done now, and says whether there were any.
+    /// Releases all expired holds, as far as possible now. Returns whether there were any.
     pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         let (overdue, mut attempts, mut any) = (self.overdue(workspace), self.attempts(), false);
         while overdue.give_back_some().await? {
@@ -34,7 +34,7 @@ impl Store {
         Ok(any)
     }
 
-    /// The overdue holds as the last writes left them, for who shows what would be given back.
+    /// Reads the expired holds without releasing them.
     pub(crate) async fn read_overdue(&self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
         let overdue = self.overdue_holds(workspace).await?;
         let keys: Vec<_> = overdue.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
@@ -56,22 +56,23 @@ impl Store {
 }
 
 impl Overdue<'_> {
-    /// Gives back what a few of them keep, and says whether it is worth while to try again what the balance refused at a
-    /// version.
+    /// Releases a few expired holds. Returns whether the call that the balance refused at version `refused_at` is worth
+    /// a retry.
     pub async fn give_back(&mut self, refused_at: u64) -> Result<bool, Fault> {
         if self.give_back_some().await? {
             return Ok(true);
         }
-        // Others may have given them back since. In a storm the balance moves on and on, so that is believed once.
+        // Other callers may have released them meanwhile. Under load the balance changes all the time, so this grants
+        // one retry only.
         let balance = self.store.read_sums(self.workspace).await?;
         let moved = balance.is_some_and(|balance| balance.version != refused_at);
         Ok(moved && !std::mem::replace(&mut self.tried_once_more, true))
     }
 
-    /// Gives back what a few of them keep, and says whether there were any.
+    /// Releases a few expired holds. Returns whether there were any.
     async fn give_back_some(&self) -> Result<bool, Fault> {
         let mut holds = self.store.overdue_holds(self.workspace).await?;
-        // Several who would refuse something at once begin in different places.
+        // Concurrent callers start at random places, so that they don't meet on the same holds.
         let first = self.store.sources.below(u64::try_from(holds.len()).unwrap_or(1).max(1));
         holds.rotate_left(usize::try_from(first).unwrap_or(0));
         for together in holds.chunks(TOGETHER) {
@@ -80,7 +81,7 @@ impl Overdue<'_> {
                 Ok(_) => {}
                 Err(Fault::Corrupt(corrupt)) => {
                     let (workspace, error) = (self.workspace, Chain(&corrupt));
-                    tracing::error!(%workspace, %error, "a hold can't be ended");
+                    tracing::error!(%workspace, %error, "failed to release expired holds");
                 }
                 Err(fault) => return Err(fault),
             }

@@ -1,4 +1,4 @@
-//! The payment's item: all that the provider told of it, and what was done.
+//! The payment's item: all that Stripe has reported about the payment, and what we did for it.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const REFUND_STATUSES: [(RefundStatus, &str); 3] = [
     (RefundStatus::Failed, "failed"),
 ];
 
-/// Writes the payment, if it is still at the version before.
+/// Builds the write of a payment on the condition that the stored one has the version before.
 pub(crate) fn write_of(table: &str, payment: &Payment) -> Result<TransactWriteItem, Corrupt> {
     let condition = match payment.version.checked_sub(1) {
         None | Some(0) => Expression::new().when_absent(PK),
@@ -91,7 +91,7 @@ fn item_of(payment: &Payment) -> Item {
     item
 }
 
-/// The payment of an item.
+/// Reads a payment from its item.
 pub(crate) fn read(item: &Item) -> Result<Payment, Corrupt> {
     let reader = Reader(item);
     Ok(Payment {
@@ -238,7 +238,7 @@ fn refund_value(refund: Refund) -> AttributeValue {
     AttributeValue::M(value)
 }
 
-/// The refunds of an item. One that was written before refunds were told apart has their sum alone.
+/// Reads the refunds of an item. An item that an older version wrote has only their sum.
 fn read_refunds(item: &Item) -> Result<Refunds, Corrupt> {
     let reader = Reader(item);
     if !item.contains_key("refunds") {

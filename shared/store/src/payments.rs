@@ -1,4 +1,4 @@
-//! Payments: what Stripe says about one becomes credits once, however often and in whatever order it is said.
+//! Payments: each becomes credits exactly once, however often and in whatever order Stripe's events arrive.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
@@ -25,42 +25,42 @@ use crate::refunds::{OwedRefund, owe_write};
 use crate::transaction::Outcome;
 use crate::{Store, enrolments, payment_item, purchases};
 
-/// What came of an event.
+/// The result of applying an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// Everything in it was known.
+    /// The payment had everything in the event already.
     Unchanged,
-    /// Something was granted, clawed back or recorded.
+    /// Credits were granted, clawed back or returned, or the event was only recorded.
     Changed,
-    /// The payment fits nothing of ours, and is kept for an operator.
+    /// The payment matches no purchase and waits for an operator.
     Unmatched(Mismatch),
 }
 
-/// What one transaction did for a payment.
+/// The result of one transaction for a payment.
 pub(crate) enum Progress {
-    /// Our side is what it ought to be.
+    /// Nothing is left to do.
     Done(Applied),
     /// A step was taken, and another may follow.
     Stepped(Applied),
-    /// Another event of the same payment was faster.
+    /// Another event of the same payment was applied first, or the result is unknown: read again.
     Overtaken,
 }
 
-/// A payment after an event was merged, with the purchase that it names.
+/// A payment merged with an event, and the purchase that it names.
 struct Merged {
     payment: Payment,
     purchase: Option<StoredPurchase>,
-    /// Why credits are taken back or given back, if they are.
+    /// The reason of a claw-back or of its reversal, if the step is one.
     reason: ClawBackReason,
-    /// Further writes that follow from the event, whatever the step.
+    /// Further writes that the event requires, whatever the step.
     also: Vec<TransactWriteItem>,
 }
 
 impl Store {
-    /// Merges an event into its payment, and does what follows from it, step by step, until nothing more does.
+    /// Applies an event: merges it into its payment, and takes one step after another until none is left.
     ///
-    /// Each step is one transaction on the payment's item, the balance and the ledger. A crash between two leaves the
-    /// rest to Stripe's next delivery, which finds what is still to be done.
+    /// Each step is one transaction on the payment's item, the balance and the ledger. After a crash between two steps,
+    /// Stripe's next delivery finds what is left and does it.
     pub async fn apply(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
         let applied = Box::pin(self.apply_steps(payment_id, news)).await?;
         match applied {
@@ -84,7 +84,7 @@ impl Store {
         }
     }
 
-    /// A page of a workspace's payments, newest first.
+    /// Returns a page of a workspace's payments, newest first.
     pub async fn payments(
         &self,
         workspace: &WorkspaceId,
@@ -100,7 +100,7 @@ impl Store {
         Ok(Page { items: payments, next: listed.next })
     }
 
-    /// The payment of that id, if any event of it has come.
+    /// Returns the payment with this id, if any event of it has arrived.
     pub async fn payment(&self, payment_id: &str) -> Result<Option<Payment>, Fault> {
         let item = self.get(&ItemKey::payment(payment_id)).await?;
         Ok(item.as_ref().map(payment_item::read).transpose()?)
@@ -127,7 +127,7 @@ impl Store {
         }
         let step = payment.next_step(bought).map_err(Corrupt::from)?;
         let also = self.disputed_write(&before, &payment)?.into_iter().collect();
-        // A dispute that has just been won is one still: what it took is given back.
+        // A dispute that was won just now still counts: what it took is returned.
         let is_disputed = before.is_disputed() || payment.is_disputed();
         let reason = if is_disputed { ClawBackReason::Dispute } else { ClawBackReason::Refund };
         let mut merged = Merged { payment, purchase, reason, also };
@@ -142,7 +142,8 @@ impl Store {
         }
     }
 
-    /// The write that chooses the payment method by which a person paid. A charge of the stored method chooses nothing.
+    /// Builds the write that chooses the method with which a person paid. A charge of the stored method chooses
+    /// nothing.
     async fn used_method(
         &self,
         merged: &Merged,
@@ -157,7 +158,7 @@ impl Store {
         self.method_write(workspace, used).await
     }
 
-    /// Keeps what is new where no step follows from it.
+    /// Stores what is new in the payment if no step follows from it.
     async fn keep_news(&self, before: &Payment, mut merged: Merged) -> Result<Progress, Fault> {
         if merged.payment != *before {
             if let Some(granted) = merged.payment.granted.clone() {
@@ -166,16 +167,16 @@ impl Store {
             }
             return self.keep(merged.payment, merged.also, Applied::Changed).await;
         }
-        // An earlier delivery may have been cut short before its close.
+        // An earlier delivery may have stopped before its close.
         if let Some(granted) = &merged.payment.granted {
             self.settle_fence(&granted.workspace_id).await;
         }
-        // Said again at each redelivery: the first alarm may have been lost with its answer.
+        // Reported at each redelivery: the first response, and the alarm with it, may have been lost.
         let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
         Ok(Progress::Done(unmatched.map_or(Applied::Unchanged, Applied::Unmatched)))
     }
 
-    /// Grants what was bought: a pack joins the prepaid sum, a subscription's period becomes an allocation.
+    /// Grants what was bought. A pack adds to the prepaid credits, a subscription's period becomes an allocation.
     async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
         let Merged { payment, purchase, mut also, .. } = merged;
         let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
@@ -210,9 +211,11 @@ impl Store {
         self.settle(&granted, after, entry, &posting, also).await
     }
 
-    /// Keeps a payment of a purchase for which the subscription no longer waits. If it waits for another, the next attempt
-    /// reads that: only what was decided under this version of the enrolment stands for good. A charge of
-    /// the stored method is refunded; an operator decides about a checkout that a person has paid.
+    /// Stores a payment of a purchase that the subscription no longer waits for.
+    ///
+    /// The mismatch is permanent, so the write requires the version of the enrolment that was read. If the enrolment
+    /// has changed, the next attempt reads it again. A charge of the stored method is refunded; an operator decides
+    /// about a checkout that a person has paid.
     async fn keep_not_awaited(
         &self,
         payment: Payment,
@@ -242,13 +245,13 @@ impl Store {
         self.keep(payment, also, Applied::Unmatched(mismatch)).await
     }
 
-    /// Takes a step that needs nothing of the purchase.
+    /// Takes a step that doesn't need the purchase: any but a grant.
     async fn take(&self, merged: Merged, step: Step) -> Result<Progress, Fault> {
         let Merged { payment, also, reason, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
             Step::KeepUnmatched(mismatch) => self.keep(after, also, Applied::Unmatched(mismatch)).await,
-            // It is granted with the purchase that it names.
+            // `grant_purchase` takes this step.
             Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             Step::ClawBack(granted, amount) => self.claw_back((&granted, amount), after, reason, also).await,
             Step::Reverse(granted, amount) => {
@@ -260,7 +263,7 @@ impl Store {
         }
     }
 
-    /// Writes the payment, and what belongs to it, without a movement of credits.
+    /// Writes the payment and the writes that belong to it, without a movement of credits.
     pub(crate) async fn keep(
         &self,
         payment: Payment,
@@ -274,7 +277,7 @@ impl Store {
         }
     }
 
-    /// Writes the payment together with the balance and the ledger entry of the step.
+    /// Writes the payment, the balance and the ledger entry of a step in one transaction.
     pub(crate) async fn settle(
         &self,
         granted: &Granted,
@@ -302,7 +305,7 @@ impl Store {
                 if fenced {
                     self.settle_fence(&granted.workspace_id).await;
                 }
-                // An earlier event of its refund may ask for another step.
+                // An earlier event of its refund may require another step.
                 let more = payment.next_step(None).map_err(Corrupt::from)?.is_some();
                 Ok(if more { Progress::Stepped(Applied::Changed) } else { Progress::Done(Applied::Changed) })
             }
@@ -320,23 +323,23 @@ pub(crate) struct PaymentEntry {
     pub prefix: &'static str,
     pub cause: Cause,
     pub credits: Credits,
-    /// Whether the amount is known; otherwise the close lists the entry.
+    /// Whether the amount is known. If not, a close completes the entry and lists it.
     pub listed: bool,
 }
 
-/// What a paid period comes to.
+/// The change and the ledger entry's cause of a paid period.
 struct Allocation {
     change: Change,
     cause: Cause,
 }
 
-/// The key of a step's entry: a payment grants once, and each claw-back has a number.
+/// Returns the key of a step's ledger entry. A payment grants once; its claw-backs and reversals are numbered.
 pub(crate) fn payment_key(granted: &Granted, payment: &Payment, prefix: &str) -> ItemKey {
     let key = format!("payment#{}#{prefix}{}", payment.payment_id, payment.claws);
     ItemKey::ours(&granted.workspace_id, &key)
 }
 
-/// A paid period's grant: at once, or if it was paid ahead, from its first second on.
+/// Builds the grant of a paid period. It runs at once, or from the period's first second if that was paid ahead.
 fn allocation(
     granted: &Granted,
     payment: &Payment,

@@ -1,4 +1,5 @@
-//! Posting: one transaction of the balance and its ledger entry, with its refusals read in the right order.
+//! Posting: a balance and its ledger entry are written in one transaction, and its refusals are read in the correct
+//! order.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::credits::Credits;
@@ -15,18 +16,18 @@ use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, entry_item};
 
-/// A posting with its ledger entry, and what else belongs to the same fact.
+/// A posting with its ledger entry, and the other writes of the same transaction.
 pub(crate) struct Order<'a> {
     pub workspace: &'a WorkspaceId,
-    /// The key that the entry will stand under.
+    /// The key of the ledger entry's item.
     pub key: ItemKey,
     pub fingerprint: Option<Fingerprint>,
     pub entry_id: Id,
     pub credits: Credits,
     pub cause: Cause,
-    /// Whether the entry is complete; what only the close can say is listed by the close.
+    /// Whether the entry is complete. A close completes and lists an incomplete one.
     pub listed: bool,
-    /// The posting at an instant: each attempt has its own.
+    /// Builds the posting for the instant of an attempt.
     pub posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
     /// Further writes of the same transaction.
     pub also: Vec<TransactWriteItem>,
@@ -35,14 +36,13 @@ pub(crate) struct Order<'a> {
 /// Why a posting was not written.
 #[derive(Debug)]
 pub(crate) enum Unposted {
-    /// Something stands under its key already.
+    /// The entry's key is already used.
     KeyTaken(Item),
-    /// There is no balance.
+    /// The workspace has no balance.
     NoBalance,
-    /// The balance doesn't cover it.
     Insufficient {
         balance: RefusedBalance,
-        /// Whether holds are open, which may be overdue.
+        /// Whether holds are open, some of which may have expired.
         holds: bool,
     },
     /// The condition of a further write failed.
@@ -56,19 +56,18 @@ impl<E: Into<Fault>> From<E> for Unposted {
     }
 }
 
-/// What to do after a cancelled attempt.
+/// What a cancelled transaction needs before the next attempt.
 enum Next {
-    /// Others were in the way.
+    /// Another transaction was on the same items.
     Pause,
-    /// The epoch has to be closed first.
     Close,
 }
 
 impl Store {
-    /// Writes a posting exactly once, or says why not.
+    /// Writes a posting exactly once, or returns why it is not written.
     pub(crate) async fn post(&self, order: Order<'_>) -> Result<Entry, Unposted> {
         let mut attempts = self.attempts();
-        // A fast clock may take a grant for expired that DynamoDB's clock, which decides, does not.
+        // A clock that is fast may take a grant for expired. DynamoDB's clock decides.
         let mut no_later_than = Timestamp::MAX;
         let mut overdue = self.overdue(order.workspace);
         loop {
@@ -115,16 +114,16 @@ impl Store {
     }
 }
 
-/// What a cancelled attempt tells.
+/// The result of a cancelled attempt that was not refused.
 enum Read {
-    /// It was written after all: the answer to an earlier attempt was lost.
+    /// It is written: the response to an earlier attempt was lost.
     Ours(Item),
     Again(Next),
 }
 
 impl Order<'_> {
-    /// Reads the reasons in the one right order: the key's first (a replay, whatever the balance says), then any
-    /// conflict or throttle, then what else refused, and only then the balance.
+    /// Reads the cancellation reasons in the only correct order: the key's (a replay, whatever the balance says), then
+    /// any conflict or throttling, then the other conditions, and the balance's last.
     fn read(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<Read, Unposted> {
         let busy = is_busy(&reasons);
         let mut reasons = reasons.into_iter();
@@ -150,8 +149,8 @@ impl Order<'_> {
             }
             Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
-            // The item satisfies the condition by now: it was read after it was checked. No posting with an entry asks
-            // for a limit or an epoch.
+            // The item has changed between DynamoDB's check and its read, and now satisfies the condition. No posting
+            // with an entry has a condition on the credit limit or the epoch.
             Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(Read::Again(Next::Pause)),
         }
     }

@@ -1,4 +1,4 @@
-//! Purchases: stored before Stripe is called, so that a crash leaves nothing that a retry would not find (M5, M6).
+//! Purchases: stored before the request to Stripe, so that a retry after a crash finds them (M5, M6).
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
@@ -23,7 +23,7 @@ const CHECKOUT_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
 /// How soon the sweep looks for a checkout whose opening was not recorded.
 const UNOPENED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
-/// How often the sweep asks Stripe about a checkout whose bank debit is processing.
+/// How often the sweep asks Stripe about a checkout with a bank debit in process.
 const PROCESSING_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
 const METHOD: &str = "card";
@@ -33,68 +33,61 @@ const KEY_FAILED_AT: &str = "key_failed_at";
 const STATE: &str = "state";
 const ASKS: &str = "asks";
 
-/// A purchase with what has become of it.
+/// A purchase and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPurchase {
-    /// The purchase.
     pub purchase: Purchase,
-    /// How it is paid.
     pub means: Means,
     /// Stripe's checkout, once it is open.
     pub checkout: Option<Checkout>,
-    /// How far it has come.
     pub state: PurchaseState,
-    /// The payment that paid it.
+    /// Stripe's id of the payment that paid it.
     pub paid_by: Option<String>,
-    /// When it was paid.
     pub paid_at: Option<Timestamp>,
-    /// What was received for it, with tax and less discounts.
+    /// What was received for it, in minor units, with tax and less discounts.
     pub received_minor: Option<u64>,
-    /// How many idempotency keys of it are used up.
+    /// Number of its idempotency keys that are used up.
     pub keys: u64,
-    /// When Stripe failed with a 5xx under the present key, which Stripe keeps.
+    /// When Stripe answered with a 5xx under the present key. Stripe repeats that answer under the same key.
     pub key_failed_at: Option<Timestamp>,
 }
 
-/// How a purchase is paid.
+/// How a stored purchase is paid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Means {
     /// By a charge of this method.
     OffSession(StoredMethod),
-    /// By a checkout with this form; `None` for one that was opened before forms were stored.
+    /// By a checkout with this form; `None` if it was opened before forms were stored.
     Checkout(Option<CheckoutForm>),
 }
 
-/// How far a purchase has come, while it is not paid.
+/// The progress of an unpaid purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurchaseState {
-    /// It waits to be paid.
     Open,
-    /// A bank debit is on its way.
+    /// A bank debit is in process.
     Processing,
     /// The bank debit failed.
     Failed,
-    /// Its checkout can't be paid any more.
+    /// Its checkout can no longer be paid.
     Expired,
-    /// It was cancelled or replaced; its checkout is to be expired at Stripe.
+    /// It was cancelled or replaced. Its checkout is to be expired at Stripe.
     Withdrawn,
 }
 
 /// Why a checkout is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckoutReason {
-    /// A person asked for it and is sent there.
+    /// A person asked for it and is redirected to it.
     Requested,
-    /// A charge of the stored method needs the customer, who is sent a mail.
+    /// A charge of the stored method needs authentication by the customer, who gets a mail.
     Authentication,
 }
 
-/// A purchase that is about to be paid.
+/// A purchase that is to be stored before it is paid.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPurchase<'a> {
-    /// The purchase.
     pub purchase: &'a Purchase,
-    /// How it is paid.
     pub means: NewMeans<'a>,
 }
 
@@ -122,13 +115,13 @@ impl PurchaseState {
 }
 
 impl StoredPurchase {
-    /// The idempotency key under which Stripe is asked now.
+    /// Returns the idempotency key of the next request to Stripe.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         idempotency_key(&self.purchase.purchase_id, self.keys)
     }
 
-    /// How it is paid, as a payment is compared with it.
+    /// Returns how the purchase is paid, for the comparison with a payment.
     #[must_use]
     pub fn collection(&self) -> Collection {
         match self.means {
@@ -137,7 +130,7 @@ impl StoredPurchase {
         }
     }
 
-    /// What was paid for it: what was received, or its price while that is not known.
+    /// Returns what was received for the purchase, or its price while that is unknown.
     #[must_use]
     pub fn charged(&self) -> Price {
         let amount_minor = self.received_minor.unwrap_or(self.purchase.price.amount_minor);
@@ -168,9 +161,9 @@ fn idempotency_key(purchase: &Id, used_up: u64) -> String {
 }
 
 impl Store {
-    /// Claims the key for a top-up; the same call under the same key gets the top-up that it stands for.
+    /// Stores a top-up under the caller's key. The same call under the same key returns the top-up that is stored.
     ///
-    /// The checkout is opened after this, under the purchase's idempotency key, and recorded with
+    /// The caller then opens the checkout under the purchase's idempotency key, and records it with
     /// [`Self::record_checkout`].
     pub async fn begin_top_up(
         &self,
@@ -195,7 +188,7 @@ impl Store {
         }
     }
 
-    /// Records the checkout with its purchase, and says whether it was the first to be recorded.
+    /// Records the checkout of a purchase. Returns whether this call recorded it, or may have done so.
     pub async fn record_checkout(&self, purchase: &Purchase, checkout: &Checkout) -> Result<bool, Fault> {
         let expires_at = self.now().checked_add(CHECKOUT_TIMEOUT).unwrap_or(Timestamp::MAX);
         let mut attempts = self.attempts();
@@ -215,20 +208,21 @@ impl Store {
                     attempts.after_failure(error).await?;
                 }
                 Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                // Either our own write, whose answer was lost, or another's of the same checkout.
+                // Either this call's write, whose response was lost, or another caller's. Or the purchase is paid, or
+                // its state is set.
                 Outcome::Cancelled(_) => return Ok(unanswered),
             }
         }
     }
 
-    /// The purchase of that id.
+    /// Returns the purchase with this id.
     pub async fn purchase(&self, id: &Id) -> Result<Option<StoredPurchase>, Fault> {
         let item = self.get(&ItemKey::purchase(id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
-    /// The top-up that the key stands for, if it was begun by this very call. Asked before a call is refused for a pack
-    /// that is no longer in the catalogue.
+    /// Returns the top-up that was begun under the key; `None` if the key is unused or was used for another call. The
+    /// caller asks this before it refuses a pack that is no longer in the catalogue.
     pub async fn earlier_top_up(&self, claim: &Claim) -> Result<Option<StoredPurchase>, Fault> {
         let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
             return Ok(None);
@@ -240,14 +234,14 @@ impl Store {
         }
     }
 
-    /// Records that Stripe failed with a 5xx under the present key, which it answers again whenever it is asked.
+    /// Records that Stripe answered with a 5xx under the present key. Stripe repeats that answer under the same key.
     pub async fn record_failed_key(&self, stored: &StoredPurchase) -> Result<(), Fault> {
         let failed = Expression::new().set(KEY_FAILED_AT, instant(self.now())).when_absent(KEY_FAILED_AT);
         self.at_key(stored, failed).await.map(drop)
     }
 
-    /// Goes on to the next idempotency key, and gives the purchase with it. Where another caller was faster, it is read
-    /// again.
+    /// Advances to the next idempotency key, and returns the purchase with it. If another caller has advanced it,
+    /// returns the purchase as it is now.
     pub async fn next_key(&self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
         let keys = stored.keys.saturating_add(1);
         let next = Expression::new().set(KEYS, number(keys)).remove(KEY_FAILED_AT);
@@ -257,7 +251,8 @@ impl Store {
         self.read_again(stored).await
     }
 
-    /// The same with another form: the one that was sent can't be carried out, and a key stands for one form.
+    /// Like [`Self::next_key`], with another form: Stripe can't carry out the one that was sent, and a key stands for
+    /// one form.
     pub async fn next_form(
         &self,
         stored: &StoredPurchase,
@@ -291,7 +286,7 @@ impl Store {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
             return Err(ClaimRefusal::KeyReused);
         }
-        // A key that stands for something else was of another path, and so of another fingerprint.
+        // A key of another kind of call has another path, and so another fingerprint.
         let id: Id = Reader(taken).parsed("purchase_id").map_err(Fault::from)?;
         let stored = self.purchase(&id).await?;
         Ok(stored.ok_or(Corrupt::Attribute("purchase_id")).map_err(Fault::from)?)
@@ -310,7 +305,7 @@ impl Store {
         ])
     }
 
-    /// The write that takes a purchase into a state in which it is not paid, while it is not paid.
+    /// Builds the write of a state, on the condition that the purchase is not paid.
     pub(crate) fn state_write(
         &self,
         stored: &StoredPurchase,
@@ -329,15 +324,15 @@ impl Store {
     }
 }
 
-/// A change that gives the purchase a date at which the sweep looks at it.
+/// Sets the date at which the sweep looks at the purchase.
 fn dated(purchase: &Purchase, at: Timestamp, change: Expression) -> Expression {
     change
         .set(INDEX_PK, text(due(&purchase.workspace_id)))
         .set(INDEX_SK, text(position(at, purchase.purchase_id.as_str())))
 }
 
-/// The write that stores a new purchase. One that is paid by a checkout is looked at by the sweep if the checkout's opening
-/// is not recorded soon.
+/// Builds the write that stores a new purchase. If it is paid by a checkout, the sweep looks at it soon, unless the
+/// checkout is recorded before.
 pub(crate) fn begin_write(table: &str, new: NewPurchase<'_>) -> Result<TransactWriteItem, Corrupt> {
     let NewPurchase { purchase, means } = new;
     let mut item = keyed(&ItemKey::purchase(&purchase.purchase_id));
@@ -366,7 +361,7 @@ pub(crate) struct PaidWith<'a> {
     pub received_minor: u64,
 }
 
-/// The write that marks a purchase as paid by this payment and no other.
+/// Builds the write that marks a purchase as paid, on the condition that no other payment has paid it.
 pub(crate) fn paid_write(
     table: &str,
     purchase: &Id,
@@ -382,7 +377,7 @@ pub(crate) fn paid_write(
         .update(table, &ItemKey::purchase(purchase))
 }
 
-/// The purchase of an item.
+/// Reads a purchase from its item.
 pub(crate) fn read(item: &Item) -> Result<StoredPurchase, Corrupt> {
     let reader = Reader(item);
     let purchase = item.get("purchase").cloned().ok_or(Corrupt::Attribute("purchase"))?;
@@ -408,7 +403,7 @@ pub(crate) fn read(item: &Item) -> Result<StoredPurchase, Corrupt> {
     })
 }
 
-/// Whether the purchase's checkout asks a person to authenticate a charge.
+/// Returns whether the purchase's checkout asks a person to authenticate a charge.
 pub(crate) fn asks_person(item: &Item) -> bool {
     item.contains_key(ASKS)
 }

@@ -1,4 +1,4 @@
-//! Reading items as the last writes left them.
+//! Strongly consistent reads of items, and queries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::attribute::{Item, Reader, keyed};
 use crate::error::{Corrupt, Fault};
 use crate::keys::{ItemKey, PK, SK};
 
-/// How many items one `BatchGetItem` reads.
+/// Items that one `BatchGetItem` reads at most.
 const MOST_READ: usize = 100;
 
 impl Store {
-    /// Asks for an item that isn't there: by the time of the answer a connection stands, its handshake done.
+    /// Opens a connection and completes its handshake, by a read of an item that doesn't exist.
     pub async fn connect(&self) -> Result<(), Fault> {
         let nothing = ItemKey::entry("entry#".to_owned());
         let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(&nothing)));
         request.send().await.map(drop).map_err(Fault::unavailable)
     }
 
-    /// Reads an item as the last write left it.
+    /// Reads an item, strongly consistent.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<Option<Item>, Fault> {
         let request = self.client.get_item().table_name(&*self.table).set_key(Some(keyed(key)));
         Ok(request
@@ -43,7 +43,8 @@ impl Store {
             .item)
     }
 
-    /// Reads an item, with the time at which DynamoDB says that it answered: the one clock that all functions share.
+    /// Reads an item, strongly consistent, with the time of DynamoDB's response. DynamoDB's clock is the only one that
+    /// all functions share.
     pub(crate) async fn get_dated(&self, key: &ItemKey) -> Result<(Option<Item>, Timestamp), Fault> {
         let answered = AnswerDate::default();
         let output = self
@@ -61,17 +62,17 @@ impl Store {
         Ok((output.item, answered.read()))
     }
 
-    /// A query of the table.
+    /// Starts a query of the table.
     pub(crate) fn query(&self) -> QueryFluentBuilder {
         self.client.query().table_name(&*self.table)
     }
 
-    /// What a query finds, a page at most, within the invocation's time.
+    /// Sends a query within the invocation's time, and returns one page at most.
     pub(crate) async fn found(&self, query: QueryFluentBuilder) -> Result<QueryOutput, Fault> {
         query.customize().config_override(self.read_config()).send().await.map_err(Fault::unavailable)
     }
 
-    /// Reads many items as the last writes left them.
+    /// Reads many items, strongly consistent. The result lacks those that don't exist.
     pub(crate) async fn get_many(&self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Item>, Fault> {
         let mut items = HashMap::new();
         for chunk in keys.chunks(MOST_READ) {
@@ -102,7 +103,7 @@ pub(crate) fn key_of(item: &Item) -> Result<ItemKey, Corrupt> {
     Ok(ItemKey { pk: reader.text(PK)?.to_owned(), sk: reader.text(SK)?.to_owned().into() })
 }
 
-/// Keeps the `Date` of an answer. Without one nothing is past, so nothing is closed but a fence.
+/// The `Date` of a response. Without that header nothing counts as past, so nothing but a fence is closed.
 #[derive(Debug, Clone)]
 struct AnswerDate(Arc<AtomicI64>);
 
@@ -113,7 +114,8 @@ impl Default for AnswerDate {
 }
 
 impl AnswerDate {
-    /// The last millisecond of the second that it names. Grants expire at whole seconds, so none is taken too early.
+    /// Returns the last millisecond of the second in the header. Grants expire at whole seconds, so none expires too
+    /// early.
     fn read(&self) -> Timestamp {
         let end = self.0.load(Ordering::Acquire).saturating_mul(1_000).saturating_add(999);
         Timestamp::from_millisecond(end).unwrap_or(Timestamp::UNIX_EPOCH)

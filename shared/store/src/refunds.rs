@@ -1,4 +1,4 @@
-//! Refunds that we make: stored before Stripe is called, and made by the sweep if not at once.
+//! Refunds that we make: stored before the request to Stripe, and made by the sweep if not at once.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::{Id, WorkspaceId};
@@ -20,36 +20,34 @@ const REFUND_ID: &str = "refund_id";
 const ENDED: &str = "ended";
 const KEYS: &str = "keys";
 
-/// A refund that we make.
+/// A refund that we owe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwedRefund {
-    /// Our id of it.
     pub refund_id: Id,
     /// The workspace that paid.
     pub workspace_id: WorkspaceId,
-    /// The payment.
+    /// Stripe's id of the payment.
     pub payment_id: String,
     /// What was paid.
     pub price: Price,
-    /// How much is refunded, in minor units; `None` for all that is left.
+    /// Amount to refund, in minor units; `None` for all that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount_minor: Option<u64>,
-    /// Why, in the operator's words, if an operator asked for it.
+    /// The operator's reason, if an operator asked for the refund.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it was promised.
+    /// When the refund was stored.
     pub begun_at: Timestamp,
 }
 
-/// How Stripe has answered.
+/// Stripe's answer to a refund.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundResult {
-    /// It was made.
     Made {
         /// Stripe's id of the refund; `None` if everything had been refunded before.
         made_as: Option<String>,
-        /// How it stood then. Its events say how it ends.
+        /// Its status at that time. Its events report how it ends.
         status: RefundStatus,
     },
     /// It is more than is left of the payment.
@@ -58,26 +56,25 @@ pub enum RefundResult {
     Disputed,
 }
 
-/// A refund as it is stored.
+/// A stored refund with Stripe's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRefund {
-    /// The refund.
     pub refund: OwedRefund,
-    /// How Stripe has answered, if it has.
+    /// Stripe's answer; `None` while the refund is due.
     pub end: Option<RefundResult>,
-    /// How often Stripe has failed under an idempotency key of it: the next is sent under another.
+    /// Number of its idempotency keys under which Stripe has failed. The next request has another key.
     pub keys: u64,
 }
 
 impl OwedRefund {
-    /// The id of the refund of a charge that bought nothing: one for each payment.
+    /// Returns the id of the refund of a charge that bought nothing. A payment has one at most.
     pub fn unwanted_id(payment_id: &str) -> Result<Id, Corrupt> {
         format!("ref-{payment_id}").parse().map_err(|_| Corrupt::Attribute("payment_id"))
     }
 }
 
 impl StoredRefund {
-    /// The idempotency key under which Stripe is asked for it.
+    /// Returns the idempotency key of the next request to Stripe.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         let id = &self.refund.refund_id;
@@ -86,7 +83,8 @@ impl StoredRefund {
 }
 
 impl Store {
-    /// Stores a refund under the caller's key, before Stripe is asked. Under the same key again it is the first one.
+    /// Stores a refund under the caller's key, before the request to Stripe. The same call under the same key returns
+    /// the first refund.
     pub async fn begin_refund(
         &self,
         claim: &Claim,
@@ -112,7 +110,7 @@ impl Store {
         }
     }
 
-    /// The refund that the key stands for, if it was begun by this very call.
+    /// Returns the refund that was begun under the key; refuses a key that was used for another call.
     pub async fn earlier_refund(&self, claim: &Claim) -> Result<Option<StoredRefund>, ClaimRefusal> {
         let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         match item {
@@ -130,13 +128,13 @@ impl Store {
         Ok(stored.ok_or(Corrupt::Attribute(REFUND_ID)).map_err(Fault::from)?)
     }
 
-    /// The refund of that id.
+    /// Returns the refund with this id.
     pub async fn owed_refund(&self, id: &Id) -> Result<Option<StoredRefund>, Fault> {
         let item = self.get(&ItemKey::refund(id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
-    /// Records how Stripe has answered. The first answer stands.
+    /// Records Stripe's answer. The first answer stands.
     pub async fn end_refund(&self, id: &Id, end: &RefundResult) -> Result<(), Fault> {
         let value = serde_dynamo::to_attribute_value(end).map_err(Corrupt::from)?;
         let ended = Expression::new().remove(INDEX_PK).remove(INDEX_SK).set(ENDED, value);
@@ -144,7 +142,8 @@ impl Store {
         self.written(vec![ended.update(&self.table, &ItemKey::refund(id))?]).await.map(drop)
     }
 
-    /// Records that Stripe failed with a 5xx under the present key, which it keeps.
+    /// Advances to the next idempotency key, after Stripe answered with a 5xx under the present one. Stripe repeats
+    /// that answer under the same key.
     pub async fn next_refund_key(&self, stored: &StoredRefund) -> Result<(), Fault> {
         let next = Expression::new().set(KEYS, number(stored.keys.saturating_add(1)));
         let next = match stored.keys {
@@ -156,7 +155,7 @@ impl Store {
     }
 }
 
-/// The write that promises a refund.
+/// Builds the write that stores a refund as owed.
 pub(crate) fn owe_write(table: &str, refund: &OwedRefund) -> Result<TransactWriteItem, Corrupt> {
     let mut item = keyed(&ItemKey::refund(&refund.refund_id));
     item.insert(REFUND.into(), serde_dynamo::to_attribute_value(refund)?);

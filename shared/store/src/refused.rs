@@ -1,4 +1,4 @@
-//! A balance that does not cover a call, and what follows from that before the call is answered.
+//! The balance that does not cover a call, and what has to be done about it before the call is refused.
 
 use credits_core::alert::Exhaustion;
 use credits_core::balance::Balance;
@@ -9,13 +9,12 @@ use crate::error::Corrupt;
 /// A balance that does not cover a call (M11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedBalance {
-    /// What can be spent, the credit limit included.
+    /// Spendable credits, the credit limit included.
     pub spendable: Credits,
-    /// What can be spent of the workspace's own credits.
+    /// Spendable credits without the credit limit.
     pub available: Credits,
-    /// Its version.
     pub version: u64,
-    /// What has to be noted of it ([`crate::Store::note_exhaustion`]).
+    /// The exhaustion to note, if there is one ([`crate::Store::note_exhaustion`]).
     pub exhaustion: Option<Exhaustion>,
     /// Whether automatic top-up is switched on.
     pub tops_up: bool,

@@ -1,8 +1,8 @@
-//! Rolling up: what the stream tells of a workspace's balance becomes the breakdowns of its months, exactly once.
+//! Rollup: the stream's records of a balance become the breakdowns of its months, and each write counts exactly once.
 //!
-//! The stream redelivers, bisects and overlaps, so each item keeps the version of the balance up to which it counts. A
-//! balance's records come in the order of its versions, and whatever an item has counted is passed over. So a batch
-//! costs a write for each group that it touches, however many entries it has, and none needs a transaction.
+//! The stream redelivers, bisects and overlaps batches. So each item stores the version of the balance up to which it
+//! counts. A balance's records arrive in the order of its versions, and an item skips what it has counted. So a batch
+//! costs one write for each group that it touches, however many entries it has, and no transaction.
 
 use std::collections::BTreeMap;
 
@@ -21,27 +21,27 @@ use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
 use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
 use crate::{Store, entry_item};
 
-/// How many groups are written at a time.
+/// Groups that are written concurrently.
 const AT_A_TIME: usize = 16;
 
-/// When a month is checked for the first time.
+/// How long after its first count a month is checked for the first time.
 const FIRST_CHECK_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A write of a balance that consumed something, as the stream tells it.
+/// A write of a balance that consumed credits, as the stream reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spending {
-    /// The version that the write made.
+    /// The version of the balance after the write.
     pub version: u64,
-    /// The ledger entry that it wrote, as the balance names it.
+    /// Names the write's ledger entry, as a balance's `last` does.
     pub last: String,
-    /// The month in which it is counted.
+    /// The month in which the consumption counts.
     pub month: Month,
-    /// What the balance says was consumed in that month, this write included.
+    /// All that the balance has consumed in that month, this write included.
     pub consumed: Credits,
 }
 
 impl Store {
-    /// Counts what a workspace consumed, in the order of its versions, whatever of it was counted before.
+    /// Counts what a workspace consumed, in the order of its versions, and skips what was counted before.
     pub async fn roll_up(&self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
         let mut months: BTreeMap<Month, Vec<&Spending>> = BTreeMap::new();
         for spending in spendings {
@@ -50,14 +50,14 @@ impl Store {
         for (month, spendings) in months {
             let mut attempts = self.attempts();
             while !self.roll_up_month(workspace, month, &spendings).await? {
-                // Another invocation counts the same records; what it has counted is passed over.
+                // Another invocation counts the same records. The next attempt skips what it has counted.
                 attempts.after_conflict().await?;
             }
         }
         Ok(())
     }
 
-    /// Counts what a month's item has not counted yet; `false` where another invocation was in the way.
+    /// Counts what a month's item has not counted yet. Returns `false` if another invocation wrote an item meanwhile.
     async fn roll_up_month(
         &self,
         workspace: &WorkspaceId,
@@ -78,8 +78,8 @@ impl Store {
             next.add(entry).map_err(Corrupt::from)?;
         }
         if next.summary.consumed.credits != last.consumed {
-            // The check against the ledger will say by how much.
-            tracing::error!(%workspace, %month, version = last.version, "the usage is not the balance's");
+            // The check against the ledger reports by how much.
+            tracing::error!(%workspace, %month, version = last.version, "the usage differs from the balance");
         }
         let write = unchanged(next.counting(last.version), read.counted)
             .set_once(INDEX_PK, text(CHECKS))
@@ -87,7 +87,7 @@ impl Store {
         self.write_counted(write, &key).await
     }
 
-    /// The entries that were written, with their versions.
+    /// Reads the ledger entries of some writes, with their versions.
     async fn entries_of(
         &self,
         workspace: &WorkspaceId,
@@ -103,7 +103,8 @@ impl Store {
         keys.iter().zip(spendings).map(entry).collect()
     }
 
-    /// Counts entries in the groups that have items of their own; `false` where another invocation was in the way.
+    /// Counts entries in the groups that have their own items. Returns `false` if another invocation wrote one
+    /// meanwhile.
     async fn count_groups(
         &self,
         workspace: &WorkspaceId,
@@ -131,7 +132,7 @@ impl Store {
         self.write_all(writes).await
     }
 
-    /// Writes groups side by side; `false` where another invocation was in the way of any.
+    /// Writes groups concurrently. Returns `false` if another invocation wrote one meanwhile.
     pub(crate) async fn write_all(&self, mut writes: Vec<(Expression, ItemKey)>) -> Result<bool, Fault> {
         let mut all = true;
         while !writes.is_empty() {
@@ -149,7 +150,7 @@ impl Store {
 }
 
 impl MonthItem {
-    /// Counts an entry in the month and in the groups that stand in its item.
+    /// Counts an entry in the month, and in the groups that the month's item holds.
     pub(crate) fn add(&mut self, entry: &Entry) -> Result<(), credits_core::credits::OutOfRange> {
         let mut usage = Usage::default();
         usage.count(entry)?;
@@ -162,7 +163,7 @@ impl MonthItem {
     }
 }
 
-/// The shares of a batch in the groups that have items of their own, each with its version.
+/// The shares of a batch in the groups that have their own items, each with its version.
 type Shares = BTreeMap<(GroupBy, String), Vec<(u64, Tally)>>;
 
 fn groups_of(entries: &[(u64, Entry)]) -> Result<Shares, credits_core::credits::OutOfRange> {
@@ -179,7 +180,7 @@ fn groups_of(entries: &[(u64, Entry)]) -> Result<Shares, credits_core::credits::
     Ok(shares)
 }
 
-/// The write of an item that counts up to a version, unless it has gone on since it was read.
+/// Adds the condition that the item still counts up to the version that was read.
 fn unchanged(write: Expression, counted: Option<u64>) -> Expression {
     match counted {
         Some(version) => write.when(COUNTED, "=", number(version)),
@@ -187,7 +188,7 @@ fn unchanged(write: Expression, counted: Option<u64>) -> Expression {
     }
 }
 
-/// Where a month stands among those to be checked.
+/// Returns the position of a month in the index of months that await the check.
 pub(crate) fn check_position(now: Timestamp, workspace: &WorkspaceId, month: Month) -> String {
     let at = now.checked_add(FIRST_CHECK_AFTER).unwrap_or(now);
     position(at, &format!("{workspace}#{month}"))

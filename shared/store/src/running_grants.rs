@@ -1,7 +1,8 @@
-//! The grants that run, in an item of their own: a debit writes a balance item that stays as small as it is without them.
+//! Running grants, in their own item, so that the balance item that a debit writes stays as small as it is without
+//! them.
 //!
-//! Each close writes them together with the balance, under the epoch that it begins. So both items are of one close if and
-//! only if they name one epoch.
+//! Each close writes them together with the balance, under the epoch that it begins. So both items come from the same
+//! close if and only if they have the same epoch.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::balance::Balance;
@@ -19,7 +20,7 @@ const GRANTS: &str = "grants";
 const EPOCH: &str = "epoch";
 
 impl Store {
-    /// Reads the balance with the grants that run, and the time at which DynamoDB says that it answered.
+    /// Reads the balance with its running grants, and the time of DynamoDB's response.
     pub(crate) async fn read_dated_balance(
         &self,
         workspace: &WorkspaceId,
@@ -41,13 +42,13 @@ impl Store {
         }
     }
 
-    /// Reads the balance with the grants that run; `None` if there is no workspace.
+    /// Reads the balance with its running grants; `None` if there is no workspace.
     pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         Ok(self.read_dated_balance(workspace).await?.0)
     }
 }
 
-/// Joins the grants to their balance, and returns whether both are of one close.
+/// Adds the grants to their balance. Returns whether both come from the same close.
 fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrupt> {
     let reader = Reader(running);
     let epoch = reader.number(EPOCH)?;
@@ -59,7 +60,7 @@ fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrupt> {
     Ok(epoch == balance.epoch)
 }
 
-/// Writes the grants of the balance that a close has worked out. The close's condition on the balance guards both.
+/// Builds the write of the grants that a close leaves. The close's condition on the balance guards both items.
 pub(crate) fn write(
     table: &str,
     workspace: &WorkspaceId,

@@ -16,60 +16,54 @@ use crate::keys::{self, DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, entry_item};
 
-/// How many runs a page holds at most.
+/// Maximum number of runs on a page.
 const RUNS_A_PAGE: usize = 100;
 
-/// A run that was started, now or when the key was first used.
+/// A run that was started by this call, or by an earlier one under the same key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     /// The run as it was started.
     pub run: Run,
-    /// The month's runs, this one included.
+    /// The month's allowance, with this run counted.
     pub allowance: Allowance,
-    /// Whether it was there before.
+    /// Whether an earlier call under the key started it.
     pub replayed: bool,
 }
 
-/// Why a run can't be started.
+/// Why the start of a run is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StartRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// The plan's month has seen all its runs.
+    /// The workspace has used up its plan's runs of the month.
     #[error("the month's {} runs are used up", .0.used)]
     AllowanceExhausted(Allowance),
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// Why a run can't be completed.
+/// Why the completion of a run is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteRefusal {
-    /// The key stands for another call.
     #[error("the idempotency key was used for another call")]
     KeyReused,
-    /// The workspace has no such run.
     #[error("the run does not exist")]
     RunNotFound,
-    /// It has succeeded or failed already.
+    /// The run has succeeded or failed already.
     #[error("the run has ended")]
     Closed,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// Starts a run under the caller's key, and counts it against the month in the same transaction: one conditional
-    /// write, which no storm of starts can take past the limit.
+    /// Starts a run under the caller's key, and counts it against the month in the same transaction. The limit is a
+    /// condition of that transaction, so concurrent starts can't exceed it.
     ///
-    /// `limit` is the runs a month of a plan. How many there are by then is read after the fact and kept with the key,
-    /// so that a replay tells the same.
+    /// `limit` returns how many runs a month a plan allows. The count is read after the write and stored with the key,
+    /// so that a replay returns the same count.
     pub async fn start_run(
         &self,
         claim: &Claim,
@@ -107,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Completes a run under the caller's key.
+    /// Completes a run under the caller's key. Returns the run, and whether the call is a replay.
     pub async fn complete_run(&self, claim: &Claim, run_id: &Id) -> Result<(Run, bool), CompleteRefusal> {
         let mut attempts = self.attempts();
         loop {
@@ -140,9 +134,10 @@ impl Store {
         }
     }
 
-    /// Marks a run failed by the balance of this version, if it is one of ours and still goes on.
+    /// Marks a running run as failed by the balance at this version. Does nothing if the run has ended or doesn't
+    /// exist.
     ///
-    /// Done before a step's refusal is answered, so that no failure goes untold.
+    /// The caller does this before it refuses a step, so that every failure is reported.
     pub async fn fail_run(
         &self,
         workspace: &WorkspaceId,
@@ -159,19 +154,19 @@ impl Store {
             match self.transact(vec![failed]).await? {
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                // Cancelled, it has ended already or is none of ours: a debit never looks its run up.
+                // If it is cancelled, the run has ended or doesn't exist: debits don't look their run up.
                 Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
             }
         }
     }
 
-    /// The run of that id.
+    /// Returns the run with this id.
     pub async fn run(&self, workspace: &WorkspaceId, run_id: &Id) -> Result<Option<Run>, Fault> {
         let item = self.get(&ItemKey::run(workspace, run_id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
-    /// A page of the workspace's runs, newest first.
+    /// Returns a page of the workspace's runs, newest first.
     pub async fn runs(
         &self,
         workspace: &WorkspaceId,
@@ -188,7 +183,7 @@ impl Store {
         Ok(workspace.profile.plan)
     }
 
-    /// What a start answers: the run, and the month's count as it was first told.
+    /// Builds the result of a start: the run, and the month's count of the first response.
     async fn started(
         &self,
         claim: &Claim,
@@ -202,7 +197,7 @@ impl Store {
         Ok(Started { run, allowance, replayed })
     }
 
-    /// The count that the key's first answer told; told now, if it never was.
+    /// Returns the month's count that the key's first response had. If none is stored yet, reads and stores it.
     async fn told_count(&self, claim: &Claim, month: Month) -> Result<u64, Fault> {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let mut attempts = self.attempts();
@@ -217,7 +212,7 @@ impl Store {
             match self.transact(vec![tell.update(&self.table, &key)?]).await? {
                 Outcome::Written => return Ok(used),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                // Another answer to the same key was told first, or is being told.
+                // Another call under the same key has stored its count, or is storing it.
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
@@ -255,7 +250,7 @@ impl Store {
     }
 }
 
-/// Ends a run, if it still goes on.
+/// Builds the end of a run, on the condition that the run is running.
 fn end_write(status: RunStatus, at: Timestamp) -> Expression {
     Expression::new()
         .set("detail.status", text(status.as_str()))
@@ -272,20 +267,20 @@ fn read_used(item: &Item) -> Result<u64, Corrupt> {
     Reader(item).number("used")
 }
 
-/// What was in the way of a start.
+/// Why a start was not written.
 enum Obstacle {
-    /// The key stands for a start already, made under this limit: this very one, whose answer was lost, or an earlier.
+    /// The key belongs to a start with this limit: this call's, whose response was lost, or an earlier call's.
     Begun(Box<Run>, Option<u64>),
-    /// The month's runs are used up.
+    /// The month's runs are used up: this many.
     Exhausted(u64),
     /// Another transaction was on the same items.
     Busy,
-    /// The workspace's plan was changed.
+    /// The workspace's plan has changed.
     OtherPlan,
 }
 
-/// Reads the reasons in the one right order: the key's, then any conflict, then the plan's (another plan has
-/// another limit), then the count's.
+/// Reads the cancellation reasons in the only correct order: the key's, then any conflict, then the plan's (another
+/// plan has another limit), and the count's last.
 fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRefusal> {
     if let Some(Reason::Condition(Some(item))) = reasons.first() {
         if !entry_item::is_of(item, Some(claim.fingerprint)) {

@@ -1,5 +1,4 @@
-//! The ends of holds: what was captured becomes a ledger entry with its lines, and the rest goes back, by one transaction
-//! (M4).
+//! Ends of holds: one transaction makes a ledger entry of what was captured, and releases the rest (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::batch::{Line, MOST_LINES};
@@ -22,25 +21,23 @@ use crate::refused::RefusedBalance;
 use crate::transaction::{Outcome, Reason, is_busy};
 use crate::{Store, balance_item, batch_item, entry_item, hold_item};
 
-/// Holds that are to be settled.
+/// An order to settle holds.
 #[derive(Debug, Clone, Copy)]
 pub struct SettleOrder<'a> {
-    /// Which holds.
     pub hold_ids: &'a [Id],
-    /// A last capture, of the only hold.
+    /// The amount of a last capture. Only for an order of a single hold.
     pub last: Option<Amount>,
-    /// Whether the balance pays what of it the hold doesn't keep.
+    /// Whether the balance pays the part of `last` that the hold doesn't keep.
     pub extend: bool,
 }
 
-/// Holds that are settled.
+/// The result of a settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// The holds.
     pub holds: Vec<Hold>,
-    /// Whether they were before, under the same key.
+    /// Whether an earlier call under the key settled them.
     pub replayed: bool,
-    /// What was captured of those that have ended now.
+    /// Sum of the captures of the holds that this call ended; zero for a replay.
     pub captured: Credits,
 }
 
@@ -51,39 +48,39 @@ struct Pair {
     ended: Hold,
 }
 
-/// Holds that are to end together.
+/// Holds that end together.
 struct Closing<'a> {
     workspace: &'a WorkspaceId,
-    /// The key that their entry stands under, and the caller's claim to it.
+    /// The key of their ledger entry. `claim` is the caller's claim to it, if a caller settles the holds.
     key: ItemKey,
     claim: Option<&'a Claim>,
     holds: Vec<Pair>,
 }
 
-/// What became of holds that were taken for overdue.
+/// The result of expiring holds.
 pub(crate) struct Expired {
-    /// Whether any was ended now.
+    /// Whether any hold was ended now.
     pub ended: bool,
-    /// The instant up to which DynamoDB's own clock vouches.
+    /// The time by DynamoDB's clock. The caller's own clock counts up to this instant only.
     pub no_later_than: Timestamp,
 }
 
-/// What became of an attempt to end holds.
+/// The result of an attempt to end holds.
 enum Ended {
-    /// It is done, and so much was captured.
+    /// The holds have ended, with this sum of captures.
     Done(Credits),
-    /// Something stands under the key already.
+    /// The key is already used.
     KeyTaken(Item),
-    /// The balance doesn't cover what is above a hold.
+    /// The balance doesn't cover what a hold lacks.
     Insufficient(RefusedBalance),
-    /// Others were in the way, or were faster.
+    /// Another transaction was on the same items, or has changed them: read again.
     Again,
     Unknown(Box<aws_sdk_dynamodb::Error>),
 }
 
 impl Store {
-    /// Settles holds under the caller's key, all of them or none. Those that are settled already stay as they are, if
-    /// others are left.
+    /// Settles holds under the caller's key, all of them or none. Holds that are already settled stay as they are if
+    /// others are still open.
     pub async fn settle_holds(&self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
@@ -124,7 +121,7 @@ impl Store {
                     }
                     attempts.at_once()?;
                 }
-                // Taken by this very call, it is found settled by the next look.
+                // If this call has used the key before, the next read finds the holds settled.
                 Ended::KeyTaken(_) | Ended::Again => attempts.after_conflict().await?,
                 Ended::Unknown(error) => {
                     lost = true;
@@ -134,13 +131,13 @@ impl Store {
         }
     }
 
-    /// Gives back what is left of a hold whose time has run out, and settles what was captured of it. Gives the instant up
-    /// to which DynamoDB's own clock vouches: what it doesn't take for over stays open.
+    /// Releases an expired hold, and settles what was captured. Returns the time by DynamoDB's clock: a hold that has
+    /// not expired by then stays open.
     pub async fn expire_hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
         Ok(self.expire_holds(workspace, std::slice::from_ref(hold_id)).await?.no_later_than)
     }
 
-    /// The same for several, of which one entry tells: no more than have room in it.
+    /// Expires several holds, like [`Self::expire_hold`]. Their captures must fit into one ledger entry.
     pub(crate) async fn expire_holds(
         &self,
         workspace: &WorkspaceId,
@@ -174,7 +171,7 @@ impl Store {
         }
     }
 
-    /// The holds of these ids, as the last writes left them.
+    /// Reads the holds with these ids, strongly consistent.
     async fn holds(&self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
         let keys: Vec<ItemKey> = hold_ids.iter().map(|id| ItemKey::hold(workspace, id)).collect();
         let items = match &keys[..] {
@@ -188,8 +185,11 @@ impl Store {
         keys.iter().map(read).collect()
     }
 
-    /// What to answer where some of the holds are closed: what the key was first answered; `None` where others are still
-    /// to be settled. An answer under a key that keeps nothing would be one that the key can't give again.
+    /// Decides a settlement in which some holds are closed. Returns what the key's first call returned; `None` if open
+    /// holds are still to be settled.
+    ///
+    /// Refuses an expired hold. If no hold is open and the key is unused, refuses too: nothing would be stored under
+    /// the key, so a replay could not return the same.
     async fn settled_before(
         &self,
         claim: &Claim,
@@ -215,7 +215,7 @@ impl Store {
         }
     }
 
-    /// A refusal for which nothing was sent: that of the key comes before it.
+    /// Checks a refusal that was found before any write. The refusal of a reused key takes precedence.
     async fn unless_key_reused(&self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
         let kept = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         let reused = kept.is_some_and(|item| !entry_item::is_of(&item, Some(claim.fingerprint)));
@@ -231,7 +231,7 @@ impl Store {
             ended.map(Hold::captured).collect::<Result<_, _>>().map_err(Corrupt::from)?;
         let placements = closing.holds.iter().map(|pair| pair.read.placement);
         let ends = placements.zip(captured.iter().copied());
-        // Without its epoch a hold has ended meanwhile.
+        // If its epoch is missing, a hold has ended meanwhile.
         let Ok(ending) = balance.end_holds(ends, now) else { return Ok(Ended::Again) };
         let writes = self.ending_writes(closing, &ending, now)?;
         let reasons = match self.transact(writes).await? {
@@ -293,7 +293,7 @@ impl Store {
     }
 }
 
-/// How a hold ends that is settled now.
+/// Returns a hold as it was read, and as it ends if it is settled now.
 fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair, HoldRefusal> {
     let mut ended = Hold { status: HoldStatus::Settled, ..hold.clone() };
     if let Some(amount) = order.last {
@@ -311,7 +311,7 @@ fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair
     Ok(Pair { read: hold.clone(), ended })
 }
 
-/// What a settlement captures last is the hold's own call.
+/// Builds the last capture of a settlement: the hold's own call.
 fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
     let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
     let line = Line { operation, model: None, units: None, consumer, amount };
@@ -321,11 +321,11 @@ fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
 impl Closing<'_> {
     fn fits_an_entry(&self) -> bool {
         let calls = self.holds.iter().flat_map(|pair| &pair.ended.captures).map(|capture| &capture.line);
-        // As many as a batch has always fit.
+        // As many lines as a batch may have always fit.
         calls.clone().count() <= MOST_LINES || batch_item::have_room(&calls.cloned().collect::<Vec<_>>())
     }
 
-    /// The holds, with those that have ended as they are by now.
+    /// Returns the holds, with those that have ended in their final state.
     fn among(&self, holds: Vec<Hold>) -> Vec<Hold> {
         let now = |hold: Hold| {
             let ended = self.holds.iter().find(|pair| pair.ended.hold_id == hold.hold_id);
@@ -334,7 +334,7 @@ impl Closing<'_> {
         holds.into_iter().map(now).collect()
     }
 
-    /// What is short where the balance doesn't cover what is above a hold.
+    /// Builds the refusal of a settlement whose last capture the hold and the balance don't cover.
     fn short(&self, balance: RefusedBalance) -> Result<HoldRefusal, Fault> {
         let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
         let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;

@@ -1,4 +1,4 @@
-//! What the outside gives: the clock and randomness, passed in so that a simulation can give its own.
+//! Inputs from outside: the clock and randomness. They are passed in, so that a simulation can supply its own.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use credits_core::id::Id;
 use jiff::Timestamp;
 
-/// Tells the time.
+/// A clock.
 pub trait Clock: Debug + Send + Sync {
-    /// The present instant.
+    /// Returns the present instant.
     fn now(&self) -> Timestamp;
 }
 
-/// Gives random bytes, for ids and for jitter; nothing secret is made of them.
+/// A source of random bytes for ids and jitter. Nothing secret is made of them.
 pub trait Randomness: Debug + Send + Sync {
-    /// Fills the bytes.
+    /// Fills the buffer with random bytes.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// A clock and randomness.
+/// A clock and a source of randomness.
 #[derive(Debug, Clone)]
 pub struct Sources {
     clock: Arc<dyn Clock>,
@@ -28,34 +28,33 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Takes a clock and randomness.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
         Self { clock, randomness }
     }
 
-    /// The present instant, cut to the millisecond.
+    /// Returns the present instant, truncated to the millisecond.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
-    /// A new id: a prefix that tells what it names, and a UUID of version 7, so that ids sort by time.
+    /// Creates an id: a prefix that names its kind, and a UUID of version 7, so that ids sort by time.
     #[must_use]
     pub fn new_id(&self, prefix: &str) -> Id {
         let text = format!("{prefix}_{}", self.new_uuid().simple());
-        text.parse().unwrap_or_else(|_| unreachable!("a prefix and 32 hex digits are an id"))
+        text.parse().unwrap_or_else(|_| unreachable!("a prefix and 32 hex digits form a valid id"))
     }
 
-    /// A new id of 22 characters behind its prefix, for items that have to be short.
+    /// Creates an id with 22 characters after its prefix, for items that have to be short.
     #[must_use]
     pub fn new_short_id(&self, prefix: &str) -> Id {
         let text = format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(self.new_uuid()));
-        text.parse().unwrap_or_else(|_| unreachable!("a prefix and 22 digits of base 64 are an id"))
+        text.parse().unwrap_or_else(|_| unreachable!("a prefix and 22 base64 digits form a valid id"))
     }
 
-    /// When [`Self::new_id`] made an id; `None` for an id of another form.
+    /// Returns when [`Self::new_id`] created an id; `None` for an id of another form.
     #[must_use]
     pub fn made_at(id: &Id) -> Option<Timestamp> {
         let (_, uuid) = id.as_str().rsplit_once('_')?;
@@ -70,7 +69,7 @@ impl Sources {
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
-    /// A number below `bound`, for jitter.
+    /// Returns a number below `bound`, for jitter.
     #[must_use]
     pub fn below(&self, bound: u64) -> u64 {
         let mut bytes = [0; 8];

@@ -1,4 +1,4 @@
-//! The table's stream: what was written, item by item, as the facts that events are made of (the outbox).
+//! The table's stream, which serves as the outbox: its records, and the changes from which events are made.
 
 use std::collections::HashMap;
 
@@ -22,102 +22,85 @@ use crate::keys::PK;
 use crate::rollup::Spending;
 use crate::{auto_top_ups, balance_item, enrolments, entry_item, invoices, payment_item, purchases, runs};
 
-/// A record of the stream, as Lambda hands it over.
+/// A record of the stream, as Lambda delivers it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The stream's own id of it.
+    /// The stream's own id of the record.
     pub event_id: String,
-    /// Its place in its shard.
+    /// Its position in its shard.
     pub sequence_number: String,
-    /// When it was written, to the second.
+    /// When the item was written, to the second.
     pub at: Timestamp,
     before: Option<Item>,
     after: Option<Item>,
 }
 
-/// Something that was written, with what it was before.
+/// A change of an item from which events follow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
     /// A balance changed.
     Balance {
-        /// Whose.
         workspace: WorkspaceId,
-        /// What it was; `None` where the workspace is new.
+        /// `None` if the workspace is new.
         before: Option<Box<Balance>>,
-        /// What it is.
         after: Box<Balance>,
     },
     /// A ledger entry was listed.
     Entry {
-        /// Whose.
         workspace: WorkspaceId,
-        /// The entry.
         entry: Entry,
     },
-    /// A run failed for want of credits.
+    /// A run failed because of insufficient credits.
     RunFailed {
-        /// Whose.
         workspace: WorkspaceId,
-        /// The run.
         run: Run,
         /// The version of the balance that refused.
         version: u64,
     },
     /// A subscription changed.
     Subscription {
-        /// Whose.
         workspace: WorkspaceId,
-        /// What it was.
         before: Box<Enrolment>,
-        /// What it is.
         after: Box<Enrolment>,
     },
     /// Automatic top-up changed.
     AutoTopUp {
-        /// Whose.
         workspace: WorkspaceId,
-        /// What it was; `None` where it was set for the first time.
+        /// `None` if it was set for the first time.
         before: Option<Box<VersionedTopUp>>,
-        /// What it is.
         after: Box<VersionedTopUp>,
     },
     /// A payment changed.
     Payment {
-        /// What it was.
+        /// `None` if the payment is new.
         before: Option<Box<Payment>>,
-        /// What it is.
         after: Box<Payment>,
     },
-    /// An invoice was made, numbered, or given another status.
+    /// An invoice was created, numbered, or given another status.
     Invoice {
-        /// Whose.
         workspace: WorkspaceId,
-        /// What it was; `None` where it is new.
+        /// `None` if the invoice is new.
         before: Option<Box<Invoice>>,
-        /// What it is.
         after: Box<VersionedInvoice>,
     },
     /// A purchase was paid.
     Paid {
-        /// What was bought.
         purchase: Purchase,
-        /// The payment.
+        /// Stripe's id of the payment.
         payment_id: String,
-        /// What was received for it.
+        /// What was received for it, or its price while that is unknown.
         charged: Price,
     },
     /// A person has to pay for a purchase by a checkout, because the stored method needs authentication.
     ActionRequired {
-        /// What is bought.
         purchase: Purchase,
-        /// The checkout.
         checkout: Checkout,
     },
 }
 
-/// A record that is not one. What exactly is wrong with it may repeat what is in it, and is not told.
+/// The error for a malformed record. It has no details, since they may repeat the record's content.
 #[derive(Debug, thiserror::Error)]
-#[error("it is not a record of the stream")]
+#[error("not a valid stream record")]
 pub struct UnreadRecord;
 
 #[derive(Deserialize)]
@@ -139,7 +122,7 @@ struct RawChange {
 }
 
 impl Written {
-    /// What a write of a balance consumed, if it did.
+    /// Returns what a write of a balance consumed, if it consumed anything.
     #[must_use]
     pub fn spending(&self) -> Option<(&WorkspaceId, Spending)> {
         let Self::Balance { workspace, before: Some(before), after } = self else { return None };
@@ -150,11 +133,11 @@ impl Written {
 }
 
 impl Record {
-    /// Reads a record of Lambda's event.
+    /// Parses a record of Lambda's event.
     pub fn parse(record: &serde_json::Value) -> Result<Self, UnreadRecord> {
         let RawRecord { event_id, dynamodb } = RawRecord::deserialize(record).map_err(|_| UnreadRecord)?;
         let item = |raw: RawItem| raw.into_iter().map(|(name, value)| (name, value.into())).collect();
-        // Whole seconds, which some stand-ins of the stream write with a fraction.
+        // Whole seconds, which some emulators of the stream write with a fraction.
         let seconds =
             dynamodb.approximate_creation_date_time.map(|time| time.to_string()).unwrap_or_default();
         let seconds = seconds.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or_default();
@@ -167,7 +150,7 @@ impl Record {
         })
     }
 
-    /// What was written, if anything follows from it.
+    /// Returns the change that the record reports, if events follow from it.
     pub fn read(&self) -> Result<Option<Written>, Corrupt> {
         let Some(after) = &self.after else { return Ok(None) };
         let before = self.before.as_ref();

@@ -1,7 +1,7 @@
-//! The one room for writes: a transaction, what became of it, and when to try again.
+//! Every write to the table: one module sends transactions, reads their results, and decides when to retry.
 //!
 //! DynamoDB cancels a transaction that meets another on the same item; it does not queue it. So a cancelled one is
-//! tried again after a pause with full jitter, bounded by attempts and by the invocation's remaining time.
+//! retried after a pause with full jitter, up to a number of attempts and within the invocation's remaining time.
 
 use std::time::Duration;
 
@@ -21,56 +21,57 @@ use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::{Sources, Store};
 
-/// How often a transaction is sent at most. With the pauses below this lasts about two seconds: docs/benchmarks.md says
-/// what other numbers come to.
+/// Maximum number of attempts at a transaction. With the pauses below they last about two seconds; docs/benchmarks.md
+/// measures other numbers.
 const MOST_ATTEMPTS: u32 = 30;
-/// The longest first pause; each further one may be twice as long.
+/// Upper bound of the first pause. The bound doubles with each attempt.
 const FIRST_PAUSE_MILLIS: u64 = 12;
-/// The longest pause: a busy balance is free again within a few milliseconds, so a longer one only waits.
+/// Upper bound of every pause. A busy balance is free again within a few milliseconds, so a longer pause only wastes
+/// time.
 const LONGEST_PAUSE_MILLIS: u64 = 150;
-/// What is left of an invocation for its answer.
+/// Time of an invocation that is reserved for its response.
 const KEPT_FOR_THE_ANSWER: Duration = Duration::from_millis(250);
-/// The least that a request is given, however late it is.
+/// Shortest timeout of a request, however late it is.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
-/// How long one request may take.
+/// Longest timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What became of a transaction.
+/// The result of a transaction.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// All of it is written.
+    /// Everything is written.
     Written,
-    /// None of it is written; a reason for each item, in order.
+    /// Nothing is written. The reasons are one for each item, in order.
     Cancelled(Vec<Reason>),
-    /// It is not known whether it is written: no answer came, or one without meaning.
+    /// It may be written: no response arrived, or one that doesn't say.
     Unknown(Box<aws_sdk_dynamodb::Error>),
 }
 
 /// Why an item cancelled its transaction.
 #[derive(Debug)]
 pub(crate) enum Reason {
-    /// It didn't.
+    /// The item did not cancel it.
     None,
-    /// Its condition failed; with the item as it stood, if there was one.
+    /// The item's condition failed. With the item as it was, if there was one.
     Condition(Option<Item>),
-    /// Another transaction was on it, or it was throttled.
+    /// Another transaction was on the item, or DynamoDB throttled it.
     Busy,
 }
 
-/// What became of one update by itself.
+/// The result of a single update.
 #[derive(Debug)]
 pub(crate) enum Updated {
-    /// It is written; with the attributes that it has updated.
+    /// It is written. With the attributes that it has updated.
     Written(Item),
-    /// Its condition failed; with the item as it stood, if there was one.
+    /// The item's condition failed. With the item as it was, if there was one.
     Refused(Option<Item>),
-    /// Another write was on it, or it was throttled.
+    /// Another write was on the item, or DynamoDB throttled it.
     Busy,
-    /// It is not known whether it is written.
+    /// It may be written: no response arrived, or one that doesn't say.
     Unknown(Box<aws_sdk_dynamodb::Error>),
 }
 
-/// Counts the attempts at one write and pauses between them.
+/// A counter of the attempts at one write, which pauses between them.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
@@ -81,9 +82,9 @@ pub(crate) struct Attempts {
 impl Store {
     /// Sends a transaction once.
     ///
-    /// The SDK's own retries are off: each attempt takes the time anew, and all are counted in one place.
+    /// The SDK's own retries are off: each attempt reads the clock again, and all attempts are counted in one place.
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+        #[expect(clippy::disallowed_methods, reason = "every write goes through this module")]
         let request = self.writer.transact_write_items().set_transact_items(Some(writes));
         match self.in_time(Box::pin(request.send())).await {
             Ok(_) => Ok(Outcome::Written),
@@ -91,13 +92,14 @@ impl Store {
         }
     }
 
-    /// Writes all of it, unless a condition says that somebody else was faster; says whether it is written.
+    /// Sends a transaction until it is written or a condition fails. Returns whether it is written; after a lost
+    /// response, `false` may be wrong.
     pub(crate) async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {
                 Outcome::Written => return Ok(true),
-                // If it was written, the next try finds another version, and whoever called reads it again.
+                // If it was written, the condition of the next attempt fails, and the caller reads again.
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
                 Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
                 Outcome::Cancelled(_) => return Ok(false),
@@ -105,7 +107,8 @@ impl Store {
         }
     }
 
-    /// Writes something, unless its condition says that it is somebody else's by now.
+    /// Sends a change until it is written or its condition fails. A failed condition means that the item has changed,
+    /// and is no error.
     pub(crate) async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
         let write = change.update(&self.table, key)?;
         let mut attempts = self.attempts();
@@ -118,8 +121,8 @@ impl Store {
         }
     }
 
-    /// Sends one update by itself, which costs half of what a transaction of one does. There is no telling from its
-    /// answer's loss whether it was written, so it is for writes that name what they were read at.
+    /// Sends one update without a transaction, which costs half as much. A lost response doesn't show whether it was
+    /// written, so the update's condition must name the state that was read.
     pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
         let Some(update) = write.update else { return Ok(Outcome::Cancelled(Vec::new())) };
         let request = update_request(&self.client, update);
@@ -136,17 +139,18 @@ impl Store {
         }
     }
 
-    /// Writes one item; `false` where it is not as it was read.
+    /// Sends one update without a transaction. Returns `false` if the item has changed since it was read, or is busy.
     pub(crate) async fn write_counted(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
         match self.write_alone(write.update(&self.table, key)?).await? {
             Outcome::Written => Ok(true),
             Outcome::Cancelled(_) => Ok(false),
-            // It may have been written: who reads again sees.
+            // It may be written. A caller that reads again finds out.
             Outcome::Unknown(error) => Err(Fault::Unavailable(error)),
         }
     }
 
-    /// Sends one update by itself, once, and gives what it has updated, or the item that refused it.
+    /// Sends one update without a transaction, once. Returns the updated attributes, or the item whose condition
+    /// failed.
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
         let update = write.update.ok_or(Corrupt::Attribute("update"))?;
         let on_failure = update.return_values_on_condition_check_failure.clone();
@@ -168,8 +172,8 @@ impl Store {
         }
     }
 
-    /// Waits for a write's answer for as long as there is time. What it would cost the SDK to be told of the time for each
-    /// write is a fiftieth of an invocation.
+    /// Waits for a write's response as long as the invocation's time allows. A timeout set in the SDK for each write
+    /// would cost 2% of an invocation.
     async fn in_time<T, E>(
         &self,
         sent: impl Future<Output = Result<T, SdkError<E>>>,
@@ -180,14 +184,14 @@ impl Store {
         }
     }
 
-    /// How long a request may take, so that an answer can still be given within the invocation's time.
+    /// Returns the timeout of a request, so that a response still fits into the invocation's time.
     pub(crate) fn time_for_a_request(&self) -> Duration {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.map_or(REQUEST_TIMEOUT, |left| left.saturating_sub(KEPT_FOR_THE_ANSWER));
         left.clamp(SHORTEST_REQUEST, REQUEST_TIMEOUT)
     }
 
-    /// What a read is sent with: all its attempts end within the invocation's time.
+    /// Returns the SDK's configuration of a read, whose attempts all end within the invocation's time.
     pub(crate) fn read_config(&self) -> aws_sdk_dynamodb::config::Builder {
         let timeouts = TimeoutConfig::builder().operation_timeout(self.time_for_a_request()).build();
         aws_sdk_dynamodb::config::Builder::new().timeout_config(timeouts)
@@ -198,16 +202,16 @@ impl Store {
     }
 }
 
-/// The client for writes: neither retries nor time-outs of the SDK's own, since each attempt takes the time anew.
+/// Builds the client for writes, without retries and timeouts of the SDK: each attempt reads the clock again.
 pub(crate) fn writer(client: &Client) -> Client {
     let config = client.config().to_builder();
     let config = config.retry_config(RetryConfig::disabled()).timeout_config(TimeoutConfig::disabled());
     Client::from_conf(config.build())
 }
 
-/// The request of one update by itself.
+/// Builds the request of a single update.
 fn update_request(client: &Client, update: Update) -> UpdateItemFluentBuilder {
-    #[expect(clippy::disallowed_methods, reason = "this is the one room for writes")]
+    #[expect(clippy::disallowed_methods, reason = "every write goes through this module")]
     let request = client.update_item();
     request
         .table_name(update.table_name)
@@ -219,18 +223,18 @@ fn update_request(client: &Client, update: Update) -> UpdateItemFluentBuilder {
 }
 
 impl Attempts {
-    /// Waits before the next attempt, after others were in the way.
+    /// Waits before the next attempt, after a conflict or throttling.
     pub async fn after_conflict(&mut self) -> Result<(), Fault> {
         metrics::counter!("Conflicts").increment(1);
         self.pause().await.ok_or_else(given_up)
     }
 
-    /// Waits before the next attempt, after an answer that never came.
+    /// Waits before the next attempt, after a lost response.
     pub async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
         self.pause().await.ok_or(Fault::Unavailable(error))
     }
 
-    /// Counts an attempt that needs no pause, since something was put right in between.
+    /// Counts an attempt that needs no pause, because the obstacle was removed.
     pub fn at_once(&mut self) -> Result<(), Fault> {
         self.count().ok_or_else(given_up)
     }
@@ -259,14 +263,14 @@ fn given_up() -> Fault {
     Fault::Contended
 }
 
-/// Whether any item was busy: then no refusal beside it may be believed.
+/// Returns whether any item was busy. Then no failed condition beside it can be trusted.
 pub(crate) fn is_busy(reasons: &[Reason]) -> bool {
     reasons.iter().any(|reason| matches!(reason, Reason::Busy))
 }
 
 fn read_failure(error: SdkError<TransactWriteItemsError>) -> Result<Outcome, Fault> {
     let Some(service) = error.as_service_error() else {
-        // Neither a lost connection nor a time-out says whether the transaction was written.
+        // After a lost connection or a timeout, the transaction may be written.
         return Ok(Outcome::Unknown(Box::new(error.into())));
     };
     if let TransactWriteItemsError::TransactionCanceledException(cancelled) = service {
@@ -292,7 +296,7 @@ fn read_reason(reason: &CancellationReason) -> Result<Reason, Corrupt> {
     }
 }
 
-/// The codes by which DynamoDB says that others are in the way, of a whole request or of one item.
+/// Returns whether a code means a conflict or throttling, of a whole request or of one item.
 fn is_busy_code(code: &str) -> bool {
     matches!(
         code,

@@ -1,4 +1,4 @@
-//! Payments that fit nothing of ours: those that wait for an operator, and those that an operator has resolved.
+//! Unmatched payments: those that wait for an operator, and those that an operator has resolved.
 
 use aws_sdk_dynamodb::types::Select;
 use credits_core::id::WorkspaceId;
@@ -15,54 +15,51 @@ use crate::payments::next_version;
 use crate::transaction::Outcome;
 use crate::{Store, payment_item};
 
-/// How many pages of the index a count reads: some ten thousand payments each.
+/// Index pages that a count reads at most, with about ten thousand payments each.
 const MAX_COUNTED_PAGES: usize = 10;
 
-/// A payment that fits nothing, or fitted nothing until an operator resolved it.
+/// A payment that matches no purchase, or matched none until an operator resolved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmatchedPayment {
     /// Stripe's id.
     pub payment_id: String,
-    /// What was paid.
     pub price: Price,
-    /// Why it fits nothing.
     pub reason: Mismatch,
-    /// When its first event came.
+    /// When its first event arrived.
     pub at: Timestamp,
-    /// The workspace of the purchase that it names, or the one that it names itself.
+    /// The workspace of its purchase, or else the one that the payment names.
     pub workspace_id: Option<WorkspaceId>,
-    /// How an operator has dealt with it.
+    /// The operator's resolution; `None` while it waits.
     pub resolved: Option<Resolved>,
 }
 
-/// Which of them a listing shows.
+/// Which unmatched payments a page lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnmatchedStatus {
-    /// Those that wait for an operator.
+    /// Payments that wait for an operator.
     Open,
-    /// Those that an operator has resolved.
+    /// Payments that an operator has resolved.
     Resolved,
 }
 
-/// Why a payment is not resolved.
+/// Why the resolution of a payment is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveRefusal {
-    /// There is no such payment, or it never was unmatched.
-    #[error("the payment does not exist, or fits a purchase")]
+    /// No such payment exists, or it never was unmatched.
+    #[error("the payment does not exist, or matches a purchase")]
     NotFound,
-    /// It fits a purchase and is granted, perhaps by a later event, so that no operator has to deal with it.
-    #[error("the payment is granted")]
+    /// It has granted credits, perhaps by a later event, so nothing is left to resolve.
+    #[error("the payment has granted credits")]
     Granted,
-    /// It was resolved in another way.
+    /// It has this other resolution.
     #[error("the payment was resolved in another way")]
     Resolved(Resolved),
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// A page of the payments that fit nothing, newest first.
+    /// Returns a page of unmatched payments, newest first.
     pub async fn unmatched_payments(
         &self,
         status: UnmatchedStatus,
@@ -78,7 +75,7 @@ impl Store {
         let mut items = self.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
         let payments = found.map(|item| payment_item::read(&item)).collect::<Result<Vec<_>, _>>()?;
-        // The index may be behind: a payment that was matched or resolved meanwhile is not open any more.
+        // The index may lag: a payment that was matched or resolved meanwhile is no longer open.
         let shown = payments.into_iter().filter(|payment| match status {
             UnmatchedStatus::Open => payment.is_unmatched(),
             UnmatchedStatus::Resolved => payment.resolved.is_some(),
@@ -86,7 +83,7 @@ impl Store {
         Ok(Page { items: shown.filter_map(UnmatchedPayment::of).collect(), next: listed.next })
     }
 
-    /// Counts the payments that wait for an operator; of very many, the first.
+    /// Counts the payments that wait for an operator. Stops after `MAX_COUNTED_PAGES` pages of the index.
     pub async fn count_unmatched_payments(&self) -> Result<u32, Fault> {
         let (mut count, mut from) = (0_u32, None);
         for _ in 0..MAX_COUNTED_PAGES {
@@ -101,7 +98,7 @@ impl Store {
         Ok(count)
     }
 
-    /// Resolves a payment that fits nothing. The same resolution again changes nothing and returns what was said first.
+    /// Resolves an unmatched payment. The same resolution again changes nothing, and returns the first one.
     pub async fn resolve_payment(
         &self,
         payment_id: &str,
@@ -128,14 +125,14 @@ impl Store {
             match self.transact(writes).await? {
                 Outcome::Written => return Ok(shown),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                // An event was merged meanwhile, or another call resolved it: it is read again.
+                // An event was merged meanwhile, or another call resolved the payment: read it again.
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
 }
 
-/// The item that lists a resolved payment. The payment's own place in the index may be in its workspace's list.
+/// Builds the item that lists a resolved payment. The payment's own item may be in its workspace's list.
 fn place_of(payment: &Payment) -> Item {
     let mut item = keyed(&ItemKey::resolution(&payment.payment_id));
     item.insert(INDEX_PK.into(), text(RESOLVED));
@@ -143,14 +140,14 @@ fn place_of(payment: &Payment) -> Item {
     item
 }
 
-/// The key of the payment that a place in the index is of.
+/// Returns the key of the payment that an item of the index lists.
 fn payment_of(place: &Item) -> Result<ItemKey, Corrupt> {
     let (_, payment_id) = Reader(place).text(PK)?.split_once('#').ok_or(Corrupt::Attribute(PK))?;
     Ok(ItemKey::payment(payment_id))
 }
 
 impl UnmatchedPayment {
-    /// A payment as an operator sees it; `None` for one that never was unmatched.
+    /// Returns the payment as an operator sees it; `None` if it never was unmatched.
     fn of(payment: Payment) -> Option<Self> {
         let (paid, reason) = payment.paid.zip(payment.mismatch)?;
         let sold = payment.sale.map(|sale| sale.workspace_id);

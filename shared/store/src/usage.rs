@@ -1,4 +1,4 @@
-//! Reading usage: a month's breakdowns, largest first, and what the months came to (M9, M17).
+//! Queries of usage: a month's breakdowns, largest group first, and the totals of months (M9, M17).
 
 use std::collections::BTreeMap;
 
@@ -18,43 +18,41 @@ use crate::rollup::check_position;
 use crate::transaction::{Outcome, Reason};
 use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
 
-/// Something that a month counts besides consumption.
+/// A fact that a month counts besides consumption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
-    /// Credits moved.
+    /// Credits moved otherwise: bought, granted, expired and so on.
     Moved(Moved, Credits),
-    /// A run failed for want of so many credits (M10).
+    /// A run failed because of insufficient credits, at a step that costs this much (M10).
     Blocked(Credits),
-    /// Money was paid.
+    /// Money was paid, or an invoice charged it.
     Paid(Price),
-    /// Money was paid back.
+    /// Money was paid back, or an invoice that charged it is void.
     Refunded(Price),
 }
 
 /// A group of a breakdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its key; `None` holds what has no such attribute.
+    /// `None` for usage that lacks the breakdown's attribute.
     pub key: GroupKey,
-    /// What it took.
     pub tally: Tally,
 }
 
-/// A month's usage, but for the breakdowns that may have any number of groups.
+/// A month's usage, without the breakdowns that may have any number of groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MonthUsage {
-    /// What the month came to.
     pub summary: MonthSummary,
-    /// Groups by operation, kind of consumer and day, and in each other breakdown what has no such attribute.
+    /// Groups by operation, kind of consumer and day; and of each other breakdown the usage that lacks its attribute.
     pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
 }
 
-/// Where a page of groups ends.
+/// The end of a page of groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupPosition(String);
 
 impl Store {
-    /// Counts something rare in its month, once, whatever is redelivered.
+    /// Counts facts in their month once, however often their event is redelivered.
     pub async fn note(
         &self,
         fact_id: &str,
@@ -99,14 +97,14 @@ impl Store {
         Ok(write.update(&self.table, &ItemKey::usage(workspace, month))?)
     }
 
-    /// A month's usage.
+    /// Returns a month's usage.
     pub async fn month_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<MonthUsage, Fault> {
         let item = self.get(&ItemKey::usage(workspace, month)).await?;
         let read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
         Ok(MonthUsage { summary: read.summary, groups: read.groups })
     }
 
-    /// The usage of all months between two, both included; those in which nothing happened are absent.
+    /// Returns the usage of all months between two, both included. Months without usage are absent.
     pub async fn usage_between(
         &self,
         workspace: &WorkspaceId,
@@ -131,7 +129,7 @@ impl Store {
         Ok(months)
     }
 
-    /// The largest groups of an open breakdown after a position, as many as asked for, in one query.
+    /// Returns the largest groups of an open breakdown after a position, at most `limit`, in one query.
     pub async fn largest_groups(
         &self,
         workspace: &WorkspaceId,
@@ -144,7 +142,7 @@ impl Store {
         let output = request.customize().config_override(self.read_config()).send().await;
         let items = output.map_err(Fault::unavailable)?.items.unwrap_or_default();
         let groups: Vec<Group> = items.iter().map(read_group).collect::<Result<_, _>>()?;
-        // One that was mended away counts nothing.
+        // The repair of a month may leave groups without usage.
         Ok(groups.into_iter().filter(|group| group.tally.count > 0).collect())
     }
 }
@@ -155,13 +153,13 @@ fn read_group(item: &Item) -> Result<Group, Corrupt> {
 }
 
 impl Group {
-    /// Where it stands among the groups of its breakdown.
+    /// Returns the group's position in its breakdown.
     pub fn position(&self) -> Result<GroupPosition, Fault> {
         let key = self.key.as_deref().unwrap_or_default();
         Ok(GroupPosition(size_position(self.tally.credits, key).map_err(Corrupt::from)?))
     }
 
-    /// Whether it comes after a position, where the larger come first.
+    /// Returns whether the group comes after a position. Larger groups come first.
     #[must_use]
     pub fn is_after(&self, position: &GroupPosition) -> bool {
         self.position().is_ok_and(|own| own.0 < position.0)
@@ -169,13 +167,13 @@ impl Group {
 }
 
 impl GroupPosition {
-    /// The position as text.
+    /// Returns the position as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The position that was written so.
+    /// Parses a position from its text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         read_size_position(text)?;

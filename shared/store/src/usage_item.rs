@@ -1,7 +1,7 @@
-//! The items of a month's usage: one of the month itself, and one for each workflow, feature and person.
+//! The items of a month's usage: one of the month, and one of each workflow, feature and person.
 //!
-//! Of operations, kinds of consumer and days there are few, so the month's item holds them. Of workflows, features and
-//! people there may be any number, so each has an item, which the index keeps by size.
+//! Operations, kinds of consumer and days are few, so the month's item holds them. Workflows, features and people may
+//! be any number, so each has its own item, which the index sorts by size.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,37 +17,37 @@ use crate::keys::{self, DETAIL, INDEX_PK, INDEX_SK};
 
 /// The version of the balance up to which an item counts.
 pub(crate) const COUNTED: &str = "counted";
-/// The attribute of runs that failed for want of credits.
+/// Number of runs that failed because of insufficient credits.
 pub(crate) const BLOCKED: &str = "blocked";
-/// The attribute of what the steps at which they failed would have cost.
+/// Cost of the steps at which these runs failed.
 pub(crate) const BLOCKED_CREDITS: &str = "blocked_credits";
-/// The prefix of what was paid, by currency: `paid_USD`.
+/// Prefix of the sums that were paid or invoiced, in minor units by currency: `paid_USD`.
 pub(crate) const PAID: &str = "paid_";
-/// The prefix of what was paid back.
+/// Prefix of the sums that were paid back, in minor units by currency.
 pub(crate) const REFUNDED: &str = "refunded_";
 /// The breakdowns that the month's item holds.
 const BREAKDOWNS: &str = "breakdowns";
-/// The member of the breakdowns that holds what has no such attribute.
+/// The member of the breakdowns for usage that lacks an attribute.
 const NONE: &str = "none";
 
 /// A month's item.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct MonthItem {
-    /// The version of the balance up to which it counts; `None` where it counts no consumption yet.
+    /// The version of the balance up to which it counts; `None` while it counts no consumption.
     pub counted: Option<u64>,
     pub summary: MonthSummary,
-    /// The groups that it holds: those of the breakdowns that are not open, and what has no such attribute.
+    /// The groups of the breakdowns that are not open, and the usage that lacks an attribute.
     pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
 }
 
-/// A group that has an item of its own.
+/// A group that has its own item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupItem {
     pub counted: u64,
     pub tally: Tally,
 }
 
-/// Whether a group stands in the month's item.
+/// Returns whether the month's item holds a group.
 pub(crate) fn is_in_month_item(group_by: GroupBy, key: &GroupKey) -> bool {
     !group_by.is_open() || key.is_none()
 }
@@ -82,7 +82,7 @@ impl MonthItem {
         Ok(Self { counted, summary, groups })
     }
 
-    /// The write of what it counts of consumption. What else the item counts is left alone: others add to it.
+    /// Builds the update of its consumption. The item's other counters stay, since other writes add to them.
     pub fn counting(&self, version: u64) -> Expression {
         let mut maps: HashMap<String, HashMap<String, AttributeValue>> = HashMap::new();
         for name in GroupBy::ALL.iter().filter(|group_by| !group_by.is_open()).map(|it| it.name()) {
@@ -109,7 +109,7 @@ impl GroupItem {
         Ok(Self { counted: Reader(item).number(COUNTED)?, tally: read_group_tally(item)? })
     }
 
-    /// The write of what it counts, with its place among the others of its breakdown.
+    /// Builds the update of its counts, with its position in its breakdown.
     pub fn counting(
         (workspace, month, group_by, key): (&WorkspaceId, Month, GroupBy, &str),
         tally: Tally,
@@ -124,7 +124,7 @@ impl GroupItem {
     }
 }
 
-/// What a group's item counts, read from the table or from the index.
+/// Reads the tally of a group's item, from the table or from the index.
 pub(crate) fn read_group_tally(item: &Item) -> Result<Tally, Corrupt> {
     let reader = Reader(item);
     Ok(Tally { credits: reader.credits("credits")?, count: Reader(reader.map(DETAIL)?).number("count")? })

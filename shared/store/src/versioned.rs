@@ -1,5 +1,5 @@
-//! Items that are written whole under a version, and found when they are due: what a workspace has of a subscription, an
-//! agreement or automatic top-up.
+//! Items that are written whole under a version, and found when they are due: a workspace's subscription, agreement and
+//! automatic top-up.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::WorkspaceId;
@@ -12,21 +12,21 @@ use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 
-/// One of them, as it is to be kept.
+/// The next state of such an item.
 pub(crate) struct Kept<'a, T> {
     pub workspace: &'a WorkspaceId,
     pub key: ItemKey,
-    /// The attribute that holds all of it.
+    /// The attribute that holds the value.
     pub name: &'static str,
     pub value: &'a T,
-    /// The version at which it was read; zero where it was not there.
+    /// The version that was read; 0 if there was no item.
     pub read_version: u64,
-    /// When a sweep has to look at it; `None` where it has not.
+    /// When a sweep has to look at it, if ever.
     pub due_at: Option<Timestamp>,
 }
 
 impl<T: Serialize> Kept<'_, T> {
-    /// The write of all of it, if it is still at the version that was read.
+    /// Builds the write, on the condition that the item is still at the version that was read.
     pub fn write(&self, table: &str) -> Result<TransactWriteItem, Corrupt> {
         let mut item = keyed(&self.key);
         item.insert(self.name.into(), serde_dynamo::to_attribute_value(self.value)?);
@@ -43,7 +43,7 @@ impl<T: Serialize> Kept<'_, T> {
     }
 }
 
-/// What an item keeps, and how often it was written.
+/// Reads the value and the version of an item.
 pub(crate) fn read<T: DeserializeOwned>(item: &Item, name: &'static str) -> Result<(T, u64), Corrupt> {
     let value = item.get(name).cloned().ok_or(Corrupt::Attribute(name))?;
     Ok((serde_dynamo::from_attribute_value(value)?, Reader(item).number("version")?))

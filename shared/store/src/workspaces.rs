@@ -1,4 +1,4 @@
-//! Workspaces: made by the hub, each with a balance of its own from the first moment (M1).
+//! Workspaces: created by the hub, each with its own balance from the start (M1).
 
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
@@ -11,28 +11,25 @@ use crate::keys::{ItemKey, PK};
 use crate::transaction::Outcome;
 use crate::{Store, balance_item};
 
-/// A workspace that was put, and whether it is new.
+/// A workspace after a put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// As it stands now.
     pub workspace: Workspace,
-    /// Whether it was made by this call.
+    /// Whether this call created it.
     pub created: bool,
 }
 
-/// Why something is not kept of a workspace.
+/// Why a workspace's setting is not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceRefusal {
-    /// There is no such workspace.
     #[error("the workspace does not exist")]
     WorkspaceNotFound,
-    /// It could not be carried out.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Store {
-    /// Makes the workspace and its empty balance, or changes what the hub tells of it.
+    /// Creates the workspace and its empty balance, or updates its profile.
     pub async fn put_workspace(&self, id: &WorkspaceId, profile: &Profile) -> Result<Put, Fault> {
         let mut attempts = self.attempts();
         loop {
@@ -43,13 +40,13 @@ impl Store {
             match self.transact(self.workspace_writes(&workspace, created)?).await? {
                 Outcome::Written => return Ok(Put { workspace, created }),
                 Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                // Somebody else made it in between, or is at it.
+                // Another call has created the workspace meanwhile, or is doing so.
                 Outcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
 
-    /// The workspace of that id.
+    /// Returns the workspace with this id.
     pub async fn workspace(&self, id: &WorkspaceId) -> Result<Option<Workspace>, Fault> {
         let item = self.get(&ItemKey::workspace(id)).await?;
         Ok(item.as_ref().map(|item| read(id, item)).transpose()?)

@@ -1,4 +1,4 @@
-//! The same work in other hands: a debit of a balance with its ledger entry, once for each key.
+//! Several implementations of one task: debit a balance and write a ledger entry, once per key.
 
 use std::collections::HashMap;
 
@@ -14,28 +14,28 @@ use credits_store::{Claim, Fingerprint, Store};
 
 use crate::measure::{Bench, Outcome, sources};
 
-/// Somebody who debits.
+/// An implementation to measure.
 pub trait Contender: Sized + Send + Sync + 'static {
-    /// Its name, and what it does.
+    /// The label of the implementation in the report.
     const NAME: &'static str;
 
-    /// A workspace of its own on the table that all share.
+    /// Returns the name of a workspace of this implementation. All implementations share one table.
     fn workspace(name: &str) -> String {
         let own = Self::NAME.chars().filter(char::is_ascii_alphabetic);
         own.chain(['-']).chain(name.chars()).collect()
     }
 
-    /// Sets up a workspace with so many credits.
+    /// Creates a workspace with this many credits.
     fn begin(client: Client, workspace: &str, credits: u32) -> impl Future<Output = Self> + Send;
 
-    /// Draws one credit under a key.
+    /// Debits one credit under a key.
     fn debit(&self, key: &str) -> impl Future<Output = Outcome> + Send;
 
-    /// What is left, and how many entries there are.
+    /// Returns the remaining credits, and the number of ledger entries with these keys.
     fn end(&self, keys: &[String]) -> impl Future<Output = (i64, usize)> + Send;
 }
 
-/// The store, as it is deployed.
+/// The deployed store.
 pub struct Ours {
     store: Store,
     client: Client,
@@ -86,7 +86,7 @@ fn claim(workspace: &WorkspaceId, key: &str) -> Claim {
     Claim { workspace_id: workspace.clone(), key: key.parse().unwrap(), fingerprint }
 }
 
-/// What is read is decided upon, and written back: as most write it at first.
+/// A read, a decision, and a write without a condition: the naive implementation.
 pub struct GetThenPut {
     client: Client,
     workspace: String,
@@ -119,8 +119,8 @@ impl Contender for GetThenPut {
     }
 }
 
-/// What AWS Lambda Powertools' idempotency layer does around a handler: a claim, the handler's own writes, and the
-/// claim's completion.
+/// The requests of AWS Lambda Powertools' idempotency layer around a handler: it writes a claim, runs the handler, and
+/// completes the claim.
 pub struct Powertools {
     client: Client,
     workspace: String,
@@ -147,7 +147,7 @@ impl Contender for Powertools {
         if claimed.is_err() {
             let known = get(&self.client, "claim", &claim).await;
             let done = known.is_some_and(|claim| claim["status"].as_s().is_ok_and(|it| it == "COMPLETED"));
-            // A call that is under way is refused, and the caller is to come again.
+            // A call in progress is refused, and the caller must retry.
             return if done { Outcome::Done } else { Outcome::Failed };
         }
         let taken = self
@@ -221,7 +221,7 @@ async fn spendable(client: &Client, workspace: &str) -> i64 {
     get(client, "balance", workspace).await.unwrap()["spendable"].as_n().unwrap().parse().unwrap()
 }
 
-/// How many of these items there are.
+/// Returns how many of these items exist.
 async fn count(client: &Client, pks: impl Iterator<Item = String>) -> usize {
     let mut found = 0;
     for pk in pks {

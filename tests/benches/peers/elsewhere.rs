@@ -1,4 +1,4 @@
-//! Contenders in processes of their own: our function's binary, Python with Powertools, `PostgreSQL`.
+//! Implementations in separate processes: our function's binary, Python with Powertools, `PostgreSQL`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::measure::{Bench, Measured};
 
-/// How often a process is started to measure how long that takes.
+/// The number of starts that are measured.
 const STARTS: usize = 20;
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
 }
 
-/// The deployed binary: how long it takes to start, and what it takes up.
+/// Measures the deployed binary: its cold start, memory and size.
 pub fn debit_function(endpoint: &str) -> Result<Measured, String> {
-    let missing = "ours has no cold start: build its binary with `cargo build --release -p debit`".to_owned();
+    let missing = "no cold start of ours: build the binary with `cargo build --release -p debit`".to_owned();
     let folder = std::env::current_exe().ok().and_then(|bench| Some(bench.parent()?.parent()?.to_owned()));
     let binary = folder.ok_or(missing.clone())?.join("debit");
     let size = std::fs::metadata(&binary).map_err(|_| missing)?.len();
@@ -43,7 +43,7 @@ pub fn debit_function(endpoint: &str) -> Result<Measured, String> {
     })
 }
 
-/// Python with AWS Lambda Powertools, in a venv that is made for it.
+/// Measures Python with AWS Lambda Powertools, in a new virtual environment.
 pub fn python(endpoint: &str) -> Result<Measured, String> {
     let folder = Folder::new("powertools");
     let venv = folder.0.join("venv");
@@ -60,7 +60,7 @@ pub fn python(endpoint: &str) -> Result<Measured, String> {
     read("Powertools, Python", &told.map_err(|why| format!("Python with Powertools: {why}"))?)
 }
 
-/// `PostgreSQL` with a row lock, where it is installed.
+/// Measures `PostgreSQL` with a row lock, if it is installed.
 pub fn postgres() -> Result<Measured, String> {
     let folder = Folder::new("postgres");
     let told = run(Command::new("python3").arg(here().join("postgres.py")).arg(&folder.0));
@@ -97,10 +97,10 @@ fn run(command: &mut Command) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&ended.stderr);
-    Err(said.lines().last().unwrap_or("it failed").to_owned())
+    Err(said.lines().last().unwrap_or("the command failed without a message").to_owned())
 }
 
-/// A folder that goes when it is done with.
+/// A temporary folder, deleted when dropped.
 struct Folder(PathBuf);
 
 impl Folder {

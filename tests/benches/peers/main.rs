@@ -1,5 +1,5 @@
-//! `cargo bench --bench peers`: an idempotent debit with its ledger entry, by what a user would pick instead, all in one
-//! run on one table.
+//! `cargo bench --bench peers`: measures an idempotent debit with its ledger entry, in our store and in its
+//! alternatives, in one run on one table.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -11,7 +11,7 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "a bench calculates, and prints what it has measured; peers write past the store"
+    reason = "a bench calculates and prints its measurements; peers bypass the store"
 )]
 
 mod contenders;
@@ -40,7 +40,7 @@ const COLUMNS: [&str; 13] = [
 ];
 
 fn main() {
-    // `cargo test --benches` comes here too, and has nothing to measure.
+    // `cargo test --benches` runs this too. It must not measure.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

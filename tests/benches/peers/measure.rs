@@ -1,4 +1,4 @@
-//! What is measured of each contender.
+//! The measurements of each implementation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,31 +15,31 @@ use tokio::task::JoinSet;
 
 use crate::contenders::Contender;
 
-/// Dollars for a million write and read units: us-east-1, on demand, November 2026.
+/// The price of a million write or read units, in dollars: us-east-1, on demand, November 2026.
 const WRITE_UNIT: f64 = 0.625;
 const READ_UNIT: f64 = 0.125;
 
 const CALLERS: usize = 4;
 const DEBITS: usize = 400;
 
-/// A storm on one balance: more callers than credits, and some of them twice.
+/// A storm on one balance: more calls than credits, and some keys used twice.
 const STORM_CALLERS: usize = 64;
 const STORM_CREDITS: u32 = 500;
 const STORM_KEYS: usize = 1_000;
 const STORM_TWICE: usize = 200;
 
-/// How a debit ended.
+/// The result of a debit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was drawn, now or before.
+    /// The credit is debited, now or by an earlier call with the key.
     Done,
-    /// There were not credits enough.
+    /// The credits are insufficient.
     Refused,
-    /// Neither: the caller is to come again.
+    /// Neither: the caller must retry.
     Failed,
 }
 
-/// What was measured. What could not be is empty.
+/// The measurements of an implementation. A value that could not be measured is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     pub name: String,
@@ -57,7 +57,7 @@ pub struct Measured {
     pub refused_falsely: i64,
 }
 
-/// A table for all of them.
+/// The table that all implementations share.
 pub struct Bench {
     database: Database,
 }
@@ -103,7 +103,7 @@ impl Bench {
         self.storm::<C>(measured).await
     }
 
-    /// What one debit takes.
+    /// Counts the requests and units of one debit.
     async fn one<C: Contender>(&self) -> Counts {
         let (client, counted) = self.client();
         let contender = C::begin(client, &C::workspace("one"), 10).await;
@@ -177,7 +177,8 @@ impl Bench {
         let (left, entries) = contender.end(&keys).await;
         let (entries, credits) = (entries as i64, i64::from(STORM_CREDITS));
         Measured {
-            // What the ledger says and the balance has not lost was given away; the other way round, drawn twice.
+            // Entries without a decrease of the balance are overspent credits. A decrease without an entry is a double
+            // charge.
             overspent: (entries - (credits - left)).max(0),
             charged_twice: (credits - left - entries).max(0),
             refused_falsely: if left > 0 { unpaid.min(left) } else { 0 },
@@ -186,7 +187,6 @@ impl Bench {
     }
 }
 
-/// A clock and randomness.
 pub fn sources() -> Sources {
     Sources::new(Arc::new(SystemClock), Arc::new(SystemRandomness))
 }

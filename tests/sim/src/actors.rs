@@ -1,4 +1,4 @@
-//! Who calls: a hub with its workflows, people, bulk jobs, an operator; payers, and the provider who tells of them.
+//! The actors: a hub with workflows, people, bulk jobs and an operator; payers; and Stripe.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ mod bodies;
 mod paying;
 mod spending;
 
-/// The workspaces, with their plans: `hold-free` never has a hold, so that its expiries can be foretold to the credit.
+/// The workspaces and their plans. `hold-free` never has a hold, so the model can predict its expiries exactly.
 pub const WORKSPACES: [(&str, &str); 4] =
     [("hold-free", "team"), ("bulky", "pro"), ("large", "enterprise"), ("small", "starter")];
 
-/// The workspace that has an agreement.
+/// The workspace with an agreement.
 pub const LARGE: &str = "large";
 
-/// How many packs a month people let be bought automatically.
+/// The `monthly_limit` of automatic top-ups, in packs.
 pub const MOST_AUTO_TOP_UPS: u64 = 1;
 
-/// How often a caller tries.
+/// The number of attempts of a call.
 const MOST_TRIES: u32 = 4;
 
-/// The outcomes that the charges of a stored card may have.
+/// The possible outcomes of charges of a stored card. Repeated ones are more likely.
 const CARDS: [ChargeOutcome; 4] = [
     ChargeOutcome::Succeeded,
     ChargeOutcome::Succeeded,
@@ -39,9 +39,9 @@ const CARDS: [ChargeOutcome; 4] = [
     ChargeOutcome::AuthenticationRequired,
 ];
 
-/// What somebody does.
+/// An act of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
+#[expect(missing_docs, reason = "the names explain the acts")]
 pub enum Act {
     Debit,
     PricedDebit,
@@ -75,7 +75,7 @@ pub enum Act {
     ReusedKey,
 }
 
-/// Everything that is done, with its weight.
+/// All acts with their weights.
 const ACTS: [(Act, u64); 30] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
@@ -109,12 +109,10 @@ const ACTS: [(Act, u64); 30] = [
     (Act::ReusedKey, 2),
 ];
 
-/// Somebody who does one thing, by choices of their own: what others do changes none of them.
+/// An actor that makes one act. It has its own dice, so other acts don't change its choices.
 #[derive(Debug)]
 pub struct Actor {
-    /// Where.
     pub world: Arc<World>,
-    /// Their choices.
     pub dice: Dice,
 }
 
@@ -127,7 +125,7 @@ impl Deref for Actor {
 }
 
 impl Actor {
-    /// The actor of a number.
+    /// Creates the actor of an act's number.
     #[must_use]
     pub fn of(world: &Arc<World>, seed: u64, number: u64) -> Self {
         let dice = Dice::of(seed ^ Dice::of(number).next());
@@ -143,7 +141,7 @@ impl Actor {
         several.get(self.dice.between(0, last as u64) as usize).cloned()
     }
 
-    /// How long it is to the act: mostly moments, and now and then days.
+    /// Draws the time until the act: mostly moments, sometimes days.
     #[must_use]
     pub fn pause(&self) -> SignedDuration {
         let between = |least, most| self.dice.between(least, most) as i64;
@@ -155,7 +153,7 @@ impl Actor {
         })
     }
 
-    /// Draws what is done, and for whom.
+    /// Draws an act and its workspace.
     pub fn draw(&self) -> (Act, &'static str) {
         let all: u64 = ACTS.iter().map(|(_, weight)| weight).sum();
         let mut at = self.dice.between(1, all);
@@ -176,7 +174,7 @@ impl Actor {
 }
 
 impl World {
-    /// Makes the workspaces, each with something to begin with.
+    /// Creates the workspaces, each with a grant.
     pub async fn set_up(&self) {
         for (workspace, plan) in WORKSPACES {
             let profile = json!({ "name": workspace, "plan": plan, "billing_email": "people@example.com" });
@@ -186,7 +184,7 @@ impl World {
         }
     }
 
-    /// Calls until an answer comes that tells what became of the call, or the caller is gone.
+    /// Repeats a call until its effect is known, the attempts are used up, or the caller gives up.
     pub async fn insist(&self, order: &Order) -> Option<Reply> {
         let faults = &self.ground.faults;
         if order.key.is_some() && faults.strikes(Fault::CalledLater) {
@@ -208,7 +206,7 @@ impl World {
 }
 
 impl Actor {
-    /// Does something.
+    /// Makes an act.
     pub async fn act(self, act: Act, workspace: &'static str) {
         let post = |path: &str, body: Value| Order::post(workspace, path, self.new_key(), body);
         match act {
@@ -278,7 +276,7 @@ impl Actor {
         }
     }
 
-    /// Voids a grant, or two do so at once.
+    /// Voids a grant with one call, or with two concurrent ones.
     async fn void(&self, workspace: &str) {
         let grants = self.known.lock().unwrap().grants.get(workspace).cloned().unwrap_or_default();
         let Some(grant) = self.one_of(&grants) else { return };
@@ -294,7 +292,7 @@ impl Actor {
         tokio::join!(biased; self.insist(&one), self.insist(&other));
     }
 
-    /// One agreement, or two at once.
+    /// Changes the agreement with one call, or with two concurrent ones.
     async fn agree(&self) {
         let (one, other) = (self.agreement(), self.agreement());
         if self.once_in(2) {

@@ -1,4 +1,4 @@
-//! What must hold of every answer, against the balances between the call and the answer.
+//! The checks of each response, against the balances between the call and the response.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,21 +12,21 @@ use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable};
 use crate::prices::price;
 use crate::table::{Key, Table};
 
-/// What was answered first under a key, and to whom.
+/// The first success under each workspace and key.
 type Firsts = BTreeMap<(String, String), (Order, Value)>;
 
-/// The answers that were checked.
+/// The checked responses.
 #[derive(Debug, Default)]
 pub struct Answers {
     seen: BTreeSet<usize>,
     looked_at: usize,
     firsts: Firsts,
-    /// What was asked first under each key; nothing where that differed.
+    /// The call of each key; `None` if the key was used for different calls.
     asked: BTreeMap<(String, String), Option<Order>>,
 }
 
 impl Answers {
-    /// Checks those that have come since the last time; what is wrong.
+    /// Checks the responses since the last check. Returns the first violation.
     pub fn check(&mut self, calls: &[Called], commits: &Commits, table: &Table) -> Option<String> {
         for called in &calls[self.looked_at..] {
             if let Some(key) = called.order.key.clone() {
@@ -69,30 +69,30 @@ impl Answers {
             {
                 Some(format!("answers 503: {}", reply.body))
             }
-            // Others may have refunded it meanwhile.
+            // A concurrent refund may have reduced the refundable amount.
             422 if reply.body["code"] == "exceeds_payment" => None,
             400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
             _ => None,
         }
     }
 
-    /// A call is not told from itself.
+    /// Checks that a key is refused as reused only if different calls used it.
     fn reused(&self, order: &Order) -> Option<String> {
         let key = (order.workspace.clone(), order.key.clone()?);
         let same = self.asked.get(&key).is_some_and(Option::is_some);
-        same.then(|| "it is taken for another, and the key has had no other".to_owned())
+        same.then(|| "refused as a reused key, and only this call used the key".to_owned())
     }
 
-    /// A key has one success, and everybody is answered the same.
+    /// Checks that a key has one success, and that all attempts get the same response.
     fn success(&mut self, called: &Called, answered: &Answered, table: &Table) -> Option<String> {
         let (order, reply) = (&called.order, &answered.reply);
         let key = (order.workspace.clone(), order.key.clone().unwrap_or_default());
         if let Some((first, body)) = self.firsts.get(&key) {
             if first != order {
-                return Some(format!("{} had succeeded with another payload", first.shown()));
+                return Some(format!("{} succeeded earlier with another payload", first.shown()));
             }
             if *body != reply.body && !order.path.ends_with("/complete") {
-                return Some(format!("answered {} before, and {} now", body, reply.body));
+                return Some(format!("first answered {}, now {}", body, reply.body));
             }
         }
         if reply.status == 201 && reply.replayed {
@@ -107,20 +107,20 @@ impl Answers {
     }
 }
 
-/// A debit that was answered stands in the ledger, as it was answered.
+/// Checks that an answered debit has an entry with the same credits.
 fn paid(order: &Order, body: &Value, table: &Table) -> Option<String> {
     let pk = format!("entry#{}#key#{}", order.workspace, order.key.as_deref().unwrap_or_default());
     let key: Key = (pk, "entry".to_owned());
-    let Some(entry) = table.item(&key) else { return Some("answered, and there is no entry".to_owned()) };
+    let Some(entry) = table.item(&key) else { return Some("answered, but no entry exists".to_owned()) };
     let credits: Decimal = body["credits"].as_str().unwrap_or_default().parse().unwrap();
     if let Some(price) = price(&order.body).filter(|price| *price != credits) {
-        return Some(format!("costs {price}, and {credits} were taken"));
+        return Some(format!("the price is {price}, but {credits} were debited"));
     }
     (number(&entry, "credits") != -credits)
-        .then(|| format!("answered {credits}, and the entry is {}", number(&entry, "credits")))
+        .then(|| format!("answered {credits}, but the entry is {}", number(&entry, "credits")))
 }
 
-/// The balances that stood at some point between a call and its answer, each with its last instant in that time.
+/// Returns the balances between a call and its response, each with its last instant in that time.
 fn between<'a>(
     called: &'a Called,
     answered: &'a Answered,
@@ -135,7 +135,7 @@ fn between<'a>(
     })
 }
 
-/// No refusal that the balance would not have given at some point meanwhile.
+/// Checks that a refusal for insufficient credits fits a balance between the call and the response.
 fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
     let body = &answered.reply.body;
     let spends = ["debits", "debits/batch", "holds", "holds/batch"].contains(&called.order.path.as_str());
@@ -145,26 +145,27 @@ fn refused(called: &Called, answered: &Answered, commits: &Commits) -> Option<St
     let (workspace, key) = (&called.order.workspace, called.order.key.as_deref().unwrap_or_default());
     let entry = commits.entries.get(&format!("entry#{workspace}#key#{key}"));
     if entry.is_some_and(|commit| *commit <= called.from) {
-        return Some("refused, and it had been carried out before it was called".to_owned());
+        return Some("refused, but the debit was committed before the call".to_owned());
     }
     let decimal = |name: &str| body[name].as_str().and_then(|text| text.parse::<Decimal>().ok());
     let (Some(required), Some(available)) = (decimal("required"), decimal("available")) else {
-        return Some(format!("a 402 without its members: {body}"));
+        return Some(format!("a 402 lacks members: {body}"));
     };
     if available >= required {
-        return Some(format!("{required} are refused where {available} are available"));
+        return Some(format!("{required} are refused although {available} are available"));
     }
-    // What waits behind the fence may take anything.
+    // Changes behind the fence may take any amount.
     let short = |(item, until): (&Value, Timestamp)| {
         has_changes(item) || spendable(item, until).min(spendable(item, called.at)) < required
     };
     if !between(called, answered, commits).any(short) {
-        return Some(format!("{required} are refused, and were there from the call to the answer: {body}"));
+        return Some(format!("{required} are refused although always available: {body}"));
     }
     not_noted(called, answered, commits)
 }
 
-/// A refusal that leaves a workspace out of credits is noted before it is answered, unless credits moved meanwhile.
+/// Checks that a refusal marks a workspace as out of credits before it is answered, unless credits were added
+/// meanwhile.
 fn not_noted(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
     let stood: Vec<&Value> = between(called, answered, commits).map(|(item, _)| item).collect();
     let added = &stood.first()?["added"];
@@ -174,24 +175,24 @@ fn not_noted(called: &Called, answered: &Answered, commits: &Commits) -> Option<
     };
     let noted = stood.iter().any(|item| has_run_out(item));
     (!noted && stood.iter().all(is_dry))
-        .then(|| format!("refused with next to nothing left, which is not noted: {}", answered.reply.body))
+        .then(|| format!("refused while out of credits, but not marked so: {}", answered.reply.body))
 }
 
-/// A balance that is shown is one that stood meanwhile, or that as of then.
+/// Checks that a balance shown is one that existed during the call.
 fn shown(called: &Called, answered: &Answered, commits: &Commits) -> Option<String> {
     let body = &answered.reply.body;
     let available = body["available"].as_str().and_then(|text| text.parse::<Decimal>().ok());
     let (Some(available), Some(version)) = (available, body["version"].as_u64().map(Decimal::from)) else {
-        return Some(format!("a balance without its members: {body}"));
+        return Some(format!("a balance lacks members: {body}"));
     };
     let mut stood = between(called, answered, commits).peekable();
     stood.peek()?;
     let shown = |(item, _): (&Value, Timestamp)| {
         let next = crate::item::millis(item, "expires_next");
-        // One whose time had come for somebody may be shown as of then.
+        // A balance whose fence has passed for some clock may be shown without what has expired.
         let due = next <= (answered.at + jiff::SignedDuration::from_mins(12)).as_millisecond();
         number(item, "version") == version
             && (due || number(item, "spendable") - number(item, "credit_limit") == available)
     };
-    (!stood.any(shown)).then(|| format!("shows what did not stand meanwhile: {body}"))
+    (!stood.any(shown)).then(|| format!("shows a balance that did not exist during the call: {body}"))
 }

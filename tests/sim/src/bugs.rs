@@ -1,69 +1,69 @@
-//! Planted bugs: one at a time, by its number. Most are a line of the store that is missing or wrong, planted where the
-//! store's requests go out and its answers come in, so that the code that is deployed knows nothing of them. What is
-//! calculated wrongly stands in `core`, behind the feature `planted`.
+//! Planted bugs: a run has at most one, chosen by its number. Most are a missing or wrong line of the store. They are
+//! planted in the store's requests and responses, so that the deployed code contains nothing of them. Wrong
+//! calculations are planted in `core`, behind the feature `planted`.
 
 use credits_core::planted::Slip;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-/// A planted bug's number.
+/// The number of a planted bug.
 pub type Bug = u8;
 
-/// What is wrong.
+/// A kind of planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrong {
-    /// Writes of items with this prefix lack the conditions that contain this.
+    /// Writes of items with this prefix lack the conditions that contain this text.
     NoCondition(&'static str, &'static str),
-    /// Writes of items with this prefix lack the parts of their updates that contain this.
+    /// Updates of items with this prefix lack the parts that contain this text.
     NotWritten(&'static str, &'static str),
-    /// New items with this prefix lack this attribute, or have it for a constant.
+    /// New items with this prefix lack this attribute.
     NoAttribute(&'static str, &'static str),
-    /// A balance's condition asks for a credit less.
+    /// A condition on a balance requires one credit less.
     OneLess,
-    /// What waits behind the fence is replaced, where it is to be added to.
+    /// A change replaces the changes behind the fence instead of being appended.
     ChangesReplaced,
-    /// A fence, or an expiry, a day late.
+    /// A new balance's `expires_next` is a day late.
     DayLate,
-    /// Each item of a transaction is a request of its own; from the last one on, where this is true.
+    /// Each item of a transaction is a separate request; beginning with the last if true.
     Apart(bool),
-    /// A balance is read, and written as it was read, with the movement.
+    /// A balance is read, changed, and written without a condition.
     GetThenPut,
-    /// One token a key, where the entry's absence was the condition.
+    /// A transaction token derived from the key replaces the condition that no entry exists.
     TokenForIdempotency,
-    /// The reasons of a cancelled transaction are read from the other end.
+    /// The cancellation reasons of a transaction are read in reverse order.
     ReasonsReversed,
-    /// A conflict passes for a failed condition.
+    /// A conflict is treated as a failed condition.
     ConflictIsRefusal,
-    /// A conflict beside a failed condition is not looked at.
+    /// A conflict beside a failed condition is ignored.
     ConflictNotSeen,
-    /// No answer passes for success.
+    /// A missing response is treated as success.
     NoAnswerIsSuccess,
-    /// A 500 passes for success.
+    /// A 500 is treated as success.
     ServerErrorIsSuccess,
-    /// What is read may be old.
+    /// Reads are eventually consistent.
     StaleReads,
-    /// Time is told by a clock that is a quarter of an hour fast.
+    /// The time comes from a clock that is 15 minutes fast.
     FastClock,
-    /// Events that the bus refused pass for taken.
+    /// Events that the bus refused are treated as accepted.
     RefusedEventsHidden,
-    /// Mails that were refused pass for sent.
+    /// Mails that SES refused are treated as sent.
     RefusedMailsHidden,
-    /// Records that failed pass for worked off.
+    /// Records that failed are treated as processed.
     FailedRecordsHidden,
-    /// The provider is asked without an idempotency key.
+    /// Requests to Stripe have no idempotency key.
     NoProviderKey,
-    /// An event of the provider's is acknowledged, whatever became of it.
+    /// Every event of Stripe's is acknowledged, even if it failed.
     WebhookAlwaysTaken,
-    /// Every call has the same fingerprint.
+    /// All calls have the same fingerprint.
     SameFingerprint,
-    /// Something is calculated wrongly.
+    /// A calculation in `core` is wrong.
     Slips(Slip),
 }
 
-/// Every condition holds it.
+/// The text that every condition contains.
 const ANY: &str = "";
 
-/// Every bug, and a seed that finds it with 300 acts; its number is its place, from 1.
+/// All bugs, each with a seed that finds it in 300 acts. A bug's number is its position, counted from 1.
 pub const ALL: [(&str, Wrong, u64); 67] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
@@ -138,36 +138,36 @@ pub const ALL: [(&str, Wrong, u64); 67] = [
     ("an open charge is replaced", Wrong::Slips(Slip::OpenChargeReplaced), 2),
 ];
 
-/// The bug of a run, if there is one.
+/// The planted bug of a run, if any.
 #[derive(Debug, Default)]
 pub struct Bugs(Option<Wrong>);
 
 impl Bugs {
-    /// One bug, or none.
+    /// Creates the state for a bug's number.
     #[must_use]
     pub fn planted(bug: Option<Bug>) -> Self {
         Self(bug.map(|bug| ALL[usize::from(bug) - 1].1))
     }
 
-    /// What is calculated wrongly, if that is it.
+    /// Returns the wrong calculation, if the bug is one.
     #[must_use]
     pub fn slip(&self) -> Option<Slip> {
         if let Some(Wrong::Slips(slip)) = self.0 { Some(slip) } else { None }
     }
 
-    /// Whether this is it.
+    /// Returns whether this bug is planted.
     #[must_use]
     pub fn is(&self, wrong: Wrong) -> bool {
         self.0 == Some(wrong)
     }
 
-    /// Whether the items of a transaction are requests of their own, and whether the last comes first.
+    /// Returns whether a transaction's items are separate requests, and if so whether the last comes first.
     #[must_use]
     pub fn apart(&self) -> Option<bool> {
         if let Some(Wrong::Apart(reversed)) = self.0 { Some(reversed) } else { None }
     }
 
-    /// What becomes of a request.
+    /// Applies the bug to a request.
     #[must_use]
     pub fn in_request(&self, mut body: Value) -> Value {
         let Some(wrong) = self.0 else { return body };
@@ -188,7 +188,7 @@ impl Bugs {
         body
     }
 
-    /// What becomes of an answer.
+    /// Applies the bug to a response.
     #[must_use]
     pub fn in_answer(&self, (status, text): (u16, String)) -> (u16, String) {
         let Some(wrong) = self.0 else { return (status, text) };
@@ -260,7 +260,7 @@ fn for_each_write(body: &mut Value, mut change: impl FnMut(&mut Value)) {
         for write in writes.iter_mut().flat_map(|action| action.as_object_mut().unwrap().values_mut()) {
             change(write);
         }
-        // A check of nothing is none.
+        // A condition check without a condition is removed.
         writes.retain(|action| {
             action.get("ConditionCheck").is_none_or(|it| it["ConditionExpression"].is_string())
         });
@@ -304,7 +304,7 @@ fn keep_parts(write: &mut Value, keep: impl Fn(&str) -> bool) {
     forget_unused(write);
 }
 
-/// The table takes no names and values that nothing uses.
+/// Removes names and values that no expression uses, because the table refuses them.
 fn forget_unused(write: &mut Value) {
     let used = format!("{} {} ", text(write, "ConditionExpression"), text(write, "UpdateExpression"));
     let is_used = |name: &str| {

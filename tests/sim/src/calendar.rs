@@ -1,5 +1,5 @@
-//! Billing days, counted apart from `core`: a period ends on the day of the month on which the first began, or on the
-//! last day of a shorter month (M6).
+//! A check of billing days, computed independently of `core`: a period ends on the day of the month on which the first
+//! period began, or on the last day of a shorter month (M6).
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use crate::call::instant;
 
-/// How far apart the clocks may be by which a first period and an upgrade in it are told.
+/// The largest difference between the clocks that dated a first period and an upgrade in it.
 const SLACK: SignedDuration = SignedDuration::from_mins(21);
 
-/// Whether each allocation of a ledger ends when its period does; what is wrong.
+/// Checks that each allocation in a ledger ends when its period does. Returns the first violation.
 #[must_use]
 pub fn check(entries: &[Value]) -> Option<String> {
     let allocations = entries.iter().filter(|entry| entry["kind"] == "allocation");
     let period = |entry: &Value| entry["period"].as_u64().unwrap_or_default();
-    // A first period may be followed by upgrades in it.
+    // An upgrade in the first period adds another allocation of period 1.
     let mut began: BTreeMap<String, Timestamp> = BTreeMap::new();
     for entry in allocations.clone().filter(|entry| period(entry) == 1) {
         let at = instant(&entry["at"]);
@@ -31,13 +31,13 @@ pub fn check(entries: &[Value]) -> Option<String> {
         let Some(began) = began.get(&entry["subscription_id"].to_string()) else { continue };
         let (ends, is) = (months_after(*began, period(entry)), instant(&entry["expires_at"]));
         if is.duration_since(ends).abs() > SLACK {
-            return Some(format!("a subscription of {began} has a period that ends at {is}: {entry}"));
+            return Some(format!("a subscription from {began} has a period that ends at {is}: {entry}"));
         }
     }
     None
 }
 
-/// The subscription that is shown is the one that was paid last, or one that waits for its first payment; what is wrong.
+/// Checks that the subscription shown is the one paid last, or waits for its first payment. Returns the violation.
 #[must_use]
 pub fn is_last_paid(subscription: &Value, entries: &[Value]) -> Option<String> {
     if subscription["status"] == "pending" {
@@ -47,7 +47,7 @@ pub fn is_last_paid(subscription: &Value, entries: &[Value]) -> Option<String> {
     let last = allocations.clone().map(|entry| instant(&entry["at"])).max()?;
     let mut latest = allocations.filter(|entry| last.duration_since(instant(&entry["at"])) <= SLACK);
     let is_shown = latest.any(|entry| entry["subscription_id"] == subscription["subscription_id"]);
-    (!is_shown).then(|| format!("a subscription was paid at {last}, and there is {subscription}"))
+    (!is_shown).then(|| format!("a subscription was paid at {last}, but {subscription} is shown"))
 }
 
 fn months_after(began: Timestamp, months: u64) -> Timestamp {

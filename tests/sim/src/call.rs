@@ -1,92 +1,86 @@
-//! Calls: what was asked, when, and what came of it.
+//! Calls of the API and their responses.
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 tokio::task_local! {
-    /// The call that a task works on.
+    /// The number of the call that a task runs.
     pub static CALL: u64;
 }
 
-/// What is asked.
+/// A call to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// Of which workspace.
     pub workspace: String,
-    /// The method.
     pub method: &'static str,
-    /// What of the workspace's, such as `debits`.
+    /// The path below the workspace, such as `debits`.
     pub path: String,
-    /// The idempotency key.
+    /// The idempotency key, which only a `POST` has.
     pub key: Option<String>,
-    /// The body.
+    /// The body; null if the call has none.
     pub body: Value,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// Its status.
     pub status: u16,
-    /// Its body.
     pub body: Value,
-    /// Whether it was given before.
+    /// Whether the response repeats an earlier one (`idempotent-replayed`).
     pub replayed: bool,
 }
 
-/// A call, once or one of several times.
+/// One attempt of a call.
 #[derive(Debug, Clone)]
 pub struct Called {
-    /// What was asked.
     pub order: Order,
-    /// How many commits there were then.
+    /// The number of commits when the call began.
     pub from: usize,
-    /// When.
+    /// When the call began.
     pub at: Timestamp,
-    /// The answer, if one came.
+    /// The response; absent if none arrived.
     pub answered: Option<Answered>,
 }
 
-/// When an answer came.
+/// A response with its time.
 #[derive(Debug, Clone)]
 pub struct Answered {
-    /// How many commits there were then.
+    /// The number of commits when the response arrived.
     pub until: usize,
-    /// When.
+    /// When the response arrived.
     pub at: Timestamp,
-    /// What it is.
     pub reply: Reply,
 }
 
 impl Order {
-    /// A call of a workspace's with a key.
+    /// Creates a `POST` with an idempotency key.
     #[must_use]
     pub fn post(workspace: &str, path: &str, key: String, body: Value) -> Self {
         Self { workspace: workspace.into(), method: "POST", path: path.into(), key: Some(key), body }
     }
 
-    /// A call of a workspace's that sets something.
+    /// Creates a `PUT`.
     #[must_use]
     pub fn put(workspace: &str, path: &str, body: Value) -> Self {
         Self { workspace: workspace.into(), method: "PUT", path: path.into(), key: None, body }
     }
 
-    /// A read.
+    /// Creates a `GET`.
     #[must_use]
     pub fn get(workspace: &str, path: &str) -> Self {
         let body = Value::Null;
         Self { workspace: workspace.into(), method: "GET", path: path.into(), key: None, body }
     }
 
-    /// The path of the whole.
+    /// Returns the full path.
     #[must_use]
     pub fn uri(&self) -> String {
         let parts = ["/v1/workspaces", self.workspace.as_str(), self.path.as_str()];
         parts.join("/").trim_end_matches('/').to_owned()
     }
 
-    /// In a line.
+    /// Formats the call as one line.
     #[must_use]
     pub fn shown(&self) -> String {
         let key = self.key.as_deref().unwrap_or("-");
@@ -96,20 +90,20 @@ impl Order {
 }
 
 impl Reply {
-    /// Whether nobody can tell what became of the call.
+    /// Returns whether the call's effect is unknown to the caller.
     #[must_use]
     pub fn is_unsure(&self) -> bool {
         self.status >= 500
     }
 }
 
-/// Credits of an answer: what is not there is no zero.
+/// Returns a quantity of credits in a response. Panics if it is absent, because that is not zero.
 #[must_use]
 pub fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// An instant of an answer.
+/// Returns an instant in a response.
 #[must_use]
 pub fn instant(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()

@@ -1,4 +1,4 @@
-//! `cargo sim [--seed N | --seeds A..B] [--ops N] [--trace]`, and `cargo sim mutants`.
+//! The command line: `cargo sim [--seed N | --seeds A..B] [--ops N] [--trace]`, and `cargo sim mutants`.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,13 +18,13 @@ const USAGE: &str =
     "cargo sim [--seed N | --seeds A..B] [--ops N] [--trace] [--bug N] [--only ACTS] [--without FAULTS]
 cargo sim mutants [--ops N] [--bug N]";
 
-/// With how many seeds a planted bug is looked for.
+/// The number of seeds that search for a planted bug.
 const MOST_SEEDS: u64 = 100;
 
-/// How much of a finding's trace is shown.
+/// The number of trace lines printed with a finding.
 const LINES: usize = 60;
 
-/// What is asked for.
+/// A parsed command line.
 #[derive(Debug, Clone)]
 struct Asked {
     seeds: Range<u64>,
@@ -33,7 +33,7 @@ struct Asked {
     trace: bool,
 }
 
-/// What several runs came to.
+/// The sums over several runs.
 #[derive(Debug, Default)]
 struct Sums {
     seeds: u64,
@@ -47,7 +47,7 @@ struct Sums {
     findings: u64,
 }
 
-/// Runs what the arguments say, or says how to.
+/// Runs the command, or prints the usage.
 #[must_use]
 pub fn run_command(asked: &[String]) -> ExitCode {
     let (mutants, rest) = match asked.split_first() {
@@ -99,7 +99,7 @@ fn read(asked: &[String]) -> Option<Asked> {
     Some(read)
 }
 
-/// Runs every seed; whether nothing was found.
+/// Runs every seed. Returns whether no run has a finding.
 fn simulate(asked: &Asked) -> bool {
     let began = Instant::now();
     let sums = Mutex::new(Sums::default());
@@ -143,8 +143,8 @@ fn show(plan: &Plan, report: &Report) {
     println!("\nseed {}: {finding}\n{trace}\n{}\n", plan.seed, command(plan));
 }
 
-/// Plants each bug, or one, and looks for it: first with the seed that is known to find it, then seed by seed. All have to be
-/// found.
+/// Plants each bug, or the one of the plan, and searches for it: first with the seed that is known to find it, then
+/// with the other seeds. Returns whether all bugs are found.
 fn hunt(plan: &Plan) -> bool {
     let survivors = Mutex::new(Vec::new());
     let bugs = match plan.bug {

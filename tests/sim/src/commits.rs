@@ -1,4 +1,4 @@
-//! What must hold at every commit, read from the items themselves.
+//! The invariants of each commit, checked on the items themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,47 +11,46 @@ use crate::item::{dead, has_changes, held, list, millis, number, plain, text, wi
 use crate::lots::{Listed, Lots, Waiting};
 use crate::table::{Change, Commit, Stored};
 
-/// How far clocks may be off, and a write late.
+/// The largest deviation of a clock, plus the delay of a write.
 const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
 
-/// How many closes in a row, within moments, are one that never ends.
+/// The number of closes within two seconds that counts as endless closing.
 const MOST_CLOSES: usize = 40;
 
-/// How late a write may be after its instant.
+/// The largest delay of a write after the instant it was computed for.
 const LATE: SignedDuration = SignedDuration::from_secs(15);
 
 /// A balance between two commits.
 #[derive(Debug, Clone)]
 pub struct Stood {
-    /// From which commit on.
+    /// The commit that wrote it.
     pub from: usize,
-    /// Since when.
+    /// When it was written.
     pub at: Timestamp,
-    /// The item.
     pub item: Stored,
 }
 
-/// What was checked so far, and how each balance has been.
+/// The state of the checks, and the history of each balance.
 #[derive(Debug, Default)]
 pub struct Commits {
-    /// How slow the slowest clock is.
+    /// By how much the slowest clock is slow.
     pub slowest: SignedDuration,
     seen: usize,
-    /// Each workspace's balances, oldest first.
+    /// The history of each workspace's balance, oldest first.
     pub balances: BTreeMap<String, Vec<Stood>>,
-    /// At which commit each entry was written.
+    /// The commit that wrote each entry.
     pub entries: BTreeMap<String, usize>,
-    /// Each workspace's grants that run.
+    /// The item with the running grants of each workspace.
     grants: BTreeMap<String, Stored>,
     lots: BTreeMap<String, Lots>,
-    /// When each grant ends.
+    /// The end of each grant.
     ends: BTreeMap<String, Timestamp>,
-    /// What open holds keep, by workspace and epoch.
+    /// The credits that open holds keep, by workspace and epoch.
     kept: BTreeMap<(String, String), Decimal>,
 }
 
 impl Commits {
-    /// Checks the commits since the last time; what is wrong.
+    /// Checks commits. Returns the first violation.
     pub fn check(&mut self, commits: &[Commit]) -> Option<String> {
         for commit in commits {
             self.seen += 1;
@@ -62,7 +61,7 @@ impl Commits {
         None
     }
 
-    /// How many were checked.
+    /// Returns the number of checked commits.
     #[must_use]
     pub fn seen(&self) -> usize {
         self.seen
@@ -107,7 +106,7 @@ impl Commits {
             let moved = owned(after) - owned(before);
             let entries = posted.remove(workspace).unwrap_or_default();
             if moved != entries {
-                return Some(format!("{workspace} moved by {moved}, and its ledger by {entries}"));
+                return Some(format!("{workspace} moved by {moved}, but its ledger by {entries}"));
             }
             let spent = spent.get(workspace).copied().unwrap_or_default();
             if let Some(wrong) =
@@ -124,12 +123,12 @@ impl Commits {
             self.balances.entry(workspace.to_owned()).or_default().push(stood);
         }
         if let Some((workspace, entries)) = posted.iter().find(|(_, entries)| !entries.is_zero()) {
-            return Some(format!("{workspace}'s ledger moved by {entries}, and its balance did not"));
+            return Some(format!("{workspace}'s ledger moved by {entries}, but its balance did not"));
         }
         self.replay(commit)
     }
 
-    /// A balance before and after a commit, with the grants that run.
+    /// Returns a balance before and after a commit, with its running grants.
     fn joined(
         &mut self,
         workspace: &str,
@@ -146,7 +145,7 @@ impl Commits {
         Ok((before.unwrap_or(Value::Null), after))
     }
 
-    /// Nothing expires before its end, whosever clock is fast.
+    /// Checks that no grant expires before its end, even by a fast clock.
     fn too_early(&mut self, change: &Change, at: Timestamp) -> Option<String> {
         let detail = plain(&change.after.as_deref()?["detail"]);
         if let (Some(id), Some(end)) = (detail["grant_id"].as_str(), detail["expires_at"].as_str()) {
@@ -157,16 +156,16 @@ impl Commits {
         early.next().map(|id| format!("{id} expires before {}", self.ends[id]))
     }
 
-    /// A close leaves nothing that is due.
+    /// Checks that a workspace is not closed endlessly: each close must leave nothing due.
     fn closes(&self, workspace: &str, balance: &Value, at: Timestamp) -> Option<String> {
         let stood = self.balances.get(workspace)?;
         let before = stood.len().checked_sub(MOST_CLOSES).and_then(|place| stood.get(place))?;
         let closed = number(balance, "epoch") - number(&before.item, "epoch") == Decimal::from(MOST_CLOSES);
         let at_once = at.duration_since(before.at) < SignedDuration::from_secs(2);
-        (closed && at_once).then(|| format!("{workspace} is closed again and again"))
+        (closed && at_once).then(|| format!("{workspace} is closed endlessly"))
     }
 
-    /// A balance keeps for each epoch what its open holds do.
+    /// Checks that a balance holds for each epoch the sum that its open holds keep.
     fn holds_agree(&self, workspace: &str, balance: &Value) -> Option<String> {
         let epoch = number(balance, "epoch").to_string();
         let of_workspace = self.kept.iter().filter(|((of, _), _)| of == workspace);
@@ -174,11 +173,12 @@ impl Commits {
             let closed = &balance["closed"]["M"][of]["M"];
             let is = if *of == epoch { number(balance, "held") } else { number(closed, "held") };
             (is != *kept)
-                .then(|| format!("{workspace}'s holds of epoch {of} keep {kept}, and its balance {is}"))
+                .then(|| format!("{workspace}'s holds of epoch {of} keep {kept}, but its balance {is}"))
         })
     }
 
-    /// The model of a workspace without holds says what expires, is taken back, and is left.
+    /// Replays a commit of the workspace without holds in the sequential model, and compares expiries, claw-backs and
+    /// the total.
     fn replay(&mut self, commit: &Commit) -> Option<String> {
         let lots = self.lots.entry(HOLD_FREE.to_owned()).or_default();
         for change in commit.changes.iter().filter(|change| change.key.0.starts_with("payment#")) {
@@ -211,7 +211,7 @@ impl Commits {
             }
         }
         let (is, by_model) = (owned(balance?.after.as_deref()?), lots.total());
-        (is != by_model).then(|| format!("hold-free has {is}, and by the model {by_model}"))
+        (is != by_model).then(|| format!("hold-free has {is}, but {by_model} in the model"))
     }
 }
 
@@ -222,7 +222,7 @@ fn epoch_of(balance: Option<&Value>) -> Decimal {
     balance.map_or(Decimal::ZERO, |balance| number(balance, "epoch"))
 }
 
-/// The change that has just been queued, with the entry that was written with it.
+/// Returns the change that a commit has queued behind the fence, with the entry written beside it.
 fn waiting_of(balance: &Value, written: Option<&Change>) -> Option<Waiting> {
     let at = Timestamp::from_millisecond(millis(list(balance, "changes").last()?, "at")).ok()?;
     let entry = written.and_then(|change| change.after.as_deref()).filter(|entry| is_listed(Some(entry)));
@@ -230,7 +230,7 @@ fn waiting_of(balance: &Value, written: Option<&Change>) -> Option<Waiting> {
     Some(Waiting { key: written.map(|change| change.key.0.clone()).unwrap_or_default(), at, known })
 }
 
-/// An entry that a commit lists.
+/// Returns the entry that a change lists in the ledger.
 fn listed_by(change: &Change) -> Option<Listed> {
     if is_listed(change.before.as_deref()) || !is_listed(change.after.as_deref()) {
         return None;
@@ -247,7 +247,8 @@ fn listed_by(change: &Change) -> Option<Listed> {
     })
 }
 
-/// What a workspace owns, held credits included, and what waits behind the fence: what its ledger sums to.
+/// Returns the sum that the ledger must have: the credits of a workspace, including held ones and changes behind the
+/// fence.
 fn owned(balance: &Value) -> Decimal {
     let waiting = list(balance, "changes");
     let waiting: Decimal =
@@ -263,10 +264,10 @@ fn listed(entry: Option<&Value>) -> Decimal {
     entry.filter(|entry| is_listed(Some(entry))).map_or(Decimal::ZERO, |entry| number(entry, "credits"))
 }
 
-/// An entry stands for good: all that may come is its place in the ledger.
+/// Checks that an entry never changes, except that it may be listed in the ledger later.
 fn entry(change: &Change) -> Option<String> {
     let before = change.before.as_deref()?;
-    let Some(after) = change.after.as_deref() else { return Some(format!("{} is gone", change.key.0)) };
+    let Some(after) = change.after.as_deref() else { return Some(format!("{} was deleted", change.key.0)) };
     let changed = if is_listed(Some(before)) { before != after } else { before["detail"] != after["detail"] };
     changed.then(|| format!("{} was changed", change.key.0))
 }
@@ -277,10 +278,10 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     let taken = number(after, "used") + held(after) - dead(after);
     let spendable = number(after, "spendable");
     if spendable != owned - taken {
-        return Some(format!("{spendable} may be spent, of {owned} less {taken}"));
+        return Some(format!("{spendable} may be spent, but {owned} - {taken} are there"));
     }
     if number(after, "used").is_zero() && number(after, "prepaid") < Decimal::ZERO && grants > Decimal::ZERO {
-        return Some(format!("{grants} are granted beside a debt of {}", -number(after, "prepaid")));
+        return Some(format!("{grants} in grants stand beside a debt of {}", -number(after, "prepaid")));
     }
     let negative = ["used", "held"].iter().find(|name| number(after, name) < Decimal::ZERO);
     if let Some(name) = negative {
@@ -290,7 +291,7 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     for (epoch, holds) in closed.map(|(epoch, holds)| (epoch, &holds["M"])) {
         let (held, dead) = (number(holds, "held"), number(holds, "dead"));
         if dead < Decimal::ZERO || dead > held {
-            return Some(format!("of {held} in holds of epoch {epoch} {dead} are dead"));
+            return Some(format!("{dead} of {held} held credits in epoch {epoch} are expired"));
         }
     }
     if before.is_null() {
@@ -298,31 +299,31 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     }
     let step = |name: &str| number(after, name) - number(before, name);
     if step("version") != Decimal::ONE {
-        return Some(format!("the version goes up by {}", step("version")));
+        return Some(format!("the version increases by {}", step("version")));
     }
     let same_epoch = step("epoch").is_zero();
     if !same_epoch && step("epoch") != Decimal::ONE {
-        return Some(format!("the epoch goes up by {}", step("epoch")));
+        return Some(format!("the epoch increases by {}", step("epoch")));
     }
     let taken = step("spendable") < step("credit_limit");
     if same_epoch && taken {
         if spendable < Decimal::ZERO && step("credit_limit").is_zero() {
-            return Some(format!("it falls below zero, to {spendable}"));
+            return Some(format!("a debit takes it below zero, to {spendable}"));
         }
         if millis(before, "expires_next") == 0 || has_changes(before) {
-            return Some("it is spent behind the fence".to_owned());
+            return Some("credits are debited behind the fence".to_owned());
         }
         let ends = list(before, "grants").map(|grant| millis(grant, "expires"));
         let starts = list(before, "next").map(|next| millis(next, "starts"));
         let due = ends.chain(starts).min().unwrap_or(i64::MAX);
         if due <= latest.as_millisecond() {
-            return Some("it is spent long after something was due".to_owned());
+            return Some("credits are debited long after an expiry or a start was due".to_owned());
         }
     }
     None
 }
 
-/// What is spent is counted in its month.
+/// Checks that spent credits are counted in their month.
 fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Option<String> {
     let months = after.as_object().unwrap().keys().filter(|name| {
         name.len() == 8 && name.starts_with('c') && name[1..5].bytes().all(|it| it.is_ascii_digit())
@@ -331,7 +332,7 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
     for month in months {
         let step = number(after, month) - number(before, month);
         if step < Decimal::ZERO {
-            return Some(format!("{month} shrinks by {}", -step));
+            return Some(format!("{month} decreases by {}", -step));
         }
         let near =
             [at - MOST_OFF, at + MOST_OFF].map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
@@ -340,25 +341,24 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
         }
         grown += step;
     }
-    (spent != grown).then(|| format!("{spent} is spent, and {grown} counted"))
+    (spent != grown).then(|| format!("{spent} credits are spent, but {grown} are counted"))
 }
 
-/// What a hold keeps, while it is open.
+/// Returns the credits that a hold keeps, zero once it has ended.
 fn kept(hold: Option<&Value>) -> Decimal {
     hold.filter(|hold| !hold["end"].is_object()).map_or(Decimal::ZERO, |hold| number(hold, "credits"))
 }
 
-/// An entry's kind.
 fn kind(entry: &Value) -> &str {
     text(&entry["detail"]["M"], "kind")
 }
 
-/// Whether an entry is of what was spent.
+/// Returns whether an entry records spent credits.
 fn is_spent(entry: &Value) -> bool {
     ["debit", "hold_settled"].contains(&kind(entry))
 }
 
-/// What must hold of holds and runs: they end once, and take no more after.
+/// Checks that a hold or run ends once, and that an ended hold has no further captures.
 fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
     let (pk, before, after) = (&change.key.0, change.before.as_deref()?, change.after.as_deref()?);
     if pk.starts_with("hold#") {
@@ -368,14 +368,14 @@ fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
             return Some(format!("{pk} keeps {}", number(after, "remaining")));
         }
         if grown && before["end"].is_object() {
-            return Some(format!("{pk} has ended, and is captured"));
+            return Some(format!("{pk} is captured after its end"));
         }
         if grown && millis(before, "expires_at") <= latest.as_millisecond() {
-            return Some(format!("{pk} is captured long after its time"));
+            return Some(format!("{pk} is captured long after its expiry"));
         }
         let keys: Vec<&Value> = after["captures"]["L"].as_array().into_iter().flatten().step_by(2).collect();
         if keys.iter().enumerate().any(|(place, key)| keys[..place].contains(key)) {
-            return Some(format!("{pk} is captured twice under a key"));
+            return Some(format!("{pk} is captured twice under one key"));
         }
         if before["end"].is_object() && before["end"] != after["end"] {
             return Some(format!("{pk} ends twice"));
@@ -384,10 +384,10 @@ fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
     if pk.starts_with("run#") {
         let status = |run: &Value| text(&run["detail"]["M"], "status").to_owned();
         if !["running", "succeeded", "failed"].contains(&status(after).as_str()) {
-            return Some(format!("{pk} has no status"));
+            return Some(format!("{pk} has an unknown status"));
         }
         if status(before) != "running" && status(before) != status(after) {
-            return Some(format!("{pk} was {}, and is {}", status(before), status(after)));
+            return Some(format!("{pk} changes from {} to {}", status(before), status(after)));
         }
     }
     None

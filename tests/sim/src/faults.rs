@@ -1,4 +1,4 @@
-//! What goes wrong, and how often: each kind at a rate of its own, which the seed draws.
+//! The faults and their rates. The seed draws the rate of each kind.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,59 +8,59 @@ use model::Dice;
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A request to the table is lost before it gets there.
+    /// A request to the table is lost before it arrives.
     RequestLost,
-    /// The table's answer is lost after the commit.
+    /// The table's response is lost after the commit.
     AnswerLost,
-    /// A request takes up to two seconds longer, so that others overtake it.
+    /// A request takes up to ten seconds longer, so that others overtake it.
     Delayed,
-    /// The table answers 500, after it has committed or refused.
+    /// The table answers 500 after it has committed or refused.
     ServerError,
     /// A partition is throttled.
     Throttled,
-    /// A write meets a transaction that we do not see.
+    /// A write meets a transaction from outside the simulation.
     Conflict,
-    /// A cancelled transaction names a conflict beside a failed condition.
+    /// A cancelled transaction reports a conflict beside a failed condition.
     MixedReasons,
-    /// A transaction arrives once more, after its token's ten minutes.
+    /// A transaction arrives again after its token has expired, which takes ten minutes.
     Duplicated,
-    /// An index or a read that is eventually consistent shows what was a while ago.
+    /// An index or an eventually consistent read shows an earlier state.
     Stale,
     /// An invocation dies between two awaits.
     Crash,
-    /// A caller that got no answer does not call again.
+    /// A caller without a response does not retry.
     CallerGone,
-    /// A call is made once more a quarter of an hour later, with the same key.
+    /// A call is repeated 11 to 40 minutes later, with the same key.
     CalledLater,
     /// A schedule fires twice at once.
     TwoSchedulers,
-    /// The provider's event is delivered twice.
+    /// Stripe delivers an event twice.
     WebhookTwice,
-    /// The provider's event comes up to three days late.
+    /// Stripe delivers an event up to three days late.
     WebhookLate,
-    /// The provider can't be reached.
+    /// Stripe can't be reached.
     ProviderDown,
-    /// The provider has charged, and its answer is lost.
+    /// Stripe has executed a request, and its response is lost.
     ChargeUnanswered,
-    /// Stripe answers 500, before or after it carries the request out, and keeps that answer under the key.
+    /// Stripe answers 500, before or after it executes the request, and keeps that response under the key.
     ProviderFails,
-    /// Stripe answers 409 or 429, and keeps no answer.
+    /// Stripe answers 409 or 429, and keeps no response.
     ProviderBusy,
-    /// A batch of the stream is delivered again after it was worked off.
+    /// A batch of the stream is delivered again after it was processed.
     BatchAgain,
-    /// A batch is cut short.
+    /// A batch has only a part of the waiting records.
     BatchSplit,
-    /// A record of the stream that can't be read.
+    /// The stream has a record that can't be read.
     Poison,
-    /// The bus takes a part of what it is sent.
+    /// The bus accepts only a part of a request.
     BusInPart,
-    /// An event of the bus is delivered twice.
+    /// The bus delivers an event twice.
     EventTwice,
-    /// A mail is refused, as SES does when it is asked too fast.
+    /// SES throttles a mail.
     MailThrottled,
 }
 
-/// Every kind, with its name and its highest rate in ten thousand.
+/// All kinds, each with its name and its highest rate, in ten-thousandths.
 pub const ALL: [(Fault, &str, u64); 25] = [
     (Fault::RequestLost, "request lost", 300),
     (Fault::AnswerLost, "answer lost", 300),
@@ -89,7 +89,7 @@ pub const ALL: [(Fault, &str, u64); 25] = [
     (Fault::MailThrottled, "mail throttled", 2_000),
 ];
 
-/// The faults of a run.
+/// The state of the faults in a run.
 #[derive(Debug)]
 pub struct Faults {
     dice: Dice,
@@ -99,7 +99,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Draws the rates: a kind is off in a third of all seeds, and those that are named always.
+    /// Draws the rates. A kind is off in a third of all seeds, and if `calm` contains it.
     #[must_use]
     pub fn of(seed: u64, calm: &BTreeSet<usize>) -> Self {
         let dice = Dice::of(seed ^ 0xFA17);
@@ -110,24 +110,24 @@ impl Faults {
         Self { dice, rates, counts, off: AtomicBool::new(true) }
     }
 
-    /// Which kinds can happen.
+    /// Returns the kinds that can occur, as indexes into [`ALL`].
     #[must_use]
     pub fn kinds(&self) -> Vec<usize> {
         self.rates.iter().enumerate().filter(|(_, rate)| **rate > 0).map(|(kind, _)| kind).collect()
     }
 
-    /// Switches all of them off, or on again.
+    /// Switches all faults on or off.
     pub fn switch(&self, on: bool) {
         self.off.store(!on, Ordering::SeqCst);
     }
 
-    /// Whether they are switched off.
+    /// Returns whether the faults are switched off.
     #[must_use]
     pub fn are_off(&self) -> bool {
         self.off.load(Ordering::SeqCst)
     }
 
-    /// Whether a fault happens now.
+    /// Draws whether a fault occurs now, and counts it.
     pub fn strikes(&self, fault: Fault) -> bool {
         let at = fault as usize;
         if self.are_off() || self.rates[at] == 0 {
@@ -138,12 +138,12 @@ impl Faults {
         strikes
     }
 
-    /// A number of a range, for how hard a fault strikes.
+    /// Draws a number for the severity of a fault; both bounds are included.
     pub fn between(&self, least: u64, most: u64) -> u64 {
         self.dice.between(least, most)
     }
 
-    /// How often each kind has struck.
+    /// Returns how often each kind has occurred.
     #[must_use]
     pub fn counts(&self) -> Vec<u64> {
         self.counts.iter().map(|count| count.load(Ordering::SeqCst)).collect()

@@ -1,84 +1,85 @@
-//! Reading items as they stand in the table, without the store's own reading.
+//! Readers of the table's items, independent of the store's own.
 
 use jiff::Timestamp;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
-/// A number of an item; zero where there is none.
+/// Returns a number of an item; zero if absent.
 #[must_use]
 pub fn number(item: &Value, name: &str) -> Decimal {
     item[name]["N"].as_str().map_or(Decimal::ZERO, |text| text.parse().unwrap())
 }
 
-/// A text of an item.
+/// Returns a text of an item; empty if absent.
 #[must_use]
 pub fn text<'a>(item: &'a Value, name: &str) -> &'a str {
     item[name]["S"].as_str().unwrap_or_default()
 }
 
-/// An instant of an item, in milliseconds since 1970.
+/// Returns an instant of an item, in milliseconds since 1970; zero if absent.
 #[must_use]
 pub fn millis(item: &Value, name: &str) -> i64 {
     item[name]["N"].as_str().map_or(0, |text| text.parse().unwrap())
 }
 
-/// A list of an item.
+/// Returns the maps in a list of an item.
 pub fn list<'a>(item: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     item[name]["L"].as_array().into_iter().flatten().map(|value| &value["M"])
 }
 
-/// Joins the grants that run to their balance; what is wrong if they are not of one close.
+/// Adds the running grants to their balance. Fails if they are missing, or belong to another close.
 pub fn with_grants(balance: &Value, running: Option<&Value>) -> Result<Value, String> {
     let mut joined = balance.clone();
     if balance["running_grants"].is_null() {
         return Ok(joined);
     }
-    let running = running.ok_or("a balance has grants, and they are nowhere")?;
+    let running = running.ok_or("a balance has running grants, but their item is missing")?;
     if number(running, "epoch") != number(balance, "epoch") {
-        return Err("the grants are of another close than their balance".to_owned());
+        return Err("the running grants and their balance are of different closes".to_owned());
     }
     if number(balance, "running_grants") != Decimal::from(list(running, "grants").count()) {
-        return Err("the balance has another number of grants".to_owned());
+        return Err("the running grants are not as many as their balance says".to_owned());
     }
     joined["grants"] = running["grants"].clone();
     Ok(joined)
 }
 
-/// All that a balance's holds keep.
+/// Returns the credits that all holds of a balance keep.
 #[must_use]
 pub fn held(balance: &Value) -> Decimal {
     let closed = balance["closed"]["M"].as_object().into_iter().flatten();
     number(balance, "held") + closed.map(|(_, holds)| number(&holds["M"], "held")).sum::<Decimal>()
 }
 
-/// What of a balance's held credits has expired.
+/// Returns the held credits whose grants have expired.
 #[must_use]
 pub fn dead(balance: &Value) -> Decimal {
     let closed = balance["closed"]["M"].as_object().into_iter().flatten();
     closed.map(|(_, holds)| number(&holds["M"], "dead")).sum()
 }
 
-/// What a balance's customer owns, held credits included.
+/// Returns the credits that a balance's customer owns, including held ones.
 #[must_use]
 pub fn credits_owned(balance: &Value) -> Decimal {
     number(balance, "spendable") - number(balance, "credit_limit") + held(balance)
 }
 
-/// Whether a balance's workspace has run out of credits since they were added last.
+/// Returns whether a workspace has run out of credits since credits were last added.
 #[must_use]
 pub fn has_run_out(balance: &Value) -> bool {
     balance["exhausted"].is_object()
         || credits_owned(balance) + number(balance, "credit_limit") <= Decimal::ZERO
 }
 
-/// Below which a refusal finds a workspace out of credits: 1 % of the last addition, or of the credit limit if that is more.
+/// Returns the limit below which a refusal finds a workspace out of credits: 1 % of the last addition, or of the credit
+/// limit if that is larger.
 #[must_use]
 pub fn next_to_nothing(balance: &Value) -> Decimal {
     let base = number(balance, "added").max(number(balance, "credit_limit"));
     (base / Decimal::ONE_HUNDRED).round_dp_with_strategy(6, RoundingStrategy::ToZero)
 }
 
-/// What may be spent at an instant, with all that is due by then carried out.
+/// Returns the credits that may be spent at an instant, after all expiries and starts that are due by then.
 #[must_use]
 pub fn spendable(balance: &Value, at: Timestamp) -> Decimal {
     let now = at.as_millisecond();
@@ -98,13 +99,13 @@ pub fn spendable(balance: &Value, at: Timestamp) -> Decimal {
     spendable
 }
 
-/// Whether changes wait behind the fence.
+/// Returns whether changes wait behind the fence.
 #[must_use]
 pub fn has_changes(balance: &Value) -> bool {
     list(balance, "changes").next().is_some()
 }
 
-/// The value of an item as JSON without DynamoDB's types; of what the checks look at.
+/// Converts an item's value to JSON without DynamoDB's types, as far as the checks need it.
 #[must_use]
 pub fn plain(value: &Value) -> Value {
     let Some((kind, inner)) = value.as_object().and_then(|typed| typed.iter().next()) else {

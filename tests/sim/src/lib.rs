@@ -1,8 +1,9 @@
-//! The simulation: the real functions and the real SDK on one thread and virtual time, every choice from one seed.
+//! The simulation: the real functions and the real SDK on one thread and virtual time. One seed decides every choice.
 //!
-//! [`world`] puts the parts together; [`actors`] call it; [`wire`], [`payments`] and [`services`] lead into the embedded
-//! database, the stand-in provider, bus and mailbox, and fail as [`faults`] says; [`commits`], [`answers`] and [`rest`]
-//! check what must hold at each write, of each answer, and when everything has come to rest.
+//! [`world`] assembles the parts, and [`actors`] call it. [`wire`], [`payments`] and [`services`] connect the functions
+//! to the embedded database and to the stand-ins for Stripe, the bus and SES. They inject the faults of [`faults`].
+//! [`commits`], [`answers`] and [`rest`] check the invariants at each commit, for each response, and when no work is
+//! left.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -12,7 +13,7 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::unwrap_used,
-    reason = "it is made for tests, which calculate and unwrap"
+    reason = "it serves tests, which calculate and unwrap"
 )]
 
 pub mod actors;

@@ -1,5 +1,5 @@
-//! A sequential model of a workspace without holds, written apart from `core`: credits as lots, spent one after the other as
-//! the ledger's entries were committed, the earliest expiry first and prepaid last (M16).
+//! A sequential model of a workspace without holds, written independently of `core`. Credits are lots, spent in the
+//! order in which the ledger's entries were committed: the earliest expiry first, prepaid credits last (M16).
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 /// The lots of a workspace.
 #[derive(Debug, Default)]
 pub struct Lots {
-    /// Those that expire, by their end and their grant.
+    /// The expiring lots, by their end and their grant.
     expiring: BTreeMap<(Timestamp, String), Decimal>,
-    /// The rest; below zero it is debt.
+    /// The prepaid credits; a negative value is debt.
     prepaid: Decimal,
     /// The grants that payments bought, by payment.
     bought: BTreeMap<String, Bought>,
@@ -24,48 +24,46 @@ pub struct Lots {
 #[derive(Debug)]
 struct Bought {
     grant_id: String,
-    /// What the payment paid for.
+    /// The credits that the payment paid for.
     paid_for: Decimal,
-    /// What joined: less than was paid for, if a refund came before the start.
+    /// The credits that joined the balance: fewer than paid for if a refund came before the start.
     joined: Decimal,
     consumed: Decimal,
-    /// What refunds have taken of it unused; below zero what they returned of what never joined.
+    /// The unused credits that refunds took; negative if refunds returned credits that never joined.
     taken: Decimal,
-    /// What refunds have charged for consumed credits.
+    /// The credits that refunds charged because the grant's own were consumed.
     charged: Decimal,
 }
 
-/// A change that waits, as its entry has it.
+/// A change that waits for a close.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The entry's key.
     pub key: String,
     /// When it was written.
     pub at: Timestamp,
-    /// What it does to the lots, if the entry says it already; otherwise the close lists it.
+    /// The cause and the credits, if the entry states them; otherwise the close lists them.
     pub known: Option<(Value, Decimal)>,
 }
 
 /// An entry that a close lists.
 #[derive(Debug)]
 pub struct Listed {
-    /// The entry's key.
     pub key: String,
     /// When it took effect.
     pub at: Timestamp,
-    /// Its place in the ledger.
+    /// The position in the ledger.
     pub place: String,
-    /// Its cause.
+    /// The cause.
     pub detail: Value,
-    /// What it adds, or below zero takes.
+    /// The credits added; negative if they are taken.
     pub credits: Decimal,
 }
 
-/// Kinds of entry that a waiting change completes; what else a close lists has a date of its own.
+/// The kinds of entries that a waiting change completes. A close lists other kinds at dates of their own.
 const COMPLETED: [&str; 3] = ["void", "claw_back", "claw_back_reversed"];
 
 impl Lots {
-    /// A payment has bought an expiring grant.
+    /// Records that a payment has bought an expiring grant.
     pub fn buy(&mut self, payment: &str, grant_id: &str, paid_for: Decimal) {
         let zero = Decimal::ZERO;
         let grant_id = grant_id.to_owned();
@@ -79,7 +77,7 @@ impl Lots {
         });
     }
 
-    /// Carries out an entry; what differs from the model, if anything does.
+    /// Applies an entry. Returns a difference between the entry and the model.
     pub fn carry_out(&mut self, detail: &Value, credits: Decimal, at: Timestamp) -> Option<String> {
         let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
         match detail["kind"].as_str().unwrap_or_default() {
@@ -103,10 +101,10 @@ impl Lots {
                 if self.expiring.keys().any(|(_, grant)| *grant == id) {
                     return self.end(&[&id], -credits, "is voided");
                 }
-                // Of a prepaid grant, what is left of its amount in the sum: at most all of it.
+                // A void of a prepaid grant takes what is left of its amount, at most all prepaid credits.
                 self.prepaid += credits;
                 if credits < Decimal::ZERO && self.prepaid < Decimal::ZERO {
-                    return Some(format!("a void of {id} takes {} more than is there", -self.prepaid));
+                    return Some(format!("a void of {id} takes {} credits too many", -self.prepaid));
                 }
             }
             "claw_back" => return self.claw_back(&text("payment_id"), -credits),
@@ -121,8 +119,8 @@ impl Lots {
         self.waiting.push(waiting);
     }
 
-    /// Carries out a close that applies so many changes and lists these entries: dates and changes in the order of time, of one
-    /// instant the dates first.
+    /// Applies a close that lists these entries and applies the first `applied` waiting changes. Dates and changes are
+    /// ordered by time; at the same instant dates come first.
     pub fn close(&mut self, applied: usize, listed: Vec<Listed>) -> Option<String> {
         let (mut completed, mut dates): (Vec<_>, Vec<_>) = listed
             .into_iter()
@@ -151,7 +149,7 @@ impl Lots {
         rest.into_iter().find_map(|entry| self.carry_out(&entry.detail, entry.credits, entry.at))
     }
 
-    /// What is left in all, and what waits.
+    /// Returns the remaining credits, including the known waiting changes.
     #[must_use]
     pub fn total(&self) -> Decimal {
         let waiting: Decimal = self.waiting.iter().filter_map(|it| it.known.as_ref()).map(|it| it.1).sum();
@@ -168,7 +166,7 @@ impl Lots {
         self.prepaid -= amount;
     }
 
-    /// A lot pays debt first, as all credits do.
+    /// Opens a lot. Its credits pay debt first, as all credits do.
     fn open(&mut self, lot: (Timestamp, String), credits: Decimal) {
         let debt = (-self.prepaid).max(Decimal::ZERO).min(credits);
         self.prepaid += debt;
@@ -184,10 +182,11 @@ impl Lots {
             self.expiring.keys().filter(|(_, id)| ids.contains(&id.as_str())).cloned().collect();
         let left: Decimal = closed.iter().filter_map(|lot| self.expiring.remove(lot)).sum();
         (left != credits)
-            .then(|| format!("of {ids:?} {left} credits are left by the model, and {credits} {what}"))
+            .then(|| format!("{left} credits of {ids:?} are left in the model, but {credits} {what}"))
     }
 
-    /// A refund takes what is left of its own grant, then what was consumed of it: out of prepaid, then what expires first.
+    /// Claws credits back: first the rest of the refunded grant, and then, for its consumed credits, prepaid ones and
+    /// those that expire first.
     fn claw_back(&mut self, payment: &str, credits: Decimal) -> Option<String> {
         let mut owed = credits;
         if let Some(bought) = self.bought.get_mut(payment) {
@@ -202,7 +201,7 @@ impl Lots {
             if bought.charged > bought.consumed {
                 let (charged, consumed) = (bought.charged, bought.consumed);
                 return Some(format!(
-                    "refunds of {payment} charge {charged}, of which {consumed} were consumed"
+                    "refunds of {payment} charge {charged}, but only {consumed} were consumed"
                 ));
             }
         }
@@ -226,7 +225,7 @@ impl Lots {
         }
         bought.taken -= unused;
         if bought.joined - bought.taken > bought.paid_for {
-            return Some(format!("{unused} credits of {payment} return that were never taken"));
+            return Some(format!("{unused} credits of {payment} return but were never taken"));
         }
         let lot = self.expiring.keys().find(|(_, grant)| *grant == bought.grant_id).cloned();
         let Some(lot) = lot else {

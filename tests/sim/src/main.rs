@@ -1,4 +1,4 @@
-//! `cargo sim`: the product through months of everything going wrong, from a seed (docs/testing.md).
+//! `cargo sim`: simulates months of the product with injected faults, from a seed (docs/testing.md).
 
 use std::process::ExitCode;
 

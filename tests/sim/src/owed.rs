@@ -1,5 +1,5 @@
-//! What must have come of payments: each has bought once what it was for, and what was refunded or is in dispute was
-//! taken back, to the millionth (M5).
+//! The checks of payments: each payment has bought its purchase once, and refunded or disputed amounts are clawed back
+//! exactly to the millionth of a credit (M5).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,11 @@ use crate::item::{list, number, plain, text};
 use crate::table::{Key, Stored};
 use crate::world::World;
 
-/// The most by which a purchase's `begun_at` is later than a call that was made after it: two clocks may be off.
+/// By how much a purchase's `begun_at` may be later than a call that came after it, because two clocks differ.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(21);
 
-/// Stripe has one payment for each purchase, and each period of a subscription and each upgrade in it was bought once. A charge of
-/// the stored method that bought nothing was cancelled, and is refunded.
+/// Checks that each purchase has one payment at Stripe, and that each period and each upgrade was bought once. A charge
+/// of the stored method that bought nothing must be cancelled and refunded.
 pub fn charges(world: &World) -> Option<String> {
     let payments = world.payments.provider.lock().unwrap().payments();
     let mut paid: BTreeMap<String, u64> = BTreeMap::new();
@@ -25,26 +25,26 @@ pub fn charges(world: &World) -> Option<String> {
         let item =
             world.ground.table.item(&(format!("payment#{}", payment.payment_id), "payment".to_owned()));
         let Some(item) = item else {
-            return Some(format!("payment {} was made, and nothing is known of it", payment.payment_id));
+            return Some(format!("payment {} succeeded, but has no item", payment.payment_id));
         };
         let (is_granted, is_kept) = (item["granted_for_minor"].is_object(), item["mismatch"].is_object());
         let purchase = (format!("purchase#{}", payment.purchase_id), "purchase".to_owned());
         let Some(item) = world.ground.table.item(&purchase) else {
-            return Some(format!("payment {} is for no purchase", payment.payment_id));
+            return Some(format!("payment {} has no purchase", payment.payment_id));
         };
         let purchase = plain(&item["purchase"]);
-        // A refund that failed is an operator's to make again.
+        // An operator retries a failed refund.
         let is_refunded = payment.refunded_minor == payment.amount_minor || payment.has_failed_refund;
         if is_refunded && (is_granted || was_withdrawn(world, &purchase)) {
             continue;
         }
         if !is_granted && !item["card"].is_object() && is_kept {
-            // An operator decides about a withdrawn checkout that was paid.
+            // An operator decides about the payment of a withdrawn checkout.
             continue;
         }
-        // The debit for an upgrade may take longer than its period.
+        // The bank debit for an upgrade may take longer than the period.
         if !is_granted && (!is_refunded || purchase["goods"]["goods"] == "period") {
-            return Some(format!("payment {} was charged, and bought nothing", payment.payment_id));
+            return Some(format!("payment {} was charged but bought nothing", payment.payment_id));
         }
         let goods = &purchase["goods"];
         let (period, of) = (&goods["period"], &goods["subscription_id"]);
@@ -60,7 +60,7 @@ pub fn charges(world: &World) -> Option<String> {
     paid.iter().find(|(_, times)| **times > 1).map(|(what, times)| format!("{what} was paid {times} times"))
 }
 
-/// Each refund that the operator has asked for was made at most once.
+/// Checks that each refund that the operator requested was made at most once.
 pub fn refunds(world: &World) -> Option<String> {
     let mut seen = BTreeSet::new();
     let payments = world.payments.provider.lock().unwrap().payments();
@@ -68,7 +68,7 @@ pub fn refunds(world: &World) -> Option<String> {
     names.find(|name| !seen.insert(name.clone())).map(|name| format!("refund {name} was made twice"))
 }
 
-/// Whether a caller cancelled the workspace's subscription after a purchase was begun.
+/// Returns whether a caller cancelled the workspace's subscription after a purchase began.
 fn was_withdrawn(world: &World, purchase: &Value) -> bool {
     let begun_at: Timestamp = purchase["begun_at"].as_str().unwrap().parse().unwrap();
     let calls = world.calls.lock().unwrap();
@@ -81,7 +81,7 @@ fn was_withdrawn(world: &World, purchase: &Value) -> bool {
     })
 }
 
-/// No two payments have granted the same purchase.
+/// Checks that no two payments have granted the same purchase.
 pub fn purchases(world: &World) -> Option<String> {
     let mut granted: BTreeMap<String, String> = BTreeMap::new();
     for (pk, item) in of_kind(&world.ground.table.items(), "payment#") {
@@ -95,8 +95,8 @@ pub fn purchases(world: &World) -> Option<String> {
     None
 }
 
-/// What is refunded or in dispute is taken back in proportion, rounded down: of a pack all of it, and of a period what was
-/// left of it or consumed, and nothing that has expired.
+/// Checks that refunded and disputed amounts are clawed back in proportion, rounded down. A pack is clawed back fully.
+/// A period is clawed back as far as its credits are left or consumed, without the expired ones.
 pub fn claw_backs(world: &World) -> Option<String> {
     let items = world.ground.table.items();
     let sums = |kinds: &str, name: &str| {
@@ -128,7 +128,7 @@ pub fn claw_backs(world: &World) -> Option<String> {
             () if grant.is_empty() => target,
             () => {
                 let (workspace, credits) = (text(&item, "workspace_id"), number(&item, "credits"));
-                // A refund before the start has no entry: so much less joined.
+                // A refund before the start has no entry, but reduces the credits that join.
                 let before = credits - joined.get(grant).copied().unwrap_or_default();
                 match of_grant(world, workspace, grant, target) {
                     Ok(of_grant) => (of_grant - before).max(Decimal::ZERO),
@@ -138,7 +138,7 @@ pub fn claw_backs(world: &World) -> Option<String> {
         };
         if is != owed {
             return Some(format!(
-                "of payment {} {gone} minor units are gone: {owed}, and {is} were taken back",
+                "payment {}: {gone} minor units refunded or disputed, {owed} owed, {is} clawed back",
                 payment.payment_id
             ));
         }
@@ -146,8 +146,8 @@ pub fn claw_backs(world: &World) -> Option<String> {
     None
 }
 
-/// What refunds that come to `target` take of a grant: all of it while it runs or waits; once it has ended, what was taken of
-/// it unused before, and what was consumed.
+/// Returns the credits that refunds worth `target` take of a grant: all of them while it runs or waits; after its end
+/// those that were clawed back unused, and the consumed ones.
 fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Result<Decimal, String> {
     let ended = (format!("grant#{workspace}#{grant}"), "ended".to_owned());
     if let Some(ended) = world.ground.table.item(&ended) {
@@ -155,7 +155,7 @@ fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Res
         return Ok(unused + (target - unused).max(Decimal::ZERO).min(consumed));
     }
     let balance = world.ground.table.balance(workspace);
-    let balance = balance.ok_or("a payment has granted, and there is no balance")?;
+    let balance = balance.ok_or("a payment has granted credits, but no balance exists")?;
     let mut grants = list(&balance, "grants").chain(list(&balance, "next").map(|next| &next["next"]["M"]));
     if grants.any(|running| text(running, "id") == grant) {
         Ok(target)
@@ -164,7 +164,7 @@ fn of_grant(world: &World, workspace: &str, grant: &str, target: Decimal) -> Res
     }
 }
 
-/// No month has more automatic top-ups than people allow.
+/// Checks that no month has more automatic top-ups than its limit.
 pub fn automatic(world: &World) -> Option<String> {
     let mut bought: BTreeMap<(String, String), u64> = BTreeMap::new();
     for (_, item) in of_kind(&world.ground.table.items(), "purchase#") {

@@ -1,4 +1,4 @@
-//! The way to the payment provider, in process; and what the provider tells.
+//! The in-process connection to the payment provider, and the delivery of its events.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,19 +15,18 @@ use crate::faults::Fault;
 use crate::timeline::Event;
 use crate::wire::Ground;
 
-/// Where checkouts are shown.
+/// The address below which checkouts are shown.
 const CHECKOUTS_URL: &str = "http://hub.example/checkouts";
 
-/// The provider, and the way to it.
+/// The stand-in provider, and the faults on the connection to it.
 #[derive(Debug)]
 pub struct Payments {
-    /// The stand-in.
     pub provider: Mutex<Provider>,
-    /// What it shares with the rest.
+    /// The state that all connections share.
     pub ground: Arc<Ground>,
 }
 
-/// The way to it, as the functions are given it.
+/// The connection to the provider that the functions get.
 #[derive(Debug)]
 pub struct Way(pub Arc<Payments>);
 
@@ -44,7 +43,7 @@ impl Payments {
         let what = format!("{} {}", request.method(), request.url().path());
         tokio::time::sleep(Duration::from_millis(faults.between(80, 400))).await;
         if faults.strikes(Fault::ProviderDown) {
-            trace.line(&format!("  provider: {what} does not get there"));
+            trace.line(&format!("  provider: {what} is not delivered"));
             return Err(Unreachable::Unanswered);
         }
         let failure = self.planned_failure();
@@ -93,8 +92,8 @@ impl Payments {
         })
     }
 
-    /// Puts the deliveries of the events that Stripe has published on the timeline. A payment that is processing is settled
-    /// some days later.
+    /// Schedules the deliveries of the events that Stripe has published. A payment that is processing is settled one to
+    /// 120 hours later.
     pub fn tell(&self) {
         let Ground { faults, timeline, clock, .. } = &*self.ground;
         let outbox = self.provider.lock().unwrap().take_outbox();
@@ -108,7 +107,7 @@ impl Payments {
         }
     }
 
-    /// Settles a payment that is processing: one in four fails.
+    /// Settles a payment that is processing. One in four fails.
     pub fn settle(&self, payment: &str, dice: &Dice) {
         let settlement = if dice.between(1, 4) == 1 { Settlement::Failed } else { Settlement::Succeeded };
         let settled = self.provider.lock().unwrap().settle(payment, settlement);
@@ -116,7 +115,7 @@ impl Payments {
         self.tell();
     }
 
-    /// Deletes a customer in Stripe's dashboard.
+    /// Deletes a customer, as in Stripe's dashboard.
     pub fn delete_customer(&self, customer: &str) {
         let asked = Asked {
             method: "DELETE",
@@ -131,12 +130,12 @@ impl Payments {
         self.tell();
     }
 
-    /// Sets how the next charges of a workspace's stored method end.
+    /// Sets the outcome of the next charges of a workspace's stored method.
     pub fn decide(&self, workspace: &str, outcome: ChargeOutcome) {
         self.provider.lock().unwrap().decide(workspace, outcome);
     }
 
-    /// Puts down when an event is delivered: soon, or days later, or twice.
+    /// Schedules the delivery of an event: within seconds, or up to three days later, and sometimes twice.
     pub fn put_down(&self, body: String) {
         let Ground { faults, timeline, clock, .. } = &*self.ground;
         let wait = || {

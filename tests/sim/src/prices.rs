@@ -1,4 +1,4 @@
-//! What calls cost: rates at which nothing comes out even, and the formula once more, written apart from `core` (M2).
+//! Prices: a catalogue whose rates give uneven amounts, and the price formula, written independently of `core` (M2).
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::call::decimal;
 
-/// The catalogue that every run sells by.
+/// Returns the catalogue of every run.
 #[must_use]
 pub fn catalogue() -> Arc<Catalogue> {
     static CATALOGUE: OnceLock<Arc<Catalogue>> = OnceLock::new();
     Arc::clone(CATALOGUE.get_or_init(|| Arc::new(Catalogue::parse(&odd().to_string()).unwrap())))
 }
 
-/// What a call of so many units costs, if its size is told in units.
+/// Returns the price of a call in units; `None` if its body has no units.
 #[must_use]
 pub fn price(body: &Value) -> Option<Decimal> {
     let units = body["units"].as_object()?;
@@ -36,7 +36,7 @@ pub fn price(body: &Value) -> Option<Decimal> {
     Some((unmultiplied * multiplier).round_dp_with_strategy(6, RoundingStrategy::ToPositiveInfinity))
 }
 
-/// The deployed catalogue; its rates are round, so they are made odd.
+/// Returns the deployed catalogue with uneven rates, because the deployed rates are round.
 fn odd() -> &'static Value {
     static ODD: OnceLock<Value> = OnceLock::new();
     ODD.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! What must hold once everything has come to rest: the sums, and that nothing waits, is missing or is there twice.
+//! The checks when no work is left: the sums, and that nothing waits, is missing or occurs twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::table::{Key, Stored};
 use crate::warnings;
 use crate::world::World;
 
-/// How long a mail is claimed.
+/// The duration of a claim of a mail.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
-/// Events that each have a mail of their own.
+/// The events that each have a mail.
 const MAILED: [&str; 8] = [
     "PaymentReceived",
     "SubscriptionCancelled",
@@ -31,16 +31,16 @@ const MAILED: [&str; 8] = [
     "InvoiceReady",
 ];
 
-/// How late a digest may be when everything has come to rest: six firings of its schedule.
+/// How late a digest may be at rest: six firings of its schedule.
 const DIGEST_LATE: SignedDuration = SignedDuration::from_mins(30);
 
-/// Until when an event may still start what was paid for.
+/// The time after which an event no longer starts what was paid for.
 const LATEST_START: SignedDuration = SignedDuration::from_hours(6 * 24);
 
-/// How a month is broken down.
+/// The groupings of a month's usage.
 const BREAKDOWNS: [&str; 4] = ["feature", "day", "operation", "consumer"];
 
-/// What a month's history tells, and which entries it is made of.
+/// The members of a month in the history, and the kinds of entries that they sum.
 const MOVED: [(&str, &[&str]); 7] = [
     ("topped_up", &["top_up"]),
     ("allocated", &["allocation"]),
@@ -51,13 +51,13 @@ const MOVED: [(&str, &[&str]); 7] = [
     ("invoiced", &["invoiced"]),
 ];
 
-/// Entries by which credits are added, each published as an event.
+/// The kinds of entries that add credits. Each is published as an event.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
-/// Checks all of it; what is wrong. At last every month is broken down in every way, and before that the latest in one of
-/// them: what was counted wrongly stays wrong.
+/// Runs all checks. Returns the first violation. At the last rest it checks every month in every grouping; before that
+/// the latest two months in one, because a wrong count stays wrong.
 pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
-    // What the checks themselves bring about is told later.
+    // The checks themselves cause events, which are published later.
     let items = world.ground.table.items();
     if let Some(wrong) = told(world, &items).or_else(|| warnings::check(world)) {
         return Some(wrong);
@@ -82,7 +82,7 @@ pub async fn check(world: &Arc<World>, at_last: bool) -> Option<String> {
     checks.iter().find_map(|check| check(world))
 }
 
-/// Looks at every balance; what is wrong with an answer.
+/// Reads every balance. Returns the first failed response.
 pub async fn balances(world: &Arc<World>) -> Option<String> {
     for (workspace, _) in WORKSPACES {
         if let Err(wrong) = answered(world, Order::get(workspace, "balance")).await {
@@ -92,7 +92,7 @@ pub async fn balances(world: &Arc<World>) -> Option<String> {
     None
 }
 
-/// A path without its ids.
+/// Returns a path without its ids.
 #[must_use]
 pub fn route(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
@@ -103,12 +103,12 @@ pub fn route(path: &str) -> String {
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
-/// After a day and its sweeps no hold is open.
+/// Checks that no hold is open after a day and its sweeps.
 #[must_use]
 pub fn holds_have_ended(world: &World) -> Option<String> {
     let balances = world.ground.table.items().into_iter().filter(|((pk, _), _)| pk.starts_with("balance#"));
     let mut holding = balances.filter(|(_, item)| !held(item).is_zero());
-    holding.next().map(|((pk, _), item)| format!("{pk} holds {} after everything has ended", held(&item)))
+    holding.next().map(|((pk, _), item)| format!("{pk} holds {} after all holds have expired", held(&item)))
 }
 
 async fn check_workspace(world: &Arc<World>, workspace: &str, at_last: bool) -> Result<(), String> {
@@ -118,7 +118,7 @@ async fn check_workspace(world: &Arc<World>, workspace: &str, at_last: bool) -> 
     let sum: Decimal = entries.iter().map(|entry| decimal(&entry["credits"])).sum();
     let owned = decimal(&balance["available"]) + decimal(&balance["held"]);
     if sum != owned {
-        return Err(format!("the ledger sums to {sum}, and {owned} are there"));
+        return Err(format!("the ledger sums to {sum}, but the balance to {owned}"));
     }
     let ids: BTreeSet<&str> = entries.iter().filter_map(|entry| entry["entry_id"].as_str()).collect();
     if ids.len() != entries.len() {
@@ -135,9 +135,9 @@ async fn check_workspace(world: &Arc<World>, workspace: &str, at_last: bool) -> 
     usage(world, workspace, &entries, if at_last { &BREAKDOWNS } else { &BREAKDOWNS[one..=one] }).await
 }
 
-/// Credits that are there can be spent, and those that are not can't.
+/// Checks that a debit succeeds if and only if credits are there.
 async fn probe(world: &Arc<World>, workspace: &str) -> Result<(), String> {
-    // What waits behind the fence is carried out by the read.
+    // The read applies the changes that wait behind the fence.
     answered(world, Order::get(workspace, "balance")).await?;
     let balance = world.ground.table.balance(workspace);
     let there = balance.map_or(Decimal::ZERO, |balance| spendable(&balance, world.now()));
@@ -148,13 +148,13 @@ async fn probe(world: &Arc<World>, workspace: &str) -> Result<(), String> {
     if reply.status == wanted {
         Ok(())
     } else {
-        Err(format!("{there} are there, and a debit is answered {}", reply.status))
+        Err(format!("{there} credits are there, but a debit is answered with {}", reply.status))
     }
 }
 
 async fn answered(world: &Arc<World>, order: Order) -> Result<Reply, String> {
-    let reply = world.call(&order).await.ok_or_else(|| format!("{} is not answered", order.shown()))?;
-    if reply.is_unsure() { Err(format!("{} is answered {}", order.shown(), reply.body)) } else { Ok(reply) }
+    let reply = world.call(&order).await.ok_or_else(|| format!("{} has no response", order.shown()))?;
+    if reply.is_unsure() { Err(format!("{} gets {}", order.shown(), reply.body)) } else { Ok(reply) }
 }
 
 async fn ledger(world: &Arc<World>, workspace: &str) -> Result<Vec<Value>, String> {
@@ -171,12 +171,12 @@ fn once(entries: &[Value], kind: &str, name: impl Fn(&Value) -> String) -> Resul
     let mut seen = BTreeSet::new();
     let of_kind = entries.iter().filter(|entry| entry["kind"] == kind);
     match of_kind.map(name).find(|name| !seen.insert(name.clone())) {
-        Some(twice) => Err(format!("there are two {kind} entries of {twice}")),
+        Some(twice) => Err(format!("two {kind} entries for {twice}")),
         None => Ok(()),
     }
 }
 
-/// Each month's breakdowns sum to what its ledger says was used.
+/// Checks that each month's groups sum to the usage in the ledger.
 async fn usage(
     world: &Arc<World>,
     workspace: &str,
@@ -195,17 +195,17 @@ async fn usage(
             let body = answered(world, Order::get(workspace, &path)).await?.body;
             let groups: Decimal =
                 body["groups"].as_array().into_iter().flatten().map(|group| decimal(&group["credits"])).sum();
-            // The month's own debit above is not counted yet.
+            // The debit of `probe` is not counted yet.
             let behind = *used - groups;
             if behind < Decimal::ZERO || behind > Decimal::new(1, 6) {
-                return Err(format!("{month} by {group_by} comes to {groups}, and the ledger to {used}"));
+                return Err(format!("{month} by {group_by} sums to {groups}, but the ledger to {used}"));
             }
         }
     }
     Ok(())
 }
 
-/// Each entry that adds credits, and each record that nobody can read, was told.
+/// Checks that each entry that adds credits, and each record that can't be read, was published.
 fn told(world: &Arc<World>, items: &[(Key, Stored)]) -> Option<String> {
     let shown = world.services.bus.shown();
     let ids: BTreeSet<&str> = shown.iter().filter_map(|event| event["detail"]["event_id"].as_str()).collect();
@@ -228,17 +228,17 @@ fn told(world: &Arc<World>, items: &[(Key, Stored)]) -> Option<String> {
         .collect();
     let wanted = world.poisoned();
     (unread.len() as u64 != wanted)
-        .then(|| format!("{wanted} records can't be read, and {} were told", unread.len()))
+        .then(|| format!("{wanted} records can't be read, but {} were published", unread.len()))
 }
 
-/// One mail a fact, and of each fact that is to be told by mail one.
+/// Checks that each fact with a mail has exactly one.
 fn mails(world: &World) -> Option<String> {
     let mails = world.services.told.lock().unwrap().clone();
     let mut seen: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (fact, at) in &mails {
-        // Who dies between sending and writing it down is followed by another after two minutes.
+        // If the sender dies before it marks the mail as sent, another one may send it again after two minutes.
         if seen.insert(fact, *at).is_some_and(|before| at.duration_since(before) < CLAIM_LASTS) {
-            return Some(format!("a mail came twice: {fact}"));
+            return Some(format!("a mail was sent twice: {fact}"));
         }
     }
     let sent = world.ground.table.items().into_iter();
@@ -247,7 +247,7 @@ fn mails(world: &World) -> Option<String> {
         .map(|((pk, _), _)| pk)
         .collect();
     if let Some(missing) = sent.iter().find(|mail| !seen.contains_key(mail.trim_start_matches("mail#"))) {
-        return Some(format!("{missing} is said to be sent, and is not there"));
+        return Some(format!("{missing} is marked as sent, but was not sent"));
     }
     let shown = world.services.bus.shown();
     let given_back = |event: &Value| event["detail"]["kind"] == "claw_back_reversed";
@@ -255,10 +255,11 @@ fn mails(world: &World) -> Option<String> {
         MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()) || given_back(event)
     });
     let mut ids = wanted.filter_map(|event| event["detail"]["event_id"].as_str());
-    ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail tells of {id}"))
+    ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail was sent for {id}"))
 }
 
-/// Each run that nobody saw fail is mailed once: by itself, in a workspace's digest, or in the next one, which is not late.
+/// Checks that each unattended failed run is mailed once: alone, in a digest, or in the next digest, which must not be
+/// late.
 fn failures(world: &World) -> Option<String> {
     let mut failed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for event in world.services.bus.shown().iter().filter(|event| event["detail-type"] == "RunFailed") {
@@ -267,7 +268,7 @@ fn failures(world: &World) -> Option<String> {
             failed.entry(said("workspace_id").to_owned()).or_default().insert(said("event_id").to_owned());
         }
     }
-    // A mail that came again, since its sender had died, tells nothing new.
+    // A mail that was sent again after a crash of its sender counts once.
     let facts = world.services.told.lock().unwrap().clone();
     let mails = facts.into_iter().zip(world.services.mailbox.mails());
     let told: BTreeMap<String, u64> = mails.map(|((fact, _), mail)| (fact, runs_in(&mail.subject))).collect();
@@ -280,13 +281,13 @@ fn failures(world: &World) -> Option<String> {
             Err(wrong) => return Some(wrong),
         };
         (alone + together + waiting != runs.len() as u64).then(|| {
-            let mailed = format!("{alone} are mailed alone, {together} together, and {waiting} wait");
+            let mailed = format!("{alone} mailed alone, {together} in digests, {waiting} waiting");
             format!("{} runs of {workspace} failed: {mailed}", runs.len())
         })
     })
 }
 
-/// How many failed runs wait for a workspace's next digest.
+/// Returns how many failed runs wait for a workspace's next digest.
 fn waiting_failures(world: &World, workspace: &str) -> Result<u64, String> {
     let item = world.ground.table.item(&(format!("failures#{workspace}"), "failures".to_owned()));
     let Some(item) = item else { return Ok(0) };
@@ -297,24 +298,24 @@ fn waiting_failures(world: &World, workspace: &str) -> Result<u64, String> {
     let due = text(&item, "index_sk").split('#').next().and_then(|due| due.parse::<i64>().ok());
     let late = (world.now() - DIGEST_LATE).as_millisecond();
     if !waiting.is_zero() && due.is_none_or(|due| due < late) {
-        return Err(format!("{waiting} failed runs of {workspace} wait for a digest that is late"));
+        return Err(format!("the digest of {waiting} failed runs of {workspace} is late"));
     }
     let of_workflows = item["failed"]["M"].as_object().into_iter().flatten();
     let counted: Decimal = of_workflows.map(|(name, _)| number(&item["failed"]["M"], name)).sum();
     if counted != waiting {
         return Err(format!(
-            "{waiting} failed runs of {workspace} wait, and {counted} are counted by workflow"
+            "{waiting} failed runs of {workspace} wait, but {counted} are counted by workflow"
         ));
     }
     waiting.try_into().map_err(|_| format!("{waiting} failed runs of {workspace} wait"))
 }
 
-/// Of how many runs a mail tells: its subject begins with their number, or it tells of one.
+/// Returns the number of runs in a mail: the number at the start of its subject, or one.
 fn runs_in(subject: &str) -> u64 {
     subject.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// A running subscription has not passed the date of its renewal, and one that was cancelled ends.
+/// Checks that an active subscription is not late for its renewal, and that a cancelled one ends.
 async fn subscription(world: &Arc<World>, workspace: &str, entries: &[Value]) -> Result<(), String> {
     let reply = answered(world, Order::get(workspace, "subscription")).await?;
     if let Some(wrong) = calendar::is_last_paid(&reply.body, entries) {
@@ -327,7 +328,7 @@ async fn subscription(world: &Arc<World>, workspace: &str, entries: &[Value]) ->
         return Ok(());
     }
     if reply.body["cancel_at_period_end"] != true && was_cancelled(world, workspace) {
-        return Err(format!("a subscription goes on that was cancelled: {}", reply.body));
+        return Err(format!("a cancelled subscription continues: {}", reply.body));
     }
     let renews_at = reply.body["renews_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
     match renews_at {
@@ -336,7 +337,8 @@ async fn subscription(world: &Arc<World>, workspace: &str, entries: &[Value]) ->
     }
 }
 
-/// Whether it was cancelled, and not asked for again; what was paid for before may start it as late as its event comes.
+/// Returns whether the subscription was cancelled and not requested again. A payment from before may start it until its
+/// event arrives.
 fn was_cancelled(world: &World, workspace: &str) -> bool {
     let calls = world.calls.lock().unwrap();
     let asked = |method: &'static str| {
@@ -348,7 +350,7 @@ fn was_cancelled(world: &World, workspace: &str) -> bool {
     asked("PUT").all(|it| it.at < cancelled.at - LATEST_START)
 }
 
-/// What the months came to is what the ledger says.
+/// Checks that the history of months matches the ledger.
 pub async fn history(world: &Arc<World>) -> Option<String> {
     for (workspace, _) in WORKSPACES {
         if let Err(wrong) = check_history(world, workspace).await {
@@ -371,14 +373,14 @@ async fn check_history(world: &Arc<World>, workspace: &str) -> Result<(), String
                 entries.iter().filter(of_month).filter(of_kind).map(|entry| decimal(&entry["credits"]));
             let (moved, told) = (moved.sum::<Decimal>().abs(), decimal(&month[name]).abs());
             if moved != told {
-                return Err(format!("{} {name} {told}, and by the ledger {moved}", month["month"]));
+                return Err(format!("{} {name} {told}, but {moved} by the ledger", month["month"]));
             }
         }
     }
     Ok(())
 }
 
-/// The invoices have the numbers from one on, each once and without a gap.
+/// Checks that the invoice numbers begin at one, without gaps and without duplicates.
 fn invoice_numbers(world: &World) -> Option<String> {
     let invoices = world.ground.table.items().into_iter().filter(|((pk, _), _)| pk.starts_with("invoice#"));
     let count = |(_, item): (Key, Stored)| {
@@ -388,18 +390,18 @@ fn invoice_numbers(world: &World) -> Option<String> {
     counts.sort_unstable();
     let misplaced = counts.into_iter().zip(1..).find(|(count, place)| count != place);
     misplaced
-        .map(|(count, place)| format!("the invoice numbered {place} is missing, or {count} is there twice"))
+        .map(|(count, place)| format!("the invoice number {place} is missing, or {count} occurs twice"))
 }
 
-/// Nothing is laid aside.
+/// Checks that nothing is quarantined, and that no changes wait behind the fence.
 fn nothing_waits(world: &World) -> Option<String> {
     let items = world.ground.table.items();
     let stuck = items.iter().find(|(_, item)| text(item, "index_pk") == "stuck");
     if let Some(((pk, _), _)) = stuck {
-        return Some(format!("{pk} is laid aside"));
+        return Some(format!("{pk} is quarantined"));
     }
     let fenced =
         items.iter().find(|((pk, _), item)| pk.starts_with("balance#") && crate::item::has_changes(item));
-    // A void or a claw-back closes at once, or is closed by the probe.
-    fenced.map(|((pk, _), item)| format!("{pk} has changes that wait, with {} used", number(item, "used")))
+    // A void or a claw-back closes the balance at once, or the probe does.
+    fenced.map(|((pk, _), item)| format!("{pk} has waiting changes, with {} used", number(item, "used")))
 }

@@ -1,4 +1,4 @@
-//! One run: who does what when, and where everything comes to rest.
+//! One run: makes the acts of the plan, and regularly brings the system to rest for the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,68 +17,67 @@ use crate::rest;
 use crate::timeline::Event;
 use crate::world::{SHORT_PAUSE_DAYS, World};
 
-/// After how many acts everything comes to rest.
+/// The number of acts between two rests.
 const ACTS_TO_A_REST: u64 = 50;
 
-/// How much may happen until nothing waits any more; what takes more goes on for ever.
+/// The number of events after which processing the waiting work counts as endless.
 const MOST_HAPPENINGS: u32 = 5_000;
 
-/// Who has a subscription from the beginning where months go by.
+/// The workspaces that subscribe at the start of a run with long pauses.
 const SUBSCRIBED: [&str; 2] = ["hold-free", "small"];
 
-/// How a run ended.
+/// The report of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What is wrong, if anything is.
+    /// The violated invariant; absent if the run passed.
     pub finding: Option<String>,
-    /// How much was done.
+    /// The number of acts made.
     pub acts: u64,
-    /// Which kinds of faults could happen.
+    /// The kinds of faults that could occur, as indexes into `faults::ALL`.
     pub kinds: Vec<usize>,
-    /// Calls that were made.
+    /// The number of calls.
     pub calls: u64,
-    /// Commits that were checked.
+    /// The number of checked commits.
     pub commits: u64,
-    /// How often each fault has struck.
+    /// How often each fault has occurred, in the order of `faults::ALL`.
     pub faults: Vec<u64>,
-    /// How often each path and status was answered.
+    /// How often each combination of path and status was answered.
     pub answers: BTreeMap<String, u64>,
-    /// The trace.
     pub trace: Vec<String>,
-    /// What tells the trace from another.
+    /// A hash of the trace.
     pub digest: String,
-    /// How long it took in its own time.
+    /// The duration in virtual time.
     pub lasted: SignedDuration,
 }
 
-/// A run.
+/// The state of a run.
 struct Run {
     world: Arc<World>,
     tasks: JoinSet<()>,
     commits: Commits,
     answers: Answers,
     looked_at: Timestamp,
-    /// A panic, or what never ends.
+    /// A panic, or work that never ends.
     broken: Option<String>,
     acts: u64,
 }
 
-/// What a run is made of.
+/// The parameters of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// All its choices.
+    /// The seed of all choices.
     pub seed: u64,
-    /// How much is done.
+    /// The number of acts.
     pub acts: u64,
-    /// What of it is not, by its number.
+    /// The numbers of the acts to skip.
     pub left_out: BTreeSet<u64>,
-    /// The kinds of faults that don't happen.
+    /// The kinds of faults to switch off.
     pub calm: BTreeSet<usize>,
-    /// What is planted.
+    /// The planted bug, if any.
     pub bug: Option<Bug>,
 }
 
-/// Runs a plan to its end, or to the first finding, on a clock of its own.
+/// Runs a plan to its end or to its first finding, on its own clock.
 #[must_use]
 pub fn run(plan: &Plan) -> Report {
     let runtime =
@@ -108,7 +107,7 @@ impl Run {
     async fn all(&mut self, plan: &Plan) -> Option<String> {
         self.world.set_up().await;
         if self.world.longest_pause_days > SHORT_PAUSE_DAYS {
-            // Of what lasts for months there is something from the first day on.
+            // A subscription needs months to pass, so some exist from the first day.
             for (workspace, number) in SUBSCRIBED.into_iter().zip(1..) {
                 let actor = Actor::of(&self.world, plan.seed, u64::MAX - number);
                 self.tasks.spawn(async move { actor.act(Act::Subscribe, workspace).await });
@@ -138,18 +137,18 @@ impl Run {
         if let Some(wrong) = self.come_to_rest(false).await {
             return Some(wrong);
         }
-        // No hold lasts longer than a day.
+        // A hold lasts at most a day.
         self.world.ground.faults.switch(false);
         self.pass(SignedDuration::from_hours(49)).await;
         self.join_all().await;
-        // Before anybody looks at a balance, which ends them too.
+        // This check comes before any read of a balance, because a read also releases expired holds.
         match rest::holds_have_ended(&self.world) {
             None => self.come_to_rest(true).await,
             wrong => wrong,
         }
     }
 
-    /// Lets time pass, with all that happens in it.
+    /// Lets virtual time pass, and handles everything scheduled in it.
     async fn pass(&mut self, pause: SignedDuration) {
         let until = self.world.now() + pause;
         loop {
@@ -172,7 +171,7 @@ impl Run {
         }
     }
 
-    /// A panic is a finding.
+    /// Records a panic of a task as a finding.
     fn look_at(&mut self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
             self.broken.get_or_insert(format!("a panic: {error}"));
@@ -194,7 +193,7 @@ impl Run {
         }
     }
 
-    /// When a schedule next finds something due. It is looked for where five minutes have passed since the last time.
+    /// Returns when a schedule next has due work. Checks at most every five minutes.
     async fn next_firing(&mut self, until: Timestamp) -> Option<Timestamp> {
         if until.duration_since(self.looked_at) < SignedDuration::from_mins(5) {
             return None;
@@ -212,7 +211,7 @@ impl Run {
         next
     }
 
-    /// Fires every schedule whose minute it is.
+    /// Fires each schedule whose time has come.
     async fn fire(&mut self) {
         let now = self.world.now();
         for schedule in self.world.schedules.clone() {
@@ -230,8 +229,8 @@ impl Run {
         tokio::task::yield_now().await;
     }
 
-    /// Now and then somebody changes their mind at the very minute at which the schedules fire: most of all who is to
-    /// pay for another month.
+    /// Sometimes changes a setting at the minute in which the schedules fire. A cancellation of a subscription that is
+    /// due for renewal is the most likely one.
     fn act_at_the_minute(&mut self) {
         let (world, dice) = (&self.world, &self.world.dice);
         if world.ground.faults.are_off() {
@@ -263,15 +262,15 @@ impl Run {
         wrong.or_else(|| self.answers.check(&self.world.calls.lock().unwrap(), &self.commits, table))
     }
 
-    /// Nothing goes wrong any more, all that was begun ends, and all that waits is worked off; then everything is
-    /// counted, and things go wrong again.
+    /// Switches the faults off, ends all tasks, processes all waiting work and checks the sums. Then switches the
+    /// faults on again, unless this is the last rest.
     async fn come_to_rest(&mut self, at_last: bool) -> Option<String> {
         self.world.ground.faults.switch(false);
         self.world.skew(false);
         self.world.ground.trace.line("rest");
         self.join_all().await;
         self.world.invoke("renewal", serde_json::json!({ "unstick": true })).await;
-        // A mail whose sender died is free after two minutes, and what was postponed comes back within the hour.
+        // A claim of a mail ends two minutes after its sender died. Postponed work is due again within an hour.
         for _ in 0..3 {
             self.work_off().await;
             if self.broken.is_some() {
@@ -281,7 +280,7 @@ impl Run {
             self.join_all().await;
         }
         if self.broken.is_none() {
-            // What is overdue by now is given back by whoever looks, and is counted after that.
+            // A read of the balance releases expired holds. The entries that follow are counted afterwards.
             if let Some(wrong) = rest::balances(&self.world).await {
                 return Some(wrong);
             }
@@ -303,11 +302,11 @@ impl Run {
         None
     }
 
-    /// Everything that waits happens now.
+    /// Handles everything that is scheduled, regardless of its time.
     async fn work_off(&mut self) {
         for happened in 0.. {
             if happened == MOST_HAPPENINGS {
-                self.broken.get_or_insert("what waits is never worked off".to_owned());
+                self.broken.get_or_insert("the waiting work never ends".to_owned());
                 break;
             }
             self.world.feed_stream();
@@ -345,21 +344,22 @@ impl Run {
     }
 }
 
-/// Lets something happen; what fails is put down for later.
+/// Handles an event. If it fails, schedules it again.
 async fn happen(world: &Arc<World>, event: Event) {
     let timeline = &world.ground.timeline;
     let later = |seconds: u64| world.now() + SignedDuration::from_secs(seconds as i64);
     match event {
         Event::Webhook { body, tries } => {
             if !world.deliver(&body).await {
-                // After three days an operator has it sent again.
+                // After Stripe's three days of attempts, an operator resends the event.
                 let at = later(60 << tries.min(9));
                 timeline.put(at, Event::Webhook { body, tries: tries + 1 });
             }
         }
         Event::Handed { function, event, tries } => {
             if world.invoke(&function, event.clone()).await.is_none() {
-                // After three times the dead-letter queue has it, which somebody works off before all is at rest.
+                // After three attempts the event is in the dead-letter queue. An operator redrives the queue after six
+                // hours.
                 let at = if tries < 2 { later(60 << tries) } else { later(6 * 3_600) };
                 timeline.put(at, Event::Handed { function, event, tries: tries + 1 });
             }
@@ -367,7 +367,7 @@ async fn happen(world: &Arc<World>, event: Event) {
         Event::Read { shard } => world.read_shard(shard).await,
         Event::Request { operation, body } => {
             let (status, _) = world.ground.table.carry_out(&operation, &body, None);
-            world.ground.trace.line(&format!("  once more: {operation} → {status}"));
+            world.ground.trace.line(&format!("  again: {operation} → {status}"));
         }
         Event::Settle { payment } => {
             world.payments.settle(&payment, &world.dice);

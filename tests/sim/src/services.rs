@@ -1,4 +1,4 @@
-//! The ways to the bus and to the mails, in process.
+//! The in-process connections to the bus and to SES.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,16 +19,14 @@ use crate::faults::Fault;
 use crate::timeline::Event;
 use crate::wire::Ground;
 
-/// The bus and the mailbox.
+/// The bus and the mailbox, and the faults on the connections to them.
 #[derive(Debug, Clone)]
 pub struct Services {
-    /// The bus.
     pub bus: Arc<Bus>,
-    /// The mailbox.
     pub mailbox: Arc<Mailbox>,
-    /// The mails that were taken, by the fact that each tells of, and when.
+    /// The accepted mails: the fact that each reports, and its time.
     pub told: Arc<Mutex<Vec<(String, Timestamp)>>>,
-    /// What they share with the rest.
+    /// The state that all connections share.
     pub ground: Arc<Ground>,
 }
 
@@ -57,7 +55,7 @@ impl HttpConnector for Services {
 }
 
 impl Services {
-    /// `PutEvents`
+    /// Handles `PutEvents`.
     fn put(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
         let Ground { faults, bugs, clock, .. } = &*self.ground;
         let mut asked: Value = serde_json::from_slice(body).unwrap();
@@ -82,7 +80,7 @@ impl Services {
         (200, None, answer)
     }
 
-    /// `SendEmail`
+    /// Handles `SendEmail`.
     fn mail(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
         let Ground { faults, bugs, clock, .. } = &*self.ground;
         if faults.strikes(Fault::MailThrottled) {
@@ -104,12 +102,12 @@ impl Services {
                 self.hand_over();
                 (200, None, json!({ "MessageId": "simulated" }))
             }
-            Err(Refused::TooFast) => unreachable!("faults decide that"),
-            Err(Refused::Unread(error)) => panic!("a mail can't be read: {error}"),
+            Err(Refused::TooFast) => unreachable!("only faults throttle mails"),
+            Err(Refused::Unread(error)) => panic!("a request is not a `SendEmail`: {error}"),
         }
     }
 
-    /// What waits on the bus is handed over a little later.
+    /// Schedules the delivery of the events that wait on the bus.
     fn hand_over(&self) {
         let Ground { faults, clock, timeline, .. } = &*self.ground;
         while let Some(waiting) = self.bus.next() {

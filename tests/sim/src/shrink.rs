@@ -1,12 +1,12 @@
-//! Shrinking: of a run that has found something, as little as still finds something.
+//! Shrinking: reduces a run that has a finding to a small run that still has one.
 
 use crate::faults::ALL;
 use crate::run::{Plan, Report, run};
 
-/// How many runs it may take.
+/// The largest number of runs that shrinking may take.
 const MOST_RUNS: u32 = 120;
 
-/// A plan that does less, suffers less, and still ends in a finding; with its report.
+/// Returns a plan with fewer acts and faults that still leads to a finding, and its report.
 #[must_use]
 pub fn shrink(plan: &Plan, report: Report) -> (Plan, Report) {
     let mut smallest = Smallest {
@@ -54,7 +54,7 @@ impl Smallest {
     }
 }
 
-/// After how many acts a run has ended.
+/// Returns the number of acts that a run made before it ended.
 fn ends_at(report: &Report) -> Option<u64> {
     let act = report
         .trace
@@ -64,7 +64,7 @@ fn ends_at(report: &Report) -> Option<u64> {
     act.map(|act: u64| act + 1)
 }
 
-/// How to see a plan's run again.
+/// Returns the command that repeats a plan's run with its trace.
 #[must_use]
 pub fn command(plan: &Plan) -> String {
     let listed = |option: &str, values: Vec<String>| match &values[..] {

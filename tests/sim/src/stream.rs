@@ -1,5 +1,5 @@
-//! The table's stream, made of the commits: shards that are read in order, again, in part, and with records that nobody
-//! can read.
+//! The table's stream, built from the commits. Its shards are read in order, repeatedly, in part, and with records that
+//! can't be read.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,23 +13,23 @@ use crate::table::Change;
 use crate::timeline::Event;
 use crate::world::World;
 
-/// How many shards there are.
+/// The number of shards.
 const SHARDS: usize = 4;
 
-/// How many records a batch has at most, as template.yaml has it.
+/// The largest batch, in records, as in template.yaml.
 const BATCH: usize = 1_000;
 
-/// Of which items the function is told, as template.yaml has it.
+/// The prefixes of the items whose records the function gets, as in template.yaml.
 const PREFIXES: [&str; 8] =
     ["auto_top_up#", "balance#", "entry#", "run#", "subscription#", "payment#", "invoice#", "purchase#"];
 
-/// The shards.
+/// The shards of the stream.
 #[derive(Debug, Default)]
 pub struct Stream(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many commits are in it.
+    /// The number of commits that were added.
     fed: usize,
     numbered: u64,
     shards: [Shard; SHARDS],
@@ -39,12 +39,12 @@ struct State {
 #[derive(Debug, Default)]
 struct Shard {
     records: VecDeque<Value>,
-    /// Whether it is being read, or will be.
+    /// Whether a read is running or scheduled.
     read: bool,
 }
 
 impl World {
-    /// Puts what was committed into the shards, and sees to it that they are read.
+    /// Adds new commits to the shards, and schedules the reads.
     pub fn feed_stream(&self) {
         let mut state = self.stream.0.lock().unwrap();
         let commits = self.ground.table.commits_from(state.fed);
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Hands the next records of a shard to the function.
+    /// Invokes the function with the next records of a shard.
     pub async fn read_shard(self: &Arc<Self>, shard: usize) {
         let faults = &self.ground.faults;
         let most = if faults.strikes(Fault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
@@ -75,7 +75,7 @@ impl World {
         let again = faults.strikes(Fault::BatchAgain);
         let overlaps = again && faults.between(0, 1) == 0;
         if overlaps {
-            // Lambda has given this one up since it is slow, and it goes on beside whatever comes next.
+            // Lambda has given up this slow invocation, which runs on beside the next one.
             let (world, event) = (Arc::clone(self), event.clone());
             tokio::spawn(async move { world.invoke_slowly("project", event).await });
         }
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// How many records there were that nobody can read.
+    /// Returns how many records can't be read.
     #[must_use]
     pub fn poisoned(&self) -> u64 {
         self.stream.0.lock().unwrap().poisoned

@@ -1,5 +1,6 @@
-//! The table: the embedded database, with what DynamoDB does beside it. Transactions that meet are cancelled, a token
-//! makes one of two for ten minutes, an index lags, and each commit goes down in a log, of which the stream is made.
+//! The table: the embedded database with DynamoDB's further behaviour. Concurrent transactions on an item are
+//! cancelled, a token makes a transaction idempotent for ten minutes, and an index lags. Each commit is logged; the
+//! stream is built from the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,38 +15,35 @@ use crate::item::with_grants;
 /// The table's name.
 pub const NAME: &str = "credits";
 
-/// How long a token makes one of two.
+/// How long a token makes a transaction idempotent.
 const TOKEN_LASTS: SignedDuration = SignedDuration::from_mins(10);
 
-/// The key of an item.
+/// The key of an item: `pk` and `sk`.
 pub type Key = (String, String);
 
-/// An item, which stays as it was.
+/// An immutable version of an item.
 pub type Stored = Arc<Value>;
 
 /// A change of an item.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Which.
     pub key: Key,
-    /// What it was.
+    /// The item before; `None` if it is new.
     pub before: Option<Stored>,
-    /// What it is.
+    /// The item after; `None` if it was deleted.
     pub after: Option<Stored>,
 }
 
-/// What one request has written.
+/// The changes of one request.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// When.
     pub at: Timestamp,
-    /// By which call, if it was one's own task.
+    /// The number of the call that made it; `None` for a background task.
     pub by: Option<u64>,
-    /// What.
     pub changes: Vec<Change>,
 }
 
-/// The table.
+/// The table with its lagging replica and its log of commits.
 #[derive(Debug)]
 pub struct Table {
     clock: VirtualClock,
@@ -60,18 +58,18 @@ struct State {
     locked: BTreeSet<Key>,
     tokens: BTreeMap<String, (Timestamp, String, String)>,
     commits: Vec<Commit>,
-    /// How many commits the replica has.
+    /// The number of commits that the replica has applied.
     replicated: usize,
 }
 
 impl Table {
-    /// An empty one.
+    /// Creates a table without items.
     #[must_use]
     pub fn new(clock: VirtualClock, database: Embedded, replica: Embedded) -> Self {
         Self { clock, database, replica, state: Mutex::default() }
     }
 
-    /// Carries out a request.
+    /// Executes a request. Returns the status and the body.
     pub fn carry_out(&self, operation: &str, body: &Value, by: Option<u64>) -> (u16, String) {
         let keys = keys_of(operation, body);
         if keys.is_empty() {
@@ -94,13 +92,13 @@ impl Table {
         (status, answer)
     }
 
-    /// Carries out a read as one that is eventually consistent: as of `behind` ago.
+    /// Executes an eventually consistent read of the state `behind` ago.
     pub fn read_behind(&self, operation: &str, body: &Value, behind: SignedDuration) -> (u16, String) {
         self.replicate(self.clock.now() - behind);
         self.replica.answer(operation, &body.to_string())
     }
 
-    /// Puts a transaction on its items, unless another is on one of them: then says on which.
+    /// Locks the items of a transaction. Fails if another transaction holds some of them, and returns which.
     pub fn lock(&self, keys: &[Key]) -> Result<(), Vec<bool>> {
         let mut state = self.state.lock().unwrap();
         let met: Vec<bool> = keys.iter().map(|key| state.locked.contains(key)).collect();
@@ -111,7 +109,7 @@ impl Table {
         Ok(())
     }
 
-    /// Takes a transaction off its items.
+    /// Unlocks the items of a transaction.
     pub fn unlock(&self, keys: &[Key]) {
         let mut state = self.state.lock().unwrap();
         for key in keys {
@@ -119,13 +117,13 @@ impl Table {
         }
     }
 
-    /// An item as it stands.
+    /// Returns the current version of an item.
     #[must_use]
     pub fn item(&self, key: &Key) -> Option<Stored> {
         self.state.lock().unwrap().items.get(key).cloned()
     }
 
-    /// A workspace's balance as it stands, with the grants that run.
+    /// Returns a workspace's current balance with its running grants.
     #[must_use]
     pub fn balance(&self, workspace: &str) -> Option<Value> {
         let balance = self.item(&(format!("balance#{workspace}"), "balance".to_owned()))?;
@@ -133,20 +131,20 @@ impl Table {
         Some(with_grants(&balance, running.as_deref()).expect("a balance and its grants are of one close"))
     }
 
-    /// Every item, in the order of their keys.
+    /// Returns all items, ordered by key.
     #[must_use]
     pub fn items(&self) -> Vec<(Key, Stored)> {
         let state = self.state.lock().unwrap();
         state.items.iter().map(|(key, item)| (key.clone(), Arc::clone(item))).collect()
     }
 
-    /// How many commits there are.
+    /// Returns the number of commits.
     #[must_use]
     pub fn commits(&self) -> usize {
         self.state.lock().unwrap().commits.len()
     }
 
-    /// The commits from one on.
+    /// Returns the commits from a number on, counted from 0.
     #[must_use]
     pub fn commits_from(&self, number: usize) -> Vec<Commit> {
         self.state.lock().unwrap().commits[number..].to_vec()
@@ -205,7 +203,7 @@ impl Table {
     }
 }
 
-/// The keys of the items that a request writes, or checks; none where it reads.
+/// Returns the keys of the items that a request writes or checks; none for a read.
 #[must_use]
 pub fn keys_of(operation: &str, body: &Value) -> Vec<Key> {
     match operation {
@@ -226,7 +224,7 @@ fn key_of(write: &Value) -> Key {
 }
 
 impl Table {
-    /// Makes the replica's table like the first.
+    /// Creates the replica's table with the schema of the first.
     pub fn make_replica(&self) {
         let (_, described) = self.database.answer("DescribeTable", &json!({ "TableName": NAME }).to_string());
         let table = &serde_json::from_str::<Value>(&described).unwrap()["Table"];

@@ -1,4 +1,4 @@
-//! What is to happen later: deliveries, invocations, duplicates; in order, and in the order of their making at one instant.
+//! The scheduled events: deliveries, invocations, duplicates. They are ordered by time, and then by their creation.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,61 +9,57 @@ use serde_json::Value;
 
 use crate::call::Order;
 
-/// Something that is to happen.
+/// A scheduled event.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The provider tells of something.
+    /// Stripe delivers an event to the webhook.
     Webhook {
         /// The event's body.
         body: String,
-        /// How often it was tried.
+        /// The number of failed attempts.
         tries: u32,
     },
-    /// The bus hands an event to a function.
+    /// The bus delivers an event to a function.
     Handed {
-        /// The function's binary.
+        /// The name of the function's binary.
         function: String,
-        /// The event.
         event: Value,
-        /// How often it was tried.
+        /// The number of failed attempts.
         tries: u32,
     },
-    /// A shard of the stream is read.
+    /// Lambda reads a shard of the stream.
     Read {
-        /// Which.
+        /// The shard's number.
         shard: usize,
     },
-    /// A request to the table arrives once more.
+    /// A request arrives at the table again.
     Request {
-        /// The operation.
         operation: String,
-        /// Its body.
         body: Value,
     },
     /// A payment that is processing is settled.
     Settle {
-        /// Stripe's id of the payment.
+        /// The id of the payment intent.
         payment: String,
     },
     /// A refund ends.
     EndRefund {
         /// Stripe's id of the refund.
         refund: String,
-        /// How it ends.
         status: RefundStatus,
     },
-    /// A dispute moves on.
+    /// A dispute moves to another status.
     MoveDispute {
         /// Stripe's id of the dispute.
         dispute: String,
-        /// Where to, the last first.
+        /// The statuses to move to; the next one is the last.
         moves: Vec<DisputeStatus>,
     },
     /// A call is made again.
     Call(Order),
 }
 
-/// What is to happen, by when.
+/// The scheduled events, by time.
 #[derive(Debug, Default)]
 pub struct Timeline(Mutex<Ordered>);
 
@@ -74,7 +70,7 @@ struct Ordered {
 }
 
 impl Timeline {
-    /// Puts something down for an instant.
+    /// Schedules an event.
     pub fn put(&self, at: Timestamp, event: Event) {
         let mut ordered = self.0.lock().unwrap();
         ordered.made += 1;
@@ -82,13 +78,13 @@ impl Timeline {
         ordered.events.insert((at, made), event);
     }
 
-    /// When the next is.
+    /// Returns the time of the next event.
     #[must_use]
     pub fn next_at(&self) -> Option<Timestamp> {
         self.0.lock().unwrap().events.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes the next.
+    /// Takes the next event.
     #[must_use]
     pub fn take(&self) -> Option<(Timestamp, Event)> {
         self.0.lock().unwrap().events.pop_first().map(|((at, _), event)| (at, event))

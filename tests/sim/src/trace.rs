@@ -1,4 +1,4 @@
-//! The trace: one line for each call, fault and commit, the same for the same seed, byte for byte.
+//! The trace: one line for each call, fault and commit. The same seed gives the same bytes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use credits_store::Clock;
 use model::VirtualClock;
 
-/// The lines so far.
+/// The lines of a run.
 #[derive(Debug)]
 pub struct Trace {
     clock: VirtualClock,
@@ -14,24 +14,24 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// An empty one.
+    /// Creates an empty trace.
     #[must_use]
     pub fn new(clock: VirtualClock) -> Self {
         Self { clock, lines: Mutex::default() }
     }
 
-    /// Adds a line, with the instant.
+    /// Adds a line with the current time.
     pub fn line(&self, text: &str) {
         self.lines.lock().unwrap().push(format!("{:.3} {text}", self.clock.now()));
     }
 
-    /// All lines.
+    /// Returns all lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
-    /// What tells two traces apart in a line.
+    /// Returns a hash of all lines.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hasher = DefaultHasher::new();

@@ -1,5 +1,5 @@
-//! Which writes of a balance have to warn: low balances and workspaces that run out of credits, read from the items and
-//! apart from `core` (M10, M15).
+//! The check of warnings: which writes of a balance must warn about low balances and exhausted credits. It reads the
+//! items, independently of `core` (M10, M15).
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::item::{credits_owned, has_run_out, number, plain, text};
 use crate::table::{Change, Commit};
 use crate::world::World;
 
-/// Each crossing has one event, and each event a crossing; a paid pack is recorded as the last addition and ends an
-/// exhaustion.
+/// Checks that each crossing of a limit has one event, and each event a crossing. Checks that a paid pack is recorded
+/// as the last addition and ends an exhaustion.
 pub fn check(world: &World) -> Option<String> {
     let commits = world.ground.table.commits_from(0);
     if let Some(wrong) = commits.iter().find_map(added) {
@@ -27,11 +27,11 @@ pub fn check(world: &World) -> Option<String> {
         .filter_map(|event| event["detail"]["event_id"].as_str().map(str::to_owned));
     let warned: BTreeSet<String> = warned.collect();
     let differs = wanted.symmetric_difference(&warned).next()?;
-    let what = if warned.contains(differs) { "warns of no crossing" } else { "was never published" };
+    let what = if warned.contains(differs) { "has no crossing" } else { "was never published" };
     Some(format!("{differs} {what}"))
 }
 
-/// The events that a write of a balance has to have.
+/// Returns the ids of the events that a write of a balance must cause.
 fn crossings(change: &Change) -> Vec<String> {
     let Some(workspace) = change.key.0.strip_prefix("balance#") else { return Vec::new() };
     let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref()) else {
@@ -57,10 +57,10 @@ fn added(commit: &Commit) -> Option<String> {
     let balance = commit.changes.iter().find(|change| change.key.0.starts_with("balance#"))?;
     let after = balance.after.as_deref()?;
     (number(after, "added") != credits || after["exhausted"].is_object())
-        .then(|| format!("{entry_key} added {credits}, and its balance is {}", plain(&after["added"])))
+        .then(|| format!("{entry_key} added {credits}, but its balance records {}", plain(&after["added"])))
 }
 
-/// The key and the credits of a top-up's entry that a write lists.
+/// Returns the key and the credits of a top-up's entry that a write adds.
 fn top_up(change: &Change) -> Option<(&str, Decimal)> {
     let entry = change.after.as_deref().filter(|_| change.key.0.starts_with("entry#"))?;
     let is_top_up = change.before.is_none() && text(&entry["detail"]["M"], "kind") == "top_up";

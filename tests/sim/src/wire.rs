@@ -1,4 +1,5 @@
-//! The way from the functions to the table, on which requests are lost, late, refused, answered to nobody.
+//! The connection from the functions to the table. Requests on it are lost, delayed or refused, or their responses are
+//! lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,33 +25,27 @@ use crate::table::{Key, NAME, Stored, Table, keys_of};
 use crate::timeline::{Event, Timeline};
 use crate::trace::Trace;
 
-/// The way of one function; it fails, unless it is an onlooker's.
+/// The connection of one function. It injects faults unless it is the onlooker's.
 #[derive(Debug, Clone)]
 pub struct Wire {
-    /// Whose it is.
     pub function: &'static str,
-    /// Whether nothing ever goes wrong on it, or takes time.
+    /// Whether the connection has no faults and no latency.
     pub onlooker: bool,
-    /// Whether a write on it takes long, so that it is of what was read long before.
+    /// Whether writes are delayed, so that they are based on old reads.
     pub slow: bool,
-    /// What it shares with all others.
+    /// The state that all connections share.
     pub ground: Arc<Ground>,
 }
 
-/// What all ways lead into.
+/// The state that all connections share.
 #[derive(Debug)]
 pub struct Ground {
-    /// The table.
     pub table: Table,
-    /// What goes wrong.
     pub faults: Faults,
-    /// The time.
     pub clock: VirtualClock,
-    /// What happens later.
+    /// The scheduled events.
     pub timeline: Timeline,
-    /// What has happened.
     pub trace: Trace,
-    /// What is planted.
     pub bugs: Bugs,
 }
 
@@ -112,7 +107,7 @@ impl Wire {
         Ok(table.carry_out(operation, body, by))
     }
 
-    /// Dropped with its invocation, a write goes on: it is on its way.
+    /// Sends a write in a task of its own: it still arrives if its invocation is dropped.
     async fn write(&self, operation: &str, body: &Value, keys: Vec<Key>, by: Option<u64>) -> Answered {
         let (wire, operation, body) = (self.clone(), operation.to_owned(), body.clone());
         tokio::spawn(async move { wire.deliver(&operation, &body, keys, by).await }).await.unwrap()
@@ -130,7 +125,7 @@ impl Wire {
             return Ok(failed("ProvisionedThroughputExceededException"));
         }
         if faults.strikes(Fault::Conflict) {
-            self.note(operation, &what, "a conflict");
+            self.note(operation, &what, "meets a conflict");
             let met: Vec<bool> = keys.iter().map(|_| faults.between(0, 1) == 0).collect();
             return Ok(conflict(operation, &met));
         }
@@ -139,13 +134,13 @@ impl Wire {
             self.pass(5_000, 10_000).await;
         }
         if let Err(met) = table.lock(&keys) {
-            self.note(operation, &what, "meets another");
+            self.note(operation, &what, "meets another transaction");
             return Ok(conflict(operation, &met));
         }
         self.carry_out(operation, body, (&keys, &what, read), by).await
     }
 
-    /// Writes, in the way that is planted if one is.
+    /// Commits a write, changed by the planted bug if there is one.
     async fn commit(
         &self,
         operation: &str,
@@ -215,7 +210,7 @@ impl Wire {
             return Err(self.lost().await);
         }
         if faults.strikes(Fault::ServerError) {
-            self.note(operation, what, "500 after the commit");
+            self.note(operation, what, "is answered with 500 after the commit");
             return Ok((500, json!({ "message": "internal" }).to_string()));
         }
         let token = body["ClientRequestToken"].is_string();
@@ -236,7 +231,7 @@ impl Wire {
         self.pass(300, 800).await;
         if faults.strikes(Fault::Delayed) {
             self.note(operation, what, "is delayed");
-            // One in five is given up before it arrives.
+            // One request in five may arrive after its sender has given up.
             let most = if faults.between(1, 5) == 1 { 10_000_000 } else { 2_000_000 };
             self.pass(20_000, most).await;
         }
@@ -247,7 +242,7 @@ impl Wire {
         Ok(())
     }
 
-    /// A connection that breaks, now or much later.
+    /// Returns the error of a broken connection, at once or after five seconds.
     async fn lost(&self) -> ConnectorError {
         if self.ground.faults.between(0, 1) == 0 {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -294,7 +289,8 @@ fn key_of_item(item: &Value) -> Key {
     (text(item, "pk").to_owned(), text(item, "sk").to_owned())
 }
 
-/// An item that did not cancel its transaction is named as busy; and one of two that did.
+/// Adds conflicts to the cancellation reasons: for each item without a reason, and for each failed condition but the
+/// first.
 fn mixed(answer: &str) -> String {
     let mut answer: Value = serde_json::from_str(answer).unwrap();
     let mut failed = 0;

@@ -1,4 +1,4 @@
-//! The world of a run: the functions on two instances with clocks of their own, and all that is around them.
+//! The world of a run: two instances of the functions with separate clocks, and everything around them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -41,22 +41,22 @@ use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::wire::{Ground, Wire};
 
-/// When the first runs begin; the others within a year of it.
+/// The date of the first possible start. A run starts within a year of it.
 const BEGINS: Date = date(2026, 1, 1);
 
-/// How long a pause is at most where no months go by.
+/// The longest pause of a run in which no months pass, in days.
 pub const SHORT_PAUSE_DAYS: u64 = 6;
 
-/// How far an instance's clock may be off.
+/// The largest deviation of an instance's clock, in milliseconds.
 const MOST_SKEW_MILLIS: u64 = 600_000;
 
-/// What signs the provider's events.
+/// The secret that signs Stripe's events.
 const WEBHOOK_SECRET: &str = "whsec_simulated";
 
-/// How long a caller waits for an answer.
+/// How long a caller waits for a response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A clock that is off by so much.
+/// A clock with a deviation in milliseconds.
 #[derive(Debug)]
 struct SkewedClock(VirtualClock, Arc<AtomicI64>);
 
@@ -66,40 +66,34 @@ impl Clock for SkewedClock {
     }
 }
 
-/// What actors know of, and go on with.
+/// The objects that actors know and use.
 #[derive(Debug, Default)]
 pub struct Known {
-    /// Holds that were placed, by workspace.
+    /// The placed holds, by workspace.
     pub holds: BTreeMap<String, Vec<String>>,
-    /// Grants that were made.
+    /// The grants made, by workspace.
     pub grants: BTreeMap<String, Vec<String>>,
-    /// Runs that were started.
+    /// The started runs, by workspace.
     pub runs: BTreeMap<String, Vec<String>>,
 }
 
-/// The world.
+/// The world of a run.
 #[derive(Debug)]
 pub struct World {
-    /// The choices that are nobody's.
+    /// The dice for choices that no actor makes.
     pub dice: Dice,
-    /// How long a pause is at most.
+    /// The longest pause between two acts, in days.
     pub longest_pause_days: u64,
-    /// What all share.
+    /// The state that all connections share.
     pub ground: Arc<Ground>,
-    /// The provider.
     pub payments: Arc<Payments>,
-    /// The bus and the mails.
     pub services: Services,
-    /// The schedules.
     pub schedules: Vec<Schedule>,
-    /// The calls so far.
     pub calls: Mutex<Vec<Called>>,
-    /// The stream.
     pub stream: Stream,
-    /// What actors know.
     pub known: Mutex<Known>,
     fleet: Vec<Gateway>,
-    /// An instance whose writes are slow; it is right about the time.
+    /// An instance whose writes are slow. Its clock is right.
     slow: Functions,
     skews: Vec<Arc<AtomicI64>>,
     token: String,
@@ -107,7 +101,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world with nothing in it.
+    /// Creates a world with an empty table.
     pub async fn new(plan: &Plan) -> Arc<Self> {
         let seed = plan.seed;
         let dice = Dice::of(seed);
@@ -151,7 +145,7 @@ impl World {
             ttl_seconds: None,
         };
         let world = Self {
-            // In a quarter of all runs it takes weeks until something is done again, so that months go by.
+            // In a quarter of all runs pauses last up to 40 days, so that months pass.
             longest_pause_days: if dice.between(0, 3) == 0 { 40 } else { SHORT_PAUSE_DAYS },
             dice,
             slow: functions((&ground, &services, &payments), &own, true),
@@ -173,19 +167,20 @@ impl World {
         Arc::new(world)
     }
 
-    /// The instant, as nobody's clock is off.
+    /// Returns the true time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ground.clock.now()
     }
 
-    /// A key that nobody has used.
+    /// Returns a new idempotency key.
     #[must_use]
     pub fn new_key(&self) -> String {
         format!("k{}", self.keys.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Sets the instances' clocks: off by up to ten minutes in half of all cases, or right. By how much the slowest is slow.
+    /// Sets each instance's clock, with a deviation of up to ten minutes in half of all cases. Returns by how much the
+    /// slowest clock is slow.
     pub fn skew(&self, on: bool) -> SignedDuration {
         let mut slowest = SignedDuration::ZERO;
         for skew in &self.skews {
@@ -197,7 +192,7 @@ impl World {
         slowest
     }
 
-    /// Calls once.
+    /// Makes one attempt of a call. Returns `None` if no response arrives.
     pub async fn call(&self, order: &Order) -> Option<Reply> {
         let Ground { faults, trace, table, .. } = &*self.ground;
         let number = {
@@ -218,7 +213,7 @@ impl World {
         };
         let answering = CALL.scope(number as u64, self.instance().answer(self.request(order)));
         let Ok(response) = tokio::time::timeout(crash, answering).await else {
-            trace.line(&format!("#{number} is not answered"));
+            trace.line(&format!("#{number} has no response"));
             return None;
         };
         let reply = Reply {
@@ -232,7 +227,7 @@ impl World {
         Some(reply)
     }
 
-    /// Delivers an event of the provider's, signed as of now; whether it was taken.
+    /// Delivers an event of Stripe's, signed with the current time. Returns whether the webhook accepted it.
     pub async fn deliver(&self, body: &str) -> bool {
         let signature = sign(body.as_bytes(), &Secret::new(WEBHOOK_SECRET), self.now()).unwrap();
         let mut headers = reqwest::header::HeaderMap::new();
@@ -249,12 +244,12 @@ impl World {
         status == 200 || self.ground.bugs.is(Wrong::WebhookAlwaysTaken)
     }
 
-    /// Invokes a function of events; its answer, unless it failed or died.
+    /// Invokes a function for an event. Returns its result; `None` if it failed or died.
     pub async fn invoke(&self, function: &str, event: Value) -> Option<Value> {
         self.invoke_on(&self.instance().functions, function, event).await
     }
 
-    /// Invokes a function of events whose writes all take long.
+    /// Invokes a function for an event on the instance whose writes are slow.
     pub async fn invoke_slowly(&self, function: &str, event: Value) -> Option<Value> {
         self.invoke_on(&self.slow, function, event).await
     }
@@ -271,7 +266,7 @@ impl World {
         answer
     }
 
-    /// A workspace whose subscription is due by now.
+    /// Returns a workspace whose subscription is due now.
     #[must_use]
     pub fn renewed_now(&self) -> Option<&'static str> {
         let due = |workspace: &str| {
@@ -283,13 +278,13 @@ impl World {
         WORKSPACES.into_iter().map(|(workspace, _)| workspace).find(|workspace| due(workspace) == Some(true))
     }
 
-    /// The store of one who only looks.
+    /// Returns a store without faults.
     #[must_use]
     pub fn observer(&self) -> &Store {
         self.fleet[0].functions.observer()
     }
 
-    /// The functions of the first instance.
+    /// Returns the functions of the first instance.
     #[must_use]
     pub fn functions(&self) -> &Functions {
         &self.fleet[0].functions
@@ -338,7 +333,7 @@ fn functions(
     sources: &Sources,
     slow: bool,
 ) -> Functions {
-    // Its HTTP client reads the machine's certificates, so there is one for all.
+    // The HTTP client of the provider reads the machine's certificates, so all worlds share one.
     static PROVIDER: OnceLock<Provider> = OnceLock::new();
     let store = |function: &'static str| {
         let wire = Wire { function, onlooker: function == "observer", slow, ground: Arc::clone(ground) };
@@ -365,7 +360,8 @@ fn functions(
     Functions::start(parts).unwrap()
 }
 
-/// Some day of a year, and in half of all runs one of a month's last days, which not every month has.
+/// Draws the start of a run: a day of the year, in half of all runs one of the last three days of a month, which not
+/// every month has.
 fn begins(dice: &Dice) -> String {
     let day = BEGINS.saturating_add((dice.between(0, 364) as i64).days());
     let last = day.last_of_month().saturating_sub((dice.between(0, 2) as i64).days());

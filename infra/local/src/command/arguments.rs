@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! Parsing of the command line.
 
 use std::path::PathBuf;
 
@@ -11,23 +11,23 @@ use crate::demo::WORKSPACE;
 use crate::{Options, OwnProvider};
 
 pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL]
-  runs the whole product on 127.0.0.1. In memory, unless --data names a folder, which a later start picks up again.
-  --catalogue tries other prices than infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
-  (whsec_local if unset).
-  --provider charges at another server that speaks Stripe's API, such as https://api.stripe.com in test mode, with the
-  key that STRIPE_API_KEY holds; its events are taken at /v1/webhooks/stripe.
+  runs the whole product on 127.0.0.1. Data stays in memory; with --data it is kept in DIR, and a later start reads it.
+  --catalogue replaces the prices of infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
+  (default: whsec_local).
+  --provider charges at another server with Stripe's API, such as https://api.stripe.com in test mode, with the API key
+  in STRIPE_API_KEY; deliver its events to /v1/webhooks/stripe.
 cargo local demo [the same options]
-  the same, with a workspace that has lived for half a year.
+  runs the same stack with a workspace that has half a year of history.
 cargo local watch WORKSPACE [--port 8787]
-  shows a workspace's balance and its last entries as they change, at a stack that runs.
+  shows a workspace's balance and its latest entries as they change. A stack must be running.
 cargo local bulk [--records 1000] [--workers 32] [--holds 8] [WORKSPACE] [--port 8787]
-  works through a list of records at a stack that runs, paid from holds side by side, until the credits run out.
+  processes a list of records, paid from several holds at once, until the credits run out. A stack must be running.
 cargo local verify [--port 8787]
-  adds every ledger up anew, at a stack that runs, and fails where a balance or a month's usage differs.";
+  recomputes each balance and each month's usage from the ledger, and fails if one differs. A stack must be running.";
 
 const PORT: u16 = 8787;
 
-/// How large a bulk job is.
+/// The size of a bulk job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     pub records: usize,
@@ -35,23 +35,23 @@ pub(crate) struct Size {
     pub holds: u8,
 }
 
-/// What is asked for.
+/// A parsed command line.
 pub(crate) enum Asked {
-    /// How to ask.
+    /// Print the usage text.
     Usage,
-    /// A stack.
+    /// Start a stack.
     Serve(Options),
-    /// A stack with something in it.
+    /// Start a stack with the demo workspace.
     Demo(Options),
-    /// A workspace of a stack that runs.
+    /// Watch a workspace of the running stack.
     Watch { port: u16, workspace: String },
-    /// A bulk job at a stack that runs.
+    /// Run a bulk job on the running stack.
     Bulk { port: u16, workspace: String, size: Size },
-    /// The verification of a stack that runs.
+    /// Verify the running stack.
     Verify { port: u16 },
 }
 
-/// The provider at this address, with the key of the environment.
+/// Returns the provider at this address, with the API key from the environment.
 fn own_provider(base: String) -> Result<OwnProvider, lexopt::Error> {
     match Settings.provider_key() {
         Ok(SecretSetting::Plain(key)) => Ok(OwnProvider { base, key }),
@@ -94,10 +94,10 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
             Ok(Asked::Bulk { port: options.port, workspace: (*workspace).to_owned(), size })
         }
         ["verify"] => Ok(Asked::Verify { port: options.port }),
-        ["watch"] => Err("watch which workspace? cargo local watch WORKSPACE".into()),
+        ["watch"] => Err("watch needs a workspace: cargo local watch WORKSPACE".into()),
         [command @ ("demo" | "watch" | "bulk" | "verify"), .., surplus] => {
-            Err(format!("{command} doesn't take {surplus}; --help shows what it takes").into())
+            Err(format!("{command} does not accept {surplus}; run --help for usage").into())
         }
-        [other, ..] => Err(format!("{other} is no command of this program; --help shows them").into()),
+        [other, ..] => Err(format!("unknown command {other}; run --help for the commands").into()),
     }
 }

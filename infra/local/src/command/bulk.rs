@@ -1,4 +1,4 @@
-//! `cargo local bulk`: a list of records is worked through, paid from holds side by side, until the credits run out (M4).
+//! `cargo local bulk`: processes a list of records, paid from several holds at once, until the credits run out (M4).
 
 use std::convert::Infallible;
 
@@ -9,21 +9,19 @@ use serde_json::json;
 use super::arguments::Size;
 use super::running::{Running, RunningError};
 
-/// What a record calls.
+/// The operation that each record debits.
 const OPERATION: &str = "record.enrich";
 
-/// Why the job could not be begun.
+/// Why the job did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BulkError {
-    /// No stack runs there.
     #[error(transparent)]
     Running(#[from] RunningError),
-    /// It refused.
-    #[error("the job could not be begun")]
+    #[error("the bulk job did not start")]
     Refused(#[from] Error),
 }
 
-/// Works through the records, and gives what to say.
+/// Processes the records, and returns the report to print.
 pub(crate) async fn work(port: u16, workspace: &str, size: Size) -> Result<String, BulkError> {
     let running = Running::at(port).await?;
     let order = json!({ "workspace": workspace, "scope": "credits:spend credits:read" });
@@ -53,11 +51,11 @@ pub(crate) async fn work(port: u16, workspace: &str, size: Size) -> Result<Strin
     let (done, left) = (ranges(&report.done), ranges(&report.left));
     let mut lines = vec![report.to_string(), format!("done: {done}"), format!("left: {left}")];
     lines.extend(report.failed.iter().map(|(place, error)| format!("record {place}: {error}")));
-    lines.extend(report.stopped.iter().map(|stopped| format!("it stopped: {stopped}")));
+    lines.extend(report.stopped.iter().map(|stopped| format!("stopped: {stopped}")));
     Ok(lines.join("\n  "))
 }
 
-/// Places as ranges: `0-99, 101`.
+/// Formats record numbers as ranges: `0-99, 101`.
 fn ranges(places: &[usize]) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for place in places {
@@ -78,7 +76,7 @@ mod tests {
     use super::ranges;
 
     #[test]
-    fn places_are_told_as_ranges() {
+    fn consecutive_numbers_are_shown_as_a_range() {
         assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
         assert_eq!(ranges(&[]), "none");
     }

@@ -1,42 +1,35 @@
-//! A stack that runs, asked from another terminal.
+//! A client of a stack that runs in another process.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// A stack at a port of this machine.
+/// A running stack at a port of this machine.
 pub(crate) struct Running {
     http: reqwest::Client,
     url: String,
     token: String,
 }
 
-/// Why a running stack can't be asked.
+/// Why a request to a running stack failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunningError {
-    /// Nothing answers.
     #[error("nothing answers at {url}: is `cargo local` running there?")]
     Silent {
-        /// Where.
         url: String,
-        /// Why.
         source: reqwest::Error,
     },
-    /// It refused.
     #[error("{path} answered {status}: {detail}")]
     Refused {
-        /// What was asked for.
         path: String,
-        /// The status.
         status: u16,
-        /// What it said.
         detail: String,
     },
 }
 
 impl Running {
-    /// The stack at a port, with a token to look at everything.
+    /// Connects to the stack at a port, with a token that may read all workspaces.
     pub async fn at(port: u16) -> Result<Self, RunningError> {
-        // It fails only where one is installed already, which will do.
+        // The call fails if a provider is already installed, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
         let url = format!("http://127.0.0.1:{port}");
         let mut running = Self { http: reqwest::Client::new(), url, token: String::new() };

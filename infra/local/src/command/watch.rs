@@ -1,4 +1,4 @@
-//! `cargo local watch WORKSPACE`: the balance and the last entries, as they change (M3).
+//! `cargo local watch WORKSPACE`: shows the balance and the latest entries as they change (M3).
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use super::running::{Running, RunningError};
 
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
 
-/// How many entries are shown.
+/// The number of ledger entries on the screen.
 const ENTRIES: usize = 15;
 
-/// Clears the screen and goes to its first line.
+/// The escape sequence that moves the cursor to the first line and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Shows the workspace until somebody ends it. What is no terminal gets each state below the one before.
+/// Shows the workspace until the process ends. If stdout is not a terminal, each state is printed below the previous
+/// one.
 pub(crate) async fn watch(port: u16, workspace: &str) -> Result<(), RunningError> {
     let running = Running::at(port).await?;
     let path = format!("/v1/workspaces/{workspace}");
@@ -27,7 +28,7 @@ pub(crate) async fn watch(port: u16, workspace: &str) -> Result<(), RunningError
             let ledger = running.ask(Method::GET, &format!("{path}/ledger?limit={ENTRIES}"), None).await?;
             let begin = if std::io::stdout().is_terminal() { CLEAR } else { "" };
             if writeln!(std::io::stdout(), "{begin}{}", screen(&balance, &ledger)).is_err() {
-                // Whoever read it has gone.
+                // The reader of stdout has closed it.
                 return Ok(());
             }
             shown = Some(balance["version"].clone());
@@ -36,7 +37,7 @@ pub(crate) async fn watch(port: u16, workspace: &str) -> Result<(), RunningError
     }
 }
 
-/// What is shown of a balance and the page of the ledger that goes with it.
+/// Renders a balance and the first page of its ledger.
 fn screen(balance: &Value, ledger: &Value) -> String {
     let of = |name: &str| text(&balance[name]);
     let mut lines = vec![
@@ -101,7 +102,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn m03_the_terminal_shows_the_balance_its_parts_and_what_moved_last() {
+    fn m03_the_screen_shows_balance_grants_and_latest_entries() {
         let balance = json!({
             "workspace_id": "acme", "spendable": "1204.5", "consumed_this_month": "95.5", "prepaid": "1000",
             "held": "0", "version": 7,

@@ -1,4 +1,4 @@
-//! What a newcomer sees: the address, the page, a token, and three lines that show the product.
+//! The text that `cargo local` prints: the address, the page, a token, and three example calls.
 
 use axum::http::Method;
 use serde_json::json;
@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::demo::WORKSPACE;
 use crate::{Stack, StackError};
 
-/// Makes the workspace to try things in, as the hub would, and gives a token for all workspaces. One that an earlier
-/// start made stays as it is.
+/// Creates the demo workspace as the hub would, and returns a token for all workspaces. A workspace that an earlier
+/// start created stays unchanged.
 pub(crate) async fn open_workspace(stack: &Stack) -> Result<String, StackError> {
     let token = stack.token("*", "credits:spend credits:read credits:manage")?;
     let path = format!("/v1/workspaces/{WORKSPACE}");
@@ -17,11 +17,11 @@ pub(crate) async fn open_workspace(stack: &Stack) -> Result<String, StackError> 
     let profile = json!({ "name": "Demo", "plan": "team", "billing_email": "billing@demo.example" });
     match stack.call((Method::PUT, &path), &token, "-", Some(&profile)).await? {
         (201, _) => Ok(token),
-        _ => Err(StackError::Part("workspace to try things in")),
+        _ => Err(StackError::Part("demo workspace")),
     }
 }
 
-/// What is said once the stack serves.
+/// Returns the text that `cargo local` prints once the stack serves. README.md quotes it.
 pub(crate) fn text(stack: &Stack, token: &str) -> Result<String, StackError> {
     let url = stack.url();
     let owner = stack.token(WORKSPACE, "credits:read credits:manage")?;

@@ -1,9 +1,9 @@
-//! Currencies and amounts, as <https://docs.stripe.com/currencies> has them. The table is the stand-in's own: it must not
-//! be made from the product's, which it checks.
+//! Currencies and amounts, after <https://docs.stripe.com/currencies>. The stand-in has its own table, because it
+//! checks the product's table.
 
 use super::errors::Refusal;
 
-/// The currencies that can be charged.
+/// The currencies that Stripe charges.
 const CURRENCIES: &str = "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd \
      bwp byn bzd cad cdf chf clp cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd \
      hnl htg huf idr ils inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt \
@@ -11,7 +11,7 @@ const CURRENCIES: &str = "usd aed afn all amd ang aoa ars aud awg azn bam bbd bd
      sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer \
      zar zmw";
 
-/// The least amount of a charge, in the currency's smallest unit.
+/// The smallest amount of a charge, in the currency's smallest unit.
 const MINIMUMS: [(&str, u64); 24] = [
     ("usd", 50),
     ("aed", 200),
@@ -39,12 +39,12 @@ const MINIMUMS: [(&str, u64); 24] = [
     ("thb", 1_000),
 ];
 
-/// Currencies without a smaller unit.
+/// Currencies without decimals.
 const ZERO_DECIMAL: [&str; 15] =
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
-/// Currencies with three decimals, of which the last must be 0.
+/// Currencies with three decimals. The last digit of an amount must be 0.
 const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
-/// Currencies without a smaller unit whose amounts have two decimals nevertheless, both 0.
+/// Currencies without decimals whose amounts Stripe nevertheless writes with two. Both digits must be 0.
 const WHOLE_WITH_TWO_DECIMALS: [&str; 2] = ["isk", "ugx"];
 
 /// Currencies in which an amount has at most eight digits.
@@ -52,7 +52,7 @@ const EIGHT_DIGITS: [&str; 8] = ["usd", "eur", "gbp", "chf", "aud", "cad", "nzd"
 const MAX_EIGHT_DIGITS: u64 = 99_999_999;
 const MAX_AMOUNT: u64 = 999_999_999_999;
 
-/// What an amount is for; the messages differ.
+/// The object that an amount belongs to. It decides the error message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charging {
     /// The total of a checkout session.
@@ -72,7 +72,7 @@ pub(super) fn check_currency(currency: &str, param: &str) -> Result<(), Refusal>
     Err(Refusal::validation(message).param(param))
 }
 
-/// Refuses an amount that Stripe does not charge in a currency.
+/// Refuses an amount that Stripe does not charge in this currency.
 pub(super) fn check_amount(amount: u64, currency: &str, charging: Charging) -> Result<(), Refusal> {
     check_granularity(amount, currency, charging)?;
     let least = MINIMUMS.iter().find(|(named, _)| *named == currency).map_or(1, |(_, least)| *least);
@@ -116,7 +116,7 @@ fn check_granularity(amount: u64, currency: &str, charging: Charging) -> Result<
     Err(Refusal::execution(message).code("parameter_invalid_integer").param(param))
 }
 
-/// An amount with the currency's decimals.
+/// Formats an amount with the currency's decimals.
 pub(crate) fn in_major_units(minor: u64, currency: &str) -> String {
     let decimals: usize = if ZERO_DECIMAL.contains(&currency) {
         return minor.to_string();
@@ -130,7 +130,7 @@ pub(crate) fn in_major_units(minor: u64, currency: &str) -> String {
     format!("{major}.{minor}")
 }
 
-/// The sign that Stripe's messages put before an amount.
+/// Returns the symbol that Stripe's messages put before an amount, or nothing.
 pub(super) fn symbol(currency: &str) -> &'static str {
     match currency {
         "usd" => "$",

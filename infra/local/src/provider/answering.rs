@@ -1,4 +1,4 @@
-//! How a request is answered: who may ask, idempotency, and the headers of every answer.
+//! The handling of a request: authorization, idempotency, and the headers of each response.
 
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use credits_payments::signature::Secret;
@@ -17,35 +17,26 @@ use crate::gateway::json_response;
 /// A request to the provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The method.
     pub method: &'a str,
-    /// The path, from `/v1` on.
+    /// The path, beginning with `/v1`.
     pub path: &'a str,
-    /// The query string.
     pub query: &'a str,
-    /// The `Authorization` header.
     pub authorization: Option<&'a str>,
-    /// The `Stripe-Version` header.
     pub version: Option<&'a str>,
-    /// The `Idempotency-Key` header.
     pub key: Option<&'a str>,
-    /// The body.
     pub body: &'a [u8],
 }
 
-/// A response of the stand-in's API.
+/// A response of the stand-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The status.
     pub status: u16,
-    /// The body.
     pub body: Value,
-    /// The headers.
     pub headers: Vec<(&'static str, String)>,
 }
 
 impl Answered {
-    /// The answer as it goes over the wire.
+    /// Converts the response for HTTP.
     #[must_use]
     pub fn into_response(self) -> Response<Vec<u8>> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -59,30 +50,31 @@ impl Answered {
     }
 }
 
-/// What a request comes to, before its headers.
+/// The result of a request, without its headers.
 struct Reached {
     status: u16,
     body: Value,
     replay: Replay,
 }
 
-/// Whether a request got the answer of an earlier one with its key.
+/// Whether the response is that of an earlier request with the same key.
 enum Replay {
     No,
-    /// It did; with the earlier one's id, if it is known.
+    /// It is. Holds the earlier request's id, if known.
     Of(Option<String>),
 }
 
 impl Provider {
-    /// Answers a request of the application's; a checkout's page is under `checkouts_url`.
+    /// Answers a request of the application. The page of a checkout has its address below `checkouts_url`.
     pub fn answer(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
         let answered = self.respond(asked, checkouts_url);
         self.recorder.record(asked, answered.status);
         answered
     }
 
-    /// Answers a request of the stack's operator, who reads, and who plays a payer who detaches a method. Without a version
-    /// it gets the newest, as an account has a default version. It is not recorded: the application did not send it.
+    /// Answers a request of the stack's operator, who reads objects and plays a payer that detaches a method. A request
+    /// without a version uses the newest, like an account's default version. It is not recorded, because the
+    /// application did not send it.
     pub fn answer_operator(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
         let is_operators = Endpoint::of(asked.method, asked.path).is_some_and(Endpoint::is_operators);
         if asked.version.is_some() || !is_operators {
@@ -150,7 +142,7 @@ impl Provider {
         }
     }
 
-    /// Fails a request as a control has planned, after carrying it out if that is planned too.
+    /// Fails a request as a control has planned. If planned, executes the request first.
     fn fail_as_planned(
         &mut self,
         planned: Planned,
@@ -168,7 +160,7 @@ impl Provider {
         planned.refusal
     }
 
-    /// The answer that a key keeps.
+    /// Returns the answer that is kept under a key.
     fn again(&self, kept: KeptAnswer, checkouts_url: &str) -> Reached {
         let replay = Replay::Of(kept.request);
         let (status, body) = match kept.kept {
@@ -178,7 +170,7 @@ impl Provider {
         Reached { status, body, replay }
     }
 
-    /// Refuses a caller without the key, without a version, or at a path that does not exist.
+    /// Refuses a request without a valid API key or version, to an unknown path, or during an outage.
     fn admit<'a>(&mut self, asked: &Asked<'a>) -> Result<Endpoint<'a>, Refusal> {
         if self.down {
             let refusal = Refusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");

@@ -1,4 +1,4 @@
-//! Charges: the attempts to pay a payment intent, how they end, and how a delayed one is settled.
+//! Charges: the attempts to pay a payment intent, their ends, and the settlement of delayed ones.
 
 use std::collections::BTreeMap;
 
@@ -10,37 +10,35 @@ use super::methods::{Method, billing_details};
 use super::sessions::PaymentStatus;
 use super::{PlayError, Provider};
 
-/// How the next charges of a workspace's stored method end.
+/// The outcome of the next charges of a workspace's stored method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeOutcome {
-    /// The charge succeeds; that of a bank debit is processing first.
+    /// The charge succeeds. A bank debit is processing first.
     Succeeded,
     /// The method is declined.
     Declined,
-    /// The bank asks for the customer, who is not there.
+    /// The bank requires authentication, and the customer is not present.
     AuthenticationRequired,
     /// The charge is processing until it is settled.
     Processing,
-    /// Stripe answers 500, and has charged nothing.
+    /// Stripe answers 500 without charging.
     ServerError,
-    /// Stripe answers 500, and has charged.
+    /// Stripe answers 500 after charging.
     ServerErrorCharged,
-    /// Stripe refuses the request while it executes.
+    /// Stripe refuses the request during its execution.
     Refused,
 }
 
-/// How a payment that is processing ends.
+/// The end of a payment that is processing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settlement {
-    /// It is paid.
     Succeeded,
-    /// It is not.
     Failed,
 }
 
-/// Where a charge stands.
+/// The status of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ChargeStatus {
@@ -65,7 +63,7 @@ pub(super) struct Charge {
     pub status: ChargeStatus,
     pub failure: Option<Failing>,
     pub is_disputed: bool,
-    /// Whether a dispute has withdrawn its money, so that it can't be refunded.
+    /// Whether a dispute has withdrawn the money. Such a charge can't be refunded.
     pub is_charged_back: bool,
     pub created: i64,
 }
@@ -107,7 +105,7 @@ impl Failing {
         }
     }
 
-    /// The members of the error that a payment has of it.
+    /// Returns the error object that a failed payment contains.
     pub fn error(self, charge: &str) -> Value {
         let mut error = json!({
             "type": if self == Self::Returned { "invalid_request_error" } else { "card_error" },
@@ -124,7 +122,7 @@ impl Failing {
 }
 
 impl Charge {
-    /// The charge of an intent, as the intent stands.
+    /// Creates the charge of an intent, with the intent's status.
     pub fn new(id: String, intent: &Intent, method: Option<&Method>, created: i64) -> Self {
         let status = match intent.status {
             IntentStatus::Succeeded => ChargeStatus::Succeeded,
@@ -150,7 +148,7 @@ impl Charge {
         }
     }
 
-    /// The charge in Stripe's form.
+    /// Returns the charge as a Stripe object.
     pub fn object(&self) -> Value {
         let is_paid = self.status != ChargeStatus::Failed;
         let receipt = format!("https://pay.stripe.com/receipts/payment/{}", self.id);
@@ -209,13 +207,13 @@ impl Charge {
 }
 
 impl Provider {
-    /// Sets how the next charges of a workspace's stored method end.
+    /// Sets the outcome of the next charges of a workspace's stored method.
     pub fn decide(&mut self, workspace: &str, outcome: ChargeOutcome) {
         self.memory.outcomes.insert(workspace.to_owned(), outcome);
         self.keep();
     }
 
-    /// Ends a payment that is processing, and publishes its end.
+    /// Ends a payment that is processing, and publishes the result.
     pub fn settle(&mut self, payment: &str, settlement: Settlement) -> Result<(), PlayError> {
         let intent = self.memory.intents.get_mut(payment).ok_or(PlayError::Unknown("payment"))?;
         if intent.status != IntentStatus::Processing {
@@ -246,17 +244,17 @@ impl Provider {
         self.emit(kind, &object, payment);
     }
 
-    /// Makes an intent succeed, and publishes it.
+    /// Makes an intent succeed, and publishes the events.
     pub(super) fn succeed(&mut self, id: &str) {
         self.end(id, IntentStatus::Succeeded, None);
     }
 
-    /// Makes an intent fail, and publishes it.
+    /// Makes an intent fail, and publishes the events.
     pub(super) fn fail(&mut self, id: &str, failing: Failing) {
         self.end(id, IntentStatus::RequiresPaymentMethod, Some(failing));
     }
 
-    /// Makes an intent wait for its bank, and publishes it.
+    /// Makes an intent processing, and publishes the events.
     pub(super) fn begin_processing(&mut self, id: &str) {
         self.end(id, IntentStatus::Processing, None);
     }

@@ -7,21 +7,20 @@ use super::Provider;
 use super::errors::Refusal;
 use super::form::{EXPAND, Form};
 
-/// The email that a payer enters where the session names none.
+/// The email that a payer enters if the session has none.
 pub(super) const PAYER_EMAIL: &str = "payer@example.com";
 
-/// A customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Customer {
     pub id: String,
     pub created: i64,
     pub email: String,
     pub is_deleted: bool,
-    /// Whether an address is known, for tax.
+    /// Whether the customer has an address, which tax needs.
     pub has_address: bool,
     /// The attached methods, oldest first.
     pub methods: Vec<String>,
-    /// The workspace that its sessions name, by which controls find it.
+    /// The workspace in the metadata of the customer's sessions. Controls find the customer by it.
     pub workspace: String,
 }
 
@@ -32,7 +31,7 @@ impl Customer {
         Self { id, created, email, is_deleted: false, has_address: false, methods, workspace }
     }
 
-    /// The customer in Stripe's form.
+    /// Returns the customer as a Stripe object.
     pub fn object(&self) -> Value {
         if self.is_deleted {
             return json!({ "id": self.id, "object": "customer", "deleted": true });
@@ -71,7 +70,7 @@ impl Customer {
 }
 
 impl Provider {
-    /// `GET /v1/customers/{id}`
+    /// Handles `GET /v1/customers/{id}`.
     pub(super) fn read_customer(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(query, &[EXPAND])?;
         let customer = self.memory.customers.get(id);
@@ -79,7 +78,7 @@ impl Provider {
         self.expanded(customer.object(), &form)
     }
 
-    /// `DELETE /v1/customers/{id}`
+    /// Handles `DELETE /v1/customers/{id}`.
     pub(super) fn delete_customer(&mut self, id: &str, query: &[u8], body: &[u8]) -> Result<Value, Refusal> {
         Form::read(query, &[])?;
         Form::read(body, &[])?;
@@ -97,7 +96,7 @@ impl Provider {
         self.read_customer(id, b"")
     }
 
-    /// A customer that has not been deleted.
+    /// Returns a customer that has not been deleted.
     pub(super) fn existing_customer(&self, id: &str, param: &str) -> Result<&Customer, Refusal> {
         let customer = self.memory.customers.get(id).filter(|customer| !customer.is_deleted);
         customer.ok_or_else(|| Refusal::missing("customer", id, param))

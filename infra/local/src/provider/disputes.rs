@@ -5,26 +5,26 @@ use serde_json::{Value, json};
 
 use super::{PlayError, Provider};
 
-/// How long evidence can be submitted, in seconds.
+/// The time to submit evidence, in seconds.
 const EVIDENCE_SECONDS: i64 = 8 * 86_400;
 
-/// Where a dispute stands.
+/// The status of a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DisputeStatus {
-    /// An inquiry, which withdraws no money yet.
+    /// An open inquiry. It withdraws no money.
     WarningNeedsResponse,
-    /// An inquiry that was answered.
+    /// An answered inquiry.
     WarningUnderReview,
     /// An inquiry that ended without a dispute.
     WarningClosed,
-    /// The money is withdrawn.
+    /// An open dispute. The money is withdrawn.
     NeedsResponse,
-    /// The dispute was answered.
+    /// An answered dispute.
     UnderReview,
-    /// The money is reinstated.
+    /// A won dispute. The money is reinstated.
     Won,
-    /// The money is gone.
+    /// A lost dispute. The money stays withdrawn.
     Lost,
 }
 
@@ -38,7 +38,6 @@ impl DisputeStatus {
     }
 }
 
-/// A dispute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Dispute {
     pub id: String,
@@ -47,13 +46,13 @@ pub(super) struct Dispute {
     pub amount_minor: u64,
     pub currency: String,
     pub status: DisputeStatus,
-    /// Whether its money is withdrawn.
+    /// Whether the money is withdrawn.
     pub is_withdrawn: bool,
     pub created: i64,
 }
 
 impl Dispute {
-    /// The dispute in Stripe's form.
+    /// Returns the dispute as a Stripe object.
     pub fn object(&self) -> Value {
         let case = if self.status.is_warning() { "inquiry" } else { "chargeback" };
         json!({
@@ -85,7 +84,7 @@ impl Dispute {
 }
 
 impl Provider {
-    /// Opens a dispute of a payment, of all of it unless an amount is given; returns the dispute's id.
+    /// Opens a dispute of a payment, and returns its id. Without an amount it disputes the whole payment.
     pub fn dispute(
         &mut self,
         payment: &str,
@@ -121,7 +120,7 @@ impl Provider {
         Ok(id)
     }
 
-    /// Moves a dispute to another status, and publishes what follows. A lost one may be won later.
+    /// Moves a dispute to another status, and publishes the events. A lost dispute may still be won.
     pub fn move_dispute(&mut self, id: &str, status: DisputeStatus) -> Result<(), PlayError> {
         let dispute = self.memory.disputes.get_mut(id).ok_or(PlayError::Unknown("dispute"))?;
         let before = dispute.status;
@@ -143,7 +142,7 @@ impl Provider {
         Ok(())
     }
 
-    /// What the disputes of a payment withhold.
+    /// Returns the sum that the disputes of a payment withhold.
     pub(super) fn withheld_minor(&self, payment: &str) -> u64 {
         let disputes = self.memory.disputes.values();
         let withheld = disputes.filter(|dispute| dispute.intent == payment && dispute.is_withdrawn);

@@ -1,4 +1,4 @@
-//! Errors in Stripe's shape.
+//! Errors in the form of Stripe's.
 
 use serde_json::{Map, Value, json};
 
@@ -22,16 +22,17 @@ impl ErrorType {
     }
 }
 
-/// When a request failed. Stripe keeps a result under its idempotency key once the endpoint has begun to execute.
+/// The stage at which a request failed. Stripe keeps a response under its idempotency key once the endpoint has begun
+/// to execute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Before the endpoint executed: the same key may be sent again.
+    /// Before the execution: the same key may be sent again.
     Validation,
-    /// While it executed: the same key gets the same error for 24 hours.
+    /// During the execution: the same key gets the same error for 24 hours.
     Execution,
 }
 
-/// An error that a request is answered with.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub status: u16,
@@ -40,17 +41,17 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// An `invalid_request_error` that the parameters alone explain.
+    /// Creates an `invalid_request_error` for wrong parameters.
     pub fn validation(message: impl Into<String>) -> Self {
         Self::new(ErrorType::InvalidRequest, Stage::Validation, message)
     }
 
-    /// An `invalid_request_error` that the endpoint found while it executed.
+    /// Creates an `invalid_request_error` that the endpoint raises during its execution.
     pub fn execution(message: impl Into<String>) -> Self {
         Self::new(ErrorType::InvalidRequest, Stage::Execution, message)
     }
 
-    /// An error of another type; its status is 400 until it is set.
+    /// Creates an error of any type, with status 400.
     pub fn new(kind: ErrorType, stage: Stage, message: impl Into<String>) -> Self {
         let mut members = Map::new();
         members.insert("type".into(), json!(kind.name()));
@@ -58,18 +59,18 @@ impl Refusal {
         Self { status: 400, stage, members }
     }
 
-    /// A parameter or a path that names no object. `object` is the type's name in Stripe's message.
+    /// Creates the error for an id without an object. `object` is the type's name in Stripe's message.
     pub fn missing(object: &str, id: &str, param: &str) -> Self {
         let message = format!("No such {object}: '{id}'");
         Self::execution(message).code("resource_missing").param(param)
     }
 
-    /// A parameter that has to be there.
+    /// Creates the error for a missing parameter.
     pub fn required(param: &str) -> Self {
         Self::validation(format!("Missing required param: {param}.")).code("parameter_missing").param(param)
     }
 
-    /// Two parameters of which only one may be there.
+    /// Creates the error for two parameters that exclude each other.
     pub fn exclusive(first: &str, second: &str) -> Self {
         let message = format!("You may only specify one of these parameters: {first}, {second}.");
         Self::validation(message).code("parameters_exclusive").param(first)
@@ -92,7 +93,7 @@ impl Refusal {
         self
     }
 
-    /// The body of the answer to the request with this id.
+    /// Returns the response body for the request with this id.
     pub fn body(mut self, request: &str, now: i64) -> Value {
         if let Some(code) = self.members.get("code").and_then(Value::as_str) {
             let url = format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-"));

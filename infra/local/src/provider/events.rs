@@ -1,4 +1,4 @@
-//! Events: their envelope, the outbox, and the signature that each delivery has.
+//! Events: their envelope, the outbox, and the signature of each delivery.
 
 use credits_payments::signature::{Secret, sign};
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,24 @@ use serde_json::{Value, json};
 
 use super::{API_VERSION, Provider};
 
-/// An event, ready to be delivered.
+/// A signed event, ready for delivery.
 #[derive(Debug)]
 pub struct Delivery {
     /// The `Stripe-Signature` header.
     pub signature: String,
-    /// The body.
     pub body: String,
-    /// The payment intent that it is about, or the setup intent.
+    /// The payment intent or setup intent that the event is about; empty if it is about neither.
     pub payment_id: String,
 }
 
-/// An event that has not been signed yet: Stripe signs each delivery when it is sent.
+/// An unsigned event in the outbox. Stripe signs an event at each delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub body: String,
     pub payment_id: String,
 }
 
-/// The API request that caused an event.
+/// The API request that causes an event.
 #[derive(Debug, Clone)]
 pub(super) struct RequestIds {
     pub id: String,
@@ -32,7 +31,7 @@ pub(super) struct RequestIds {
 }
 
 impl Provider {
-    /// Takes the events that wait to be delivered, oldest first, signed as of now.
+    /// Takes all events from the outbox, oldest first, signed with the current time.
     pub fn take_outbox(&mut self) -> Vec<Delivery> {
         self.expire_due();
         if self.memory.outbox.is_empty() {
@@ -44,7 +43,7 @@ impl Provider {
         deliveries
     }
 
-    /// Signs an event as of now. Where the stack has a folder, the event is kept until [`Self::delivered`].
+    /// Signs an event with the current time. A stack with a folder keeps the event until [`Self::delivered`].
     pub(super) fn begin_delivery(&mut self, waiting: Waiting) -> Option<Delivery> {
         if self.file.is_some() {
             self.memory.delivering.push(waiting.clone());
@@ -52,7 +51,7 @@ impl Provider {
         self.signed(waiting)
     }
 
-    /// Ends the delivery of an event, whatever the webhook has answered.
+    /// Ends the delivery of an event, whatever the webhook answered.
     pub fn delivered(&mut self, body: &str) {
         let begun = self.memory.delivering.len();
         self.memory.delivering.retain(|waiting| waiting.body != body);
@@ -61,13 +60,13 @@ impl Provider {
         }
     }
 
-    /// Puts an event into the outbox.
+    /// Adds an event to the outbox.
     pub(super) fn emit(&mut self, kind: &str, object: &Value, payment_id: &str) {
         let waiting = self.event(kind, object, payment_id);
         self.memory.outbox.push(waiting);
     }
 
-    /// An event about an object as it is now.
+    /// Creates an event about an object.
     pub(super) fn event(&self, kind: &str, object: &Value, payment_id: &str) -> Waiting {
         let request = self.request.as_ref();
         let event = json!({
@@ -87,7 +86,7 @@ impl Provider {
         Waiting { body: event.to_string(), payment_id: payment_id.to_owned() }
     }
 
-    /// An event with its signature as of now.
+    /// Signs an event with the current time.
     fn signed(&self, Waiting { body, payment_id }: Waiting) -> Option<Delivery> {
         let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
         let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;

@@ -1,4 +1,4 @@
-//! Expansion of references: `expand[]` replaces an id by its object.
+//! The expansion of references: `expand[]` replaces an id by the object.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ use super::form::Form;
 const EXPANDABLE: [&str; 7] =
     ["payment_intent", "latest_charge", "payment_method", "customer", "setup_intent", "charge", "line_items"];
 
-/// How deep a path may go.
+/// The largest depth of a path.
 const MAX_DEPTH: usize = 4;
 
 impl Provider {
-    /// Replaces the references that the form names.
+    /// Replaces the references that the form's `expand` lists.
     pub(super) fn expanded(&self, mut object: Value, form: &Form) -> Result<Value, Refusal> {
         for (at, path) in form.expand().iter().enumerate() {
             let parts: Vec<&str> = path.split('.').collect();
@@ -26,7 +26,7 @@ impl Provider {
         Ok(object)
     }
 
-    /// Whether the path leads to references, which it then has replaced.
+    /// Replaces the references at a path. Returns whether the path leads to expandable members.
     fn expand(&self, value: &mut Value, path: &[&str]) -> bool {
         let Some((head, rest)) = path.split_first() else { return true };
         if *head == "data" && value["object"] == "list" {
@@ -48,7 +48,7 @@ impl Provider {
         !member.is_object() || self.expand(member, rest)
     }
 
-    /// An object by its id.
+    /// Returns an object by its id.
     fn object(&self, id: &str) -> Option<Value> {
         let memory = &self.memory;
         match id.split_once('_')?.0 {

@@ -6,25 +6,25 @@ use super::Provider;
 use super::errors::{ErrorType, Refusal, Stage};
 use super::idempotency::key_in_use;
 
-/// The order for a failure, as `POST /_local/provider/failures` takes it.
+/// A planned failure, in the form of `POST /_local/provider/failures`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedFailure {
-    /// Which requests fail: those whose path begins with this behind `/v1/`, or all.
+    /// The start of the paths that fail, without `/v1/`. If absent, all requests fail.
     pub path: Option<String>,
-    /// The status of the answer, from 400 on.
+    /// The status of the response, from 400 to 599.
     pub status: u16,
-    /// How many requests fail.
+    /// The number of requests that fail.
     pub count: u32,
-    /// Whether the answer is kept under the request's idempotency key. By default a 500 is, and no other.
+    /// Whether the response is kept under the request's idempotency key. By default only a 500 is.
     pub kept: Option<bool>,
-    /// Whether Stripe carries the request out before it fails; the answer is kept then. False if absent.
+    /// Whether the request is executed before it fails. By default such a response is kept. False if absent.
     pub executed: Option<bool>,
-    /// Whether the events of what was carried out never come. False if absent.
+    /// Whether the events of the executed request are lost. False if absent.
     pub lost: Option<bool>,
 }
 
-/// A failure with requests still to come.
+/// A planned failure with its remaining count.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     path: String,
@@ -35,17 +35,17 @@ pub(super) struct Failure {
     is_lost: bool,
 }
 
-/// How one request fails.
+/// The failure of one request.
 pub(super) struct Planned {
     pub refusal: Refusal,
-    /// Whether the request is carried out first.
+    /// Whether the request is executed first.
     pub is_executed: bool,
     /// Whether its events are lost.
     pub is_lost: bool,
 }
 
 impl Provider {
-    /// Makes the next requests fail. Stripe keeps no answer of 401, 409 and 429, whatever the order says.
+    /// Makes the next requests fail. A 401, 409 or 429 is never kept, as at Stripe.
     pub fn plan_failure(&mut self, order: &PlannedFailure) {
         let is_executed = order.executed.unwrap_or_default();
         let is_kept = order.kept.unwrap_or(order.status == 500 || is_executed)
@@ -60,7 +60,7 @@ impl Provider {
         });
     }
 
-    /// Takes the failure that was planned for this request, if one was.
+    /// Takes the planned failure for a request, if one applies.
     pub(super) fn planned_failure(&mut self, stage: Stage, path: &str, key: Option<&str>) -> Option<Planned> {
         self.failures.retain(|failure| failure.left > 0);
         let mut planned = self.failures.iter_mut();
@@ -86,7 +86,7 @@ fn refusal(status: u16, stage: Stage, key: &str) -> Refusal {
     Refusal::new(kind, stage, message).status(status)
 }
 
-/// The answer that Stripe gives when it has failed itself.
+/// Returns the response to an internal error of Stripe's.
 pub(super) fn server_error() -> Refusal {
     refusal(500, Stage::Execution, "")
 }

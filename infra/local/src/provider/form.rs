@@ -1,67 +1,64 @@
-//! The strict reader of forms and queries.
+//! The strict parser of form bodies and queries.
 
 use std::collections::BTreeMap;
 
 use super::amounts;
 use super::errors::Refusal;
 
-/// What the value of a parameter may be.
+/// The type of a parameter's value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// Text of at most so many characters, and not empty.
+    /// Non-empty text of at most this many characters.
     Text(usize),
     /// `true` or `false`.
     Flag,
-    /// An integer.
     Whole,
-    /// An absolute URL of http or https.
+    /// An absolute URL with the scheme http or https.
     Url,
-    /// A currency in lowercase letters.
+    /// A currency code in lowercase.
     Currency,
-    /// An address of a mailbox.
     Email,
-    /// One of these.
+    /// One of these words.
     Choice(&'static [&'static str]),
-    /// A value of a set of metadata.
+    /// A value of `metadata`, which may be empty.
     Metadata,
 }
 
-/// A parameter that an endpoint knows. In its name `#` stands for an index and `*` for any key; `[]` is a list.
+/// A parameter of an endpoint. In its name `#` stands for an index, `*` for any key, and `[]` for a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub name: &'static str,
     pub kind: Kind,
 }
 
-/// A parameter.
 pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind }
 }
 
-/// `expand[]`, which nearly every endpoint knows.
+/// `expand[]`, which nearly every endpoint accepts.
 pub(super) const EXPAND: Field = field("expand[]", Kind::Text(200));
 
-/// The most keys of a set of metadata.
+/// The largest number of keys in a `metadata` object.
 const MAX_METADATA_KEYS: usize = 50;
-/// The most characters of a key of metadata.
+/// The largest length of a metadata key, in characters.
 const MAX_METADATA_KEY: usize = 40;
-/// The most characters of a value of metadata.
+/// The largest length of a metadata value, in characters.
 const MAX_METADATA_VALUE: usize = 500;
 
-/// The parameters of a request, each known and well-formed.
+/// The validated parameters of a request.
 #[derive(Debug)]
 pub(super) struct Form {
     fields: BTreeMap<String, String>,
     expand: Vec<String>,
 }
 
-/// Reads pairs as they were sent, in order.
+/// Splits a form into its pairs, in the order of the request.
 pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(text).into_owned().collect()
 }
 
 impl Form {
-    /// Reads a body or a query of which these parameters are known.
+    /// Parses a body or a query. Refuses a parameter that is not in `known`.
     pub fn read(text: &[u8], known: &[Field]) -> Result<Self, Refusal> {
         let mut form = Self { fields: BTreeMap::new(), expand: Vec::new() };
         let pairs = pairs(text);
@@ -84,27 +81,27 @@ impl Form {
         Ok(form)
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 
-    /// The value of a parameter that has to be there.
+    /// Returns the value of a required parameter.
     pub fn required(&self, name: &str) -> Result<&str, Refusal> {
         self.text(name).ok_or_else(|| Refusal::required(name))
     }
 
-    /// Whether a parameter is `true`.
+    /// Returns whether a parameter is `true`.
     pub fn is_true(&self, name: &str) -> bool {
         self.text(name) == Some("true")
     }
 
-    /// The value of an integer; the reader has checked that it is one.
+    /// Returns the value of an integer parameter. [`Self::read`] has checked that it is one.
     pub fn whole(&self, name: &str) -> Option<i64> {
         self.text(name).and_then(|value| value.parse().ok())
     }
 
-    /// The value of an integer that is at least 1.
+    /// Returns the value of an integer parameter, which must be at least 1.
     pub fn positive(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.whole(name) else { return Ok(None) };
         match u64::try_from(value) {
@@ -122,7 +119,7 @@ impl Form {
         self.fields.keys().any(|key| key == name || key.starts_with(&inner))
     }
 
-    /// The set of metadata of this name; an empty value leaves its key out.
+    /// Returns the metadata under this name, without keys whose value is empty.
     pub fn metadata(&self, name: &str) -> BTreeMap<String, String> {
         let prefix = format!("{name}[");
         let named = self.fields.iter().filter_map(|(key, value)| {
@@ -132,7 +129,7 @@ impl Form {
         named.collect()
     }
 
-    /// The paths to expand.
+    /// Returns the paths to expand.
     pub fn expand(&self) -> &[String] {
         &self.expand
     }
@@ -156,7 +153,7 @@ impl Form {
     }
 }
 
-/// The parts of a name such as `line_items[0][quantity]`.
+/// Splits a name such as `line_items[0][quantity]` into its parts.
 fn segments(name: &str) -> Vec<&str> {
     name.split('[').map(|part| part.strip_suffix(']').unwrap_or(part)).collect()
 }
@@ -170,7 +167,7 @@ fn fits(segment: &str, pattern: &str) -> bool {
     }
 }
 
-/// How many leading parts fit the pattern.
+/// Returns how many leading parts match the pattern.
 fn fitting(name: &[&str], pattern: &[&str]) -> usize {
     name.iter().zip(pattern).take_while(|(segment, pattern)| fits(segment, pattern)).count()
 }
@@ -180,7 +177,7 @@ fn matches(name: &[&str], pattern: &str) -> bool {
     name.len() == pattern.len() && fitting(name, &pattern) == name.len()
 }
 
-/// Refuses a name that no pattern has, by the first part that is unknown, as Stripe does.
+/// Refuses a name that matches no pattern. The error names it up to the first unknown part, as Stripe's does.
 fn check_known(name: &str, known: &[Field]) -> Result<(), Refusal> {
     let parts = segments(name);
     if known.iter().any(|field| matches(&parts, field.name)) {
@@ -279,7 +276,7 @@ fn check_metadata(name: &str, value: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `a`, `a or b`, or `a, b, or c`.
+/// Formats words as `a`, `a or b`, or `a, b, or c`.
 fn listing(choices: &[&str]) -> String {
     match choices {
         [] => String::new(),

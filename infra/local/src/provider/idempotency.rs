@@ -1,4 +1,4 @@
-//! Idempotency keys, as <https://docs.stripe.com/api/idempotent_requests> has them.
+//! Idempotency keys, after <https://docs.stripe.com/api/idempotent_requests>.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,40 +6,38 @@ use serde_json::Value;
 use super::errors::{ErrorType, Refusal, Stage};
 use super::{Provider, form};
 
-/// How long an answer is kept: Stripe removes keys that are at least 24 hours old.
+/// How long an answer is kept, in seconds. Stripe removes keys that are at least 24 hours old.
 const KEY_RETENTION_SECONDS: i64 = 86_400;
-/// The most characters of a key.
+/// The largest length of a key, in characters.
 const MAX_KEY: usize = 255;
-/// After how many further keys those that have expired are removed.
+/// The number of keys after which expired ones are removed.
 const PRUNE_INTERVAL: usize = 1_024;
 
-/// The answer of a key's first request.
+/// The kept answer of a key's first request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeptAnswer {
     pub path: String,
     pub form: String,
     pub at: i64,
-    /// The id of the first request.
+    /// The id of the first request; absent in a file of the first format.
     pub request: Option<String>,
     pub kept: Kept,
 }
 
-/// What the first request was answered with.
+/// The content of a kept answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kept {
-    /// This status and this body.
+    /// A response.
     Whole {
-        /// The status.
         status: u16,
-        /// The body.
         body: Value,
     },
-    /// A session or an intent as it is now: the first format of the memory kept ids alone.
+    /// The id of a session or an intent, answered as it is now. The first format of the memory kept no more.
     Object(String),
 }
 
-/// The parameters in one order, however they were sent.
+/// Encodes parameters in a canonical order.
 pub(super) fn canonical(mut pairs: Vec<(String, String)>) -> String {
     pairs.sort();
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
@@ -51,12 +49,12 @@ impl Provider {
         self.in_flight.insert(key.to_owned());
     }
 
-    /// Ends what [`Self::begin_in_flight`] began.
+    /// Ends the conflict that [`Self::begin_in_flight`] began.
     pub fn end_in_flight(&mut self, key: &str) {
         self.in_flight.remove(key);
     }
 
-    /// The answer that is kept under the key; refuses a key that is too long, in use, or that came with another request.
+    /// Returns the answer kept under a key. Refuses a key that is too long, in flight, or was used for another request.
     pub(super) fn kept_answer(
         &self,
         key: &str,
@@ -104,7 +102,7 @@ impl Provider {
     }
 }
 
-/// The conflict with a request that is in flight.
+/// Returns the error for a key whose first request is in flight.
 pub(super) fn key_in_use(key: &str) -> Refusal {
     let message = format!(
         "There is currently another in-progress request using this Idempotent Key (that probably means you submitted \

@@ -1,4 +1,4 @@
-//! `POST /v1/payment_intents`: its parameters, and how the charge ends.
+//! `POST /v1/payment_intents`: its parameters, and the outcome of the charge.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::form::{EXPAND, Field, Form, Kind, field};
 use super::intents::{Intent, IntentStatus};
 use super::methods::MethodKind;
 
-/// The parameters that the stand-in plays.
+/// The parameters that the stand-in supports.
 const KNOWN: [Field; 14] = [
     EXPAND,
     field("amount", Kind::Whole),
@@ -29,11 +29,11 @@ const KNOWN: [Field; 14] = [
     field("metadata[*]", Kind::Metadata),
 ];
 
-/// What only a request that confirms may have.
+/// The parameters that require `confirm`.
 const CONFIRMING: [&str; 3] = ["off_session", "error_on_requires_action", "return_url"];
 
 impl Provider {
-    /// `POST /v1/payment_intents`
+    /// Handles `POST /v1/payment_intents`.
     pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(body, &KNOWN)?;
         form.required("amount")?;
@@ -58,9 +58,9 @@ impl Provider {
         }
         let ended = self.ended(&id, outcome);
         if outcome == ChargeOutcome::Declined && ended.is_ok() {
-            // A bank debit is not declined at once: it is processing, and the bank returns it.
+            // Stripe does not decline a bank debit at once. It is processing until the bank returns it.
             let settled = self.settle(&id, Settlement::Failed);
-            settled.unwrap_or_else(|error| tracing::debug!(%error, "an intent was not confirmed"));
+            settled.unwrap_or_else(|error| tracing::debug!(%error, "the intent was not confirmed"));
         }
         self.keep();
         self.expanded(ended?, &form)
@@ -119,7 +119,7 @@ impl Provider {
         }
     }
 
-    /// The answer to a charge that has been made.
+    /// Returns the response to a confirmed charge.
     fn ended(&self, id: &str, outcome: ChargeOutcome) -> Result<Value, Refusal> {
         let Some(intent) = self.memory.intents.get(id) else { return Err(server_error()) };
         if let Some(error) = &intent.last_payment_error {
@@ -132,7 +132,7 @@ impl Provider {
     }
 }
 
-/// The error of a charge that was declined: that of the intent, with the intent.
+/// Returns the error of a declined charge: the intent's error, with the intent.
 fn declined(error: &Value, intent: Value) -> Refusal {
     let message = error["message"].as_str().unwrap_or_default();
     let mut refusal = Refusal::new(ErrorType::Card, Stage::Execution, message).status(402);

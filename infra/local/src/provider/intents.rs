@@ -1,4 +1,4 @@
-//! Payment intents: how they are shown and listed.
+//! Payment intents.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::form::{EXPAND, Form, Kind, field};
 use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
 use super::sessions::Session;
 
-/// Where an intent stands.
+/// The status of a payment intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum IntentStatus {
@@ -21,7 +21,6 @@ pub(super) enum IntentStatus {
     Succeeded,
 }
 
-/// A payment intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Intent {
     pub id: String,
@@ -35,7 +34,7 @@ pub(super) struct Intent {
     pub status: IntentStatus,
     pub latest_charge: Option<String>,
     pub last_payment_error: Option<Value>,
-    /// The session that it pays.
+    /// The checkout session that the intent pays.
     pub session: Option<String>,
     pub created: i64,
 }
@@ -59,7 +58,7 @@ impl Intent {
         }
     }
 
-    /// The intent that pays a session.
+    /// Creates the intent that pays a session.
     pub fn of_session(session: &Session, id: String, created: i64) -> Self {
         Self {
             customer: session.customer.clone(),
@@ -75,7 +74,7 @@ impl Intent {
         self.status == IntentStatus::Succeeded
     }
 
-    /// The intent in Stripe's form.
+    /// Returns the intent as a Stripe object.
     pub fn object(&self) -> Value {
         let automatic = json!({ "allow_redirects": "never", "enabled": true });
         json!({
@@ -128,7 +127,7 @@ impl Intent {
 }
 
 impl Provider {
-    /// `GET /v1/payment_intents/{id}`
+    /// Handles `GET /v1/payment_intents/{id}`.
     pub(super) fn read_intent(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(query, &[EXPAND])?;
         let intent = self.memory.intents.get(id);
@@ -136,7 +135,7 @@ impl Provider {
         self.expanded(intent.object(), &form)
     }
 
-    /// `GET /v1/payment_intents`
+    /// Handles `GET /v1/payment_intents`.
     pub(super) fn list_intents(&self, query: &[u8]) -> Result<Value, Refusal> {
         let mut known = vec![LIMIT, STARTING_AFTER, EXPAND, field("customer", Kind::Text(255))];
         known.extend(CREATED);

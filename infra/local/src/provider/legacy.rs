@@ -1,4 +1,4 @@
-//! The first format of `provider.json`, which a stack's folder may still hold.
+//! The first format of `provider.json`, which a stack's folder may still contain.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Memory {
     keys: BTreeMap<String, (BTreeMap<String, String>, String)>,
     #[serde(default)]
     intents: BTreeMap<String, OldIntent>,
-    /// Customers with a stored card, and their workspaces.
+    /// The workspaces of customers with a stored card, by customer id.
     #[serde(default)]
     customers: BTreeMap<String, String>,
     #[serde(default)]
@@ -126,7 +126,7 @@ impl memory::Memory {
         }
     }
 
-    /// Adds a succeeded payment with its customer's card and its charge.
+    /// Adds a succeeded payment with its charge and the customer's card.
     fn add_paid(&mut self, mut intent: Intent) {
         let customer = intent.customer.as_ref().and_then(|id| self.customers.get(id));
         intent.method = customer.and_then(|customer| customer.methods.first().cloned());
@@ -138,7 +138,7 @@ impl memory::Memory {
     }
 }
 
-/// The second at which an id of `Sources` was made: a UUID of version 7 begins with its milliseconds.
+/// Returns the second at which `Sources` made an id: a UUID of version 7 begins with the milliseconds.
 fn created(id: &str) -> i64 {
     let hex = id.split_once('_').and_then(|(_, hex)| hex.get(..12));
     let millis = hex.and_then(|hex| i64::from_str_radix(hex, 16).ok());

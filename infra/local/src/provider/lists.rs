@@ -1,11 +1,11 @@
-//! Lists: newest first, in pages.
+//! Lists, in pages, newest first.
 
 use serde_json::{Value, json};
 
 use super::errors::Refusal;
 use super::form::{Field, Form, Kind, field};
 
-/// The size of a page that names none.
+/// The default size of a page.
 const DEFAULT_LIMIT: usize = 10;
 /// The largest size of a page.
 const MAX_LIMIT: u64 = 100;
@@ -13,7 +13,7 @@ const MAX_LIMIT: u64 = 100;
 pub(super) const LIMIT: Field = field("limit", Kind::Whole);
 pub(super) const STARTING_AFTER: Field = field("starting_after", Kind::Text(255));
 
-/// Which page of a list is asked for.
+/// The requested page of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page<'a> {
     limit: usize,
@@ -21,7 +21,7 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Reads `limit` and `starting_after`; `exists` says whether the list's type has an object of this id.
+    /// Reads `limit` and `starting_after`. `exists` returns whether the list's type has an object with this id.
     pub fn read(form: &'a Form, object: &str, exists: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
         let limit = match form.positive("limit")? {
             Some(limit) if limit > MAX_LIMIT => {
@@ -39,7 +39,7 @@ impl<'a> Page<'a> {
         Ok(Self { limit, after })
     }
 
-    /// The page of these objects, which come newest first.
+    /// Returns the page of these objects. The iterator must yield the newest first.
     pub fn of<'b, T: 'b>(
         self,
         url: &str,
@@ -59,7 +59,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The filters on a list's `created`.
+/// The filters on `created`.
 pub(super) const CREATED: [Field; 5] = [
     field("created", Kind::Whole),
     field("created[gt]", Kind::Whole),
@@ -68,7 +68,7 @@ pub(super) const CREATED: [Field; 5] = [
     field("created[lte]", Kind::Whole),
 ];
 
-/// Whether an object of this second passes the filters on `created`.
+/// Returns whether an object created at this second passes the filters on `created`.
 pub(super) fn is_created_as_asked(form: &Form, created: i64) -> bool {
     let bound = |name: &str| form.whole(name);
     bound("created").is_none_or(|at| created == at)

@@ -1,4 +1,4 @@
-//! What the stand-in remembers.
+//! The state of the stand-in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,15 @@ use super::refunds::Refund;
 use super::sessions::Session;
 use super::setups::Setup;
 
-/// The format of the file; a file without one is of the first format.
+/// The format of the file. A file without a format has the first one.
 const FORMAT: u32 = 2;
 
-/// Everything that outlives a request, and a restart where the stack has a folder.
+/// The state that outlives a request. A stack with a folder keeps it across restarts.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Memory {
     format: u32,
     pub sessions: BTreeMap<String, Session>,
-    /// The open sessions by the second at which they expire.
+    /// The open sessions, by the second at which they expire.
     pub expiring: BTreeSet<(i64, String)>,
     pub intents: BTreeMap<String, Intent>,
     pub charges: BTreeMap<String, Charge>,
@@ -33,13 +33,13 @@ pub(super) struct Memory {
     pub methods: BTreeMap<String, Method>,
     pub refunds: BTreeMap<String, Refund>,
     pub disputes: BTreeMap<String, Dispute>,
-    /// Answers by idempotency key.
+    /// The kept answers, by idempotency key.
     pub keys: BTreeMap<String, KeptAnswer>,
-    /// How the next charges of a workspace's stored method end, where a control has said so.
+    /// The outcome of the next charges, by workspace. Set by a control.
     pub outcomes: BTreeMap<String, ChargeOutcome>,
-    /// Events that wait to be delivered.
+    /// The events that wait for delivery.
     pub outbox: Vec<Waiting>,
-    /// Events whose delivery has begun and not ended: after a restart they wait again.
+    /// The events in delivery. After a restart they wait again.
     #[serde(default)]
     pub delivering: Vec<Waiting>,
 }
@@ -65,14 +65,14 @@ impl Default for Memory {
     }
 }
 
-/// The one member that tells the formats apart.
+/// The member that distinguishes the formats.
 #[derive(Deserialize)]
 struct Header {
     format: Option<u32>,
 }
 
 impl Memory {
-    /// Reads a file of this format or of the first.
+    /// Parses a file of the current or the first format.
     pub fn read(file: &[u8]) -> Result<Self, serde_json::Error> {
         let Header { format } = serde_json::from_slice(file)?;
         if format.is_some() {

@@ -8,22 +8,21 @@ use super::errors::Refusal;
 use super::form::{EXPAND, Field, Form, Kind, field};
 use super::lists::{LIMIT, Page, STARTING_AFTER};
 
-/// The types of payment methods that the stand-in plays.
+/// The types of payment methods that the stand-in supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodKind {
-    /// A card.
     Card,
     /// A SEPA Direct Debit of a bank account.
     SepaDebit,
     /// An ACH Direct Debit of a US bank account.
     UsBankAccount,
-    /// A wallet of Stripe's.
+    /// Stripe's wallet.
     Link,
 }
 
 impl MethodKind {
-    /// Whether a payment with it is `processing` for days before it succeeds or fails.
+    /// Returns whether a payment with this type is `processing` for days before it succeeds or fails.
     #[must_use]
     pub fn is_delayed(self) -> bool {
         matches!(self, Self::SepaDebit | Self::UsBankAccount)
@@ -39,24 +38,23 @@ impl MethodKind {
     }
 }
 
-/// A payment method.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Method {
     pub id: String,
     pub kind: MethodKind,
     pub created: i64,
-    /// The customer that it is attached to.
+    /// The customer that the method is attached to.
     pub customer: Option<String>,
-    /// Whether a customer had it once: it can't be used again.
+    /// Whether the method was detached from a customer. It can't be used again.
     pub is_detached: bool,
-    /// Which of the customer's methods it is, so that two cards differ.
+    /// The index among the customer's methods, which gives two cards different digits.
     number: usize,
 }
 
-/// The brands and last digits of a customer's cards, in turn.
+/// The brands and last digits of a customer's cards, used in turn.
 const CARDS: [(&str, &str); 3] = [("visa", "4242"), ("mastercard", "4444"), ("amex", "0005")];
 
-/// The types that a list can be narrowed to.
+/// The values of a list's `type` filter.
 const TYPES: [&str; 13] = [
     "card",
     "sepa_debit",
@@ -86,7 +84,7 @@ impl Method {
         Self { id, kind, created, customer: None, is_detached: false, number }
     }
 
-    /// The method in Stripe's form.
+    /// Returns the method as a Stripe object.
     pub fn object(&self) -> Value {
         let mut object = json!({
             "id": self.id,
@@ -117,7 +115,7 @@ impl Method {
         object
     }
 
-    /// The details that a charge has of the method.
+    /// Returns the `payment_method_details` of a charge.
     pub fn details(&self) -> Value {
         let object = self.object();
         let name = self.kind.name();
@@ -154,7 +152,7 @@ impl Method {
     }
 }
 
-/// Billing details of which nothing but the email is known.
+/// Returns billing details that contain the email only.
 pub(super) fn billing_details() -> Value {
     json!({
         "address": {
@@ -168,13 +166,13 @@ pub(super) fn billing_details() -> Value {
 }
 
 impl Provider {
-    /// `GET /v1/payment_methods/{id}`
+    /// Handles `GET /v1/payment_methods/{id}`.
     pub(super) fn read_method(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(query, &[EXPAND])?;
         self.expanded(self.method(id)?.object(), &form)
     }
 
-    /// `POST /v1/payment_methods/{id}/detach`
+    /// Handles `POST /v1/payment_methods/{id}/detach`.
     pub(super) fn detach_method(&mut self, id: &str, body: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(body, &[EXPAND])?;
         let Some(customer) = self.method(id)?.customer.clone() else {
@@ -192,7 +190,7 @@ impl Provider {
         self.expanded(object, &form)
     }
 
-    /// `GET /v1/customers/{id}/payment_methods`
+    /// Handles `GET /v1/customers/{id}/payment_methods`.
     pub(super) fn list_customer_methods(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(query, &LISTED)?;
         let customer = self.existing_customer(id, "customer").map_err(|refusal| refusal.status(404))?;
@@ -207,7 +205,7 @@ impl Provider {
         self.expanded(page.of(&url, newest_first, Method::object), &form)
     }
 
-    /// `GET /v1/customers/{id}/payment_methods/{method}`
+    /// Handles `GET /v1/customers/{id}/payment_methods/{method}`.
     pub(super) fn read_customer_method(
         &self,
         customer: &str,
@@ -227,7 +225,7 @@ impl Provider {
         method.ok_or_else(|| Refusal::missing("PaymentMethod", id, "payment_method").status(404))
     }
 
-    /// Takes a method from its customer.
+    /// Detaches a method from its customer.
     pub(super) fn detach(&mut self, id: &str) {
         if let Some(method) = self.memory.methods.get_mut(id) {
             method.customer = None;
@@ -235,7 +233,7 @@ impl Provider {
         }
     }
 
-    /// Makes a method that a payer has entered, attached to a customer if one is named.
+    /// Creates a method that a payer has entered, and attaches it to the customer if there is one.
     pub(super) fn new_method(&mut self, kind: MethodKind, customer: Option<&str>) -> Method {
         let id = self.new_id("pm");
         let owner = customer.and_then(|id| self.memory.customers.get_mut(id));

@@ -1,4 +1,4 @@
-//! Payers: what becomes of a checkout when its page is used.
+//! Payers: what happens to a checkout when a payer uses its page.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,33 +12,31 @@ use super::sessions::{CustomerCreation, Mode, PaymentStatus, Session, SessionSta
 use super::setups::SetupStatus;
 use super::{PlayError, Provider};
 
-/// How a payer ends a checkout.
+/// The outcome of a payer's attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The payer pays. A bank debit is processing first.
+    /// The payment succeeds. A bank debit is processing first.
     Succeeded,
-    /// The method is declined, and the checkout stays open.
+    /// The method is declined. The checkout stays open.
     Declined,
-    /// The payer pays, and the payment is processing until it is settled.
+    /// The payment is processing until it is settled.
     Processing,
 }
 
-/// What a payer does.
+/// A payer's attempt to pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paying {
-    /// How it ends.
     pub outcome: Outcome,
-    /// With which type of method.
     pub method: MethodKind,
     /// The discount of a promotion code, from 0 to 100 percent.
     pub discount_percent: u64,
-    /// The tax on what is left, from 0 to 100 percent.
+    /// The tax on the discounted amount, from 0 to 100 percent.
     pub tax_percent: u64,
 }
 
 impl Paying {
-    /// A payer with a card, no promotion code and no tax.
+    /// Creates an attempt with a card, without discount and tax.
     #[must_use]
     pub fn by_card(outcome: Outcome) -> Self {
         Self { outcome, method: MethodKind::Card, discount_percent: 0, tax_percent: 0 }
@@ -50,13 +48,13 @@ impl Paying {
 }
 
 impl Provider {
-    /// Ends a checkout by a card, and returns the event of its end; `None` for one that is unknown or has expired.
+    /// Pays a checkout with a card. Returns the event of its end; `None` if the checkout is unknown or has expired.
     pub fn play(&mut self, id: &str, outcome: Outcome) -> Option<Delivery> {
         self.pay(id, &Paying::by_card(outcome)).ok()
     }
 
-    /// Ends a checkout, and returns the event of its end; further events wait in the outbox. A checkout that is complete
-    /// stays as it is: the event of its completion is returned again.
+    /// Ends a checkout and returns the event of its end. Other events go to the outbox. For a complete checkout it
+    /// returns the event of the completion again.
     pub fn pay(&mut self, id: &str, paying: &Paying) -> Result<Delivery, PlayError> {
         self.expire_due();
         for (percent, name) in
@@ -114,7 +112,7 @@ impl Provider {
         Ok(self.complete(session, &payment))
     }
 
-    /// Makes the intent of a session, with the method that the payer has entered.
+    /// Creates or replaces the intent of a session, with the payer's method.
     fn attempt(&mut self, session: &Session, payment: &str, method: String) {
         let (now, earlier) = (self.now(), self.memory.intents.get(payment));
         let created = earlier.map_or(now, |intent| intent.created);
@@ -150,7 +148,8 @@ impl Provider {
         self.complete(session, &id)
     }
 
-    /// The customer of a session, who is made if the session makes one. A customer that was deleted stores nothing.
+    /// Returns the customer of a session, and creates one if the session demands it. Returns `None` for a deleted
+    /// customer, so that no method is stored.
     fn find_payer(&mut self, session: &mut Session) -> Option<String> {
         if session.customer.is_none() && session.customer_creation == CustomerCreation::Always {
             let mut customer = Customer::new(self.new_id("cus"), self.now());
@@ -181,7 +180,7 @@ impl Provider {
     }
 }
 
-/// Sets a session's amounts to what this payer pays; both percentages are rounded down.
+/// Computes a session's amounts from the discount and the tax, both rounded down.
 fn add_up(session: &mut Session, paying: &Paying) -> Option<()> {
     let percent = |amount: u64, percent: u64| amount.checked_mul(percent)?.checked_div(100);
     session.amount_discount = percent(session.amount_subtotal, paying.discount_percent)?;

@@ -1,4 +1,4 @@
-//! The payments that a person can refund and dispute, as the page of `cargo local` shows them.
+//! The payments on the page of `cargo local` where a person plays refunds and disputes.
 
 use super::Provider;
 use super::amounts::{in_major_units, symbol};
@@ -11,18 +11,15 @@ use super::refunds::RefundStatus;
 pub(crate) struct PlayedPayment {
     pub payment_id: String,
     pub description: String,
-    /// The amount, as a person reads it.
+    /// The amount with its currency symbol, for people.
     pub amount: String,
-    /// What is left of it, in Stripe's units.
+    /// The amount that is not refunded, in the currency's smallest unit.
     pub left_minor: u64,
     pub is_charged_back: bool,
-    /// The refunds, oldest first.
     pub refunds: Vec<PlayedRefund>,
-    /// The disputes, oldest first.
     pub disputes: Vec<PlayedDispute>,
 }
 
-/// A refund of a payment.
 #[derive(Debug)]
 pub(crate) struct PlayedRefund {
     pub refund_id: String,
@@ -30,18 +27,17 @@ pub(crate) struct PlayedRefund {
     pub status: RefundStatus,
 }
 
-/// A dispute of a payment.
 #[derive(Debug)]
 pub(crate) struct PlayedDispute {
     pub dispute_id: String,
     pub status: DisputeStatus,
 }
 
-/// How many payments are shown.
+/// The largest number of payments on the page.
 const MAX_SHOWN: usize = 100;
 
 impl Provider {
-    /// The payments that have succeeded, newest first.
+    /// Returns the succeeded payments, newest first.
     pub(crate) fn played_payments(&self) -> Vec<PlayedPayment> {
         let charges = self.memory.charges.values().rev();
         let paid = charges.filter(|charge| charge.status == ChargeStatus::Succeeded);

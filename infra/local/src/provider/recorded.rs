@@ -1,4 +1,4 @@
-//! Examples of the requests that the application sends, for a comparison with Stripe's specification.
+//! Examples of the application's requests. `tests/stripe` compares them with Stripe's types.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,14 @@ use serde::Serialize;
 
 use super::form::pairs;
 
-/// How many examples are kept at most.
+/// The largest number of examples.
 const MAX_EXAMPLES: usize = 1_000;
 
-/// A request as it was sent, and the status that it was answered with.
+/// A request, and the status of its response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProviderRequest {
-    /// The method.
     pub method: String,
-    /// The path, from `/v1` on.
+    /// The path, beginning with `/v1`.
     pub path: String,
     /// The parameters of the query, in order.
     pub query: Vec<(String, String)>,
@@ -22,12 +21,11 @@ pub struct ProviderRequest {
     pub form: Vec<(String, String)>,
     /// The `Stripe-Version` header.
     pub version: Option<String>,
-    /// The status of the answer.
     pub status: u16,
 }
 
-/// One example of each kind of request: the method, the path without ids, the names of the parameters, those values that
-/// are words of Stripe's, the version and the status.
+/// The recorder, which keeps one example of each kind of request. A kind is the method, the path without ids, the
+/// parameters' names, the values that are Stripe's words, the version and the status.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     examples: BTreeMap<String, ProviderRequest>,
@@ -69,12 +67,12 @@ fn kind(request: &ProviderRequest) -> String {
     format!("{method} {path}?{query} {form} {version:?} {status}")
 }
 
-/// An id has digits; the words of Stripe's paths have none.
+/// Returns whether a part of a path is an id. An id contains a digit; Stripe's words don't.
 fn is_id(part: &str) -> bool {
     part != "v1" && part.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a value is a word of Stripe's, and not a text of the caller's.
+/// Returns whether a value is one of Stripe's words and not the caller's text.
 fn is_word(name: &str, value: &str) -> bool {
     let is_free = ["metadata", "description", "client_reference_id", "name]", "customer_email"];
     let letters = value.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'));

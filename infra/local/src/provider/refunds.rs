@@ -12,7 +12,7 @@ use super::form::{EXPAND, Field, Form, Kind, field};
 use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
 use super::{PlayError, Provider};
 
-/// Where a refund stands.
+/// The status of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {
@@ -20,11 +20,10 @@ pub enum RefundStatus {
     Pending,
     /// The payer has the money.
     Succeeded,
-    /// The money has come back.
+    /// The bank has sent the money back.
     Failed,
 }
 
-/// A refund.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Refund {
     pub id: String,
@@ -40,7 +39,7 @@ pub(super) struct Refund {
     pub created: i64,
 }
 
-/// What is refunded, and how.
+/// A refund to create.
 struct RefundOrder {
     amount_minor: u64,
     reason: Option<String>,
@@ -58,7 +57,7 @@ const KNOWN: [Field; 6] = [
 ];
 
 impl Refund {
-    /// The refund in Stripe's form.
+    /// Returns the refund as a Stripe object.
     pub fn object(&self) -> Value {
         let mut object = json!({
             "id": self.id,
@@ -95,7 +94,7 @@ impl Refund {
 }
 
 impl Provider {
-    /// `POST /v1/refunds`
+    /// Handles `POST /v1/refunds`.
     pub(super) fn create_refund(&mut self, body: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(body, &KNOWN)?;
         let amount = form.positive("amount")?;
@@ -128,7 +127,7 @@ impl Provider {
         self.expanded(object, &form)
     }
 
-    /// The charge that a form names, if it can be refunded.
+    /// Returns the charge that a form names. Refuses one that can't be refunded.
     fn refundable(&self, form: &Form) -> Result<&Charge, Refusal> {
         let id = match (form.text("charge"), form.text("payment_intent")) {
             (None, None) => {
@@ -160,7 +159,7 @@ impl Provider {
         Ok(charge)
     }
 
-    /// Makes a refund and publishes it.
+    /// Creates a refund, and publishes the events.
     fn make_refund(&mut self, charge: &Charge, order: RefundOrder) -> Refund {
         let refund = Refund {
             id: self.new_id("re"),
@@ -186,7 +185,8 @@ impl Provider {
         refund
     }
 
-    /// Refunds a payment in the dashboard, all that is left unless an amount is given; returns the refund's id.
+    /// Refunds a payment as Stripe's dashboard does, and returns the refund's id. Without an amount it refunds the
+    /// rest.
     pub fn refund(
         &mut self,
         payment: &str,
@@ -208,7 +208,7 @@ impl Provider {
         Ok(refund.id)
     }
 
-    /// Ends a refund. One that has succeeded may still fail: the bank sends the money back.
+    /// Ends a refund. A succeeded refund may still fail: the bank sends the money back.
     pub fn end_refund(&mut self, id: &str, status: RefundStatus) -> Result<(), PlayError> {
         let refund = self.memory.refunds.get_mut(id).ok_or(PlayError::Unknown("refund"))?;
         if refund.status == RefundStatus::Failed || status == RefundStatus::Pending {
@@ -229,19 +229,19 @@ impl Provider {
         Ok(())
     }
 
-    /// Whether a refund of a payment has failed.
+    /// Returns whether a refund of a payment has failed.
     pub(super) fn has_failed_refund(&self, payment: &str) -> bool {
         let refunds = self.memory.refunds.values();
         refunds.into_iter().any(|refund| refund.intent == payment && refund.status == RefundStatus::Failed)
     }
 
-    /// What the application has named the refunds of a payment.
+    /// Returns the `metadata[refund_id]` that the application gave a payment's refunds.
     pub(super) fn refund_names(&self, payment: &str) -> Vec<String> {
         let refunds = self.memory.refunds.values().filter(|refund| refund.intent == payment);
         refunds.filter_map(|refund| refund.metadata.get("refund_id").cloned()).collect()
     }
 
-    /// The charge of a payment that has succeeded.
+    /// Returns the charge of a succeeded payment.
     pub(super) fn paid_charge(&self, payment: &str) -> Result<Charge, PlayError> {
         let intent = self.memory.intents.get(payment).ok_or(PlayError::Unknown("payment"))?;
         let charge = intent.latest_charge.as_ref().and_then(|id| self.memory.charges.get(id));
@@ -249,7 +249,7 @@ impl Provider {
         paid.cloned().ok_or(PlayError::State("the payment has not succeeded"))
     }
 
-    /// `GET /v1/refunds/{id}`
+    /// Handles `GET /v1/refunds/{id}`.
     pub(super) fn read_refund(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(query, &[EXPAND])?;
         let refund = self.memory.refunds.get(id);
@@ -257,7 +257,7 @@ impl Provider {
         self.expanded(refund.object(), &form)
     }
 
-    /// `GET /v1/refunds`
+    /// Handles `GET /v1/refunds`.
     pub(super) fn list_refunds(&self, query: &[u8]) -> Result<Value, Refusal> {
         let mut known = vec![
             LIMIT,

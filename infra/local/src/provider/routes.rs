@@ -1,6 +1,6 @@
-//! The endpoints that the stand-in has.
+//! The endpoints of the stand-in.
 
-/// An endpoint, with the ids of its path.
+/// An endpoint, with the ids in its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
     CreateSession,
@@ -22,7 +22,7 @@ pub(super) enum Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// The endpoint of a method and a path.
+    /// Returns the endpoint for a method and a path.
     pub fn of(method: &str, path: &'a str) -> Option<Self> {
         let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
         if parts.iter().any(|part| part.is_empty()) {
@@ -51,7 +51,8 @@ impl<'a> Endpoint<'a> {
         })
     }
 
-    /// Whether the stack's operator may ask for it without naming a version: reads, and what plays a payer's changes.
+    /// Returns whether the stack's operator may use the endpoint without naming a version: reads, and changes that a
+    /// payer makes.
     pub fn is_operators(self) -> bool {
         !matches!(
             self,

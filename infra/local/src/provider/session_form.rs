@@ -1,4 +1,4 @@
-//! `POST /v1/checkout/sessions`: its parameters, and which of them exclude each other.
+//! `POST /v1/checkout/sessions`: its parameters, and their dependencies.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::form::{EXPAND, Field, Form, Kind, field};
 use super::sessions::{CustomerCreation, Mode, Session};
 use super::setups::Setup;
 
-/// The parameters that the stand-in plays.
+/// The parameters that the stand-in supports.
 const KNOWN: [Field; 31] = [
     EXPAND,
     field("mode", Kind::Choice(&["payment", "setup", "subscription"])),
@@ -47,7 +47,7 @@ const KNOWN: [Field; 31] = [
     field("line_items[#][price_data][product_data][metadata][*]", Kind::Metadata),
 ];
 
-/// What only a session in payment mode may have.
+/// The parameters that require payment mode.
 const PAYMENT_ONLY: [&str; 6] = [
     "line_items",
     "payment_intent_data",
@@ -57,11 +57,11 @@ const PAYMENT_ONLY: [&str; 6] = [
     "adaptive_pricing",
 ];
 
-/// The least and the most seconds from a session's creation to its expiry.
+/// The allowed time from a session's creation to its expiry, in seconds.
 const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1_800..=86_400;
 
 impl Provider {
-    /// `POST /v1/checkout/sessions`
+    /// Handles `POST /v1/checkout/sessions`.
     pub(super) fn create_session(&mut self, body: &[u8], url: &str) -> Result<Value, Refusal> {
         let form = Form::read(body, &KNOWN)?;
         let mode = mode(&form)?;
@@ -90,7 +90,7 @@ impl Provider {
         Ok(object)
     }
 
-    /// Looks the customer up, and checks what an existing one needs for tax.
+    /// Looks up the customer, and checks what tax requires of an existing one.
     fn check_customer(&self, form: &Form) -> Result<(), Refusal> {
         let Some(id) = form.text("customer") else { return Ok(()) };
         let customer = self.existing_customer(id, "customer")?;
@@ -115,7 +115,7 @@ fn mode(form: &Form) -> Result<Mode, Refusal> {
     match form.required("mode")? {
         "payment" => Ok(Mode::Payment),
         "setup" => Ok(Mode::Setup),
-        _ => Err(Refusal::validation("The stand-in plays no sessions in `subscription` mode.").param("mode")),
+        _ => Err(Refusal::validation("The stand-in does not support `subscription` mode.").param("mode")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Checkout sessions: what they are, how they are shown, and how they expire.
+//! Checkout sessions: their objects, their lists, and their expiry.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::events::Waiting;
 use super::form::{EXPAND, Form, Kind, field};
 use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
 
-/// How long a session stays open unless `expires_at` says otherwise, in seconds.
+/// The default time until a session expires, in seconds.
 pub(super) const SESSION_LIFETIME: i64 = 86_400;
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -24,7 +24,7 @@ pub enum Mode {
     Setup,
 }
 
-/// Where a session stands.
+/// The status of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SessionStatus {
@@ -33,7 +33,7 @@ pub(super) enum SessionStatus {
     Expired,
 }
 
-/// Where a session's payment stands.
+/// The status of a session's payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PaymentStatus {
@@ -42,7 +42,7 @@ pub(super) enum PaymentStatus {
     NoPaymentRequired,
 }
 
-/// Whether paying makes a customer.
+/// Whether a payment creates a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CustomerCreation {
@@ -50,20 +50,17 @@ pub(super) enum CustomerCreation {
     IfRequired,
 }
 
-/// A checkout session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The session's id.
     pub id: String,
-    /// What it is for.
     pub mode: Mode,
-    /// What the payer pays, after discount and tax, in the currency's smallest unit.
+    /// The amount that the payer pays, after discount and tax, in the currency's smallest unit.
     pub amount_minor: u64,
-    /// The currency, in lowercase letters.
+    /// The currency, in lowercase.
     pub currency: String,
-    /// What is bought.
+    /// The name of the first line item.
     pub product: String,
-    /// The payment, once the payer has tried to pay.
+    /// The payment intent; absent until the payer first tries to pay.
     pub payment_intent: Option<String>,
     pub(super) setup_intent: Option<String>,
     pub(super) status: SessionStatus,
@@ -81,19 +78,19 @@ pub struct Session {
     pub(super) customer: Option<String>,
     pub(super) customer_email: Option<String>,
     pub(super) customer_creation: CustomerCreation,
-    /// Which members of the customer the session updates.
+    /// The members of the customer that the session updates.
     pub(super) customer_update: Vec<String>,
     pub(super) success_url: String,
     pub(super) cancel_url: Option<String>,
     pub(super) automatic_tax: bool,
     pub(super) tax_id_collection: bool,
     pub(super) allow_promotion_codes: bool,
-    /// The event of its completion, which is delivered again when a payer is played again.
+    /// The event of the completion. It is delivered again if a payer is played again.
     pub(super) completed: Option<Waiting>,
 }
 
 impl Session {
-    /// An open session for a payment of nothing yet.
+    /// Creates an open session in payment mode, without an amount.
     pub(super) fn new(id: String, created: i64) -> Self {
         Self {
             id,
@@ -128,7 +125,7 @@ impl Session {
         }
     }
 
-    /// The session in Stripe's form; an open one has its page under `checkouts_url`.
+    /// Returns the session as a Stripe object. The page of an open session is below `checkouts_url`.
     pub(super) fn object(&self, checkouts_url: Option<&str>) -> Value {
         let is_open = self.status == SessionStatus::Open;
         let mut object = json!({
@@ -209,7 +206,7 @@ impl Session {
 }
 
 impl Provider {
-    /// `GET /v1/checkout/sessions/{id}`
+    /// Handles `GET /v1/checkout/sessions/{id}`.
     pub(super) fn read_session(&self, id: &str, query: &[u8], url: &str) -> Result<Value, Refusal> {
         let form = Form::read(query, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
@@ -218,7 +215,7 @@ impl Provider {
         self.expanded(session.object(Some(url)), &form)
     }
 
-    /// `GET /v1/checkout/sessions`
+    /// Handles `GET /v1/checkout/sessions`.
     pub(super) fn list_sessions(&self, query: &[u8], url: &str) -> Result<Value, Refusal> {
         let mut known = vec![
             LIMIT,
@@ -246,7 +243,7 @@ impl Provider {
         self.expanded(list, &form)
     }
 
-    /// `POST /v1/checkout/sessions/{id}/expire`
+    /// Handles `POST /v1/checkout/sessions/{id}/expire`.
     pub(super) fn expire_session(&mut self, id: &str, body: &[u8]) -> Result<Value, Refusal> {
         let form = Form::read(body, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
@@ -284,7 +281,7 @@ impl Provider {
         }
     }
 
-    /// Expires an open session and publishes it.
+    /// Expires an open session, and publishes the event.
     fn expire(&mut self, id: &str) -> Option<Value> {
         let session = self.memory.sessions.get_mut(id)?;
         if session.status != SessionStatus::Open {
@@ -298,7 +295,7 @@ impl Provider {
         Some(object)
     }
 
-    /// What the first format of the memory kept under a key: the object as it is now.
+    /// Returns the response for an id that the first format of the memory kept under a key: the object as it is now.
     pub(super) fn kept_object(&self, id: &str, url: &str) -> (u16, Value) {
         if let Some(session) = self.memory.sessions.get(id) {
             return (200, session.object(Some(url)));

@@ -1,11 +1,10 @@
-//! Setup intents, by which a checkout in setup mode stores a method.
+//! Setup intents, with which a checkout in setup mode stores a method.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// A setup intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub id: String,
@@ -17,7 +16,7 @@ pub(super) struct Setup {
     pub last_setup_error: Option<Value>,
 }
 
-/// Where a setup intent stands.
+/// The status of a setup intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SetupStatus {
@@ -31,7 +30,7 @@ impl Setup {
         Self { id, created, metadata, customer: None, method: None, status, last_setup_error: None }
     }
 
-    /// The setup intent in Stripe's form.
+    /// Returns the setup intent as a Stripe object.
     pub fn object(&self) -> Value {
         json!({
             "id": self.id,

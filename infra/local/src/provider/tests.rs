@@ -1,4 +1,4 @@
-//! What the stand-in refuses, keeps and publishes.
+//! Tests of the stand-in provider.
 
 mod charging;
 mod customers;
@@ -31,7 +31,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Counts, so that ids of one second come in order.
+/// A source of random bytes that counts, so that ids of the same second are ordered.
 #[derive(Debug, Default)]
 struct Counting(AtomicU64);
 
@@ -56,7 +56,7 @@ fn sources() -> (Sources, Arc<TestClock>) {
     (Sources::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(Counting::default())), clock)
 }
 
-/// The form of a request for a checkout that stores its card.
+/// A checkout that stores its card.
 const CHECKOUT: [(&str, &str); 10] = [
     ("mode", "payment"),
     ("success_url", "https://hub.example/ok"),
@@ -71,7 +71,7 @@ const CHECKOUT: [(&str, &str); 10] = [
 ];
 const NAME: (&str, &str) = ("line_items[0][price_data][product_data][name]", "1000 AI credits");
 
-/// The form of a request for a checkout that stores a method and charges nothing.
+/// A checkout that stores a method and charges nothing.
 const SETUP: [(&str, &str); 4] = [
     ("mode", "setup"),
     ("success_url", "https://hub.example/ok"),
@@ -85,7 +85,7 @@ const REFUNDS: &str = "/v1/refunds";
 
 type Pairs = Vec<(String, String)>;
 
-/// A form with changes: a value is set, and a name without one is left out.
+/// Changes a form: `Some` sets a parameter, `None` removes it.
 fn form(base: &[(&str, &str)], changes: &[(&str, Option<&str>)]) -> Pairs {
     let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
     let kept = base.iter().filter(|(name, _)| !is_changed(name)).map(|(name, value)| (*name, *value));
@@ -162,7 +162,7 @@ impl Desk {
         answered.body["id"].as_str().unwrap().to_owned()
     }
 
-    /// Pays a checkout by a card, and returns the customer and the card.
+    /// Pays a checkout by card, and returns the ids of the customer and the card.
     fn customer(&mut self) -> (String, String) {
         let id = self.open(&checkout(&[]));
         self.provider.play(&id, Outcome::Succeeded).unwrap();
@@ -172,14 +172,14 @@ impl Desk {
         (customer, method)
     }
 
-    /// The ids of a customer's methods, newest first.
+    /// Returns the ids of a customer's methods, newest first.
     fn methods(&mut self, customer: &str) -> Vec<String> {
         let list = self.get(&format!("/v1/customers/{customer}/payment_methods")).body;
         let data = list["data"].as_array().unwrap().iter();
         data.map(|method| method["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Takes the events that wait: their types and objects.
+    /// Takes the waiting events, and returns their types and objects.
     fn events(&mut self) -> Vec<(String, Value)> {
         let now = self.clock.now();
         self.provider.take_outbox().iter().map(|delivery| event(delivery, now)).collect()
@@ -190,7 +190,7 @@ impl Desk {
     }
 }
 
-/// The type and the object of a delivery, after a check of its signature and its envelope.
+/// Checks the signature and the envelope of a delivery, and returns its type and object.
 fn event(delivery: &Delivery, now: Timestamp) -> (String, Value) {
     verify(&delivery.signature, delivery.body.as_bytes(), &[Secret::new("whsec")], now).unwrap();
     let event: Value = serde_json::from_str(&delivery.body).unwrap();
@@ -199,7 +199,7 @@ fn event(delivery: &Delivery, now: Timestamp) -> (String, Value) {
     (event["type"].as_str().unwrap().to_owned(), event["data"]["object"].clone())
 }
 
-/// The status, the code and the parameter of an error.
+/// Returns the status, the code and the parameter of an error.
 fn error(answered: &Answered) -> (u16, &str, &str) {
     let error = &answered.body["error"];
     let text = |name: &str| error[name].as_str().unwrap_or_default();

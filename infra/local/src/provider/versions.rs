@@ -3,7 +3,7 @@
 /// The version whose behaviour and objects the stand-in has.
 pub const API_VERSION: &str = "2026-10-28.endive";
 
-/// The versions that a request may name. An older one is answered with the newest one's behaviour.
+/// The versions that a request may name. The stand-in answers an older one as it answers the newest.
 const KNOWN: [&str; 34] = [
     "2020-08-27",
     "2022-08-01",
@@ -41,7 +41,7 @@ const KNOWN: [&str; 34] = [
     API_VERSION,
 ];
 
-/// Whether Stripe has published this version.
+/// Returns whether Stripe has published this version.
 pub(super) fn is_known(version: &str) -> bool {
     KNOWN.contains(&version)
 }

@@ -1,4 +1,4 @@
-//! What ISO 4217 and Stripe say about each currency.
+//! The ISO 4217 minor unit of each currency, and Stripe's rule for charges in it.
 //!
 //! Sources:
 //! - Stripe, "Supported currencies" (<https://docs.stripe.com/currencies>), as of September 2026: the presentment
@@ -8,22 +8,22 @@
 //!   the last digit must be 0. The page of 2026 no longer mentions them.
 //! - ISO 4217 list one, published on 2026-01-01: the digits of the minor unit.
 
-/// What ISO 4217 and Stripe say about one currency.
+/// The ISO 4217 minor unit of one currency, and Stripe's rule for charges in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CurrencyRow {
     pub code: &'static str,
-    /// The digits of the minor unit of ISO 4217.
+    /// The fractional digits of the ISO 4217 minor unit.
     pub iso_digits: u32,
     /// `None` if Stripe doesn't charge the currency.
     pub charge: Option<ChargeRule>,
 }
 
-/// What Stripe charges in one currency. All amounts but Stripe's own are in minor units of ISO 4217.
+/// Stripe's rule for charges in one currency. Amounts are in minor units of ISO 4217.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChargeRule {
-    /// The digits of Stripe's unit, in which its API takes an amount.
+    /// The fractional digits of the unit in which Stripe's API takes an amount.
     pub stripe_digits: u32,
-    /// Stripe charges multiples of this amount.
+    /// Stripe charges only multiples of this amount.
     pub step_minor: u64,
     /// The published minimum charge, or one step where Stripe publishes none.
     pub minimum_minor: u64,
@@ -57,33 +57,33 @@ const fn no_digits(code: &'static str) -> CurrencyRow {
     CurrencyRow::charged(code, 0, rule(0, 1, 999_999_999_999))
 }
 
-/// Stripe wants the last of the three digits to be 0.
+/// Makes the row of a currency with three digits. Stripe requires the last of them to be 0.
 const fn three_digits(code: &'static str) -> CurrencyRow {
     CurrencyRow::charged(code, 3, rule(3, 10, 999_999_999_990))
 }
 
-/// ISO 4217 knows whole units only; Stripe wants two more digits, `00`.
+/// Makes the row of a currency that has only whole units in ISO 4217. Stripe requires two more digits, `00`.
 const fn whole_units_in_hundredths(code: &'static str) -> CurrencyRow {
     CurrencyRow::charged(code, 0, rule(2, 1, 9_999_999_999))
 }
 
-/// ISO 4217 knows hundredths; Stripe wants whole units.
+/// Makes the row of a currency that has hundredths in ISO 4217. Stripe charges only whole units.
 const fn hundredths_in_whole_units(code: &'static str) -> CurrencyRow {
     CurrencyRow::charged(code, 2, rule(0, 100, 99_999_999_999_900))
 }
 
-/// A currency that Stripe doesn't charge is listed only if its minor unit hasn't two digits.
+/// Makes the row of a currency that Stripe doesn't charge. It is listed only if its minor unit hasn't two digits.
 const fn not_charged(code: &'static str, iso_digits: u32) -> CurrencyRow {
     CurrencyRow { code, iso_digits, charge: None }
 }
 
-/// The row of a code in capitals; `None` if the currency has two digits and Stripe doesn't charge it.
+/// Returns the row of a code in upper case; `None` if the currency has two digits and Stripe doesn't charge it.
 pub(super) fn row(code: &str) -> Option<&'static CurrencyRow> {
     let found = TABLE.binary_search_by(|row| row.code.cmp(code));
     found.ok().and_then(|at| TABLE.get(at))
 }
 
-/// Sorted by code.
+/// Sorted by code, because [`row`] uses a binary search.
 pub(super) const TABLE: &[CurrencyRow] = &[
     two_digits("AED").minimum(200),
     two_digits("AFN"),

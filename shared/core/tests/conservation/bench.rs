@@ -1,4 +1,4 @@
-//! A balance and its truth, driven side by side.
+//! A test bench that drives a balance and its reference model side by side.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,22 @@ use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};
 
-/// The balance and its truth, driven side by side. The truth lets each date pass at its own second; the balance closes when
-/// something asks for it.
+/// A balance and its reference model, driven side by side. The model lets each date pass at its own second. The balance
+/// closes when an operation needs it.
 pub struct Bench {
     pub balance: Balance,
-    /// What the closes have listed and recorded.
+    /// The outcomes that the closes have listed.
     pub outcomes: Vec<Outcome>,
     pub ended: BTreeMap<Id, EndedGrant>,
     truth: Truth,
     now: i64,
-    /// Up to when the truth has let dates pass.
+    /// The second up to which the model has let dates pass.
     passed: i64,
     grants: usize,
     leaves_fenced: bool,
     closes: Closes,
     holds: Vec<Placement>,
-    /// What ended holds released too late.
+    /// The credits that ended holds released after they had expired.
     expired_in_holds: Credits,
     clawed_of_packs: Credits,
 }
@@ -41,7 +41,7 @@ pub struct Bench {
 pub enum Closes {
     /// After each operation.
     AtOnce,
-    /// When an operation can't go on without, or says so.
+    /// When an operation can't continue without a close, or asks for one.
     WhenNeeded,
 }
 
@@ -74,11 +74,11 @@ impl Bench {
             self.outcomes.extend(closing.outcomes);
             self.ended.extend(closing.ended.into_iter().map(|ended| (ended.grant_id.clone(), ended)));
             closes += 1;
-            assert!(closes < 10, "closes come to an end");
+            assert!(closes < 10, "fewer than 10 closes are enough");
         }
     }
 
-    /// What is owned rises by an addition or an invoice alone, and an addition ends an exhaustion that was noted.
+    /// Checks that only an addition or an invoice raises what is owned, and that an addition ends a noted exhaustion.
     fn is_raised_by_additions_alone(&self, closing: &Closing) {
         let (before, after) = (self.balance.owned().unwrap(), closing.next.owned().unwrap());
         let adds = |outcome: &Outcome| match outcome.what {
@@ -89,12 +89,12 @@ impl Bench {
         let grants = self.balance.changes.iter().any(|it| matches!(it.change, Change::Grant(_)));
         let adds = grants || closing.outcomes.iter().any(adds);
         let invoiced = closing.outcomes.iter().any(|it| matches!(it.what, Happened::Invoiced(_)));
-        assert!(adds || invoiced || after <= before, "nothing else raises what is owned");
+        assert!(adds || invoiced || after <= before, "only an addition or an invoice raises what is owned");
         let all_applied = closing.next.changes.is_empty();
         assert!(!adds || !all_applied || (closing.next.added.is_some() && !closing.next.exhaustion_noted));
     }
 
-    /// Lets the dates up to an instant pass in the truth.
+    /// Lets the dates up to an instant pass in the model.
     fn pass(&mut self, now: i64) {
         self.passed = self.passed.max(now);
         self.truth.advance(now, |at| Month::of(second(at)).end().as_second() - START);
@@ -103,12 +103,12 @@ impl Bench {
     fn post(&mut self, posting: &Posting) -> Result<(), Refusal> {
         let next = posting.apply(&self.balance, "entry")?;
         let grown = next.owned().unwrap() > self.balance.owned().unwrap();
-        assert_eq!(grown, posting.movement.added.is_some(), "what is owned grows by an addition alone");
+        assert_eq!(grown, posting.movement.added.is_some(), "only an addition raises what is owned");
         self.balance = next;
         Ok(())
     }
 
-    /// Puts a change behind the fence. In the truth it has happened at once.
+    /// Queues a change behind the fence. In the model it has taken effect at once.
     fn change(&mut self, change: Change) {
         self.post(&Posting::change(change, second(self.now))).unwrap();
         let refused = self.post(&Posting::debit(amount(1), second(self.now)));
@@ -119,7 +119,7 @@ impl Bench {
     }
 
     fn debit(&mut self, wanted: i64, skew: i64) {
-        // A clock behind one that was read before does not pass dates again.
+        // If a clock is behind one that was read before, dates do not pass again.
         let now = (self.now + skew).max(self.passed);
         self.close(now);
         let before = self.truth.available() + self.truth.limit;
@@ -131,7 +131,7 @@ impl Bench {
             }
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
-                assert!(before < wanted, "no debit is refused that the credits cover");
+                assert!(before < wanted, "a covered debit is not refused");
             }
         }
     }
@@ -141,7 +141,7 @@ impl Bench {
         let before = self.truth.available() + self.truth.limit;
         let epoch = self.balance.epoch;
         let stale = self.post(&Posting::hold(amount(wanted), second(self.now), epoch + 1));
-        assert_eq!(stale, Err(Refusal::Moved), "a hold is placed in the epoch that it keeps");
+        assert_eq!(stale, Err(Refusal::Moved), "a hold needs the current epoch");
         match self.post(&Posting::hold(amount(wanted), second(self.now), epoch)) {
             Ok(()) => {
                 self.truth.held.entry(epoch).or_default()[0] += wanted;
@@ -150,7 +150,7 @@ impl Bench {
             }
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
-                assert!(before < wanted, "no hold is refused that the credits cover");
+                assert!(before < wanted, "a covered hold is not refused");
             }
         }
     }
@@ -174,20 +174,20 @@ impl Bench {
         let before = self.truth.available() + self.truth.limit;
         let now_kept = match outcome {
             Ok(()) => {
-                assert!(before >= more, "no hold grows by what the balance doesn't cover");
+                assert!(before >= more, "a hold grows only by what the balance covers");
                 self.truth.held.get_mut(&hold.epoch).unwrap()[0] += more;
                 kept + more
             }
             refused => {
                 assert_eq!(refused, Err(Refusal::Insufficient { available: credits(before) }));
-                assert!(before < more, "no growth is refused that the credits cover");
+                assert!(before < more, "a covered growth is not refused");
                 kept
             }
         };
         self.holds.push(Placement { amount: amount(now_kept), ..hold });
     }
 
-    /// What others do between a read and a write.
+    /// Runs what other callers do between a read and a write.
     fn meanwhile(&mut self, meanwhile: u8) {
         match meanwhile {
             1 => self.debit(1, 0),
@@ -226,11 +226,11 @@ impl Bench {
         let before = self.truth.available() + self.truth.limit;
         if outcome.is_err() {
             assert_eq!(outcome, Err(Refusal::Insufficient { available: credits(before) }));
-            assert!(before < above, "nothing above a hold is refused that the credits cover");
+            assert!(before < above, "a covered amount above a hold is not refused");
             self.holds.extend(ends.into_iter().map(|(hold, _)| hold));
             return;
         }
-        assert!(above == 0 || before >= above, "nothing above a hold is taken that the credits don't cover");
+        assert!(above == 0 || before >= above, "the credits cover what exceeds a hold");
         for (hold, captured) in ends {
             let (kept, captured) = (whole(hold.amount.credits()), whole(captured));
             let grown = kept.max(captured);
@@ -257,13 +257,13 @@ impl Bench {
         }
     }
 
-    /// A grant of which every third was bought by a payment.
+    /// Picks the id of one of the grants so far.
     fn picked(&self, pick: usize) -> Id {
         format!("g{:03}", 1 + pick % self.grants.max(1)).parse().unwrap()
     }
 
-    /// The refunds of a payment come to this much: behind the fence while its grant is known to run, and by the record of its
-    /// end once a close has written that.
+    /// Sets the credits to which the refunds of a payment come. The change goes behind the fence while the grant runs.
+    /// Once a close has recorded the grant's end, the record decides.
     fn refund(&mut self, pick: usize, target: i64) {
         let grant_id = self.picked(pick);
         let Some(bought) = self.truth.bought.get(grant_id.as_str()) else { return };
@@ -357,7 +357,7 @@ impl Bench {
                 self.post(&posting).unwrap();
                 self.truth.limit = limit;
                 let stale = Posting::limit(credits(limit + 1), credits(0)).unwrap();
-                assert!(self.post(&stale).is_err(), "a limit is changed from what it is");
+                assert!(self.post(&stale).is_err(), "a limit is changed only from its current value");
             }
             Operation::Invoice => {
                 self.pass(self.now);
@@ -384,7 +384,7 @@ impl Bench {
         self.truth.give(whole(grant.granted.credits()), dies, grant.grant_id.as_str());
     }
 
-    /// What was paid ahead is withdrawn: what has not begun leaves nothing behind.
+    /// Withdraws grants that were paid ahead. A grant that has not begun leaves nothing behind.
     fn withdraw(&mut self, picks: &[usize]) {
         let mut grant_ids: Vec<Id> = picks.iter().map(|pick| self.picked(*pick)).collect();
         grant_ids.dedup();
@@ -403,14 +403,14 @@ impl Bench {
         assert!(truth.law(), "conservation");
         assert!(truth.refunds_are_bounded());
         if balance.is_due(second(self.now)) {
-            // The truth is ahead: what is due or waits is applied by the next close.
+            // The model is ahead: the next close applies what is due or queued.
             return;
         }
         assert_eq!(balance.available().unwrap(), credits(truth.available()));
         assert_eq!(balance.all_held().unwrap(), credits(truth.all_held()));
         let left = balance.waterfall().unwrap();
         let prepaid = truth.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count() as i64;
-        assert_eq!(left.prepaid, credits(prepaid - truth.debt), "prepaid is spent last");
+        assert_eq!(left.prepaid, credits(prepaid - truth.debt), "prepaid credits are spent last");
         for grant in &left.grants {
             let coins = truth.coins.iter().filter(|(_, of)| of == grant.grant_id.as_str()).count() as i64;
             assert_eq!(grant.amount, credits(coins), "the earliest expiry is spent first");
@@ -419,32 +419,32 @@ impl Bench {
         assert_eq!(consumed, credits(truth.consumed), "the month's counter is exact");
         assert!(balance.grants.iter().all(|grant| grant.expires_at < NEVER));
         let changes_next = balance.next.iter().all(|next| balance.expires_next <= next.starts_at);
-        assert!(changes_next, "what was paid ahead needs no schedule");
+        assert!(changes_next, "a grant that was paid ahead starts without a schedule");
         self.check_outcomes();
     }
 
-    /// What the closes have listed is what happened.
+    /// Checks that the outcomes of the closes agree with the model.
     fn check_outcomes(&self) {
         let sum = |is: fn(&Happened) -> bool| {
             let of_it = self.outcomes.iter().filter(|outcome| is(&outcome.what));
             Credits::sum(of_it.map(|outcome| outcome.credits)).unwrap()
         };
         let expired = sum(|what| matches!(what, Happened::Expired(_))).negated();
-        assert_eq!(expired.plus(self.expired_in_holds).unwrap(), credits(self.truth.expired), "what expired");
+        assert_eq!(expired.plus(self.expired_in_holds).unwrap(), credits(self.truth.expired), "expired");
         let voided = sum(|what| matches!(what, Happened::Voided(_))).negated();
-        assert_eq!(voided, credits(self.truth.voided), "what was voided");
+        assert_eq!(voided, credits(self.truth.voided), "voided");
         for (end, debt) in &self.truth.invoices_at {
             let billed = self.outcomes.iter().filter(|outcome| {
                 matches!(outcome.what, Happened::Invoiced(_)) && outcome.at == second(*end)
             });
             let billed = Credits::sum(billed.map(|outcome| outcome.credits)).unwrap();
-            assert_eq!(billed, credits(*debt), "what was billed at {end}");
+            assert_eq!(billed, credits(*debt), "credits billed at {end}");
         }
         let clawed = sum(|what| matches!(what, Happened::Clawed(_))).negated();
         assert_eq!(
             clawed.plus(self.clawed_of_packs).unwrap(),
             credits(self.truth.clawed),
-            "what was taken back"
+            "credits taken back"
         );
     }
 }

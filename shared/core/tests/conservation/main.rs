@@ -1,6 +1,8 @@
-//! The balance against a slow truth that is written differently: a heap of single credits, each with its last second.
+//! Compares the balance with a slow model that is written differently: a heap of single credits, each with its last
+//! second.
 //!
-//! It knows top-ups, grants, what is paid ahead, debits, holds, expiries, voids, claw-backs, invoices and credit limits.
+//! The model covers top-ups, grants, grants that are paid ahead, debits, holds, expiries, voids, claw-backs, invoices
+//! and credit limits.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -8,7 +10,7 @@
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     clippy::unwrap_used,
-    reason = "a test may calculate and unwrap; what it tests may not"
+    reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
 use credits_core::balance::Balance;
@@ -24,7 +26,7 @@ mod bench;
 mod operation;
 mod truth;
 
-/// The second at which it all begins.
+/// The second 0 of the test, as a Unix time.
 const START: i64 = 1_790_000_000;
 
 fn credits(units: i64) -> Credits {
@@ -60,7 +62,7 @@ proptest! {
         bench.check();
     }
 
-    /// The result is the same whichever caller closes, and whenever, as far as clocks agree.
+    /// The result depends neither on the caller that closes nor on the time of the close, as far as clocks agree.
     #[test]
     fn a_late_close_is_the_same_close(operations in prop::collection::vec(any_operation(), 1..40)) {
         let [at_once, late] = [Closes::AtOnce, Closes::WhenNeeded].map(|closes| {
@@ -83,7 +85,7 @@ proptest! {
 }
 
 #[test]
-fn more_changes_than_one_close_applies_are_applied_by_the_next_and_in_order() {
+fn changes_above_the_limit_wait_in_order_for_the_next_close() {
     let mut bench = Bench::new(Closes::AtOnce);
     bench.run(&Operation::LeaveFenced);
     for change in 0..MAX_CHANGES as i64 + 20 {
@@ -99,7 +101,7 @@ fn more_changes_than_one_close_applies_are_applied_by_the_next_and_in_order() {
 }
 
 #[test]
-fn m16_the_expiring_allocation_is_spent_first_and_the_buffer_after_it() {
+fn m16_expiring_allocation_is_spent_before_the_buffer() {
     let mut bench = Bench::new(Closes::AtOnce);
     bench.run(&Operation::TopUp { credits: 5 });
     bench.run(&Operation::Grant { credits: 3, lives: 100 });
@@ -108,8 +110,10 @@ fn m16_the_expiring_allocation_is_spent_first_and_the_buffer_after_it() {
     assert_eq!((left.grants[0].amount, left.prepaid), (credits(0), credits(4)));
 }
 
-/// Every sequence of five operations on what payments buy: bought, consumed, expired, refunded in part and whole, failed and
-/// disputed (a refund target that rises and falls), billed, and beside it a pack.
+/// Runs each sequence of five operations on what payments buy.
+///
+/// The operations buy, consume, expire and bill. A refund target that rises and falls stands for partial, full and
+/// failed refunds, and for disputes. A pack is bought beside the grants.
 #[test]
 fn m05_no_sequence_of_five_operations_takes_more_than_a_payment_bought() {
     use Operation::{Buy, Debit, Invoice, PayAhead, Refund, TopUp, Wait};

@@ -1,8 +1,8 @@
-//! What happens to a balance.
+//! The operations that the tests run on a balance.
 
 use proptest::prelude::*;
 
-/// One thing that happens.
+/// An operation on a balance.
 #[derive(Debug, Clone)]
 pub enum Operation {
     Debit {
@@ -13,14 +13,14 @@ pub enum Operation {
     Hold {
         credits: i64,
     },
-    /// Sets more aside for a hold.
+    /// Sets more credits aside for a hold.
     ExtendHold {
         pick: usize,
         credits: i64,
         meanwhile: u8,
     },
-    /// Ends holds of which so much was captured, or more than they keep; `meanwhile` passes between reading the balance
-    /// and writing it.
+    /// Ends holds with captures that may exceed them. `meanwhile` selects what happens between reading the balance and
+    /// writing it.
     EndHolds {
         picks: Vec<(usize, i64)>,
         meanwhile: u8,
@@ -32,12 +32,12 @@ pub enum Operation {
         credits: i64,
         lives: i64,
     },
-    /// A grant that a payment bought.
+    /// Adds a grant that a payment bought.
     Buy {
         credits: i64,
         lives: i64,
     },
-    /// The refunds of a payment come to so much of the grant that it bought, more or less than before.
+    /// Sets the credits to which the refunds of a payment come. They may rise and fall.
     Refund {
         pick: usize,
         target: i64,
@@ -48,11 +48,11 @@ pub enum Operation {
     VoidPrepaid {
         credits: i64,
     },
-    /// Grants are withdrawn, whether or not they have begun.
+    /// Withdraws grants, whether or not they have begun.
     Withdraw {
         picks: Vec<usize>,
     },
-    /// Of a grant at most so much is taken back.
+    /// Takes back at most `credits` of a grant.
     Reduce {
         pick: usize,
         credits: i64,
@@ -60,7 +60,7 @@ pub enum Operation {
     ClawBack {
         credits: i64,
     },
-    /// A grant that starts later.
+    /// Adds a grant that starts later.
     PayAhead {
         credits: i64,
         starts: i64,
@@ -74,12 +74,12 @@ pub enum Operation {
         seconds: i64,
     },
     Read,
-    /// The next changes are left behind the fence until something closes them.
+    /// Leaves the next changes behind the fence until another operation closes the balance.
     LeaveFenced,
 }
 
 impl Operation {
-    /// The operation if every clock shows the same, and nothing takes time between a read and a write.
+    /// Returns the operation as it is if all clocks agree and no time passes between a read and a write.
     pub fn with_one_clock(self) -> Self {
         const LATER: u8 = 6;
         match self {
@@ -94,7 +94,7 @@ impl Operation {
     }
 }
 
-/// Any of them, the usual more often.
+/// Generates any operation, the common ones more often.
 pub fn any_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (1..6_i64, -1..2_i64).prop_map(|(credits, skew)| Operation::Debit { credits, skew }),

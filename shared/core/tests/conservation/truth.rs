@@ -1,4 +1,4 @@
-//! The slow truth: a heap of single credits, each with its last second. Every date passes at its own second.
+//! The slow model: a heap of single credits, each with its last second. Every date passes at its own second.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct BoughtGrant {
     pub granted: i64,
-    /// Credits of it that were spent, or paid a debt.
+    /// The grant's credits that were spent, or paid a debt.
     pub consumed: i64,
-    /// Credits of it that a refund took before they were spent.
+    /// The grant's credits that a refund took before they were spent.
     pub unused_taken: i64,
-    /// Credits that a refund charged for spent ones.
+    /// The credits that a refund charged for spent ones.
     pub charged: i64,
-    /// Its last second.
+    /// The grant's last second.
     pub dies: i64,
-    /// Whether that has passed.
+    /// Whether the grant's last second has passed.
     pub has_ended: bool,
 }
 
@@ -26,7 +26,8 @@ pub struct Ahead {
     pub credits: i64,
 }
 
-/// One credit each, with the second it dies in; `i64::MAX` for never.
+/// A model of a balance. Each coin is one credit, with the second at which it expires (`i64::MAX` for never) and its
+/// grant.
 #[derive(Debug, Default)]
 pub struct Truth {
     pub coins: Vec<(i64, String)>,
@@ -38,18 +39,19 @@ pub struct Truth {
     pub clawed: i64,
     pub invoiced: i64,
     pub limit: i64,
-    /// What open holds keep, by the epoch in which they were placed: all of it, and what of it is dead.
+    /// The credits that open holds keep, by the epoch in which they were placed: all of them, and those that are dead.
     pub held: BTreeMap<u64, [i64; 2]>,
-    /// When debt is billed next, and the dates of billing after it.
+    /// The next date on which debt is billed. It moves to the next month's end after each invoice.
     pub invoices: Option<i64>,
-    /// What was billed, by the second of the month's end.
+    /// The billed credits, by the second of the month's end.
     pub invoices_at: BTreeMap<i64, i64>,
     pub ahead: Vec<Ahead>,
     pub bought: BTreeMap<String, BoughtGrant>,
 }
 
 impl Truth {
-    /// Lets every date up to `now` pass, in order: of one second, expiries, then the month's end, then starts.
+    /// Lets every date up to `now` pass, in order. Within one second, expiries come first, then the month's end, then
+    /// starts.
     pub fn advance(&mut self, now: i64, month_after: impl Fn(i64) -> i64) {
         self.bought.values_mut().for_each(|it| it.has_ended |= it.dies <= now);
         loop {
@@ -90,7 +92,7 @@ impl Truth {
         }
     }
 
-    /// A credit pays debt before it can be spent.
+    /// Gives one credit, which pays debt before it can be spent.
     fn give_one(&mut self, dies: i64, grant: &str) {
         if self.debt > 0 {
             self.debt -= 1;
@@ -123,7 +125,7 @@ impl Truth {
         self.coins.retain(|(dies, _)| *dies > now);
         let dying = (before - self.coins.len()) as i64;
         for _ in 0..dying {
-            // Open holds stand on what expires before anything else does, older ones first.
+            // Open holds keep the credits that expire first, older holds before newer ones.
             match self.held.values_mut().find(|[held, dead]| held > dead) {
                 Some([_, dead]) => *dead += 1,
                 None => self.expired += 1,
@@ -155,7 +157,7 @@ impl Truth {
         }
     }
 
-    /// Takes a credit for one that was spent and is refunded: a bought one, else the one that expires first, else a debt.
+    /// Takes a credit for a spent one that is refunded: a prepaid one, else the one that expires first, else a debt.
     fn charge_one(&mut self) {
         match self.coins.iter().position(|(dies, _)| *dies == i64::MAX) {
             Some(at) => drop(self.coins.remove(at)),
@@ -163,13 +165,13 @@ impl Truth {
         }
     }
 
-    /// A refund of a pack.
+    /// Takes back credits for the refund of a pack.
     pub fn claw(&mut self, credits: i64) {
         self.clawed += credits;
         (0..credits).for_each(|_| self.charge_one());
     }
 
-    /// The refunds of a grant's payment come to `target` credits: takes or returns one credit after the other.
+    /// Takes or returns single credits until the refunds of a grant's payment come to `target` credits.
     pub fn refund(&mut self, grant: &str, target: i64) {
         let taken = |it: &Self| it.bought[grant].unused_taken + it.bought[grant].charged;
         while taken(self) < target {
@@ -232,7 +234,7 @@ impl Truth {
             == self.available() + self.all_held() + self.consumed + self.expired + self.voided + self.clawed
     }
 
-    /// No refund takes more than its own payment's credits had left or paid for.
+    /// Returns whether no refund takes more credits than its own grant had left or had spent.
     pub fn refunds_are_bounded(&self) -> bool {
         self.bought
             .values()

@@ -9,18 +9,18 @@ use serde_json::Value;
 use super::{Event, amount, optional_currency};
 use crate::object::{BadMember, Object};
 
-/// What an event's type says about the money, beside the dispute's status.
+/// The movement of money that an event's type states, beside the dispute's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Funds {
-    /// Nothing.
+    /// The event type states none; the status decides.
     AsStatusSays,
-    /// It has left the account: an inquiry has become a dispute.
+    /// The money has left the account: an inquiry has become a dispute.
     Withdrawn,
-    /// It has come back, after an appeal for instance.
+    /// The money has returned, for example after an appeal.
     Reinstated,
 }
 
-/// Reads a dispute.
+/// Reads a dispute event.
 pub(super) fn read(object: &Value, funds: Funds, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
     let mut dispute = Object::of(object)?;
     let (dispute_id, currency) = (dispute.id("id"), optional_currency(&dispute));
@@ -46,17 +46,18 @@ fn status_after(funds: Funds, status: DisputeStatus) -> DisputeStatus {
 
 fn status_of(status: &str) -> DisputeStatus {
     match status {
-        // A dispute that a refund ended withholds nothing itself: the refund has an event of its own.
+        // A dispute that ended in a refund withholds no money itself. The refund has its own event.
         "won" | "charge_refunded" => DisputeStatus::Won,
         "lost" => DisputeStatus::Lost,
-        // An inquiry withholds no money, and a prevented one never did.
+        // An inquiry withholds no money. A prevented dispute never withheld any.
         "prevented" => DisputeStatus::Inquiry,
         status if status.starts_with("warning_") => DisputeStatus::Inquiry,
         _ => DisputeStatus::Open,
     }
 }
 
-/// Returns what the dispute's balance transactions took off the account, in the currency in which it is settled.
+/// Returns the money that the dispute's balance transactions took from the account, in the settlement currency. Returns
+/// `None` if they took none, or in more than one currency.
 fn withheld(dispute: &Value) -> Option<Price> {
     let transactions = dispute["balance_transactions"].as_array()?;
     let taken = transactions.iter().filter_map(|transaction| {

@@ -1,4 +1,4 @@
-//! Events of refunds, and of a charge's cumulative refund.
+//! Refund events, and a charge's cumulative refund.
 
 use credits_core::payment::News;
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Event, Ignored, amount, named, optional_currency};
 use crate::object::{BadMember, Object};
 
-/// Reads a charge that was refunded, in part or whole.
+/// Reads a charge that was refunded in part or in full.
 pub(super) fn figure(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
     let mut charge = Object::of(object)?;
     // Stripe copies a payment's metadata to its charge.
@@ -25,7 +25,7 @@ pub(super) fn figure(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec
     charge.finish(read)
 }
 
-/// Reads a refund.
+/// Reads a refund event.
 pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
     let mut refund = Object::of(object)?;
     let (refund_id, currency) = (refund.id("id"), optional_currency(&refund));
@@ -40,7 +40,7 @@ pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<B
     refund.finish(read)
 }
 
-/// Returns how a refund stands by Stripe's name of its status. `requires_action` waits for the payer, and is on its way.
+/// Converts Stripe's name of a refund status. `requires_action` waits for the payer, and counts as pending.
 pub(crate) fn refund_status(status: &str) -> RefundStatus {
     match status {
         "succeeded" => RefundStatus::Succeeded,

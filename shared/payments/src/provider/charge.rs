@@ -1,4 +1,4 @@
-//! `PaymentIntents`: charges of a stored method while the customer is absent.
+//! `PaymentIntents`: off-session charges of a stored payment method.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -11,29 +11,29 @@ use serde::Deserialize;
 use super::{Page, Provider, ProviderError, ProviderRefusal, fields};
 use crate::signature::Secret;
 
-/// How a charge of a stored method ended.
+/// The outcome of a charge of a stored payment method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
-    /// It is paid, by this payment.
+    /// The charge is paid. Holds Stripe's id of the payment.
     Succeeded(String),
-    /// It takes days, as a bank debit does.
+    /// The charge is processing. A bank debit takes days.
     Processing,
-    /// The customer has to authenticate it, which only a checkout can ask for.
+    /// The customer has to authenticate the charge, which requires a checkout.
     ActionRequired,
-    /// It was declined, for Stripe's reason.
+    /// The charge was declined. Holds Stripe's reason.
     Declined(String),
-    /// Stripe no longer knows the customer or the method.
+    /// Stripe no longer has the customer or the payment method.
     MethodGone,
 }
 
-/// How far our clock and Stripe's may be apart. A charge is known by its purchase's id, so it costs nothing to look further
-/// back.
+/// The maximum difference between our clock and Stripe's. A charge is matched by its metadata, so the extra hour of
+/// search is safe.
 const CLOCK_DIFFERENCE_SECONDS: i64 = 3_600;
 
-/// How long after a charge was begun Stripe still knows its idempotency key: it promises 24 hours.
+/// How long an idempotency key is relied on after the charge began. Stripe keeps a key for at least 24 hours.
 const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(20);
 
-/// Whether Stripe may have forgotten the idempotency key of a charge.
+/// Returns whether Stripe may have forgotten the idempotency key of a charge.
 #[must_use]
 pub fn is_forgotten(begun_at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(begun_at) > KEY_RETENTION
@@ -54,12 +54,12 @@ struct LastError {
     decline_code: Option<String>,
 }
 
-/// The code by which Stripe says that a charge needs the customer.
+/// Stripe's code for a charge that the customer has to authenticate.
 const AUTHENTICATION_REQUIRED: &str = "authentication_required";
 
 impl Provider {
-    /// Charges a stored method for a purchase. However often it is asked under one idempotency key, Stripe charges once and
-    /// answers the same.
+    /// Charges a stored payment method for a purchase. Under one idempotency key, Stripe charges once and repeats its
+    /// response.
     pub async fn charge(
         &self,
         key: &Secret,
@@ -80,10 +80,10 @@ impl Provider {
         }
     }
 
-    /// The charge that was made for a purchase since an instant, if there is one.
+    /// Finds the charge of a purchase among those made since an instant.
     ///
-    /// Stripe keeps a 500 under its idempotency key and forgets every key after a day, so a charge that may have been made
-    /// is looked for before it is made under another key.
+    /// Stripe repeats a 500 under its idempotency key and forgets every key after a day. So the caller looks for a
+    /// charge that may exist before it charges under another key.
     pub async fn find_charge(
         &self,
         key: &Secret,
@@ -95,7 +95,8 @@ impl Provider {
         self.find_intent(key, method, since, &names).await
     }
 
-    /// The charge that has paid for a subscription's period since an instant, whatever its purchase was called.
+    /// Finds the charge that paid for a subscription's period since an instant, whatever the id of its purchase. A
+    /// charge that is still processing counts.
     pub async fn find_period(
         &self,
         key: &Secret,
@@ -184,7 +185,7 @@ fn refused(refusal: Box<ProviderRefusal>) -> Result<ChargeOutcome, ProviderError
     Err(ProviderError::Refused(refusal))
 }
 
-/// Builds a payment's metadata, which identifies our events in a shared account and finds a charge again.
+/// Builds a payment's metadata. It identifies our events on a shared Stripe account, and a charge can be found by it.
 pub(super) fn metadata(purchase: &Purchase, purchase_name: &'static str) -> Vec<(&'static str, String)> {
     let mut named = vec![("workspace_id", purchase.workspace_id.to_string())];
     named.push((purchase_name, purchase.purchase_id.to_string()));
@@ -201,8 +202,8 @@ pub(super) fn metadata(purchase: &Purchase, purchase_name: &'static str) -> Vec<
     named
 }
 
-/// Builds the form of `POST /v1/payment_intents` for an off-session charge. Methods that redirect
-/// can't be charged so, and `payment_method_types` is gone from the version that is pinned.
+/// Builds the form of `POST /v1/payment_intents` for an off-session charge. Methods that redirect can't be charged
+/// off-session, and the pinned API version no longer has `payment_method_types`.
 fn charge_form(purchase: &Purchase, method: &StoredMethod) -> Result<Vec<(String, String)>, Unchargeable> {
     let mut form = fields([
         ("amount", purchase.price.provider_amount()?.to_string()),
@@ -230,7 +231,7 @@ mod tests {
     use credits_core::subscription::Terms;
 
     #[test]
-    fn m06_a_stored_method_is_charged_and_named() {
+    fn m06_charge_form_has_the_method_and_metadata() {
         let (tier, monthly_credits) = ("tier_2k".parse().unwrap(), "2000".parse().unwrap());
         let goods = Goods::Period {
             subscription_id: "sub_1".parse().unwrap(),
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_comes_to_what_its_status_says() {
+    fn intent_status_determines_the_charge_outcome() {
         let outcome = |json: &str| serde_json::from_str::<Intent>(json).unwrap().outcome();
         let succeeded = ChargeOutcome::Succeeded("pi_1".into());
         assert_eq!(outcome(r#"{"id":"pi_1","status":"succeeded"}"#).unwrap(), succeeded);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_a_charge_is_a_decline_a_lost_method_or_an_error() {
+    fn charge_error_is_a_decline_a_missing_method_or_an_error() {
         let refusal = |kind: &str, code: &str, param: Option<&str>| {
             let text = |text: &str| Some(text.to_owned());
             let (kind, code, param) = (text(kind), text(code), param.map(str::to_owned));

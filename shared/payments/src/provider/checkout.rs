@@ -1,4 +1,4 @@
-//! Checkout Sessions: Stripe's page on which a person pays, or stores another payment method.
+//! Checkout Sessions: Stripe's page on which a person pays or stores a payment method.
 
 use credits_core::id::WorkspaceId;
 use credits_core::price::{Currency, Unchargeable};
@@ -12,38 +12,37 @@ use super::{Provider, ProviderError, fields};
 use crate::event::{self, Event};
 use crate::signature::Secret;
 
-/// Where Stripe sends a payer back to.
+/// The URLs to which Stripe sends a payer back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturnUrls {
-    /// After paying.
+    /// The URL after the payment.
     pub success: String,
-    /// After turning back.
+    /// The URL after the payer cancelled.
     pub cancel: String,
 }
 
-/// What a checkout that stores a payment method is opened with.
+/// The input of a checkout that stores a payment method.
 #[derive(Debug, Clone)]
 pub struct SetupOrder<'a> {
-    /// The workspace that will be charged.
+    /// The workspace that pays by the method.
     pub workspace_id: &'a WorkspaceId,
-    /// The customer who stores it; Stripe makes a new one if absent.
+    /// Stripe's id of the customer; if absent, Stripe creates one.
     pub customer: Option<&'a str>,
-    /// The address that the form is prefilled with where there is no customer yet.
+    /// The e-mail address that prefills the form if there is no customer yet.
     pub email: &'a str,
-    /// The currency in which the method will be charged.
+    /// The currency of later charges of the method.
     pub currency: Currency,
-    /// Where Stripe sends the person back to.
     pub urls: &'a ReturnUrls,
 }
 
-/// How a checkout stands at Stripe.
+/// The status of a checkout at Stripe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckoutStatus {
-    /// It can still be paid.
+    /// The checkout can still be paid.
     Open,
-    /// Its time has run out, or it was expired.
+    /// The checkout timed out, was expired, or does not exist at Stripe.
     Expired,
-    /// It was completed, and this follows from it.
+    /// The payer completed the checkout. Holds the event that follows from it.
     Complete(Box<Event>),
 }
 
@@ -57,7 +56,8 @@ struct OpenedSession {
 struct Expired {}
 
 impl SetupOrder<'_> {
-    /// Stripe's idempotency key for the caller's: a form of its own has a key of its own.
+    /// Derives Stripe's idempotency key from the caller's key and the form, because Stripe refuses one key with two
+    /// forms.
     #[must_use]
     pub fn idempotency_key(&self, callers_key: &str) -> String {
         let form = setup_form(self).into_iter().flat_map(|(name, value)| [name, value]);
@@ -72,7 +72,8 @@ impl SetupOrder<'_> {
 }
 
 impl ReturnUrls {
-    /// Back to this page, which learns the outcome from `top_up` in the query.
+    /// Builds the URLs back to a page. The query parameter `top_up` has the outcome for the page: `paid` or
+    /// `cancelled`.
     #[must_use]
     pub fn to(page: &str) -> Self {
         let (address, fragment) = page.split_once('#').unwrap_or((page, ""));
@@ -84,8 +85,7 @@ impl ReturnUrls {
 }
 
 impl Provider {
-    /// Opens a checkout for a purchase. However often it is asked under one idempotency key and with one form, Stripe opens
-    /// one.
+    /// Opens a checkout for a purchase. Under one idempotency key with one form, Stripe opens one checkout.
     pub async fn open_checkout(
         &self,
         key: &Secret,
@@ -99,8 +99,8 @@ impl Provider {
         Ok(Checkout { checkout_id: id, checkout_url: url })
     }
 
-    /// Opens a checkout that stores a payment method and charges nothing. Where Stripe has failed, another is opened: the first
-    /// is shown to no one, and the failure is kept under its key.
+    /// Opens a checkout that stores a payment method and charges nothing. After a 5xx it opens another without an
+    /// idempotency key: no payer sees the first, and Stripe repeats the failure under its key.
     pub async fn open_setup(
         &self,
         key: &Secret,
@@ -116,7 +116,8 @@ impl Provider {
         Ok(Checkout { checkout_id: id, checkout_url: url })
     }
 
-    /// Whether a refusal of a checkout says that its customer is gone, so that it may be opened for a new one.
+    /// Returns whether Stripe refused a checkout because its customer no longer exists. The checkout can then be opened
+    /// for a new customer.
     #[must_use]
     pub fn lacks_customer(error: &ProviderError) -> bool {
         match error {
@@ -127,7 +128,7 @@ impl Provider {
         }
     }
 
-    /// Asks how a checkout stands.
+    /// Returns the status of a checkout.
     pub async fn checkout(&self, key: &Secret, checkout_id: &str) -> Result<CheckoutStatus, ProviderError> {
         let request = self.get(
             key,
@@ -148,7 +149,7 @@ impl Provider {
         }
     }
 
-    /// Expires a checkout, so that it can't be paid any more. One that is complete or has expired stays as it is.
+    /// Expires a checkout, so that it can no longer be paid. A complete or expired checkout stays unchanged.
     pub async fn expire_checkout(&self, key: &Secret, checkout_id: &str) -> Result<(), ProviderError> {
         let path = format!("/v1/checkout/sessions/{checkout_id}/expire");
         match self.answer::<Expired>(self.post(key, &path, &[])).await {
@@ -158,9 +159,10 @@ impl Provider {
     }
 }
 
-/// The form of `POST /v1/checkout/sessions` for one purchase. The payment carries the same metadata as the session, so that
-/// either of their events says what was paid. Only methods are offered that can be charged again off-session, and Stripe
-/// does not convert the price.
+/// Builds the form of `POST /v1/checkout/sessions` for one purchase.
+///
+/// The payment carries the same metadata as the session, so that the events of either name the purchase. The form
+/// offers only payment methods that can be charged off-session later. Stripe does not convert the price.
 fn checkout_form(purchase: &Purchase, form: &CheckoutForm) -> Result<Vec<(String, String)>, Unchargeable> {
     let mut sent = fields([
         ("mode", "payment".into()),
@@ -175,7 +177,7 @@ fn checkout_form(purchase: &Purchase, form: &CheckoutForm) -> Result<Vec<(String
         ("success_url", form.success_url.clone()),
         ("cancel_url", form.cancel_url.clone()),
     ]);
-    // A top-up's purchase goes by a name of its own in the contract.
+    // The contract names the purchase id of a top-up `top_up_id`.
     let named = if matches!(purchase.goods, Goods::Pack { .. }) { "top_up_id" } else { "purchase_id" };
     for (name, value) in metadata(purchase, named) {
         sent.push((format!("metadata[{name}]"), value.clone()));
@@ -188,7 +190,7 @@ fn checkout_form(purchase: &Purchase, form: &CheckoutForm) -> Result<Vec<(String
     Ok(sent)
 }
 
-/// Who pays: a known customer, or a new one, whose address is prefilled.
+/// Builds the payer's fields: a known customer, or a new one with a prefilled e-mail address.
 fn payer(customer: Option<&str>, email: Option<&str>) -> Vec<(String, String)> {
     let Some(customer) = customer else {
         let email = email.map(|email| ("customer_email".to_owned(), email.to_owned()));
@@ -198,7 +200,8 @@ fn payer(customer: Option<&str>, email: Option<&str>) -> Vec<(String, String)> {
     vec![("customer".to_owned(), customer.to_owned())]
 }
 
-/// What the operator has switched on. Stripe needs leave to keep a known customer's address and name for it.
+/// Builds the fields of the enabled options. For a known customer, Stripe also needs permission to update the address
+/// and name.
 fn options(options: CheckoutOptions, known: bool) -> Vec<(String, String)> {
     let CheckoutOptions { automatic_tax, tax_id_collection, allow_promotion_codes } = options;
     let asked = [
@@ -267,7 +270,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn m05_a_checkout_has_the_price_and_names_its_top_up() {
+    fn m05_checkout_form_has_the_price_and_the_top_up_id() {
         insta::assert_snapshot!(lines(&checkout_form(&purchase("top_1", pack()), &form()).unwrap()), @r"
         mode=payment
         client_reference_id=top_1
@@ -290,7 +293,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_known_customer_and_what_is_switched_on_are_sent() {
+    fn checkout_form_has_the_customer_and_enabled_options() {
         let all =
             CheckoutOptions { automatic_tax: true, tax_id_collection: true, allow_promotion_codes: true };
         let known = CheckoutForm { customer: Some("cus_1".into()), options: all, ..form() };
@@ -307,7 +310,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_checkout_that_stores_a_method_charges_nothing() {
+    fn setup_form_charges_nothing() {
         let urls = ReturnUrls::to("https://hub.test/credits?tab=billing#top");
         let workspace = "acme".parse().unwrap();
         let order = SetupOrder {

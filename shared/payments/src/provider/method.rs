@@ -1,4 +1,4 @@
-//! `PaymentMethods`: what a customer has stored.
+//! `PaymentMethods`: the stored payment methods of a customer.
 
 use credits_core::purchase::StoredMethod;
 use serde::Deserialize;
@@ -7,20 +7,18 @@ use serde_json::{Map, Value};
 use super::{Page, Provider, ProviderError};
 use crate::signature::Secret;
 
-/// A stored payment method, as people recognise it. Members that its type lacks are `None`.
+/// A stored payment method with the details that people recognise. Details that its type lacks are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentMethod {
-    /// How to charge it.
+    /// The ids for a charge.
     pub stored: StoredMethod,
     /// Stripe's type, such as `card` or `sepa_debit`.
     pub kind: String,
     /// The card's brand, or the bank's name.
     pub brand: Option<String>,
-    /// The last four digits.
     pub last4: Option<String>,
-    /// The month in which a card expires, 1 to 12.
+    /// The month in which the card expires, 1 to 12.
     pub exp_month: Option<u64>,
-    /// The year in which a card expires.
     pub exp_year: Option<u64>,
 }
 
@@ -29,7 +27,7 @@ struct MethodAnswer {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-    /// The details stand under the type's own name.
+    /// The details are a member with the type's name.
     #[serde(flatten)]
     details: Map<String, Value>,
 }
@@ -38,11 +36,11 @@ struct MethodAnswer {
 struct Detached {}
 
 impl Provider {
-    /// The method that a customer is charged by: the chosen one, while it is attached, or else the one that was attached
-    /// last. `None` if there is none, or no such customer any more.
+    /// Returns the payment method to charge: the chosen one while it is attached, else the one that was attached last.
+    /// Returns `None` if the customer has no method or does not exist.
     ///
-    /// A method that can't be charged again is not attached: for a payment by iDEAL or Bancontact, Stripe attaches a SEPA
-    /// debit in its place, which is then the last one.
+    /// Methods that can't be charged again are not attached. For a payment by iDEAL or Bancontact, Stripe attaches a
+    /// SEPA debit instead, which is then the last one.
     pub async fn stored_method(
         &self,
         key: &Secret,
@@ -66,11 +64,11 @@ impl Provider {
         }
     }
 
-    /// Detaches a method from its customer, so that it can't be charged any more.
+    /// Detaches a payment method from its customer, so that it can no longer be charged.
     pub async fn detach(&self, key: &Secret, method: &StoredMethod) -> Result<(), ProviderError> {
         let path = format!("/v1/payment_methods/{}/detach", method.payment_method);
         match self.answer::<Detached>(self.post(key, &path, &[])).await {
-            // Stripe refuses to detach what is not attached, or is unknown.
+            // Stripe refuses to detach a method that is unknown or not attached.
             Ok(Detached {}) | Err(ProviderError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -98,7 +96,7 @@ mod tests {
     use super::MethodAnswer;
 
     #[test]
-    fn a_method_shows_what_its_type_has() {
+    fn method_has_the_details_of_its_type() {
         let shown = |json: &str| {
             let method = serde_json::from_str::<MethodAnswer>(json).unwrap().of("cus_1");
             let text = |text: Option<String>| text.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Refunds that we start.
+//! Refunds: the requests that create and find them.
 
 use std::collections::HashMap;
 
@@ -11,41 +11,39 @@ use super::{Page, Provider, ProviderError, fields};
 use crate::event::refund_status;
 use crate::signature::Secret;
 
-/// The member of a refund's metadata by which it is found again.
+/// The metadata member that holds our id of the refund, by which [`Provider::find_refund`] finds it.
 const NAME: &str = "refund_id";
 
-/// A refund of a part of a payment.
+/// A request to refund a part of a payment.
 #[derive(Debug, Clone, Copy)]
 pub struct PartialRefund<'a> {
-    /// Stripe's id of the payment.
     pub payment_id: &'a str,
-    /// How much is refunded.
     pub amount: Price,
-    /// Our id of the refund.
+    /// Our id of the refund, which its metadata carries.
     pub name: &'a str,
 }
 
-/// A refund as Stripe answers it.
+/// A refund in Stripe's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundedBy {
-    /// Stripe's id of the refund; `None` if everything had been refunded before.
+    /// Stripe's id of the refund. `None` if [`Provider::refund_all`] created none: the payment was refunded before or
+    /// is disputed.
     pub refund_id: Option<String>,
-    /// How it stands.
     pub status: RefundStatus,
-    /// When Stripe made it.
+    /// When Stripe created the refund.
     pub made_at: Option<Timestamp>,
 }
 
-/// Why Stripe does not make a refund.
+/// The reason why Stripe did not create a refund.
 #[derive(Debug, thiserror::Error)]
 pub enum RefundRefusal {
-    /// It is more than is left of the payment.
-    #[error("more is to be refunded than is left")]
+    /// The amount exceeds what is left of the payment.
+    #[error("the refund exceeds what is left of the payment")]
     ExceedsPayment,
-    /// A dispute of the payment decides about the money.
+    /// The payment is disputed, and the dispute decides about the money.
     #[error("the payment is disputed")]
     Disputed,
-    /// Stripe failed.
+    /// Any other failure of the request.
     #[error(transparent)]
     Provider(#[from] ProviderError),
 }
@@ -60,8 +58,8 @@ struct RefundAnswer {
 }
 
 impl Provider {
-    /// Refunds all that is left of a payment. Repeated, it refunds nothing more: Stripe refuses what is refunded whole. While a
-    /// dispute withholds the money, the dispute decides.
+    /// Refunds all that is left of a payment. A repeated call refunds nothing more: Stripe refuses a payment that is
+    /// fully refunded. While a dispute withholds the money, this refunds nothing and the dispute decides.
     pub async fn refund_all(&self, key: &Secret, payment_id: &str) -> Result<RefundedBy, ProviderError> {
         let form = fields([
             ("payment_intent", payment_id.to_owned()),
@@ -78,7 +76,7 @@ impl Provider {
         }
     }
 
-    /// Refunds a part of a payment. However often it is asked under one idempotency key, Stripe refunds once.
+    /// Refunds a part of a payment. Under one idempotency key, Stripe refunds once.
     pub async fn refund(
         &self,
         key: &Secret,
@@ -108,10 +106,10 @@ impl Provider {
         }
     }
 
-    /// Returns the refund of a payment that has our id, if it was made.
+    /// Finds the refund of a payment that carries our id.
     ///
-    /// Stripe keeps a 500 under its idempotency key and forgets every key after a day, so a refund that may have been made is
-    /// looked for before it is asked for again.
+    /// Stripe repeats a 500 under its idempotency key and forgets every key after a day. So the caller looks for a
+    /// refund that may exist before it asks for it again.
     pub async fn find_refund(
         &self,
         key: &Secret,

@@ -1,4 +1,4 @@
-//! The debit function on the AWS SDK as it comes: its default features, `aws-config`'s defaults, cargo's release profile.
+//! The debit function on the AWS SDK with default features, the defaults of `aws-config`, and cargo's release profile.
 
 use std::sync::Arc;
 

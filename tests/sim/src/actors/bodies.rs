@@ -1,4 +1,4 @@
-//! What is asked for: the bodies of the calls.
+//! The bodies of the calls.
 
 use serde_json::{Value, json};
 

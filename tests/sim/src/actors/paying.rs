@@ -1,4 +1,4 @@
-//! Who pays: top-ups and their payers, subscriptions, and what the provider takes back.
+//! Payers and refunds: top-ups, subscriptions, checkouts, refunds and disputes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Actor {
         Order::put(workspace, "subscription", json!({ "tier": tier }))
     }
 
-    /// Changes the tier by two or three calls at once.
+    /// Changes the tier with two or three concurrent calls.
     pub(super) async fn change_tiers(&self, workspace: &'static str) {
         let mut calls = JoinSet::new();
         for _ in 0..self.dice.between(2, 3) {
@@ -61,7 +61,7 @@ impl Actor {
         self.insist(&order).await;
     }
 
-    /// Pays the checkout of a reply, or the one under its `payment_action`.
+    /// Pays the checkout in a response, or the one in its `payment_action`.
     async fn pay(&self, reply: Option<Reply>) {
         let Some(reply) = reply else { return };
         let (own, awaited) = (&reply.body["checkout_id"], &reply.body["payment_action"]["checkout_id"]);
@@ -77,14 +77,15 @@ impl Actor {
         let Ok(delivery) = self.payments.provider.lock().unwrap().pay(checkout, &paying) else { return };
         self.payments.tell();
         if outcome == Outcome::Succeeded && !method.is_delayed() && self.once_in(5) {
-            // Somebody pays the same once more: the first that is delivered buys it, and the other is kept for an operator.
+            // A payer pays the same checkout twice. The first payment delivered buys the purchase; the other is kept
+            // for an operator.
             let again = format!("{}again", delivery.payment_id);
             self.payments.put_down(delivery.body.replace(&delivery.payment_id, &again));
         }
         self.payments.put_down(delivery.body);
     }
 
-    /// The operator refunds a payment, in part or all that is left, once or twice at the same time.
+    /// Refunds a payment through the API, in part or all that is left, with one call or with two concurrent ones.
     pub(super) async fn refund_by_call(&self, workspace: &str) {
         let Some(listed) = self.insist(&Order::get(workspace, "payments")).await else { return };
         let payments = listed.body["payments"].as_array().cloned().unwrap_or_default();
@@ -104,8 +105,8 @@ impl Actor {
         }
     }
 
-    /// A payment is refunded at Stripe, in part or whole, and the refund may fail later; or it is disputed, which may begin as an
-    /// inquiry, and end more than once.
+    /// Refunds a payment at Stripe, in part or whole, or opens a dispute. The refund may fail later. The dispute may
+    /// begin as an inquiry, and may end more than once.
     pub(super) fn take_back(&self, act: Act) {
         let mut provider = self.payments.provider.lock().unwrap();
         let Some(payment) = self.one_of(&provider.payments()) else { return };

@@ -1,4 +1,4 @@
-//! Who spends: storms, workflows, jobs with holds, and whoever takes the last credit.
+//! Spenders: storms of debits, workflows, jobs with holds, and debits of the last credit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Act, Actor};
 use crate::call::Order;
 
 impl Actor {
-    /// Many at once, with keys of their own or with one.
+    /// Makes many concurrent debits, with different keys or with one.
     pub(super) async fn storm(&self, workspace: &'static str) {
         let (one, body) = (self.new_key(), self.debit_body());
         let same = self.once_in(2);
@@ -24,7 +24,7 @@ impl Actor {
         tasks.join_all().await;
     }
 
-    /// Takes all that there is, and calls again with the same key: it is paid, though nothing is left.
+    /// Debits the whole balance, and repeats the call: a repeated call succeeds although no credits are left.
     pub(super) async fn empty(&self, workspace: &'static str) {
         let Some(balance) = self.insist(&Order::get(workspace, "balance")).await else { return };
         let all: Option<Decimal> = balance.body["available"].as_str().and_then(|all| all.parse().ok());
@@ -39,7 +39,7 @@ impl Actor {
         }
     }
 
-    /// A run of some steps, of which the last may fail it at the moment at which somebody completes it.
+    /// Runs a workflow of several steps. The last step may fail the run while another call completes it.
     pub(super) async fn run_workflow(&self, workspace: &str) {
         if self.once_in(6) {
             return self.fail_again_and_again(workspace).await;
@@ -61,7 +61,7 @@ impl Actor {
         self.insist(&complete).await;
     }
 
-    /// Runs that are all started within the hour, and all fail for want of credits.
+    /// Starts several runs within the hour. All fail for insufficient credits.
     async fn fail_again_and_again(&self, workspace: &str) {
         for _ in 0..self.dice.between(2, 4) {
             let Some(run) = self.start_run(workspace).await else { return };
@@ -102,14 +102,14 @@ impl Actor {
         self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
         let Some(hold) = placed.as_ref().and_then(|reply| reply.body["hold_id"].as_str()) else { return };
         if soon_over {
-            // A call that takes longer than its hold lasts.
+            // The AI call takes longer than its hold lasts.
             tokio::time::sleep(Duration::from_secs(self.dice.between(1, 60))).await;
             let path = format!("holds/{hold}/captures");
             self.insist(&Order::post(workspace, &path, self.new_key(), self.debit_body())).await;
         }
     }
 
-    /// Several jobs place holds while a grant closes the epoch.
+    /// Places several holds while a grant closes the epoch.
     async fn place_around_a_grant(&self, workspace: &'static str) {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..self.dice.between(3, 8) {
@@ -170,7 +170,7 @@ impl Actor {
         }
     }
 
-    /// Captures all that a hold still keeps; then two settle it at once.
+    /// Captures all that a hold keeps, and then settles it with two concurrent calls.
     async fn use_up(&self, workspace: &str, hold: &str) {
         let Some(read) = self.insist(&Order::get(workspace, &format!("holds/{hold}"))).await else { return };
         let mut body = self.debit_body();
@@ -184,7 +184,7 @@ impl Actor {
         tokio::join!(biased; self.insist(&one), self.insist(&other));
     }
 
-    /// Does something, now and then at the moment at which a grant closes the epoch.
+    /// Awaits a future, in half of all cases while a grant closes the epoch.
     async fn beside_a_grant<T>(&self, workspace: &str, doing: impl Future<Output = T>) -> T {
         if !self.once_in(2) {
             return doing.await;

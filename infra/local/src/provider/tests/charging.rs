@@ -6,7 +6,7 @@ use super::super::{ChargeOutcome, MethodKind, Outcome, Paying, PlayError, Settle
 use super::{Desk, INTENTS, SESSIONS, charge, checkout, error};
 
 #[test]
-fn a_charge_succeeds_and_publishes_itself() {
+fn a_charge_succeeds_and_publishes_its_events() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
     let form = charge(&customer, &method, &[("expand[]", Some("latest_charge"))]);
@@ -50,7 +50,7 @@ fn a_declined_charge_is_402_with_its_intent() {
 }
 
 #[test]
-fn a_charge_that_needs_authentication_is_402_and_a_checkout_succeeds() {
+fn an_unauthenticated_charge_is_402_and_a_checkout_succeeds() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
     desk.provider.decide("acme", ChargeOutcome::AuthenticationRequired);
@@ -66,7 +66,7 @@ fn a_charge_that_needs_authentication_is_402_and_a_checkout_succeeds() {
     assert_eq!(desk.get(&format!("{SESSIONS}/{id}")).body["payment_status"], "paid");
 }
 
-/// A customer with a bank account, and the account.
+/// Creates a customer with a bank account, and returns the ids of both.
 fn debtor(desk: &mut Desk) -> (String, String) {
     let id = desk.open(&checkout(&[]));
     let paying = Paying { method: MethodKind::UsBankAccount, ..Paying::by_card(Outcome::Succeeded) };

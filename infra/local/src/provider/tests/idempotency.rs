@@ -31,7 +31,7 @@ fn a_key_is_forgotten_after_a_day() {
 }
 
 #[test]
-fn another_form_or_path_under_a_key_is_an_idempotency_error() {
+fn another_form_or_path_under_a_key_is_refused() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
     let first = desk.post_with_key("key", SESSIONS, &checkout(&[])).body;
@@ -41,7 +41,7 @@ fn another_form_or_path_under_a_key_is_an_idempotency_error() {
         let kind = &answered.body["error"]["type"];
         assert_eq!((answered.status, kind.as_str()), (400, Some("idempotency_error")), "{}", answered.body);
     }
-    assert_eq!(desk.post_with_key("key", SESSIONS, &checkout(&[])).body, first, "the first is kept");
+    assert_eq!(desk.post_with_key("key", SESSIONS, &checkout(&[])).body, first, "the first answer is kept");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_decline_is_kept_and_validation_is_not() {
 }
 
 #[test]
-fn an_error_of_the_execution_is_kept() {
+fn an_execution_error_is_kept() {
     let mut desk = Desk::new();
     let form = charge("cus_no", "pm_no", &[]);
     assert_eq!(error(&desk.post_with_key("key", INTENTS, &form)), (400, "resource_missing", "customer"));
@@ -104,7 +104,7 @@ fn a_server_error_is_kept_whether_it_has_charged_or_not() {
 }
 
 #[test]
-fn a_refusal_of_the_execution_is_kept_and_charges_nothing() {
+fn an_execution_refusal_is_kept_and_charges_nothing() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
     desk.provider.decide("acme", ChargeOutcome::Refused);

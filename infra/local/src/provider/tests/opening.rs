@@ -1,4 +1,4 @@
-//! The memory in its file.
+//! The file that keeps the memory.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::{Asked, Outcome, Provider};
 use super::{Desk, INTENTS, SESSIONS, asked, charge, checkout, header, sources};
 
-/// A folder of a test's own, which ends with it.
+/// A temporary folder, deleted when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -33,7 +33,7 @@ impl Drop for Folder {
     }
 }
 
-/// A file as the first format had it: a paid checkout, an open one, a charge, a decline, and their keys.
+/// Returns a file of the first format: a paid checkout, an open one, a charge, a decline, and their keys.
 fn first_format() -> serde_json::Value {
     let session = |id: &str, payment: &str, customer: serde_json::Value, paid: bool| {
         json!({
@@ -61,7 +61,7 @@ fn first_format() -> serde_json::Value {
     })
 }
 
-/// The second that the ids' first twelve digits name.
+/// The second that the first twelve digits of the ids encode.
 const AT: i64 = 1_772_000_000;
 const PAID: &str = "cs_019c936e38007000800000000000000a";
 const OPEN: &str = "cs_019c936e38007000800000000000000b";
@@ -69,7 +69,7 @@ const CUSTOMER: &str = "cus_019c936e38007000800000000000000c";
 const CARD: &str = "pm_019c936e38007000800000000000000c";
 
 #[test]
-fn the_first_format_opens_with_its_customers_and_payments() {
+fn the_first_format_opens_with_customers_and_payments() {
     let folder = Folder::new("first");
     std::fs::write(folder.0.join("provider.json"), first_format().to_string()).unwrap();
     let mut desk = folder.open(AT + 60);
@@ -92,7 +92,7 @@ fn the_first_format_opens_with_its_customers_and_payments() {
 }
 
 #[test]
-fn the_first_formats_keys_answer_their_requests_again() {
+fn keys_of_the_first_format_repeat_their_answers() {
     let folder = Folder::new("keys");
     std::fs::write(folder.0.join("provider.json"), first_format().to_string()).unwrap();
     let mut desk = folder.open(AT + 60);
@@ -116,12 +116,12 @@ fn a_restart_forgets_nothing() {
         (first.body, id, customer)
     };
     let mut desk = folder.open(super::START + 60);
-    assert_eq!(desk.event_types().last().unwrap(), "payment_intent.succeeded", "the outbox is kept");
+    assert_eq!(desk.event_types().last().unwrap(), "payment_intent.succeeded", "the file keeps the outbox");
     assert_eq!(desk.post_with_key("key", SESSIONS, &checkout(&[])).body, first);
     assert_eq!(desk.methods(&customer).len(), 1);
     assert_eq!(desk.provider.session(&id).unwrap().amount_minor, 1000);
     let body = b"";
     assert_eq!(desk.ask(&Asked { key: Some("key"), ..asked("GET", INTENTS, body) }).status, 200);
     desk.pass(super::DAY);
-    assert_eq!(desk.event_types(), ["checkout.session.expired"], "the open one");
+    assert_eq!(desk.event_types(), ["checkout.session.expired"], "the open session expires");
 }

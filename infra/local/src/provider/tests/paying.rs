@@ -1,4 +1,4 @@
-//! Payers of checkouts.
+//! Payments of checkouts.
 
 use credits_payments::signature::Secret;
 use jiff::Timestamp;
@@ -176,7 +176,7 @@ fn a_session_expires_by_itself_after_a_day() {
 }
 
 #[test]
-fn an_event_whose_delivery_a_kill_ends_waits_again() {
+fn an_event_in_delivery_during_a_kill_waits_again() {
     let folder = std::env::temp_dir().join(format!("ai-credits-outbox-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (sources, clock) = super::sources();
@@ -190,7 +190,7 @@ fn an_event_whose_delivery_a_kill_ends_waits_again() {
     let mut others = desk.provider.take_outbox();
     assert!(!others.is_empty());
     desk.provider.delivered(&others.remove(0).body);
-    // The process ends here, and another begins.
+    // The process is killed, and another one opens the folder.
     desk.provider = open();
     let again: Vec<String> = desk.provider.take_outbox().into_iter().map(|delivery| delivery.body).collect();
     let unended = others.iter().chain([&paid]);

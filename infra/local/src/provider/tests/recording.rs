@@ -1,4 +1,4 @@
-//! The examples of requests.
+//! The recorded examples of requests.
 
 use serde_json::json;
 

@@ -1,11 +1,11 @@
-//! Requests that Stripe refuses.
+//! Requests that the stand-in refuses, as Stripe does.
 
 use serde_json::json;
 
 use super::super::Asked;
 use super::{Desk, INTENTS, REFUNDS, SESSIONS, SETUP, asked, charge, checkout, error, form, header};
 
-/// Changes of a form, and the code and the parameter of the error that they lead to.
+/// Changes of a form, and the code and the parameter of the resulting error.
 type Case = (&'static [(&'static str, Option<&'static str>)], &'static str, &'static str);
 
 #[test]
@@ -40,7 +40,7 @@ fn an_operator_reads_without_a_version_and_creates_nothing() {
     assert_eq!(operator("GET", INTENTS), 200);
     assert_eq!(operator("DELETE", "/v1/customers/cus_1"), 404);
     assert_eq!(operator("POST", INTENTS), 400);
-    assert_eq!(desk.provider.requests().len(), 1, "its reads are not the application's requests");
+    assert_eq!(desk.provider.requests().len(), 1, "the operator's reads are not recorded");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_checkout_with_wrong_parameters_is_400() {
         let answered = desk.post(SESSIONS, &checkout(changes));
         assert_eq!(error(&answered), (400, code, param), "{changes:?}: {}", answered.body);
     }
-    assert_eq!(desk.get(SESSIONS).body["data"], json!([]), "none was made");
+    assert_eq!(desk.get(SESSIONS).body["data"], json!([]), "no session exists");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_charge_with_wrong_parameters_is_400() {
         let answered = desk.post(INTENTS, &charge(&customer, &method, changes));
         assert_eq!(error(&answered), (400, code, param), "{changes:?}: {}", answered.body);
     }
-    assert_eq!(desk.get(INTENTS).body["data"].as_array().unwrap().len(), 1, "the checkout's alone");
+    assert_eq!(desk.get(INTENTS).body["data"].as_array().unwrap().len(), 1, "only the checkout's intent");
 }
 
 #[test]

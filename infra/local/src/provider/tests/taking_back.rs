@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::{DisputeStatus, Outcome, PlayError, RefundStatus};
 use super::{Desk, INTENTS, REFUNDS, checkout, error, form};
 
-/// Pays a checkout of 1000, and returns the payment.
+/// Pays a checkout of 1000, and returns the payment's id.
 fn paid(desk: &mut Desk) -> String {
     let id = desk.open(&checkout(&[]));
     let payment = desk.provider.play(&id, Outcome::Succeeded).unwrap().payment_id;
@@ -42,7 +42,7 @@ fn refunds_add_up_to_the_charge_and_no_further() {
     );
     let rest = desk.post(REFUNDS, &form(&[("payment_intent", payment.as_str())], &[]));
     assert_eq!(rest.body["amount"], 700);
-    assert_eq!(desk.events()[1].1["amount_refunded"], 1000, "the charge's figure is cumulative");
+    assert_eq!(desk.events()[1].1["amount_refunded"], 1000, "amount_refunded is cumulative");
     assert_eq!(refunded(&mut desk, &payment), (1000, true));
     assert_eq!(error(&desk.post(REFUNDS, &ask("1"))), (400, "charge_already_refunded", ""));
     let listed = desk.get(&format!("{REFUNDS}?payment_intent={payment}")).body;
@@ -80,7 +80,7 @@ fn a_pending_refund_succeeds_or_fails() {
     assert_eq!(desk.event_types(), ["refund.updated", "charge.refund.updated"]);
     desk.provider.end_refund(&refund, RefundStatus::Failed).unwrap();
     assert_eq!(desk.event_types(), ["refund.failed", "refund.updated", "charge.refund.updated"]);
-    assert_eq!(refunded(&mut desk, &payment), (0, false), "the money has come back");
+    assert_eq!(refunded(&mut desk, &payment), (0, false), "a failed refund no longer counts");
     let again = desk.provider.end_refund(&refund, RefundStatus::Failed);
     assert_eq!(again, Err(PlayError::State("the refund has ended")));
     let above = desk.provider.refund(&payment, Some(1001), RefundStatus::Succeeded);
