@@ -372,5 +372,5 @@ async fn a_capture_is_one_request_and_twenty_cost_what_the_readme_says() {
     assert_eq!(settled.status, 200);
     all.extend(of_debit(requests));
     let said = format!("twenty calls paid from a hold {}", units(&all));
-    assert!(include_str!("../../README.md").contains(&said), "{said}: {all:#?}");
+    assert!(include_str!("../../docs/deploying.md").contains(&said), "{said}: {all:#?}");
 }

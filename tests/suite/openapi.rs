@@ -112,7 +112,7 @@ async fn the_description_is_served_without_a_token_and_has_every_route_and_no_ot
 }
 
 #[test]
-fn the_readme_shows_the_calls_as_they_are_described() {
+fn the_docs_show_the_calls_as_they_are_described() {
     let mut table = vec!["| call | scope | what |".to_owned(), "| --- | --- | --- |".to_owned()];
     for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -134,7 +134,7 @@ fn the_readme_shows_the_calls_as_they_are_described() {
         }
     }
     let table = table.join("\n");
-    assert!(include_str!("../../README.md").contains(&table), "README.md should have this table:\n{table}");
+    assert!(include_str!("../../docs/api.md").contains(&table), "docs/api.md must have this table:\n{table}");
 }
 
 #[test]
