@@ -11,7 +11,7 @@ use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 use serde_json::{Value, json};
 
-use crate::facts;
+use crate::facts::Told;
 use crate::records::{Known, UNREAD};
 
 /// What is told of again with every write.
@@ -105,10 +105,9 @@ async fn events_of(
     known: &Known<'_>,
     standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
-    let Some(written) = &known.written else { return Ok(Vec::new()) };
     let mut events = Vec::new();
-    for told in facts::of(written) {
-        let facts::Told { event_id, workspace_id, version, at, fact } = told;
+    for told in known.facts.clone() {
+        let Told { event_id, workspace_id, version, at, fact } = told;
         let (version, fact) = match (version, &workspace_id) {
             (Some(version), _) => (version, fact),
             (None, Some(workspace)) => {

@@ -32,6 +32,9 @@ pub struct Renewal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Order {
+    /// The type of an event of the bus.
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
     /// An event of the bus: a workspace wants its automatic top-up.
     detail: Option<TopUpWanted>,
     /// An operator has mended what kept failing: it is due again.
@@ -46,6 +49,9 @@ struct TopUpWanted {
 /// Why an invocation fails. What it has done is done.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
+    /// The invocation's event is not one that the function knows. What is wrong with it may repeat what is in it.
+    #[error("the event can't be read")]
+    Unread,
     /// What is due can't be read.
     #[error("what is due can't be read")]
     Store(#[from] Fault),
@@ -116,7 +122,10 @@ impl EventFunction for Renewal {
     type Error = RenewalError;
 
     async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, RenewalError> {
-        let order: Order = serde_json::from_value(event).unwrap_or_default();
+        let order: Order = serde_json::from_value(event).map_err(|_| RenewalError::Unread)?;
+        if order.detail_type.is_some() && order.detail.is_none() {
+            return Err(RenewalError::Unread);
+        }
         if order.unstick {
             let count = self.billing(deadline).await?.unstick().await?;
             tracing::info!(count, "what was laid aside is due again");

@@ -321,7 +321,7 @@ fn shared(
         bus: functions::bus_client(&aws_base),
         mail: functions::mail_client(&aws_base),
         catalogue: Arc::new(catalogue),
-        provider: payments.map_err(|_| StackError::Part("the provider's client can't be made"))?,
+        provider: payments.map_err(|_| StackError::Part("provider's client"))?,
         provider_key,
         webhook_secret: options.webhook_secret.clone(),
         top_up_url: format!("{url}/settings/ai-credits"),

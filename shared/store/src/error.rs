@@ -32,6 +32,12 @@ pub enum Corrupt {
     /// A sum leaves its range.
     #[error("a sum is out of range")]
     Sum(#[from] credits_core::credits::OutOfRange),
+    /// An id that is made of others is not one.
+    #[error("an id that is made of others is too long")]
+    DerivedId,
+    /// A write that is sent as an update is none.
+    #[error("a write is no update")]
+    NotAnUpdate,
     /// A transaction was cancelled for a reason that none of ours can have.
     #[error("a transaction was cancelled for {0}")]
     Cancelled(CancelCode),

@@ -121,7 +121,7 @@ impl Store {
     /// Sends one update by itself, which costs half of what a transaction of one does. There is no telling from its
     /// answer's loss whether it was written, so it is for writes that name what they were read at.
     pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
-        let Some(update) = write.update else { return Ok(Outcome::Cancelled(Vec::new())) };
+        let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let request = update_request(&self.client, update);
         let sent = request.customize().config_override(self.read_config()).send().await;
         match sent {
@@ -148,7 +148,7 @@ impl Store {
 
     /// Sends one update by itself, once, and gives what it has updated, or the item that refused it.
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
-        let update = write.update.ok_or(Corrupt::Attribute("update"))?;
+        let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let on_failure = update.return_values_on_condition_check_failure.clone();
         let request = update_request(&self.writer, update)
             .set_return_values_on_condition_check_failure(on_failure)
