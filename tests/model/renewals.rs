@@ -112,7 +112,7 @@ pub async fn renew_all(stack: &Stack, workspaces: usize) -> RenewalCosts {
     Box::pin(stop_midway(&http, stack)).await;
     let midway = charges(&http, stack).await.len() - before;
     assert!(midway > 0 && midway < workspaces, "{midway} of {workspaces} were charged at the stop");
-        // After two minutes another sweep may take over a charge that the stopped sweeps have begun.
+    // After two minutes another sweep may take over a charge that the stopped sweeps have begun.
     stack.sleep_until(renews_at - SignedDuration::from_mins(20)).unwrap();
     let charging = cost_of_sweep(&http, stack, workspaces - midway).await;
     stack.fire("renewal", json!({})).await.unwrap();

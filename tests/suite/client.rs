@@ -150,8 +150,8 @@ fn order(credits: i64) -> DebitOrder {
 }
 
 #[test]
-fn the_readme_shows_the_tested_examples() {
-    let readme = include_str!("../../README.md");
+fn the_integration_page_shows_the_tested_examples() {
+    let page = include_str!("../../docs/integrating.md");
     let rust = include_str!("../../client/examples/debit.rs");
     let rust = rust.split("    let order").nth(1).unwrap().split("    Ok(())\n}").next().unwrap();
     let indented = |line: &str| line.strip_prefix("    ").unwrap_or(line).to_owned();
@@ -162,7 +162,7 @@ fn the_readme_shows_the_tested_examples() {
         python.split("\n\nif __name__").next().unwrap(),
         ts.split("\n\nconst [").next().unwrap(),
     ] {
-        assert!(readme.contains(shown), "README should show:\n{shown}");
+        assert!(page.contains(shown), "docs/integrating.md must show:\n{shown}");
     }
 }
 

@@ -374,5 +374,5 @@ async fn twenty_captures_cost_what_the_readme_says() {
     assert_eq!(settled.status, 200);
     all.extend(of_debit(requests));
     let said = format!("twenty calls paid from a hold {}", units(&all));
-    assert!(include_str!("../../README.md").contains(&said), "{said}: {all:#?}");
+    assert!(include_str!("../../docs/deploying.md").contains(&said), "{said}: {all:#?}");
 }

@@ -112,7 +112,7 @@ async fn the_document_is_public_and_has_exactly_the_deployed_routes() {
 }
 
 #[test]
-fn the_readme_lists_the_calls_of_the_document() {
+fn the_docs_list_the_calls_of_the_document() {
     let mut table = vec!["| call | scope | what |".to_owned(), "| --- | --- | --- |".to_owned()];
     for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -134,7 +134,7 @@ fn the_readme_lists_the_calls_of_the_document() {
         }
     }
     let table = table.join("\n");
-    assert!(include_str!("../../README.md").contains(&table), "README.md should have this table:\n{table}");
+    assert!(include_str!("../../docs/api.md").contains(&table), "docs/api.md must have this table:\n{table}");
 }
 
 #[test]

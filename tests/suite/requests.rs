@@ -38,7 +38,7 @@ async fn a_debit_a_replay_and_a_refusal_are_one_request_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_million_debits_cost_what_the_readme_says() {
+async fn a_million_debits_cost_what_the_docs_say() {
     let world = World::with_packs(1).await;
     let (_, requests) = world.requests_of(world.take("acme", "k", "1")).await;
     let debit = requests.iter().find(|it| it["function"] == "debit").unwrap();
@@ -47,17 +47,17 @@ async fn a_million_debits_cost_what_the_readme_says() {
     let price = units * Decimal::new(625, 3);
     let price = price.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
     let row = format!("| DynamoDB, the debit itself | {} write units | ${price} |", units.normalize());
-    assert!(include_str!("../../README.md").contains(&row), "{row}");
+    assert!(include_str!("../../docs/deploying.md").contains(&row), "{row}");
 }
 
 #[test]
-fn the_readme_explains_every_parameter_of_the_template() {
+fn the_docs_explain_every_parameter_of_the_template() {
     let parameters = include_str!("../../template.yaml").split("\nConditions:").next().unwrap();
     let named = parameters.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
     let named: Vec<&str> = named.filter(|name| name.starts_with(char::is_uppercase)).collect();
     assert!(named.len() > 10, "{named:?}");
     for name in named {
-        assert!(include_str!("../../README.md").contains(&format!("| `{name}` |")), "{name}");
+        assert!(include_str!("../../docs/deploying.md").contains(&format!("| `{name}` |")), "{name}");
     }
 }
 

@@ -19,7 +19,10 @@ const KEPT_FOR_THE_LAST: Duration = Duration::from_secs(5);
 pub(crate) enum Order {
     Schedule(Scheduled),
     /// Replaces a month's usage by what its ledger says.
-    Recount { workspace_id: WorkspaceId, month: Month },
+    Recount {
+        workspace_id: WorkspaceId,
+        month: Month,
+    },
 }
 
 /// An order of a schedule.

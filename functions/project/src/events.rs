@@ -11,7 +11,7 @@ use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 use serde_json::{Value, json};
 
-use crate::facts;
+use crate::facts::Told;
 use crate::records::{Known, UNREAD};
 
 /// The `detail-type` of the event that every write of a low balance repeats.
@@ -107,10 +107,9 @@ async fn events_of(
     known: &Known<'_>,
     standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
-    let Some(written) = &known.written else { return Ok(Vec::new()) };
     let mut events = Vec::new();
-    for told in facts::of(written) {
-        let facts::Told { event_id, workspace_id, version, at, fact } = told;
+    for told in known.facts.clone() {
+        let Told { event_id, workspace_id, version, at, fact } = told;
         let (version, fact) = match (version, &workspace_id) {
             (Some(version), _) => (version, fact),
             (None, Some(workspace)) => {

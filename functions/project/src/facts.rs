@@ -3,6 +3,7 @@
 use credits_core::alert::Crossing;
 use credits_core::auto_top_up::AutoTopUp;
 use credits_core::balance::Balance;
+use credits_core::credits::OutOfRange;
 use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
 use credits_core::id::WorkspaceId;
@@ -33,11 +34,10 @@ pub struct Told {
 /// The kinds of ledger entries that add credits.
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
-/// Returns the facts that follow from a write.
-#[must_use]
-pub fn of(written: &Written) -> Vec<Told> {
-    match written {
-        Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after),
+/// Returns the facts that follow from a write; an error if a balance's sums leave their range.
+pub fn of(written: &Written) -> Result<Vec<Told>, OutOfRange> {
+    Ok(match written {
+        Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
         Written::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
         Written::RunFailed { workspace, run, version } => {
             of_failed_run(workspace, run, *version).into_iter().collect()
@@ -70,7 +70,7 @@ pub fn of(written: &Written) -> Vec<Told> {
             };
             vec![told(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
         }
-    }
+    })
 }
 
 fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
@@ -110,34 +110,34 @@ fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice
 
 /// Returns the thresholds that a write crossed, found by comparing the balance before and after it, and whether the
 /// balance wants a top-up.
-fn of_balance(workspace: &WorkspaceId, before: Option<&Balance>, after: &Balance) -> Vec<Told> {
-    let Some(before) = before else { return Vec::new() };
-    let (Ok(available), Ok(held), Ok(crossing)) =
-        (after.available(), after.all_held(), Crossing::of(before, after))
-    else {
-        return Vec::new();
-    };
+fn of_balance(
+    workspace: &WorkspaceId,
+    before: Option<&Balance>,
+    after: &Balance,
+) -> Result<Vec<Told>, OutOfRange> {
+    let Some(before) = before else { return Ok(Vec::new()) };
+    let (available, held) = (after.available()?, after.all_held()?);
+    let crossing = Crossing::of(before, after)?;
     let mut facts = Vec::new();
     if let Some(threshold) = crossing.low {
         let event_id = format!("low-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
     }
-    facts.extend(top_up_wanted(workspace, after));
+    facts.extend(top_up_wanted(workspace, after)?);
     if crossing.exhausted {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
         facts.push(told(event_id, workspace, Fact::CreditsExhausted { available, held }));
     }
-    facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect()
+    Ok(facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect())
 }
 
 /// Returns `TopUpWanted` while the balance is low. Every write repeats it: an earlier event may have been lost, or a
 /// payment method or new settings may have been stored since.
-fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Option<Told> {
-    let available = after.available().ok()?;
-    let wanted = after.wants_top_up().ok()?;
-    let threshold = after.top_up_at.filter(|_| wanted)?;
+fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<Told>, OutOfRange> {
+    let (available, wanted) = (after.available()?, after.wants_top_up()?);
+    let Some(threshold) = after.top_up_at.filter(|_| wanted) else { return Ok(None) };
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
-    Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) }))
+    Ok(Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) })))
 }
 
 /// Returns the facts of a change of automatic top-up, and `TopUpWanted` while a refused call still needs packs.

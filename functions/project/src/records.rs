@@ -5,6 +5,8 @@ use credits_store::stream::{Record, UnreadRecord, Written};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::facts::{self, Told};
+
 /// The `detail-type` of the event that reports a record that can't be read.
 pub const UNREAD: &str = "RecordUnread";
 
@@ -16,6 +18,8 @@ pub(crate) struct Known<'a> {
     pub at: Timestamp,
     /// `None` if nothing follows from the write, or the record can't be read.
     pub written: Option<Written>,
+    /// The facts that follow from the write.
+    pub facts: Vec<Told>,
     /// Why the record can't be read; `None` if it can.
     pub unread: Option<Unread>,
 }
@@ -36,11 +40,16 @@ impl<'a> Known<'a> {
     pub fn read(raw: &'a Value) -> Self {
         let read = || {
             let record = Record::parse(raw)?;
-            Ok((record.at, record.read()?))
+            let written = record.read()?;
+            let facts = written.as_ref().map(facts::of).transpose().map_err(Corrupt::from)?;
+            Ok((record.at, written, facts.unwrap_or_default()))
         };
         match read() {
-            Ok((at, written)) => Self { raw, at, written, unread: None },
-            Err(unread) => Self { raw, at: Timestamp::UNIX_EPOCH, written: None, unread: Some(unread) },
+            Ok((at, written, facts)) => Self { raw, at, written, facts, unread: None },
+            Err(unread) => {
+                let (at, facts) = (Timestamp::UNIX_EPOCH, Vec::new());
+                Self { raw, at, written: None, facts, unread: Some(unread) }
+            }
         }
     }
 

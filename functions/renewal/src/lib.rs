@@ -32,6 +32,9 @@ pub struct Renewal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Order {
+    /// The type of an event of the bus.
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
     /// Set by an event of the bus: the workspace wants its automatic top-up.
     detail: Option<TopUpWanted>,
     /// Set by an operator: makes quarantined items due again before the sweep.
@@ -46,6 +49,9 @@ struct TopUpWanted {
 /// Why an invocation failed. The items that it processed before stay processed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
+    /// The event has another shape. The cause may repeat what is in it, and is left out.
+    #[error("the event can't be read")]
+    Unread,
     #[error("the due items can't be read")]
     Store(#[from] Fault),
     #[error("the provider's key can't be read")]
@@ -113,7 +119,10 @@ impl EventFunction for Renewal {
     type Error = RenewalError;
 
     async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, RenewalError> {
-        let order: Order = serde_json::from_value(event).unwrap_or_default();
+        let order: Order = serde_json::from_value(event).map_err(|_| RenewalError::Unread)?;
+        if order.detail_type.is_some() && order.detail.is_none() {
+            return Err(RenewalError::Unread);
+        }
         if order.unstick {
             let count = self.billing(deadline).await?.unstick().await?;
             tracing::info!(count, "quarantined items are due again");

@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use credits_store::Clock;
-use credits_store::error::Chain;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -164,8 +163,8 @@ async fn work_off_bus(shared: &Arc<Shared>) -> bool {
 /// Delivers an event of the provider to the webhook.
 pub(crate) async fn deliver(shared: &Shared, delivery: Delivery) -> Response<Vec<u8>> {
     let Ok(signature) = HeaderValue::from_str(&delivery.signature) else {
-        let error = "signature is not a valid header value";
-        tracing::error!(error = %Chain(&StackError::Part(error)), "could not deliver an event");
+        let error = "an event's signature is not a valid header value";
+        tracing::error!(error, "could not deliver an event");
         return message(StatusCode::INTERNAL_SERVER_ERROR, error);
     };
     let mut headers = HeaderMap::new();

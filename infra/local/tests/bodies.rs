@@ -1,9 +1,5 @@
 //! A request whose body arrives after its headers: the stack reads the whole body and keeps the connection open.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    reason = "tests may calculate and unwrap"
-)]
+#![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "tests may calculate and unwrap")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;

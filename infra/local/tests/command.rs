@@ -1,9 +1,5 @@
 //! The `cargo local` command: its printed examples work, and its data survives `kill -9`.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    reason = "tests may calculate and unwrap"
-)]
+#![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "tests may calculate and unwrap")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

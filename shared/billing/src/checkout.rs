@@ -91,7 +91,7 @@ impl Billing {
         terms: &Terms,
         reason: CheckoutReason,
     ) -> Result<Option<Id>, BillingFault> {
-        let purchase = self.first_period(workspace, &read.enrolment, terms);
+        let purchase = self.first_period(workspace, &read.enrolment, terms)?;
         let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
         let after = read.enrolment.awaiting_first(&purchase.purchase_id, terms);
         let new = NewPurchase { purchase: &purchase, means: NewMeans::Checkout(&form, reason) };
@@ -147,7 +147,7 @@ impl Billing {
                     None
                 }
                 goods => {
-                    let id = self.purchase_name(&read.enrolment, goods);
+                    let id = self.purchase_name(&read.enrolment, goods)?;
                     let purchase = self.purchase_of(workspace, id, goods.clone(), charged.price);
                     self.await_person(&read, &purchase, |enrolment| enrolment.declined(charged, now)).await?
                 }
@@ -250,7 +250,7 @@ impl Billing {
         let purchase = &stored.purchase;
         let read = self.store.enrolment(&purchase.workspace_id).await?;
         if read.enrolment.asks_for_renewal(&purchase.purchase_id) && read.enrolment.charge.is_none() {
-            let id = self.purchase_name(&read.enrolment, &purchase.goods);
+            let id = self.purchase_name(&read.enrolment, &purchase.goods)?;
             let again = self.purchase_of(&purchase.workspace_id, id, purchase.goods.clone(), purchase.price);
             if let Some(purchase_id) = self.await_person(&read, &again, Clone::clone).await? {
                 self.open_awaited(&purchase_id).await?;
@@ -266,11 +266,11 @@ impl Billing {
         workspace: &WorkspaceId,
         enrolment: &Enrolment,
         terms: &Terms,
-    ) -> Purchase {
+    ) -> Result<Purchase, BillingFault> {
         let subscription_id = self.store.sources().new_id("sub");
         let goods = Goods::Period { subscription_id, period: 1, terms: terms.clone() };
-        let id = self.purchase_name(enrolment, &goods);
-        self.purchase_of(workspace, id, goods, terms.price)
+        let id = self.purchase_name(enrolment, &goods)?;
+        Ok(self.purchase_of(workspace, id, goods, terms.price))
     }
 
     /// Builds the purchase of a pack, which begins now.
@@ -293,13 +293,13 @@ impl Billing {
 
     /// Returns the id of a subscription's next purchase: the subscription, the period, and the count of purchases so
     /// far. So Stripe never repeats the response to a declined attempt for the next one.
-    pub(crate) fn purchase_name(&self, enrolment: &Enrolment, goods: &Goods) -> Id {
+    pub(crate) fn purchase_name(&self, enrolment: &Enrolment, goods: &Goods) -> Result<Id, Corrupt> {
         let (subscription_id, period) = match goods {
             Goods::Period { subscription_id, period, .. }
             | Goods::Upgrade { subscription_id, period, .. } => (subscription_id, period),
-            Goods::Pack { .. } => return self.store.sources().new_id("top"),
+            Goods::Pack { .. } => return Ok(self.store.sources().new_id("top")),
         };
         let name = format!("{subscription_id}-{period}-p{}", enrolment.purchases);
-        name.parse().unwrap_or_else(|_| self.store.sources().new_id("pur"))
+        name.parse().map_err(|_| Corrupt::DerivedId)
     }
 }

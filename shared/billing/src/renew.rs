@@ -63,7 +63,7 @@ impl Billing {
             return Ok(Some(ChargeEnd::Unmatched));
         };
         self.close_before(workspace, running).await?;
-        let purchase = self.due_purchase(workspace, &read.enrolment, running, terms);
+        let purchase = self.due_purchase(workspace, &read.enrolment, running, terms)?;
         let Some(method) = self.chargeable_method(workspace).await? else {
             tracing::info!(%workspace, "a due period has no payment method to charge");
             let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
@@ -86,7 +86,7 @@ impl Billing {
         };
         self.close_before(workspace, running).await?;
         let (purchase, now) =
-            (self.due_purchase(workspace, &read.enrolment, running, terms), self.store.now());
+            (self.due_purchase(workspace, &read.enrolment, running, terms)?, self.store.now());
         let counted = read.enrolment.declined(&purchase, now);
         if counted.running().is_none() {
             let ended = Enrolment { action: None, ..counted };
@@ -113,8 +113,9 @@ impl Billing {
         enrolment: &Enrolment,
         running: &Subscription,
         terms: &Terms,
-    ) -> Purchase {
+    ) -> Result<Purchase, BillingFault> {
         let goods = running.due_period(self.store.now(), terms);
-        self.purchase_of(workspace, self.purchase_name(enrolment, &goods), goods, terms.price)
+        let id = self.purchase_name(enrolment, &goods)?;
+        Ok(self.purchase_of(workspace, id, goods, terms.price))
     }
 }

@@ -269,12 +269,12 @@ impl Billing {
             TierChange::Start(terms) => self.start(workspace, read, &terms).await,
             TierChange::PayDue(terms) => {
                 let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.due_purchase(workspace, &read.enrolment, running, &terms);
+                let purchase = self.due_purchase(workspace, &read.enrolment, running, &terms)?;
                 self.pay(workspace, read, &purchase).await
             }
             TierChange::Upgrade(terms, upgrade) => {
                 let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.upgrade_purchase(workspace, &read.enrolment, running, &terms, upgrade);
+                let purchase = self.upgrade_purchase(workspace, &read.enrolment, running, &terms, upgrade)?;
                 self.pay(workspace, read, &purchase).await
             }
             TierChange::InsteadOfPaidAhead(terms) => self.replace_paid_ahead(workspace, read, &terms).await,
@@ -302,7 +302,7 @@ impl Billing {
         terms: &Terms,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         if let Some(method) = self.stored_method(workspace).await? {
-            let purchase = self.first_period(workspace, &read.enrolment, terms);
+            let purchase = self.first_period(workspace, &read.enrolment, terms)?;
             let Some(end) = self.charge(read, &purchase, &method.stored).await? else { return Ok(None) };
             let done = self.after_charge(workspace, end, purchase.price).await?;
             return Ok(done.map(|done| Subscribed { created: true, ..done }));
@@ -360,12 +360,13 @@ impl Billing {
         running: &Subscription,
         terms: &Terms,
         upgrade: Upgrade,
-    ) -> Purchase {
+    ) -> Result<Purchase, BillingFault> {
         let (subscription_id, period) = (running.subscription_id.clone(), running.period);
         let price = Price { amount_minor: upgrade.amount_minor, ..terms.price };
         let (terms, credits) = (terms.clone(), upgrade.credits);
         let goods = Goods::Upgrade { subscription_id, period, terms, credits };
-        self.purchase_of(workspace, self.purchase_name(enrolment, &goods), goods, price)
+        let id = self.purchase_name(enrolment, &goods)?;
+        Ok(self.purchase_of(workspace, id, goods, price))
     }
 
     /// Refunds the period that was paid ahead, and charges for it at other terms.

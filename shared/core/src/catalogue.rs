@@ -72,10 +72,7 @@ pub enum CatalogueError {
     Free(Id),
     /// Stripe can't charge the price of a pack or tier.
     #[error("the price of {id} can't be charged: {reason}")]
-    Unchargeable {
-        id: Id,
-        reason: Unchargeable,
-    },
+    Unchargeable { id: Id, reason: Unchargeable },
     /// A plan is missing, is listed twice, or allows no run at all.
     #[error("the catalogue must state the terms of each plan once, with monthly_runs above zero or null")]
     Plans,

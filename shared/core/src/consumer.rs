@@ -9,16 +9,9 @@ use crate::id::Id;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Consumer {
     /// An AI step of a workflow run.
-    WorkflowStep {
-        workflow_id: Id,
-        run_id: Id,
-        step_id: Id,
-    },
+    WorkflowStep { workflow_id: Id, run_id: Id, step_id: Id },
     /// An AI action that a user starts by hand in the workspace.
-    Action {
-        feature: Id,
-        user_id: Id,
-    },
+    Action { feature: Id, user_id: Id },
     /// A bulk AI operation over list records.
     Bulk {
         job_id: Id,

@@ -78,10 +78,7 @@ pub enum Fact {
     },
     /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more.
     /// Published at most once in a batch of the stream.
-    TopUpWanted {
-        threshold: Amount,
-        available: Option<Credits>,
-    },
+    TopUpWanted { threshold: Amount, available: Option<Credits> },
     /// A limit keeps automatic top-up from buying a wanted pack (M5).
     AutoTopUpLimited {
         pack: Id,
@@ -90,9 +87,7 @@ pub enum Fact {
         until: Timestamp,
     },
     /// Automatic top-up has charged without a monthly limit, under settings of an older version. Published once.
-    AutoTopUpUnlimited {
-        pack: Id,
-    },
+    AutoTopUpUnlimited { pack: Id },
     /// Automatic top-up has switched itself off (M5).
     AutoTopUpSwitchedOff {
         pack: Id,
@@ -144,11 +139,7 @@ pub enum Fact {
         next_attempt_at: Timestamp,
     },
     /// A subscription has ended (M6).
-    SubscriptionCancelled {
-        subscription_id: Id,
-        tier: Id,
-        reason: EndReason,
-    },
+    SubscriptionCancelled { subscription_id: Id, tier: Id, reason: EndReason },
     /// A month's invoice received its number (M8).
     InvoiceReady {
         /// The invoice within the workspace.

@@ -68,10 +68,7 @@ pub enum Cause {
         hold_ids: Vec<Id>,
     },
     /// The unspent rest of a grant that was voided.
-    Void {
-        grant_id: Id,
-        reason: String,
-    },
+    Void { grant_id: Id, reason: String },
     /// Credits taken back because a payment was refunded or disputed.
     ClawBack {
         /// Stripe's id of the payment.

@@ -66,9 +66,7 @@ pub enum Refusal {
     Due,
     /// Another caller has changed the credit limit since it was read.
     #[error("the credit limit has changed to {current}")]
-    OtherLimit {
-        current: Credits,
-    },
+    OtherLimit { current: Credits },
     /// The epoch, or the credits that its holds keep, have changed. The caller reads the balance again.
     #[error("the epoch or its holds have changed")]
     Moved,

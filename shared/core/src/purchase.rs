@@ -24,10 +24,7 @@ pub struct Purchase {
 #[serde(tag = "goods", rename_all = "snake_case")]
 pub enum Goods {
     /// A fixed block of prepaid credits (M5); the purchase is a top-up.
-    Pack {
-        pack: Id,
-        credits: Amount,
-    },
+    Pack { pack: Id, credits: Amount },
     /// A period of a subscription (M6).
     Period {
         /// A new subscription if the period is 1.

@@ -18,10 +18,7 @@ pub(crate) use refund::refund_status;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A change of a payment.
-    Payment {
-        payment_id: String,
-        news: News,
-    },
+    Payment { payment_id: String, news: News },
     /// A change of an unpaid checkout.
     Checkout {
         checkout_id: String,

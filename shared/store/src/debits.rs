@@ -29,10 +29,7 @@ pub enum DebitRefusal {
     WorkspaceNotFound,
     /// The balance doesn't cover the amount (M11).
     #[error("{required} credits are required and {} can be spent", balance.spendable)]
-    Insufficient {
-        required: Amount,
-        balance: RefusedBalance,
-    },
+    Insufficient { required: Amount, balance: RefusedBalance },
     #[error(transparent)]
     Fault(#[from] Fault),
 }

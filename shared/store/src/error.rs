@@ -27,6 +27,10 @@ pub enum Corrupt {
     Close(#[from] credits_core::close::CloseError),
     #[error("a sum is out of range")]
     Sum(#[from] credits_core::credits::OutOfRange),
+    #[error("an id that is made of others is too long")]
+    DerivedId,
+    #[error("a write is not an update")]
+    NotAnUpdate,
     /// A transaction was cancelled with a code that only a bug can cause.
     #[error("a transaction was cancelled for {0}")]
     Cancelled(CancelCode),

@@ -59,10 +59,7 @@ pub enum HoldRefusal {
     TooManyCalls,
     /// The hold keeps too few credits, and the order does not let the balance pay the rest (M11).
     #[error("{required} credits are required and the hold has {kept} left")]
-    Short {
-        required: Amount,
-        kept: Credits,
-    },
+    Short { required: Amount, kept: Credits },
     /// The hold keeps too few credits, and the balance doesn't cover the rest (M11).
     #[error("{} credits are required and {available} are available", line.amount)]
     Insufficient {

@@ -16,18 +16,11 @@ use crate::error::Corrupt;
 use crate::expression::Expression;
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, UNMATCHED, payments, position};
 
-const STATUSES: [(DisputeStatus, &str); 4] = [
-    (DisputeStatus::Inquiry, "inquiry"),
-    (DisputeStatus::Open, "open"),
-    (DisputeStatus::Won, "won"),
-    (DisputeStatus::Lost, "lost"),
-];
+const DISPUTE_STATUSES: [DisputeStatus; 4] =
+    [DisputeStatus::Inquiry, DisputeStatus::Open, DisputeStatus::Won, DisputeStatus::Lost];
 
-const REFUND_STATUSES: [(RefundStatus, &str); 3] = [
-    (RefundStatus::Pending, "pending"),
-    (RefundStatus::Succeeded, "succeeded"),
-    (RefundStatus::Failed, "failed"),
-];
+const REFUND_STATUSES: [RefundStatus; 3] =
+    [RefundStatus::Pending, RefundStatus::Succeeded, RefundStatus::Failed];
 
 /// Builds the write of a payment on the condition that the stored one has the version before.
 pub(crate) fn write_of(table: &str, payment: &Payment) -> Result<TransactWriteItem, Corrupt> {
@@ -229,10 +222,9 @@ fn refunds_value(refunds: &Refunds) -> AttributeValue {
 }
 
 fn refund_value(refund: Refund) -> AttributeValue {
-    let status = name_of(&REFUND_STATUSES, refund.status);
     let mut value = Item::from([
         ("amount_minor".to_owned(), number(refund.amount_minor)),
-        ("status".to_owned(), text(status)),
+        ("status".to_owned(), text(refund_status_name(refund.status))),
     ]);
     refund.made_at.iter().for_each(|at| drop(value.insert("made_at".to_owned(), instant(*at))));
     AttributeValue::M(value)
@@ -259,27 +251,36 @@ fn read_refunds(item: &Item) -> Result<Refunds, Corrupt> {
 
 fn read_refund((id, value): (&String, &AttributeValue)) -> Result<(String, Refund), Corrupt> {
     let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("refunds"))?);
-    let status = named(&REFUND_STATUSES, reader.text("status")?)?;
+    let status = named(&REFUND_STATUSES, refund_status_name, reader.text("status")?)?;
     let (amount_minor, made_at) = (reader.number("amount_minor")?, reader.optional_instant("made_at")?);
     Ok((id.clone(), Refund { amount_minor, status, made_at }))
 }
 
-fn name_of<T: Copy + PartialEq>(names: &[(T, &'static str)], status: T) -> &'static str {
-    names.iter().find(|(known, _)| *known == status).map_or("", |(_, name)| name)
+fn refund_status_name(status: RefundStatus) -> &'static str {
+    match status {
+        RefundStatus::Pending => "pending",
+        RefundStatus::Succeeded => "succeeded",
+        RefundStatus::Failed => "failed",
+    }
 }
 
-fn named<T: Copy>(names: &[(T, &'static str)], name: &str) -> Result<T, Corrupt> {
-    names
-        .iter()
-        .find(|(_, known)| *known == name)
-        .map(|(status, _)| *status)
-        .ok_or(Corrupt::Attribute("status"))
+fn dispute_status_name(status: DisputeStatus) -> &'static str {
+    match status {
+        DisputeStatus::Inquiry => "inquiry",
+        DisputeStatus::Open => "open",
+        DisputeStatus::Won => "won",
+        DisputeStatus::Lost => "lost",
+    }
+}
+
+fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Result<T, Corrupt> {
+    all.iter().copied().find(|status| name_of(*status) == name).ok_or(Corrupt::Attribute("status"))
 }
 
 fn dispute_value(dispute: Dispute) -> AttributeValue {
     let mut value = Item::from([
         ("amount_minor".to_owned(), number(dispute.amount_minor)),
-        ("status".to_owned(), text(name_of(&STATUSES, dispute.status))),
+        ("status".to_owned(), text(dispute_status_name(dispute.status))),
     ]);
     let mut put = |name: &str, given: AttributeValue| drop(value.insert(name.to_owned(), given));
     dispute.currency.iter().for_each(|currency| put("currency", text(currency.as_str())));
@@ -307,7 +308,7 @@ fn read_dispute((id, value): (&String, &AttributeValue)) -> Result<(String, Disp
         amount_minor: reader.number("amount_minor")?,
         currency: currency("currency")?,
         withheld,
-        status: named(&STATUSES, reader.text("status")?)?,
+        status: named(&DISPUTE_STATUSES, dispute_status_name, reader.text("status")?)?,
         at: reader.optional_instant("at")?,
     };
     Ok((id.clone(), dispute))

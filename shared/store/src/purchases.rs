@@ -100,17 +100,23 @@ pub enum NewMeans<'a> {
     Checkout(&'a CheckoutForm, CheckoutReason),
 }
 
-const STATES: [(PurchaseState, &str); 5] = [
-    (PurchaseState::Open, "open"),
-    (PurchaseState::Processing, "processing"),
-    (PurchaseState::Failed, "failed"),
-    (PurchaseState::Expired, "expired"),
-    (PurchaseState::Withdrawn, "withdrawn"),
+const STATES: [PurchaseState; 5] = [
+    PurchaseState::Open,
+    PurchaseState::Processing,
+    PurchaseState::Failed,
+    PurchaseState::Expired,
+    PurchaseState::Withdrawn,
 ];
 
 impl PurchaseState {
     fn name(self) -> &'static str {
-        STATES.iter().find(|(state, _)| *state == self).map_or("open", |(_, name)| name)
+        match self {
+            Self::Open => "open",
+            Self::Processing => "processing",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+        }
     }
 }
 
@@ -409,6 +415,6 @@ pub(crate) fn asks_person(item: &Item) -> bool {
 }
 
 fn read_state(name: &str) -> Result<PurchaseState, Corrupt> {
-    let state = STATES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state);
+    let state = STATES.into_iter().find(|state| state.name() == name);
     state.ok_or(Corrupt::Attribute(STATE))
 }

@@ -46,10 +46,7 @@ pub enum Written {
         after: Box<Balance>,
     },
     /// A ledger entry was listed.
-    Entry {
-        workspace: WorkspaceId,
-        entry: Entry,
-    },
+    Entry { workspace: WorkspaceId, entry: Entry },
     /// A run failed because of insufficient credits.
     RunFailed {
         workspace: WorkspaceId,
@@ -58,11 +55,7 @@ pub enum Written {
         version: u64,
     },
     /// A subscription changed.
-    Subscription {
-        workspace: WorkspaceId,
-        before: Box<Enrolment>,
-        after: Box<Enrolment>,
-    },
+    Subscription { workspace: WorkspaceId, before: Box<Enrolment>, after: Box<Enrolment> },
     /// Automatic top-up changed.
     AutoTopUp {
         workspace: WorkspaceId,
@@ -92,10 +85,7 @@ pub enum Written {
         charged: Price,
     },
     /// A person has to pay for a purchase by a checkout, because the stored method needs authentication.
-    ActionRequired {
-        purchase: Purchase,
-        checkout: Checkout,
-    },
+    ActionRequired { purchase: Purchase, checkout: Checkout },
 }
 
 /// The error for a malformed record. It has no details, since they may repeat the record's content.

@@ -124,7 +124,7 @@ impl Store {
     /// Sends one update without a transaction, which costs half as much. A lost response doesn't show whether it was
     /// written, so the update's condition must name the state that was read.
     pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
-        let Some(update) = write.update else { return Ok(Outcome::Cancelled(Vec::new())) };
+        let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let request = update_request(&self.client, update);
         let sent = request.customize().config_override(self.read_config()).send().await;
         match sent {
@@ -152,7 +152,7 @@ impl Store {
     /// Sends one update without a transaction, once. Returns the updated attributes, or the item whose condition
     /// failed.
     pub(crate) async fn update_once(&self, write: TransactWriteItem) -> Result<Updated, Fault> {
-        let update = write.update.ok_or(Corrupt::Attribute("update"))?;
+        let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let on_failure = update.return_values_on_condition_check_failure.clone();
         let request = update_request(&self.writer, update)
             .set_return_values_on_condition_check_failure(on_failure)

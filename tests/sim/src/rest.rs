@@ -389,8 +389,7 @@ fn invoice_numbers(world: &World) -> Option<String> {
     let mut counts: Vec<u64> = invoices.filter_map(count).collect();
     counts.sort_unstable();
     let misplaced = counts.into_iter().zip(1..).find(|(count, place)| count != place);
-    misplaced
-        .map(|(count, place)| format!("the invoice number {place} is missing, or {count} occurs twice"))
+    misplaced.map(|(count, place)| format!("the invoice number {place} is missing, or {count} occurs twice"))
 }
 
 /// Checks that nothing is quarantined, and that no changes wait behind the fence.

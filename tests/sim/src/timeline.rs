@@ -33,10 +33,7 @@ pub enum Event {
         shard: usize,
     },
     /// A request arrives at the table again.
-    Request {
-        operation: String,
-        body: Value,
-    },
+    Request { operation: String, body: Value },
     /// A payment that is processing is settled.
     Settle {
         /// The id of the payment intent.

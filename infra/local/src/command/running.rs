@@ -14,16 +14,9 @@ pub(crate) struct Running {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunningError {
     #[error("nothing answers at {url}: is `cargo local` running there?")]
-    Silent {
-        url: String,
-        source: reqwest::Error,
-    },
+    Silent { url: String, source: reqwest::Error },
     #[error("{path} answered {status}: {detail}")]
-    Refused {
-        path: String,
-        status: u16,
-        detail: String,
-    },
+    Refused { path: String, status: u16, detail: String },
 }
 
 impl Running {

@@ -29,10 +29,7 @@ pub(super) struct KeptAnswer {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kept {
     /// A response.
-    Whole {
-        status: u16,
-        body: Value,
-    },
+    Whole { status: u16, body: Value },
     /// The id of a session or an intent, answered as it is now. The first format of the memory kept no more.
     Object(String),
 }
