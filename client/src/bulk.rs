@@ -24,7 +24,7 @@ const RECORDS_A_HOLD: usize = 100;
 const TTL_SECONDS: u32 = 3_600;
 
 /// The most times that a round is made smaller because other callers spend from the same balance.
-const MOST_TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 
 /// The settings of a bulk job.
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ impl Workspace {
             };
             match placed {
                 Err(Error::InsufficientCredits { available, .. })
-                    if tries < MOST_TRIES && affordable(available, job) > 0 =>
+                    if tries < MAX_TRIES && affordable(available, job) > 0 =>
                 {
                     tries = tries.saturating_add(1);
                     let affordable = affordable(available, job);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::ledger::Cause;
-use credits_core::settlement::{MOST_CAPTURES, MOST_HOLDS, Purpose};
+use credits_core::settlement::{MAX_CAPTURES, MAX_HOLDS, Purpose};
 use credits_core::workspace::{Plan, Profile};
 use credits_store::batches::BatchOrder;
 use credits_store::captures::CaptureOrder;
@@ -69,7 +69,7 @@ pub enum Rung {
     Batches(usize),
     /// Calls are captures of one hold at a time, which all callers share.
     OneHold,
-    /// Calls are captures of `MOST_HOLDS` holds that are placed and settled together.
+    /// Calls are captures of `MAX_HOLDS` holds that are placed and settled together.
     ManyHolds,
 }
 
@@ -95,7 +95,7 @@ pub async fn reach(rung: Rung, callers: usize, (seconds, seed): (u64, u64), gran
         Rung::Debits => Crowd::debit(&crowd, callers, 1).await,
         Rung::Batches(lines) => Crowd::debit(&crowd, callers, lines).await,
         Rung::OneHold => Crowd::capture(&crowd, callers, 1).await,
-        Rung::ManyHolds => Crowd::capture(&crowd, callers, MOST_HOLDS).await,
+        Rung::ManyHolds => Crowd::capture(&crowd, callers, MAX_HOLDS).await,
     }
     let took = began.elapsed().as_secs_f64();
     Arc::into_inner(crowd).unwrap().reached(rung, callers, took, granted).await
@@ -115,7 +115,7 @@ fn claim(workspace: &WorkspaceId, key: &str) -> Claim {
     Claim { workspace_id: workspace.clone(), key: key.parse().unwrap(), fingerprint }
 }
 
-fn line() -> Line {
+fn line() -> PricedCall {
     let id = |text: &str| text.parse::<Id>().unwrap();
     let consumer = Consumer::Bulk {
         job_id: id("job-1"),
@@ -123,7 +123,7 @@ fn line() -> Line {
         list_id: Some(id("leads")),
         user_id: None,
     };
-    Line {
+    PricedCall {
         operation: "record.enrich".parse().unwrap(),
         model: None,
         units: None,
@@ -185,7 +185,7 @@ impl Crowd {
                     // An invocation ends after ten seconds at most.
                     let store = store.until(since + Duration::from_secs(10));
                     let posted = if lines == 1 {
-                        let Line { operation, consumer, amount, .. } = line();
+                        let PricedCall { operation, consumer, amount, .. } = line();
                         let rate_card = card.clone();
                         let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
                         store.debit(&claim, amount, cause).await
@@ -203,11 +203,11 @@ impl Crowd {
     /// Runs rounds: places holds together, captures them with all callers at once, and settles them together.
     async fn capture(self: &Arc<Self>, callers: usize, holds: usize) {
         let store = self.store(0);
-        let Line { operation, consumer, .. } = line();
+        let PricedCall { operation, consumer, .. } = line();
         let purpose = Purpose { operation, rate_card: card(), consumer };
         let mut settling = JoinSet::new();
         while self.goes_on() {
-            let amount = Amount::new(Credits::from_micros(MOST_CAPTURES as i128 * 1_000_000).unwrap());
+            let amount = Amount::new(Credits::from_micros(MAX_CAPTURES as i128 * 1_000_000).unwrap());
             let (count, lasts) =
                 (u8::try_from(holds).ok().filter(|it| *it > 1), SignedDuration::from_mins(10));
             let order = HoldOrder { amount: amount.unwrap(), count, lasts, purpose: &purpose };
@@ -232,7 +232,7 @@ impl Crowd {
     async fn capture_all(self: &Arc<Self>, callers: usize, hold_ids: &[Id]) {
         let mut running = JoinSet::new();
         let next = Arc::new(AtomicU64::new(0));
-        let all = (hold_ids.len() * MOST_CAPTURES) as u64;
+        let all = (hold_ids.len() * MAX_CAPTURES) as u64;
         for caller in 0..callers {
             let (crowd, next, hold_ids) = (Arc::clone(self), Arc::clone(&next), hold_ids.to_vec());
             running.spawn(async move {
@@ -292,7 +292,7 @@ impl std::fmt::Display for Rung {
             Self::Debits => write!(f, "one debit a call"),
             Self::Batches(lines) => write!(f, "batches of {lines}"),
             Self::OneHold => write!(f, "captures of one hold"),
-            Self::ManyHolds => write!(f, "captures of {MOST_HOLDS} holds, placed together"),
+            Self::ManyHolds => write!(f, "captures of {MAX_HOLDS} holds, placed together"),
         }
     }
 }

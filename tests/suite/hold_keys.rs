@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::id::Id;
 use credits_core::settlement::Purpose;
 use credits_store::captures::CaptureOrder;
@@ -89,7 +89,7 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     let order = HoldOrder { amount: "50".parse().unwrap(), count: None, lasts, purpose: &purpose };
     let placed = table.store.place_holds(&claim("place", "hold"), order).await.unwrap();
     let hold_id: &Id = &placed.holds[0].hold_id;
-    let line = Line {
+    let line = PricedCall {
         operation: purpose.operation.clone(),
         model: None,
         units: None,

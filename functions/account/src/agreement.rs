@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::Account;
 
 /// The highest price of a month's commitment, in minor units, and of a credit, in millionths of the major unit.
-const MOST_MONEY: u64 = 1_000_000_000_000;
+const MAX_MONEY: u64 = 1_000_000_000_000;
 
 impl Account {
     pub(crate) async fn put_agreement(&self, call: &Call) -> Result<Answer, Problem> {
@@ -45,7 +45,7 @@ fn read_agreement(body: &Value) -> Result<Agreement, Problem> {
             commitment.refuse("price", "is required");
         }
         let price = commitment.nested("price", |price| {
-            let amount = price.required("amount", |amount| count(amount, MOST_MONEY));
+            let amount = price.required("amount", |amount| count(amount, MAX_MONEY));
             let currency = price.required("currency", parsed::<Currency>);
             amount.zip(currency).map(|(amount_minor, currency)| Price { amount_minor, currency })
         });
@@ -76,6 +76,6 @@ fn read_limit(value: &Value) -> Result<Credits, String> {
 }
 
 fn read_rate(value: &Value) -> Result<u64, String> {
-    let rate = count(value, MOST_MONEY)?;
+    let rate = count(value, MAX_MONEY)?;
     if rate == 0 { Err("must be above zero".to_owned()) } else { Ok(rate) }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Account;
 
 /// The most addresses that one alert goes to.
-const MOST_RECIPIENTS: usize = 20;
+const MAX_RECIPIENTS: usize = 20;
 
 #[derive(Debug, Serialize)]
 struct AlertsBody {
@@ -60,8 +60,8 @@ fn read_alerts(body: &Value) -> Result<LowBalance, Problem> {
 
 fn addresses(value: &Value) -> Result<Vec<String>, String> {
     let listed = value.as_array().ok_or("must be a list of e-mail addresses")?;
-    if listed.len() > MOST_RECIPIENTS {
-        return Err(format!("must be at most {MOST_RECIPIENTS} addresses"));
+    if listed.len() > MAX_RECIPIENTS {
+        return Err(format!("must be at most {MAX_RECIPIENTS} addresses"));
     }
     let (mut addresses, mut wrong): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for (at, address) in listed.iter().enumerate() {

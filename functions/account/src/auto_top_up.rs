@@ -16,7 +16,7 @@ use crate::Account;
 use crate::payment_method::MethodBody;
 
 /// The highest monthly limit, in packs.
-const MOST_TOP_UPS: u64 = 1_000;
+const MAX_TOP_UPS: u64 = 1_000;
 
 #[derive(Debug, Serialize)]
 struct AutoTopUpBody {
@@ -155,7 +155,7 @@ fn read_limit(value: &Value) -> Result<MonthlyLimit, String> {
     if value.is_string() {
         return parsed::<Amount>(value).map(MonthlyLimit::Credits);
     }
-    let said = || format!("must be a number of top-ups, 1 to {MOST_TOP_UPS}, or an amount of credits");
-    let top_ups = count(value, MOST_TOP_UPS).ok().filter(|top_ups| *top_ups > 0);
+    let said = || format!("must be a number of top-ups, 1 to {MAX_TOP_UPS}, or an amount of credits");
+    let top_ups = count(value, MAX_TOP_UPS).ok().filter(|top_ups| *top_ups > 0);
     top_ups.map(MonthlyLimit::TopUps).ok_or_else(said)
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-const MOST_REASON_CHARACTERS: usize = 200;
+const MAX_REASON_CHARACTERS: usize = 200;
 
 #[derive(Debug, Serialize)]
 struct GrantBody {
@@ -57,7 +57,7 @@ impl Account {
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let mut fields = Fields::of(&body)?;
-        let reason = fields.required("reason", |reason| line(reason, MOST_REASON_CHARACTERS));
+        let reason = fields.required("reason", |reason| line(reason, MAX_REASON_CHARACTERS));
         let reason = fields.finish(reason)?;
         let posted = self.store.until(call.deadline()).void_grant(&claim, &grant_id, &reason).await?;
         let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
@@ -76,7 +76,7 @@ fn read_grant(body: &Value, now: Timestamp) -> Result<GrantOrder, Problem> {
     let mut fields = Fields::of(body)?;
     let amount = fields.required("credits", parsed::<Amount>);
     let kind = fields.required("kind", read_kind);
-    let reason = fields.required("reason", |reason| line(reason, MOST_REASON_CHARACTERS));
+    let reason = fields.required("reason", |reason| line(reason, MAX_REASON_CHARACTERS));
     let told_end = fields.present("expires_at").is_some();
     let end = fields.optional("expires_at", |end| read_end(end, now));
     let term = match kind {

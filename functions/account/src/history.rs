@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{Account, query};
 
-const MOST_MONTHS: u16 = 24;
+const MAX_MONTHS: u16 = 24;
 const USUAL_MONTHS: u16 = 12;
 
 /// The most alternatives that are shown beside the recommended choice.
@@ -182,7 +182,7 @@ fn read_query(call: &Call) -> Result<u16, Problem> {
     let mut months = USUAL_MONTHS;
     query::read(call.query(), |name, value| {
         match name {
-            "months" => months = query::whole_number(value, 1..=MOST_MONTHS)?,
+            "months" => months = query::whole_number(value, 1..=MAX_MONTHS)?,
             _ => return query::unknown(),
         }
         Ok(())

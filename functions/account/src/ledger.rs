@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::cursor::Listing;
 use crate::{Account, ledger_csv, query};
 
-const MOST_ENTRIES: u16 = 1_000;
+const MAX_ENTRIES: u16 = 1_000;
 const USUAL_ENTRIES: u16 = 100;
-const MOST_ROWS: u16 = 10_000;
+const MAX_ROWS: u16 = 10_000;
 
 #[derive(Debug, Serialize)]
 struct LedgerBody {
@@ -32,9 +32,9 @@ impl Account {
         let workspace = call.workspace(Scope::Read)?;
         let as_csv = wants_csv(call);
         let asked = if as_csv {
-            read_query(call, MOST_ROWS, MOST_ROWS)
+            read_query(call, MAX_ROWS, MAX_ROWS)
         } else {
-            read_query(call, MOST_ENTRIES, USUAL_ENTRIES)
+            read_query(call, MAX_ENTRIES, USUAL_ENTRIES)
         };
         let asked = asked?;
         let store = self.store.until(call.deadline());

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cursor::Listing;
 use crate::{Account, query};
 
-const MOST_GROUPS: u16 = 1_000;
+const MAX_GROUPS: u16 = 1_000;
 const USUAL_GROUPS: u16 = 100;
 
 #[derive(Debug, Serialize)]
@@ -138,7 +138,7 @@ impl Asked {
             match name {
                 "month" => asked.month = month_until(value, this_month)?,
                 "group_by" => asked.group_by = query::parsed(value)?,
-                "limit" => asked.limit = query::whole_number(value, 1..=MOST_GROUPS)?,
+                "limit" => asked.limit = query::whole_number(value, 1..=MAX_GROUPS)?,
                 "cursor" => cursor = Some(value.to_owned()),
                 _ => return query::unknown(),
             }

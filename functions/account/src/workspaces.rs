@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-const MOST_NAME_CHARACTERS: usize = 200;
+const MAX_NAME_CHARACTERS: usize = 200;
 
 #[derive(Debug, Serialize)]
 struct WorkspaceBody {
@@ -59,7 +59,7 @@ impl From<Workspace> for WorkspaceBody {
 
 fn read_profile(body: &Value) -> Result<Profile, Problem> {
     let mut fields = Fields::of(body)?;
-    let name = fields.required("name", |name| line(name, MOST_NAME_CHARACTERS));
+    let name = fields.required("name", |name| line(name, MAX_NAME_CHARACTERS));
     let plan = fields.required("plan", parsed::<Plan>);
     let billing_email = fields.required("billing_email", mail_address);
     let profile = name.zip(plan).zip(billing_email);

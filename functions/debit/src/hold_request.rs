@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, Name};
 use credits_core::rate_card::RateCard;
-use credits_core::settlement::{MOST_HOLDS, MOST_TTL_SECONDS, Purpose};
+use credits_core::settlement::{MAX_HOLDS, MAX_TTL_SECONDS, Purpose};
 use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use jiff::SignedDuration;
@@ -19,7 +19,7 @@ use crate::request::{Read, finish, read_consumer, read_line};
 pub(crate) struct HoldBody {
     /// The credits that each hold keeps.
     pub amount: Amount,
-    /// The number of holds, 2 to [`MOST_HOLDS`]; `None` for a single hold.
+    /// The number of holds, 2 to [`MAX_HOLDS`]; `None` for a single hold.
     pub count: Option<u8>,
     pub lasts: SignedDuration,
     pub purpose: Purpose,
@@ -59,7 +59,7 @@ pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<
 }
 
 /// Reads a capture's body: that of a debit, and whether the balance pays what exceeds the hold.
-pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(Line, bool)>, Problem> {
+pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(PricedCall, bool)>, Problem> {
     let mut fields = Fields::of(body)?;
     let extend = fields.optional("extend", truth);
     let mut of_its_shape = fields.is_sound();
@@ -79,8 +79,8 @@ pub(crate) fn read_settlement(body: &Value) -> Result<(Option<Amount>, bool), Pr
 pub(crate) fn read_hold_ids(body: &Value) -> Result<Vec<Id>, Problem> {
     let mut fields = Fields::of(body)?;
     let ids = fields.required("hold_ids", |value| {
-        let said = || format!("must be an array of 1 to {MOST_HOLDS} ids of holds");
-        let ids = value.as_array().filter(|ids| (1..=MOST_HOLDS).contains(&ids.len())).ok_or_else(said)?;
+        let said = || format!("must be an array of 1 to {MAX_HOLDS} ids of holds");
+        let ids = value.as_array().filter(|ids| (1..=MAX_HOLDS).contains(&ids.len())).ok_or_else(said)?;
         ids.iter().map(parsed::<Id>).collect::<Result<Vec<Id>, _>>().map_err(|_| said())
     });
     let mut seen = HashSet::new();
@@ -91,16 +91,16 @@ pub(crate) fn read_hold_ids(body: &Value) -> Result<Vec<Id>, Problem> {
 }
 
 fn read_ttl(value: &Value) -> Result<SignedDuration, String> {
-    let seconds = value.as_u64().filter(|seconds| (1..=MOST_TTL_SECONDS).contains(seconds));
+    let seconds = value.as_u64().filter(|seconds| (1..=MAX_TTL_SECONDS).contains(seconds));
     let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
-    let said = || format!("must be a whole number of 1 to {MOST_TTL_SECONDS}");
+    let said = || format!("must be a whole number of 1 to {MAX_TTL_SECONDS}");
     seconds.map(SignedDuration::from_secs).ok_or_else(said)
 }
 
 fn read_count(value: &Value) -> Result<u8, String> {
-    let most = u64::try_from(MOST_HOLDS).unwrap_or_default();
+    let most = u64::try_from(MAX_HOLDS).unwrap_or_default();
     let number = count(value, most).ok().filter(|number| *number >= 2);
-    let said = || format!("must be a whole number of 2 to {MOST_HOLDS}");
+    let said = || format!("must be a whole number of 2 to {MAX_HOLDS}");
     number.and_then(|number| u8::try_from(number).ok()).ok_or_else(said)
 }
 

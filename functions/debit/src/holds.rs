@@ -1,6 +1,6 @@
 //! `/v1/workspaces/{workspace_id}/holds`: places holds, captures calls from them, and settles them (M4).
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::id::Id;
 use credits_core::settlement::Hold;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
@@ -49,7 +49,7 @@ impl Debits {
             }
             Err(refusal) => {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
-                let line = Line { operation, model: None, units: None, consumer, amount };
+                let line = PricedCall { operation, model: None, units: None, consumer, amount };
                 let lines = vec![line; usize::from(count.unwrap_or(1))];
                 Err(self.refused(call, (&store, &workspace), &lines, refusal).await?)
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::catalogue::Catalogue;
 use credits_core::ledger::Cause;
 use credits_runtime::{
@@ -105,8 +105,8 @@ impl Debits {
         Ok(Answer::once(posted.replayed, &body))
     }
 
-    fn cause_of(&self, line: &Line) -> Cause {
-        let Line { operation, model, units, consumer, .. } = line.clone();
+    fn cause_of(&self, line: &PricedCall) -> Cause {
+        let PricedCall { operation, model, units, consumer, .. } = line.clone();
         let rate_card = self.catalogue.rate_card().version().clone();
         Cause::Debit { operation, model, units, rate_card, consumer }
     }

@@ -1,7 +1,7 @@
 //! Refusals for insufficient credits. Before the function answers one, it marks the runs of the refused steps failed
 //! (M10), records that the workspace is out of credits if it is, and starts automatic top-up for the call.
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::call_top_up::RefusedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits, OutOfRange};
@@ -34,7 +34,7 @@ impl Debits {
         &self,
         call: &Call,
         (store, workspace): (&Store, &WorkspaceId),
-        lines: &[Line],
+        lines: &[PricedCall],
         refusal: DebitRefusal,
     ) -> Result<Problem, Fault> {
         let top_up = match refusal {
@@ -71,7 +71,7 @@ impl Debits {
         &self,
         store: &Store,
         refused: &Refused<'_>,
-        lines: &[Line],
+        lines: &[PricedCall],
     ) -> Result<Option<TopUpOfCall>, Fault> {
         refused.fail_runs(store, lines).await?;
         if let Some(exhaustion) = refused.balance.exhaustion {
@@ -87,7 +87,7 @@ impl Debits {
 }
 
 impl Refused<'_> {
-    async fn fail_runs(&self, store: &Store, lines: &[Line]) -> Result<(), Fault> {
+    async fn fail_runs(&self, store: &Store, lines: &[PricedCall]) -> Result<(), Fault> {
         for (run_id, step_id, required) in steps_of(lines).map_err(|sum| Fault::Corrupt(sum.into()))? {
             let failure = Failure {
                 code: FailureCode::InsufficientCredits,
@@ -102,7 +102,7 @@ impl Refused<'_> {
 }
 
 /// Returns the runs of the refused steps, each with its first refused step and the sum of its own lines.
-fn steps_of(lines: &[Line]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange> {
+fn steps_of(lines: &[PricedCall]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange> {
     let mut steps: Vec<(&Id, &Id, Credits)> = Vec::new();
     for line in lines {
         let Consumer::WorkflowStep { run_id, step_id, .. } = &line.consumer else { continue };

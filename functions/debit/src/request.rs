@@ -1,6 +1,6 @@
 //! Reads and prices the request bodies of debits and batches.
 
-use credits_core::batch::{Batch, Line, MOST_LINES};
+use credits_core::batch::{Batch, MAX_LINES, PricedCall};
 use credits_core::consumer::Consumer;
 use credits_core::credits::Amount;
 use credits_core::id::{Id, Name};
@@ -19,12 +19,12 @@ pub(crate) enum Read<T> {
 
 #[derive(Debug)]
 pub(crate) struct BatchBody {
-    pub lines: Vec<Line>,
+    pub lines: Vec<PricedCall>,
     pub partial: bool,
 }
 
 /// Reads a debit's body and prices it. An error names every invalid field.
-pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<Line>, Problem> {
+pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<PricedCall>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
     let line = read_line(&mut fields, card, &mut of_its_shape);
@@ -37,7 +37,7 @@ pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody
     let mut of_its_shape = true;
     let partial = fields.optional("partial", truth);
     of_its_shape &= fields.is_sound();
-    let lines = fields.list("lines", MOST_LINES, |line| read_line(line, card, &mut of_its_shape));
+    let lines = fields.list("lines", MAX_LINES, |line| read_line(line, card, &mut of_its_shape));
     of_its_shape &= fields.present("lines").and_then(Value::as_array).is_some_and(|it| !it.is_empty());
     let sum = lines.as_deref().map(|lines| Batch::of(card.version(), lines, lines.len()));
     if let Some(Err(error)) = sum {
@@ -56,7 +56,11 @@ pub(crate) fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool)
     }
 }
 
-pub(crate) fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: &mut bool) -> Option<Line> {
+pub(crate) fn read_line(
+    fields: &mut Fields<'_>,
+    card: &RateCard,
+    of_its_shape: &mut bool,
+) -> Option<PricedCall> {
     let operation = fields.required("operation", parsed::<Name>);
     let model = fields.optional("model", parsed::<Name>);
     let size = read_size(fields);
@@ -67,7 +71,7 @@ pub(crate) fn read_line(fields: &mut Fields<'_>, card: &RateCard, of_its_shape: 
         Size::Units(units) => Some(units),
         Size::Credits(_) => None,
     };
-    Some(Line { operation: operation?, model, units, consumer: consumer?, amount: amount? })
+    Some(PricedCall { operation: operation?, model, units, consumer: consumer?, amount: amount? })
 }
 
 fn price(

@@ -6,7 +6,7 @@ use credits_core::auto_top_up::TopUpLimit;
 use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Credits;
 use credits_core::event::{EndReason, Event, Fact};
-use credits_core::invoice::Line;
+use credits_core::invoice::InvoiceLine;
 use credits_core::month::Month;
 use credits_core::price::Price;
 use credits_core::run::Trigger;
@@ -131,7 +131,7 @@ impl Letter {
             }
             Fact::InvoiceReady { number, month, lines, total, .. } => {
                 let price = |amount_minor| Price { amount_minor, ..*total }.to_string();
-                let line = |line: &Line| context! { amount => price(line.amount_minor), ..Value::from_serialize(line) };
+                let line = |line: &InvoiceLine| context! { amount => price(line.amount_minor), ..Value::from_serialize(line) };
                 let lines: Vec<Value> = lines.iter().map(line).collect();
                 let (month, total, date) = (month_name(*month), total.to_string(), date(event.at));
                 ("invoice", context! { number, month, lines, total, date })
@@ -228,7 +228,7 @@ mod tests {
     use super::{Desk, Letter, Reader};
     use credits_core::credits::Credits;
     use credits_core::event::{EndReason, Event, Fact};
-    use credits_core::invoice::Line;
+    use credits_core::invoice::InvoiceLine;
     use credits_core::price::Price;
     use credits_core::run::Trigger;
 
@@ -297,8 +297,8 @@ mod tests {
         ]
     }
 
-    fn invoice_line(description: &str, credits: &str, amount_minor: u64) -> Line {
-        Line { description: description.to_owned(), credits: credits.parse().unwrap(), amount_minor }
+    fn invoice_line(description: &str, credits: &str, amount_minor: u64) -> InvoiceLine {
+        InvoiceLine { description: description.to_owned(), credits: credits.parse().unwrap(), amount_minor }
     }
 
     fn desk() -> Desk {

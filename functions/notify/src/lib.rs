@@ -97,7 +97,7 @@ impl Notify {
         Self::new(start::store(settings)?, ses, mail)
     }
 
-    async fn tell(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
+    async fn handle_fact(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
         let Some(workspace) = &event.workspace_id else { return Ok(()) };
         if let Fact::CreditsAdded { .. } = &event.fact {
             store.end_failure_spell(workspace).await?;
@@ -111,10 +111,10 @@ impl Notify {
         self.send_once(store, workspace, &letter).await
     }
 
-    async fn tell_digests(&self, store: &Store) -> Result<(), NotifyError> {
+    async fn send_digests(&self, store: &Store) -> Result<(), NotifyError> {
         let mut failed = 0_usize;
         for key in store.due_digests().await? {
-            if let Err(error) = self.tell_digest(store, &key).await {
+            if let Err(error) = self.send_digest(store, &key).await {
                 tracing::error!(item = key.pk, error = %Chain(&error), "a digest could not be sent");
                 failed = failed.saturating_add(1);
             }
@@ -122,7 +122,7 @@ impl Notify {
         if failed == 0 { Ok(()) } else { Err(NotifyError::Digests(failed)) }
     }
 
-    async fn tell_digest(&self, store: &Store, key: &ItemKey) -> Result<(), NotifyError> {
+    async fn send_digest(&self, store: &Store, key: &ItemKey) -> Result<(), NotifyError> {
         let Some(digest) = store.take_digest(key).await? else { return Ok(()) };
         self.send_once(store, &digest.workspace_id, &Letter::of_digest(&digest)).await?;
         Ok(store.digest_sent(&digest).await?)
@@ -193,7 +193,7 @@ impl EventFunction for Notify {
     async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, NotifyError> {
         let store = self.store.until(deadline);
         if event.get("schedule").is_some() {
-            self.tell_digests(&store).await?;
+            self.send_digests(&store).await?;
         } else if event["source"] == "aws.ses" {
             // The response to the request may have been lost, or the invocation may have died before it recorded it.
             if let Some(mail_id) = feedback::sent(&event) {
@@ -205,7 +205,7 @@ impl EventFunction for Notify {
             }
         } else if event["source"] == SOURCE {
             let event = serde_json::from_value(event["detail"].clone()).map_err(|_| NotifyError::Unread)?;
-            self.tell(&store, &event).await?;
+            self.handle_fact(&store, &event).await?;
         } else {
             return Err(NotifyError::Unread);
         }

@@ -11,14 +11,14 @@ use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 use serde_json::{Value, json};
 
-use crate::facts::Told;
+use crate::facts::OutgoingFact;
 use crate::records::{Known, UNREAD};
 
 /// The `detail-type` of the event that every write of a low balance repeats.
 const TOP_UP_WANTED: &str = "TopUpWanted";
 
 /// The most events that one `PutEvents` request carries.
-const MOST_ENTRIES: usize = 10;
+const MAX_ENTRIES: usize = 10;
 
 /// An `EventBridge` bus.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct Outgoing {
 impl Bus {
     /// Publishes the events of all records of a batch. Returns the index of the first record that has to be delivered
     /// again, if any.
-    pub async fn tell(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
+    pub async fn publish(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
         let mut standings = HashMap::new();
         let mut outgoing = Vec::new();
         for (place, known) in records.iter().enumerate() {
@@ -63,7 +63,7 @@ impl Bus {
 
     /// Sends events in order. Returns the record index of the first event that the bus did not accept, if any.
     async fn send(&self, outgoing: &[Outgoing]) -> Option<usize> {
-        for chunk in outgoing.chunks(MOST_ENTRIES) {
+        for chunk in outgoing.chunks(MAX_ENTRIES) {
             let entries = chunk.iter().map(|event| {
                 PutEventsRequestEntry::builder()
                     .source(SOURCE)
@@ -94,10 +94,11 @@ impl Bus {
 
 /// Keeps only the last `TopUpWanted` event of each workspace, since every write of a low balance repeats it.
 fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
-    let mut told = HashSet::new();
+    let mut outgoing = HashSet::new();
     outgoing.reverse();
-    outgoing
-        .retain(|event| event.name != TOP_UP_WANTED || told.insert(event.detail["workspace_id"].to_string()));
+    outgoing.retain(|event| {
+        event.name != TOP_UP_WANTED || outgoing.insert(event.detail["workspace_id"].to_string())
+    });
     outgoing.reverse();
     outgoing
 }
@@ -108,8 +109,8 @@ async fn events_of(
     standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
     let mut events = Vec::new();
-    for told in known.facts.clone() {
-        let Told { event_id, workspace_id, version, at, fact } = told;
+    for outgoing in known.facts.clone() {
+        let OutgoingFact { event_id, workspace_id, version, at, fact } = outgoing;
         let (version, fact) = match (version, &workspace_id) {
             (Some(version), _) => (version, fact),
             (None, Some(workspace)) => {

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 /// A fact to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct OutgoingFact {
     /// Identifies the fact. A redelivery repeats it.
     pub event_id: String,
     /// `None` for a payment that names no valid workspace id.
@@ -35,7 +35,7 @@ pub struct Told {
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
 /// Returns the facts that follow from a write; an error if a balance's sums leave their range.
-pub fn of(written: &Written) -> Result<Vec<Told>, OutOfRange> {
+pub fn of(written: &Written) -> Result<Vec<OutgoingFact>, OutOfRange> {
     Ok(match written {
         Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
         Written::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
@@ -58,7 +58,7 @@ pub fn of(written: &Written) -> Result<Vec<Told>, OutOfRange> {
                 checkout_url: checkout.checkout_url.clone(),
             };
             let event_id = format!("action-{}", purchase.purchase_id);
-            vec![told(event_id, &purchase.workspace_id, required)]
+            vec![outgoing_fact(event_id, &purchase.workspace_id, required)]
         }
         Written::Paid { purchase, payment_id, charged } => {
             let received = Fact::PaymentReceived {
@@ -68,17 +68,17 @@ pub fn of(written: &Written) -> Result<Vec<Told>, OutOfRange> {
                 credits: purchase.goods.credits(),
                 price: *charged,
             };
-            vec![told(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
+            vec![outgoing_fact(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
         }
     })
 }
 
-fn told(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Told {
-    Told { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
+fn outgoing_fact(event_id: String, workspace: &WorkspaceId, fact: Fact) -> OutgoingFact {
+    OutgoingFact { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
 }
 
 /// Returns the fact of a ledger entry that adds credits or claws them back; `None` for entries of other kinds.
-fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<Told> {
+fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingFact> {
     let Entry { entry_id, cause, credits, at } = entry.clone();
     let (kind, available) = (cause.kind(), None);
     let (event_id, fact) = match cause {
@@ -93,11 +93,11 @@ fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<Told> {
             (event_id, Fact::CreditsAdded { entry_id, kind, credits, available, reason })
         }
     };
-    Some(Told { at: Some(at), ..told(event_id, workspace, fact) })
+    Some(OutgoingFact { at: Some(at), ..outgoing_fact(event_id, workspace, fact) })
 }
 
 /// Returns `InvoiceReady` for the write that numbered the invoice.
-fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<Told> {
+fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<OutgoingFact> {
     let number = after.number.clone()?;
     if before.is_some_and(|before| before.number.is_some()) {
         return None;
@@ -105,7 +105,7 @@ fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice
     let Invoice { invoice_id, month, lines, total, issued_at, .. } = after.clone();
     let event_id = format!("invoice-{workspace}-{invoice_id}");
     let ready = Fact::InvoiceReady { invoice_id, number, month, lines, total };
-    Some(Told { at: Some(issued_at), ..told(event_id, workspace, ready) })
+    Some(OutgoingFact { at: Some(issued_at), ..outgoing_fact(event_id, workspace, ready) })
 }
 
 /// Returns the thresholds that a write crossed, found by comparing the balance before and after it, and whether the
@@ -114,30 +114,30 @@ fn of_balance(
     workspace: &WorkspaceId,
     before: Option<&Balance>,
     after: &Balance,
-) -> Result<Vec<Told>, OutOfRange> {
+) -> Result<Vec<OutgoingFact>, OutOfRange> {
     let Some(before) = before else { return Ok(Vec::new()) };
     let (available, held) = (after.available()?, after.all_held()?);
     let crossing = Crossing::of(before, after)?;
     let mut facts = Vec::new();
     if let Some(threshold) = crossing.low {
         let event_id = format!("low-{workspace}-{}", after.version);
-        facts.push(told(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
+        facts.push(outgoing_fact(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
     }
     facts.extend(top_up_wanted(workspace, after)?);
     if crossing.exhausted {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
-        facts.push(told(event_id, workspace, Fact::CreditsExhausted { available, held }));
+        facts.push(outgoing_fact(event_id, workspace, Fact::CreditsExhausted { available, held }));
     }
-    Ok(facts.into_iter().map(|told| Told { version: Some(after.version), ..told }).collect())
+    Ok(facts.into_iter().map(|outgoing| OutgoingFact { version: Some(after.version), ..outgoing }).collect())
 }
 
 /// Returns `TopUpWanted` while the balance is low. Every write repeats it: an earlier event may have been lost, or a
 /// payment method or new settings may have been stored since.
-fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<Told>, OutOfRange> {
+fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<OutgoingFact>, OutOfRange> {
     let (available, wanted) = (after.available()?, after.wants_top_up()?);
     let Some(threshold) = after.top_up_at.filter(|_| wanted) else { return Ok(None) };
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
-    Ok(Some(told(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) })))
+    Ok(Some(outgoing_fact(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) })))
 }
 
 /// Returns the facts of a change of automatic top-up, and `TopUpWanted` while a refused call still needs packs.
@@ -145,34 +145,34 @@ fn of_auto_top_up(
     workspace: &WorkspaceId,
     before: Option<&AutoTopUp>,
     VersionedTopUp { kept, version }: &VersionedTopUp,
-) -> Vec<Told> {
+) -> Vec<OutgoingFact> {
     let Some(pack) = kept.settings.pack.clone() else { return Vec::new() };
     let mut facts = Vec::new();
     if kept.gave_up && !before.is_some_and(|before| before.gave_up) {
         let switched_off = Fact::AutoTopUpSwitchedOff { pack: pack.clone(), declines: kept.declines };
-        facts.push(told(format!("top-up-off-{workspace}-{version}"), workspace, switched_off));
+        facts.push(outgoing_fact(format!("top-up-off-{workspace}-{version}"), workspace, switched_off));
     }
     if let Some((limit, until)) = kept.limited_by.zip(kept.waits_until)
         && before.and_then(|before| before.limited_by).is_none()
     {
         let limited = Fact::AutoTopUpLimited { pack: pack.clone(), limit, until };
-        facts.push(told(format!("top-up-limited-{workspace}-{version}"), workspace, limited));
+        facts.push(outgoing_fact(format!("top-up-limited-{workspace}-{version}"), workspace, limited));
     }
     if kept.unlimited_noted && !before.is_some_and(|before| before.unlimited_noted) {
         let event_id = format!("top-up-unlimited-{workspace}-{version}");
-        facts.push(told(event_id, workspace, Fact::AutoTopUpUnlimited { pack }));
+        facts.push(outgoing_fact(event_id, workspace, Fact::AutoTopUpUnlimited { pack }));
     }
     if let Some(threshold) = kept.settings.active_threshold()
         && kept.need.is_some()
         && kept.charge.is_none()
     {
         let wanted = Fact::TopUpWanted { threshold, available: None };
-        facts.push(told(format!("top-up-needed-{workspace}-{version}"), workspace, wanted));
+        facts.push(outgoing_fact(format!("top-up-needed-{workspace}-{version}"), workspace, wanted));
     }
     facts
 }
 
-fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Told> {
+fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<OutgoingFact> {
     let failure = run.failure.clone()?;
     let failed = Fact::RunFailed {
         run_id: run.run_id.clone(),
@@ -182,11 +182,11 @@ fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Tol
         required: failure.required,
         available: failure.available,
     };
-    let told = told(format!("run-failed-{}", run.run_id), workspace, failed);
-    Some(Told { version: Some(version), at: run.ended_at, ..told })
+    let outgoing = outgoing_fact(format!("run-failed-{}", run.run_id), workspace, failed);
+    Some(OutgoingFact { version: Some(version), at: run.ended_at, ..outgoing })
 }
 
-fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolment) -> Vec<Told> {
+fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolment) -> Vec<OutgoingFact> {
     let Some(now) = &after.subscription else { return Vec::new() };
     let same = |was: &&Subscription| was.subscription_id == now.subscription_id;
     let was = before.subscription.as_ref().filter(same);
@@ -194,7 +194,7 @@ fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolmen
     let mut facts = Vec::new();
     if was.is_none_or(|was| was.period < now.period) {
         let renewed = renewed(now, was.map_or(0, |was| was.skipped));
-        facts.push(told(format!("renewed-{id}-{}", now.period), workspace, renewed));
+        facts.push(outgoing_fact(format!("renewed-{id}-{}", now.period), workspace, renewed));
     }
     let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
     // If a person has to authenticate, nothing was declined, and `PaymentActionRequired` asks that person.
@@ -210,13 +210,13 @@ fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolmen
             next_attempt_at: declined.next_at,
         };
         let event_id = format!("renewal-failed-{id}-{}-{}", now.period, declined.count);
-        facts.push(told(event_id, workspace, failed));
+        facts.push(outgoing_fact(event_id, workspace, failed));
     }
     if now.status == Status::Cancelled && was.is_some_and(Subscription::is_running) {
         let reason = if now.declines.is_some() { EndReason::PaymentFailed } else { EndReason::Cancelled };
         let (subscription_id, tier) = (id.clone(), now.terms.tier.clone());
         let cancelled = Fact::SubscriptionCancelled { subscription_id, tier, reason };
-        facts.push(told(format!("cancelled-{id}"), workspace, cancelled));
+        facts.push(outgoing_fact(format!("cancelled-{id}"), workspace, cancelled));
     }
     facts
 }
@@ -233,7 +233,7 @@ fn renewed(now: &Subscription, skipped_before: u64) -> Fact {
     }
 }
 
-fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<Told> {
+fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<OutgoingFact> {
     let reason = after.mismatch.filter(|_| after.is_unmatched())?;
     if before.is_some_and(|before| before.mismatch == Some(reason)) {
         return None;
@@ -244,7 +244,7 @@ fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<Told> {
         price: Price { amount_minor: paid.amount_minor, currency: paid.currency },
         reason: reason.to_string(),
     };
-    Some(Told {
+    Some(OutgoingFact {
         event_id: format!("unmatched-{}-{reason}", after.payment_id),
         workspace_id: paid.named.workspace_id.as_deref().and_then(|named| named.parse().ok()),
         version: None,

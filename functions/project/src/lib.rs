@@ -59,7 +59,7 @@ impl Project {
                 Some(place)
             }
         };
-        let untold = self.bus.tell(&store, &known).await;
+        let untold = self.bus.publish(&store, &known).await;
         let first = [uncounted, untold].into_iter().flatten().min()?;
         known.get(first).map(Known::sequence_number)
     }

@@ -5,7 +5,7 @@ use credits_store::stream::{Record, UnreadRecord, Written};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::facts::{self, Told};
+use crate::facts::{self, OutgoingFact};
 
 /// The `detail-type` of the event that reports a record that can't be read.
 pub const UNREAD: &str = "RecordUnread";
@@ -19,7 +19,7 @@ pub(crate) struct Known<'a> {
     /// `None` if nothing follows from the write, or the record can't be read.
     pub written: Option<Written>,
     /// The facts that follow from the write.
-    pub facts: Vec<Told>,
+    pub facts: Vec<OutgoingFact>,
     /// Why the record can't be read; `None` if it can.
     pub unread: Option<Unread>,
 }

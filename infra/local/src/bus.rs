@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The number of events that [`Bus::shown`] keeps.
-const MOST_SHOWN: usize = 10_000;
+const MAX_SHOWN: usize = 10_000;
 
 /// A rule of the bus: which events go to which function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Bus {
             let (event, function) = (event.clone(), rule.function.clone());
             kept.waiting.push_back(Waiting { event, function, failures: 0 });
         }
-        if kept.shown.len() >= MOST_SHOWN {
+        if kept.shown.len() >= MAX_SHOWN {
             kept.shown.pop_front();
         }
         kept.shown.push_back(event);

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{StackError, folder};
 
 /// The largest offset of the clock, in seconds: a hundred years.
-const MOST_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
+const MAX_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;
 
 /// A clock that can be moved ahead. A stack with a folder keeps the offset in it.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl LocalClock {
     pub fn ahead(&self, seconds: i64) -> Option<Timestamp> {
         let target = self.now().checked_add(SignedDuration::from_secs(seconds)).ok()?;
         let moved = target.duration_since(SystemClock.now()).as_secs();
-        Some(target).filter(|_| seconds >= 0 && moved <= MOST_SECONDS)
+        Some(target).filter(|_| seconds >= 0 && moved <= MAX_SECONDS)
     }
 
     /// Moves the clock ahead to an instant. An earlier instant changes nothing.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::stack::Shared;
 
 /// How often the comparison of a workspace is repeated while it changes.
-const MOST_LOOKS: u8 = 10;
+const MAX_LOOKS: u8 = 10;
 
 const ENTRIES_A_PAGE: u16 = 1_000;
 
@@ -73,7 +73,7 @@ pub(crate) async fn verify(shared: &std::sync::Arc<Shared>) -> Result<Verified, 
 impl Verified {
     /// Checks that the ledger sums to `available + held`.
     async fn balance(&mut self, store: &Store, workspace: &WorkspaceId) -> Result<(), VerifyError> {
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MAX_LOOKS {
             let Some(before) = store.balance(workspace).await? else { return Ok(()) };
             let (sum, entries) = ledger_sum(store, workspace).await?;
             let after = store.balance(workspace).await?;
@@ -98,7 +98,7 @@ impl Verified {
         (workspace, month): (&WorkspaceId, Month),
     ) -> Result<(), VerifyError> {
         self.months = self.months.saturating_add(1);
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MAX_LOOKS {
             // An unprocessed stream record is not yet counted in the usage.
             shared.worker.drain(shared).await;
             let Audit::Compared(differences) = store.audit(workspace, month, SignedDuration::ZERO).await?

@@ -40,7 +40,7 @@ impl Worker {
     /// Processes all waiting work and everything that follows from it. Returns whether nothing waits any more.
     pub async fn drain(&self, shared: &Arc<Shared>) -> bool {
         let _turn = self.turn.lock().await;
-        for _ in 0..MOST_TRIES {
+        for _ in 0..MAX_TRIES {
             if work_off(shared).await {
                 return true;
             }
@@ -99,7 +99,7 @@ async fn fire(shared: &Arc<Shared>, schedule: &Schedule) {
 }
 
 /// How often a function gets an event before it becomes a dead letter. Lambda makes three attempts.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// Processes the provider's events, the stream and the bus, until all are empty or the stream has to be retried.
 /// Returns whether all are empty.
@@ -149,7 +149,7 @@ async fn work_off_bus(shared: &Arc<Shared>) -> bool {
     let handled = shared.gateway.functions.fire(&waiting.function, waiting.event.clone()).await;
     if let Err(error) = handled {
         waiting.failures = waiting.failures.saturating_add(1);
-        if waiting.failures < MOST_TRIES {
+        if waiting.failures < MAX_TRIES {
             shared.bus.put_back(waiting);
         } else {
             let function = waiting.function;

@@ -1,6 +1,6 @@
 //! Automatic top-up: buys packs with the stored payment method while the balance is low, one charge at a time (M5).
 
-use credits_core::auto_top_up::{AutoTopUp, Step};
+use credits_core::auto_top_up::{AutoTopUp, TopUpStep};
 use credits_core::credits::Amount;
 use credits_core::enrolment::OpenCharge;
 use credits_core::id::{Id, WorkspaceId};
@@ -24,19 +24,21 @@ impl Billing {
         for _ in 0..MAX_ROUNDS {
             let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
             match read.kept.step(self.store.now()) {
-                Step::Wait => return Ok(()),
-                Step::Finish(charge) => self.finish_open(&charge).await?,
-                Step::Look(threshold, pack) => match self.look(workspace, &read, (threshold, &pack)).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {}
-                    Err(fault) => {
-                        // No later event may trigger this again: at an empty balance no debit writes to the table.
-                        if let Err(again) = self.leave_due(workspace, &read).await {
-                            tracing::warn!(%workspace, error = %Chain(&again), "a top-up could not be scheduled");
+                TopUpStep::Wait => return Ok(()),
+                TopUpStep::Finish(charge) => self.finish_open(&charge).await?,
+                TopUpStep::Look(threshold, pack) => {
+                    match self.look(workspace, &read, (threshold, &pack)).await {
+                        Ok(true) => return Ok(()),
+                        Ok(false) => {}
+                        Err(fault) => {
+                            // No later event may trigger this again: at an empty balance no debit writes to the table.
+                            if let Err(again) = self.leave_due(workspace, &read).await {
+                                tracing::warn!(%workspace, error = %Chain(&again), "a top-up could not be scheduled");
+                            }
+                            return Err(fault);
                         }
-                        return Err(fault);
                     }
-                },
+                }
             }
         }
         // More packs are needed; the sweep continues.

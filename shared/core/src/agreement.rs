@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange};
-use crate::invoice::{Invoice, Line};
+use crate::invoice::{Invoice, InvoiceLine};
 use crate::month::Month;
 use crate::portion::Portion;
 use crate::price::{Currency, Price};
@@ -44,7 +44,7 @@ pub struct Invoicing {
 /// An agreement with the state of its grants and invoices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredStanding")]
-pub struct Standing {
+pub struct AgreementState {
     pub agreement: Agreement,
     /// When the commitment was first agreed: its first month starts on that day. `None` without a commitment.
     pub committed_at: Option<Timestamp>,
@@ -77,7 +77,7 @@ struct StoredStanding {
     ends: bool,
 }
 
-impl From<StoredStanding> for Standing {
+impl From<StoredStanding> for AgreementState {
     fn from(stored: StoredStanding) -> Self {
         let StoredStanding { agreement, committed_at, open, mut portions, granted, grants, invoices, ends } =
             stored;
@@ -108,7 +108,7 @@ pub enum Priced {
 
 /// The next step for an agreement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum AgreementStep {
     /// Nothing is due.
     Wait,
     /// Take back the excess of a portion that ended before its month.
@@ -126,7 +126,7 @@ impl Agreement {
     }
 }
 
-impl Standing {
+impl AgreementState {
     /// Returns the state of an agreement that begins at `now`, still without terms.
     #[must_use]
     pub fn begun(now: Timestamp) -> Self {
@@ -224,19 +224,19 @@ impl Standing {
     /// Returns the next step. A month that has ended is invoiced before the commitment of a later month is granted. A
     /// month that passed without a grant is not granted any more.
     #[must_use]
-    pub fn step(&self, now: Timestamp) -> Step {
+    pub fn step(&self, now: Timestamp) -> AgreementStep {
         if let Some((month, portion)) = self.pending() {
-            return Step::TakeBack(month, portion.clone());
+            return AgreementStep::TakeBack(month, portion.clone());
         }
         let (end, month) = (self.open.end(), Month::of(now));
         if end <= now && !self.is_over() {
-            return Step::Invoice(self.open);
+            return AgreementStep::Invoice(self.open);
         }
         let ahead = end.checked_sub(AHEAD).is_ok_and(|ahead| ahead <= now);
         let months =
             [Some(month).filter(|month| *month >= self.open), Some(Month::of(end)).filter(|_| ahead)];
         let grant = months.into_iter().flatten().find_map(|month| Some((month, self.missing(month)?)));
-        grant.map_or(Step::Wait, |(month, portion)| Step::Grant(month, portion))
+        grant.map_or(AgreementStep::Wait, |(month, portion)| AgreementStep::Grant(month, portion))
     }
 
     /// Returns the first portion that ended early and whose excess is not taken back yet.
@@ -314,7 +314,7 @@ impl Standing {
     ) -> Result<Option<Invoice>, OutOfRange> {
         let taken = |portion: &Portion| taken_back.get(&portion.number).copied().unwrap_or_default();
         let committed = self.portions_of(month).map(|portion| portion.line(month, taken(portion)));
-        let mut lines = committed.collect::<Result<Vec<Line>, OutOfRange>>()?;
+        let mut lines = committed.collect::<Result<Vec<InvoiceLine>, OutOfRange>>()?;
         if let Some(invoicing) = self.agreement.invoicing {
             lines.extend(invoicing.lines(used)?);
         }

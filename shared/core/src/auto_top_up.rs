@@ -15,7 +15,7 @@ use crate::month::Month;
 use crate::purchase::Purchase;
 
 /// The number of declines in a row after which automatic top-up switches itself off.
-pub const MOST_DECLINES: u64 = 3;
+pub const MAX_DECLINES: u64 = 3;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -105,7 +105,7 @@ pub enum TopUpLimit {
 
 /// The next step of automatic top-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum TopUpStep {
     /// Nothing is due.
     Wait,
     /// Ask Stripe for the outcome of the open charge.
@@ -166,15 +166,15 @@ impl AutoTopUp {
 
     /// Returns the next step. A charge that was begun less than two minutes ago is left to the caller that began it.
     #[must_use]
-    pub fn step(&self, now: Timestamp) -> Step {
+    pub fn step(&self, now: Timestamp) -> TopUpStep {
         if let Some(charge) = &self.charge {
             let is_due = charge.next_due() <= now;
-            return if is_due { Step::Finish(charge.clone()) } else { Step::Wait };
+            return if is_due { TopUpStep::Finish(charge.clone()) } else { TopUpStep::Wait };
         }
         let waits = self.paused.is_some() || self.waits_until.is_some_and(|until| now < until);
         match (self.settings.active_threshold(), &self.settings.pack) {
-            (Some(threshold), Some(pack)) if !waits => Step::Look(threshold, pack.clone()),
-            _ => Step::Wait,
+            (Some(threshold), Some(pack)) if !waits => TopUpStep::Look(threshold, pack.clone()),
+            _ => TopUpStep::Wait,
         }
     }
 
@@ -266,7 +266,7 @@ impl AutoTopUp {
     pub fn declined(&self, now: Timestamp) -> Self {
         let declines = self.declines.saturating_add(1);
         let next = Self { charge: None, declines, need: None, ..self.clone() };
-        if declines >= MOST_DECLINES {
+        if declines >= MAX_DECLINES {
             return next.given_up();
         }
         Self { waits_until: now.checked_add(RETRY_AFTER).ok(), ..next }
@@ -348,7 +348,7 @@ impl AutoTopUp {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{AutoTopUp, MonthlyLimit, Settings, Step};
+    use super::{AutoTopUp, MonthlyLimit, Settings, TopUpStep};
     use crate::enrolment::OpenCharge;
     use crate::price::{Currency, Price};
     use crate::purchase::{Goods, Purchase};
@@ -375,16 +375,16 @@ mod tests {
     #[test]
     fn open_charge_blocks_another_until_the_sweep_settles_it() {
         let charging = on(None).charging(&purchase(0));
-        assert_eq!(charging.step(at(0)), Step::Wait);
-        assert_eq!(charging.step(at(1)), Step::Finish(OpenCharge::of(&purchase(0))));
+        assert_eq!(charging.step(at(0)), TopUpStep::Wait);
+        assert_eq!(charging.step(at(1)), TopUpStep::Finish(OpenCharge::of(&purchase(0))));
         let off = AutoTopUp::set(Settings::off(), Some(&charging), at(0));
         let withdrawn = OpenCharge { withdrawn: true, ..OpenCharge::of(&purchase(0)) };
-        assert_eq!(off.step(at(1)), Step::Finish(withdrawn.clone()));
+        assert_eq!(off.step(at(1)), TopUpStep::Finish(withdrawn.clone()));
         let on_again = AutoTopUp::set(on(None).settings, Some(&off), at(0));
         assert_eq!(on_again.charge, Some(withdrawn), "switching on again does not restore the charge");
         assert_eq!(charging.next_due(), Some(at(0) + SignedDuration::from_mins(2)));
         let paid = charging.paid(&purchase(0));
-        assert!(matches!(paid.step(at(0)), Step::Look(..)) && paid.next_due().is_none());
+        assert!(matches!(paid.step(at(0)), TopUpStep::Look(..)) && paid.next_due().is_none());
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
         let mut kept = on(None);
         for hours in 0..2 {
             kept = kept.charging(&purchase(hours)).declined(at(hours));
-            assert!(kept.settings.enabled && kept.step(at(hours)) == Step::Wait);
+            assert!(kept.settings.enabled && kept.step(at(hours)) == TopUpStep::Wait);
             assert_eq!(kept.next_due(), Some(at(hours) + SignedDuration::from_mins(15)));
         }
         kept = kept.charging(&purchase(2)).paid(&purchase(2));
@@ -401,7 +401,7 @@ mod tests {
             kept = kept.charging(&purchase(hours)).declined(at(hours));
         }
         assert!(!kept.settings.enabled && kept.gave_up && kept.next_due().is_none());
-        assert_eq!(kept.step(at(100)), Step::Wait);
+        assert_eq!(kept.step(at(100)), TopUpStep::Wait);
         assert_eq!(AutoTopUp::set(on(None).settings, Some(&kept), at(0)).declines, 0);
     }
 
@@ -418,7 +418,7 @@ mod tests {
             let limited = kept.limited(at(2));
             let next_month = limited.next_due().unwrap();
             assert_eq!(next_month, "2026-12-01T00:00:00Z".parse().unwrap());
-            assert!(limited.step(at(3)) == Step::Wait && limited.has_room_for(1, pack, next_month));
+            assert!(limited.step(at(3)) == TopUpStep::Wait && limited.has_room_for(1, pack, next_month));
             // Changing the settings doesn't reset what was bought.
             assert!(!AutoTopUp::set(kept.settings.clone(), Some(&kept), at(3)).has_room_for(1, pack, at(3)));
         }
@@ -448,21 +448,21 @@ mod tests {
     fn m05_pause_lasts_until_a_person_switches_it_on_again() {
         use crate::claw_back::ClawBackReason::{Dispute, Refund};
         let paused = on(None).paused(Refund);
-        assert_eq!((paused.step(at(1)), paused.next_due()), (Step::Wait, None));
+        assert_eq!((paused.step(at(1)), paused.next_due()), (TopUpStep::Wait, None));
         assert_eq!(paused.paused(Dispute).paused, Some(Dispute));
         assert_eq!(paused.paused(Dispute).paused(Refund).paused, Some(Dispute));
         let again = AutoTopUp::set(on(None).settings, Some(&paused), at(1));
-        assert!(matches!(again.step(at(1)), Step::Look(..)));
+        assert!(matches!(again.step(at(1)), TopUpStep::Look(..)));
         assert_eq!(AutoTopUp::set(Settings::off(), None, at(0)).paused(Refund).paused, None);
         let charging = on(None).charging(&purchase(0)).paused(Refund);
-        assert!(matches!(charging.step(at(1)), Step::Finish(_)), "an open charge is still settled");
+        assert!(matches!(charging.step(at(1)), TopUpStep::Finish(_)), "an open charge is still settled");
     }
 
     #[test]
     fn wait_ends_with_its_time_the_next_charge_or_at_rest() {
         let waiting = on(None).charging(&purchase(0)).declined(at(0));
         let until = waiting.waits_until.unwrap();
-        assert!(matches!(waiting.step(until), Step::Look(..)));
+        assert!(matches!(waiting.step(until), TopUpStep::Look(..)));
         assert_eq!(waiting.charging(&purchase(1)).waits_until, None);
         assert_eq!(waiting.at_rest(), AutoTopUp { waits_until: None, ..waiting.clone() });
     }
@@ -473,7 +473,7 @@ mod tests {
         let set = AutoTopUp::set(on(None).settings, Some(&declined), at(1));
         for kept in [set, on(None).unfinished(at(1))] {
             assert_eq!(kept.next_due(), Some(at(1)));
-            assert!(matches!(kept.step(at(1)), Step::Look(..)));
+            assert!(matches!(kept.step(at(1)), TopUpStep::Look(..)));
         }
         let unfinished = on(None).unfinished(at(1));
         assert_eq!(unfinished.unfinished(at(2)), unfinished, "an earlier due date is kept");

@@ -25,7 +25,7 @@ pub const FENCE: Timestamp = Timestamp::UNIX_EPOCH;
 pub const NEVER: Timestamp = Timestamp::constant(253_370_764_799, 0);
 
 /// The most closes that one read computes. A balance that is still due after them is broken.
-const MOST_CLOSES: usize = 1_000;
+const MAX_CLOSES: usize = 1_000;
 
 /// Credits in open holds that were placed in an earlier epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,7 +169,7 @@ impl Balance {
     /// Returns the balance with everything closed that is due by `now`, as reads show it.
     pub fn as_of(&self, now: Timestamp) -> Result<Self, CloseError> {
         let mut balance = self.clone();
-        for _ in 0..MOST_CLOSES {
+        for _ in 0..MAX_CLOSES {
             if !balance.is_due(now) {
                 return Ok(balance);
             }

@@ -10,11 +10,11 @@ use crate::id::Name;
 use crate::rate_card::Units;
 
 /// The most lines of a batch (API.md).
-pub const MOST_LINES: usize = 500;
+pub const MAX_LINES: usize = 500;
 
 /// One AI call of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct PricedCall {
     pub operation: Name,
     pub model: Option<Name>,
     /// What the call used; `None` where the caller stated the price.
@@ -37,7 +37,7 @@ pub struct Batch {
     pub operations: BTreeMap<Name, Credits>,
     /// The calls that were taken. Listings of the ledger leave them out.
     #[serde(skip)]
-    pub content: Vec<Line>,
+    pub content: Vec<PricedCall>,
 }
 
 /// Why lines don't make a batch.
@@ -53,8 +53,8 @@ pub enum BatchError {
 
 impl Batch {
     /// Makes a batch of the first `taken` lines, and returns it with their total price. Fails if `taken` is zero.
-    pub fn of(rate_card: &Name, lines: &[Line], taken: usize) -> Result<(Self, Amount), BatchError> {
-        let content: Vec<Line> = lines.iter().take(taken).cloned().collect();
+    pub fn of(rate_card: &Name, lines: &[PricedCall], taken: usize) -> Result<(Self, Amount), BatchError> {
+        let content: Vec<PricedCall> = lines.iter().take(taken).cloned().collect();
         let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
         for line in &content {
             let sum = operations.entry(line.operation.clone()).or_default();
@@ -67,7 +67,7 @@ impl Batch {
 }
 
 /// Returns how many lines, from the first one on, `spendable` covers together.
-pub fn covered(lines: &[Line], spendable: Credits) -> Result<usize, OutOfRange> {
+pub fn covered(lines: &[PricedCall], spendable: Credits) -> Result<usize, OutOfRange> {
     let mut sum = Credits::ZERO;
     for (taken, line) in lines.iter().enumerate() {
         sum = sum.plus(line.amount.credits())?;
@@ -82,13 +82,13 @@ pub fn covered(lines: &[Line], spendable: Credits) -> Result<usize, OutOfRange> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Batch, Line, covered};
+    use super::{Batch, PricedCall, covered};
     use crate::consumer::Consumer;
     use crate::credits::Credits;
 
-    fn line(operation: &str, credits: &str) -> Line {
+    fn line(operation: &str, credits: &str) -> PricedCall {
         let id = || "a".parse().unwrap();
-        Line {
+        PricedCall {
             operation: operation.parse().unwrap(),
             model: None,
             units: None,
@@ -124,7 +124,7 @@ mod tests {
             spendable in -5_000_000_i128..100_000_000,
         ) {
             let credits = |micros: i128| Credits::from_micros(micros).unwrap();
-            let lines: Vec<Line> = micros.iter().map(|it| line("a", &credits(*it).to_string())).collect();
+            let lines: Vec<PricedCall> = micros.iter().map(|it| line("a", &credits(*it).to_string())).collect();
             let taken = covered(&lines, credits(spendable)).unwrap();
             let sum: i128 = micros.iter().take(taken).sum();
             prop_assert!(taken == 0 || sum <= spendable);

@@ -11,7 +11,7 @@ use crate::auto_top_up::TopUpLimit;
 use crate::claw_back::ClawBackReason;
 use crate::credits::{Amount, Credits};
 use crate::id::{Id, WorkspaceId};
-use crate::invoice::Line;
+use crate::invoice::InvoiceLine;
 use crate::month::Month;
 use crate::price::Price;
 use crate::run::Trigger;
@@ -148,7 +148,7 @@ pub enum Fact {
         number: Id,
         month: Month,
         /// The commitment, and use beyond credits by operation.
-        lines: Vec<Line>,
+        lines: Vec<InvoiceLine>,
         total: Price,
     },
     /// A payment matches nothing of ours, and waits for an operator.

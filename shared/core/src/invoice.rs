@@ -43,7 +43,7 @@ pub struct Invoice {
     pub status: InvoiceStatus,
     pub month: Month,
     /// The portions of commitments and the use beyond credits.
-    pub lines: Vec<Line>,
+    pub lines: Vec<InvoiceLine>,
     /// The sum of the lines.
     pub total: Price,
     pub issued_at: Timestamp,
@@ -69,7 +69,7 @@ impl Invoice {
     /// Creates the invoice of a month, without a number.
     pub(crate) fn of(
         month: Month,
-        lines: Vec<Line>,
+        lines: Vec<InvoiceLine>,
         total: Price,
         issued_at: Timestamp,
     ) -> Result<Self, OutOfRange> {
@@ -102,7 +102,7 @@ impl Invoice {
 
 /// A line of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct InvoiceLine {
     /// The operation's name, or a text for a commitment or for earlier use.
     pub description: String,
     pub credits: Credits,
@@ -160,14 +160,14 @@ impl Invoicing {
     ///
     /// The running sum is rounded half up, and each line charges what it adds to the rounded sum. So the lines add up
     /// to the total.
-    pub(crate) fn lines(self, used: &BTreeMap<String, Credits>) -> Result<Vec<Line>, OutOfRange> {
+    pub(crate) fn lines(self, used: &BTreeMap<String, Credits>) -> Result<Vec<InvoiceLine>, OutOfRange> {
         let (mut lines, mut sum, mut told) = (Vec::new(), Credits::ZERO, 0_u64);
         for (description, credits) in used {
             sum = sum.plus(*credits)?;
             let amount = self.minor(sum)?;
             let amount_minor = amount.checked_sub(told).ok_or(OutOfRange)?;
             told = amount;
-            lines.push(Line { description: description.clone(), credits: *credits, amount_minor });
+            lines.push(InvoiceLine { description: description.clone(), credits: *credits, amount_minor });
         }
         Ok(lines)
     }

@@ -240,7 +240,7 @@ pub enum PaymentStatus {
 
 /// The next action that a payment calls for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PaymentStep {
     /// Grant the purchase's credits.
     Grant(Granted),
     /// Take back credits of a pack.
@@ -360,7 +360,7 @@ impl Payment {
     }
 
     /// Returns the next step; `None` if nothing is left to do. `bought` is the purchase that the payment names.
-    pub fn next_step(&self, bought: Option<Bought<'_>>) -> Result<Option<Step>, OutOfRange> {
+    pub fn next_step(&self, bought: Option<Bought<'_>>) -> Result<Option<PaymentStep>, OutOfRange> {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
         }
@@ -372,9 +372,9 @@ impl Payment {
             return Ok(None);
         }
         Ok(match self.fit(paid, bought) {
-            Ok(granted) => Some(Step::Grant(granted)),
+            Ok(granted) => Some(PaymentStep::Grant(granted)),
             Err(mismatch) if self.mismatch == Some(mismatch) => None,
-            Err(mismatch) => Some(Step::KeepUnmatched(mismatch)),
+            Err(mismatch) => Some(PaymentStep::KeepUnmatched(mismatch)),
         })
     }
 
@@ -501,18 +501,18 @@ impl Payment {
     }
 
     /// Returns the step from the credits taken back so far to those that refunds and disputes call for.
-    fn next_claw(&self, granted: &Granted) -> Result<Option<Step>, OutOfRange> {
+    fn next_claw(&self, granted: &Granted) -> Result<Option<PaymentStep>, OutOfRange> {
         if self.is_withdrawn {
             return Ok(None);
         }
         let target = self.clawed_target(granted)?;
         if granted.grant_id.is_some() {
-            return Ok((target != self.clawed).then(|| Step::ClawBackTo(granted.clone(), target)));
+            return Ok((target != self.clawed).then(|| PaymentStep::ClawBackTo(granted.clone(), target)));
         }
         let missing = target.minus(self.clawed)?;
         Ok(match (Amount::new(missing), Amount::new(missing.negated())) {
-            (Ok(amount), _) => Some(Step::ClawBack(granted.clone(), amount)),
-            (_, Ok(amount)) => Some(Step::Reverse(granted.clone(), amount)),
+            (Ok(amount), _) => Some(PaymentStep::ClawBack(granted.clone(), amount)),
+            (_, Ok(amount)) => Some(PaymentStep::Reverse(granted.clone(), amount)),
             _ => None,
         })
     }
@@ -537,7 +537,7 @@ impl Paid {
     }
 }
 
-impl Step {
+impl PaymentStep {
     /// Returns the payment after the step.
     pub fn taken(&self, payment: &Payment) -> Result<Payment, OutOfRange> {
         let mut next = payment.clone();

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::Commitment;
 use crate::credits::{Amount, Credits, OutOfRange};
-use crate::invoice::Line;
+use crate::invoice::InvoiceLine;
 use crate::month::Month;
 
 /// The days of a month on which a commitment is in force. Its grant is for the days up to the month's end.
@@ -77,7 +77,7 @@ impl Portion {
     }
 
     /// Returns the line of the month's invoice. `taken_back` is the credits that the early end has taken back.
-    pub fn line(&self, month: Month, taken_back: Credits) -> Result<Line, OutOfRange> {
+    pub fn line(&self, month: Month, taken_back: Credits) -> Result<InvoiceLine, OutOfRange> {
         let (granted, whole) = (self.granted(month)?.credits(), month.days());
         let kept = granted.minus(taken_back)?;
         let in_force = days(self.first_day, self.last_day);
@@ -89,7 +89,7 @@ impl Portion {
             let used = self.price(micros(kept)?, micros(monthly)?)?;
             used.max(least).min(self.price(days(self.first_day, whole).into(), whole.into())?)
         };
-        Ok(Line { description: self.description(month), credits: kept, amount_minor })
+        Ok(InvoiceLine { description: self.description(month), credits: kept, amount_minor })
     }
 
     /// Returns the text of the invoice's line, which lists the days unless they are the whole month.

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Line;
+use crate::batch::PricedCall;
 use crate::consumer::Consumer;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::hold::Placement;
 use crate::id::{Id, Name};
 
 /// The most holds that one request places or settles (`infra/openapi.json`).
-pub const MOST_HOLDS: usize = 50;
+pub const MAX_HOLDS: usize = 50;
 
 /// The most captures of a hold. Each capture makes the item longer, and a capture costs one write unit per started KB.
-pub const MOST_CAPTURES: usize = 100;
+pub const MAX_CAPTURES: usize = 100;
 
 /// The longest time for which a hold may stay open, in seconds: a day (`infra/openapi.json`).
-pub const MOST_TTL_SECONDS: u64 = 86_400;
+pub const MAX_TTL_SECONDS: u64 = 86_400;
 
 /// The status of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub struct Capture {
     /// A digest of the request.
     pub fingerprint: String,
     /// The call, with its consumer and its price.
-    pub line: Line,
+    pub line: PricedCall,
     /// The version of the rate card.
     pub rate_card: Name,
     /// The part of the price that the hold did not keep before; the capture has added it to the hold.
@@ -82,7 +82,7 @@ pub struct Settlement {
     pub operations: BTreeMap<Name, Credits>,
     /// The captured calls. The list of the ledger omits them.
     #[serde(skip)]
-    pub content: Vec<Line>,
+    pub content: Vec<PricedCall>,
 }
 
 impl Hold {
@@ -125,7 +125,7 @@ impl Settlement {
     /// Creates the settlement of holds, and returns it with the credits that were captured from all of them.
     pub fn of(holds: &[Hold]) -> Result<(Self, Credits), OutOfRange> {
         let calls: Vec<&Capture> = holds.iter().flat_map(|hold| &hold.captures).collect();
-        let content: Vec<Line> = calls.iter().map(|capture| capture.line.clone()).collect();
+        let content: Vec<PricedCall> = calls.iter().map(|capture| capture.line.clone()).collect();
         let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
         for line in &content {
             let sum = operations.entry(line.operation.clone()).or_default();
@@ -141,7 +141,7 @@ impl Settlement {
 #[cfg(test)]
 mod tests {
     use super::{Capture, Hold, HoldStatus, Purpose, Settlement};
-    use crate::batch::Line;
+    use crate::batch::PricedCall;
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::hold::Placement;
@@ -152,7 +152,7 @@ mod tests {
 
     fn hold(captures: &[(&str, Option<&str>)]) -> Hold {
         let consumer = Consumer::Action { feature: "f".parse().unwrap(), user_id: "u".parse().unwrap() };
-        let line = |amount: &str| Line {
+        let line = |amount: &str| PricedCall {
             operation: format!("op.{}", amount.len()).parse().unwrap(),
             model: None,
             units: None,

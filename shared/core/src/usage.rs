@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::batch::Line;
+use crate::batch::PricedCall;
 use crate::consumer::Consumer;
 use crate::credits::{Credits, OutOfRange};
 use crate::id::Name;
@@ -121,7 +121,7 @@ impl Usage {
         }
     }
 
-    fn count_lines(&mut self, lines: &[Line], at: Timestamp) -> Result<(), OutOfRange> {
+    fn count_lines(&mut self, lines: &[PricedCall], at: Timestamp) -> Result<(), OutOfRange> {
         lines.iter().try_for_each(|line| {
             self.count_call((&line.operation, &line.consumer), line.amount.credits(), at)
         })
@@ -275,7 +275,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{GroupBy, MonthSummary, Moved, Tally, Usage};
-    use crate::batch::{Batch, Line};
+    use crate::batch::{Batch, PricedCall};
     use crate::consumer::Consumer;
     use crate::ledger::{Cause, Entry};
     use crate::settlement::Settlement;
@@ -289,9 +289,9 @@ mod tests {
         Entry { entry_id: "e1".parse().unwrap(), cause, credits: credits.parse().unwrap(), at }
     }
 
-    fn line(consumer: Consumer, credits: &str) -> Line {
+    fn line(consumer: Consumer, credits: &str) -> PricedCall {
         let (operation, amount) = ("text.generate".parse().unwrap(), credits.parse().unwrap());
-        Line { operation, model: None, units: None, consumer, amount }
+        PricedCall { operation, model: None, units: None, consumer, amount }
     }
 
     fn debit(consumer: Consumer) -> Cause {
@@ -299,12 +299,12 @@ mod tests {
         Cause::Debit { operation, model: None, units: None, rate_card, consumer }
     }
 
-    fn batch(content: Vec<Line>) -> Cause {
+    fn batch(content: Vec<PricedCall>) -> Cause {
         let (rate_card, lines) = ("v1".parse().unwrap(), content.len());
         Cause::Batch(Batch { rate_card, lines, asked: lines, operations: BTreeMap::new(), content })
     }
 
-    fn settled(content: Vec<Line>) -> Cause {
+    fn settled(content: Vec<PricedCall>) -> Cause {
         let (hold_ids, rate_cards, lines) = (Vec::new(), BTreeSet::new(), content.len());
         Cause::HoldSettled(Settlement { hold_ids, rate_cards, lines, operations: BTreeMap::new(), content })
     }

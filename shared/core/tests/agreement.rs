@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use credits_core::agreement::{Agreement, Commitment, Invoicing, OtherCurrency, Priced, Standing, Step};
+use credits_core::agreement::{
+    Agreement, AgreementState, AgreementStep, Commitment, Invoicing, OtherCurrency, Priced,
+};
 use credits_core::month::Month;
 use credits_core::portion::Portion;
 use credits_core::price::Price;
@@ -44,25 +46,25 @@ fn agreement() -> Agreement {
 }
 
 /// Returns the standing after the agreement at an instant.
-fn standing(now: &str) -> Standing {
-    Standing::begun(at(now)).agreed(&agreement(), at(now)).unwrap()
+fn standing(now: &str) -> AgreementState {
+    AgreementState::begun(at(now)).agreed(&agreement(), at(now)).unwrap()
 }
 
 /// Carries out each step that is due at an instant except invoices, and returns the steps as text.
-fn carry_out(standing: &mut Standing, now: &str) -> Vec<String> {
+fn carry_out(standing: &mut AgreementState, now: &str) -> Vec<String> {
     let mut done = Vec::new();
     loop {
         match standing.step(at(now)) {
-            Step::Grant(month, portion) => {
+            AgreementStep::Grant(month, portion) => {
                 let credits = portion.granted(month).unwrap();
                 done.push(format!("grant {month} from {}: {credits}", portion.first_day));
                 *standing = standing.with_grant(month, portion);
             }
-            Step::TakeBack(month, portion) => {
+            AgreementStep::TakeBack(month, portion) => {
                 done.push(format!("take back {month} after {}", portion.last_day));
                 *standing = standing.with_taken_back(month, portion.number);
             }
-            Step::Invoice(_) | Step::Wait => return done,
+            AgreementStep::Invoice(_) | AgreementStep::Wait => return done,
         }
     }
 }
@@ -73,12 +75,12 @@ fn m08_commitment_is_granted_at_once_then_ahead_of_each_month() {
     assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
     assert_eq!(carry_out(&mut standing, "2026-11-01T00:00:00Z"), ["grant 2026-11 from 1: 5000"]);
     assert_eq!(standing.next_due(), Some(at("2026-11-30T23:00:00Z")));
-    assert_eq!(standing.step(at("2026-11-30T22:59:59Z")), Step::Wait);
+    assert_eq!(standing.step(at("2026-11-30T22:59:59Z")), AgreementStep::Wait);
     assert_eq!(carry_out(&mut standing, "2026-11-30T23:00:00Z"), ["grant 2026-12 from 1: 5000"]);
     assert_eq!(standing.next_due(), Some(at("2026-12-01T00:00:00Z")));
-    assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+    assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), AgreementStep::Invoice(month("2026-11")));
     let standing = standing.after_month(month("2026-11"), true);
-    assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.invoices), (Step::Wait, 1));
+    assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.invoices), (AgreementStep::Wait, 1));
 }
 
 #[test]
@@ -105,9 +107,12 @@ fn m08_end_in_the_last_hour_withdraws_the_next_month() {
             [whole("2026-11", 1)],
             "an end on the last day keeps the whole month"
         );
-        assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+        assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), AgreementStep::Invoice(month("2026-11")));
         let standing = standing.after_month(month("2026-11"), true);
-        assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.portions.len()), (Step::Wait, 0));
+        assert_eq!(
+            (standing.step(at("2026-12-01T00:00:00Z")), standing.portions.len()),
+            (AgreementStep::Wait, 0)
+        );
     }
 }
 
@@ -155,10 +160,14 @@ fn m08_end_just_after_a_month_began_belongs_to_that_month() {
     let mut standing = standing("2026-11-01T00:00:00Z");
     carry_out(&mut standing, "2026-11-30T23:05:00Z");
     let now = "2026-12-01T00:00:01Z";
-    assert_eq!(standing.step(at(now)), Step::Invoice(month("2026-11")), "the ended month is invoiced first");
+    assert_eq!(
+        standing.step(at(now)),
+        AgreementStep::Invoice(month("2026-11")),
+        "the ended month is invoiced first"
+    );
     standing = standing.after_month(month("2026-11"), true).ended(at(now));
     assert_eq!(carry_out(&mut standing, now), ["take back 2026-12 after 1"]);
-    assert_eq!(standing.step(at("2027-01-01T00:00:00Z")), Step::Invoice(month("2026-12")));
+    assert_eq!(standing.step(at("2027-01-01T00:00:00Z")), AgreementStep::Invoice(month("2026-12")));
 }
 
 #[test]
@@ -168,7 +177,7 @@ fn m08_late_take_back_keeps_the_day_of_the_end() {
     standing = standing.ended(at("2026-11-10T12:00:00Z"));
     // After a crash, a sweep carries out the step weeks later.
     let later = at("2026-12-05T00:00:00Z");
-    assert!(matches!(standing.step(later), Step::TakeBack(_, portion) if portion.last_day == 10));
+    assert!(matches!(standing.step(later), AgreementStep::TakeBack(_, portion) if portion.last_day == 10));
     assert_eq!(standing.next_due(), Some(at("2026-11-01T00:00:00Z")));
 }
 
@@ -218,7 +227,7 @@ fn m08_month_without_commitment_or_debt_has_no_invoice() {
     let (november, none) = (month("2026-11"), BTreeMap::new());
     assert_eq!(standing.invoice(november, &none, &BTreeMap::new(), at("2026-12-01T00:05:00Z")), Ok(None));
     let ended = standing.ended(at("2026-11-23T12:00:00Z")).after_month(november, false);
-    assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, Step::Wait));
+    assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, AgreementStep::Wait));
 }
 
 /// The workspace still owes the open month. It has no credit limit and no commitment any more.
@@ -227,7 +236,7 @@ fn m08_leaving_enterprise_keeps_only_the_open_month() {
     let left = standing("2026-11-23T12:00:00Z").ended(at("2026-11-23T13:00:00Z"));
     assert_eq!(left.agreement, Agreement { invoicing: Some(invoicing("USD")), ..Agreement::none() });
     assert!(left.ends);
-    assert_eq!(left.step(at("2026-12-01T00:00:00Z")), Step::Invoice(month("2026-11")));
+    assert_eq!(left.step(at("2026-12-01T00:00:00Z")), AgreementStep::Invoice(month("2026-11")));
 }
 
 #[test]
@@ -236,23 +245,23 @@ fn m08_month_is_invoiced_while_anything_is_agreed_or_owed() {
     let granted = standing("2026-11-01T00:00:00Z").with_grant(november, whole("2026-11", 1));
     let of = |commitment, invoicing| {
         let agreement = Agreement { commitment, invoicing, ..Agreement::none() };
-        Standing { agreement, ..granted.clone() }
+        AgreementState { agreement, ..granted.clone() }
     };
     let owed = of(None, None);
-    assert_eq!((owed.step(end), owed.next_due()), (Step::Invoice(november), Some(end)));
+    assert_eq!((owed.step(end), owed.next_due()), (AgreementStep::Invoice(november), Some(end)));
     let used = of(None, Some(invoicing("USD"))).after_month(november, true);
     assert_eq!(used.next_due(), Some(at("2027-01-01T00:00:00Z")));
     let committed = of(Some(commitment()), None).after_month(november, true);
-    assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), Step::Invoice(month("2026-12")));
+    assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), AgreementStep::Invoice(month("2026-12")));
     let nothing = owed.after_month(november, true);
-    assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (Step::Wait, None));
+    assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (AgreementStep::Wait, None));
 }
 
 #[test]
 fn m08_first_priced_terms_begin_with_the_current_month() {
     let limit = Agreement { credit_limit: "500".parse().unwrap(), ..Agreement::none() };
     let limited =
-        Standing::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z")).unwrap();
+        AgreementState::begun(at("2026-08-23T12:00:00Z")).agreed(&limit, at("2026-08-23T12:00:00Z")).unwrap();
     assert_eq!(limited.next_due(), None);
     let invoiced = limited.agreed(&agreement(), at("2026-11-23T12:00:00Z")).unwrap();
     assert_eq!(invoiced.open, month("2026-11"));
@@ -287,10 +296,10 @@ fn standing_stored_by_an_older_version_is_read() {
         "agreement": agreement(), "open": "2026-11", "invoices": 3, "ends": false,
         "granted": { "2026-11": commitment(), "2026-12": commitment() },
     });
-    let mut read: Standing = serde_json::from_value(stored).unwrap();
+    let mut read: AgreementState = serde_json::from_value(stored).unwrap();
     assert_eq!(read.portions[&month("2026-11")], [whole("2026-11", 0)]);
-    assert_eq!((read.step(at("2026-11-30T23:30:00Z")), read.invoices), (Step::Wait, 3));
+    assert_eq!((read.step(at("2026-11-30T23:30:00Z")), read.invoices), (AgreementStep::Wait, 3));
     read = read.ended(at("2026-11-30T23:30:00Z"));
     assert_eq!(carry_out(&mut read, "2026-11-30T23:30:00Z"), ["take back 2026-12 after 0"]);
-    assert_eq!(serde_json::from_value::<Standing>(serde_json::to_value(&read).unwrap()).unwrap(), read);
+    assert_eq!(serde_json::from_value::<AgreementState>(serde_json::to_value(&read).unwrap()).unwrap(), read);
 }

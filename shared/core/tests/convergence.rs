@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use credits_core::credits::Credits;
 use credits_core::dispute::{Dispute, DisputeStatus};
-use credits_core::payment::{Bought, Collection, Named, News, Paid, PaidSource, Payment, Step};
+use credits_core::payment::{Bought, Collection, Named, News, Paid, PaidSource, Payment, PaymentStep};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
@@ -95,18 +95,20 @@ fn counted(refunds: &BTreeMap<usize, Refund>) -> u64 {
 }
 
 /// Merges all events, and takes the steps that follow each. Returns the workspace's final balance, and the steps.
-fn end_of(told: &[News]) -> (Credits, Vec<Step>) {
+fn end_of(told: &[News]) -> (Credits, Vec<PaymentStep>) {
     let (mut payment, mut balance, mut steps) =
         (Payment::unheard_of("pi_1", Timestamp::UNIX_EPOCH), Credits::ZERO, Vec::new());
     for news in told {
         payment.merge(news);
         while let Some(step) = payment.next_step(Some(bought(&top_up(), None))).unwrap() {
             balance = match &step {
-                Step::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
-                Step::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),
-                Step::Reverse(_, amount) => balance.plus(amount.credits()).unwrap(),
-                Step::ClawBackTo(..) => panic!("a pack has no expiring grant"),
-                Step::KeepUnmatched(mismatch) => panic!("the payment matches its purchase: {mismatch}"),
+                PaymentStep::Grant(granted) => balance.plus(granted.credits.credits()).unwrap(),
+                PaymentStep::ClawBack(_, amount) => balance.minus(amount.credits()).unwrap(),
+                PaymentStep::Reverse(_, amount) => balance.plus(amount.credits()).unwrap(),
+                PaymentStep::ClawBackTo(..) => panic!("a pack has no expiring grant"),
+                PaymentStep::KeepUnmatched(mismatch) => {
+                    panic!("the payment matches its purchase: {mismatch}")
+                }
             };
             payment = step.taken(&payment).unwrap();
             steps.push(step);
@@ -152,7 +154,7 @@ proptest! {
         }),
     ) {
         let (balance, steps) = end_of(&told);
-        prop_assert_eq!(steps.iter().filter(|step| matches!(step, Step::Grant(_))).count(), 1);
+        prop_assert_eq!(steps.iter().filter(|step| matches!(step, PaymentStep::Grant(_))).count(), 1);
         let taken = top_up().goods.credits().credits().share(gone.min(PRICE), PRICE).unwrap();
         prop_assert_eq!(balance, top_up().goods.credits().credits().minus(taken).unwrap());
     }

@@ -7,8 +7,8 @@
 
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus, Resolution,
-    Resolved, Step,
+    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus,
+    PaymentStep, Resolution, Resolved,
 };
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
@@ -51,7 +51,7 @@ fn heard(news: &[News]) -> Payment {
 }
 
 /// Returns the next step of a payment that names an unpaid top-up.
-fn comes_to(payment: &Payment) -> Step {
+fn comes_to(payment: &Payment) -> PaymentStep {
     payment.next_step(Some(bought(&top_up(), None))).unwrap().unwrap()
 }
 
@@ -59,7 +59,7 @@ fn comes_to(payment: &Payment) -> Step {
 fn m05_matching_payment_grants_its_purchase_once() {
     let payment = heard(&[News::Paid(paid())]);
     let step = comes_to(&payment);
-    let Step::Grant(granted) = &step else { panic!("{step:?}") };
+    let PaymentStep::Grant(granted) = &step else { panic!("{step:?}") };
     assert_eq!((granted.credits.to_string().as_str(), granted.amount_minor), ("1000", 900));
     let after = step.taken(&payment).unwrap();
     assert_eq!((after.granted.as_ref(), after.claws), (Some(granted), 0));
@@ -82,37 +82,38 @@ fn m05_unmatched_payment_is_kept_once_with_its_reason() {
         (other(|paid| paid.amount_minor = 901), Mismatch::Amount),
     ] {
         let step = comes_to(&payment);
-        assert_eq!(step, Step::KeepUnmatched(reason));
+        assert_eq!(step, PaymentStep::KeepUnmatched(reason));
         let kept = step.taken(&payment).unwrap();
         assert!(kept.is_unmatched() && !payment.is_unmatched());
         assert_eq!(kept.next_step(Some(bought(&top_up(), None))), Ok(None), "{reason}");
         assert_eq!(reason.to_string().parse(), Ok(reason));
     }
     let fits = heard(&[News::Paid(paid())]);
-    assert_eq!(fits.next_step(None), Ok(Some(Step::KeepUnmatched(Mismatch::UnknownTopUp))));
+    assert_eq!(fits.next_step(None), Ok(Some(PaymentStep::KeepUnmatched(Mismatch::UnknownTopUp))));
     let twice = fits.next_step(Some(bought(&top_up(), Some("pi_2"))));
-    assert_eq!(twice, Ok(Some(Step::KeepUnmatched(Mismatch::AlreadyPaid))));
-    assert!(matches!(comes_to(&other(|paid| paid.named.workspace_id = None)), Step::Grant(_)));
+    assert_eq!(twice, Ok(Some(PaymentStep::KeepUnmatched(Mismatch::AlreadyPaid))));
+    assert!(matches!(comes_to(&other(|paid| paid.named.workspace_id = None)), PaymentStep::Grant(_)));
     assert_eq!("no_reason".parse::<Mismatch>(), Err(()));
 }
 
 #[test]
 fn m05_payment_of_a_subscription_that_moved_on_never_grants() {
-    let payment = Step::KeepUnmatched(Mismatch::MovedOn).taken(&heard(&[News::Paid(paid())])).unwrap();
+    let payment = PaymentStep::KeepUnmatched(Mismatch::MovedOn).taken(&heard(&[News::Paid(paid())])).unwrap();
     assert_eq!(payment.next_step(Some(bought(&top_up(), None))), Ok(None));
 }
 
 #[test]
 fn granted_or_refunded_payment_is_no_longer_unmatched() {
-    let kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
+    let kept =
+        PaymentStep::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
     let refunded = |refunded_minor| {
         let mut payment = kept.clone();
         payment.merge(&figure(refunded_minor));
         payment.is_unmatched()
     };
     assert!(refunded(899) && !refunded(900));
-    let Step::Grant(granted) = comes_to(&kept) else { panic!("it matches now") };
-    assert!(!Step::Grant(granted.clone()).taken(&kept).unwrap().is_unmatched());
+    let PaymentStep::Grant(granted) = comes_to(&kept) else { panic!("it matches now") };
+    assert!(!PaymentStep::Grant(granted.clone()).taken(&kept).unwrap().is_unmatched());
     assert!(!Payment { granted: Some(granted), ..kept }.is_unmatched());
 }
 
@@ -217,7 +218,9 @@ fn m05_dispute_in_another_currency_takes_stripes_amount_or_all() {
             Dispute { amount_minor: 90_000, currency, withheld, status: DisputeStatus::Open, at: None };
         let mut payment = granted.clone();
         payment.merge(&News::Disputed { dispute_id: "dp_1".into(), dispute });
-        let Some(Step::ClawBack(_, amount)) = payment.next_step(None).unwrap() else { panic!("a claw-back") };
+        let Some(PaymentStep::ClawBack(_, amount)) = payment.next_step(None).unwrap() else {
+            panic!("a claw-back")
+        };
         amount.to_string()
     };
     assert_eq!(taken(Some("jpy"), Some(price(450, "usd"))), "500");
@@ -239,13 +242,13 @@ fn m05_refund_of_a_withdrawn_period_moves_no_credits() {
 #[test]
 fn m05_refunds_of_a_period_set_a_target_for_its_grant() {
     let payment = heard(&[News::Paid(paid())]);
-    let Step::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
+    let PaymentStep::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
     let granted = Granted { grant_id: "gr_1".parse().ok(), ..granted };
-    let mut payment = Step::Grant(granted.clone()).taken(&payment).unwrap();
+    let mut payment = PaymentStep::Grant(granted.clone()).taken(&payment).unwrap();
     for (status, target) in [(RefundStatus::Pending, "500"), (RefundStatus::Failed, "0")] {
         payment.merge(&refund_at("re_1", 450, status, 1));
         let step = payment.next_step(None).unwrap().unwrap();
-        assert_eq!(step, Step::ClawBackTo(granted.clone(), target.parse().unwrap()));
+        assert_eq!(step, PaymentStep::ClawBackTo(granted.clone(), target.parse().unwrap()));
         payment = step.taken(&payment).unwrap();
         assert_eq!(payment.next_step(None), Ok(None));
     }
@@ -263,8 +266,8 @@ fn m05_refund_or_dispute_takes_credits_and_a_win_returns_them() {
         let step = payment.next_step(None).unwrap();
         let next = step.as_ref().map_or(payment.clone(), |step| step.taken(&payment).unwrap());
         let amount = match &step {
-            Some(Step::ClawBack(_, amount)) => format!("-{amount}"),
-            Some(Step::Reverse(_, amount)) => format!("+{amount}"),
+            Some(PaymentStep::ClawBack(_, amount)) => format!("-{amount}"),
+            Some(PaymentStep::Reverse(_, amount)) => format!("+{amount}"),
             other => format!("{other:?}"),
         };
         (next, amount)
@@ -288,14 +291,14 @@ fn m05_tax_and_discounts_are_the_sessions_to_judge() {
     assert_eq!(alone.next_step(Some(bought(&purchase, None))), Ok(None), "only the session decides");
     let off_session = Bought { collection: Collection::OffSession, ..bought(&purchase, None) };
     let step = alone.next_step(Some(off_session));
-    assert_eq!(step, Ok(Some(Step::KeepUnmatched(Mismatch::Amount))));
+    assert_eq!(step, Ok(Some(PaymentStep::KeepUnmatched(Mismatch::Amount))));
     for news in [[session.clone(), intent.clone()], [intent, session]] {
         let payment = heard(&news.map(News::Paid));
-        let Step::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
+        let PaymentStep::Grant(granted) = comes_to(&payment) else { panic!("it matches its purchase") };
         assert_eq!(granted.amount_minor, 1_071, "the amount received");
-        let mut refunded = Step::Grant(granted).taken(&payment).unwrap();
+        let mut refunded = PaymentStep::Grant(granted).taken(&payment).unwrap();
         refunded.merge(&figure(357));
-        let Some(Step::ClawBack(_, amount)) = refunded.next_step(None).unwrap() else {
+        let Some(PaymentStep::ClawBack(_, amount)) = refunded.next_step(None).unwrap() else {
             panic!("expected a claw-back")
         };
         assert_eq!(amount.to_string(), "333.333333", "a refund is a share of the amount received");
@@ -325,8 +328,9 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
 
 #[test]
 fn resolved_payment_is_granted_by_no_later_event() {
-    let mut kept = Step::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
-    assert!(matches!(comes_to(&kept), Step::Grant(_)), "it matches by now");
+    let mut kept =
+        PaymentStep::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
+    assert!(matches!(comes_to(&kept), PaymentStep::Grant(_)), "it matches by now");
     let note = "by hand".to_owned();
     kept.resolved = Some(Resolved { resolution: Resolution::Granted, note });
     assert_eq!((kept.next_step(Some(bought(&top_up(), None))), kept.is_unmatched()), (Ok(None), false));

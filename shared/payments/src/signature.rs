@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 pub const TOLERANCE_SECONDS: u64 = 300;
 
 /// The maximum number of signatures that are checked in one header. Stripe sends one for each active secret.
-const MOST_SIGNATURES: usize = 16;
+const MAX_SIGNATURES: usize = 16;
 
 /// A secret string, such as a signing secret or an API key. Its `Debug` output hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ fn read_header(header: &str) -> Option<(&str, Vec<[u8; 32]>)> {
     let (time, None) = (times.next()?, times.next()) else { return None };
     let canonical = !time.is_empty() && time.len() <= 12 && time.bytes().all(|byte| byte.is_ascii_digit());
     let signatures = parts().filter(|(name, _)| *name == "v1").filter_map(|(_, hex)| read_hex(hex));
-    canonical.then(|| (time, signatures.take(MOST_SIGNATURES).collect()))
+    canonical.then(|| (time, signatures.take(MAX_SIGNATURES).collect()))
 }
 
 fn read_hex(hex: &str) -> Option<[u8; 32]> {

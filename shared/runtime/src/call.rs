@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::{json, query};
 
 /// The maximum size of a request body (API.md).
-pub const MOST_BODY_BYTES: usize = 256 * 1024;
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// An HTTP request to this API.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ impl Call {
     /// Returns the raw body, if it is not too large.
     pub fn raw_body(&self) -> Result<&[u8], Problem> {
         let body = self.body.as_deref().ok_or_else(Problem::malformed_json)?;
-        if body.len() > MOST_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
+        if body.len() > MAX_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
     }
 
     /// Parses the body as JSON. Refuses members that occur more than once.

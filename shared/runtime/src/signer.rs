@@ -30,7 +30,7 @@ use ring::{digest, hmac};
 
 /// How far our clock may be from AWS's before the SDK's signer, which corrects for it, takes over. AWS refuses at five
 /// minutes.
-const MOST_SKEW: Duration = Duration::from_mins(4);
+const MAX_SKEW: Duration = Duration::from_mins(4);
 
 /// Signs a client's requests.
 #[derive(Debug, Default)]
@@ -218,7 +218,7 @@ impl Intercept for ClockWatch {
             let theirs = Timestamp::from_second(date.secs())?;
             let ours = Timestamp::try_from(components.time_source().unwrap_or_default().now())?;
             let skew = ours.duration_since(theirs).unsigned_abs();
-            self.skewed.store(skew > MOST_SKEW, Ordering::Relaxed);
+            self.skewed.store(skew > MAX_SKEW, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::telemetry;
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
 /// The maximum number of timed requests before metrics are flushed. The embedded format takes a hundred values of a
 /// metric, and a function has up to three clients.
-const MOST_UNWRITTEN: usize = 30;
+const MAX_UNWRITTEN: usize = 30;
 
 /// An interceptor that times the requests of an AWS client.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Steps {
     fn count(&self, step: String, took: Duration) {
         let took_micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         metrics::histogram!("StepMicroseconds", "Step" => step).record(took_micros);
-        if self.unwritten.fetch_add(1, Ordering::Relaxed) >= MOST_UNWRITTEN {
+        if self.unwritten.fetch_add(1, Ordering::Relaxed) >= MAX_UNWRITTEN {
             self.unwritten.store(0, Ordering::Relaxed);
             telemetry::flush();
         }

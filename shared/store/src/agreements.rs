@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::agreement::{Agreement, OtherCurrency, Standing, Step};
+use credits_core::agreement::{Agreement, AgreementState, AgreementStep, OtherCurrency};
 use credits_core::change::{Change, QueuedChange};
 use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
@@ -29,7 +29,7 @@ use crate::{Store, balance_item, entry_item};
 const STANDING: &str = "standing";
 
 /// The most steps that one call takes: enough for a year of months that no sweep has handled.
-const MOST_STEPS: usize = 40;
+const MAX_STEPS: usize = 40;
 
 /// The ledger entries in one page when the lines of an invoice are computed.
 const ENTRIES_A_PAGE: usize = 1_000;
@@ -67,7 +67,7 @@ impl Store {
         if !self.advance_agreement(workspace).await? {
             return Err(Fault::Contended.into());
         }
-        let set = |before: &Standing, debt: Credits| {
+        let set = |before: &AgreementState, debt: Credits| {
             // Until this is written, the debt may still grow up to the previous credit limit.
             let most = debt.max(before.agreement.credit_limit).max(agreement.credit_limit);
             agreement.invoicing.map_or(Ok(()), |invoicing| invoicing.check(most))?;
@@ -96,17 +96,17 @@ impl Store {
     /// Leaves a month for later if it has not ended by DynamoDB's clock, or if the index does not show all of its use
     /// yet. Late and concurrent calls have the same result.
     pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
             match standing.step(self.now()) {
-                Step::Wait => return Ok(true),
-                Step::TakeBack(month, portion) => {
+                AgreementStep::Wait => return Ok(true),
+                AgreementStep::TakeBack(month, portion) => {
                     self.take_back(workspace, (&standing, version), month, &portion).await?;
                 }
-                Step::Grant(month, portion) => {
+                AgreementStep::Grant(month, portion) => {
                     self.grant_portion(workspace, (&standing, version), month, portion).await?;
                 }
-                Step::Invoice(month) => {
+                AgreementStep::Invoice(month) => {
                     if !self.close_balance(workspace).await? {
                         return Ok(false);
                     }
@@ -119,7 +119,7 @@ impl Store {
         Err(Fault::Contended)
     }
 
-    async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(Standing, u64)>, Fault> {
+    async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(AgreementState, u64)>, Fault> {
         let Some(item) = self.get(&ItemKey::agreement(workspace)).await? else { return Ok(None) };
         Ok(Some(versioned::read(&item, STANDING)?))
     }
@@ -131,13 +131,13 @@ impl Store {
     async fn change_agreement(
         &self,
         workspace: &WorkspaceId,
-        change: impl Fn(&Standing, Credits) -> Result<Standing, AgreementRefusal>,
+        change: impl Fn(&AgreementState, Credits) -> Result<AgreementState, AgreementRefusal>,
     ) -> Result<bool, AgreementRefusal> {
         let mut attempts = self.attempts();
         loop {
             let kept = self.standing(workspace).await?;
             let first = kept.is_none();
-            let (before, version) = kept.unwrap_or_else(|| (Standing::begun(self.now()), 0));
+            let (before, version) = kept.unwrap_or_else(|| (AgreementState::begun(self.now()), 0));
             let balance = self.read_sums(workspace).await?.unwrap_or_default();
             let available = balance.available().map_err(|sum| Fault::Corrupt(sum.into()))?;
             let after = change(&before, available.negated().or_zero())?;
@@ -166,7 +166,7 @@ impl Store {
     async fn grant_portion(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&Standing, u64),
+        (standing, version): (&AgreementState, u64),
         month: Month,
         portion: Portion,
     ) -> Result<(), Fault> {
@@ -211,7 +211,7 @@ impl Store {
     async fn take_back(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&Standing, u64),
+        (standing, version): (&AgreementState, u64),
         month: Month,
         portion: &Portion,
     ) -> Result<(), Fault> {
@@ -229,7 +229,7 @@ impl Store {
             _ if portion.is_withdrawn() => Change::Withdraw { key: entry_key, grant_ids: vec![id] },
             Some(by) => Change::Reduce { key: entry_key, grant_id: id, by },
             // The portion is so small that fewer days round up to the same credits: nothing is taken back.
-            None => return self.written(vec![standing_write]).await.map(drop),
+            None => return self.transact_unless_changed(vec![standing_write]).await.map(drop),
         };
         let reason = "the commitment ended".to_owned();
         let order = Order {
@@ -266,7 +266,7 @@ impl Store {
     async fn invoice_month(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&Standing, u64),
+        (standing, version): (&AgreementState, u64),
         month: Month,
     ) -> Result<bool, Fault> {
         let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
@@ -305,7 +305,7 @@ impl Store {
     async fn taken_back(
         &self,
         workspace: &WorkspaceId,
-        standing: &Standing,
+        standing: &AgreementState,
         month: Month,
     ) -> Result<BTreeMap<u64, Credits>, Fault> {
         let mut taken_back = BTreeMap::new();
@@ -363,7 +363,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         read_version: u64,
-        after: &Standing,
+        after: &AgreementState,
     ) -> Result<TransactWriteItem, Corrupt> {
         let kept = Kept {
             workspace,

@@ -27,7 +27,7 @@ pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The most checks that one invocation reads.
-const MOST_CHECKS: i32 = 1_000;
+const MAX_CHECKS: i32 = 1_000;
 
 /// A check of one workspace's usage in one month.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,13 +130,13 @@ impl Store {
         let write = Moved::ALL
             .into_iter()
             .fold(write, |write, moved| write.set(moved.name(), credits(next.summary.moved(moved))));
-        Ok(self.write_all(writes).await? && self.write_counted(write, &key).await?)
+        Ok(self.write_all(writes).await? && self.update_if_unchanged(write, &key).await?)
     }
 
-    /// Returns the checks that are due, at most `MOST_CHECKS`.
+    /// Returns the checks that are due, at most `MAX_CHECKS`.
     pub async fn due_checks(&self) -> Result<Vec<Check>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let found = self.dated(CHECKS, ("", &end), MOST_CHECKS).await?;
+        let found = self.dated(CHECKS, ("", &end), MAX_CHECKS).await?;
         Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
     }
 
@@ -155,7 +155,7 @@ impl Store {
             let named = format!("{}#{}", check.workspace_id, check.month);
             same.set(INDEX_SK, text(position(now.checked_add(EVERY).unwrap_or(now), &named)))
         };
-        self.insist(write, &ItemKey::usage(&check.workspace_id, check.month)).await
+        self.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 
     /// Counts a month from its ledger.

@@ -72,7 +72,7 @@ impl Store {
         if read.kept.settings.active_threshold() != after.settings.active_threshold() {
             writes.push(self.threshold_write(workspace, after)?);
         }
-        self.written(writes).await
+        self.transact_unless_changed(writes).await
     }
 
     /// Stores a purchase together with the change that refers to it, before Stripe is called. Returns whether both were
@@ -86,7 +86,7 @@ impl Store {
         let charging = read.kept.charging(purchase);
         let change = self.auto_top_up_write(&purchase.workspace_id, Some(read), &charging)?;
         let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
-        self.written(vec![change, begin_write(&self.table, new)?]).await
+        self.transact_unless_changed(vec![change, begin_write(&self.table, new)?]).await
     }
 
     /// Stores the purchase of a pack that a person has to pay by a checkout. Returns whether it was written.
@@ -99,7 +99,7 @@ impl Store {
         new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
         let change = self.auto_top_up_write(&new.purchase.workspace_id, Some(read), after)?;
-        self.written(vec![change, begin_write(&self.table, new)?]).await
+        self.transact_unless_changed(vec![change, begin_write(&self.table, new)?]).await
     }
 
     async fn is_unknown(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {

@@ -28,13 +28,13 @@ impl Store {
     pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
         if balance.has_holds() {
-            let given_back = self.give_back_overdue(workspace).await.unwrap_or_else(|fault| {
+            let released = self.release_expired_holds(workspace).await.unwrap_or_else(|fault| {
                 let error = Chain(&fault);
                 tracing::warn!(%workspace, %error, "expired holds are left to the sweep");
                 // Some holds may have been released before the failure.
                 true
             });
-            if given_back {
+            if released {
                 balance = self.read_balance(workspace).await?.unwrap_or(balance);
             }
         }
@@ -59,13 +59,13 @@ impl Store {
             return Ok(Some(balance));
         }
         let mut ends = Vec::new();
-        for hold in self.read_overdue(workspace).await? {
+        for hold in self.read_expired_holds(workspace).await? {
             ends.push((hold.placement, hold.captured().map_err(Corrupt::from)?));
         }
         // The balance and the holds come from two reads. If they don't fit together, the balance keeps its holds.
         let ending = balance.end_holds(ends, now).ok();
-        let given_back = ending.and_then(|ending| ending.posting.apply(&balance, &balance.last).ok());
-        Ok(Some(given_back.unwrap_or(balance)))
+        let released = ending.and_then(|ending| ending.posting.apply(&balance, &balance.last).ok());
+        Ok(Some(released.unwrap_or(balance)))
     }
 
     /// Returns the version of the workspace's balance; `None` if there is no workspace.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::id::Name;
 use credits_core::rate_card::Units;
@@ -23,7 +23,7 @@ use crate::keys::DETAIL;
 const LINES: &str = "lines";
 
 /// The most bytes of lines in one entry. DynamoDB limits an item to 400 KB, and the other attributes need some of it.
-const MOST_BYTES: usize = 380_000;
+const MAX_BYTES: usize = 380_000;
 
 /// A table of the values that lines share, in the order of their first use.
 struct Places<T> {
@@ -46,7 +46,7 @@ impl<T: Clone + Eq + Hash> Places<T> {
 }
 
 /// Puts lines into the item of their ledger entry.
-pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
+pub(crate) fn put_lines(item: &mut Item, content: &[PricedCall]) {
     let (mut operations, mut models, mut consumers) = (Places::new(), Places::new(), Places::new());
     let mut lines = Vec::new();
     for line in content {
@@ -78,10 +78,10 @@ pub(crate) fn put_lines(item: &mut Item, content: &[Line]) {
 }
 
 /// Returns whether all of these lines fit into one entry.
-pub(crate) fn have_room(content: &[Line]) -> bool {
+pub(crate) fn have_room(content: &[PricedCall]) -> bool {
     let mut item = Item::new();
     put_lines(&mut item, content);
-    item.values().map(bytes_of).sum::<usize>() <= MOST_BYTES
+    item.values().map(bytes_of).sum::<usize>() <= MAX_BYTES
 }
 
 /// Returns the size of a value in bytes, as DynamoDB counts it (Developer Guide, Item sizes and formats).
@@ -114,14 +114,14 @@ pub(crate) fn has_lines(item: &Item) -> bool {
 }
 
 /// Reads the lines of an entry; empty if the item comes from the index.
-pub(crate) fn read_lines_of(item: &Item) -> Result<Vec<Line>, Corrupt> {
+pub(crate) fn read_lines_of(item: &Item) -> Result<Vec<PricedCall>, Corrupt> {
     if !item.contains_key(LINES) {
         return Ok(Vec::new());
     }
     read_lines(Reader(item).map(LINES)?).ok_or(Corrupt::Attribute(LINES))
 }
 
-fn read_lines(kept: &Item) -> Option<Vec<Line>> {
+fn read_lines(kept: &Item) -> Option<Vec<PricedCall>> {
     let table = |name: &str| -> Option<Vec<&String>> {
         kept.get(name)?.as_l().ok()?.iter().map(|value| value.as_s().ok()).collect()
     };
@@ -133,7 +133,7 @@ fn read_lines(kept: &Item) -> Option<Vec<Line>> {
     calls.map(|call| read_line(call, &operations, &models, &consumers)).collect()
 }
 
-fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[&String]) -> Option<Line> {
+fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[&String]) -> Option<PricedCall> {
     let fields: Vec<&str> = call.split(',').collect();
     let [operation, model, consumer, credits, input, output, records] = fields[..] else { return None };
     let optional = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
@@ -142,7 +142,7 @@ fn read_line(call: &str, operations: &[Name], models: &[Name], consumers: &[&Str
         output_tokens: optional(output)?,
         records: optional(records)?,
     };
-    Some(Line {
+    Some(PricedCall {
         operation: operations.get(operation.parse::<usize>().ok()?)?.clone(),
         model: match model {
             "" => None,
@@ -162,14 +162,14 @@ fn read_consumer(field: &str, consumers: &[&String]) -> Option<Consumer> {
 
 #[cfg(test)]
 mod tests {
-    use credits_core::batch::Line;
+    use credits_core::batch::PricedCall;
     use credits_core::consumer::Consumer;
 
     use super::have_room;
 
-    fn line(run: usize) -> Line {
+    fn line(run: usize) -> PricedCall {
         let id = |name: &str| format!("{name}-{run:055}").parse().unwrap();
-        Line {
+        PricedCall {
             operation: "text.generate".parse().unwrap(),
             model: Some("standard".parse().unwrap()),
             units: None,

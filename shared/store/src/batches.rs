@@ -1,6 +1,6 @@
 //! Batches: up to 500 AI calls in one posting, exactly once, never more than the balance covers (M2, M4).
 
-use credits_core::batch::{Batch, Line, covered};
+use credits_core::batch::{Batch, PricedCall, covered};
 use credits_core::id::Name;
 use credits_core::ledger::Cause;
 
@@ -15,7 +15,7 @@ pub struct BatchOrder<'a> {
     /// The version of the rate card.
     pub rate_card: &'a Name,
     /// The calls, in the order in which they are debited.
-    pub lines: &'a [Line],
+    pub lines: &'a [PricedCall],
     /// Whether to debit the first calls that the balance covers, if it doesn't cover all.
     pub partial: bool,
 }
@@ -53,7 +53,7 @@ impl Store {
 }
 
 /// Returns the refusal for a balance that does not cover even the first line: that line's price is required.
-fn of_the_first(lines: &[Line], refused: DebitRefusal) -> DebitRefusal {
+fn of_the_first(lines: &[PricedCall], refused: DebitRefusal) -> DebitRefusal {
     match (refused, lines.first()) {
         (DebitRefusal::Insufficient { balance, .. }, Some(first)) => {
             DebitRefusal::Insufficient { required: first.amount, balance }

@@ -2,20 +2,20 @@
 //!
 //! Concurrent updates of one item do not cancel each other, as transactions would.
 
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, Name};
 use credits_core::posting::Refusal;
-use credits_core::settlement::{Capture, Hold, HoldStatus, MOST_CAPTURES};
+use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader};
 use crate::error::{Corrupt, Fault};
+use crate::expired_holds::ExpiredHolds;
 use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
-use crate::overdue::Overdue;
 use crate::refused::RefusedBalance;
 use crate::transaction::{Attempts, Outcome, Reason, Updated, is_busy};
 use crate::{Store, balance_item, hold_item};
@@ -25,7 +25,7 @@ use crate::{Store, balance_item, hold_item};
 pub struct CaptureOrder<'a> {
     pub hold_id: &'a Id,
     /// The call with its consumer and its price.
-    pub line: &'a Line,
+    pub line: &'a PricedCall,
     /// The version of the rate card.
     pub rate_card: &'a Name,
     /// Whether the balance pays what the hold doesn't cover.
@@ -56,7 +56,7 @@ struct Course<'a> {
     no_later_than: Timestamp,
     /// Whether the response to an attempt was lost. A capture that is found then may be this request's own.
     lost: bool,
-    overdue: Overdue<'a>,
+    expired_holds: ExpiredHolds<'a>,
     attempts: Attempts,
 }
 
@@ -90,7 +90,7 @@ impl Store {
             salt: 0,
             no_later_than: Timestamp::MAX,
             lost: false,
-            overdue: self.overdue(&claim.workspace_id),
+            expired_holds: self.expired_holds(&claim.workspace_id),
             attempts: self.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
@@ -216,7 +216,7 @@ impl Store {
             && let balance = balance_item::read(item).map_err(corrupt)?
             && let Err(Refusal::Insufficient { .. }) = posting.check(&balance)
         {
-            if course.overdue.give_back(balance.version).await? {
+            if course.expired_holds.release(balance.version).await? {
                 course.attempts.at_once()?;
                 return Ok(None);
             }
@@ -248,7 +248,7 @@ impl Course<'_> {
         if hold.is_over(now) {
             return Ok(Obstacle::Over);
         }
-        if hold.captures.len() >= MOST_CAPTURES {
+        if hold.captures.len() >= MAX_CAPTURES {
             return Ok(Obstacle::Full);
         }
         if hold_item::salt_for(wanted, Some(item), self.salt) != self.salt {
@@ -279,7 +279,7 @@ fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
 }
 
 /// Makes the capture of a call.
-pub(crate) fn capture_of(claimed: ClaimDigests, line: &Line, rate_card: &Name) -> Capture {
+pub(crate) fn capture_of(claimed: ClaimDigests, line: &PricedCall, rate_card: &Name) -> Capture {
     let ClaimDigests { key, fingerprint } = claimed;
     Capture { key, fingerprint, line: line.clone(), rate_card: rate_card.clone(), added: None }
 }

@@ -6,7 +6,7 @@ use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
-use credits_core::payment::{Granted, Payment, Step};
+use credits_core::payment::{Granted, Payment, PaymentStep};
 use credits_core::posting::Posting;
 
 use crate::Store;
@@ -55,7 +55,7 @@ impl Store {
         reason: ClawBackReason,
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        let step = Step::ClawBackTo(granted.clone(), target);
+        let step = PaymentStep::ClawBackTo(granted.clone(), target);
         let payment = step.taken(before).map_err(Corrupt::from)?;
         let workspace = &granted.workspace_id;
         let grant_id = granted.grant_id.as_ref().ok_or(Corrupt::Attribute("grant_id"))?;

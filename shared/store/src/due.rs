@@ -21,7 +21,7 @@ const PAGE: i32 = 100;
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The number of failures after which an item is stuck and waits for an operator.
-const MOST_FAILURES: u64 = 5;
+const MAX_FAILURES: u64 = 5;
 
 /// An item with a due date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Store {
         let failures = kept.get("failures").and_then(|failures| failures.as_n().ok()?.parse().ok());
         let failures = failures.unwrap_or(0_u64).saturating_add(1);
         let counted = Expression::new().set("failures", number(failures));
-        if failures >= MOST_FAILURES {
+        if failures >= MAX_FAILURES {
             self.redate(item, counted.set(INDEX_PK, text(STUCK))).await?;
             return Ok(Failed::Stuck);
         }
@@ -152,7 +152,7 @@ impl Store {
 
     /// Changes an item if it still has the date at which it was found. Otherwise another caller has redated it.
     async fn redate(&self, item: &DueItem, change: Expression) -> Result<(), Fault> {
-        self.insist(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
+        self.update_unless_changed(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
     }
 }
 

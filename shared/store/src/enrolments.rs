@@ -48,7 +48,7 @@ impl Store {
     ) -> Result<bool, Fault> {
         let mut writes = self.withdrawals(&read.enrolment, after).await?;
         writes.push(write_of(&self.table, workspace, read.version, after)?);
-        self.written(writes).await
+        self.transact_unless_changed(writes).await
     }
 
     /// Stores a purchase and the enrolment that waits for it. Returns whether both were written.
@@ -63,7 +63,7 @@ impl Store {
         let mut writes = self.withdrawals(&read.enrolment, after).await?;
         writes.push(write_of(&self.table, &new.purchase.workspace_id, read.version, after)?);
         writes.push(begin_write(&self.table, new)?);
-        self.written(writes).await
+        self.transact_unless_changed(writes).await
     }
 
     /// Records the state of a checkout that was not paid, and stops waiting for one that can't be paid any more.
@@ -94,7 +94,10 @@ impl Store {
             let read = self.enrolment(workspace).await?;
             let ended = matches!(state, PurchaseState::Expired | PurchaseState::Failed);
             if ended && read.enrolment.asks_for_renewal(purchase_id) {
-                return self.written(vec![self.state_write(&stored, PurchaseState::Open)?]).await.map(drop);
+                return self
+                    .transact_unless_changed(vec![self.state_write(&stored, PurchaseState::Open)?])
+                    .await
+                    .map(drop);
             }
             let after = match state {
                 PurchaseState::Processing => read.enrolment.processing(purchase_id, self.now()),
@@ -104,7 +107,7 @@ impl Store {
             if after != read.enrolment {
                 writes.push(write_of(&self.table, workspace, read.version, &after)?);
             }
-            if self.written(writes).await? {
+            if self.transact_unless_changed(writes).await? {
                 return Ok(());
             }
             attempts.after_conflict().await?;

@@ -19,12 +19,12 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::Amount;
 use credits_core::hold::Placement;
 use credits_core::id::{Id, Name, WorkspaceId};
-use credits_core::settlement::{Capture, Hold, HoldStatus, MOST_CAPTURES, Purpose};
+use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES, Purpose};
 use jiff::Timestamp;
 
 use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
@@ -62,7 +62,7 @@ struct Words {
 
 impl Words {
     fn of_capture(capture: &Capture, salt: u8) -> Self {
-        let Line { operation, model, consumer, .. } = &capture.line;
+        let PricedCall { operation, model, consumer, .. } = &capture.line;
         let model = model.as_ref().map(ToString::to_string).unwrap_or_default();
         Self::of(format!("{operation},{},{model}", capture.rate_card), consumer, salt)
     }
@@ -214,7 +214,7 @@ pub(crate) fn capture_write(
     now: Timestamp,
 ) -> Result<TransactWriteItem, Corrupt> {
     let taken = capture.line.amount.credits();
-    let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
+    let room = u64::try_from(MAX_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
     appending(Expression::new(), (capture, salt))?
         .add("remaining", credits(taken.negated()))
         .when_absent(END)
@@ -234,7 +234,7 @@ pub(crate) fn growing_write(
     now: Timestamp,
 ) -> Result<TransactWriteItem, Corrupt> {
     let added = capture.added.map(Amount::credits).unwrap_or_default();
-    let room = u64::try_from(MOST_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
+    let room = u64::try_from(MAX_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
     appending(Expression::new(), (capture, salt))?
         .add("credits", credits(added))
         .set("remaining", number(0))
@@ -329,7 +329,7 @@ fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
         Some((amount, added)) => (amount, Some(added.parse().ok()?)),
         None => (amounts, None),
     };
-    let line = Line { operation, model, units: None, consumer, amount: amount.parse().ok()? };
+    let line = PricedCall { operation, model, units: None, consumer, amount: amount.parse().ok()? };
     Some(Capture { key, fingerprint, line, rate_card, added })
 }
 

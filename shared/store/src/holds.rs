@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
-use credits_core::batch::Line;
+use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::Placement;
 use credits_core::id::{Id, WorkspaceId};
@@ -63,7 +63,7 @@ pub enum HoldRefusal {
     /// The hold keeps too few credits, and the balance doesn't cover the rest (M11).
     #[error("{} credits are required and {available} are available", line.amount)]
     Insufficient {
-        line: Box<Line>,
+        line: Box<PricedCall>,
         /// What the hold keeps plus what the balance can spend.
         available: Credits,
         balance: RefusedBalance,
@@ -91,7 +91,7 @@ impl Store {
     pub async fn place_holds(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
         let base = self.sources.new_short_id("hold");
-        let (mut attempts, mut overdue) = (self.attempts(), self.overdue(&claim.workspace_id));
+        let (mut attempts, mut expired_holds) = (self.attempts(), self.expired_holds(&claim.workspace_id));
         loop {
             let current = self.close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
@@ -113,7 +113,7 @@ impl Store {
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 Obstacle::Insufficient { balance, holds } => {
-                    if !holds || !overdue.give_back(balance.version).await? {
+                    if !holds || !expired_holds.release(balance.version).await? {
                         return Err(DebitRefusal::Insufficient { required: total, balance });
                     }
                     attempts.at_once()?;

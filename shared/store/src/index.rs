@@ -10,7 +10,7 @@ use crate::error::{Corrupt, Fault};
 use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
 
 /// Index pages that one request reads at most, however rarely its filter matches.
-const MOST_PAGES: usize = 10;
+const MAX_PAGES: usize = 10;
 
 /// Items that DynamoDB examines for one page of a filtered query.
 const FILTERED_PAGE: i32 = 1_000;
@@ -70,7 +70,7 @@ impl Store {
         read: impl Fn(&Item) -> Result<T, Corrupt>,
     ) -> Result<Page<T>, Fault> {
         let mut page = Page { items: Vec::new(), next: listing.after.cloned() };
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let wanted = listing.limit.saturating_sub(page.items.len());
             let (items, end) = self.query_index(listing, page.next.as_ref(), wanted).await?;
             for item in items.iter().take(wanted) {
@@ -153,7 +153,7 @@ impl Store {
     }
 
     /// Reads the items before a position whose partition key has a prefix, oldest first. Returns the matches of the
-    /// first index page that has any, and none if the first `MOST_PAGES` pages have none.
+    /// first index page that has any, and none if the first `MAX_PAGES` pages have none.
     pub(crate) async fn before(
         &self,
         partition: &str,
@@ -161,7 +161,7 @@ impl Store {
         prefix: &str,
     ) -> Result<Vec<Item>, Fault> {
         let mut from = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let query = self
                 .query()
                 .index_name(INDEX)

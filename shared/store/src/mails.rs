@@ -68,19 +68,19 @@ impl Store {
     pub async fn mail_sent(&self, mail_id: &str) -> Result<(), Fault> {
         let now = self.now();
         let sent = Expression::new().set("sent", instant(now)).set("ttl", expiry(now));
-        self.insist(sent, &ItemKey::mail(mail_id)).await
+        self.update_unless_changed(sent, &ItemKey::mail(mail_id)).await
     }
 
     /// Releases a claim, so that the next attempt need not wait for its end.
     pub async fn release_mail(&self, mail_id: &str, claim: &Id) -> Result<(), Fault> {
         let ours = Expression::new().remove("claimed_until").when("claim", "=", text(claim.as_str()));
-        self.insist(ours, &ItemKey::mail(mail_id)).await
+        self.update_unless_changed(ours, &ItemKey::mail(mail_id)).await
     }
 
     /// Stops mails to an address, because they bounce or its owner has complained.
     pub async fn switch_off_address(&self, address: &str, reason: &'static str) -> Result<(), Fault> {
         let off = Expression::new().set("reason", text(reason)).set("since", instant(self.now()));
-        self.insist(off, &ItemKey::address(address)).await
+        self.update_unless_changed(off, &ItemKey::address(address)).await
     }
 
     /// Returns whether mails to an address are stopped.

@@ -155,7 +155,7 @@ impl Store {
             serde_dynamo::to_attribute_value(checkout).map_err(|error| Fault::from(Corrupt::from(error)))?;
         item.insert(SETUP.into(), value);
         let put = Expression::new().when_absent(PK).put(&self.table, item).map_err(Fault::from)?;
-        if self.written(vec![put]).await? {
+        if self.transact_unless_changed(vec![put]).await? {
             return Ok((checkout.clone(), true));
         }
         let recorded = self.earlier_setup(claim).await?;
@@ -167,13 +167,15 @@ impl Store {
     pub async fn remove_method(&self, workspace: &WorkspaceId, read: &MethodChoice) -> Result<bool, Fault> {
         let removed = Expression::new().set(REMOVED_AT, instant(self.now())).remove(METHOD);
         let write = read.unchanged(removed).update(&self.table, &ItemKey::card(workspace))?;
-        self.written(vec![write]).await
+        self.transact_unless_changed(vec![write]).await
     }
 
     /// Forgets a customer that Stripe no longer has, so that the next checkout creates another.
     pub async fn forget_customer(&self, workspace: &WorkspaceId, customer: &str) -> Result<(), Fault> {
         let gone = Expression::new().when(CUSTOMER, "=", text(customer));
-        self.written(vec![gone.delete(&self.table, &ItemKey::card(workspace))?]).await.map(drop)
+        self.transact_unless_changed(vec![gone.delete(&self.table, &ItemKey::card(workspace))?])
+            .await
+            .map(drop)
     }
 
     /// Builds the write that chooses a method; `None` if it is already chosen, or a newer one is.

@@ -9,7 +9,7 @@ use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
-use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, Step};
+use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, PaymentStep};
 use credits_core::posting::Posting;
 use credits_core::purchase::Goods;
 use jiff::Timestamp;
@@ -132,7 +132,7 @@ impl Store {
         let reason = if is_disputed { ClawBackReason::Dispute } else { ClawBackReason::Refund };
         let mut merged = Merged { payment, purchase, reason, also };
         match step {
-            Some(Step::Grant(granted)) => {
+            Some(PaymentStep::Grant(granted)) => {
                 let method = self.used_method(&merged, &granted.workspace_id).await?;
                 merged.also.extend(method);
                 self.grant_purchase(merged, granted).await
@@ -185,7 +185,7 @@ impl Store {
         let grant_id = self.sources.new_id("gr");
         let is_pack = matches!(purchase.goods, Goods::Pack { .. });
         let granted = Granted { grant_id: Some(grant_id.clone()).filter(|_| !is_pack), ..granted };
-        let after = Step::Grant(granted.clone()).taken(&payment).map_err(Corrupt::from)?;
+        let after = PaymentStep::Grant(granted.clone()).taken(&payment).map_err(Corrupt::from)?;
         let paid_at = after.paid.as_ref().and_then(|paid| paid.at).unwrap_or(now);
         let paid =
             PaidWith { payment_id: &after.payment_id, at: paid_at, received_minor: granted.amount_minor };
@@ -241,23 +241,27 @@ impl Store {
             };
             also.push(owe_write(&self.table, &refund)?);
         }
-        let payment = Step::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
+        let payment = PaymentStep::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
         self.keep(payment, also, Applied::Unmatched(mismatch)).await
     }
 
     /// Takes a step that doesn't need the purchase: any but a grant.
-    async fn take(&self, merged: Merged, step: Step) -> Result<Progress, Fault> {
+    async fn take(&self, merged: Merged, step: PaymentStep) -> Result<Progress, Fault> {
         let Merged { payment, also, reason, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
-            Step::KeepUnmatched(mismatch) => self.keep(after, also, Applied::Unmatched(mismatch)).await,
+            PaymentStep::KeepUnmatched(mismatch) => {
+                self.keep(after, also, Applied::Unmatched(mismatch)).await
+            }
             // `grant_purchase` takes this step.
-            Step::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
-            Step::ClawBack(granted, amount) => self.claw_back((&granted, amount), after, reason, also).await,
-            Step::Reverse(granted, amount) => {
+            PaymentStep::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
+            PaymentStep::ClawBack(granted, amount) => {
+                self.claw_back((&granted, amount), after, reason, also).await
+            }
+            PaymentStep::Reverse(granted, amount) => {
                 self.return_credits((&granted, amount), after, reason, also).await
             }
-            Step::ClawBackTo(granted, target) => {
+            PaymentStep::ClawBackTo(granted, target) => {
                 self.claw_back_to((&granted, target), &payment, reason, also).await
             }
         }

@@ -69,7 +69,7 @@ impl Store {
         let mut attempts = self.attempts();
         // A clock that is fast may take a grant for expired. DynamoDB's clock decides.
         let mut no_later_than = Timestamp::MAX;
-        let mut overdue = self.overdue(order.workspace);
+        let mut expired_holds = self.expired_holds(order.workspace);
         loop {
             let now = self.now().min(no_later_than);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
@@ -85,7 +85,7 @@ impl Store {
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
                     Err(refused @ Unposted::Insufficient { holds: true, balance }) => {
-                        if !overdue.give_back(balance.version).await? {
+                        if !expired_holds.release(balance.version).await? {
                             return Err(refused);
                         }
                         attempts.at_once()?;

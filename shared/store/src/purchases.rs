@@ -285,7 +285,7 @@ impl Store {
             keys => change.when(KEYS, "=", number(keys)),
         };
         let key = ItemKey::purchase(&stored.purchase.purchase_id);
-        self.written(vec![change.when_exists().update(&self.table, &key)?]).await
+        self.transact_unless_changed(vec![change.when_exists().update(&self.table, &key)?]).await
     }
 
     async fn begun(&self, claim: &Claim, taken: &Item) -> Result<StoredPurchase, ClaimRefusal> {

@@ -20,7 +20,7 @@ use crate::error::{Corrupt, Fault};
 use crate::keys::{ItemKey, PK, SK};
 
 /// Items that one `BatchGetItem` reads at most.
-const MOST_READ: usize = 100;
+const MAX_READ: usize = 100;
 
 impl Store {
     /// Opens a connection and completes its handshake, by a read of an item that doesn't exist.
@@ -75,7 +75,7 @@ impl Store {
     /// Reads many items, strongly consistent. The result lacks those that don't exist.
     pub(crate) async fn get_many(&self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Item>, Fault> {
         let mut items = HashMap::new();
-        for chunk in keys.chunks(MOST_READ) {
+        for chunk in keys.chunks(MAX_READ) {
             let mut attempts = self.attempts();
             let mut wanted: Vec<Item> = chunk.iter().map(keyed).collect();
             while !wanted.is_empty() {

@@ -139,7 +139,7 @@ impl Store {
         let value = serde_dynamo::to_attribute_value(end).map_err(Corrupt::from)?;
         let ended = Expression::new().remove(INDEX_PK).remove(INDEX_SK).set(ENDED, value);
         let ended = ended.when_exists().when_absent(ENDED);
-        self.written(vec![ended.update(&self.table, &ItemKey::refund(id))?]).await.map(drop)
+        self.transact_unless_changed(vec![ended.update(&self.table, &ItemKey::refund(id))?]).await.map(drop)
     }
 
     /// Advances to the next idempotency key, after Stripe answered with a 5xx under the present one. Stripe repeats
@@ -151,7 +151,7 @@ impl Store {
             keys => next.when(KEYS, "=", number(keys)),
         };
         let key = ItemKey::refund(&stored.refund.refund_id);
-        self.written(vec![next.when_exists().update(&self.table, &key)?]).await.map(drop)
+        self.transact_unless_changed(vec![next.when_exists().update(&self.table, &key)?]).await.map(drop)
     }
 }
 

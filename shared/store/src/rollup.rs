@@ -84,7 +84,7 @@ impl Store {
         let write = unchanged(next.counting(last.version), read.counted)
             .set_once(INDEX_PK, text(CHECKS))
             .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
-        self.write_counted(write, &key).await
+        self.update_if_unchanged(write, &key).await
     }
 
     /// Reads the ledger entries of some writes, with their versions.
@@ -139,7 +139,7 @@ impl Store {
             let mut running = JoinSet::new();
             for (write, key) in writes.drain(..writes.len().min(AT_A_TIME)) {
                 let store = self.clone();
-                running.spawn(async move { store.write_counted(write, &key).await });
+                running.spawn(async move { store.update_if_unchanged(write, &key).await });
             }
             for written in running.join_all().await {
                 all &= written?;

@@ -1,7 +1,7 @@
 //! Ends of holds: one transaction makes a ledger entry of what was captured, and releases the rest (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::batch::{Line, MOST_LINES};
+use credits_core::batch::{MAX_LINES, PricedCall};
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::Ending;
 use credits_core::id::{Id, WorkspaceId};
@@ -85,7 +85,7 @@ impl Store {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
         let (mut attempts, mut no_later_than) = (self.attempts(), Timestamp::MAX);
-        let (mut lost, mut overdue) = (false, self.overdue(workspace));
+        let (mut lost, mut expired_holds) = (false, self.expired_holds(workspace));
         loop {
             let holds = self.holds(workspace, order.hold_ids).await?;
             if holds.iter().any(|hold| hold.status != HoldStatus::Open)
@@ -116,7 +116,7 @@ impl Store {
                     return Err(HoldRefusal::KeyReused);
                 }
                 Ended::Insufficient(balance) => {
-                    if !overdue.give_back(balance.version).await? {
+                    if !expired_holds.release(balance.version).await? {
                         return Err(closing.short(balance)?);
                     }
                     attempts.at_once()?;
@@ -314,7 +314,7 @@ fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair
 /// Builds the last capture of a settlement: the hold's own call.
 fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
     let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
-    let line = Line { operation, model: None, units: None, consumer, amount };
+    let line = PricedCall { operation, model: None, units: None, consumer, amount };
     capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, &hold.purpose.rate_card)
 }
 
@@ -322,7 +322,7 @@ impl Closing<'_> {
     fn fits_an_entry(&self) -> bool {
         let calls = self.holds.iter().flat_map(|pair| &pair.ended.captures).map(|capture| &capture.line);
         // As many lines as a batch may have always fit.
-        calls.clone().count() <= MOST_LINES || batch_item::have_room(&calls.cloned().collect::<Vec<_>>())
+        calls.clone().count() <= MAX_LINES || batch_item::have_room(&calls.cloned().collect::<Vec<_>>())
     }
 
     /// Returns the holds, with those that have ended in their final state.

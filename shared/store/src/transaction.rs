@@ -23,7 +23,7 @@ use crate::{Sources, Store};
 
 /// Maximum number of attempts at a transaction. With the pauses below they last about two seconds; docs/benchmarks.md
 /// measures other numbers.
-const MOST_ATTEMPTS: u32 = 30;
+const MAX_ATTEMPTS: u32 = 30;
 /// Upper bound of the first pause. The bound doubles with each attempt.
 const FIRST_PAUSE_MILLIS: u64 = 12;
 /// Upper bound of every pause. A busy balance is free again within a few milliseconds, so a longer pause only wastes
@@ -94,7 +94,10 @@ impl Store {
 
     /// Sends a transaction until it is written or a condition fails. Returns whether it is written; after a lost
     /// response, `false` may be wrong.
-    pub(crate) async fn written(&self, writes: Vec<TransactWriteItem>) -> Result<bool, Fault> {
+    pub(crate) async fn transact_unless_changed(
+        &self,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<bool, Fault> {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {
@@ -109,7 +112,7 @@ impl Store {
 
     /// Sends a change until it is written or its condition fails. A failed condition means that the item has changed,
     /// and is no error.
-    pub(crate) async fn insist(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
+    pub(crate) async fn update_unless_changed(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
         let write = change.update(&self.table, key)?;
         let mut attempts = self.attempts();
         loop {
@@ -123,7 +126,10 @@ impl Store {
 
     /// Sends one update without a transaction, which costs half as much. A lost response doesn't show whether it was
     /// written, so the update's condition must name the state that was read.
-    pub(crate) async fn write_alone(&self, write: TransactWriteItem) -> Result<Outcome, Fault> {
+    pub(crate) async fn update_without_transaction(
+        &self,
+        write: TransactWriteItem,
+    ) -> Result<Outcome, Fault> {
         let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let request = update_request(&self.client, update);
         let sent = request.customize().config_override(self.read_config()).send().await;
@@ -140,8 +146,8 @@ impl Store {
     }
 
     /// Sends one update without a transaction. Returns `false` if the item has changed since it was read, or is busy.
-    pub(crate) async fn write_counted(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
-        match self.write_alone(write.update(&self.table, key)?).await? {
+    pub(crate) async fn update_if_unchanged(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
+        match self.update_without_transaction(write.update(&self.table, key)?).await? {
             Outcome::Written => Ok(true),
             Outcome::Cancelled(_) => Ok(false),
             // It may be written. A caller that reads again finds out.
@@ -254,7 +260,7 @@ impl Attempts {
 
     fn count(&mut self) -> Option<()> {
         self.made = self.made.saturating_add(1);
-        (self.made < MOST_ATTEMPTS).then_some(())
+        (self.made < MAX_ATTEMPTS).then_some(())
     }
 }
 

@@ -26,10 +26,10 @@ pub const WORKSPACES: [(&str, &str); 4] =
 pub const LARGE: &str = "large";
 
 /// The `monthly_limit` of automatic top-ups, in packs.
-pub const MOST_AUTO_TOP_UPS: u64 = 1;
+pub const MAX_AUTO_TOP_UPS: u64 = 1;
 
 /// The number of attempts of a call.
-const MOST_TRIES: u32 = 4;
+const MAX_TRIES: u32 = 4;
 
 /// The possible outcomes of charges of a stored card. Repeated ones are more likely.
 const CARDS: [ChargeOutcome; 4] = [
@@ -191,7 +191,7 @@ impl World {
             let at = self.now() + SignedDuration::from_mins(faults.between(11, 40) as i64);
             self.ground.timeline.put(at, Event::Call(order.clone()));
         }
-        for _ in 0..MOST_TRIES {
+        for _ in 0..MAX_TRIES {
             let reply = self.call(order).await;
             if let Some(reply) = reply.filter(|reply| !reply.is_unsure()) {
                 return Some(reply);
@@ -236,7 +236,7 @@ impl Actor {
             Act::AutoTopUp => {
                 let body = json!({
                     "enabled": !self.once_in(4), "threshold": self.dice.between(10, 400).to_string(),
-                    "pack": "pack_1k", "monthly_limit": MOST_AUTO_TOP_UPS,
+                    "pack": "pack_1k", "monthly_limit": MAX_AUTO_TOP_UPS,
                 });
                 self.insist(&Order::put(workspace, "auto-top-up", body)).await;
             }

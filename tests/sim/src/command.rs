@@ -19,7 +19,7 @@ const USAGE: &str =
 cargo sim mutants [--ops N] [--bug N]";
 
 /// The number of seeds that search for a planted bug.
-const MOST_SEEDS: u64 = 100;
+const MAX_SEEDS: u64 = 100;
 
 /// The number of trace lines printed with a finding.
 const LINES: usize = 60;
@@ -155,7 +155,7 @@ fn hunt(plan: &Plan) -> bool {
     on_all_cores(bugs, |bug| {
         let (name, _, first) = bugs::ALL[bug as usize - 1];
         let planted = |seed| Plan { seed, bug: Some(bug as Bug), ..plan.clone() };
-        let seeds = iter::once(first).chain((1..=MOST_SEEDS).filter(|seed| *seed != first));
+        let seeds = iter::once(first).chain((1..=MAX_SEEDS).filter(|seed| *seed != first));
         let mut found = seeds.filter_map(|seed| Some((seed, run(&planted(seed)).finding?)));
         if let Some((seed, finding)) = found.next() {
             println!("{bug:>3}  seed {seed:>3}  {name}: {finding:.160}");
@@ -165,7 +165,7 @@ fn hunt(plan: &Plan) -> bool {
         }
     });
     let survivors = survivors.into_inner().unwrap();
-    println!("{planted} bugs, of which {} survive {MOST_SEEDS} seeds {survivors:?}", survivors.len());
+    println!("{planted} bugs, of which {} survive {MAX_SEEDS} seeds {survivors:?}", survivors.len());
     survivors.is_empty()
 }
 

@@ -12,10 +12,10 @@ use crate::lots::{Listed, Lots, Waiting};
 use crate::table::{Change, Commit, Stored};
 
 /// The largest deviation of a clock, plus the delay of a write.
-const MOST_OFF: SignedDuration = SignedDuration::from_mins(12);
+const MAX_OFF: SignedDuration = SignedDuration::from_mins(12);
 
 /// The number of closes within two seconds that counts as endless closing.
-const MOST_CLOSES: usize = 40;
+const MAX_CLOSES: usize = 40;
 
 /// The largest delay of a write after the instant it was computed for.
 const LATE: SignedDuration = SignedDuration::from_secs(15);
@@ -159,8 +159,8 @@ impl Commits {
     /// Checks that a workspace is not closed endlessly: each close must leave nothing due.
     fn closes(&self, workspace: &str, balance: &Value, at: Timestamp) -> Option<String> {
         let stood = self.balances.get(workspace)?;
-        let before = stood.len().checked_sub(MOST_CLOSES).and_then(|place| stood.get(place))?;
-        let closed = number(balance, "epoch") - number(&before.item, "epoch") == Decimal::from(MOST_CLOSES);
+        let before = stood.len().checked_sub(MAX_CLOSES).and_then(|place| stood.get(place))?;
+        let closed = number(balance, "epoch") - number(&before.item, "epoch") == Decimal::from(MAX_CLOSES);
         let at_once = at.duration_since(before.at) < SignedDuration::from_secs(2);
         (closed && at_once).then(|| format!("{workspace} is closed endlessly"))
     }
@@ -334,8 +334,7 @@ fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Opti
         if step < Decimal::ZERO {
             return Some(format!("{month} decreases by {}", -step));
         }
-        let near =
-            [at - MOST_OFF, at + MOST_OFF].map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
+        let near = [at - MAX_OFF, at + MAX_OFF].map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
         if !step.is_zero() && !near.contains(month) {
             return Some(format!("{step} is counted in {month}"));
         }

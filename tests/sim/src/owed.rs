@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
-use crate::actors::MOST_AUTO_TOP_UPS;
+use crate::actors::MAX_AUTO_TOP_UPS;
 use crate::item::{list, number, plain, text};
 use crate::table::{Key, Stored};
 use crate::world::World;
@@ -176,7 +176,7 @@ pub fn automatic(world: &World) -> Option<String> {
             *bought.entry(of).or_default() += 1;
         }
     }
-    let most = bought.iter().find(|(_, times)| **times > MOST_AUTO_TOP_UPS);
+    let most = bought.iter().find(|(_, times)| **times > MAX_AUTO_TOP_UPS);
     most.map(|((workspace, month), times)| format!("{workspace} was topped up {times} times in {month}"))
 }
 

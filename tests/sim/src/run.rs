@@ -21,7 +21,7 @@ use crate::world::{SHORT_PAUSE_DAYS, World};
 const ACTS_TO_A_REST: u64 = 50;
 
 /// The number of events after which processing the waiting work counts as endless.
-const MOST_HAPPENINGS: u32 = 5_000;
+const MAX_HAPPENINGS: u32 = 5_000;
 
 /// The workspaces that subscribe at the start of a run with long pauses.
 const SUBSCRIBED: [&str; 2] = ["hold-free", "small"];
@@ -305,7 +305,7 @@ impl Run {
     /// Handles everything that is scheduled, regardless of its time.
     async fn work_off(&mut self) {
         for happened in 0.. {
-            if happened == MOST_HAPPENINGS {
+            if happened == MAX_HAPPENINGS {
                 self.broken.get_or_insert("the waiting work never ends".to_owned());
                 break;
             }

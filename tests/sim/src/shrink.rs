@@ -4,7 +4,7 @@ use crate::faults::ALL;
 use crate::run::{Plan, Report, run};
 
 /// The largest number of runs that shrinking may take.
-const MOST_RUNS: u32 = 120;
+const MAX_RUNS: u32 = 120;
 
 /// Returns a plan with fewer acts and faults that still leads to a finding, and its report.
 #[must_use]
@@ -40,7 +40,7 @@ struct Smallest {
 
 impl Smallest {
     fn try_with(&mut self, change: impl FnOnce(&mut Plan)) {
-        if self.runs >= MOST_RUNS {
+        if self.runs >= MAX_RUNS {
             return;
         }
         self.runs += 1;

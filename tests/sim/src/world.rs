@@ -48,7 +48,7 @@ const BEGINS: Date = date(2026, 1, 1);
 pub const SHORT_PAUSE_DAYS: u64 = 6;
 
 /// The largest deviation of an instance's clock, in milliseconds.
-const MOST_SKEW_MILLIS: u64 = 600_000;
+const MAX_SKEW_MILLIS: u64 = 600_000;
 
 /// The secret that signs Stripe's events.
 const WEBHOOK_SECRET: &str = "whsec_simulated";
@@ -184,7 +184,7 @@ impl World {
     pub fn skew(&self, on: bool) -> SignedDuration {
         let mut slowest = SignedDuration::ZERO;
         for skew in &self.skews {
-            let off = self.dice.between(0, 2 * MOST_SKEW_MILLIS) as i64 - MOST_SKEW_MILLIS as i64;
+            let off = self.dice.between(0, 2 * MAX_SKEW_MILLIS) as i64 - MAX_SKEW_MILLIS as i64;
             let off = if on && self.dice.between(0, 1) == 0 { off } else { 0 };
             skew.store(off, Ordering::SeqCst);
             slowest = slowest.max(SignedDuration::from_millis(-off));

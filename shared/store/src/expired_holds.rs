@@ -12,7 +12,7 @@ use crate::{Store, hold_item};
 const TOGETHER: usize = 5;
 
 /// The release of a workspace's expired holds, for a call that would be refused for insufficient credits.
-pub(crate) struct Overdue<'a> {
+pub(crate) struct ExpiredHolds<'a> {
     store: &'a Store,
     workspace: &'a WorkspaceId,
     /// Whether a retry was already granted because other callers had released holds.
@@ -20,14 +20,14 @@ pub(crate) struct Overdue<'a> {
 }
 
 impl Store {
-    pub(crate) fn overdue<'a>(&'a self, workspace: &'a WorkspaceId) -> Overdue<'a> {
-        Overdue { store: self, workspace, tried_once_more: false }
+    pub(crate) fn expired_holds<'a>(&'a self, workspace: &'a WorkspaceId) -> ExpiredHolds<'a> {
+        ExpiredHolds { store: self, workspace, tried_once_more: false }
     }
 
     /// Releases all expired holds, as far as possible now. Returns whether there were any.
-    pub(crate) async fn give_back_overdue(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let (overdue, mut attempts, mut any) = (self.overdue(workspace), self.attempts(), false);
-        while overdue.give_back_some().await? {
+    pub(crate) async fn release_expired_holds(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let (expired_holds, mut attempts, mut any) = (self.expired_holds(workspace), self.attempts(), false);
+        while expired_holds.release_some().await? {
             any = true;
             attempts.at_once()?;
         }
@@ -35,16 +35,16 @@ impl Store {
     }
 
     /// Reads the expired holds without releasing them.
-    pub(crate) async fn read_overdue(&self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
-        let overdue = self.overdue_holds(workspace).await?;
-        let keys: Vec<_> = overdue.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
+    pub(crate) async fn read_expired_holds(&self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
+        let expired_holds = self.find_expired_holds(workspace).await?;
+        let keys: Vec<_> = expired_holds.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
         let items = self.get_many(&keys).await?;
         let mut holds = items.values().map(hold_item::read).collect::<Result<Vec<_>, _>>()?;
         holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(self.now()));
         Ok(holds)
     }
 
-    async fn overdue_holds(&self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
+    async fn find_expired_holds(&self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
         let (partition, now) = (due(workspace), position(self.now(), "~"));
         let items = self.before(&partition, &now, &format!("hold#{workspace}#")).await?;
         let hold = |item| match DueItem::read(item)?.what {
@@ -55,11 +55,11 @@ impl Store {
     }
 }
 
-impl Overdue<'_> {
+impl ExpiredHolds<'_> {
     /// Releases a few expired holds. Returns whether the call that the balance refused at version `refused_at` is worth
     /// a retry.
-    pub async fn give_back(&mut self, refused_at: u64) -> Result<bool, Fault> {
-        if self.give_back_some().await? {
+    pub async fn release(&mut self, refused_at: u64) -> Result<bool, Fault> {
+        if self.release_some().await? {
             return Ok(true);
         }
         // Other callers may have released them meanwhile. Under load the balance changes all the time, so this grants
@@ -70,8 +70,8 @@ impl Overdue<'_> {
     }
 
     /// Releases a few expired holds. Returns whether there were any.
-    async fn give_back_some(&self) -> Result<bool, Fault> {
-        let mut holds = self.store.overdue_holds(self.workspace).await?;
+    async fn release_some(&self) -> Result<bool, Fault> {
+        let mut holds = self.store.find_expired_holds(self.workspace).await?;
         // Concurrent callers start at random places, so that they don't meet on the same holds.
         let first = self.store.sources.below(u64::try_from(holds.len()).unwrap_or(1).max(1));
         holds.rotate_left(usize::try_from(first).unwrap_or(0));
