@@ -94,11 +94,10 @@ impl Bus {
 
 /// Keeps only the last `TopUpWanted` event of each workspace, since every write of a low balance repeats it.
 fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
-    let mut outgoing = HashSet::new();
+    let mut seen = HashSet::new();
     outgoing.reverse();
-    outgoing.retain(|event| {
-        event.name != TOP_UP_WANTED || outgoing.insert(event.detail["workspace_id"].to_string())
-    });
+    outgoing
+        .retain(|event| event.name != TOP_UP_WANTED || seen.insert(event.detail["workspace_id"].to_string()));
     outgoing.reverse();
     outgoing
 }
