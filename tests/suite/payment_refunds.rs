@@ -153,3 +153,20 @@ async fn m05_only_the_operator_refunds_and_only_known_payments() {
     );
     assert!(world.refunds_at_stripe().await.is_empty());
 }
+
+/// Such as one of Stripe's other mode, which an event has named.
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_payment_that_stripe_does_not_have_is_not_found() {
+    let (world, payment) = paid().await;
+    let top_up = world.open_top_up("acme", "pack_1k", "unknown").await.body;
+    let metadata = json!({ "workspace_id": "acme", "top_up_id": top_up["top_up_id"] });
+    let intent = json!({ "id": "pi_elsewhere", "amount": 1000, "amount_received": 1000, "currency": "usd", "metadata": metadata });
+    world.tell("payment_intent.succeeded", &intent).await;
+    world.drain().await;
+    for key in ["k1", "k1", "k2"] {
+        let refused = world.refund(key, "pi_elsewhere", &part(400)).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (404, Some("not_found")), "{key}");
+    }
+    assert_eq!(world.sweep().await["done"], 0, "nothing is left to the sweep");
+    assert_eq!(world.refund("k3", &payment, &part(400)).await.status, 201);
+}

@@ -115,5 +115,6 @@ fn answer(stored: &StoredRefund, end: &RefundResult, replayed: bool) -> Result<A
             Err(Problem::exceeds_payment())
         }
         RefundResult::Disputed => Err(Problem::payment_disputed()),
+        RefundResult::PaymentMissing => Err(Problem::not_found()),
     }
 }

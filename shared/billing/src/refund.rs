@@ -64,6 +64,7 @@ impl Billing {
                     }
                     Err(RefundRefusal::ExceedsPayment) => RefundResult::ExceedsPayment,
                     Err(RefundRefusal::Disputed) => RefundResult::Disputed,
+                    Err(RefundRefusal::PaymentMissing) => RefundResult::PaymentMissing,
                     Err(RefundRefusal::Provider(error)) => return Err(error.into()),
                 }
             }

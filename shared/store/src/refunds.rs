@@ -54,6 +54,8 @@ pub enum RefundResult {
     ExceedsPayment,
     /// A dispute of the payment decides about the money.
     Disputed,
+    /// Stripe has no such payment.
+    PaymentMissing,
 }
 
 /// A stored refund with Stripe's answer.

@@ -43,6 +43,9 @@ pub enum RefundRefusal {
     /// The payment is disputed, and the dispute decides about the money.
     #[error("the payment is disputed")]
     Disputed,
+    /// Stripe has no such payment.
+    #[error("Stripe has no such payment")]
+    PaymentMissing,
     /// Any other failure of the request.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -99,6 +102,7 @@ impl Provider {
                     Some("charge_disputed") => RefundRefusal::Disputed,
                     Some("charge_already_refunded") => RefundRefusal::ExceedsPayment,
                     _ if exceeds => RefundRefusal::ExceedsPayment,
+                    _ if refusal.is_missing() => RefundRefusal::PaymentMissing,
                     _ => ProviderError::Refused(refusal).into(),
                 })
             }
