@@ -67,7 +67,7 @@ pub async fn subscribe(stack: &Stack, workspaces: usize) -> Timestamp {
     let subscription = subscribe_acme(stack).await;
     let id = subscription["subscription_id"].as_str().unwrap();
     let items = every_item(stack).await;
-    let kinds = ["workspace#", "balance#", "card#", "subscription#"];
+    let kinds = ["workspace#", "balance#", "grant#", "card#", "subscription#"];
     let originals: Vec<&TableItem> = kinds.iter().flat_map(|kind| of_kind(&items, kind)).collect();
     let copies = (1..workspaces).flat_map(|number| {
         let workspace = format!("ws{number:05}");

@@ -158,7 +158,7 @@ async fn logs_and_metrics_have_no_secrets_addresses_or_payloads() {
     world.local(Method::POST, "/_local/mail/feedback", Some(&bounced)).await;
     world.drain().await;
     let said = plant_in_the_table(&world).await;
-    assert_eq!(said.len(), 5, "{said:?}");
+    assert_eq!(said.len(), 6, "{said:?}");
     assert!(!said.concat().to_lowercase().contains(CANARY), "{said:?}");
     let lines = cage.0.lock().unwrap().clone();
     assert!(!lines.is_empty(), "the search finds the workspace's id");

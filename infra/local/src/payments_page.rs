@@ -12,9 +12,9 @@ pub(crate) fn page(payments: &[PlayedPayment]) -> String {
     let mut rows = String::new();
     for payment in payments {
         // Writing to a string can't fail.
-        let _ = write!(
+        let _ = writeln!(
             rows,
-            "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>",
             escaped(&payment.description),
             escaped(&payment.amount),
             escaped(&payment.payment_id),

@@ -181,14 +181,11 @@ impl AutoTopUp {
     /// Returns when the sweep has to take the next step; `None` if nothing will be due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        match &self.charge {
-            Some(charge) => Some(charge.next_due()),
-            None => {
-                let dates = [self.waits_until, self.need.map(|need| need.since)];
-                let due = dates.into_iter().flatten().min();
-                due.filter(|_| self.settings.enabled && self.paused.is_none())
-            }
+        if let Some(charge) = &self.charge {
+            return Some(charge.next_due());
         }
+        let due = [self.waits_until, self.need.map(|need| need.since)].into_iter().flatten().min();
+        due.filter(|_| self.settings.enabled && self.paused.is_none())
     }
 
     /// Returns whether the monthly limit leaves room for a number of packs, each of `pack` credits.

@@ -231,7 +231,7 @@ impl Actor {
             Act::Grant => self.grant(workspace).await,
             Act::Void => Box::pin(self.void(workspace)).await,
             Act::Refund | Act::Dispute => self.take_back(act),
-            Act::OperatorRefund => self.refund_by_call(workspace).await,
+            Act::OperatorRefund => Box::pin(self.refund_by_call(workspace)).await,
             Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({
