@@ -62,7 +62,6 @@ pub enum Act {
     Grant,
     Void,
     Refund,
-    OperatorRefund,
     Dispute,
     Agree,
     AutoTopUp,
@@ -76,7 +75,7 @@ pub enum Act {
 }
 
 /// All acts with their weights.
-const ACTS: [(Act, u64); 30] = [
+const ACTS: [(Act, u64); 29] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
@@ -96,7 +95,6 @@ const ACTS: [(Act, u64); 30] = [
     (Act::Grant, 6),
     (Act::Void, 2),
     (Act::Refund, 4),
-    (Act::OperatorRefund, 2),
     (Act::Dispute, 2),
     (Act::Agree, 2),
     (Act::AutoTopUp, 2),
@@ -230,8 +228,8 @@ impl Actor {
             Act::Cancel => self.cancel(workspace).await,
             Act::Grant => self.grant(workspace).await,
             Act::Void => Box::pin(self.void(workspace)).await,
+            Act::Refund if self.once_in(3) => Box::pin(self.refund_by_call(workspace)).await,
             Act::Refund | Act::Dispute => self.take_back(act),
-            Act::OperatorRefund => Box::pin(self.refund_by_call(workspace)).await,
             Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({
