@@ -5,7 +5,7 @@ use credits_core::credits::{Amount, Credits};
 use credits_core::grant::GrantKind;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
-use credits_runtime::fields::{Fields, line, parsed};
+use credits_runtime::fields::{Fields, choice, parsed, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::grants::{GrantOrder, Term};
 use jiff::Timestamp;
@@ -13,8 +13,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
-
-const MAX_REASON_CHARACTERS: usize = 200;
 
 #[derive(Debug, Serialize)]
 struct GrantBody {
@@ -57,7 +55,7 @@ impl Account {
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let mut fields = Fields::of(&body)?;
-        let reason = fields.required("reason", |reason| line(reason, MAX_REASON_CHARACTERS));
+        let reason = fields.required("reason", remark);
         let reason = fields.finish(reason)?;
         let posted = self.store.until(call.deadline()).void_grant(&claim, &grant_id, &reason).await?;
         let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
@@ -76,7 +74,7 @@ fn read_grant(body: &Value, now: Timestamp) -> Result<GrantOrder, Problem> {
     let mut fields = Fields::of(body)?;
     let amount = fields.required("credits", parsed::<Amount>);
     let kind = fields.required("kind", read_kind);
-    let reason = fields.required("reason", |reason| line(reason, MAX_REASON_CHARACTERS));
+    let reason = fields.required("reason", remark);
     let told_end = fields.present("expires_at").is_some();
     let end = fields.optional("expires_at", |end| read_end(end, now));
     let term = match kind {
@@ -97,12 +95,12 @@ fn read_grant(body: &Value, now: Timestamp) -> Result<GrantOrder, Problem> {
 }
 
 fn read_kind(value: &Value) -> Result<GrantKind, String> {
-    match value.as_str() {
-        Some("prepaid") => Ok(GrantKind::Prepaid),
-        Some("promotional") => Ok(GrantKind::Promotional),
-        Some("commitment") => Ok(GrantKind::Commitment),
-        _ => Err("must be one of prepaid, promotional, commitment".to_owned()),
-    }
+    let kinds = [
+        ("prepaid", GrantKind::Prepaid),
+        ("promotional", GrantKind::Promotional),
+        ("commitment", GrantKind::Commitment),
+    ];
+    choice(value, &kinds)
 }
 
 /// Reads a future instant and truncates it to the second, which is the precision of expiry.

@@ -2,15 +2,13 @@
 
 use credits_core::id::Id;
 use credits_core::invoice::{Invoice, InvoiceStatus};
-use credits_runtime::fields::{Fields, line};
+use credits_runtime::fields::{Fields, choice, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::invoices::StatusChange;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
-
-const MAX_NOTE_CHARACTERS: usize = 200;
 
 #[derive(Debug, Serialize)]
 struct InvoicesBody {
@@ -42,12 +40,9 @@ impl Account {
 
 fn read_status(body: &Value) -> Result<StatusChange, Problem> {
     let mut fields = Fields::of(body)?;
-    let status = fields.required("status", |status| match status.as_str() {
-        Some("open") => Ok(InvoiceStatus::Open),
-        Some("paid") => Ok(InvoiceStatus::Paid),
-        Some("void") => Ok(InvoiceStatus::Void),
-        _ => Err("must be one of open, paid, void".to_owned()),
-    });
-    let note = fields.optional("note", |note| line(note, MAX_NOTE_CHARACTERS));
+    let statuses =
+        [("open", InvoiceStatus::Open), ("paid", InvoiceStatus::Paid), ("void", InvoiceStatus::Void)];
+    let status = fields.required("status", |status| choice(status, &statuses));
+    let note = fields.optional("note", remark);
     fields.finish(status.map(|status| StatusChange { status, note }))
 }

@@ -6,18 +6,14 @@ use credits_core::id::WorkspaceId;
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::refund::RefundStatus;
-use credits_runtime::fields::{Fields, line};
+use credits_runtime::fields::{Fields, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::refunds::{OwedRefund, RefundResult, StoredRefund};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Account;
-
-const MAX_REASON_CHARACTERS: usize = 200;
-
-/// The longest id that Stripe assigns.
-const MAX_PAYMENT_ID_BYTES: usize = 255;
+use crate::payments::named_payment;
 
 #[derive(Debug, Serialize)]
 struct RefundBody<'a> {
@@ -45,14 +41,10 @@ impl Account {
         let billing = self.billing(call).await?;
         if let Some(stored) = store.earlier_refund(&claim).await? {
             let end = billing.refund(&stored, RefundAttempt::Again).await?;
-            return answer(&stored, &end, true);
+            return answer(&stored, &end);
         }
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let payment_id = call.path_parameter("payment_id");
-        let payment = match payment_id.len() {
-            1..=MAX_PAYMENT_ID_BYTES => store.payment(payment_id).await?,
-            _ => None,
-        };
+        let payment = store.payment(named_payment(call)?).await?;
         let payment = payment.filter(|payment| is_of(payment, &workspace)).ok_or_else(Problem::not_found)?;
         let amount = refunded_now(&payment, asked.amount_minor)?;
         let refund = OwedRefund {
@@ -69,7 +61,7 @@ impl Account {
         let attempt = if is_first { RefundAttempt::First } else { RefundAttempt::Again };
         let end = billing.refund(&stored, attempt).await?;
         tracing::info!(payment_id = stored.refund.payment_id, "an operator refunded a payment");
-        answer(&stored, &end, !is_first)
+        answer(&stored, &end)
     }
 }
 
@@ -79,7 +71,7 @@ fn read_refund(body: &Value) -> Result<RefundRequest, Problem> {
         let amount = amount.as_u64().filter(|amount| *amount > 0);
         amount.ok_or_else(|| "must be a whole number of minor units, at least 1".to_owned())
     });
-    let reason = fields.required("reason", |reason| line(reason, MAX_REASON_CHARACTERS));
+    let reason = fields.required("reason", remark);
     fields.finish(reason.map(|reason| RefundRequest { amount_minor, reason }))
 }
 
@@ -104,12 +96,13 @@ fn refunded_now(payment: &Payment, amount_minor: Option<u64>) -> Result<Price, P
     Ok(amount)
 }
 
-fn answer(stored: &StoredRefund, end: &RefundResult, replayed: bool) -> Result<Answer, Problem> {
+/// Answers with Stripe's result. The call is a replay if the stored refund had a result before the call.
+fn answer(stored: &StoredRefund, end: &RefundResult) -> Result<Answer, Problem> {
     let OwedRefund { payment_id, price: amount, .. } = &stored.refund;
     match end {
         RefundResult::Made { made_as: Some(refund_id), status } => {
             let body = RefundBody { refund_id, payment_id, amount: *amount, status: *status };
-            Ok(Answer::once(replayed, &body))
+            Ok(Answer::once(stored.end.is_some(), &body))
         }
         RefundResult::Made { made_as: None, .. } | RefundResult::ExceedsPayment => {
             Err(Problem::exceeds_payment())

@@ -17,6 +17,9 @@ const PAGE: u16 = 50;
 /// The most payments on a page.
 const MAX_PAGE: u16 = 100;
 
+/// The longest id that Stripe assigns.
+const MAX_PAYMENT_ID_BYTES: usize = 255;
+
 #[derive(Debug, Serialize)]
 struct PaymentsBody {
     payments: Vec<PaymentBody>,
@@ -45,6 +48,15 @@ impl Account {
         let payments = page.items.into_iter().filter_map(PaymentBody::of).collect();
         let next_cursor = page.next.as_ref().map(|next| listing(call).write_position(next));
         Ok(Answer::ok(&PaymentsBody { payments, next_cursor }))
+    }
+}
+
+/// Returns the payment id of the path. An empty one, or one longer than Stripe assigns, names no payment.
+pub(crate) fn named_payment(call: &Call) -> Result<&str, Problem> {
+    let payment_id = call.path_parameter("payment_id");
+    match payment_id.len() {
+        1..=MAX_PAYMENT_ID_BYTES => Ok(payment_id),
+        _ => Err(Problem::not_found()),
     }
 }
 

@@ -3,7 +3,7 @@
 use credits_core::id::WorkspaceId;
 use credits_core::payment::{Resolution, Resolved};
 use credits_core::price::Currency;
-use credits_runtime::fields::{Fields, line};
+use credits_runtime::fields::{Fields, choice, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::index::Cursor;
 use credits_store::unmatched::{UnmatchedPayment, UnmatchedStatus};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cursor::Listing;
+use crate::payments::named_payment;
 use crate::{Account, query};
 
 /// The payments on a page if the call names no limit.
@@ -19,11 +20,6 @@ const PAGE: u16 = 100;
 
 /// The most payments on a page.
 const MAX_PAGE: u16 = 1_000;
-
-const MAX_NOTE_CHARACTERS: usize = 200;
-
-/// The longest id that Stripe assigns.
-const MAX_PAYMENT_ID_BYTES: usize = 255;
 
 #[derive(Debug, Serialize)]
 struct UnmatchedBody {
@@ -67,11 +63,8 @@ impl Account {
     pub(crate) async fn resolve_payment(&self, call: &Call) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
-        let payment_id = call.path_parameter("payment_id");
         let resolved = read_resolved(&call.json()?)?;
-        if payment_id.len() > MAX_PAYMENT_ID_BYTES {
-            return Err(Problem::not_found());
-        }
+        let payment_id = named_payment(call)?;
         let payment = self.store.until(call.deadline()).resolve_payment(payment_id, &resolved).await?;
         tracing::info!(payment_id = payment.payment_id, "an unmatched payment was resolved");
         Ok(Answer::ok(&PaymentBody::from(payment)))
@@ -114,13 +107,13 @@ fn listing(status: UnmatchedStatus) -> Listing<'static> {
 
 fn read_resolved(body: &Value) -> Result<Resolved, Problem> {
     let mut fields = Fields::of(body)?;
-    let resolution = fields.required("resolution", |resolution| match resolution.as_str() {
-        Some("granted") => Ok(Resolution::Granted),
-        Some("refunded") => Ok(Resolution::Refunded),
-        Some("ignored") => Ok(Resolution::Ignored),
-        _ => Err("must be one of granted, refunded, ignored".to_owned()),
-    });
-    let note = fields.required("note", |note| line(note, MAX_NOTE_CHARACTERS));
+    let resolutions = [
+        ("granted", Resolution::Granted),
+        ("refunded", Resolution::Refunded),
+        ("ignored", Resolution::Ignored),
+    ];
+    let resolution = fields.required("resolution", |resolution| choice(resolution, &resolutions));
+    let note = fields.required("note", remark);
     fields.finish(resolution.zip(note).map(|(resolution, note)| Resolved { resolution, note }))
 }
 

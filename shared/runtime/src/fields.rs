@@ -15,6 +15,9 @@ const MAX_LOCAL_PART_OCTETS: usize = 64;
 /// The maximum length of a domain's label in octets (RFC 1035, 2.3.4).
 const MAX_LABEL_OCTETS: usize = 63;
 
+/// The longest note or reason of an operator.
+const MAX_REMARK_CHARACTERS: usize = 200;
+
 /// The error of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -184,6 +187,18 @@ pub fn line(value: &Value, most: usize) -> Result<String, String> {
     let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(misleads);
     let said = || format!("must be 1 to {most} characters, not blank, and without control characters");
     if fits && text.chars().any(is_seen) { Ok(text.to_owned()) } else { Err(said()) }
+}
+
+/// Reads a note or reason in the operator's words: one line of at most 200 characters.
+pub fn remark(value: &Value) -> Result<String, String> {
+    line(value, MAX_REMARK_CHARACTERS)
+}
+
+/// Reads a string that is one of a few, each with its meaning.
+pub fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+    let chosen = choices.iter().find(|(name, _)| value.as_str() == Some(*name));
+    let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    chosen.map(|(_, meaning)| *meaning).ok_or_else(|| format!("must be one of {}", names()))
 }
 
 /// Returns whether a character breaks a line or changes the direction of text, so that one name could show as another.
