@@ -153,7 +153,7 @@ fn of_auto_top_up(
         facts.push(outgoing_fact(format!("top-up-off-{workspace}-{version}"), workspace, switched_off));
     }
     if let Some((limit, until)) = kept.limited_by.zip(kept.waits_until)
-        && before.and_then(|before| before.limited_by).is_none()
+        && before.and_then(|before| before.limited_by) != Some(limit)
     {
         let limited = Fact::AutoTopUpLimited { pack: pack.clone(), limit, until };
         facts.push(outgoing_fact(format!("top-up-limited-{workspace}-{version}"), workspace, limited));
