@@ -282,7 +282,7 @@ async fn a_mail_that_ses_sent_without_an_answer_is_not_sent_again() {
     world.local(Method::POST, "/_local/mail/silences", Some(&json!({ "count": 1 }))).await;
     world.buy("acme", "pack_1k", "one").await;
     assert_eq!(world.mails().await.len(), 1);
-    // Its claim has ended by now, but an event of SES has reported the mail as sent.
+    // Its claim has expired, but an event of SES has reported the mail as sent.
     world.advance(3_600).await;
     let received = world.events("PaymentReceived").await[0].clone();
     let again = json!({ "source": "ai-credits", "detail-type": "PaymentReceived", "detail": received });

@@ -81,8 +81,8 @@ const TEMPLATES: [(&str, &str); 29] = [
     ("auto_top_up_unlimited.html", include_str!("../templates/auto_top_up_unlimited.html")),
     ("credits_clawed_back.txt", include_str!("../templates/credits_clawed_back.txt")),
     ("credits_clawed_back.html", include_str!("../templates/credits_clawed_back.html")),
-    ("credits_given_back.txt", include_str!("../templates/credits_given_back.txt")),
-    ("credits_given_back.html", include_str!("../templates/credits_given_back.html")),
+    ("credits_returned.txt", include_str!("../templates/credits_returned.txt")),
+    ("credits_returned.html", include_str!("../templates/credits_returned.html")),
     ("payment_action.txt", include_str!("../templates/payment_action.txt")),
     ("payment_action.html", include_str!("../templates/payment_action.html")),
     ("invoice.txt", include_str!("../templates/invoice.txt")),
@@ -146,7 +146,7 @@ impl Letter {
             }
             Fact::CreditsAdded { kind, credits, available, reason, .. } if kind == "claw_back_reversed" => {
                 let disputed = *reason == Some(ClawBackReason::Dispute);
-                ("credits_given_back", context! { disputed, credits, ..owned(*available) })
+                ("credits_returned", context! { disputed, credits, ..owned(*available) })
             }
             Fact::CreditsAdded { .. }
             | Fact::TopUpWanted { .. }
@@ -226,6 +226,8 @@ fn minute(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Desk, Letter, Reader};
+    use credits_core::auto_top_up::TopUpLimit;
+    use credits_core::claw_back::ClawBackReason;
     use credits_core::credits::Credits;
     use credits_core::event::{EndReason, Event, Fact};
     use credits_core::invoice::InvoiceLine;
@@ -284,6 +286,25 @@ mod tests {
                 credits: "1000".parse().unwrap(),
                 price: price(),
             }),
+            clawed_back("500"),
+            clawed_back("-200"),
+            event(Fact::CreditsAdded {
+                entry_id: "rev_1".parse().unwrap(),
+                kind: "claw_back_reversed".to_owned(),
+                credits: "1000".parse().unwrap(),
+                available: "800".parse().ok(),
+                reason: Some(ClawBackReason::Dispute),
+            }),
+            limited(TopUpLimit::Hourly),
+            limited(TopUpLimit::Monthly),
+            event(Fact::AutoTopUpUnlimited { pack: "pack_1k".parse().unwrap() }),
+            event(Fact::AutoTopUpSwitchedOff { pack: "pack_1k".parse().unwrap(), declines: 3 }),
+            event(Fact::PaymentActionRequired {
+                purchase_id: "top_2".parse().unwrap(),
+                description: "1000 AI credits".into(),
+                price: price(),
+                checkout_url: "https://checkout.test/cs_1".into(),
+            }),
             event(Fact::InvoiceReady {
                 invoice_id: "inv_2026-10".parse().unwrap(),
                 number: "INV-2026-000123".parse().unwrap(),
@@ -295,6 +316,21 @@ mod tests {
                 total: Price { amount_minor: 26_046, ..price() },
             }),
         ]
+    }
+
+    fn clawed_back(available: &str) -> Event {
+        event(Fact::CreditsClawedBack {
+            entry_id: "claw_1".parse().unwrap(),
+            payment_id: "pi_1".into(),
+            reason: Some(ClawBackReason::Dispute),
+            credits: "1000".parse().unwrap(),
+            available: available.parse().ok(),
+        })
+    }
+
+    fn limited(limit: TopUpLimit) -> Event {
+        let until = "2026-11-23T12:42:00Z".parse().unwrap();
+        event(Fact::AutoTopUpLimited { pack: "pack_1k".parse().unwrap(), limit, until })
     }
 
     fn invoice_line(description: &str, credits: &str, amount_minor: u64) -> InvoiceLine {
@@ -310,9 +346,14 @@ mod tests {
         let mut subjects = Vec::new();
         for event in told() {
             let written = desk().write(&Letter::of(&event).unwrap(), "Acme").unwrap();
-            assert!(written.text.contains("https://hub.test/settings"), "{}", written.text);
+            let link = if matches!(event.fact, Fact::PaymentActionRequired { .. }) {
+                "checkout.test/cs_1"
+            } else {
+                "hub.test/settings"
+            };
+            assert!(written.text.contains(&format!("https://{link}")), "{}", written.text);
             // The template engine escapes a slash as well. A browser decodes it.
-            assert!(written.html.contains("hub.test&#x2f;settings") && written.html.contains("<h1"));
+            assert!(written.html.contains(&link.replace('/', "&#x2f;")) && written.html.contains("<h1"));
             assert!(!written.text.contains("{{") && !written.html.contains("{%"));
             subjects.push(written.subject);
         }
@@ -324,6 +365,14 @@ mod tests {
         Your AI credits subscription has ended
         Your AI credits subscription has ended
         Receipt: 1000 AI credits, USD 16.00
+        1000 AI credits were taken back from Acme
+        1000 AI credits were taken back from Acme
+        1000 AI credits were returned to Acme
+        Automatic top-up of Acme waits until 23 November 2026, 12:42 UTC
+        Automatic top-up of Acme waits until 23 November 2026, 12:42 UTC
+        Automatic top-up of Acme has no monthly limit
+        Automatic top-up of your AI credits is off
+        Please confirm a payment for your AI credits
         Invoice INV-2026-000123 for October 2026: USD 260.46
         ");
     }
@@ -367,6 +416,23 @@ mod tests {
 
         Add credits: https://hub.test/settings
         ");
+    }
+
+    #[test]
+    fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
+        let text = |event: &Event| desk().write(&Letter::of(event).unwrap(), "Acme").unwrap().text;
+        insta::assert_snapshot!(text(&clawed_back("500")).trim(), @r"
+        Hello,
+
+        1000 AI credits were taken back from Acme because a payment is disputed (pi_1).
+
+        500 credits are left. If the payment stands after the dispute, the credits are returned. If automatic top-up was on, it is paused until you switch it on again.
+
+        Your balance and payments: https://hub.test/settings
+        ");
+        assert!(text(&clawed_back("-200")).contains("now owes 200 credits"));
+        assert!(text(&limited(TopUpLimit::Hourly)).contains("three times within an hour"));
+        assert!(text(&limited(TopUpLimit::Monthly)).contains("reached its monthly limit"));
     }
 
     #[test]
