@@ -287,3 +287,25 @@ test('a payment is refunded and disputed by the buttons of the local page', asyn
   assert.deepEqual(wrong, []);
   await page.close();
 });
+
+test('m08_an_invoice_and_m03_a_forecast_at_zero_show_on_the_page', async () => {
+  const agreed = { credit_limit: '500', commitment: null, invoicing: { price_per_credit_micros: 10_000, currency: 'USD' } };
+  await hub('PUT', 'invoiced', { name: 'Invoiced', plan: 'enterprise', billing_email: 'billing@acme.example' });
+  assert.equal((await hub('PUT', 'invoiced/agreement', agreed)).status, 201);
+  assert.equal((await spend('invoiced', '200')).status, 201);
+  await newWorkspace('spent');
+  await hub('POST', 'spent/grants', { credits: '10', kind: 'prepaid', reason: 'welcome' });
+  assert.equal((await spend('spent', '10')).status, 201);
+  await local('/_local/clock', { advance_seconds: 32 * 86_400 });
+  await local('/_local/drain');
+  await onPage('invoiced', {}, async page => {
+    const invoice = page.getByRole('group').filter({ hasText: /INV-\d{4}-\d{6}/ }).first();
+    await invoice.getByText('$2.00').first().waitFor();
+    await invoice.locator('summary').click();
+    await page.getByRole('cell', { name: 'text.generate' }).first().waitFor();
+  });
+  await onPage('spent', {}, async page => {
+    await page.getByText('out of credits').first().waitFor();
+    assert.equal(await page.getByText(/runs out on|lasts for a year/).count(), 0);
+  });
+});

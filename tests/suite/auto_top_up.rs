@@ -19,6 +19,16 @@ impl World {
         self.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(body)).await
     }
 
+    /// Removes the monthly limit from the stored settings, as an older version stored them.
+    pub async fn forget_monthly_limit(&self) {
+        let items = every_item(&self.stack).await;
+        let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
+        let AttributeValue::M(stored) = item.get_mut("auto_top_up").unwrap() else { panic!("a map") };
+        let AttributeValue::M(settings) = stored.get_mut("settings").unwrap() else { panic!("a map") };
+        settings.insert("monthly_limit".into(), AttributeValue::Null(true));
+        put_all(&self.stack, vec![item]).await;
+    }
+
     async fn auto_top_up(&self) -> Value {
         self.get("/v1/workspaces/acme/auto-top-up").await
     }

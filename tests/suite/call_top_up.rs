@@ -1,7 +1,5 @@
 //! Automatic top-up for calls that cost more than the balance, and its mails about limits (M5, M11).
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -146,12 +144,7 @@ async fn m05_three_charges_in_an_hour_defer_the_next_with_a_mail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn m05_settings_without_a_limit_are_kept_and_mailed_once() {
     let world = topping_up(&Value::Null).await;
-    let items = every_item(&world.stack).await;
-    let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
-    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("expected a map") };
-    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("expected a map") };
-    settings.insert("monthly_limit".into(), AttributeValue::Null(true));
-    put_all(&world.stack, vec![item]).await;
+    world.forget_monthly_limit().await;
     let unlimited = "Automatic top-up of Acme has no monthly limit";
     for spent in 1..=12 {
         assert_eq!(world.take("acme", &format!("k{spent}"), "1000").await.status, 201);

@@ -303,6 +303,9 @@ async fn m06_an_upgrade_that_needs_the_customer_answers_with_a_checkout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn m06_cancelling_in_the_last_hour_refunds_what_was_taken_ahead() {
     let (world, table, renews_at) = subscribed().await;
+    let automatic = json!({ "enabled": true, "threshold": "1", "pack": "pack_1k" });
+    let settings = "/v1/workspaces/acme/auto-top-up";
+    assert_eq!(world.call(Method::PUT, settings, None, Some(&automatic)).await.status, 201);
     world.stack.sleep_until(table.store.now()).unwrap();
     billing(&world, &table).sweep(soon()).await.unwrap();
     let before = world.available("acme").await;
@@ -322,6 +325,9 @@ async fn m06_cancelling_in_the_last_hour_refunds_what_was_taken_ahead() {
     world.advance_to(renews_at).await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
     assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "expiry -2000"]);
+    // The refund takes no credits, so it pauses nothing and sends no mail about them.
+    assert_eq!(world.get(settings).await["status"], "on");
+    assert!(world.events("CreditsClawedBack").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,7 @@ async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     put_all(&world.stack, spoilt).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(24 * 40)).unwrap();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
-    assert_eq!(failed, "0 due items were left, 3 postponed and 0 laid aside");
+    assert_eq!(failed, "0 due items were left, 3 postponed and 0 quarantined");
     for _ in 0..4 {
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(6)).unwrap();
         drop(world.stack.fire("renewal", json!({})).await);

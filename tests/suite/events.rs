@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
-use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -32,12 +30,7 @@ fn schema(name: &str) -> jsonschema::Validator {
 async fn automatic_top_up_and_a_refund(world: &World) {
     let mut automatic = json!({ "enabled": true, "threshold": "5", "pack": "pack_1k", "monthly_limit": 1 });
     world.call(Method::PUT, "/v1/workspaces/acme/auto-top-up", None, Some(&automatic)).await;
-    let items = every_item(&world.stack).await;
-    let mut item = of_kind(&items, "auto_top_up#acme").next().unwrap().clone();
-    let AttributeValue::M(kept) = item.get_mut("auto_top_up").unwrap() else { panic!("expected a map") };
-    let AttributeValue::M(settings) = kept.get_mut("settings").unwrap() else { panic!("expected a map") };
-    settings.insert("monthly_limit".into(), AttributeValue::Null(true));
-    put_all(&world.stack, vec![item]).await;
+    world.forget_monthly_limit().await;
     world.drain().await;
     let bought = world.charges().await.last().unwrap()["id"].clone();
     automatic["monthly_limit"] = json!(1);
@@ -124,4 +117,25 @@ async fn a_poison_record_does_not_block_the_records_after_it() {
     assert_eq!(names[..3], ["RecordUnread", "RecordUnread", "InvoiceReady"]);
     assert_eq!(told[2]["detail"], told[5]["detail"], "a redelivery publishes the same event again");
     assert!(!json!(told).to_string().contains("secret"), "events have no content of the record");
+}
+
+/// The balance's crossings are not dropped in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_sums_overflow_is_reported() {
+    let world = World::with_packs(0).await;
+    let balance = |version: u64| {
+        json!({ "pk": { "S": "balance#acme" }, "sk": { "S": "balance" }, "spendable": { "N": "7e22" },
+            "used": { "N": "0" }, "prepaid": { "N": "0" }, "credit_limit": { "N": "0" },
+            "expires_next": { "N": "4102444800000" }, "changes": { "L": [] }, "held": { "N": "7e22" },
+            "closed": { "M": {} }, "epoch": { "N": "0" }, "version": { "N": version.to_string() },
+            "last": { "S": "key#k" }, "top_up_at": { "N": "5" } })
+    };
+    let mut overflows = record("1", &balance(2));
+    overflows["dynamodb"]["OldImage"] = balance(1);
+    let answer = world.stack.fire("project", json!({ "Records": [overflows] })).await.unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let published = world.all_events().await;
+    let names: Vec<&str> = published.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
+    assert_eq!(names, ["RecordUnread"]);
+    assert_eq!(published[0]["detail"]["reason"], "a sum is out of range");
 }

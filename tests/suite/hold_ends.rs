@@ -249,7 +249,7 @@ async fn expiry_races_with_captures_and_settlements_lose_nothing() {
         let statuses = running.join_all().await;
         assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
         let captured = statuses.iter().filter(|status| **status == 201).count();
-        // The hold has expired by now, whichever call came first.
+        // The hold has expired, whichever call came first.
         world.stack.sleep_until(expires_at + jiff::SignedDuration::from_secs(1)).unwrap();
         let hold = world.held(&hold).await;
         assert_eq!(hold["captured"], (1 + 2 * captured).to_string(), "{hold}");

@@ -223,7 +223,7 @@ async fn m08_an_unreadable_invoice_is_postponed_and_blocks_no_other() {
     spoilt.insert("invoice".into(), AttributeValue::S("spoilt".into()));
     put_all(&world.stack, vec![spoilt]).await;
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
-    assert_eq!(failed, "0 due items were left, 1 postponed and 0 laid aside");
+    assert_eq!(failed, "0 due items were left, 1 postponed and 0 quarantined");
     put_all(&world.stack, vec![whole]).await;
     assert_eq!(world.numbers().await, series(2));
     world.sweep().await;

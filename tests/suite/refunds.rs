@@ -243,8 +243,8 @@ async fn m05_a_claw_back_and_its_reversal_are_published_and_mailed() {
         [
             "2000 AI credits were taken back from Acme",
             "1000 AI credits were taken back from Acme",
-            "1000 AI credits were given back to Acme",
-            "2000 AI credits were given back to Acme",
+            "1000 AI credits were returned to Acme",
+            "2000 AI credits were returned to Acme",
         ]
     );
     let entries = world.get("/v1/workspaces/acme/ledger?kind=claw_back").await["entries"].clone();

@@ -46,7 +46,7 @@ async fn m06_a_failing_subscription_is_quarantined_and_blocks_none() {
     world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     let before = world.charges().await.len();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
-    assert_eq!(failed, "0 due items were left, 1 postponed and 0 laid aside");
+    assert_eq!(failed, "0 due items were left, 1 postponed and 0 quarantined");
     assert_eq!(world.charges().await.len() - before, 20, "the others are renewed");
     for _ in 0..4 {
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(4)).unwrap();
@@ -76,7 +76,7 @@ async fn m06_a_sweep_during_an_outage_leaves_all_items_to_the_next() {
     world.stack.sleep_until(renews_at - SignedDuration::from_mins(30)).unwrap();
     for _ in 0..8 {
         let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
-        assert_eq!(failed, "4 due items were left, 0 postponed and 0 laid aside");
+        assert_eq!(failed, "4 due items were left, 0 postponed and 0 quarantined");
     }
     world.local(Method::POST, "/_local/provider/outage", Some(&json!({ "down": false }))).await;
     assert_eq!(world.sweep().await["done"], 4);
