@@ -59,7 +59,7 @@ pub enum RenewalError {
     /// The next write that spends, or a sweep, starts the top-up again.
     #[error("an automatic top-up failed")]
     TopUp(#[from] BillingFault),
-    #[error("{} due items were left, {} postponed and {} laid aside", .0.left, .0.postponed, .0.stuck)]
+    #[error("{} due items were left, {} postponed and {} quarantined", .0.left, .0.postponed, .0.stuck)]
     Unfinished(Swept),
 }
 

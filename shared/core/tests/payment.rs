@@ -330,7 +330,7 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
 fn resolved_payment_is_granted_by_no_later_event() {
     let mut kept =
         PaymentStep::KeepUnmatched(Mismatch::UnknownTopUp).taken(&heard(&[News::Paid(paid())])).unwrap();
-    assert!(matches!(comes_to(&kept), PaymentStep::Grant(_)), "it matches by now");
+    assert!(matches!(comes_to(&kept), PaymentStep::Grant(_)), "the purchase exists now");
     let note = "by hand".to_owned();
     kept.resolved = Some(Resolved { resolution: Resolution::Granted, note });
     assert_eq!((kept.next_step(Some(bought(&top_up(), None))), kept.is_unmatched()), (Ok(None), false));

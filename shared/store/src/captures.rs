@@ -72,7 +72,7 @@ enum Obstacle {
     WordTaken,
     /// The hold keeps fewer credits than required: this many.
     Short(Credits),
-    /// The item that came with the refusal satisfies the condition by now.
+    /// The item of the failed condition satisfies it: the item changed in between.
     Passed,
 }
 
