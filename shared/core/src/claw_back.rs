@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, GrantKind};
 use crate::id::Id;
-use crate::planted::{Slip, slips};
 
 /// Why credits are taken back, or had been taken back before they were returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,12 +95,7 @@ impl ExpiringGrant {
 
     /// Returns the record of the grant after its end. What is left now expires.
     pub(crate) fn ended(&self) -> Result<EndedGrant, OutOfRange> {
-        let consumed = if slips(Slip::ExpiredIsConsumed) {
-            self.granted.credits().minus(self.clawed.unused)?
-        } else {
-            self.consumed()?
-        };
-        Ok(EndedGrant { grant_id: self.grant_id.clone(), consumed, clawed: self.clawed })
+        Ok(EndedGrant { grant_id: self.grant_id.clone(), consumed: self.consumed()?, clawed: self.clawed })
     }
 }
 

@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
-use crate::planted::{Slip, slips};
 use crate::price::Price;
 use crate::purchase::{Goods, Purchase};
 use crate::subscription::{Status, Subscription, Terms};
@@ -218,7 +217,7 @@ impl Enrolment {
     /// Returns the enrolment with a charge begun for a purchase; `None` while another charge is open.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Option<Self> {
-        if self.charge.is_some() && !slips(Slip::OpenChargeReplaced) {
+        if self.charge.is_some() {
             return None;
         }
         let pending = self.pending.clone().filter(|pending| pending.processing_since.is_some());
@@ -357,17 +356,15 @@ impl Enrolment {
     /// Returns whether a payment is under way: a charge is open, or the bank debit of the first period is processing.
     #[must_use]
     pub fn is_being_paid(&self) -> bool {
-        let charging = self.charge.is_some() && !slips(Slip::OpenChargeReplaced);
-        charging || self.pending.as_ref().is_some_and(|pending| pending.processing_since.is_some())
+        self.charge.is_some()
+            || self.pending.as_ref().is_some_and(|pending| pending.processing_since.is_some())
     }
 
     /// Returns the open charge whose outcome must be known before a change. A bank debit takes days, so a change does
     /// not wait for it.
     #[must_use]
     pub fn unsettled_charge(&self) -> Option<&OpenCharge> {
-        self.charge
-            .as_ref()
-            .filter(|charge| charge.processing_since.is_none() && !slips(Slip::OpenChargeReplaced))
+        self.charge.as_ref().filter(|charge| charge.processing_since.is_none())
     }
 
     fn check_awaited(&self, purchase: &Purchase) -> Result<(), NotAwaited> {

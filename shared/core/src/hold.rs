@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use crate::balance::{Balance, ClosedHolds};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
-use crate::planted::{Slip, slips};
 use crate::posting::{Condition, Movement, Posting};
 
 /// The epoch and amount of a hold, which the balance needs when the hold ends.
@@ -112,7 +111,7 @@ impl Balance {
         let of_dead = captured.min(read.dead);
         let used = captured.minus(of_dead)?;
         let live = read.held.minus(read.dead)?.plus(above)?.minus(used)?;
-        let back = if slips(Slip::ExpiredComesBack) { rest } else { rest.min(live) };
+        let back = rest.min(live);
         let expired = rest.minus(back)?;
         let left =
             ClosedHolds { held: read.held.minus(kept)?, dead: read.dead.minus(of_dead)?.minus(expired)? };

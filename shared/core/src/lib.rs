@@ -30,7 +30,6 @@ pub mod invoice;
 pub mod ledger;
 pub mod month;
 pub mod payment;
-pub mod planted;
 pub mod portion;
 pub mod posting;
 pub mod price;

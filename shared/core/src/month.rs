@@ -8,8 +8,6 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::planted::{Slip, slips};
-
 /// How many months of counters a debit removes from the balance item, counted back from the month before the last one.
 ///
 /// This keeps the item small without a close. If no debit comes for longer than that, at most two counters for each
@@ -29,9 +27,7 @@ impl Month {
     /// Returns the month that contains an instant.
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
-        let date = at.to_zoned(TimeZone::UTC).date();
-        let date = if slips(Slip::MonthLate) { date.yesterday().unwrap_or(date) } else { date };
-        Self(date.first_of_month())
+        Self(at.to_zoned(TimeZone::UTC).date().first_of_month())
     }
 
     /// Returns the month that ends at an instant, or the month that contains it.

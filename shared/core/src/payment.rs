@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::dispute::{Dispute, DisputeStatus};
 use crate::id::{Id, WorkspaceId};
-use crate::planted::{Slip, slips};
 use crate::price::{Currency, Price};
 use crate::purchase::Purchase;
 use crate::refund::{ChargeFigure, Refund, Refunds};
@@ -483,21 +482,11 @@ impl Payment {
     fn clawed_target(&self, granted: &Granted) -> Result<Credits, OutOfRange> {
         let Some(Paid { currency, .. }) = self.paid else { return Ok(Credits::ZERO) };
         let paid = Price { amount_minor: granted.amount_minor, currency };
-        let withheld = self.disputes.values().map(|dispute| match dispute.status {
-            DisputeStatus::Won if slips(Slip::WonIsLost) => dispute.amount_minor,
-            DisputeStatus::Inquiry if slips(Slip::InquiryWithholds) => dispute.amount_minor,
-            _ => dispute.withheld_minor(paid),
-        });
-        let refunded = if slips(Slip::FailedRefundCounts) {
-            self.refunds.by_id.values().map(|refund| refund.amount_minor).sum()
-        } else {
-            self.refunds.total_minor()
-        };
-        let gone = withheld.fold(refunded, u64::saturating_add);
+        let withheld = self.disputes.values().map(|dispute| dispute.withheld_minor(paid));
+        let gone = withheld.fold(self.refunds.total_minor(), u64::saturating_add);
         // A discount of 100 % leaves nothing received and nothing to refund. The divisor must not be 0.
         let received = granted.amount_minor.max(1);
-        let target = granted.credits.credits().share(gone.min(granted.amount_minor), received)?;
-        if slips(Slip::ClawedUp) && gone > 0 { target.plus(Credits::from_micros(1)?) } else { Ok(target) }
+        granted.credits.credits().share(gone.min(granted.amount_minor), received)
     }
 
     /// Returns the step from the credits taken back so far to those that refunds and disputes call for.

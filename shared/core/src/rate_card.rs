@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
 use crate::id::Name;
-use crate::planted::{Slip, slips};
 
 /// The most units of one kind that a single call may claim.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
@@ -193,13 +192,7 @@ fn exact_price(rate: &OperationRate, multiplier: Option<Credits>, units: &Units)
         .checked_add(thousandths(rate.per_1k_output_tokens, units.output_tokens.unwrap_or(0).into())?)?
         .checked_add(thousandths(rate.per_record, records)?)?;
     let multiplier = multiplier.map_or(Some(MICROS), unsigned)?;
-    if slips(Slip::RoundedTwice) {
-        return Some(unmultiplied.div_ceil(PER_THOUSAND).checked_mul(multiplier)?.div_ceil(MICROS));
-    }
     let (unmultiplied, parts) = (unmultiplied.checked_mul(multiplier)?, PER_THOUSAND.checked_mul(MICROS)?);
-    if slips(Slip::RoundedDown) {
-        return unmultiplied.checked_div(parts);
-    }
     Some(unmultiplied.div_ceil(parts))
 }
 

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Amount, OutOfRange};
 use crate::enrolment::{PaidAhead, RenewalStep};
 use crate::id::Id;
-use crate::planted::{Slip, slips};
 use crate::price::Price;
 use crate::purchase::Goods;
 
@@ -97,13 +96,6 @@ impl Subscription {
     #[must_use]
     pub fn start_of(&self, period: u64) -> Timestamp {
         let months = i32::try_from(period.saturating_sub(1)).unwrap_or(i32::MAX);
-        if slips(Slip::BillingDayLate) && months > 0 {
-            let late = self.anchor.saturating_add(SignedDuration::from_hours(24));
-            return months_after(late.unwrap_or(self.anchor), months);
-        }
-        if slips(Slip::ShortMonthSticks) {
-            return (0..months).fold(self.anchor, |start, _| months_after(start, 1));
-        }
         months_after(self.anchor, months)
     }
 

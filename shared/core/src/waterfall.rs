@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::ExpiringGrant;
 use crate::id::Id;
-use crate::planted::{Slip, slips};
 
 /// The rest of each grant, in the order of spending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,13 +30,6 @@ impl Waterfall {
 
     /// Takes credits in the order of spending.
     fn spend(&mut self, amount: Credits) -> Result<(), OutOfRange> {
-        if slips(Slip::PrepaidFirst) {
-            let of_prepaid = amount.min(self.prepaid.or_zero());
-            self.prepaid = self.prepaid.minus(of_prepaid)?;
-            let unpaid = self.take_from_grants(amount.minus(of_prepaid)?)?;
-            self.prepaid = self.prepaid.minus(unpaid)?;
-            return Ok(());
-        }
         let unpaid = self.take_from_grants(amount)?;
         self.prepaid = self.prepaid.minus(unpaid)?;
         Ok(())
@@ -85,8 +77,7 @@ impl Waterfall {
     /// Takes credits for a refund: first from the prepaid sum, then from expiring grants, earliest expiry first. The
     /// rest becomes debt.
     pub fn claw_back(&mut self, amount: Credits) -> Result<(), OutOfRange> {
-        let prepaid = if slips(Slip::GrantsClawedFirst) { Credits::ZERO } else { self.prepaid.or_zero() };
-        let from_prepaid = amount.min(prepaid);
+        let from_prepaid = amount.min(self.prepaid.or_zero());
         self.prepaid = self.prepaid.minus(from_prepaid)?;
         self.spend(amount.minus(from_prepaid)?)
     }
@@ -99,14 +90,8 @@ impl Waterfall {
         let Some(grant) = self.grants.iter_mut().find(|grant| grant.grant_id == *grant_id) else {
             return Ok(None);
         };
-        if slips(Slip::PrepaidClawedFirst) {
-            let taken = target.minus(grant.clawed.total()?)?;
-            grant.clawed.consumed = grant.clawed.consumed.plus(taken)?;
-            self.owe(taken)?;
-        } else {
-            let debt = grant.claw_back_to(target)?;
-            self.owe(debt)?;
-        }
+        let debt = grant.claw_back_to(target)?;
+        self.owe(debt)?;
         Ok(Some(self.total()?.minus(before)?))
     }
 
@@ -121,7 +106,7 @@ impl Waterfall {
 
     /// Pays debt from the expiring grants, so that no grant has credits left while there is debt.
     fn pay_debt(&mut self) -> Result<(), OutOfRange> {
-        let debt = if slips(Slip::DebtStays) { Credits::ZERO } else { self.prepaid.negated().or_zero() };
+        let debt = self.prepaid.negated().or_zero();
         let unpaid = self.take_from_grants(debt)?;
         self.prepaid = self.prepaid.plus(debt.minus(unpaid)?)?;
         Ok(())
@@ -151,8 +136,5 @@ impl Waterfall {
 
     fn sort(&mut self) {
         self.grants.sort_by(|a, b| (a.expires_at, &a.grant_id).cmp(&(b.expires_at, &b.grant_id)));
-        if slips(Slip::LatestFirst) {
-            self.grants.reverse();
-        }
     }
 }

@@ -83,8 +83,6 @@ pub fn run(plan: &Plan) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     fastrand::seed(plan.seed);
-    #[cfg(feature = "planted")]
-    credits_core::planted::plant(crate::bugs::Bugs::planted(plan.bug).slip());
     runtime.block_on(async move {
         let world = World::new(plan).await;
         let began = world.now();
