@@ -1,8 +1,8 @@
-//! `cargo bench --bench init`: measures the startup of the debit function beside a bare function in the same run.
+//! `cargo bench --bench init`: measures what a caller feels of the debit function's start, beside a bare function in the
+//! same run.
 //!
 //! Both are the deployed release binaries:
-//! `cargo build --release -p debit --bin debit --example hello` builds them. The third row is the same function on the
-//! AWS SDK with its default features; `cargo build --release` in `tests/benches/plain` builds it.
+//! `cargo build --release -p debit --bin debit --example hello` builds them.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -17,6 +17,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use credits_core::id::WorkspaceId;
@@ -33,26 +34,28 @@ const TABLE: &str = "credits";
 
 const STARTS: usize = 40;
 
-/// The number of invocations for the instruction count. A second run without them is subtracted.
-const COUNTED: usize = 20;
+/// The number of warm invocations whose processor time is measured.
+const WARM: usize = 1_000;
 
 const COLUMNS: [&str; 7] = [
     "function",
     "init p50 ms",
-    "init p99 ms",
+    "first answer p50 ms",
+    "first answer p99 ms",
     "memory MB",
-    "binary MB",
     "gzipped MB",
-    "instructions an invocation",
+    "warm CPU ms",
 ];
 
 /// The measurements of a function.
 struct Row {
     name: &'static str,
-    inits: Vec<f64>,
-    memory_kb: u64,
     binary: PathBuf,
-    instructions: Option<u64>,
+    inits: Vec<f64>,
+    /// The times from the start of the process to its first answer.
+    first_answers: Vec<f64>,
+    memory_kb: u64,
+    warm_cpu_ms: f64,
 }
 
 fn main() {
@@ -67,45 +70,23 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let database = runtime.block_on(table_with_credits());
-    let needed = [("TABLE_NAME", TABLE.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint())];
+    let settings = [("TABLE_NAME", TABLE.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint())];
     let (mut bare, mut ours) = (Row::of("bare `lambda_runtime`", hello), Row::of("debit", debit));
-    let settings = needed.clone().into_iter().chain(deployed_tunables()).collect::<Vec<_>>();
-    let plain = release.join("plain");
-    let mut plain = plain.exists().then(|| Row::of("debit on the SDK as it comes", plain));
-    // The functions start in turn, so that other load on the machine affects all of them alike.
+    // The functions start in turn, so that other load on the machine affects both alike.
     for start in 0..STARTS {
         bare.start(&[], "{}");
-        ours.start(&settings, &event(&format!("ours-{start}")));
-        if let Some(plain) = &mut plain {
-            plain.start(&needed, &event(&format!("plain-{start}")));
-        }
+        ours.start(&settings, &event(&format!("start-{start}")));
     }
-    bare.count(&[], |_| "{}".to_owned());
-    ours.count(&settings, |number| event(&format!("ours-counted-{number}")));
-    if let Some(plain) = &mut plain {
-        plain.count(&needed, |number| event(&format!("plain-counted-{number}")));
-    }
-    let ratio = ours.p50() / bare.p50();
-    let rows: Vec<_> = [&bare, &ours].into_iter().chain(&plain).map(Row::row).collect();
-    let table = table(&COLUMNS, &rows);
-    let work = plain.and_then(|plain| Some((ours.instructions? as f64, plain.instructions? as f64)));
-    let work = work.map(|(ours, plain)| {
-        format!(" An invocation is {:.2} × the instructions of the SDK as it comes.", ours / plain)
-    });
-    let work = work.unwrap_or_default();
+    bare.keep_warm(&[], |_| "{}".to_owned());
+    ours.keep_warm(&settings, |number| event(&format!("warm-{number}")));
+    let above = p50(&ours.first_answers) - p50(&bare.first_answers);
+    let table = table(&COLUMNS, &[bare.row(), ours.row()]);
+    let measured = measured_on();
     let said = format!(
-        "{table}\nInit of the debit function is {ratio:.2} × that of the bare one.{work} {}\n",
-        measured_on()
+        "{table}\nThe debit function's first answer comes {above:.1} ms after the bare one's. {measured}\n"
     );
     println!("{said}");
     write_section("init", &said);
-}
-
-/// Returns the allocator's setting in template.yaml.
-fn deployed_tunables() -> Option<(&'static str, String)> {
-    let template = include_str!("../../template.yaml");
-    let tunables = template.lines().find_map(|line| line.trim().strip_prefix("GLIBC_TUNABLES: "));
-    tunables.map(|tunables| ("GLIBC_TUNABLES", tunables.to_owned()))
 }
 
 fn event(key: &str) -> String {
@@ -137,58 +118,53 @@ async fn table_with_credits() -> Database {
 
 impl Row {
     fn of(name: &'static str, binary: PathBuf) -> Self {
-        Self { name, inits: Vec::new(), memory_kb: 0, binary, instructions: None }
+        Self { name, binary, inits: Vec::new(), first_answers: Vec::new(), memory_kb: 0, warm_cpu_ms: 0.0 }
     }
 
     fn start(&mut self, settings: &[(&str, String)], event: &str) {
+        let began = Instant::now();
         let process = Process::start(&self.binary, settings);
-        self.inits.push(process.init.as_secs_f64() * 1_000.0);
         drop(process.invoke(event));
+        self.first_answers.push(began.elapsed().as_secs_f64() * 1_000.0);
+        self.inits.push(process.init.as_secs_f64() * 1_000.0);
         self.memory_kb = self.memory_kb.max(process.most_memory_kb());
-        self.inits.sort_by(f64::total_cmp);
     }
 
-    /// Counts the instructions of an invocation with callgrind, if it is installed: a run with invocations minus one
-    /// without.
-    fn count(&mut self, settings: &[(&str, String)], event: impl Fn(usize) -> String) {
-        let Some(valgrind) = found("valgrind") else { return };
-        let run = |invocations: usize| -> Option<u64> {
-            let mut tool = Command::new(&valgrind);
-            tool.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(&self.binary);
-            let events = (0..invocations).map(|number| event(invocations * 1_000 + number));
-            let said = Process::told_by(tool, settings, events);
-            said.lines().find_map(|line| line.split("Collected :").nth(1))?.trim().parse().ok()
-        };
-        self.instructions =
-            run(COUNTED + 2).zip(run(2)).map(|(with, without)| (with - without) / COUNTED as u64);
-    }
-
-    fn p50(&self) -> f64 {
-        self.inits[self.inits.len() / 2]
+    /// Measures the processor time of warm invocations.
+    fn keep_warm(&mut self, settings: &[(&str, String)], event: impl Fn(usize) -> String) {
+        let process = Process::start(&self.binary, settings);
+        drop(process.invoke(&event(WARM)));
+        let before = process.cpu_time();
+        for number in 0..WARM {
+            drop(process.invoke(&event(number)));
+        }
+        self.warm_cpu_ms = (process.cpu_time() - before).as_secs_f64() * 1_000.0 / WARM as f64;
     }
 
     fn row(&self) -> Vec<String> {
-        let size = std::fs::metadata(&self.binary).unwrap().len() as f64 / 1_048_576.0;
-        let instructions =
-            self.instructions.map_or_else(|| "valgrind is not installed".to_owned(), |it| it.to_string());
         vec![
             self.name.to_owned(),
-            format!("{:.2}", self.p50()),
-            format!("{:.2}", self.inits[self.inits.len() * 99 / 100]),
+            format!("{:.1}", p50(&self.inits)),
+            format!("{:.1}", p50(&self.first_answers)),
+            format!("{:.1}", percentile(&self.first_answers, 99)),
             format!("{:.1}", self.memory_kb as f64 / 1_024.0),
-            format!("{size:.2}"),
             format!("{:.2}", gzipped(&self.binary) / 1_048_576.0),
-            instructions,
+            format!("{:.2}", self.warm_cpu_ms),
         ]
     }
+}
+
+fn p50(times: &[f64]) -> f64 {
+    percentile(times, 50)
+}
+
+fn percentile(times: &[f64], percent: usize) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() * percent / 100]
 }
 
 fn gzipped(binary: &Path) -> f64 {
     let zipped = Command::new("gzip").args(["-9", "-c"]).arg(binary).output().unwrap();
     zipped.stdout.len() as f64
-}
-
-fn found(program: &str) -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|file| file.exists())
 }

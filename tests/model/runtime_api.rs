@@ -39,30 +39,7 @@ impl Process {
     /// Starts a function's binary with these settings, and waits until it requests an invocation.
     #[must_use]
     pub fn start(binary: &Path, settings: &[(&str, String)]) -> Self {
-        Self::of(Command::new(binary), settings)
-    }
-
-    /// Runs a function under a tool that reports to stderr when the process ends. Returns the report.
-    #[must_use]
-    pub fn told_by(
-        tool: Command,
-        settings: &[(&str, String)],
-        events: impl Iterator<Item = String>,
-    ) -> String {
-        let mut process = Self::of(tool, settings);
-        for event in events {
-            drop(process.invoke(&event));
-        }
-        let id = process.child.id().to_string();
-        drop(Command::new("kill").args(["-TERM", &id]).status());
-        let mut said = String::new();
-        if let Some(mut errors) = process.child.stderr.take() {
-            drop(errors.read_to_string(&mut said));
-        }
-        said
-    }
-
-    fn of(mut command: Command, settings: &[(&str, String)]) -> Self {
+        let mut command = Command::new(binary);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -83,6 +60,15 @@ impl Process {
         self.shared.state().events.push_back(event.to_owned());
         self.shared.changed.notify_all();
         self.shared.wait(|state| !state.answers.is_empty()).answers.pop_front().unwrap()
+    }
+
+    /// Returns the processor time of the process's main thread so far.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let times =
+            std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap_or_default();
+        let nanos = times.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or(0))
     }
 
     /// Returns the peak resident memory of the process, in KB.

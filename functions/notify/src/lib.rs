@@ -12,8 +12,9 @@ use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
+use credits_runtime::connection::https_client;
 use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, connection, start};
+use credits_runtime::{EventFunction, Settings, StartError, start};
 use credits_store::error::Chain;
 use credits_store::failures::Grouped;
 use credits_store::keys::ItemKey;
@@ -86,8 +87,7 @@ impl Notify {
     /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
-        let http_client = connection::https_client_of(settings)?;
-        let config = config(&settings.region()?, settings.credentials()?, endpoint, http_client);
+        let config = config(&settings.region()?, settings.credentials()?, endpoint, https_client());
         let ses = Client::from_conf(config.to_builder().interceptor(Steps::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,

@@ -7,8 +7,9 @@
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::SharedHttpClient;
+use credits_runtime::connection::https_client;
 use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, connection, start};
+use credits_runtime::{EventFunction, Settings, StartError, start};
 use credits_store::Store;
 use credits_store::error::Chain;
 use serde_json::{Value, json};
@@ -82,8 +83,7 @@ impl EventFunction for Project {
 
 fn bus_config(settings: Settings) -> Result<aws_sdk_eventbridge::Config, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE");
-    let http_client = connection::https_client_of(settings)?;
-    Ok(config(&settings.region()?, settings.credentials()?, endpoint, http_client))
+    Ok(config(&settings.region()?, settings.credentials()?, endpoint, https_client()))
 }
 
 /// Returns the configuration of an `EventBridge` client.

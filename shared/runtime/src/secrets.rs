@@ -135,7 +135,7 @@ fn ssm(settings: Settings) -> Result<aws_sdk_ssm::Client, StartError> {
         .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
         .region(aws_sdk_ssm::config::Region::new(settings.region()?))
         .credentials_provider(settings.credentials()?)
-        .http_client(crate::connection::https_client_of(settings)?)
+        .http_client(crate::connection::https_client())
         .interceptor(crate::steps::Steps::new(settings));
     config.set_endpoint_url(settings.endpoint("AWS_ENDPOINT_URL_SSM"));
     Ok(aws_sdk_ssm::Client::from_conf(config.build()))

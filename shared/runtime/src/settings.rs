@@ -44,13 +44,6 @@ impl Settings {
         TopUpUrl::new(required("TOP_UP_URL").ok())
     }
 
-    /// Returns whether AWS's endpoints are verified by the machine's root certificates instead of Amazon's:
-    /// `TLS_ROOTS=native`. Set it if a TLS proxy of your own is in between.
-    #[must_use]
-    pub fn trusts_native_roots(self) -> bool {
-        optional("TLS_ROOTS").as_deref() == Some("native")
-    }
-
     /// Returns the deployment's name, by which its metrics are distinguished: `STACK_NAME`, `local` if absent.
     #[must_use]
     pub fn stack_name(self) -> String {

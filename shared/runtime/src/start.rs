@@ -19,15 +19,16 @@ use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::connection::https_client_of;
+use crate::connection::https_client;
 use crate::event::HttpEvent;
-use crate::plain_requests::PlainRequests;
 use crate::problem::Problem;
 use crate::settings::{SettingError, Settings};
-use crate::signer::Signer;
 use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
+
+/// The timeout of a new connection to AWS, including the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The timeout of one attempt of a request to AWS.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -181,14 +182,9 @@ pub async fn respond<F: Function>(
 /// Creates the store of a deployed function.
 pub fn store(settings: Settings) -> Result<Store, StartError> {
     let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
-    let config =
-        dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client_of(settings)?);
-    let signer = Signer::default();
-    let mut config = config.to_builder();
-    config.push_interceptor(SharedInterceptor::permanent(Steps::new(settings)));
-    config.push_interceptor(SharedInterceptor::permanent(PlainRequests::default()));
-    config.push_interceptor(SharedInterceptor::permanent(signer.clock_watch()));
-    let client = aws_sdk_dynamodb::Client::from_conf(config.push_auth_scheme(signer).build());
+    let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
+    let steps = SharedInterceptor::permanent(Steps::new(settings));
+    let client = aws_sdk_dynamodb::Client::from_conf(config.to_builder().interceptor(steps).build());
     Ok(Store::new(client, &settings.table()?, sources::system()))
 }
 
@@ -217,5 +213,6 @@ pub fn dynamodb_config(
 /// Returns the timeouts of requests to AWS.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    timeouts.operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
