@@ -138,7 +138,7 @@ impl Row {
         for number in 0..WARM {
             drop(process.invoke(&event(number)));
         }
-        self.warm_cpu_ms = (process.cpu_time() - before).as_secs_f64() * 1_000.0 / WARM as f64;
+        self.warm_cpu_ms = process.cpu_time().saturating_sub(before).as_secs_f64() * 1_000.0 / WARM as f64;
     }
 
     fn row(&self) -> Vec<String> {
