@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use credits_local::database::Place;
+use credits_local::database::TableLocation;
 use credits_local::{Options, Stack};
 use credits_payments::signature::{Secret, sign};
 use jiff::Timestamp;
@@ -25,9 +25,9 @@ pub struct World {
 /// The variable with the address of a DynamoDB that replaces the embedded one (`tests/deploy/elsewhere`).
 const DYNAMODB: &str = "AI_CREDITS_DYNAMODB";
 
-fn place() -> Place {
+fn place() -> TableLocation {
     #[expect(clippy::disallowed_methods, reason = "tests have no `Settings`")]
-    std::env::var(DYNAMODB).map_or(Place::Embedded, Place::Elsewhere)
+    std::env::var(DYNAMODB).map_or(TableLocation::Embedded, TableLocation::Elsewhere)
 }
 
 /// The variable with the file for the permissions that the tests used. `tests/deploy/privileges.py` reads it.

@@ -1,7 +1,9 @@
 //! `PUT` and `GET /v1/workspaces/{workspace_id}/auto-top-up`: the settings by which a low balance buys a pack (M5).
 
 use credits_billing::BillingFault;
-use credits_core::auto_top_up::{AutoTopUp, Bought, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, Settings};
+use credits_core::auto_top_up::{
+    AutoTopUp, AutoTopUpSettings, DEFAULT_MONTHLY_LIMIT, MonthlyLimit, MonthlyTopUps,
+};
 use credits_core::catalogue::{Catalogue, Pack};
 use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Amount;
@@ -21,11 +23,11 @@ const MAX_TOP_UPS: u64 = 1_000;
 #[derive(Debug, Serialize)]
 struct AutoTopUpBody {
     #[serde(flatten)]
-    settings: Settings,
+    settings: AutoTopUpSettings,
     status: AutoTopUpStatus,
     paused_reason: Option<PausedReason>,
     declines: u64,
-    bought_this_month: Bought,
+    bought_this_month: MonthlyTopUps,
     card_stored: bool,
     payment_method: Option<MethodBody>,
 }
@@ -78,7 +80,7 @@ impl Account {
         let store = self.store.until(call.deadline());
         store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let kept = store.auto_top_up(&workspace).await?.map(|read| read.kept);
-        let kept = kept.unwrap_or_else(|| AutoTopUp::set(Settings::off(), None, store.now()));
+        let kept = kept.unwrap_or_else(|| AutoTopUp::set(AutoTopUpSettings::off(), None, store.now()));
         Ok(Answer::ok(&self.auto_top_up_body(call, &workspace, kept).await?))
     }
 
@@ -113,7 +115,7 @@ impl Account {
     }
 }
 
-fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Problem> {
+fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<AutoTopUpSettings, Problem> {
     let mut fields = Fields::of(body)?;
     let enabled = fields.required("enabled", truth);
     let (threshold, pack) = if enabled == Some(false) {
@@ -130,7 +132,7 @@ fn read_settings(body: &Value, catalogue: &Catalogue) -> Result<Settings, Proble
             None => fields.refuse("pack", "is not a pack of the catalogue"),
         }
     }
-    fields.finish(enabled.map(|enabled| Settings { enabled, threshold, pack, monthly_limit }))
+    fields.finish(enabled.map(|enabled| AutoTopUpSettings { enabled, threshold, pack, monthly_limit }))
 }
 
 /// Checks that one pack lifts an empty balance above the threshold and fits the monthly limit.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use credits_core::balance::Balance;
 use credits_core::credits::{Amount, Credits, OutOfRange};
-use credits_core::forecast::{Forecast, Known, Outlook, PACES, Renewing};
+use credits_core::forecast::{Forecast, ForecastInput, Outlook, PACES, Renewing};
 use credits_core::grant::GrantKind;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
@@ -30,7 +30,7 @@ struct BalanceBody {
     exhausted: bool,
     prepaid: Credits,
     subscription: Option<SubscriptionPart>,
-    grants: Vec<GrantBody>,
+    grants: Vec<RunningGrantBody>,
     consumed_this_month: Credits,
     /// Forecasts at the pace of the last 7 and 28 days; empty before the workspace's first whole day has ended.
     forecast: Vec<ForecastBody>,
@@ -58,7 +58,7 @@ struct SubscriptionPart {
 }
 
 #[derive(Debug, Serialize)]
-struct GrantBody {
+struct RunningGrantBody {
     grant_id: Id,
     kind: GrantKind,
     granted: Amount,
@@ -83,7 +83,8 @@ impl Account {
         let running = enrolment.running();
         let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
         let renewals = renewals(&store, &known, running, now).await?;
-        let seen = Known { days: &days, since: known.created_at, balance: &balance, renewals: &renewals };
+        let seen =
+            ForecastInput { days: &days, since: known.created_at, balance: &balance, renewals: &renewals };
         let body = forecasts(&seen, now)
             .and_then(|forecast| BalanceBody::of(workspace, (&balance, forecast), running, now));
         Ok(Answer::ok(&body.map_err(|sum| Fault::Corrupt(sum.into()))?))
@@ -111,7 +112,7 @@ async fn renewals(
     Ok(renewing.into_iter().chain(committed).collect())
 }
 
-fn forecasts(seen: &Known<'_>, now: Timestamp) -> Result<Vec<ForecastBody>, OutOfRange> {
+fn forecasts(seen: &ForecastInput<'_>, now: Timestamp) -> Result<Vec<ForecastBody>, OutOfRange> {
     let mut bodies = Vec::new();
     for days in PACES {
         bodies.extend(seen.forecast(now, days)?.map(|forecast| ForecastBody::of(days, &forecast)));
@@ -139,7 +140,7 @@ impl BalanceBody {
     ) -> Result<Self, OutOfRange> {
         let left = balance.waterfall()?;
         let subscription = running.map(|running| SubscriptionPart::of(running, &left, as_of)).transpose()?;
-        let grants = left.grants.into_iter().map(|grant| GrantBody {
+        let grants = left.grants.into_iter().map(|grant| RunningGrantBody {
             grant_id: grant.grant_id,
             kind: grant.kind,
             granted: grant.granted,

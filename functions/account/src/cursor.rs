@@ -14,12 +14,12 @@ const SEAL_BYTES: usize = 8;
 /// The fingerprint has no key, so a caller can forge a cursor. That discloses nothing: a listing shows a workspace only
 /// its own rows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Listing<'a> {
+pub(crate) struct CursorScope<'a> {
     pub name: &'static str,
     pub workspace: &'a str,
 }
 
-impl Listing<'_> {
+impl CursorScope<'_> {
     /// Encodes a cursor for callers.
     pub fn write(self, place: &str) -> String {
         let sealed: Vec<u8> = self.seal(place).into_iter().chain(place.bytes()).collect();
@@ -52,15 +52,15 @@ impl Listing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Listing;
+    use super::CursorScope;
 
     #[test]
     fn a_cursor_of_another_listing_or_altered_is_refused() {
-        let listing = Listing { name: "ledger", workspace: "acme" };
+        let listing = CursorScope { name: "ledger", workspace: "acme" };
         let cursor = listing.write("000001800000000#deb_1");
         assert_eq!(listing.read(&cursor).unwrap(), "000001800000000#deb_1");
-        assert!(Listing { workspace: "other", ..listing }.read(&cursor).is_err());
-        assert!(Listing { name: "runs", ..listing }.read(&cursor).is_err());
+        assert!(CursorScope { workspace: "other", ..listing }.read(&cursor).is_err());
+        assert!(CursorScope { name: "runs", ..listing }.read(&cursor).is_err());
         for at in 0..cursor.len() {
             let mut altered = cursor.clone().into_bytes();
             altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };

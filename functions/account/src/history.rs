@@ -7,7 +7,7 @@ use credits_core::credits::{Amount, Credits, OutOfRange};
 use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::price::{Currency, Price};
-use credits_core::right_sizing::{Need, PackCount, Replay, ReplayedMonth, replays};
+use credits_core::right_sizing::{Need, PackCount, ReplayedChoice, ReplayedMonth, replays};
 use credits_core::usage::{MonthSummary, Moved};
 use credits_core::workspace::{Plan, Workspace};
 use credits_runtime::{Answer, Call, Problem, Scope};
@@ -234,7 +234,11 @@ impl MonthBody {
 }
 
 impl Recommendation {
-    fn of(all: &[Replay<'_>], paid: Price, bought: &BoughtBefore) -> Result<Option<Self>, OutOfRange> {
+    fn of(
+        all: &[ReplayedChoice<'_>],
+        paid: Price,
+        bought: &BoughtBefore,
+    ) -> Result<Option<Self>, OutOfRange> {
         let Some((best, others)) = all.split_first() else { return Ok(None) };
         Ok(Some(Self {
             choice: ChoiceBody::of(best),
@@ -293,7 +297,7 @@ impl BoughtBefore {
 
 /// Describes a recommendation in words: the need, the choice that covers it, the amount paid, and why that was less, if
 /// it was.
-fn reason(best: &Replay<'_>, paid: Price, bought: &BoughtBefore) -> Result<String, OutOfRange> {
+fn reason(best: &ReplayedChoice<'_>, paid: Price, bought: &BoughtBefore) -> Result<String, OutOfRange> {
     let needed = Credits::sum(best.months.iter().map(|month| month.needed))?;
     let months = match best.months.len() {
         1 => "In the month that has ended".to_owned(),
@@ -316,7 +320,7 @@ fn reason(best: &Replay<'_>, paid: Price, bought: &BoughtBefore) -> Result<Strin
 }
 
 /// Describes a choice by its credits: `2000 credits a month and 5000 + 2 × 1000 credits once`.
-fn in_words(replay: &Replay<'_>) -> String {
+fn in_words(replay: &ReplayedChoice<'_>) -> String {
     let monthly = replay.choice.tier.map(|tier| format!("{} credits a month", tier.monthly_credits));
     let pack = |of: &PackCount<'_>| match of.count {
         1 => of.pack.credits.to_string(),
@@ -329,7 +333,7 @@ fn in_words(replay: &Replay<'_>) -> String {
 }
 
 impl ChoiceBody {
-    fn of(replay: &Replay<'_>) -> Self {
+    fn of(replay: &ReplayedChoice<'_>) -> Self {
         let mix = &replay.choice.mix;
         let pack = |of: &PackCount<'_>| PackBody {
             pack: of.pack.pack.clone(),

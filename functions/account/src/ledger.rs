@@ -6,7 +6,7 @@ use credits_store::index::{Cursor, Page};
 use credits_store::ledger::LedgerQuery;
 use serde::Serialize;
 
-use crate::cursor::Listing;
+use crate::cursor::CursorScope;
 use crate::{Account, ledger_csv, query};
 
 const MAX_ENTRIES: u16 = 1_000;
@@ -21,7 +21,7 @@ struct LedgerBody {
 
 /// The parameters of the query string.
 #[derive(Debug, PartialEq)]
-struct Asked {
+struct LedgerQuery {
     limit: u16,
     after: Option<Cursor>,
     kind: Option<String>,
@@ -77,14 +77,14 @@ fn weighed(range: &str) -> (&str, f32) {
 }
 
 /// Returns the `Link` header that leads to the next page (RFC 8288).
-fn next_page(call: &Call, asked: &Asked, cursor: &str) -> String {
+fn next_page(call: &Call, asked: &LedgerQuery, cursor: &str) -> String {
     let kind = asked.kind.as_ref().map(|kind| format!("&kind={kind}")).unwrap_or_default();
     let (workspace, limit) = (call.named_workspace(), asked.limit);
     format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
 }
 
-fn read_query(call: &Call, most: u16, usual: u16) -> Result<Asked, Problem> {
-    let mut asked = Asked { limit: usual, after: None, kind: None };
+fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerQuery, Problem> {
+    let mut asked = LedgerQuery { limit: usual, after: None, kind: None };
     query::read(call.query(), |name, value| {
         match name {
             "limit" => asked.limit = query::whole_number(value, 1..=most)?,
@@ -101,6 +101,6 @@ fn read_query(call: &Call, most: u16, usual: u16) -> Result<Asked, Problem> {
 }
 
 /// Returns the listing that a cursor must belong to.
-fn listing(call: &Call) -> Listing<'_> {
-    Listing { name: "ledger", workspace: call.named_workspace() }
+fn listing(call: &Call) -> CursorScope<'_> {
+    CursorScope { name: "ledger", workspace: call.named_workspace() }
 }

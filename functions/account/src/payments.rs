@@ -8,7 +8,7 @@ use credits_store::index::Cursor;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cursor::Listing;
+use crate::cursor::CursorScope;
 use crate::{Account, query};
 
 /// The payments on a page if the call names no limit.
@@ -74,8 +74,8 @@ fn read_query(call: &Call) -> Result<(u16, Option<Cursor>), Problem> {
 }
 
 /// Returns the listing that a cursor must belong to.
-fn listing(call: &Call) -> Listing<'_> {
-    Listing { name: "payments", workspace: call.named_workspace() }
+fn listing(call: &Call) -> CursorScope<'_> {
+    CursorScope { name: "payments", workspace: call.named_workspace() }
 }
 
 impl PaymentBody {

@@ -8,7 +8,7 @@ use credits_store::index::Cursor;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cursor::Listing;
+use crate::cursor::CursorScope;
 use crate::{Account, query};
 
 #[derive(Debug, Serialize)]
@@ -91,6 +91,6 @@ fn read_query(call: &Call) -> Result<(Option<RunStatus>, Option<Cursor>), Proble
 }
 
 /// Returns the listing that a cursor must belong to.
-fn listing(call: &Call) -> Listing<'_> {
-    Listing { name: "runs", workspace: call.named_workspace() }
+fn listing(call: &Call) -> CursorScope<'_> {
+    CursorScope { name: "runs", workspace: call.named_workspace() }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cursor::Listing;
+use crate::cursor::CursorScope;
 use crate::payments::named_payment;
 use crate::{Account, query};
 
@@ -23,12 +23,12 @@ const MAX_PAGE: u16 = 1_000;
 
 #[derive(Debug, Serialize)]
 struct UnmatchedBody {
-    payments: Vec<PaymentBody>,
+    payments: Vec<UnmatchedPaymentBody>,
     next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct PaymentBody {
+struct UnmatchedPaymentBody {
     payment_id: String,
     amount: u64,
     currency: Currency,
@@ -41,7 +41,7 @@ struct PaymentBody {
 }
 
 /// The parameters of the query string.
-struct Asked {
+struct UnmatchedQuery {
     status: UnmatchedStatus,
     limit: u16,
     after: Option<Cursor>,
@@ -51,11 +51,11 @@ impl Account {
     pub(crate) async fn unmatched_payments(&self, call: &Call) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
-        let Asked { status, limit, after } = Asked::read(call)?;
+        let UnmatchedQuery { status, limit, after } = UnmatchedQuery::read(call)?;
         let store = self.store.until(call.deadline());
         let page = store.unmatched_payments(status, limit.into(), after.as_ref()).await?;
         let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
-        let payments = page.items.into_iter().map(PaymentBody::from).collect();
+        let payments = page.items.into_iter().map(UnmatchedPaymentBody::from).collect();
         Ok(Answer::ok(&UnmatchedBody { payments, next_cursor }))
     }
 
@@ -67,11 +67,11 @@ impl Account {
         let payment_id = named_payment(call)?;
         let payment = self.store.until(call.deadline()).resolve_payment(payment_id, &resolved).await?;
         tracing::info!(payment_id = payment.payment_id, "an unmatched payment was resolved");
-        Ok(Answer::ok(&PaymentBody::from(payment)))
+        Ok(Answer::ok(&UnmatchedPaymentBody::from(payment)))
     }
 }
 
-impl Asked {
+impl UnmatchedQuery {
     fn read(call: &Call) -> Result<Self, Problem> {
         let (mut status, mut limit, mut cursor) = (UnmatchedStatus::Open, PAGE, None);
         query::read(call.query(), |name, value| {
@@ -97,12 +97,12 @@ impl Asked {
 }
 
 /// Returns the listing that a cursor must belong to.
-fn listing(status: UnmatchedStatus) -> Listing<'static> {
+fn listing(status: UnmatchedStatus) -> CursorScope<'static> {
     let name = match status {
         UnmatchedStatus::Open => "unmatched",
         UnmatchedStatus::Resolved => "resolved",
     };
-    Listing { name, workspace: "*" }
+    CursorScope { name, workspace: "*" }
 }
 
 fn read_resolved(body: &Value) -> Result<Resolved, Problem> {
@@ -117,7 +117,7 @@ fn read_resolved(body: &Value) -> Result<Resolved, Problem> {
     fields.finish(resolution.zip(note).map(|(resolution, note)| Resolved { resolution, note }))
 }
 
-impl From<UnmatchedPayment> for PaymentBody {
+impl From<UnmatchedPayment> for UnmatchedPaymentBody {
     fn from(payment: UnmatchedPayment) -> Self {
         let UnmatchedPayment { payment_id, price, reason, at, workspace_id, resolved } = payment;
         let status = if resolved.is_some() { "resolved" } else { "open" };

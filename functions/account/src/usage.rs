@@ -10,7 +10,7 @@ use credits_store::usage::{Group, GroupPosition, MonthUsage};
 use credits_store::{Fault, Store};
 use serde::Serialize;
 
-use crate::cursor::Listing;
+use crate::cursor::CursorScope;
 use crate::{Account, query};
 
 const MAX_GROUPS: u16 = 1_000;
@@ -42,24 +42,24 @@ struct OtherBody {
 }
 
 /// The parameters of the query string.
-struct Asked {
+struct UsageQuery {
     month: Month,
     group_by: GroupBy,
     limit: u16,
-    after: Option<Place>,
+    after: Option<BreakdownCursor>,
 }
 
 /// The end of an earlier page, and the sum of all groups up to it.
 #[derive(Clone)]
-struct Place {
+struct BreakdownCursor {
     position: GroupPosition,
     shown: Tally,
 }
 
 /// A page of a breakdown.
-struct Page {
+struct GroupPage {
     groups: Vec<Group>,
-    next: Option<Place>,
+    next: Option<BreakdownCursor>,
     other: Option<Tally>,
 }
 
@@ -67,14 +67,14 @@ impl Account {
     pub(crate) async fn usage(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let store = self.store.until(call.deadline());
-        let asked = Asked::read(call, Month::of(store.now()))?;
+        let asked = UsageQuery::read(call, Month::of(store.now()))?;
         let (balance, month) =
             tokio::try_join!(store.balance(&workspace), store.month_usage(&workspace, asked.month))?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let page = if asked.group_by.is_open() {
             open_page(&store, call, &asked, &month).await?
         } else {
-            Page { groups: closed_groups(&month, asked.group_by), next: None, other: None }
+            GroupPage { groups: closed_groups(&month, asked.group_by), next: None, other: None }
         };
         let listing = asked.listing(call);
         let summed = month.summary.consumed;
@@ -104,7 +104,12 @@ fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
 }
 
 /// Returns a page of a breakdown that may have any number of groups. It takes one query, whatever that number is.
-async fn open_page(store: &Store, call: &Call, asked: &Asked, month: &MonthUsage) -> Result<Page, Problem> {
+async fn open_page(
+    store: &Store,
+    call: &Call,
+    asked: &UsageQuery,
+    month: &MonthUsage,
+) -> Result<GroupPage, Problem> {
     let workspace = call.workspace(Scope::Read)?;
     let after = asked.after.as_ref().map(|place| &place.position);
     let limit = asked.limit.saturating_add(1);
@@ -120,16 +125,16 @@ async fn open_page(store: &Store, call: &Call, asked: &Asked, month: &MonthUsage
     let before = asked.after.as_ref().map(|place| place.shown).unwrap_or_default();
     let shown = groups.iter().try_fold(before, |sum, group| sum.plus(group.tally)).map_err(out_of_range)?;
     let last = groups.last().filter(|_| more).map(Group::position).transpose()?;
-    let next = last.map(|position| Place { position, shown });
+    let next = last.map(|position| BreakdownCursor { position, shown });
     let rest = month.summary.consumed.minus(shown).map_err(out_of_range)?;
-    Ok(Page { groups, other: next.is_some().then_some(rest), next })
+    Ok(GroupPage { groups, other: next.is_some().then_some(rest), next })
 }
 
 fn out_of_range(error: credits_core::credits::OutOfRange) -> Fault {
     Fault::Corrupt(error.into())
 }
 
-impl Asked {
+impl UsageQuery {
     fn read(call: &Call, this_month: Month) -> Result<Self, Problem> {
         let mut asked =
             Self { month: this_month, group_by: GroupBy::Workflow, limit: USUAL_GROUPS, after: None };
@@ -145,8 +150,9 @@ impl Asked {
             Ok(())
         })?;
         // The other parameters decide which listing a cursor belongs to, so it is read after them.
-        let place =
-            cursor.map(|cursor| asked.listing(call).read(&cursor).ok().and_then(|place| Place::read(&place)));
+        let place = cursor.map(|cursor| {
+            asked.listing(call).read(&cursor).ok().and_then(|place| BreakdownCursor::read(&place))
+        });
         query::read(call.query(), |name, _| match (name, &place) {
             ("cursor", Some(None)) => Err(credits_store::index::InvalidCursor.to_string()),
             _ => Ok(()),
@@ -169,17 +175,17 @@ struct UsageListing<'a> {
 
 impl UsageListing<'_> {
     fn write(&self, place: &str) -> String {
-        Listing { name: "usage", workspace: self.workspace }.write(&format!("{} {place}", self.scope))
+        CursorScope { name: "usage", workspace: self.workspace }.write(&format!("{} {place}", self.scope))
     }
 
     fn read(&self, cursor: &str) -> Result<String, credits_store::index::InvalidCursor> {
-        let text = Listing { name: "usage", workspace: self.workspace }.read(cursor)?;
+        let text = CursorScope { name: "usage", workspace: self.workspace }.read(cursor)?;
         let place = text.strip_prefix(&self.scope).and_then(|rest| rest.strip_prefix(' '));
         place.map(str::to_owned).ok_or(credits_store::index::InvalidCursor)
     }
 }
 
-impl Place {
+impl BreakdownCursor {
     fn write(&self) -> String {
         format!("{} {} {}", self.shown.credits, self.shown.count, self.position.as_str())
     }

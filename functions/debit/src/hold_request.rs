@@ -12,7 +12,7 @@ use credits_runtime::fields::{Fields, count, parsed, truth};
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::request::{Read, finish, read_consumer, read_line};
+use crate::request::{PricedBody, finish, read_consumer, read_line};
 
 /// The body of a request for one hold or several.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<
 }
 
 /// Reads a capture's body: that of a debit, and whether the balance pays what exceeds the hold.
-pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<Read<(PricedCall, bool)>, Problem> {
+pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<PricedBody<(PricedCall, bool)>, Problem> {
     let mut fields = Fields::of(body)?;
     let extend = fields.optional("extend", truth);
     let mut of_its_shape = fields.is_sound();

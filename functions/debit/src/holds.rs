@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::Debits;
 use crate::hold_request::{self, HoldBody};
-use crate::request::Read;
+use crate::request::PricedBody;
 use crate::response::{CaptureAnswer, HoldAnswer};
 
 impl Debits {
@@ -70,7 +70,7 @@ impl Debits {
         let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
         let captured = match hold_request::read_capture(&body, card)? {
-            Read::Priced((line, extend)) => {
+            PricedBody::Priced((line, extend)) => {
                 let order =
                     CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
                 match store.capture(&claim, order).await {
@@ -80,7 +80,7 @@ impl Debits {
                     }
                 }
             }
-            Read::Unpriced(problem) => store.captured_before(&claim, &hold_id).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.captured_before(&claim, &hold_id).await?.ok_or(problem)?,
         };
         let Captured { capture_id, amount, remaining, replayed } = captured;
         if !replayed {

@@ -23,7 +23,7 @@ mod request;
 mod response;
 mod top_up;
 
-use request::Read;
+use request::PricedBody;
 use response::{BatchBody, DebitBody, QuoteBody};
 
 /// The function's routes, as in template.yaml.
@@ -66,7 +66,7 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let posted = match request::read(&body, self.catalogue.rate_card())? {
-            Read::Priced(line) => match store.debit(&claim, line.amount, self.cause_of(&line)).await {
+            PricedBody::Priced(line) => match store.debit(&claim, line.amount, self.cause_of(&line)).await {
                 Ok(posted) => posted,
                 Err(refusal) => {
                     let lines = std::slice::from_ref(&line);
@@ -74,7 +74,7 @@ impl Debits {
                 }
             },
             // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
-            Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
@@ -88,7 +88,7 @@ impl Debits {
         let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
         let posted = match request::read_batch(&body, card)? {
-            Read::Priced(batch) => {
+            PricedBody::Priced(batch) => {
                 let (lines, partial) = (batch.lines.as_slice(), batch.partial);
                 let order = BatchOrder { rate_card: card.version(), lines, partial };
                 match store.debit_batch(&claim, order).await {
@@ -98,7 +98,7 @@ impl Debits {
                     }
                 }
             }
-            Read::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
@@ -114,8 +114,8 @@ impl Debits {
     async fn quote(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let debit = match request::read(&call.json()?, self.catalogue.rate_card())? {
-            Read::Priced(debit) => debit,
-            Read::Unpriced(problem) => return Err(problem),
+            PricedBody::Priced(debit) => debit,
+            PricedBody::Unpriced(problem) => return Err(problem),
         };
         let balance = self.store.until(call.deadline()).peek_balance(&workspace).await?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;

@@ -18,7 +18,7 @@ use credits_store::{Fault, Store};
 use crate::Debits;
 
 /// A call that the balance does not cover.
-struct Refused<'a> {
+struct RefusedCall<'a> {
     workspace: &'a WorkspaceId,
     balance: RefusedBalance,
     /// The credits that the call could have spent, including those that its hold keeps.
@@ -39,7 +39,7 @@ impl Debits {
     ) -> Result<Problem, Fault> {
         let top_up = match refusal {
             DebitRefusal::Insufficient { required, balance } => {
-                let refused = Refused { workspace, balance, available: balance.spendable, required };
+                let refused = RefusedCall { workspace, balance, available: balance.spendable, required };
                 self.follow_up(store, &refused, lines).await?
             }
             _ => None,
@@ -58,7 +58,7 @@ impl Debits {
         let top_up = match &refusal {
             HoldRefusal::Insufficient { line, available, balance } => {
                 let (available, balance, required) = (*available, *balance, line.amount);
-                let refused = Refused { workspace, balance, available, required };
+                let refused = RefusedCall { workspace, balance, available, required };
                 self.follow_up(store, &refused, std::slice::from_ref(line)).await?
             }
             _ => None,
@@ -70,7 +70,7 @@ impl Debits {
     async fn follow_up(
         &self,
         store: &Store,
-        refused: &Refused<'_>,
+        refused: &RefusedCall<'_>,
         lines: &[PricedCall],
     ) -> Result<Option<TopUpOfCall>, Fault> {
         refused.fail_runs(store, lines).await?;
@@ -86,7 +86,7 @@ impl Debits {
     }
 }
 
-impl Refused<'_> {
+impl RefusedCall<'_> {
     async fn fail_runs(&self, store: &Store, lines: &[PricedCall]) -> Result<(), Fault> {
         for (run_id, step_id, required) in steps_of(lines).map_err(|sum| Fault::Corrupt(sum.into()))? {
             let failure = Failure {

@@ -11,20 +11,20 @@ use serde_json::Value;
 
 /// A well-formed body.
 #[derive(Debug)]
-pub(crate) enum Read<T> {
+pub(crate) enum PricedBody<T> {
     Priced(T),
     /// The rate card has no price for the call. A replay under the same key may still have an answer.
     Unpriced(Problem),
 }
 
 #[derive(Debug)]
-pub(crate) struct BatchBody {
+pub(crate) struct BatchRequest {
     pub lines: Vec<PricedCall>,
     pub partial: bool,
 }
 
 /// Reads a debit's body and prices it. An error names every invalid field.
-pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<PricedCall>, Problem> {
+pub(crate) fn read(body: &Value, card: &RateCard) -> Result<PricedBody<PricedCall>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
     let line = read_line(&mut fields, card, &mut of_its_shape);
@@ -32,7 +32,7 @@ pub(crate) fn read(body: &Value, card: &RateCard) -> Result<Read<PricedCall>, Pr
 }
 
 /// Reads a batch's body and prices each of its lines.
-pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody>, Problem> {
+pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<PricedBody<BatchRequest>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
     let partial = fields.optional("partial", truth);
@@ -44,14 +44,18 @@ pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<Read<BatchBody
         fields.refuse("lines", format!("together: {error}"));
     }
     let partial = partial.unwrap_or_default();
-    let body = lines.map(|lines| BatchBody { lines, partial });
+    let body = lines.map(|lines| BatchRequest { lines, partial });
     finish(fields, body, of_its_shape)
 }
 
-pub(crate) fn finish<T>(fields: Fields<'_>, read: Option<T>, of_its_shape: bool) -> Result<Read<T>, Problem> {
+pub(crate) fn finish<T>(
+    fields: Fields<'_>,
+    read: Option<T>,
+    of_its_shape: bool,
+) -> Result<PricedBody<T>, Problem> {
     match fields.finish(read) {
-        Ok(read) => Ok(Read::Priced(read)),
-        Err(problem) if of_its_shape => Ok(Read::Unpriced(problem)),
+        Ok(read) => Ok(PricedBody::Priced(read)),
+        Err(problem) if of_its_shape => Ok(PricedBody::Unpriced(problem)),
         Err(problem) => Err(problem),
     }
 }

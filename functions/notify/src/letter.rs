@@ -18,7 +18,7 @@ use minijinja::{Environment, context};
 
 /// The recipients of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
+pub enum Recipient {
     /// The workspace's billing contact.
     Billing,
     /// The recipients of the low-balance alert.
@@ -30,14 +30,14 @@ pub enum Reader {
 pub struct Letter {
     /// The event's id, or an id of the digest. Letters with the same id are one mail.
     pub mail_id: String,
-    pub reader: Reader,
+    pub recipient: Recipient,
     template: &'static str,
     values: Value,
 }
 
 /// A rendered letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct RenderedLetter {
     /// One line, without control characters.
     pub subject: String,
     pub text: String,
@@ -47,14 +47,14 @@ pub struct Written {
 /// A template that can't be parsed or rendered. This is a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("a mail template can't be rendered")]
-pub struct Unwritten(#[from] minijinja::Error);
+pub struct RenderError(#[from] minijinja::Error);
 
 /// The most workflows that a digest lists by name.
 const MAX_LISTED: usize = 20;
 
 /// The parsed templates, and the page that all letters link to.
 #[derive(Debug)]
-pub struct Desk {
+pub struct LetterDesk {
     templates: Environment<'static>,
     top_up_url: String,
 }
@@ -154,8 +154,8 @@ impl Letter {
             | Fact::PaymentUnmatched { .. } => return None,
         };
         let low = matches!(event.fact, Fact::CreditsLow { .. });
-        let reader = if low { Reader::AlertRecipients } else { Reader::Billing };
-        Some(Self { mail_id: event.event_id.clone(), reader, template, values })
+        let recipient = if low { Recipient::AlertRecipients } else { Recipient::Billing };
+        Some(Self { mail_id: event.event_id.clone(), recipient, template, values })
     }
 
     /// Returns the letter about the runs that failed since the last mail: a row per workflow, most runs first.
@@ -172,13 +172,13 @@ impl Letter {
         let workflows: Vec<Value> = failed.iter().copied().map(row).collect();
         let runs = if *count == 1 { "run" } else { "runs" };
         let values = context! { count, runs, only, workflows, others, since => minute(*since) };
-        Self { mail_id, reader: Reader::Billing, template: "runs_failed", values }
+        Self { mail_id, recipient: Recipient::Billing, template: "runs_failed", values }
     }
 }
 
-impl Desk {
+impl LetterDesk {
     /// Parses the templates.
-    pub fn new(top_up_url: String) -> Result<Self, Unwritten> {
+    pub fn new(top_up_url: String) -> Result<Self, RenderError> {
         let mut templates = Environment::new();
         for (name, source) in TEMPLATES {
             templates.add_template(name, source)?;
@@ -187,7 +187,7 @@ impl Desk {
     }
 
     /// Renders a letter for the workspace with this name.
-    pub fn write(&self, letter: &Letter, workspace: &str) -> Result<Written, Unwritten> {
+    pub fn write(&self, letter: &Letter, workspace: &str) -> Result<RenderedLetter, RenderError> {
         let common = context! { workspace, top_up_url => self.top_up_url };
         let values = context! { ..letter.values.clone(), ..common };
         let text = self.templates.get_template(&format!("{}.txt", letter.template))?.render(&values)?;
@@ -195,7 +195,7 @@ impl Desk {
         let subject = one_line(subject);
         let html = self.templates.get_template(&format!("{}.html", letter.template))?;
         let html = html.render(context! { subject, ..values })?;
-        Ok(Written { subject, text: text.to_owned(), html })
+        Ok(RenderedLetter { subject, text: text.to_owned(), html })
     }
 }
 
@@ -225,7 +225,7 @@ fn minute(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Desk, Letter, Reader};
+    use super::{Letter, LetterDesk, Recipient};
     use credits_core::auto_top_up::TopUpLimit;
     use credits_core::claw_back::ClawBackReason;
     use credits_core::credits::Credits;
@@ -337,8 +337,8 @@ mod tests {
         InvoiceLine { description: description.to_owned(), credits: credits.parse().unwrap(), amount_minor }
     }
 
-    fn desk() -> Desk {
-        Desk::new("https://hub.test/settings".into()).unwrap()
+    fn desk() -> LetterDesk {
+        LetterDesk::new("https://hub.test/settings".into()).unwrap()
     }
 
     #[test]
@@ -459,8 +459,8 @@ mod tests {
     fn only_the_low_balance_letter_goes_to_alert_recipients() {
         for event in told() {
             let low = matches!(event.fact, Fact::CreditsLow { .. });
-            let reader = if low { Reader::AlertRecipients } else { Reader::Billing };
-            assert_eq!(Letter::of(&event).unwrap().reader, reader);
+            let recipient = if low { Recipient::AlertRecipients } else { Recipient::Billing };
+            assert_eq!(Letter::of(&event).unwrap().recipient, recipient);
         }
     }
 

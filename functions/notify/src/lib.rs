@@ -26,7 +26,7 @@ use tokio::time::Instant;
 mod feedback;
 pub mod letter;
 
-use letter::{Desk, Letter, Reader, Unwritten, Written};
+use letter::{Letter, LetterDesk, Reader, RenderError, RenderedLetter};
 
 /// The sender of mails, and the page that they link to.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct MailSettings {
 pub struct Notify {
     store: Store,
     ses: Client,
-    desk: Desk,
+    desk: LetterDesk,
     settings: MailSettings,
 }
 
@@ -59,7 +59,7 @@ pub enum NotifyError {
     #[error("the store failed")]
     Store(#[from] Fault),
     #[error("the letter can't be rendered")]
-    Unwritten(#[from] Unwritten),
+    RenderError(#[from] RenderError),
     /// SES rejected the mail with this error code. Its message is left out, since it may name addresses.
     #[error("the mail was refused with {0}")]
     Refused(String),
@@ -80,7 +80,8 @@ pub enum NotifyError {
 impl Notify {
     /// Creates the function and parses its templates.
     pub fn new(store: Store, ses: Client, settings: MailSettings) -> Result<Self, StartError> {
-        let desk = Desk::new(settings.top_up_url.clone()).map_err(|_| StartError::Part("mail templates"))?;
+        let desk =
+            LetterDesk::new(settings.top_up_url.clone()).map_err(|_| StartError::Part("mail templates"))?;
         Ok(Self { store, ses, desk, settings })
     }
 
@@ -135,7 +136,7 @@ impl Notify {
         workspace: &WorkspaceId,
         letter: &Letter,
     ) -> Result<(), NotifyError> {
-        let found = recipients(store, workspace, letter.reader).await?;
+        let found = recipients(store, workspace, letter.recipient).await?;
         let (name, recipients) = found.ok_or(NotifyError::UnknownWorkspace)?;
         let written = self.desk.write(letter, &name)?;
         let claim = match store.claim_mail(&letter.mail_id).await? {
@@ -163,7 +164,7 @@ impl Notify {
         &self,
         mail_id: &str,
         recipients: Vec<String>,
-        written: Written,
+        written: RenderedLetter,
     ) -> Result<(), NotifyError> {
         let content = |text: String| Content::builder().data(text).charset("UTF-8").build();
         let body = Body::builder().text(content(written.text)?).html(content(written.html)?).build();
@@ -217,12 +218,12 @@ impl EventFunction for Notify {
 async fn recipients(
     store: &Store,
     workspace: &WorkspaceId,
-    reader: Reader,
+    recipient: Recipient,
 ) -> Result<Option<(String, Vec<String>)>, Fault> {
     let Some(known) = store.workspace(workspace).await? else { return Ok(None) };
-    let named = match reader {
-        Reader::Billing => vec![known.profile.billing_email],
-        Reader::AlertRecipients => {
+    let named = match recipient {
+        Recipient::Billing => vec![known.profile.billing_email],
+        Recipient::AlertRecipients => {
             let alert = store.low_balance_alert(workspace).await?;
             alert.filter(|alert| alert.enabled).map(|alert| alert.recipients).unwrap_or_default()
         }

@@ -16,7 +16,7 @@ const KEPT_FOR_THE_LAST: Duration = Duration::from_secs(5);
 /// An order of a schedule or an operator.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Order {
+pub(crate) enum CheckOrder {
     Schedule(Scheduled),
     /// Replaces a month's usage by what its ledger says.
     Recount {
@@ -38,7 +38,7 @@ pub(crate) enum Scheduled {
 pub enum CheckError {
     /// The order has an unknown shape. The error carries no cause, since that could quote the order's content.
     #[error("the order is neither {{\"schedule\": \"checks\"}} nor {{\"recount\": {{…}}}}")]
-    Order,
+    CheckOrder,
     #[error("the table failed")]
     Store(#[from] Fault),
     /// The number of months whose usage differs. The log names them.
@@ -51,9 +51,9 @@ pub enum CheckError {
 
 /// Carries out an order.
 pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) -> Result<Value, CheckError> {
-    match serde_json::from_value(order).map_err(|_| CheckError::Order)? {
-        Order::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
-        Order::Recount { workspace_id, month } => {
+    match serde_json::from_value(order).map_err(|_| CheckError::CheckOrder)? {
+        CheckOrder::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
+        CheckOrder::Recount { workspace_id, month } => {
             if store.mend_usage(&workspace_id, month).await? {
                 tracing::warn!(workspace_id = %workspace_id, %month, "the usage was recounted");
                 Ok(json!({ "recounted": true }))

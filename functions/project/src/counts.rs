@@ -12,12 +12,12 @@ use credits_core::price::Price;
 use credits_store::error::Chain;
 use credits_store::invoices::VersionedInvoice;
 use credits_store::rollup::Spending;
-use credits_store::stream::Written;
+use credits_store::stream::ItemChange;
 use credits_store::usage::Noted;
 use credits_store::{Fault, Store};
 use jiff::Timestamp;
 
-use crate::records::Known;
+use crate::records::ParsedRecord;
 
 /// A fact other than consumption that a month counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ struct Note {
 }
 
 /// Counts all records of a batch. An error carries the index of the first record that has to be delivered again.
-pub(crate) async fn count(store: &Store, records: &[Known<'_>]) -> Result<(), (usize, Fault)> {
+pub(crate) async fn count(store: &Store, records: &[ParsedRecord<'_>]) -> Result<(), (usize, Fault)> {
     let mut spendings: BTreeMap<WorkspaceId, (usize, Vec<Spending>)> = BTreeMap::new();
     let mut failed: Option<(usize, Fault)> = None;
     let mut fail = |place: usize, fault: Fault| {
@@ -62,9 +62,9 @@ pub(crate) async fn count(store: &Store, records: &[Known<'_>]) -> Result<(), (u
     failed.map_or(Ok(()), Err)
 }
 
-fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
+fn notes_of(written: &ItemChange, at: Timestamp) -> Vec<Note> {
     let note = match written {
-        Written::Entry { workspace, entry }
+        ItemChange::Entry { workspace, entry }
             if !matches!(entry.cause, Cause::Debit { .. } | Cause::Batch(_)) =>
         {
             let moved = credits_core::usage::Moved::of(entry);
@@ -76,7 +76,7 @@ fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
                 noted,
             })
         }
-        Written::RunFailed { workspace, run, .. } => {
+        ItemChange::RunFailed { workspace, run, .. } => {
             let required = run.failure.as_ref().map_or(Credits::ZERO, |failure| failure.required.credits());
             Some(Note {
                 fact_id: format!("blocked-{workspace}-{}", run.run_id),
@@ -85,10 +85,10 @@ fn notes_of(written: &Written, at: Timestamp) -> Vec<Note> {
                 noted: vec![Noted::Blocked(required)],
             })
         }
-        Written::Invoice { workspace, before, after } => {
+        ItemChange::Invoice { workspace, before, after } => {
             Some(note_of_invoice(workspace, before.as_deref(), after))
         }
-        Written::Payment { before, after } => note_of_payment(before.as_deref(), after, at),
+        ItemChange::Payment { before, after } => note_of_payment(before.as_deref(), after, at),
         _ => None,
     };
     note.into_iter().filter(|note| !note.noted.is_empty()).collect()

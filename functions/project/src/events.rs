@@ -12,7 +12,7 @@ use credits_store::{Fault, Store};
 use serde_json::{Value, json};
 
 use crate::facts::OutgoingFact;
-use crate::records::{Known, UNREAD};
+use crate::records::{ParsedRecord, UNREAD};
 
 /// The `detail-type` of the event that every write of a low balance repeats.
 const TOP_UP_WANTED: &str = "TopUpWanted";
@@ -22,7 +22,7 @@ const MAX_ENTRIES: usize = 10;
 
 /// An `EventBridge` bus.
 #[derive(Debug)]
-pub(crate) struct Bus {
+pub(crate) struct EventBus {
     pub client: Client,
     pub name: String,
 }
@@ -35,10 +35,10 @@ struct Outgoing {
     detail: Value,
 }
 
-impl Bus {
+impl EventBus {
     /// Publishes the events of all records of a batch. Returns the index of the first record that has to be delivered
     /// again, if any.
-    pub async fn publish(&self, store: &Store, records: &[Known<'_>]) -> Option<usize> {
+    pub async fn publish(&self, store: &Store, records: &[ParsedRecord<'_>]) -> Option<usize> {
         let mut standings = HashMap::new();
         let mut outgoing = Vec::new();
         for (place, known) in records.iter().enumerate() {
@@ -104,7 +104,7 @@ fn once_a_batch(mut outgoing: Vec<Outgoing>) -> Vec<Outgoing> {
 
 async fn events_of(
     store: &Store,
-    known: &Known<'_>,
+    known: &ParsedRecord<'_>,
     standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
     let mut events = Vec::new();

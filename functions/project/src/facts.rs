@@ -14,7 +14,7 @@ use credits_core::price::Price;
 use credits_core::run::Run;
 use credits_core::subscription::{Status, Subscription};
 use credits_store::auto_top_ups::VersionedTopUp;
-use credits_store::stream::Written;
+use credits_store::stream::ItemChange;
 use jiff::Timestamp;
 
 /// A fact to publish.
@@ -35,22 +35,22 @@ pub struct OutgoingFact {
 const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
 
 /// Returns the facts that follow from a write; an error if a balance's sums leave their range.
-pub fn of(written: &Written) -> Result<Vec<OutgoingFact>, OutOfRange> {
+pub fn of(written: &ItemChange) -> Result<Vec<OutgoingFact>, OutOfRange> {
     Ok(match written {
-        Written::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
-        Written::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
-        Written::RunFailed { workspace, run, version } => {
+        ItemChange::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
+        ItemChange::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
+        ItemChange::RunFailed { workspace, run, version } => {
             of_failed_run(workspace, run, *version).into_iter().collect()
         }
-        Written::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
-        Written::AutoTopUp { workspace, before, after } => {
+        ItemChange::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
+        ItemChange::AutoTopUp { workspace, before, after } => {
             of_auto_top_up(workspace, before.as_deref().map(|before| &before.kept), after)
         }
-        Written::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
-        Written::Invoice { workspace, before, after } => {
+        ItemChange::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
+        ItemChange::Invoice { workspace, before, after } => {
             of_invoice(workspace, before.as_deref(), &after.invoice).into_iter().collect()
         }
-        Written::ActionRequired { purchase, checkout } => {
+        ItemChange::ActionRequired { purchase, checkout } => {
             let required = Fact::PaymentActionRequired {
                 purchase_id: purchase.purchase_id.clone(),
                 description: purchase.goods.description(),
@@ -60,7 +60,7 @@ pub fn of(written: &Written) -> Result<Vec<OutgoingFact>, OutOfRange> {
             let event_id = format!("action-{}", purchase.purchase_id);
             vec![outgoing_fact(event_id, &purchase.workspace_id, required)]
         }
-        Written::Paid { purchase, payment_id, charged } => {
+        ItemChange::Paid { purchase, payment_id, charged } => {
             let received = Fact::PaymentReceived {
                 purchase_id: purchase.purchase_id.clone(),
                 payment_id: payment_id.clone(),

@@ -24,21 +24,21 @@ mod records;
 pub use check::CheckError;
 pub use records::UNREAD;
 
-use events::Bus;
-use records::Known;
+use events::EventBus;
+use records::ParsedRecord;
 
 /// The project function with its store and its bus.
 #[derive(Debug)]
 pub struct Project {
     store: Store,
-    bus: Bus,
+    bus: EventBus,
 }
 
 impl Project {
     /// Creates the function.
     #[must_use]
     pub fn new(store: Store, client: Client, bus_name: String) -> Self {
-        Self { store, bus: Bus { client, name: bus_name } }
+        Self { store, bus: EventBus { client, name: bus_name } }
     }
 
     /// Creates the deployed function from its settings.
@@ -52,7 +52,7 @@ impl Project {
     /// again, if any.
     async fn project(&self, records: &[Value], deadline: Instant) -> Option<String> {
         let store = self.store.until(deadline);
-        let known: Vec<Known<'_>> = records.iter().map(Known::read).collect();
+        let known: Vec<ParsedRecord<'_>> = records.iter().map(ParsedRecord::read).collect();
         let uncounted = match counts::count(&store, &known).await {
             Ok(()) => None,
             Err((place, fault)) => {
@@ -62,7 +62,7 @@ impl Project {
         };
         let untold = self.bus.publish(&store, &known).await;
         let first = [uncounted, untold].into_iter().flatten().min()?;
-        known.get(first).map(Known::sequence_number)
+        known.get(first).map(ParsedRecord::sequence_number)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The records of a batch, each parsed once.
 
 use credits_store::error::Corrupt;
-use credits_store::stream::{Record, UnreadRecord, Written};
+use credits_store::stream::{ItemChange, Record, UnreadRecord};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -12,12 +12,12 @@ pub const UNREAD: &str = "RecordUnread";
 
 /// A parsed record of a batch.
 #[derive(Debug)]
-pub(crate) struct Known<'a> {
+pub(crate) struct ParsedRecord<'a> {
     raw: &'a Value,
     /// When the record was written, to the second; the epoch if the record can't be read.
     pub at: Timestamp,
     /// `None` if nothing follows from the write, or the record can't be read.
-    pub written: Option<Written>,
+    pub written: Option<ItemChange>,
     /// The facts that follow from the write.
     pub facts: Vec<OutgoingFact>,
     /// Why the record can't be read; `None` if it can.
@@ -35,7 +35,7 @@ pub(crate) enum Unread {
     Corrupt(#[from] Corrupt),
 }
 
-impl<'a> Known<'a> {
+impl<'a> ParsedRecord<'a> {
     /// Parses a record of Lambda's event.
     pub fn read(raw: &'a Value) -> Self {
         let read = || {

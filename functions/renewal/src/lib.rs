@@ -31,7 +31,7 @@ pub struct Renewal {
 /// The event of an invocation. Without these members, such as from a schedule, it asks for a sweep.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Order {
+struct SweepOrder {
     /// The type of an event of the bus.
     #[serde(rename = "detail-type")]
     detail_type: Option<String>,
@@ -119,7 +119,7 @@ impl EventFunction for Renewal {
     type Error = RenewalError;
 
     async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, RenewalError> {
-        let order: Order = serde_json::from_value(event).map_err(|_| RenewalError::Unread)?;
+        let order: SweepOrder = serde_json::from_value(event).map_err(|_| RenewalError::Unread)?;
         if order.detail_type.is_some() && order.detail.is_none() {
             return Err(RenewalError::Unread);
         }

@@ -6,7 +6,7 @@
 
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::News;
-use credits_payments::event::{self, CheckoutNews, Event, Mode, NewMethod};
+use credits_payments::event::{self, CheckoutNews, Mode, NewMethod, StripeEvent};
 use credits_payments::signature::{SignatureInvalid, verify};
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, start};
@@ -62,12 +62,12 @@ impl Function for TopUpWebhook {
         self.verify(header, body).await?;
         let store = self.store.until(call.deadline());
         match event::read(body, self.mode)? {
-            Event::Payment { payment_id, news } => apply(&store, &payment_id, &news).await?,
-            Event::Checkout { checkout_id, purchase_id, news } => {
+            StripeEvent::Payment { payment_id, news } => apply(&store, &payment_id, &news).await?,
+            StripeEvent::Checkout { checkout_id, purchase_id, news } => {
                 end_checkout(&store, &checkout_id, &purchase_id, news).await?;
             }
-            Event::Method(method) => choose_method(&store, &method).await?,
-            Event::Ignored(ignored) => {
+            StripeEvent::Method(method) => choose_method(&store, &method).await?,
+            StripeEvent::Ignored(ignored) => {
                 metrics::counter!("EventsIgnored", "Reason" => ignored.name()).increment(1);
             }
         }

@@ -24,19 +24,19 @@ pub struct Rule {
 pub struct Bus {
     rules: Vec<Rule>,
     sources: Sources,
-    kept: Mutex<Kept>,
+    kept: Mutex<BusState>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    waiting: VecDeque<Waiting>,
+struct BusState {
+    waiting: VecDeque<QueuedEvent>,
     shown: VecDeque<Value>,
     dead: Vec<Value>,
 }
 
 /// An event that waits for a function.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct QueuedEvent {
     pub event: Value,
     /// The name of the function's binary.
     pub function: String,
@@ -86,7 +86,7 @@ impl Bus {
         let rules = self.rules.iter().filter(|rule| rule.source == source);
         for rule in rules.filter(|rule| rule.names.iter().any(|it| it == name)) {
             let (event, function) = (event.clone(), rule.function.clone());
-            kept.waiting.push_back(Waiting { event, function, failures: 0 });
+            kept.waiting.push_back(QueuedEvent { event, function, failures: 0 });
         }
         if kept.shown.len() >= MAX_SHOWN {
             kept.shown.pop_front();
@@ -96,12 +96,12 @@ impl Bus {
     }
 
     /// Takes the next event that waits for a function.
-    pub fn next(&self) -> Option<Waiting> {
+    pub fn next(&self) -> Option<QueuedEvent> {
         self.kept().waiting.pop_front()
     }
 
     /// Queues a failed event again, behind all others: Lambda retries some minutes later.
-    pub fn put_back(&self, waiting: Waiting) {
+    pub fn put_back(&self, waiting: QueuedEvent) {
         self.kept().waiting.push_back(waiting);
     }
 
@@ -120,7 +120,7 @@ impl Bus {
         self.kept().dead.clone()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, BusState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

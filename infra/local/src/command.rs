@@ -19,7 +19,7 @@ mod verify;
 mod watch;
 mod welcome;
 
-use arguments::{Asked, USAGE};
+use arguments::{LocalCommand, USAGE};
 
 /// A command line that does not parse. The message contains its causes, so the error has no source.
 #[derive(Debug, thiserror::Error)]
@@ -43,18 +43,18 @@ pub fn run() -> ExitCode {
     };
     runtime.block_on(async {
         match asked {
-            Asked::Usage => say(USAGE),
-            Asked::Serve(options) => ended(serve(&options).await),
-            Asked::Demo(options) => ended(Box::pin(live(options)).await),
-            Asked::Watch { port, workspace } => match watch::watch(port, &workspace).await {
+            LocalCommand::Usage => say(USAGE),
+            LocalCommand::Serve(options) => ended(serve(&options).await),
+            LocalCommand::Demo(options) => ended(Box::pin(live(options)).await),
+            LocalCommand::Watch { port, workspace } => match watch::watch(port, &workspace).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error),
             },
-            Asked::Bulk { port, workspace, size } => match bulk::work(port, &workspace, size).await {
+            LocalCommand::Bulk { port, workspace, size } => match bulk::work(port, &workspace, size).await {
                 Ok(text) => say(&text),
                 Err(error) => fail(&error),
             },
-            Asked::Verify { port } => match verify::verify(port).await {
+            LocalCommand::Verify { port } => match verify::verify(port).await {
                 Ok((true, text)) => say(&text),
                 Ok((false, text)) => {
                     say(&text);

@@ -23,7 +23,7 @@ use crate::{aws_api, verify};
 /// The largest body that API Gateway accepts.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-pub(crate) type Reply = Response<Body>;
+pub(crate) type ControlReply = Response<Body>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 ///
 /// A handler that takes no body would answer while the body still arrives. hyper then closes the connection, and the
 /// caller's next request on it fails.
-async fn read_body_first(request: HttpRequest, next: Next) -> Reply {
+async fn read_body_first(request: HttpRequest, next: Next) -> ControlReply {
     let (head, body) = request.into_parts();
     match to_bytes(body, MAX_BODY_BYTES).await {
         Ok(body) => next.run(HttpRequest::from_parts(head, Body::from(body))).await,
@@ -70,11 +70,11 @@ async fn gateway(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Reply {
+) -> ControlReply {
     reply(shared.gateway.answer(Request { method, uri, headers, body: body.into() }).await)
 }
 
-async fn issue_token(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn issue_token(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let order: TokenOrder = match read(&body) {
         Ok(order) => order,
         Err(refusal) => return *refusal,
@@ -85,7 +85,7 @@ async fn issue_token(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     }
 }
 
-async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Advance { advance_seconds } = match read(&body) {
         Ok(advance) => advance,
         Err(refusal) => return *refusal,
@@ -100,32 +100,32 @@ async fn advance_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
     }
 }
 
-async fn drain(State(shared): State<Arc<Shared>>) -> Reply {
+async fn drain(State(shared): State<Arc<Shared>>) -> ControlReply {
     let drained = shared.worker.drain(&shared).await;
     reply(json_response(StatusCode::OK, &json!({ "drained": drained })))
 }
 
-async fn verify_all(State(shared): State<Arc<Shared>>) -> Reply {
+async fn verify_all(State(shared): State<Arc<Shared>>) -> ControlReply {
     match verify::verify(&shared).await {
         Ok(verified) => reply(json_response(StatusCode::OK, &json!(verified))),
         Err(error) => reply(message(StatusCode::INTERNAL_SERVER_ERROR, &Chain(&error).to_string())),
     }
 }
 
-async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
+async fn requests(State(shared): State<Arc<Shared>>) -> ControlReply {
     reply(json_response(StatusCode::OK, &json!(shared.wire.recorded())))
 }
 
-async fn clear_requests(State(shared): State<Arc<Shared>>) -> Reply {
+async fn clear_requests(State(shared): State<Arc<Shared>>) -> ControlReply {
     shared.wire.clear();
     reply(json_response(StatusCode::OK, &json!({ "cleared": true })))
 }
 
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<ControlReply>> {
     let refusal = |error: serde_json::Error| reply(message(StatusCode::BAD_REQUEST, &error.to_string()));
     serde_json::from_slice(body).map_err(|error| Box::new(refusal(error)))
 }
 
-pub(crate) fn reply(response: Response<Vec<u8>>) -> Reply {
+pub(crate) fn reply(response: Response<Vec<u8>>) -> ControlReply {
     response.map(Body::from)
 }

@@ -28,7 +28,7 @@ const MADE_WITHIN: Duration = Duration::from_mins(2);
 
 /// Where a stack has its table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Place {
+pub enum TableLocation {
     /// In the stack's own database, in this process.
     #[default]
     Embedded,
@@ -58,10 +58,10 @@ pub(crate) enum Home {
 
 impl Home {
     /// Starts the embedded database, in memory or in a file, or refers to another one. It does not create the table.
-    pub fn open(place: &Place, file: Option<&Path>, sources: &Sources) -> Result<Self, StackError> {
+    pub fn open(place: &TableLocation, file: Option<&Path>, sources: &Sources) -> Result<Self, StackError> {
         Ok(match place {
-            Place::Embedded => Self::Embedded(Database::start(file)?),
-            Place::Elsewhere(endpoint) => {
+            TableLocation::Embedded => Self::Embedded(Database::start(file)?),
+            TableLocation::Elsewhere(endpoint) => {
                 Self::Elsewhere { endpoint: endpoint.clone(), table: sources.new_id(TABLE).to_string() }
             }
         })

@@ -31,11 +31,11 @@ pub struct Mail {
 #[derive(Debug)]
 pub struct Mailbox {
     file: Option<PathBuf>,
-    kept: Mutex<Kept>,
+    kept: Mutex<MailboxState>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct MailboxState {
     mails: Vec<Mail>,
     /// How many of the next mails are throttled, as SES does above its sending rate.
     refusals: u64,
@@ -116,7 +116,7 @@ impl Mailbox {
         let file = folder.map(|folder| folder.join("mail.jsonl"));
         let lines = file.as_deref().map(folder::whole_lines).transpose()?.unwrap_or_default();
         let mails = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
-        Ok(Self { file, kept: Mutex::new(Kept { mails, ..Kept::default() }) })
+        Ok(Self { file, kept: Mutex::new(MailboxState { mails, ..MailboxState::default() }) })
     }
 
     /// Handles `SendEmail`.
@@ -174,7 +174,7 @@ impl Mailbox {
         }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, MailboxState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,13 +40,13 @@ use credits_store::Sources;
 use credits_store::error::Chain;
 
 pub(crate) use amounts::in_major_units;
-pub use answering::{Answered, Asked};
+pub use answering::{Answered, ProviderRequest};
 pub use charges::{ChargeOutcome, Settlement};
 pub use disputes::DisputeStatus;
 pub use events::Delivery;
 pub use failures::PlannedFailure;
 pub use methods::MethodKind;
-pub use payers::{Outcome, Paying};
+pub use payers::{PayerOutcome, Paying};
 pub(crate) use played::{PlayedDispute, PlayedPayment, PlayedRefund};
 pub use recorded::ProviderRequest;
 pub use refunds::RefundStatus;
@@ -54,7 +54,7 @@ pub use sessions::{Mode, Session};
 pub use versions::API_VERSION;
 
 use events::RequestIds;
-use failures::Failure;
+use failures::PlannedFailure;
 use memory::Memory;
 use recorded::Recorder;
 
@@ -69,7 +69,7 @@ pub struct Provider {
     webhook_secret: Secret,
     sources: Sources,
     recorder: Recorder,
-    failures: Vec<Failure>,
+    failures: Vec<PlannedFailure>,
     /// Idempotency keys whose first request is in flight.
     in_flight: BTreeSet<String>,
     /// The request being answered. The events that it causes name it.

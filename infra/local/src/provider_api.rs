@@ -17,8 +17,8 @@ use crate::controls::{Reply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::payments_page;
 use crate::provider::{
-    Asked, ChargeOutcome, DisputeStatus, MethodKind, Outcome, Paying, PlannedFailure, PlayError, Provider,
-    RefundStatus, Settlement,
+    ChargeOutcome, DisputeStatus, MethodKind, PayerOutcome, Paying, PlannedFailure, PlayError, Provider,
+    ProviderRequest, RefundStatus, Settlement,
 };
 use crate::stack::{OPERATOR_KEY, Shared};
 use crate::worker::deliver;
@@ -46,7 +46,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pay {
-    outcome: Outcome,
+    outcome: PayerOutcome,
     method: Option<MethodKind>,
     discount_percent: Option<u64>,
     tax_percent: Option<u64>,
@@ -231,7 +231,7 @@ async fn answer(
     body: Bytes,
 ) -> Reply {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let asked = Asked {
+    let asked = ProviderRequest {
         method: method.as_str(),
         path: uri.path().strip_prefix(BASE).unwrap_or_default(),
         query: uri.query().unwrap_or_default(),

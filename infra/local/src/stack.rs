@@ -20,12 +20,12 @@ use tokio::task::JoinHandle;
 
 use crate::bus::Bus;
 use crate::clock::LocalClock;
-use crate::database::{self, Home, Place, Stream as TableStream};
+use crate::database::{self, Home, Stream as TableStream, TableLocation};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
 use crate::permissions::Permission;
-use crate::provider::{Outcome, Provider, ProviderRequest};
+use crate::provider::{PayerOutcome, Provider, ProviderRequest};
 use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
@@ -53,7 +53,7 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The secrets that sign events.
     pub webhook_secret: Secret,
-    pub place: Place,
+    pub place: TableLocation,
     /// Whether the table has a stream. Without one the stack publishes no events and sends no mails.
     pub stream: TableStream,
     /// A catalogue, as JSON, in place of the deployed one.
@@ -79,7 +79,7 @@ impl Default for Options {
             port: 0,
             data: None,
             webhook_secret: Secret::new(WEBHOOK_SECRET),
-            place: Place::Embedded,
+            place: TableLocation::Embedded,
             stream: TableStream::On,
             catalogue: None,
             provider: None,
@@ -208,7 +208,8 @@ impl Stack {
 
     /// Plays the payer of a checkout. Returns whether the webhook accepted the event.
     pub async fn pay(&self, checkout_id: &str) -> bool {
-        let play = |mut provider: MutexGuard<'_, Provider>| provider.play(checkout_id, Outcome::Succeeded);
+        let play =
+            |mut provider: MutexGuard<'_, Provider>| provider.play(checkout_id, PayerOutcome::Succeeded);
         let played = play(self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner));
         match played {
             Some(delivery) => deliver(&self.shared, delivery).await.status().is_success(),

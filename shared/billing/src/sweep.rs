@@ -33,7 +33,7 @@ pub struct Swept {
 }
 
 /// The outcome of one item.
-enum Outcome {
+enum ItemOutcome {
     Done,
     Left,
     Failed(Failed),
@@ -123,10 +123,10 @@ impl Billing {
         while working.tasks.len() > most {
             let Some(ended) = working.tasks.join_next_with_id().await else { return };
             let (id, outcome) = match ended {
-                Ok((id, Ok(()))) => (id, Some(Outcome::Done)),
+                Ok((id, Ok(()))) => (id, Some(ItemOutcome::Done)),
                 Ok((id, Err(fault))) if fault.is_passing() => {
                     tracing::warn!(error = %Chain(&fault), "a due item is left for the next sweep");
-                    (id, Some(Outcome::Left))
+                    (id, Some(ItemOutcome::Left))
                 }
                 Ok((id, Err(fault))) => {
                     tracing::error!(error = %Chain(&fault), "a due item failed");
@@ -138,18 +138,18 @@ impl Billing {
             let outcome = match (outcome, item) {
                 (Some(outcome), _) => outcome,
                 (None, Some(item)) => self.set_aside(&item).await,
-                (None, None) => Outcome::Left,
+                (None, None) => ItemOutcome::Left,
             };
             swept.count(&outcome);
         }
     }
 
-    async fn set_aside(&self, item: &DueItem) -> Outcome {
+    async fn set_aside(&self, item: &DueItem) -> ItemOutcome {
         match self.store.failed(item).await {
-            Ok(failed) => Outcome::Failed(failed),
+            Ok(failed) => ItemOutcome::Failed(failed),
             Err(fault) => {
                 tracing::error!(error = %Chain(&fault), "a failure of a due item could not be recorded");
-                Outcome::Left
+                ItemOutcome::Left
             }
         }
     }
@@ -162,12 +162,12 @@ struct Working {
 }
 
 impl Swept {
-    fn count(&mut self, outcome: &Outcome) {
+    fn count(&mut self, outcome: &ItemOutcome) {
         let counter = match outcome {
-            Outcome::Done => &mut self.done,
-            Outcome::Left => &mut self.left,
-            Outcome::Failed(Failed::Postponed) => &mut self.postponed,
-            Outcome::Failed(Failed::Stuck) => &mut self.stuck,
+            ItemOutcome::Done => &mut self.done,
+            ItemOutcome::Left => &mut self.left,
+            ItemOutcome::Failed(Failed::Postponed) => &mut self.postponed,
+            ItemOutcome::Failed(Failed::Stuck) => &mut self.stuck,
         };
         *counter = counter.saturating_add(1);
     }

@@ -42,7 +42,7 @@ pub enum MonthlyLimit {
 
 /// The settings of automatic top-up, as a person has chosen them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct AutoTopUpSettings {
     pub enabled: bool,
     /// A pack is bought at or below this available balance. `None` if it was never set.
     pub threshold: Option<Amount>,
@@ -54,7 +54,7 @@ pub struct Settings {
 
 /// What automatic top-up bought in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bought {
+pub struct MonthlyTopUps {
     pub month: Month,
     /// The number of packs.
     pub top_ups: u64,
@@ -64,7 +64,7 @@ pub struct Bought {
 /// The settings of automatic top-up with its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoTopUp {
-    pub settings: Settings,
+    pub settings: AutoTopUpSettings,
     /// The number of declined charges in a row.
     pub declines: u64,
     /// The open charge. Its outcome must be known before another is begun.
@@ -73,7 +73,7 @@ pub struct AutoTopUp {
     /// sweep to check the balance.
     pub waits_until: Option<Timestamp>,
     /// The purchases of the latest month that had any.
-    pub bought: Option<Bought>,
+    pub bought: Option<MonthlyTopUps>,
     /// Whether automatic top-up has switched itself off.
     pub gave_up: bool,
     /// When the latest charges were begun, back to an hour before the last one.
@@ -114,7 +114,7 @@ pub enum TopUpStep {
     Look(Amount, Id),
 }
 
-impl Settings {
+impl AutoTopUpSettings {
     /// Returns the settings of a workspace that never changed them.
     #[must_use]
     pub fn off() -> Self {
@@ -134,7 +134,7 @@ impl AutoTopUp {
     /// The purchases of the month still count, declines don't. If automatic top-up is switched on, the next sweep
     /// checks the balance. If it is switched off, the open charge is marked as withdrawn and is not made any more.
     #[must_use]
-    pub fn set(settings: Settings, before: Option<&Self>, now: Timestamp) -> Self {
+    pub fn set(settings: AutoTopUpSettings, before: Option<&Self>, now: Timestamp) -> Self {
         let waits_until = settings.enabled.then_some(now);
         let charge = before.and_then(|before| before.charge.clone());
         let withdraw =
@@ -191,7 +191,7 @@ impl AutoTopUp {
     /// Returns whether the monthly limit leaves room for a number of packs, each of `pack` credits.
     #[must_use]
     pub fn has_room_for(&self, packs: u64, pack: Amount, now: Timestamp) -> bool {
-        let Bought { top_ups, credits, .. } = self.bought_in(Month::of(now));
+        let MonthlyTopUps { top_ups, credits, .. } = self.bought_in(Month::of(now));
         match self.settings.monthly_limit {
             None => true,
             Some(MonthlyLimit::TopUps(most)) => top_ups.saturating_add(packs) <= most,
@@ -226,8 +226,8 @@ impl AutoTopUp {
 
     /// Returns what was bought in a month.
     #[must_use]
-    pub fn bought_in(&self, month: Month) -> Bought {
-        let nothing = Bought { month, top_ups: 0, credits: Credits::ZERO };
+    pub fn bought_in(&self, month: Month) -> MonthlyTopUps {
+        let nothing = MonthlyTopUps { month, top_ups: 0, credits: Credits::ZERO };
         self.bought.filter(|bought| bought.month == month).unwrap_or(nothing)
     }
 
@@ -254,7 +254,7 @@ impl AutoTopUp {
     pub fn paid(&self, purchase: &Purchase) -> Self {
         let before = self.bought_in(Month::of(purchase.begun_at));
         let credits = before.credits.plus(purchase.goods.credits().credits()).unwrap_or(before.credits);
-        let bought = Bought { top_ups: before.top_ups.saturating_add(1), credits, ..before };
+        let bought = MonthlyTopUps { top_ups: before.top_ups.saturating_add(1), credits, ..before };
         Self { charge: None, declines: 0, bought: Some(bought), ..self.clone() }
     }
 
@@ -291,7 +291,7 @@ impl AutoTopUp {
     /// be granted.
     #[must_use]
     pub fn given_up(&self) -> Self {
-        let settings = Settings { enabled: false, ..self.settings.clone() };
+        let settings = AutoTopUpSettings { enabled: false, ..self.settings.clone() };
         let limited_by = None;
         Self {
             settings,
@@ -307,7 +307,7 @@ impl AutoTopUp {
     /// Switches automatic top-up off for a person. An open charge stays open.
     #[must_use]
     pub fn switched_off(&self) -> Self {
-        let settings = Settings { enabled: false, ..self.settings.clone() };
+        let settings = AutoTopUpSettings { enabled: false, ..self.settings.clone() };
         Self { settings, waits_until: None, need: None, limited_by: None, ..self.clone() }
     }
 
@@ -345,7 +345,7 @@ impl AutoTopUp {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{AutoTopUp, MonthlyLimit, Settings, TopUpStep};
+    use super::{AutoTopUp, AutoTopUpSettings, MonthlyLimit, TopUpStep};
     use crate::enrolment::OpenCharge;
     use crate::price::{Currency, Price};
     use crate::purchase::{Goods, Purchase};
@@ -366,7 +366,8 @@ mod tests {
 
     fn on(monthly_limit: Option<MonthlyLimit>) -> AutoTopUp {
         let (threshold, pack) = ("100".parse().ok(), "pack".parse().ok());
-        AutoTopUp::set(Settings { enabled: true, threshold, pack, monthly_limit }, None, at(0)).at_rest()
+        AutoTopUp::set(AutoTopUpSettings { enabled: true, threshold, pack, monthly_limit }, None, at(0))
+            .at_rest()
     }
 
     #[test]
@@ -374,7 +375,7 @@ mod tests {
         let charging = on(None).charging(&purchase(0));
         assert_eq!(charging.step(at(0)), TopUpStep::Wait);
         assert_eq!(charging.step(at(1)), TopUpStep::Finish(OpenCharge::of(&purchase(0))));
-        let off = AutoTopUp::set(Settings::off(), Some(&charging), at(0));
+        let off = AutoTopUp::set(AutoTopUpSettings::off(), Some(&charging), at(0));
         let withdrawn = OpenCharge { withdrawn: true, ..OpenCharge::of(&purchase(0)) };
         assert_eq!(off.step(at(1)), TopUpStep::Finish(withdrawn.clone()));
         let on_again = AutoTopUp::set(on(None).settings, Some(&off), at(0));
@@ -450,7 +451,7 @@ mod tests {
         assert_eq!(paused.paused(Dispute).paused(Refund).paused, Some(Dispute));
         let again = AutoTopUp::set(on(None).settings, Some(&paused), at(1));
         assert!(matches!(again.step(at(1)), TopUpStep::Look(..)));
-        assert_eq!(AutoTopUp::set(Settings::off(), None, at(0)).paused(Refund).paused, None);
+        assert_eq!(AutoTopUp::set(AutoTopUpSettings::off(), None, at(0)).paused(Refund).paused, None);
         let charging = on(None).charging(&purchase(0)).paused(Refund);
         assert!(matches!(charging.step(at(1)), TopUpStep::Finish(_)), "an open charge is still settled");
     }
@@ -474,7 +475,7 @@ mod tests {
         }
         let unfinished = on(None).unfinished(at(1));
         assert_eq!(unfinished.unfinished(at(2)), unfinished, "an earlier due date is kept");
-        assert_eq!(AutoTopUp::set(Settings::off(), None, at(1)).next_due(), None);
+        assert_eq!(AutoTopUp::set(AutoTopUpSettings::off(), None, at(1)).next_due(), None);
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::{CallTopUp, RefusedCall};
-    use crate::auto_top_up::{AutoTopUp, MonthlyLimit, Settings};
+    use crate::auto_top_up::{AutoTopUp, AutoTopUpSettings, MonthlyLimit};
     use crate::claw_back::ClawBackReason;
     use crate::credits::Amount;
     use crate::price::Price;
@@ -129,7 +129,8 @@ mod tests {
 
     fn on(monthly_limit: Option<MonthlyLimit>) -> AutoTopUp {
         let (threshold, pack) = ("100".parse().ok(), "pack".parse().ok());
-        AutoTopUp::set(Settings { enabled: true, threshold, pack, monthly_limit }, None, at(0)).at_rest()
+        AutoTopUp::set(AutoTopUpSettings { enabled: true, threshold, pack, monthly_limit }, None, at(0))
+            .at_rest()
     }
 
     fn call(available: &str, shortfall: &str) -> RefusedCall {
@@ -168,7 +169,10 @@ mod tests {
         ] {
             assert_eq!(decided(&on(None), call("500", shortfall), 0), is, "{shortfall}");
         }
-        assert_eq!(decided(&AutoTopUp::set(Settings::off(), None, at(0)), call("0", "1"), 0), ("off", 0));
+        assert_eq!(
+            decided(&AutoTopUp::set(AutoTopUpSettings::off(), None, at(0)), call("0", "1"), 0),
+            ("off", 0)
+        );
         assert_eq!(decided(&on(None).paused(ClawBackReason::Refund), call("0", "1"), 0), ("off", 0));
         assert_eq!(decided(&on(None).given_up(), call("0", "1"), 0), ("off", 0));
     }

@@ -25,18 +25,18 @@ const MAX_RECORDS: usize = 60;
 
 /// The result of a close: the next balance, and the records to write with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
+pub struct CloseResult {
     /// The balance of the next epoch. It must be written only if the version is still the one that was read.
     pub next: Balance,
     /// The ledger entries, in the order of time.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<CloseEntry>,
     /// The allocations that have ended. Refunds of their payments are computed from these records from now on.
     pub ended: Vec<EndedGrant>,
 }
 
 /// A ledger entry that a close writes or completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CloseEntry {
     /// The time of the date or change, not of the close.
     pub at: Timestamp,
     /// The change of what the workspace owns; negative if it owns less.
@@ -71,12 +71,12 @@ pub enum CloseError {
 }
 
 /// A balance while a close replays its dates and changes.
-struct Replay {
+struct CloseReplay {
     waterfall: Waterfall,
     next: Vec<NextGrant>,
     invoices_at: Option<Timestamp>,
     closed: BTreeMap<u64, ClosedHolds>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<CloseEntry>,
     ended: Vec<EndedGrant>,
     /// The latest addition of credits.
     added: Option<Amount>,
@@ -86,12 +86,12 @@ struct Replay {
 
 impl Balance {
     /// Computes the balance of the next epoch. The caller must write it only if the stored balance is still this one.
-    pub fn close(&self, now: Timestamp) -> Result<Closing, CloseError> {
+    pub fn close(&self, now: Timestamp) -> Result<CloseResult, CloseError> {
         let mut closed = self.closed.clone();
         if !self.held.is_zero() {
             closed.insert(self.epoch, ClosedHolds { held: self.held, dead: Credits::ZERO });
         }
-        let mut replay = Replay {
+        let mut replay = CloseReplay {
             waterfall: self.waterfall()?,
             next: self.next.clone(),
             invoices_at: self.invoices_at,
@@ -105,12 +105,12 @@ impl Balance {
         let later = self.changes.get(applied..).unwrap_or_default();
         replay.retire(later)?;
         let (outcomes, ended) = (std::mem::take(&mut replay.outcomes), std::mem::take(&mut replay.ended));
-        Ok(Closing { next: self.next_epoch(replay, later.to_vec(), now)?, outcomes, ended })
+        Ok(CloseResult { next: self.next_epoch(replay, later.to_vec(), now)?, outcomes, ended })
     }
 
     fn next_epoch(
         &self,
-        replay: Replay,
+        replay: CloseReplay,
         changes: Vec<QueuedChange>,
         now: Timestamp,
     ) -> Result<Self, OutOfRange> {
@@ -148,7 +148,7 @@ enum Date {
     Start,
 }
 
-impl Replay {
+impl CloseReplay {
     /// Applies what is due by `now` and the queued changes, in the order of time. Returns how many changes it applied.
     ///
     /// At one instant, an expiry comes first, then the month's end, then a start, then changes.
@@ -251,7 +251,7 @@ impl Replay {
                 };
                 // A void that takes nothing is listed too, because its caller waits for the entry.
                 let what = Happened::Voided(key.clone());
-                self.outcomes.push(Outcome { at: *at, credits: credits.negated(), what });
+                self.outcomes.push(CloseEntry { at: *at, credits: credits.negated(), what });
             }
             Change::Withdraw { key, grant_ids } => {
                 self.next.retain(|next| !grant_ids.contains(&next.grant.grant_id));
@@ -304,7 +304,7 @@ impl Replay {
 
     fn happened(&mut self, at: Timestamp, credits: Credits, what: Happened) {
         if !credits.is_zero() {
-            self.outcomes.push(Outcome { at, credits, what });
+            self.outcomes.push(CloseEntry { at, credits, what });
         }
     }
 }
@@ -342,7 +342,7 @@ fn kept_months(consumed: &BTreeMap<Month, Credits>, this: Month) -> BTreeMap<Mon
 mod tests {
     use jiff::Timestamp;
 
-    use super::{Happened, Outcome};
+    use super::{CloseEntry, Happened};
     use crate::balance::Balance;
     use crate::change::{Change, QueuedChange};
     use crate::claw_back::Clawed;
@@ -444,7 +444,7 @@ mod tests {
         let begun = withdrawn(Vec::new(), vec![next.grant.clone()], at(16));
         assert!(begun.next.grants.is_empty() && begun.next.is_consistent().unwrap());
         let what = Happened::Voided("k".to_owned());
-        let taken = Outcome { at: at(16), credits: "-5".parse().unwrap(), what };
+        let taken = CloseEntry { at: at(16), credits: "-5".parse().unwrap(), what };
         assert_eq!(begun.outcomes, [taken]);
         let beginning = withdrawn(vec![next], Vec::new(), at(16));
         assert!(beginning.next.grants.is_empty() && beginning.next.is_consistent().unwrap());

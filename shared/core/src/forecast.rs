@@ -22,7 +22,7 @@ const FURTHEST_DAYS: u16 = 366;
 
 /// The input of a forecast: past consumption, the balance and the grants to come.
 #[derive(Debug, Clone)]
-pub struct Known<'a> {
+pub struct ForecastInput<'a> {
     /// The consumption of each day, in UTC.
     pub days: &'a BTreeMap<Date, Credits>,
     /// When the workspace was created.
@@ -61,7 +61,7 @@ pub struct Forecast {
     pub outlook: Outlook,
 }
 
-impl Known<'_> {
+impl ForecastInput<'_> {
     /// Returns the forecast at the pace of the last `days` whole days; `None` before the first day has ended.
     ///
     /// If nothing is left now, the outlook is [`Outlook::OutOfCredits`] at any pace, even if credits are renewed later.
@@ -132,7 +132,7 @@ fn allocation(monthly: Amount, expires_at: Timestamp) -> ExpiringGrant {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Forecast, Known, Outlook, Renewing};
+    use super::{Forecast, ForecastInput, Outlook, Renewing};
     use crate::balance::Balance;
     use crate::credits::Credits;
 
@@ -148,7 +148,7 @@ mod tests {
         };
         let renewals: Vec<Renewing> = renewal.map(renewing).into_iter().collect();
         let since = "2026-11-01T08:00:00Z".parse().unwrap();
-        let known = Known { days: &days_taken, since, balance: &balance, renewals: &renewals };
+        let known = ForecastInput { days: &days_taken, since, balance: &balance, renewals: &renewals };
         known.forecast("2026-11-23T12:00:00Z".parse().unwrap(), days).unwrap().unwrap()
     }
 
@@ -197,7 +197,7 @@ mod tests {
     fn no_forecast_before_a_whole_day_has_passed() {
         let balance = Balance::default();
         let since = "2026-11-23T08:00:00Z".parse().unwrap();
-        let known = Known { days: &BTreeMap::new(), since, balance: &balance, renewals: &[] };
+        let known = ForecastInput { days: &BTreeMap::new(), since, balance: &balance, renewals: &[] };
         assert_eq!(known.forecast("2026-11-23T23:00:00Z".parse().unwrap(), 7).unwrap(), None);
     }
 }

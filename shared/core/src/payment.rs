@@ -98,7 +98,7 @@ pub enum AttemptStatus {
 
 /// The stored purchase that a payment names.
 #[derive(Debug, Clone, Copy)]
-pub struct Bought<'a> {
+pub struct NamedPurchase<'a> {
     pub purchase: &'a Purchase,
     /// The id of the payment that paid the purchase, if one did.
     pub paid_by: Option<&'a str>,
@@ -346,7 +346,7 @@ impl Payment {
 
     /// Returns the sale; `None` without a purchase, or if the payment names a workspace other than the purchase's.
     #[must_use]
-    pub fn sale_of(&self, bought: Option<Bought<'_>>) -> Option<Sale> {
+    pub fn sale_of(&self, bought: Option<NamedPurchase<'_>>) -> Option<Sale> {
         let purchase = bought?.purchase;
         let named = self.paid.as_ref().map(|paid| &paid.named);
         let named = named.or(self.attempted.as_ref().map(|attempted| &attempted.named))?;
@@ -359,7 +359,7 @@ impl Payment {
     }
 
     /// Returns the next step; `None` if nothing is left to do. `bought` is the purchase that the payment names.
-    pub fn next_step(&self, bought: Option<Bought<'_>>) -> Result<Option<PaymentStep>, OutOfRange> {
+    pub fn next_step(&self, bought: Option<NamedPurchase<'_>>) -> Result<Option<PaymentStep>, OutOfRange> {
         if let Some(granted) = &self.granted {
             return self.next_claw(granted);
         }
@@ -447,7 +447,7 @@ impl Payment {
         open && self.refunded_minor() < paid
     }
 
-    fn fit(&self, paid: &Paid, bought: Option<Bought<'_>>) -> Result<Granted, Mismatch> {
+    fn fit(&self, paid: &Paid, bought: Option<NamedPurchase<'_>>) -> Result<Granted, Mismatch> {
         if paid.named.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
         }
@@ -455,7 +455,7 @@ impl Payment {
         if let Some(passed @ (Mismatch::MovedOn | Mismatch::Withdrawn)) = self.mismatch {
             return Err(passed);
         }
-        let Bought { purchase, paid_by, .. } = bought.ok_or(Mismatch::UnknownTopUp)?;
+        let NamedPurchase { purchase, paid_by, .. } = bought.ok_or(Mismatch::UnknownTopUp)?;
         let named = paid.named.workspace_id.as_deref();
         if named.is_some_and(|named| named != purchase.workspace_id.as_str()) {
             return Err(Mismatch::Workspace);
@@ -518,7 +518,7 @@ impl Paid {
     ///
     /// If the amount of a `PaymentIntent` differs from the price, it may include tax or a discount, which only the
     /// session states.
-    fn waits_for_session(&self, bought: Bought<'_>) -> bool {
+    fn waits_for_session(&self, bought: NamedPurchase<'_>) -> bool {
         self.source == PaidSource::Intent
             && bought.collection == Collection::Checkout
             && self.currency == bought.purchase.price.currency

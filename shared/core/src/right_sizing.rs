@@ -40,7 +40,7 @@ pub struct PackCount<'a> {
 
 /// What a choice would have cost, month by month.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replay<'a> {
+pub struct ReplayedChoice<'a> {
     pub choice: Choice<'a>,
     /// In the order of time.
     pub months: Vec<ReplayedMonth>,
@@ -70,7 +70,7 @@ pub fn replays<'a>(
     needs: &[Need],
     (packs, tiers): (&'a [Pack], &'a [Tier]),
     currency: Currency,
-) -> Result<Vec<Replay<'a>>, OutOfRange> {
+) -> Result<Vec<ReplayedChoice<'a>>, OutOfRange> {
     let mut packs: Vec<&Pack> = packs.iter().filter(|pack| pack.price.currency == currency).collect();
     packs.sort_by_key(|pack| Reverse(pack.credits));
     let tiers = tiers.iter().filter(|tier| tier.price.currency == currency).map(Some);
@@ -81,7 +81,7 @@ pub fn replays<'a>(
             replays.push(Choice { tier, mix }.replay(needs, currency)?);
         }
     }
-    replays.sort_by_key(|replay: &Replay<'_>| (replay.price.amount_minor, replay.packs_bought()));
+    replays.sort_by_key(|replay: &ReplayedChoice<'_>| (replay.price.amount_minor, replay.packs_bought()));
     Ok(replays)
 }
 
@@ -194,7 +194,7 @@ fn micros(credits: Credits) -> Result<u128, OutOfRange> {
 
 impl<'a> Choice<'a> {
     /// Replays the months, all of which the choice covers.
-    fn replay(self, needs: &[Need], currency: Currency) -> Result<Replay<'a>, OutOfRange> {
+    fn replay(self, needs: &[Need], currency: Currency) -> Result<ReplayedChoice<'a>, OutOfRange> {
         let (mut buffer, mut total) = (Credits::ZERO, 0_u64);
         let (mut months, mut unbought) = (Vec::new(), self.mix.clone());
         let fee = self.tier.map_or(0, |tier| tier.price.amount_minor);
@@ -209,7 +209,7 @@ impl<'a> Choice<'a> {
             let packs_bought = bought.packs;
             months.push(ReplayedMonth { month, needed, from_allocation, from_prepaid, packs_bought, price });
         }
-        Ok(Replay { choice: self, months, price: Price { amount_minor: total, currency } })
+        Ok(ReplayedChoice { choice: self, months, price: Price { amount_minor: total, currency } })
     }
 }
 
@@ -239,7 +239,7 @@ fn buy(unbought: &mut [PackCount<'_>], missing: Credits) -> Result<PacksBought, 
     Ok(bought)
 }
 
-impl Replay<'_> {
+impl ReplayedChoice<'_> {
     /// Returns the number of packs that would have been bought in all months.
     #[must_use]
     pub fn packs_bought(&self) -> u64 {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use credits_core::credits::Credits;
 use credits_core::dispute::{Dispute, DisputeStatus};
-use credits_core::payment::{Bought, Collection, Named, News, Paid, PaidSource, Payment, PaymentStep};
+use credits_core::payment::{Collection, Named, NamedPurchase, News, Paid, PaidSource, Payment, PaymentStep};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
@@ -28,8 +28,8 @@ fn top_up() -> Purchase {
     }
 }
 
-fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> Bought<'a> {
-    Bought { purchase, paid_by, collection: Collection::Checkout }
+fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> NamedPurchase<'a> {
+    NamedPurchase { purchase, paid_by, collection: Collection::Checkout }
 }
 
 fn paid() -> News {

@@ -7,7 +7,7 @@
 
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    Bought, Collection, Granted, Mismatch, Named, News, Paid, PaidSource, Payment, PaymentStatus,
+    Collection, Granted, Mismatch, Named, NamedPurchase, News, Paid, PaidSource, Payment, PaymentStatus,
     PaymentStep, Resolution, Resolved,
 };
 use credits_core::price::Price;
@@ -25,8 +25,8 @@ fn top_up() -> Purchase {
     }
 }
 
-fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> Bought<'a> {
-    Bought { purchase, paid_by, collection: Collection::Checkout }
+fn bought<'a>(purchase: &'a Purchase, paid_by: Option<&'a str>) -> NamedPurchase<'a> {
+    NamedPurchase { purchase, paid_by, collection: Collection::Checkout }
 }
 
 fn paid() -> Paid {
@@ -289,7 +289,7 @@ fn m05_tax_and_discounts_are_the_sessions_to_judge() {
     let alone = heard(&[News::Paid(intent.clone())]);
     let purchase = top_up();
     assert_eq!(alone.next_step(Some(bought(&purchase, None))), Ok(None), "only the session decides");
-    let off_session = Bought { collection: Collection::OffSession, ..bought(&purchase, None) };
+    let off_session = NamedPurchase { collection: Collection::OffSession, ..bought(&purchase, None) };
     let step = alone.next_step(Some(off_session));
     assert_eq!(step, Ok(Some(PaymentStep::KeepUnmatched(Mismatch::Amount))));
     for news in [[session.clone(), intent.clone()], [intent, session]] {

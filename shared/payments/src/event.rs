@@ -16,7 +16,7 @@ pub(crate) use refund::refund_status;
 
 /// A webhook event in the terms of this application.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum StripeEvent {
     /// A change of a payment.
     Payment { payment_id: String, news: News },
     /// A change of an unpaid checkout.
@@ -110,13 +110,13 @@ impl Ignored {
 }
 
 /// Reads a signed event. The caller must verify the signature first.
-pub fn read(body: &[u8], mode: Mode) -> Result<Event, EventError> {
+pub fn read(body: &[u8], mode: Mode) -> Result<StripeEvent, EventError> {
     let event: Value = serde_json::from_slice(body).map_err(EventError::Json)?;
     let Some(kind) = event.get("type").and_then(Value::as_str) else {
         return Err(vec![BadMember { field: "type".to_owned(), message: "must be a text" }].into());
     };
     if let Some(ignored) = not_for_us(&event, mode) {
-        return Ok(Event::Ignored(ignored));
+        return Ok(StripeEvent::Ignored(ignored));
     }
     let at = event.get("created").and_then(Value::as_i64).and_then(|at| Timestamp::from_second(at).ok());
     let object = event.pointer("/data/object").unwrap_or(&Value::Null);
@@ -140,7 +140,7 @@ pub fn read(body: &[u8], mode: Mode) -> Result<Event, EventError> {
         }
         "charge.dispute.funds_withdrawn" => dispute::read(object, Funds::Withdrawn, at)?,
         "charge.dispute.funds_reinstated" => dispute::read(object, Funds::Reinstated, at)?,
-        _ => Event::Ignored(Ignored::UnknownType),
+        _ => StripeEvent::Ignored(Ignored::UnknownType),
     })
 }
 
@@ -158,7 +158,7 @@ fn not_for_us(event: &Value, mode: Mode) -> Option<Ignored> {
 }
 
 /// Reads a completed session that was fetched from Stripe's API with its expanded payment intent.
-pub(crate) fn of_session(session: &Value) -> Result<Event, EventError> {
+pub(crate) fn of_session(session: &Value) -> Result<StripeEvent, EventError> {
     let failed = session.pointer("/payment_intent/status").and_then(Value::as_str);
     if session["payment_status"] == "unpaid" && failed == Some("requires_payment_method") {
         return Ok(ended_session(session, CheckoutNews::Failed)?);
@@ -166,19 +166,19 @@ pub(crate) fn of_session(session: &Value) -> Result<Event, EventError> {
     Ok(completed_session(session, None)?)
 }
 
-fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut session = Object::of(object)?;
     match session.optional_text("mode") {
         Some("setup") => return Ok(setup_session(&session, at)),
-        Some("subscription") => return Ok(Event::Ignored(Ignored::NotOurs)),
+        Some("subscription") => return Ok(StripeEvent::Ignored(Ignored::NotOurs)),
         _ => {}
     }
-    let Some(named) = named(&session) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
+    let Some(named) = named(&session) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
     match session.text("payment_status") {
         Some("unpaid") => return ended_session(object, CheckoutNews::Processing),
         // A missing status is already recorded as a bad member.
         Some("paid" | "no_payment_required") | None => {}
-        Some(_) => return Ok(Event::Ignored(Ignored::NothingFollows)),
+        Some(_) => return Ok(StripeEvent::Ignored(Ignored::NothingFollows)),
     }
     // If nothing had to be paid, Stripe creates no payment, and the session's id takes its place.
     let payment_id = session.reference("payment_intent").or_else(|| session.id("id"));
@@ -197,31 +197,31 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec
             at,
             source: PaidSource::Session,
         };
-        Event::Payment { payment_id, news: News::Paid(paid) }
+        StripeEvent::Payment { payment_id, news: News::Paid(paid) }
     });
     session.finish(read)
 }
 
-fn setup_session(session: &Object<'_>, at: Option<Timestamp>) -> Event {
+fn setup_session(session: &Object<'_>, at: Option<Timestamp>) -> StripeEvent {
     let stored = session.metadata("workspace_id").zip(session.reference("customer"));
     match stored {
         Some((workspace_id, customer)) => {
-            Event::Method(NewMethod { workspace_id, customer, payment_method: None, at })
+            StripeEvent::Method(NewMethod { workspace_id, customer, payment_method: None, at })
         }
-        None => Event::Ignored(Ignored::NotOurs),
+        None => StripeEvent::Ignored(Ignored::NotOurs),
     }
 }
 
-fn ended_session(object: &Value, news: CheckoutNews) -> Result<Event, Vec<BadMember>> {
+fn ended_session(object: &Value, news: CheckoutNews) -> Result<StripeEvent, Vec<BadMember>> {
     let mut session = Object::of(object)?;
     let Some(purchase_id) = named(&session).and_then(|named| named.purchase_id) else {
-        return Ok(Event::Ignored(Ignored::NotOurs));
+        return Ok(StripeEvent::Ignored(Ignored::NotOurs));
     };
     let checkout_id = session.id("id");
-    session.finish(checkout_id.map(|checkout_id| Event::Checkout { checkout_id, purchase_id, news }))
+    session.finish(checkout_id.map(|checkout_id| StripeEvent::Checkout { checkout_id, purchase_id, news }))
 }
 
-fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut intent = Object::of(object)?;
     let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
     let received =
@@ -239,43 +239,43 @@ fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMe
             at,
             source: PaidSource::Intent,
         };
-        Event::Payment { payment_id, news: News::Paid(paid) }
+        StripeEvent::Payment { payment_id, news: News::Paid(paid) }
     });
     intent.finish(read)
 }
 
-fn attempted_intent(object: &Value, status: AttemptStatus) -> Result<Event, Vec<BadMember>> {
+fn attempted_intent(object: &Value, status: AttemptStatus) -> Result<StripeEvent, Vec<BadMember>> {
     let mut intent = Object::of(object)?;
-    let Some(named) = named(&intent) else { return Ok(Event::Ignored(Ignored::NotOurs)) };
+    let Some(named) = named(&intent) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
     let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
     let amount_minor = amount(&mut intent, "amount", currency);
     let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
         let attempted = Attempted { status, amount_minor, currency, named };
-        Event::Payment { payment_id, news: News::Attempted(attempted) }
+        StripeEvent::Payment { payment_id, news: News::Attempted(attempted) }
     });
     intent.finish(read)
 }
 
-fn setup_intent(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+fn setup_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut intent = Object::of(object)?;
     let Some(workspace_id) = intent.metadata("workspace_id") else {
-        return Ok(Event::Ignored(Ignored::NotOurs));
+        return Ok(StripeEvent::Ignored(Ignored::NotOurs));
     };
     let (customer, payment_method) = (intent.id("customer"), intent.reference("payment_method"));
-    let read =
-        customer.map(|customer| Event::Method(NewMethod { workspace_id, customer, payment_method, at }));
+    let read = customer
+        .map(|customer| StripeEvent::Method(NewMethod { workspace_id, customer, payment_method, at }));
     intent.finish(read)
 }
 
-fn receipt(object: &Value) -> Result<Event, Vec<BadMember>> {
+fn receipt(object: &Value) -> Result<StripeEvent, Vec<BadMember>> {
     let mut charge = Object::of(object)?;
     let receipt_url = charge.optional_text("receipt_url").map(str::to_owned);
     let (Some(_), Some(receipt_url)) = (named(&charge), receipt_url) else {
-        return Ok(Event::Ignored(Ignored::NotOurs));
+        return Ok(StripeEvent::Ignored(Ignored::NotOurs));
     };
     let payment_id = charge.first_reference(&["payment_intent", "id"]);
     let news = News::Receipt(receipt_url);
-    charge.finish(payment_id.map(|payment_id| Event::Payment { payment_id, news }))
+    charge.finish(payment_id.map(|payment_id| StripeEvent::Payment { payment_id, news }))
 }
 
 /// Reads the ids in our metadata; `None` if the object has none of them. A top-up has `top_up_id`, every other purchase
@@ -303,19 +303,19 @@ fn amount(object: &mut Object<'_>, name: &str, currency: Option<Currency>) -> Op
     object.expect(name, read, "must be a whole number of the currency's minor units")
 }
 
-fn ignored_unless_bad(object: Object<'_>) -> Result<Event, Vec<BadMember>> {
-    object.finish(Some(Event::Ignored(Ignored::NotOurs)))
+fn ignored_unless_bad(object: Object<'_>) -> Result<StripeEvent, Vec<BadMember>> {
+    object.finish(Some(StripeEvent::Ignored(Ignored::NotOurs)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CheckoutNews, Event, EventError, Ignored, Mode, read};
+    use super::{CheckoutNews, EventError, Ignored, Mode, StripeEvent, read};
     use credits_core::dispute::{Dispute, DisputeStatus};
     use credits_core::payment::{AttemptStatus, News, Paid};
     use credits_core::price::Price;
     use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
 
-    fn event(kind: &str, object: &str) -> Result<Event, EventError> {
+    fn event(kind: &str, object: &str) -> Result<StripeEvent, EventError> {
         read(
             format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#).as_bytes(),
             Mode::Any,
@@ -336,14 +336,14 @@ mod tests {
         ] {
             let read = event(&format!("checkout.session.{kind}"), &session).unwrap();
             let (checkout_id, purchase_id) = ("cs_1".into(), "top_1".into());
-            assert_eq!(read, Event::Checkout { checkout_id, purchase_id, news: expected });
+            assert_eq!(read, StripeEvent::Checkout { checkout_id, purchase_id, news: expected });
         }
     }
 
     #[test]
     fn what_no_one_reads_is_ignored_with_the_reason() {
         let ignored = |body: &str, mode| match read(body.as_bytes(), mode).unwrap() {
-            Event::Ignored(ignored) => ignored,
+            StripeEvent::Ignored(ignored) => ignored,
             other => panic!("{other:?}"),
         };
         let paid = r#"{"id":"pi_1","amount":900,"currency":"usd","metadata":{"order":"7"}}"#;
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn all_events_of_a_payment_have_the_same_payment_id() {
         let name = |kind: &str, object: &str| match event(kind, object).unwrap() {
-            Event::Payment { payment_id, .. } => payment_id,
+            StripeEvent::Payment { payment_id, .. } => payment_id,
             other => format!("{other:?}"),
         };
         let session = format!(
@@ -388,7 +388,7 @@ mod tests {
             )
         };
         let paid = |object: &str| match event("checkout.session.completed", object).unwrap() {
-            Event::Payment { payment_id, news: News::Paid(paid) } => {
+            StripeEvent::Payment { payment_id, news: News::Paid(paid) } => {
                 (payment_id, paid.asked_minor(), paid.amount_minor)
             }
             other => panic!("{other:?}"),
@@ -405,7 +405,7 @@ mod tests {
                     "balance_transactions":[{{"amount":-7,"currency":"usd"}},{{"amount":7,"currency":"usd"}}]}}"#
             );
             match event(&format!("charge.dispute.{kind}"), &object).unwrap() {
-                Event::Payment { news: News::Disputed { dispute, .. }, .. } => dispute,
+                StripeEvent::Payment { news: News::Disputed { dispute, .. }, .. } => dispute,
                 other => panic!("{other:?}"),
             }
         };
@@ -432,7 +432,7 @@ mod tests {
                 r#"{{"id":"re_1","charge":"ch_1","payment_intent":"pi_1","amount":9,"status":{status},"created":5}}"#
             );
             match event(kind, &object).unwrap() {
-                Event::Payment { payment_id, news: News::Refund { refund_id, refund, .. } } => {
+                StripeEvent::Payment { payment_id, news: News::Refund { refund_id, refund, .. } } => {
                     assert_eq!((payment_id.as_str(), refund_id.as_str()), ("pi_1", "re_1"));
                     refund
                 }
@@ -455,18 +455,20 @@ mod tests {
     #[test]
     fn stored_method_is_read_from_both_events() {
         let intent = r#"{"id":"seti_1","customer":"cus_1","payment_method":"pm_1","metadata":{"workspace_id":"acme"}}"#;
-        let Event::Method(stored) = event("setup_intent.succeeded", intent).unwrap() else { panic!() };
+        let StripeEvent::Method(stored) = event("setup_intent.succeeded", intent).unwrap() else { panic!() };
         assert_eq!((stored.customer.as_str(), stored.payment_method.as_deref()), ("cus_1", Some("pm_1")));
         let session = r#"{"id":"cs_1","mode":"setup","payment_status":"no_payment_required","customer":"cus_1",
             "metadata":{"workspace_id":"acme"}}"#;
-        let Event::Method(stored) = event("checkout.session.completed", session).unwrap() else { panic!() };
+        let StripeEvent::Method(stored) = event("checkout.session.completed", session).unwrap() else {
+            panic!()
+        };
         assert_eq!((stored.workspace_id.as_str(), stored.payment_method), ("acme", None));
     }
 
     #[test]
     fn stripe_amounts_are_converted_to_iso_minor_units() {
         let news = |kind: &str, object: &str| match event(kind, object).unwrap() {
-            Event::Payment { news, .. } => news,
+            StripeEvent::Payment { news, .. } => news,
             other => panic!("{other:?}"),
         };
         let paid = |news: News| match news {
@@ -490,7 +492,7 @@ mod tests {
 
     #[test]
     fn all_bad_members_are_reported() {
-        let bad = |read: Result<Event, EventError>| match read {
+        let bad = |read: Result<StripeEvent, EventError>| match read {
             Err(EventError::Members(bad)) => bad.into_iter().map(|bad| bad.field).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
@@ -510,7 +512,7 @@ mod tests {
     #[test]
     fn failed_attempt_is_not_a_payment() {
         let object = format!(r#"{{"id":"pi_1","amount":900,"currency":"usd",{OURS}}}"#);
-        let Event::Payment { news: News::Attempted(attempted), .. } =
+        let StripeEvent::Payment { news: News::Attempted(attempted), .. } =
             event("payment_intent.payment_failed", &object).unwrap()
         else {
             panic!("not an attempted payment")

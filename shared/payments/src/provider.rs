@@ -102,7 +102,7 @@ struct ErrorMembers {
 }
 
 #[derive(Deserialize)]
-struct Page<T> {
+struct StripeList<T> {
     data: Vec<T>,
     #[serde(default)]
     has_more: bool,

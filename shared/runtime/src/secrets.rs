@@ -31,7 +31,7 @@ pub enum SecretError {
 pub struct Secrets {
     source: Source,
     ttl: Duration,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<CachedSecrets>>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ enum Source {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedSecrets {
     secrets: Vec<Secret>,
     read_at: Instant,
 }
@@ -107,7 +107,7 @@ impl Secrets {
             }
             (Err(error), None) => return Err(error),
         };
-        *kept = Some(Kept { secrets: secrets.clone(), read_at: Instant::now() });
+        *kept = Some(CachedSecrets { secrets: secrets.clone(), read_at: Instant::now() });
         Ok(secrets)
     }
 }

@@ -19,11 +19,11 @@ use jiff::Timestamp;
 use crate::attribute::Reader;
 use crate::audit::SETTLED_AFTER;
 use crate::error::{Corrupt, Fault};
-use crate::index::{Cursor, Listing};
+use crate::index::{Cursor, IndexQuery};
 use crate::keys::{self, ItemKey, position};
-use crate::posting::{Order, Unposted};
-use crate::transaction::Outcome;
-use crate::versioned::{self, Kept};
+use crate::posting::{PostingOrder, Unposted};
+use crate::transaction::TransactionOutcome;
+use crate::versioned::{self, VersionedItem};
 use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
@@ -149,15 +149,15 @@ impl Store {
                 balance.map_err(Fault::from)?,
             ];
             match self.transact(writes).await? {
-                Outcome::Written => {
+                TransactionOutcome::Written => {
                     self.settle_fence(workspace).await;
                     return Ok(first);
                 }
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
                     return Err(AgreementRefusal::WorkspaceNotFound);
                 }
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -193,7 +193,7 @@ impl Store {
         let (grant_kind, expires_at) = (kind, Some(expires_at));
         let cause = Cause::Grant { grant_id: grant_id.clone(), grant_kind, expires_at, reason };
         let after = standing.with_grant(month, portion);
-        let order = Order {
+        let order = PostingOrder {
             workspace,
             key,
             fingerprint: None,
@@ -232,7 +232,7 @@ impl Store {
             None => return self.transact_unless_changed(vec![standing_write]).await.map(drop),
         };
         let reason = "the commitment ended".to_owned();
-        let order = Order {
+        let order = PostingOrder {
             workspace,
             key,
             fingerprint: None,
@@ -247,7 +247,7 @@ impl Store {
     }
 
     /// Posts a step. Ignores a lost race with another caller: the next iteration reads the agreement again.
-    async fn post_step(&self, order: Order<'_>) -> Result<(), Fault> {
+    async fn post_step(&self, order: PostingOrder<'_>) -> Result<(), Fault> {
         let workspace = order.workspace;
         match self.post(order).await {
             Ok(_) => self.settle_fence(workspace).await,
@@ -291,12 +291,12 @@ impl Store {
             writes.push(balance_item::write_of(&self.table, workspace, &ends, "agreement")?);
         }
         match self.transact(writes).await? {
-            Outcome::Written => self.settle_fence(workspace).await,
+            TransactionOutcome::Written => self.settle_fence(workspace).await,
             // Whether or not it was written, the next iteration reads the agreement again.
-            Outcome::Unknown(error) => {
+            TransactionOutcome::Unknown(error) => {
                 tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice got no reply");
             }
-            Outcome::Cancelled(_) => {}
+            TransactionOutcome::Cancelled(_) => {}
         }
         Ok(true)
     }
@@ -338,7 +338,7 @@ impl Store {
         let mut explained = false;
         let mut after: Option<Cursor> = position(billed.at, billed.entry_id.as_str()).parse().ok();
         while after.is_some() {
-            let listing = Listing {
+            let listing = IndexQuery {
                 partition: &keys::ledger(workspace),
                 limit: ENTRIES_A_PAGE,
                 after: after.as_ref(),
@@ -365,7 +365,7 @@ impl Store {
         read_version: u64,
         after: &AgreementState,
     ) -> Result<TransactWriteItem, Corrupt> {
-        let kept = Kept {
+        let kept = VersionedItem {
             workspace,
             key: ItemKey::agreement(workspace),
             name: STANDING,

@@ -13,7 +13,7 @@ use crate::balance_item::{ADDED, EXHAUSTED, LOW_AT};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::transaction::{Outcome, Updated, is_busy};
+use crate::transaction::{TransactionOutcome, Updated, is_busy};
 use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";
@@ -49,10 +49,12 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {
-                Outcome::Written => return Ok(first),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
+                TransactionOutcome::Written => return Ok(first),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
+                TransactionOutcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! wanted.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::auto_top_up::{AutoTopUp, Settings};
+use credits_core::auto_top_up::{AutoTopUp, AutoTopUpSettings};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Purchase, StoredMethod};
 
@@ -15,8 +15,8 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
 use crate::purchases::{NewMeans, NewPurchase, begin_write};
-use crate::transaction::{Outcome, is_busy};
-use crate::versioned::{self, Kept};
+use crate::transaction::{TransactionOutcome, is_busy};
+use crate::versioned::{self, VersionedItem};
 use crate::workspaces::WorkspaceRefusal;
 
 /// The attribute with the serialised [`AutoTopUp`].
@@ -41,7 +41,7 @@ impl Store {
     pub async fn set_auto_top_up(
         &self,
         workspace: &WorkspaceId,
-        settings: &Settings,
+        settings: &AutoTopUpSettings,
     ) -> Result<(AutoTopUp, bool), WorkspaceRefusal> {
         let mut attempts = self.attempts();
         loop {
@@ -51,12 +51,14 @@ impl Store {
             let kept = self.auto_top_up_write(workspace, read.as_ref(), &after).map_err(Fault::from)?;
             let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
             match self.transact(vec![kept, threshold]).await? {
-                Outcome::Written => return Ok((after, read.is_none())),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if !is_busy(&reasons) && self.is_unknown(workspace).await? => {
+                TransactionOutcome::Written => return Ok((after, read.is_none())),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons)
+                    if !is_busy(&reasons) && self.is_unknown(workspace).await? =>
+                {
                     return Err(WorkspaceRefusal::WorkspaceNotFound);
                 }
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -113,7 +115,7 @@ impl Store {
         read: Option<&VersionedTopUp>,
         after: &AutoTopUp,
     ) -> Result<TransactWriteItem, Corrupt> {
-        let kept = Kept {
+        let kept = VersionedItem {
             workspace,
             key: ItemKey::auto_top_up(workspace),
             name: AUTO_TOP_UP,

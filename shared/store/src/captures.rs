@@ -17,7 +17,7 @@ use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
 use crate::refused::RefusedBalance;
-use crate::transaction::{Attempts, Outcome, Reason, Updated, is_busy};
+use crate::transaction::{Attempts, Reason, TransactionOutcome, Updated, is_busy};
 use crate::{Store, balance_item, hold_item};
 
 /// A request to pay an AI call from a hold.
@@ -61,7 +61,7 @@ struct Course<'a> {
 }
 
 /// The reason why the condition of a capture failed.
-enum Obstacle {
+enum CaptureObstacle {
     /// The hold has this capture already, at this index.
     Captured(usize),
     KeyReused,
@@ -139,31 +139,31 @@ impl Store {
         let hold = hold_item::read(item).map_err(Fault::from)?;
         let required = course.capture.line.amount;
         match course.obstacle(&hold, item, now).map_err(Fault::from)? {
-            Obstacle::Captured(place) => {
+            CaptureObstacle::Captured(place) => {
                 let remaining = hold.left_after(place).map_err(|sum| Fault::Corrupt(sum.into()))?;
                 let kept = hold.captures.get(place).unwrap_or(&course.capture);
                 let (capture_id, amount) = (id_of(order.hold_id, &kept.key)?, kept.line.amount);
                 Ok(Some(Captured { capture_id, amount, remaining, replayed: !course.lost }))
             }
-            Obstacle::KeyReused => Err(HoldRefusal::KeyReused),
-            Obstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
-            Obstacle::Full => Err(HoldRefusal::Full),
-            Obstacle::Over => {
+            CaptureObstacle::KeyReused => Err(HoldRefusal::KeyReused),
+            CaptureObstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
+            CaptureObstacle::Full => Err(HoldRefusal::Full),
+            CaptureObstacle::Over => {
                 course.no_later_than = self.expire_hold(&course.claim.workspace_id, order.hold_id).await?;
                 course.attempts.at_once()?;
                 Ok(None)
             }
-            Obstacle::WordTaken => {
+            CaptureObstacle::WordTaken => {
                 let next = course.salt.saturating_add(1);
                 course.salt = hold_item::salt_for(&course.capture, Some(item), next);
                 course.attempts.at_once()?;
                 Ok(None)
             }
-            Obstacle::Short(remaining) if !order.extend => {
+            CaptureObstacle::Short(remaining) if !order.extend => {
                 Err(HoldRefusal::Short { required, kept: remaining })
             }
-            Obstacle::Short(remaining) => self.grow_and_capture(course, &hold, remaining).await,
-            Obstacle::Passed => {
+            CaptureObstacle::Short(remaining) => self.grow_and_capture(course, &hold, remaining).await,
+            CaptureObstacle::Passed => {
                 course.attempts.after_conflict().await?;
                 Ok(None)
             }
@@ -202,14 +202,14 @@ impl Store {
                 .map_err(corrupt)?,
         ];
         let reasons = match self.transact(writes).await? {
-            Outcome::Written => {
+            TransactionOutcome::Written => {
                 return course.captured(&hold.hold_id, Credits::ZERO).map(Some);
             }
-            Outcome::Unknown(error) => {
+            TransactionOutcome::Unknown(error) => {
                 course.after_failure(error).await?;
                 return Ok(None);
             }
-            Outcome::Cancelled(reasons) => reasons,
+            TransactionOutcome::Cancelled(reasons) => reasons,
         };
         if let [Reason::Condition(Some(item)), Reason::None] = &reasons[..]
             && !is_busy(&reasons)
@@ -234,29 +234,29 @@ impl Course<'_> {
     /// Returns the first obstacle in this order: the key, the hold's end, its room, its credits.
     ///
     /// The key comes first, so that a replay gets its result whatever has happened to the hold since.
-    fn obstacle(&self, hold: &Hold, item: &Item, now: Timestamp) -> Result<Obstacle, Corrupt> {
+    fn obstacle(&self, hold: &Hold, item: &Item, now: Timestamp) -> Result<CaptureObstacle, Corrupt> {
         let wanted = &self.capture;
         let under_key = |kept: &Capture| kept.key == wanted.key || kept.key == self.unsalted.key;
         if let Some(place) = hold.captures.iter().position(under_key) {
             let same = |kept: &Capture| kept.fingerprint == wanted.fingerprint || self.unsalted.are_of(kept);
             let same = hold.captures.get(place).is_some_and(same);
-            return Ok(if same { Obstacle::Captured(place) } else { Obstacle::KeyReused });
+            return Ok(if same { CaptureObstacle::Captured(place) } else { CaptureObstacle::KeyReused });
         }
         if hold.status != HoldStatus::Open {
-            return Ok(Obstacle::Closed);
+            return Ok(CaptureObstacle::Closed);
         }
         if hold.is_over(now) {
-            return Ok(Obstacle::Over);
+            return Ok(CaptureObstacle::Over);
         }
         if hold.captures.len() >= MAX_CAPTURES {
-            return Ok(Obstacle::Full);
+            return Ok(CaptureObstacle::Full);
         }
         if hold_item::salt_for(wanted, Some(item), self.salt) != self.salt {
-            return Ok(Obstacle::WordTaken);
+            return Ok(CaptureObstacle::WordTaken);
         }
         let remaining = hold.remaining()?;
         let covered = remaining >= wanted.line.amount.credits();
-        Ok(if covered { Obstacle::Passed } else { Obstacle::Short(remaining) })
+        Ok(if covered { CaptureObstacle::Passed } else { CaptureObstacle::Short(remaining) })
     }
 
     /// Returns the result of a capture that was just written.

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
-use credits_core::close::{Closing, Happened, Outcome, close_entry_key};
+use credits_core::close::{CloseEntry, CloseResult, Happened, close_entry_key};
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::ended_grants::end_write;
 use crate::error::{Chain, Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::ItemKey;
-use crate::transaction::Outcome as Sent;
+use crate::transaction::TransactionOutcome;
 use crate::{Store, attribute, balance_item, entry_item, running_grants};
 
 /// A balance with nothing due, and the latest time that a caller may assume for it.
@@ -37,15 +37,15 @@ impl Store {
             };
             let closing = due.close(now).map_err(Corrupt::from)?;
             match self.transact(self.closing_writes(workspace, &due, &closing)?).await? {
-                Sent::Written => {
+                TransactionOutcome::Written => {
                     tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch");
                     if !closing.next.is_due(now) {
                         return Ok(Current { balance: Some(closing.next), no_later_than });
                     }
                 }
-                Sent::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Another write came first: read the balance again.
-                Sent::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -64,7 +64,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         read: &Balance,
-        closing: &Closing,
+        closing: &CloseResult,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let next = balance_item::item_of(workspace, &closing.next);
         let unchanged = Expression::new().when("version", "=", attribute::number(read.version));
@@ -88,7 +88,7 @@ impl Store {
     fn outcome_write(
         &self,
         workspace: &WorkspaceId,
-        outcome: &Outcome,
+        outcome: &CloseEntry,
         close_key: &str,
     ) -> Result<TransactWriteItem, Fault> {
         let (prefix, waiting) = match &outcome.what {
@@ -112,7 +112,7 @@ impl Store {
     fn new_entry(
         &self,
         workspace: &WorkspaceId,
-        outcome: &Outcome,
+        outcome: &CloseEntry,
         (prefix, key, cause): (&str, &str, Cause),
     ) -> Result<TransactWriteItem, Fault> {
         let (credits, at) = (outcome.credits, outcome.at);

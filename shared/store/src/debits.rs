@@ -8,7 +8,7 @@ use crate::attribute::Item;
 use crate::error::Fault;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
-use crate::posting::{Order, Unposted};
+use crate::posting::{PostingOrder, Unposted};
 use crate::refused::RefusedBalance;
 use crate::{Store, entry_item};
 
@@ -40,7 +40,7 @@ impl Store {
     /// Sends one request, whether the debit succeeds, is a replay or is refused. Sends more only if the balance has to
     /// be closed first, if other writes are in the way, or if expired holds may keep what is missing.
     pub async fn debit(&self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
-        let order = Order {
+        let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
             fingerprint: Some(claim.fingerprint),

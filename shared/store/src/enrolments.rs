@@ -12,10 +12,10 @@ use credits_core::posting::Posting;
 use crate::attribute::Item;
 use crate::error::{Corrupt, Fault};
 use crate::keys::ItemKey;
-use crate::posting::{Order, Unposted};
+use crate::posting::{PostingOrder, Unposted};
 use crate::purchases::{NewPurchase, PurchaseState, begin_write};
 use crate::refunds::{OwedRefund, owe_write};
-use crate::versioned::{self, Kept};
+use crate::versioned::{self, VersionedItem};
 use crate::{Store, payment_item};
 
 /// The attribute with the serialised [`Enrolment`].
@@ -141,7 +141,7 @@ impl Store {
         let grant_ids = paid_ahead.iter().map(|paid| paid.grant_id.clone()).collect();
         let change = Change::Withdraw { key: key.pk.clone(), grant_ids };
         let reason = "refunded before it began".to_owned();
-        let order = Order {
+        let order = PostingOrder {
             workspace,
             key,
             fingerprint: None,
@@ -203,7 +203,7 @@ pub(crate) fn write_of(
     read_version: u64,
     after: &Enrolment,
 ) -> Result<TransactWriteItem, Corrupt> {
-    let kept = Kept {
+    let kept = VersionedItem {
         workspace,
         key: ItemKey::subscription(workspace),
         name: ENROLMENT,

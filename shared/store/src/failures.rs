@@ -17,7 +17,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::mails::expiry;
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// The most digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;
@@ -92,9 +92,9 @@ impl Store {
                 spell => (Grouped::First, "first", self.beginning(workspace, spell.as_ref(), now)?),
             };
             match self.transact(vec![self.fact_write(event_id, role)?, write]).await? {
-                Outcome::Written => return Ok(grouped),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match reasons.first() {
+                TransactionOutcome::Written => return Ok(grouped),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     // An earlier delivery of the event has decided it.
                     Some(Reason::Condition(Some(fact))) => {
                         let first = Reader(fact).optional_text("role") == Some("first");
@@ -137,10 +137,10 @@ impl Store {
                 spell.taking(now)?
             };
             match self.transact(vec![write.update(&self.table, key)?]).await? {
-                Outcome::Written if spell.waiting == 0 => return Ok(None),
-                Outcome::Written => {}
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Written if spell.waiting == 0 => return Ok(None),
+                TransactionOutcome::Written => {}
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -177,9 +177,11 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             match self.transact(vec![write.clone()]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
+                TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
             }
         }
     }

@@ -16,9 +16,9 @@ use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::index::{Cursor, Listing};
+use crate::index::{Cursor, IndexQuery};
 use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
-use crate::posting::{Order, Unposted};
+use crate::posting::{PostingOrder, Unposted};
 use crate::sources::Sources;
 use crate::{Store, entry_item};
 
@@ -85,7 +85,7 @@ pub enum VoidRefusal {
 }
 
 /// The stored facts about a grant that is to be voided.
-struct Known {
+struct VoidableGrant {
     /// The granted amount of a prepaid grant; `None` for an expiring one.
     prepaid: Option<Amount>,
 }
@@ -98,7 +98,7 @@ impl Store {
         }
         let grant_id = self.sources.new_id("gr");
         let kept = Expression::new().when_absent(PK).put(&self.table, grant.item(claim, &grant_id));
-        let order = Order {
+        let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
             fingerprint: Some(claim.fingerprint),
@@ -140,7 +140,7 @@ impl Store {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let known = self.known_grant(&claim.workspace_id, grant_id).await?;
         let change = Change::Void { key: key.pk.clone(), grant_id: grant_id.clone(), prepaid: known.prepaid };
-        let order = Order {
+        let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: key.clone(),
             fingerprint: Some(claim.fingerprint),
@@ -166,9 +166,13 @@ impl Store {
         Ok(Posted { entry: entry_item::read(&item).map_err(Fault::from)?, replayed })
     }
 
-    async fn known_grant(&self, workspace: &WorkspaceId, grant_id: &Id) -> Result<Known, VoidRefusal> {
+    async fn known_grant(
+        &self,
+        workspace: &WorkspaceId,
+        grant_id: &Id,
+    ) -> Result<VoidableGrant, VoidRefusal> {
         if let Some(item) = self.get(&ItemKey::grant(workspace, grant_id)).await? {
-            return Ok(Known { prepaid: read_prepaid(&item).map_err(Fault::from)? });
+            return Ok(VoidableGrant { prepaid: read_prepaid(&item).map_err(Fault::from)? });
         }
         let balance = self.read_balance(workspace).await?.ok_or(VoidRefusal::WorkspaceNotFound)?;
         let mut owned = balance.grants.iter().chain(balance.next.iter().map(|next| &next.grant));
@@ -189,8 +193,9 @@ impl Store {
         while let Some(after) = before.filter(|after| after.as_str() > first.as_str()) {
             let partition = &keys::ledger(workspace);
             let filter = Some(("grant_id", grant_id.as_str()));
-            let page =
-                self.page(Listing { partition, limit: 1, after: Some(&after), filter }, |_| Ok(())).await?;
+            let page = self
+                .page(IndexQuery { partition, limit: 1, after: Some(&after), filter }, |_| Ok(()))
+                .await?;
             if !page.items.is_empty() {
                 return Ok(true);
             }

@@ -17,7 +17,7 @@ use crate::expression::Expression;
 use crate::idempotency::Claim;
 use crate::keys::{ItemKey, PK};
 use crate::refused::RefusedBalance;
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 use crate::{Store, balance_item, entry_item, hold_item};
 
 /// An order to place one hold, or several together.
@@ -73,7 +73,7 @@ pub enum HoldRefusal {
 }
 
 /// Why a placement was not written.
-enum Obstacle {
+enum PlacementObstacle {
     /// The caller's key is already used.
     KeyTaken(Item),
     /// The balance doesn't cover the holds. `holds` says whether holds are open, some of which may have expired.
@@ -100,26 +100,26 @@ impl Store {
             let posting = Posting::hold(total, now, balance.epoch);
             let writes = self.placing_writes(claim, &posting, (&base, &holds))?;
             let reasons = match self.transact(writes).await? {
-                Outcome::Written => return Ok(Placed { holds, replayed: false }),
-                Outcome::Unknown(error) => {
+                TransactionOutcome::Written => return Ok(Placed { holds, replayed: false }),
+                TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
                 }
-                Outcome::Cancelled(reasons) => reasons,
+                TransactionOutcome::Cancelled(reasons) => reasons,
             };
             match read_obstacle(&posting, reasons)? {
-                Obstacle::KeyTaken(item) => {
+                PlacementObstacle::KeyTaken(item) => {
                     let placed = replay(&item, claim, (Some(&base), &order))?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                Obstacle::Insufficient { balance, holds } => {
+                PlacementObstacle::Insufficient { balance, holds } => {
                     if !holds || !expired_holds.release(balance.version).await? {
                         return Err(DebitRefusal::Insufficient { required: total, balance });
                     }
                     attempts.at_once()?;
                 }
-                Obstacle::Busy => attempts.after_conflict().await?,
-                Obstacle::Moved => attempts.at_once()?,
+                PlacementObstacle::Busy => attempts.after_conflict().await?,
+                PlacementObstacle::Moved => attempts.at_once()?,
             }
         }
     }
@@ -218,28 +218,28 @@ fn replay(
 }
 
 /// Reads the cancellation reasons in the only correct order: the key's, then any conflict, then the balance's.
-fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<Obstacle, Fault> {
+fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<PlacementObstacle, Fault> {
     let busy = is_busy(&reasons);
     let mut reasons = reasons.into_iter();
     let (balance, key) = (reasons.next(), reasons.next());
     if let Some(Reason::Condition(Some(item))) = key {
-        return Ok(Obstacle::KeyTaken(item));
+        return Ok(PlacementObstacle::KeyTaken(item));
     }
     match balance {
         Some(Reason::Condition(Some(item))) if !busy => refusal_of(posting, &balance_item::read(&item)?),
         // Besides a conflict, only a taken hold id or a missing balance ends here. Neither can happen.
-        _ => Ok(Obstacle::Busy),
+        _ => Ok(PlacementObstacle::Busy),
     }
 }
 
-fn refusal_of(posting: &Posting, balance: &Balance) -> Result<Obstacle, Fault> {
+fn refusal_of(posting: &Posting, balance: &Balance) -> Result<PlacementObstacle, Fault> {
     match posting.check(balance) {
         Err(Refusal::Insufficient { .. }) => {
             let holds = balance.has_holds();
-            Ok(Obstacle::Insufficient { balance: RefusedBalance::of(balance)?, holds })
+            Ok(PlacementObstacle::Insufficient { balance: RefusedBalance::of(balance)?, holds })
         }
-        Err(Refusal::Due | Refusal::Moved) => Ok(Obstacle::Moved),
+        Err(Refusal::Due | Refusal::Moved) => Ok(PlacementObstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
-        Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(Obstacle::Busy),
+        Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(PlacementObstacle::Busy),
     }
 }

@@ -34,7 +34,7 @@ pub struct Page<T> {
 
 /// A query of one index partition, newest first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Listing<'a> {
+pub(crate) struct IndexQuery<'a> {
     pub partition: &'a str,
     /// Maximum number of items on the page.
     pub limit: usize,
@@ -66,7 +66,7 @@ impl Store {
     /// still have a next page.
     pub(crate) async fn page<T>(
         &self,
-        listing: Listing<'_>,
+        listing: IndexQuery<'_>,
         read: impl Fn(&Item) -> Result<T, Corrupt>,
     ) -> Result<Page<T>, Fault> {
         let mut page = Page { items: Vec::new(), next: listing.after.cloned() };
@@ -90,7 +90,7 @@ impl Store {
 
     async fn query_index(
         &self,
-        listing: Listing<'_>,
+        listing: IndexQuery<'_>,
         after: Option<&Cursor>,
         wanted: usize,
     ) -> Result<(Vec<Item>, Option<Cursor>), Fault> {

@@ -15,7 +15,7 @@ use crate::expression::Expression;
 use crate::idempotency::Claim;
 use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::reads::key_of;
-use crate::transaction::{Outcome, Reason};
+use crate::transaction::{Reason, TransactionOutcome};
 
 const INVOICE: &str = "invoice";
 
@@ -94,9 +94,9 @@ impl Store {
                 self.invoice_write(workspace, key, Some(version), &numbered)?,
             ];
             match self.transact(writes).await? {
-                Outcome::Written => return Ok(()),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Written => return Ok(()),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -123,12 +123,12 @@ impl Store {
                     .map_err(Fault::from)?,
             ];
             let reasons = match self.transact(writes).await? {
-                Outcome::Written => return Ok((after, false)),
-                Outcome::Unknown(error) => {
+                TransactionOutcome::Written => return Ok((after, false)),
+                TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
                 }
-                Outcome::Cancelled(reasons) => reasons,
+                TransactionOutcome::Cancelled(reasons) => reasons,
             };
             match reasons.into_iter().next() {
                 Some(Reason::Condition(Some(item))) if entry_item::is_of(&item, Some(claim.fingerprint)) => {

@@ -4,7 +4,7 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
 
 use crate::error::Fault;
-use crate::index::{Cursor, Listing, Page};
+use crate::index::{Cursor, IndexQuery, Page};
 use crate::{Store, entry_item, keys};
 
 /// A query of the ledger.
@@ -25,7 +25,7 @@ impl Store {
         workspace: &WorkspaceId,
         query: &LedgerQuery<'_>,
     ) -> Result<Page<Entry>, Fault> {
-        let listing = Listing {
+        let listing = IndexQuery {
             partition: &keys::ledger(workspace),
             limit: query.limit.into(),
             after: query.after,

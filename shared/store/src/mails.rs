@@ -9,7 +9,7 @@ use crate::attribute::{Reader, instant, text};
 use crate::error::Fault;
 use crate::expression::Expression;
 use crate::keys::{ItemKey, PK};
-use crate::transaction::{Outcome, Reason};
+use crate::transaction::{Reason, TransactionOutcome};
 
 /// How long a claim lasts: longer than an invocation, so the owner of an expired claim has stopped.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
@@ -47,9 +47,9 @@ impl Store {
                 .when_absent_or("claimed_until", "<", instant(now));
             let outcome = self.transact(vec![write.update(&self.table, &key)?]).await?;
             match outcome {
-                Outcome::Written => return Ok(MailClaim::Ours(claim)),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match reasons.first() {
+                TransactionOutcome::Written => return Ok(MailClaim::Ours(claim)),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(item))) if item.contains_key("sent") => {
                         return Ok(MailClaim::Sent);
                     }

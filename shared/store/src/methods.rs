@@ -11,7 +11,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{ItemKey, PK};
-use crate::transaction::{Outcome, is_busy};
+use crate::transaction::{TransactionOutcome, is_busy};
 use crate::{Store, entry_item};
 
 const CUSTOMER: &str = "customer";
@@ -94,15 +94,17 @@ impl Store {
             };
             let exists = Expression::new().when_exists().check(&self.table, &known)?;
             match self.transact(vec![write, exists]).await? {
-                Outcome::Written => {
+                TransactionOutcome::Written => {
                     self.retry_with_new_method(workspace).await?;
                     return Ok(MethodStored::Chosen);
                 }
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if !is_busy(&reasons) && self.get(&known).await?.is_none() => {
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons)
+                    if !is_busy(&reasons) && self.get(&known).await?.is_none() =>
+                {
                     return Ok(MethodStored::WorkspaceUnknown);
                 }
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }

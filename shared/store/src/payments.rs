@@ -9,20 +9,20 @@ use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
-use credits_core::payment::{Bought, Collection, Granted, Mismatch, News, Payment, PaymentStep};
+use credits_core::payment::{Collection, Granted, Mismatch, NamedPurchase, News, Payment, PaymentStep};
 use credits_core::posting::Posting;
 use credits_core::purchase::Goods;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
-use crate::index::{Cursor, Listing, Page};
+use crate::index::{Cursor, IndexQuery, Page};
 use crate::keys::{self, ItemKey};
 use crate::methods::UsedMethod;
-use crate::posting::{Order, Unposted};
+use crate::posting::{PostingOrder, Unposted};
 use crate::purchases::{PaidWith, StoredPurchase};
 use crate::reads::key_of;
 use crate::refunds::{OwedRefund, owe_write};
-use crate::transaction::Outcome;
+use crate::transaction::TransactionOutcome;
 use crate::{Store, enrolments, payment_item, purchases};
 
 /// The result of applying an event.
@@ -92,7 +92,7 @@ impl Store {
         after: Option<&Cursor>,
     ) -> Result<Page<Payment>, Fault> {
         let partition = keys::payments(workspace);
-        let listing = Listing { partition: &partition, limit, after, filter: None };
+        let listing = IndexQuery { partition: &partition, limit, after, filter: None };
         let listed = self.page(listing, key_of).await?;
         let mut items = self.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
@@ -117,7 +117,7 @@ impl Store {
             Some(id) => self.purchase(&id).await?,
             None => None,
         };
-        let bought = purchase.as_ref().map(|stored| Bought {
+        let bought = purchase.as_ref().map(|stored| NamedPurchase {
             purchase: &stored.purchase,
             paid_by: stored.paid_by.as_deref(),
             collection: stored.collection(),
@@ -276,8 +276,8 @@ impl Store {
     ) -> Result<Progress, Fault> {
         also.push(payment_item::write_of(&self.table, &next_version(payment))?);
         match self.transact(also).await? {
-            Outcome::Written => Ok(Progress::Done(applied)),
-            Outcome::Cancelled(_) | Outcome::Unknown(_) => Ok(Progress::Overtaken),
+            TransactionOutcome::Written => Ok(Progress::Done(applied)),
+            TransactionOutcome::Cancelled(_) | TransactionOutcome::Unknown(_) => Ok(Progress::Overtaken),
         }
     }
 
@@ -293,7 +293,7 @@ impl Store {
         also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
         let fenced =
             !entry.listed || matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
-        let order = Order {
+        let order = PostingOrder {
             workspace: &granted.workspace_id,
             key: payment_key(granted, &payment, entry.prefix),
             fingerprint: None,

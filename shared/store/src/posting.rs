@@ -13,11 +13,11 @@ use crate::error::Fault;
 use crate::idempotency::Fingerprint;
 use crate::keys::ItemKey;
 use crate::refused::RefusedBalance;
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 use crate::{Store, balance_item, entry_item};
 
 /// A posting with its ledger entry, and the other writes of the same transaction.
-pub(crate) struct Order<'a> {
+pub(crate) struct PostingOrder<'a> {
     pub workspace: &'a WorkspaceId,
     /// The key of the ledger entry's item.
     pub key: ItemKey,
@@ -65,7 +65,7 @@ enum Next {
 
 impl Store {
     /// Writes a posting exactly once, or returns why it is not written.
-    pub(crate) async fn post(&self, order: Order<'_>) -> Result<Entry, Unposted> {
+    pub(crate) async fn post(&self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
         let mut attempts = self.attempts();
         // A clock that is fast may take a grant for expired. DynamoDB's clock decides.
         let mut no_later_than = Timestamp::MAX;
@@ -75,12 +75,12 @@ impl Store {
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
             let posting = (order.posting)(now);
             match self.transact(self.writes(&order, &posting, &entry)?).await? {
-                Outcome::Written => return Ok(entry),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match order.read(&posting, reasons) {
-                    Ok(Read::Ours(kept)) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
-                    Ok(Read::Again(Next::Pause)) => attempts.after_conflict().await?,
-                    Ok(Read::Again(Next::Close)) => {
+                TransactionOutcome::Written => return Ok(entry),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match order.read(&posting, reasons) {
+                    Ok(AttemptEnd::Ours(kept)) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
+                    Ok(AttemptEnd::Again(Next::Pause)) => attempts.after_conflict().await?,
+                    Ok(AttemptEnd::Again(Next::Close)) => {
                         attempts.at_once()?;
                         no_later_than = self.close_due(order.workspace).await?.no_later_than;
                     }
@@ -98,7 +98,7 @@ impl Store {
 
     fn writes(
         &self,
-        order: &Order<'_>,
+        order: &PostingOrder<'_>,
         posting: &Posting,
         entry: &Entry,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
@@ -115,30 +115,30 @@ impl Store {
 }
 
 /// The result of a cancelled attempt that was not refused.
-enum Read {
+enum AttemptEnd {
     /// It is written: the response to an earlier attempt was lost.
     Ours(Item),
     Again(Next),
 }
 
-impl Order<'_> {
+impl PostingOrder<'_> {
     /// Reads the cancellation reasons in the only correct order: the key's (a replay, whatever the balance says), then
     /// any conflict or throttling, then the other conditions, and the balance's last.
-    fn read(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<Read, Unposted> {
+    fn read(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
         let busy = is_busy(&reasons);
         let mut reasons = reasons.into_iter();
         let (balance, key) = (reasons.next(), reasons.next());
         if let Some(Reason::Condition(Some(item))) = key {
             let ours = entry_item::is_written_as(&item, &self.entry_id);
-            return if ours { Ok(Read::Ours(item)) } else { Err(Unposted::KeyTaken(item)) };
+            return if ours { Ok(AttemptEnd::Ours(item)) } else { Err(Unposted::KeyTaken(item)) };
         }
         if busy {
-            return Ok(Read::Again(Next::Pause));
+            return Ok(AttemptEnd::Again(Next::Pause));
         }
         if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
             return Err(Unposted::AlsoRefused);
         }
-        let Some(Reason::Condition(item)) = balance else { return Ok(Read::Again(Next::Pause)) };
+        let Some(Reason::Condition(item)) = balance else { return Ok(AttemptEnd::Again(Next::Pause)) };
         let item = item.ok_or(Unposted::NoBalance)?;
         let balance = balance_item::read(&item).map_err(Fault::from)?;
         match posting.check(&balance) {
@@ -147,11 +147,11 @@ impl Order<'_> {
                 let balance = RefusedBalance::of(&balance).map_err(Fault::from)?;
                 Err(Unposted::Insufficient { balance, holds })
             }
-            Err(Refusal::Due) => Ok(Read::Again(Next::Close)),
+            Err(Refusal::Due) => Ok(AttemptEnd::Again(Next::Close)),
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
             // The item has changed between DynamoDB's check and its read, and now satisfies the condition. No posting
             // with an entry has a condition on the credit limit or the epoch.
-            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(Read::Again(Next::Pause)),
+            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(AttemptEnd::Again(Next::Pause)),
         }
     }
 }

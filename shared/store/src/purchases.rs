@@ -15,7 +15,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// How long a checkout can be paid: Stripe's default for `expires_at`.
 const CHECKOUT_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
@@ -183,9 +183,9 @@ impl Store {
         loop {
             let writes = self.begin_writes(claim, new).map_err(Fault::from)?;
             match self.transact(writes).await? {
-                Outcome::Written => return Ok(StoredPurchase::begun(new)),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match reasons.first() {
+                TransactionOutcome::Written => return Ok(StoredPurchase::begun(new)),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
                     _ if is_busy(&reasons) => attempts.after_conflict().await?,
                     _ => return Err(ClaimRefusal::WorkspaceNotFound),
@@ -208,15 +208,17 @@ impl Store {
                 .when_absent(STATE)
                 .update(&self.table, &ItemKey::purchase(&purchase.purchase_id))?;
             match self.transact(vec![update]).await? {
-                Outcome::Written => return Ok(true),
-                Outcome::Unknown(error) => {
+                TransactionOutcome::Written => return Ok(true),
+                TransactionOutcome::Unknown(error) => {
                     unanswered = true;
                     attempts.after_failure(error).await?;
                 }
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
                 // Either this call's write, whose response was lost, or another caller's. Or the purchase is paid, or
                 // its state is set.
-                Outcome::Cancelled(_) => return Ok(unanswered),
+                TransactionOutcome::Cancelled(_) => return Ok(unanswered),
             }
         }
     }

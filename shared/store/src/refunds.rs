@@ -12,7 +12,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 use crate::{Store, entry_item};
 
 const REFUND: &str = "refund";
@@ -101,9 +101,11 @@ impl Store {
                 owe_write(&self.table, refund).map_err(Fault::from)?,
             ];
             match self.transact(writes).await.map_err(ClaimRefusal::from)? {
-                Outcome::Written => return Ok(StoredRefund { refund: refund.clone(), end: None, keys: 0 }),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match reasons.first() {
+                TransactionOutcome::Written => {
+                    return Ok(StoredRefund { refund: refund.clone(), end: None, keys: 0 });
+                }
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun_refund(claim, taken).await,
                     _ if is_busy(&reasons) => attempts.after_conflict().await?,
                     _ => return Err(Fault::from(Corrupt::Attribute(REFUND_ID)).into()),

@@ -11,9 +11,9 @@ use crate::attribute::{Item, Reader, keyed, number, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::index::{Cursor, Listing, Page};
+use crate::index::{Cursor, IndexQuery, Page};
 use crate::keys::{self, DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, position};
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 use crate::{Store, entry_item};
 
 /// Maximum number of runs on a page.
@@ -79,20 +79,20 @@ impl Store {
             let run = Run { run_id, workflow_id, trigger, status, started_at, ended_at: None, failure: None };
             let writes = self.start_writes(claim, &run, plan, limit(plan)).map_err(Fault::from)?;
             match self.transact(writes).await? {
-                Outcome::Written => return self.started(claim, run, limit(plan), false).await,
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
-                    Obstacle::Begun(begun, limit) => {
+                TransactionOutcome::Written => return self.started(claim, run, limit(plan), false).await,
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
+                    StartObstacle::Begun(begun, limit) => {
                         let replayed = begun.run_id != run.run_id;
                         return self.started(claim, *begun, limit, replayed).await;
                     }
-                    Obstacle::Exhausted(used) => {
+                    StartObstacle::Exhausted(used) => {
                         let resets_at = Month::of(started_at).end();
                         let allowance = Allowance { used, limit: limit(plan), resets_at };
                         return Err(StartRefusal::AllowanceExhausted(allowance));
                     }
-                    Obstacle::Busy => attempts.after_conflict().await?,
-                    Obstacle::OtherPlan => {
+                    StartObstacle::Busy => attempts.after_conflict().await?,
+                    StartObstacle::OtherPlan => {
                         plan = self.plan(&claim.workspace_id).await?;
                         attempts.after_conflict().await?;
                     }
@@ -113,12 +113,12 @@ impl Store {
             let key = entry_item::put(&self.table, entry_item::claimed(claim)).map_err(Fault::from)?;
             let writes = vec![key, ended.map_err(Fault::from)?];
             let reasons = match self.transact(writes).await? {
-                Outcome::Written => return Ok((done, false)),
-                Outcome::Unknown(error) => {
+                TransactionOutcome::Written => return Ok((done, false)),
+                TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
                 }
-                Outcome::Cancelled(reasons) => reasons,
+                TransactionOutcome::Cancelled(reasons) => reasons,
             };
             match reasons.first() {
                 Some(Reason::Condition(Some(item))) if !entry_item::is_of(item, Some(claim.fingerprint)) => {
@@ -152,10 +152,12 @@ impl Store {
                 .set("balance_version", number(balance_version))
                 .update(&self.table, &ItemKey::run(workspace, run_id))?;
             match self.transact(vec![failed]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
                 // If it is cancelled, the run has ended or doesn't exist: debits don't look their run up.
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+                TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
             }
         }
     }
@@ -174,7 +176,7 @@ impl Store {
         after: Option<&Cursor>,
     ) -> Result<Page<Run>, Fault> {
         let filter = status.map(|status| ("status", status.as_str()));
-        let listing = Listing { partition: &keys::runs(workspace), limit: RUNS_A_PAGE, after, filter };
+        let listing = IndexQuery { partition: &keys::runs(workspace), limit: RUNS_A_PAGE, after, filter };
         self.page(listing, read).await
     }
 
@@ -210,10 +212,10 @@ impl Store {
             let used = read_used(&count.ok_or(Corrupt::Attribute("used"))?)?;
             let tell = Expression::new().set("used", number(used)).when_absent("used").when_exists();
             match self.transact(vec![tell.update(&self.table, &key)?]).await? {
-                Outcome::Written => return Ok(used),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Written => return Ok(used),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Another call under the same key has stored its count, or is storing it.
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }
@@ -268,7 +270,7 @@ fn read_used(item: &Item) -> Result<u64, Corrupt> {
 }
 
 /// Why a start was not written.
-enum Obstacle {
+enum StartObstacle {
     /// The key belongs to a start with this limit: this call's, whose response was lost, or an earlier call's.
     Begun(Box<Run>, Option<u64>),
     /// The month's runs are used up: this many.
@@ -281,7 +283,7 @@ enum Obstacle {
 
 /// Reads the cancellation reasons in the only correct order: the key's, then any conflict, then the plan's (another
 /// plan has another limit), and the count's last.
-fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRefusal> {
+fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<StartObstacle, StartRefusal> {
     if let Some(Reason::Condition(Some(item))) = reasons.first() {
         if !entry_item::is_of(item, Some(claim.fingerprint)) {
             return Err(StartRefusal::KeyReused);
@@ -289,19 +291,21 @@ fn read_obstacle(reasons: &[Reason], claim: &Claim) -> Result<Obstacle, StartRef
         return Ok(read_begun(item).map_err(Fault::from)?);
     }
     if is_busy(reasons) {
-        return Ok(Obstacle::Busy);
+        return Ok(StartObstacle::Busy);
     }
     if matches!(reasons.get(2), Some(Reason::Condition(_))) {
-        return Ok(Obstacle::OtherPlan);
+        return Ok(StartObstacle::OtherPlan);
     }
     match reasons.get(1) {
-        Some(Reason::Condition(Some(item))) => Ok(Obstacle::Exhausted(read_used(item).map_err(Fault::from)?)),
-        _ => Ok(Obstacle::Busy),
+        Some(Reason::Condition(Some(item))) => {
+            Ok(StartObstacle::Exhausted(read_used(item).map_err(Fault::from)?))
+        }
+        _ => Ok(StartObstacle::Busy),
     }
 }
 
-fn read_begun(item: &Item) -> Result<Obstacle, Corrupt> {
+fn read_begun(item: &Item) -> Result<StartObstacle, Corrupt> {
     let run = item.get("run").cloned().ok_or(Corrupt::Attribute("run"))?;
     let limit = item.contains_key("limit").then(|| Reader(item).number("limit")).transpose()?;
-    Ok(Obstacle::Begun(Box::new(serde_dynamo::from_attribute_value(run)?), limit))
+    Ok(StartObstacle::Begun(Box::new(serde_dynamo::from_attribute_value(run)?), limit))
 }

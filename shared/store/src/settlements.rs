@@ -18,7 +18,7 @@ use crate::holds::HoldRefusal;
 use crate::idempotency::Claim;
 use crate::keys::ItemKey;
 use crate::refused::RefusedBalance;
-use crate::transaction::{Outcome, Reason, is_busy};
+use crate::transaction::{Reason, TransactionOutcome, is_busy};
 use crate::{Store, balance_item, batch_item, entry_item, hold_item};
 
 /// An order to settle holds.
@@ -49,7 +49,7 @@ struct Pair {
 }
 
 /// Holds that end together.
-struct Closing<'a> {
+struct EndingHolds<'a> {
     workspace: &'a WorkspaceId,
     /// The key of their ledger entry. `claim` is the caller's claim to it, if a caller settles the holds.
     key: ItemKey,
@@ -58,7 +58,7 @@ struct Closing<'a> {
 }
 
 /// The result of expiring holds.
-pub(crate) struct Expired {
+pub(crate) struct ExpiryResult {
     /// Whether any hold was ended now.
     pub ended: bool,
     /// The time by DynamoDB's clock. The caller's own clock counts up to this instant only.
@@ -102,7 +102,7 @@ impl Store {
             }
             let pairs: Result<Vec<Pair>, _> = open.map(|hold| settled_of(claim, hold, order)).collect();
             let closing = match pairs {
-                Ok(pairs) => Closing { workspace, key: key.clone(), claim: Some(claim), holds: pairs },
+                Ok(pairs) => EndingHolds { workspace, key: key.clone(), claim: Some(claim), holds: pairs },
                 Err(refusal) => return Err(self.unless_key_reused(claim, refusal).await?),
             };
             if !closing.fits_an_entry() {
@@ -142,7 +142,7 @@ impl Store {
         &self,
         workspace: &WorkspaceId,
         hold_ids: &[Id],
-    ) -> Result<Expired, Fault> {
+    ) -> Result<ExpiryResult, Fault> {
         let mut attempts = self.attempts();
         loop {
             let current = self.close_due(workspace).await?;
@@ -155,14 +155,14 @@ impl Store {
             let no_later_than = current.no_later_than;
             holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(now));
             let Some(first) = holds.first() else {
-                return Ok(Expired { ended: false, no_later_than });
+                return Ok(ExpiryResult { ended: false, no_later_than });
             };
             let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
             let expired =
-                |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
+                |read: Hold| Pair { ended: Hold { status: HoldStatus::ExpiryResult, ..read.clone() }, read };
             let holds = holds.into_iter().map(expired).collect();
-            match self.end(&Closing { workspace, key, claim: None, holds }).await? {
-                Ended::Done(_) => return Ok(Expired { ended: true, no_later_than }),
+            match self.end(&EndingHolds { workspace, key, claim: None, holds }).await? {
+                Ended::Done(_) => return Ok(ExpiryResult { ended: true, no_later_than }),
                 Ended::Unknown(error) => attempts.after_failure(error).await?,
                 Ended::KeyTaken(_) | Ended::Insufficient { .. } | Ended::Again => {
                     attempts.after_conflict().await?;
@@ -207,7 +207,7 @@ impl Store {
         let refuses = |hold: &&Hold| match hold.status {
             HoldStatus::Open => false,
             HoldStatus::Settled => !some_open,
-            HoldStatus::Expired => true,
+            HoldStatus::ExpiryResult => true,
         };
         match holds.iter().find(refuses) {
             Some(closed) => Err(HoldRefusal::Closed(closed.hold_id.clone())),
@@ -222,7 +222,7 @@ impl Store {
         Ok(if reused { HoldRefusal::KeyReused } else { refusal })
     }
 
-    async fn end(&self, closing: &Closing<'_>) -> Result<Ended, Fault> {
+    async fn end(&self, closing: &EndingHolds<'_>) -> Result<Ended, Fault> {
         let current = self.close_due(closing.workspace).await?;
         let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
         let now = self.now().min(current.no_later_than);
@@ -235,11 +235,11 @@ impl Store {
         let Ok(ending) = balance.end_holds(ends, now) else { return Ok(Ended::Again) };
         let writes = self.ending_writes(closing, &ending, now)?;
         let reasons = match self.transact(writes).await? {
-            Outcome::Written => {
+            TransactionOutcome::Written => {
                 return Ok(Ended::Done(Credits::sum(captured).map_err(Corrupt::from)?));
             }
-            Outcome::Unknown(error) => return Ok(Ended::Unknown(error)),
-            Outcome::Cancelled(reasons) => reasons,
+            TransactionOutcome::Unknown(error) => return Ok(Ended::Unknown(error)),
+            TransactionOutcome::Cancelled(reasons) => reasons,
         };
         if let Some(Reason::Condition(Some(item))) = reasons.get(1).filter(|_| closing.claim.is_some()) {
             return Ok(Ended::KeyTaken(item.clone()));
@@ -258,11 +258,11 @@ impl Store {
 
     fn ending_writes(
         &self,
-        closing: &Closing<'_>,
+        closing: &EndingHolds<'_>,
         ending: &Ending,
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let Closing { workspace, key, claim, holds } = closing;
+        let EndingHolds { workspace, key, claim, holds } = closing;
         let ended: Vec<Hold> = holds.iter().map(|pair| pair.ended.clone()).collect();
         let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
         let mut writes = vec![balance_item::write_of(&self.table, workspace, &ending.posting, key.name())?];
@@ -318,7 +318,7 @@ fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
     capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, &hold.purpose.rate_card)
 }
 
-impl Closing<'_> {
+impl EndingHolds<'_> {
     fn fits_an_entry(&self) -> bool {
         let calls = self.holds.iter().flat_map(|pair| &pair.ended.captures).map(|capture| &capture.line);
         // As many lines as a batch may have always fit.

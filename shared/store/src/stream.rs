@@ -37,7 +37,7 @@ pub struct Record {
 
 /// A change of an item from which events follow.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Written {
+pub enum ItemChange {
     /// A balance changed.
     Balance {
         workspace: WorkspaceId,
@@ -111,7 +111,7 @@ struct RawChange {
     new_image: Option<RawItem>,
 }
 
-impl Written {
+impl ItemChange {
     /// Returns what a write of a balance consumed, if it consumed anything.
     #[must_use]
     pub fn spending(&self) -> Option<(&WorkspaceId, Spending)> {
@@ -141,7 +141,7 @@ impl Record {
     }
 
     /// Returns the change that the record reports, if events follow from it.
-    pub fn read(&self) -> Result<Option<Written>, Corrupt> {
+    pub fn read(&self) -> Result<Option<ItemChange>, Corrupt> {
         let Some(after) = &self.after else { return Ok(None) };
         let before = self.before.as_ref();
         let pk = Reader(after).text(PK)?;
@@ -152,30 +152,34 @@ impl Record {
             "balance" => {
                 let before = before.map(balance_item::read).transpose()?.map(Box::new);
                 let after = Box::new(balance_item::read(after)?);
-                Ok(Some(Written::Balance { workspace: workspace()?, before, after }))
+                Ok(Some(ItemChange::Balance { workspace: workspace()?, before, after }))
             }
             "entry" if entry_item::is_listed(after) && !before.is_some_and(entry_item::is_listed) => {
-                Ok(Some(Written::Entry { workspace: workspace()?, entry: entry_item::read(after)? }))
+                Ok(Some(ItemChange::Entry { workspace: workspace()?, entry: entry_item::read(after)? }))
             }
             "run" => read_run(before, after, workspace()?),
             "subscription" => {
                 let before = before.map(enrolments::read).transpose()?.unwrap_or_default().enrolment;
                 let after = Box::new(enrolments::read(after)?.enrolment);
-                Ok(Some(Written::Subscription { workspace: workspace()?, before: Box::new(before), after }))
+                Ok(Some(ItemChange::Subscription {
+                    workspace: workspace()?,
+                    before: Box::new(before),
+                    after,
+                }))
             }
             "auto_top_up" => {
                 let before = before.map(auto_top_ups::read).transpose()?.map(Box::new);
                 let after = Box::new(auto_top_ups::read(after)?);
-                Ok(Some(Written::AutoTopUp { workspace: workspace()?, before, after }))
+                Ok(Some(ItemChange::AutoTopUp { workspace: workspace()?, before, after }))
             }
             "payment" => {
                 let before = before.map(payment_item::read).transpose()?.map(Box::new);
-                Ok(Some(Written::Payment { before, after: Box::new(payment_item::read(after)?) }))
+                Ok(Some(ItemChange::Payment { before, after: Box::new(payment_item::read(after)?) }))
             }
             "invoice" => {
                 let before = before.map(invoices::read).transpose()?.map(|before| Box::new(before.invoice));
                 let after = Box::new(invoices::read(after)?);
-                Ok(Some(Written::Invoice { workspace: workspace()?, before, after }))
+                Ok(Some(ItemChange::Invoice { workspace: workspace()?, before, after }))
             }
             "purchase" => read_purchase(before, after),
             _ => Ok(None),
@@ -183,23 +187,27 @@ impl Record {
     }
 }
 
-fn read_run(before: Option<&Item>, after: &Item, workspace: WorkspaceId) -> Result<Option<Written>, Corrupt> {
+fn read_run(
+    before: Option<&Item>,
+    after: &Item,
+    workspace: WorkspaceId,
+) -> Result<Option<ItemChange>, Corrupt> {
     let run = runs::read(after)?;
     let failed_before =
         before.map(runs::read).transpose()?.is_some_and(|run| run.status == RunStatus::Failed);
     if run.status != RunStatus::Failed || failed_before {
         return Ok(None);
     }
-    Ok(Some(Written::RunFailed { workspace, run, version: Reader(after).number("balance_version")? }))
+    Ok(Some(ItemChange::RunFailed { workspace, run, version: Reader(after).number("balance_version")? }))
 }
 
-fn read_purchase(before: Option<&Item>, after: &Item) -> Result<Option<Written>, Corrupt> {
+fn read_purchase(before: Option<&Item>, after: &Item) -> Result<Option<ItemChange>, Corrupt> {
     let was = |name| before.is_some_and(|before| before.contains_key(name));
     let stored = purchases::read(after)?;
     let charged = stored.charged();
     if let Some(payment_id) = stored.paid_by.filter(|_| !was("paid_by")) {
-        return Ok(Some(Written::Paid { purchase: stored.purchase, payment_id, charged }));
+        return Ok(Some(ItemChange::Paid { purchase: stored.purchase, payment_id, charged }));
     }
     let opened = stored.checkout.filter(|_| purchases::asks_person(after) && !was("checkout_id"));
-    Ok(opened.map(|checkout| Written::ActionRequired { purchase: stored.purchase, checkout }))
+    Ok(opened.map(|checkout| ItemChange::ActionRequired { purchase: stored.purchase, checkout }))
 }

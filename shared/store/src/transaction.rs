@@ -38,7 +38,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The result of a transaction.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum TransactionOutcome {
     /// Everything is written.
     Written,
     /// Nothing is written. The reasons are one for each item, in order.
@@ -83,11 +83,11 @@ impl Store {
     /// Sends a transaction once.
     ///
     /// The SDK's own retries are off: each attempt reads the clock again, and all attempts are counted in one place.
-    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Outcome, Fault> {
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<TransactionOutcome, Fault> {
         #[expect(clippy::disallowed_methods, reason = "every write goes through this module")]
         let request = self.writer.transact_write_items().set_transact_items(Some(writes));
         match self.in_time(Box::pin(request.send())).await {
-            Ok(_) => Ok(Outcome::Written),
+            Ok(_) => Ok(TransactionOutcome::Written),
             Err(error) => read_failure(error),
         }
     }
@@ -101,11 +101,13 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {
-                Outcome::Written => return Ok(true),
+                TransactionOutcome::Written => return Ok(true),
                 // If it was written, the condition of the next attempt fails, and the caller reads again.
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Cancelled(_) => return Ok(false),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
+                TransactionOutcome::Cancelled(_) => return Ok(false),
             }
         }
     }
@@ -117,9 +119,11 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             match self.transact(vec![write.clone()]).await? {
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) if is_busy(&reasons) => attempts.after_conflict().await?,
-                Outcome::Written | Outcome::Cancelled(_) => return Ok(()),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
+                    attempts.after_conflict().await?
+                }
+                TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
             }
         }
     }
@@ -129,18 +133,18 @@ impl Store {
     pub(crate) async fn update_without_transaction(
         &self,
         write: TransactWriteItem,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<TransactionOutcome, Fault> {
         let update = write.update.ok_or(Corrupt::NotAnUpdate)?;
         let request = update_request(&self.client, update);
         let sent = request.customize().config_override(self.read_config()).send().await;
         match sent {
-            Ok(_) => Ok(Outcome::Written),
+            Ok(_) => Ok(TransactionOutcome::Written),
             Err(error) => match error.as_service_error().and_then(|service| service.code()) {
                 Some("ConditionalCheckFailedException") => {
-                    Ok(Outcome::Cancelled(vec![Reason::Condition(None)]))
+                    Ok(TransactionOutcome::Cancelled(vec![Reason::Condition(None)]))
                 }
-                Some(code) if is_busy_code(code) => Ok(Outcome::Cancelled(vec![Reason::Busy])),
-                _ => Ok(Outcome::Unknown(Box::new(error.into()))),
+                Some(code) if is_busy_code(code) => Ok(TransactionOutcome::Cancelled(vec![Reason::Busy])),
+                _ => Ok(TransactionOutcome::Unknown(Box::new(error.into()))),
             },
         }
     }
@@ -148,10 +152,10 @@ impl Store {
     /// Sends one update without a transaction. Returns `false` if the item has changed since it was read, or is busy.
     pub(crate) async fn update_if_unchanged(&self, write: Expression, key: &ItemKey) -> Result<bool, Fault> {
         match self.update_without_transaction(write.update(&self.table, key)?).await? {
-            Outcome::Written => Ok(true),
-            Outcome::Cancelled(_) => Ok(false),
+            TransactionOutcome::Written => Ok(true),
+            TransactionOutcome::Cancelled(_) => Ok(false),
             // It may be written. A caller that reads again finds out.
-            Outcome::Unknown(error) => Err(Fault::Unavailable(error)),
+            TransactionOutcome::Unknown(error) => Err(Fault::Unavailable(error)),
         }
     }
 
@@ -274,19 +278,19 @@ pub(crate) fn is_busy(reasons: &[Reason]) -> bool {
     reasons.iter().any(|reason| matches!(reason, Reason::Busy))
 }
 
-fn read_failure(error: SdkError<TransactWriteItemsError>) -> Result<Outcome, Fault> {
+fn read_failure(error: SdkError<TransactWriteItemsError>) -> Result<TransactionOutcome, Fault> {
     let Some(service) = error.as_service_error() else {
         // After a lost connection or a timeout, the transaction may be written.
-        return Ok(Outcome::Unknown(Box::new(error.into())));
+        return Ok(TransactionOutcome::Unknown(Box::new(error.into())));
     };
     if let TransactWriteItemsError::TransactionCanceledException(cancelled) = service {
         let reasons = cancelled.cancellation_reasons().iter().map(read_reason);
-        return Ok(Outcome::Cancelled(reasons.collect::<Result<_, _>>()?));
+        return Ok(TransactionOutcome::Cancelled(reasons.collect::<Result<_, _>>()?));
     }
     let server_failed = error.raw_response().is_some_and(|response| response.status().is_server_error());
     match error.code() {
-        Some(code) if is_busy_code(code) => Ok(Outcome::Cancelled(vec![Reason::Busy])),
-        _ if server_failed => Ok(Outcome::Unknown(Box::new(error.into()))),
+        Some(code) if is_busy_code(code) => Ok(TransactionOutcome::Cancelled(vec![Reason::Busy])),
+        _ if server_failed => Ok(TransactionOutcome::Unknown(Box::new(error.into()))),
         _ => Err(Fault::unavailable(error)),
     }
 }

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use crate::attribute::{Item, Reader, keyed, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
-use crate::index::{Cursor, Listing, Page};
+use crate::index::{Cursor, IndexQuery, Page};
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, RESOLVED, UNMATCHED, position};
 use crate::payments::next_version;
-use crate::transaction::Outcome;
+use crate::transaction::TransactionOutcome;
 use crate::{Store, payment_item};
 
 /// Index pages that a count reads at most, with about ten thousand payments each.
@@ -70,7 +70,7 @@ impl Store {
             UnmatchedStatus::Open => UNMATCHED,
             UnmatchedStatus::Resolved => RESOLVED,
         };
-        let listing = Listing { partition, limit, after, filter: None };
+        let listing = IndexQuery { partition, limit, after, filter: None };
         let listed = self.page(listing, payment_of).await?;
         let mut items = self.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
@@ -123,10 +123,10 @@ impl Store {
                 place.map_err(Fault::from)?,
             ];
             match self.transact(writes).await? {
-                Outcome::Written => return Ok(shown),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Written => return Ok(shown),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // An event was merged meanwhile, or another call resolved the payment: read it again.
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position};
 use crate::rollup::check_position;
-use crate::transaction::{Outcome, Reason};
+use crate::transaction::{Reason, TransactionOutcome};
 use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
 
 /// A fact that a month counts besides consumption.
@@ -65,9 +65,9 @@ impl Store {
         let mut attempts = self.attempts();
         loop {
             match self.transact(writes.clone()).await? {
-                Outcome::Written => return Ok(()),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
-                Outcome::Cancelled(reasons) => match reasons.first() {
+                TransactionOutcome::Written => return Ok(()),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(_)) => return Ok(()),
                     _ => attempts.after_conflict().await?,
                 },

@@ -13,7 +13,7 @@ use crate::expression::Expression;
 use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 
 /// The next state of such an item.
-pub(crate) struct Kept<'a, T> {
+pub(crate) struct VersionedItem<'a, T> {
     pub workspace: &'a WorkspaceId,
     pub key: ItemKey,
     /// The attribute that holds the value.
@@ -25,7 +25,7 @@ pub(crate) struct Kept<'a, T> {
     pub due_at: Option<Timestamp>,
 }
 
-impl<T: Serialize> Kept<'_, T> {
+impl<T: Serialize> VersionedItem<'_, T> {
     /// Builds the write, on the condition that the item is still at the version that was read.
     pub fn write(&self, table: &str) -> Result<TransactWriteItem, Corrupt> {
         let mut item = keyed(&self.key);

@@ -8,7 +8,7 @@ use crate::attribute::{Item, Reader, instant, keyed, text};
 use crate::error::{Corrupt, Fault};
 use crate::expression::Expression;
 use crate::keys::{ItemKey, PK};
-use crate::transaction::Outcome;
+use crate::transaction::TransactionOutcome;
 use crate::{Store, balance_item};
 
 /// A workspace after a put.
@@ -38,10 +38,10 @@ impl Store {
             let created_at = known.map_or_else(|| self.now(), |known| known.created_at);
             let workspace = Workspace { workspace_id: id.clone(), profile: profile.clone(), created_at };
             match self.transact(self.workspace_writes(&workspace, created)?).await? {
-                Outcome::Written => return Ok(Put { workspace, created }),
-                Outcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Written => return Ok(Put { workspace, created }),
+                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Another call has created the workspace meanwhile, or is doing so.
-                Outcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credits_local::provider::{Asked, ChargeOutcome, PlannedFailure, Provider, Settlement};
+use credits_local::provider::{ChargeOutcome, PlannedFailure, Provider, ProviderRequest, Settlement};
 use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
@@ -47,7 +47,7 @@ impl Payments {
             return Err(Unreachable::Unanswered);
         }
         let failure = self.planned_failure();
-        let asked = Asked {
+        let asked = ProviderRequest {
             method: request.method().as_str(),
             path: request.url().path(),
             query: request.url().query().unwrap_or_default(),
@@ -117,7 +117,7 @@ impl Payments {
 
     /// Deletes a customer, as in Stripe's dashboard.
     pub fn delete_customer(&self, customer: &str) {
-        let asked = Asked {
+        let asked = ProviderRequest {
             method: "DELETE",
             path: &format!("/v1/customers/{customer}"),
             query: "",

@@ -29,14 +29,14 @@ const PORT: u16 = 8787;
 
 /// The size of a bulk job.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
+pub(crate) struct DemoSize {
     pub records: usize,
     pub workers: usize,
     pub holds: u8,
 }
 
 /// A parsed command line.
-pub(crate) enum Asked {
+pub(crate) enum LocalCommand {
     /// Print the usage text.
     Usage,
     /// Start a stack.
@@ -46,7 +46,7 @@ pub(crate) enum Asked {
     /// Watch a workspace of the running stack.
     Watch { port: u16, workspace: String },
     /// Run a bulk job on the running stack.
-    Bulk { port: u16, workspace: String, size: Size },
+    Bulk { port: u16, workspace: String, size: DemoSize },
     /// Verify the running stack.
     Verify { port: u16 },
 }
@@ -59,13 +59,13 @@ fn own_provider(base: String) -> Result<OwnProvider, lexopt::Error> {
     }
 }
 
-pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
+pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error> {
     let mut options = Options { port: PORT, ..Options::default() };
     if let Ok(SecretSetting::Plain(secret)) = Settings.webhook_secret() {
         options.webhook_secret = Secret::new(secret.expose());
     }
     let mut words: Vec<String> = Vec::new();
-    let mut size = Size { records: 1_000, workers: 32, holds: 8 };
+    let mut size = DemoSize { records: 1_000, workers: 32, holds: 8 };
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("port") => options.port = arguments.value()?.parse()?,
@@ -79,21 +79,23 @@ pub(crate) fn read(mut arguments: Parser) -> Result<Asked, lexopt::Error> {
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
             Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
             Arg::Long("holds") => size.holds = arguments.value()?.parse()?,
-            Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Usage),
+            Arg::Long("help") | Arg::Short('h') => return Ok(LocalCommand::Usage),
             Arg::Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected()),
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [] => Ok(Asked::Serve(options)),
-        ["demo"] => Ok(Asked::Demo(options)),
-        ["watch", workspace] => Ok(Asked::Watch { port: options.port, workspace: (*workspace).to_owned() }),
-        ["bulk"] => Ok(Asked::Bulk { port: options.port, workspace: WORKSPACE.to_owned(), size }),
-        ["bulk", workspace] => {
-            Ok(Asked::Bulk { port: options.port, workspace: (*workspace).to_owned(), size })
+        [] => Ok(LocalCommand::Serve(options)),
+        ["demo"] => Ok(LocalCommand::Demo(options)),
+        ["watch", workspace] => {
+            Ok(LocalCommand::Watch { port: options.port, workspace: (*workspace).to_owned() })
         }
-        ["verify"] => Ok(Asked::Verify { port: options.port }),
+        ["bulk"] => Ok(LocalCommand::Bulk { port: options.port, workspace: WORKSPACE.to_owned(), size }),
+        ["bulk", workspace] => {
+            Ok(LocalCommand::Bulk { port: options.port, workspace: (*workspace).to_owned(), size })
+        }
+        ["verify"] => Ok(LocalCommand::Verify { port: options.port }),
         ["watch"] => Err("watch needs a workspace: cargo local watch WORKSPACE".into()),
         [command @ ("demo" | "watch" | "bulk" | "verify"), .., surplus] => {
             Err(format!("{command} does not accept {surplus}; run --help for usage").into())

@@ -6,7 +6,7 @@ use ai_credits_client::{BulkJob, Client, Consumer, DebitOrder, Error};
 use reqwest::Method;
 use serde_json::json;
 
-use super::arguments::Size;
+use super::arguments::DemoSize;
 use super::running::{Running, RunningError};
 
 /// The operation that each record debits.
@@ -22,7 +22,7 @@ pub(crate) enum BulkError {
 }
 
 /// Processes the records, and returns the report to print.
-pub(crate) async fn work(port: u16, workspace: &str, size: Size) -> Result<String, BulkError> {
+pub(crate) async fn work(port: u16, workspace: &str, size: DemoSize) -> Result<String, BulkError> {
     let running = Running::at(port).await?;
     let order = json!({ "workspace": workspace, "scope": "credits:spend credits:read" });
     let token = running.ask(Method::POST, "/_local/tokens", Some(&order)).await?;

@@ -4,11 +4,11 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use credits_payments::signature::Secret;
 use serde_json::Value;
 
-use super::errors::{ErrorType, Refusal, Stage};
+use super::errors::{ErrorType, ProviderRefusal, Stage};
 use super::events::RequestIds;
 use super::failures::Planned;
 use super::form::Form;
-use super::idempotency::{Kept, KeptAnswer};
+use super::idempotency::{KeptAnswer, SavedAnswer};
 use super::routes::Endpoint;
 use super::versions::{API_VERSION, is_known};
 use super::{Provider, idempotency};
@@ -16,7 +16,7 @@ use crate::gateway::json_response;
 
 /// A request to the provider.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct ProviderRequest<'a> {
     pub method: &'a str,
     /// The path, beginning with `/v1`.
     pub path: &'a str,
@@ -66,7 +66,7 @@ enum Replay {
 
 impl Provider {
     /// Answers a request of the application. The page of a checkout has its address below `checkouts_url`.
-    pub fn answer(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+    pub fn answer(&mut self, asked: &ProviderRequest<'_>, checkouts_url: &str) -> Answered {
         let answered = self.respond(asked, checkouts_url);
         self.recorder.record(asked, answered.status);
         answered
@@ -75,20 +75,20 @@ impl Provider {
     /// Answers a request of the stack's operator, who reads objects and plays a payer that detaches a method. A request
     /// without a version uses the newest, like an account's default version. It is not recorded, because the
     /// application did not send it.
-    pub fn answer_operator(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+    pub fn answer_operator(&mut self, asked: &ProviderRequest<'_>, checkouts_url: &str) -> Answered {
         let is_operators = Endpoint::of(asked.method, asked.path).is_some_and(Endpoint::is_operators);
         if asked.version.is_some() || !is_operators {
             return self.answer(asked, checkouts_url);
         }
-        self.respond(&Asked { version: Some(API_VERSION), ..*asked }, checkouts_url)
+        self.respond(&ProviderRequest { version: Some(API_VERSION), ..*asked }, checkouts_url)
     }
 
-    fn respond(&mut self, asked: &Asked<'_>, checkouts_url: &str) -> Answered {
+    fn respond(&mut self, asked: &ProviderRequest<'_>, checkouts_url: &str) -> Answered {
         self.expire_due();
         let id = self.new_id("req");
         let key = asked.key.filter(|_| asked.method == "POST");
         self.request = Some(RequestIds { id: id.clone(), key: key.map(str::to_owned) });
-        let result = self.result(&Asked { key, ..*asked }, &id, checkouts_url);
+        let result = self.result(&ProviderRequest { key, ..*asked }, &id, checkouts_url);
         self.request = None;
         let mut headers =
             vec![("request-id", id), ("stripe-version", asked.version.unwrap_or(API_VERSION).to_owned())];
@@ -100,9 +100,9 @@ impl Provider {
         Answered { status: result.status, body: result.body, headers }
     }
 
-    fn result(&mut self, asked: &Asked<'_>, id: &str, checkouts_url: &str) -> Reached {
+    fn result(&mut self, asked: &ProviderRequest<'_>, id: &str, checkouts_url: &str) -> Reached {
         let now = self.now();
-        let refused = |refusal: Refusal| Reached {
+        let refused = |refusal: ProviderRefusal| Reached {
             status: refusal.status,
             body: refusal.body(id, now),
             replay: Replay::No,
@@ -133,7 +133,7 @@ impl Provider {
                             form: idempotency::canonical(super::form::pairs(asked.body)),
                             at: now,
                             request: Some(id.to_owned()),
-                            kept: Kept::Whole { status: result.status, body: result.body.clone() },
+                            kept: SavedAnswer::Whole { status: result.status, body: result.body.clone() },
                         },
                     );
                 }
@@ -147,9 +147,9 @@ impl Provider {
         &mut self,
         planned: Planned,
         endpoint: Endpoint<'_>,
-        asked: &Asked<'_>,
+        asked: &ProviderRequest<'_>,
         url: &str,
-    ) -> Refusal {
+    ) -> ProviderRefusal {
         let published = self.memory.outbox.len();
         if planned.is_executed {
             drop(self.execute(endpoint, asked, url));
@@ -164,27 +164,29 @@ impl Provider {
     fn again(&self, kept: KeptAnswer, checkouts_url: &str) -> Reached {
         let replay = Replay::Of(kept.request);
         let (status, body) = match kept.kept {
-            Kept::Whole { status, body } => (status, body),
-            Kept::Object(id) => self.kept_object(&id, checkouts_url),
+            SavedAnswer::Whole { status, body } => (status, body),
+            SavedAnswer::Object(id) => self.kept_object(&id, checkouts_url),
         };
         Reached { status, body, replay }
     }
 
     /// Refuses a request without a valid API key or version, to an unknown path, or during an outage.
-    fn admit<'a>(&mut self, asked: &Asked<'a>) -> Result<Endpoint<'a>, Refusal> {
+    fn admit<'a>(&mut self, asked: &ProviderRequest<'a>) -> Result<Endpoint<'a>, ProviderRefusal> {
         if self.down {
-            let refusal = Refusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");
+            let refusal = ProviderRefusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");
             return Err(refusal.status(503));
         }
         let key = asked.authorization.and_then(|header| header.strip_prefix("Bearer "));
         let Some(key) = key.filter(|key| !key.is_empty()) else {
             let message = "You did not provide an API key. You need to provide your API key in the Authorization \
                            header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
-            return Err(Refusal::validation(message).status(401));
+            return Err(ProviderRefusal::validation(message).status(401));
         };
         if !Secret::list(self.api_keys.expose()).iter().any(|known| known.expose() == key) {
             let shown = key.get(..3).unwrap_or_default();
-            return Err(Refusal::validation(format!("Invalid API Key provided: {shown}****")).status(401));
+            return Err(
+                ProviderRefusal::validation(format!("Invalid API Key provided: {shown}****")).status(401)
+            );
         }
         check_version(asked.version)?;
         let Some(endpoint) = Endpoint::of(asked.method, asked.path) else {
@@ -193,7 +195,7 @@ impl Provider {
                  https://support.stripe.com/.",
                 asked.method, asked.path
             );
-            return Err(Refusal::validation(message).status(404));
+            return Err(ProviderRefusal::validation(message).status(404));
         };
         match self.planned_failure(Stage::Validation, asked.path, asked.key) {
             Some(planned) => Err(planned.refusal),
@@ -201,7 +203,12 @@ impl Provider {
         }
     }
 
-    fn execute(&mut self, endpoint: Endpoint<'_>, asked: &Asked<'_>, url: &str) -> Result<Value, Refusal> {
+    fn execute(
+        &mut self,
+        endpoint: Endpoint<'_>,
+        asked: &ProviderRequest<'_>,
+        url: &str,
+    ) -> Result<Value, ProviderRefusal> {
         let (query, body) = (asked.query.as_bytes(), asked.body);
         if asked.method == "POST" {
             Form::read(query, &[])?;
@@ -229,16 +236,16 @@ impl Provider {
     }
 }
 
-fn check_version(version: Option<&str>) -> Result<(), Refusal> {
+fn check_version(version: Option<&str>) -> Result<(), ProviderRefusal> {
     match version {
         Some(version) if is_known(version) => Ok(()),
-        Some(version) => Err(Refusal::validation(format!("Invalid Stripe API version: {version}"))),
+        Some(version) => Err(ProviderRefusal::validation(format!("Invalid Stripe API version: {version}"))),
         None => {
             let message = format!(
                 "No Stripe-Version header. Stripe would use the account's default version; our code must pin one, \
                  such as {API_VERSION}."
             );
-            Err(Refusal::validation(message))
+            Err(ProviderRefusal::validation(message))
         }
     }
 }

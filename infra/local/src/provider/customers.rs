@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Provider;
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{EXPAND, Form};
 
 /// The email that a payer enters if the session has none.
@@ -71,15 +71,20 @@ impl Customer {
 
 impl Provider {
     /// Handles `GET /v1/customers/{id}`.
-    pub(super) fn read_customer(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn read_customer(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let customer = self.memory.customers.get(id);
-        let customer = customer.ok_or_else(|| Refusal::missing("customer", id, "id").status(404))?;
+        let customer = customer.ok_or_else(|| ProviderRefusal::missing("customer", id, "id").status(404))?;
         self.expanded(customer.object(), &form)
     }
 
     /// Handles `DELETE /v1/customers/{id}`.
-    pub(super) fn delete_customer(&mut self, id: &str, query: &[u8], body: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn delete_customer(
+        &mut self,
+        id: &str,
+        query: &[u8],
+        body: &[u8],
+    ) -> Result<Value, ProviderRefusal> {
         Form::read(query, &[])?;
         Form::read(body, &[])?;
         let before = self.existing_customer(id, "id").map_err(|refusal| refusal.status(404))?.object();
@@ -97,8 +102,8 @@ impl Provider {
     }
 
     /// Returns a customer that has not been deleted.
-    pub(super) fn existing_customer(&self, id: &str, param: &str) -> Result<&Customer, Refusal> {
+    pub(super) fn existing_customer(&self, id: &str, param: &str) -> Result<&Customer, ProviderRefusal> {
         let customer = self.memory.customers.get(id).filter(|customer| !customer.is_deleted);
-        customer.ok_or_else(|| Refusal::missing("customer", id, param))
+        customer.ok_or_else(|| ProviderRefusal::missing("customer", id, param))
     }
 }

@@ -18,7 +18,7 @@ pub struct Delivery {
 
 /// An unsigned event in the outbox. Stripe signs an event at each delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Waiting {
+pub(super) struct OutboxEvent {
     pub body: String,
     pub payment_id: String,
 }
@@ -44,7 +44,7 @@ impl Provider {
     }
 
     /// Signs an event with the current time. A stack with a folder keeps the event until [`Self::delivered`].
-    pub(super) fn begin_delivery(&mut self, waiting: Waiting) -> Option<Delivery> {
+    pub(super) fn begin_delivery(&mut self, waiting: OutboxEvent) -> Option<Delivery> {
         if self.file.is_some() {
             self.memory.delivering.push(waiting.clone());
         }
@@ -67,7 +67,7 @@ impl Provider {
     }
 
     /// Creates an event about an object.
-    pub(super) fn event(&self, kind: &str, object: &Value, payment_id: &str) -> Waiting {
+    pub(super) fn event(&self, kind: &str, object: &Value, payment_id: &str) -> OutboxEvent {
         let request = self.request.as_ref();
         let event = json!({
             "id": self.new_id("evt"),
@@ -83,11 +83,11 @@ impl Provider {
             "type": kind,
             "data": { "object": object },
         });
-        Waiting { body: event.to_string(), payment_id: payment_id.to_owned() }
+        OutboxEvent { body: event.to_string(), payment_id: payment_id.to_owned() }
     }
 
     /// Signs an event with the current time.
-    fn signed(&self, Waiting { body, payment_id }: Waiting) -> Option<Delivery> {
+    fn signed(&self, OutboxEvent { body, payment_id }: OutboxEvent) -> Option<Delivery> {
         let secret = Secret::list(self.webhook_secret.expose()).into_iter().next()?;
         let signature = sign(body.as_bytes(), &secret, self.sources.now()).ok()?;
         Some(Delivery { signature, body, payment_id })

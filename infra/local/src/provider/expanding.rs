@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Provider;
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::Form;
 
 /// The members that can be expanded.
@@ -15,11 +15,12 @@ const MAX_DEPTH: usize = 4;
 
 impl Provider {
     /// Replaces the references that the form's `expand` lists.
-    pub(super) fn expanded(&self, mut object: Value, form: &Form) -> Result<Value, Refusal> {
+    pub(super) fn expanded(&self, mut object: Value, form: &Form) -> Result<Value, ProviderRefusal> {
         for (at, path) in form.expand().iter().enumerate() {
             let parts: Vec<&str> = path.split('.').collect();
             if parts.len() > MAX_DEPTH || !self.expand(&mut object, &parts) {
-                let refusal = Refusal::validation(format!("This property cannot be expanded ({path})."));
+                let refusal =
+                    ProviderRefusal::validation(format!("This property cannot be expanded ({path})."));
                 return Err(refusal.param(&format!("expand[{at}]")));
             }
         }

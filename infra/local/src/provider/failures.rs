@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Provider;
-use super::errors::{ErrorType, Refusal, Stage};
+use super::errors::{ErrorType, ProviderRefusal, Stage};
 use super::idempotency::key_in_use;
 
 /// A planned failure, in the form of `POST /_local/provider/failures`.
@@ -26,7 +26,7 @@ pub struct PlannedFailure {
 
 /// A planned failure with its remaining count.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct PlannedFailure {
     path: String,
     status: u16,
     left: u32,
@@ -37,7 +37,7 @@ pub(super) struct Failure {
 
 /// The failure of one request.
 pub(super) struct Planned {
-    pub refusal: Refusal,
+    pub refusal: ProviderRefusal,
     /// Whether the request is executed first.
     pub is_executed: bool,
     /// Whether its events are lost.
@@ -50,7 +50,7 @@ impl Provider {
         let is_executed = order.executed.unwrap_or_default();
         let is_kept = order.kept.unwrap_or(order.status == 500 || is_executed)
             && !matches!(order.status, 401 | 409 | 429);
-        self.failures.push(Failure {
+        self.failures.push(PlannedFailure {
             path: format!("/v1/{}", order.path.as_deref().unwrap_or_default().trim_start_matches('/')),
             status: order.status,
             left: order.count,
@@ -71,22 +71,22 @@ impl Provider {
     }
 }
 
-fn refusal(status: u16, stage: Stage, key: &str) -> Refusal {
+fn refusal(status: u16, stage: Stage, key: &str) -> ProviderRefusal {
     let (kind, message) = match status {
         409 => return key_in_use(key),
         429 => {
             let message = "Request rate limit exceeded. Learn more about rate limits here \
                            https://stripe.com/docs/rate-limits.";
-            let refusal = Refusal::new(ErrorType::InvalidRequest, stage, message);
+            let refusal = ProviderRefusal::new(ErrorType::InvalidRequest, stage, message);
             return refusal.status(429).code("rate_limit");
         }
         400..500 => (ErrorType::InvalidRequest, "The request was refused."),
         _ => (ErrorType::Api, "An unknown error occurred"),
     };
-    Refusal::new(kind, stage, message).status(status)
+    ProviderRefusal::new(kind, stage, message).status(status)
 }
 
 /// Returns the response to an internal error of Stripe's.
-pub(super) fn server_error() -> Refusal {
+pub(super) fn server_error() -> ProviderRefusal {
     refusal(500, Stage::Execution, "")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::amounts;
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 
 /// The type of a parameter's value.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
 
 impl Form {
     /// Parses a body or a query. Refuses a parameter that is not in `known`.
-    pub fn read(text: &[u8], known: &[Field]) -> Result<Self, Refusal> {
+    pub fn read(text: &[u8], known: &[Field]) -> Result<Self, ProviderRefusal> {
         let mut form = Self { fields: BTreeMap::new(), expand: Vec::new() };
         let pairs = pairs(text);
         for (name, _) in &pairs {
@@ -87,8 +87,8 @@ impl Form {
     }
 
     /// Returns the value of a required parameter.
-    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.text(name).ok_or_else(|| Refusal::required(name))
+    pub fn required(&self, name: &str) -> Result<&str, ProviderRefusal> {
+        self.text(name).ok_or_else(|| ProviderRefusal::required(name))
     }
 
     /// Returns whether a parameter is `true`.
@@ -102,12 +102,12 @@ impl Form {
     }
 
     /// Returns the value of an integer parameter, which must be at least 1.
-    pub fn positive(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    pub fn positive(&self, name: &str) -> Result<Option<u64>, ProviderRefusal> {
         let Some(value) = self.whole(name) else { return Ok(None) };
         match u64::try_from(value) {
             Ok(value) if value > 0 => Ok(Some(value)),
             _ => {
-                let refusal = Refusal::validation("This value must be greater than or equal to 1.");
+                let refusal = ProviderRefusal::validation("This value must be greater than or equal to 1.");
                 Err(refusal.code("parameter_invalid_integer").param(name))
             }
         }
@@ -134,7 +134,7 @@ impl Form {
         &self.expand
     }
 
-    fn check_metadata_keys(&self) -> Result<(), Refusal> {
+    fn check_metadata_keys(&self) -> Result<(), ProviderRefusal> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (set, _) in self.fields.keys().filter_map(|name| name.rsplit_once('[')) {
             if set == "metadata" || set.ends_with("[metadata]") {
@@ -146,7 +146,7 @@ impl Form {
             Some((set, count)) => {
                 let message =
                     format!("Metadata can have up to {MAX_METADATA_KEYS} keys, but you've set {count}.");
-                Err(Refusal::validation(message).param(set))
+                Err(ProviderRefusal::validation(message).param(set))
             }
             None => Ok(()),
         }
@@ -178,64 +178,64 @@ fn matches(name: &[&str], pattern: &str) -> bool {
 }
 
 /// Refuses a name that matches no pattern. The error names it up to the first unknown part, as Stripe's does.
-fn check_known(name: &str, known: &[Field]) -> Result<(), Refusal> {
+fn check_known(name: &str, known: &[Field]) -> Result<(), ProviderRefusal> {
     let parts = segments(name);
     if known.iter().any(|field| matches(&parts, field.name)) {
         return Ok(());
     }
     let deepest = known.iter().map(|field| fitting(&parts, &segments(field.name))).max().unwrap_or_default();
     if deepest == parts.len() {
-        return Err(Refusal::validation("Invalid object").param(name));
+        return Err(ProviderRefusal::validation("Invalid object").param(name));
     }
     let mut path = parts.first().copied().unwrap_or_default().to_owned();
     for part in parts.iter().skip(1).take(deepest).filter(|part| !part.is_empty()) {
         path = format!("{path}[{part}]");
     }
-    let refusal = Refusal::validation(format!("Received unknown parameter: {path}"));
+    let refusal = ProviderRefusal::validation(format!("Received unknown parameter: {path}"));
     Err(refusal.code("parameter_unknown").param(&path))
 }
 
-fn check_value(name: &str, value: &str, kind: Kind) -> Result<(), Refusal> {
+fn check_value(name: &str, value: &str, kind: Kind) -> Result<(), ProviderRefusal> {
     if value.is_empty() && !matches!(kind, Kind::Metadata) {
         return Err(empty(name));
     }
     match kind {
         Kind::Text(longest) if value.chars().count() > longest => {
             let message = format!("Invalid string: {name} must be at most {longest} characters");
-            Err(Refusal::validation(message).param(name))
+            Err(ProviderRefusal::validation(message).param(name))
         }
         Kind::Flag if !matches!(value, "true" | "false") => {
-            Err(Refusal::validation(format!("Invalid boolean: {value}")).param(name))
+            Err(ProviderRefusal::validation(format!("Invalid boolean: {value}")).param(name))
         }
         Kind::Whole if value.parse::<i64>().is_err() => {
-            let refusal = Refusal::validation(format!("Invalid integer: {value}"));
+            let refusal = ProviderRefusal::validation(format!("Invalid integer: {value}"));
             Err(refusal.code("parameter_invalid_integer").param(name))
         }
         Kind::Url => check_url(name, value),
         Kind::Currency => amounts::check_currency(value, name),
         Kind::Email if !is_address(value) => {
-            let refusal = Refusal::validation(format!("Invalid email address: {value}"));
+            let refusal = ProviderRefusal::validation(format!("Invalid email address: {value}"));
             Err(refusal.code("email_invalid").param(name))
         }
         Kind::Choice(choices) if !choices.contains(&value) => {
             let message = format!("Invalid {name}: must be one of {}", listing(choices));
-            Err(Refusal::validation(message).param(name))
+            Err(ProviderRefusal::validation(message).param(name))
         }
         Kind::Metadata => check_metadata(name, value),
         _ => Ok(()),
     }
 }
 
-fn empty(name: &str) -> Refusal {
+fn empty(name: &str) -> ProviderRefusal {
     let message = format!(
         "You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however \
          '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value."
     );
-    Refusal::validation(message).code("parameter_invalid_empty").param(name)
+    ProviderRefusal::validation(message).code("parameter_invalid_empty").param(name)
 }
 
-fn check_url(name: &str, value: &str) -> Result<(), Refusal> {
-    let refusal = |message: &str| Err(Refusal::validation(message).code("url_invalid").param(name));
+fn check_url(name: &str, value: &str) -> Result<(), ProviderRefusal> {
+    let refusal = |message: &str| Err(ProviderRefusal::validation(message).code("url_invalid").param(name));
     let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
     match rest {
         None => refusal("Invalid URL: An explicit scheme (such as https) must be provided."),
@@ -256,7 +256,7 @@ fn is_address(value: &str) -> bool {
     plain && !name.is_empty() && domain.contains('.') && !domain.contains('@') && !domain.ends_with('.')
 }
 
-fn check_metadata(name: &str, value: &str) -> Result<(), Refusal> {
+fn check_metadata(name: &str, value: &str) -> Result<(), ProviderRefusal> {
     let key = segments(name).last().copied().unwrap_or_default();
     let (key_length, length) = (key.chars().count(), value.chars().count());
     if key_length > MAX_METADATA_KEY {
@@ -264,14 +264,14 @@ fn check_metadata(name: &str, value: &str) -> Result<(), Refusal> {
             "Metadata keys can have up to {MAX_METADATA_KEY} characters, but you passed in a key that is \
              {key_length} characters. Invalid key: {key}"
         );
-        return Err(Refusal::validation(message).param(name));
+        return Err(ProviderRefusal::validation(message).param(name));
     }
     if length > MAX_METADATA_VALUE {
         let message = format!(
             "Metadata values can have up to {MAX_METADATA_VALUE} characters, but you passed in a value that is \
              {length} characters. Invalid value: {value}"
         );
-        return Err(Refusal::validation(message).param(name));
+        return Err(ProviderRefusal::validation(message).param(name));
     }
     Ok(())
 }

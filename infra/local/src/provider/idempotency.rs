@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::errors::{ErrorType, Refusal, Stage};
+use super::errors::{ErrorType, ProviderRefusal, Stage};
 use super::{Provider, form};
 
 /// How long an answer is kept, in seconds. Stripe removes keys that are at least 24 hours old.
@@ -21,13 +21,13 @@ pub(super) struct KeptAnswer {
     pub at: i64,
     /// The id of the first request; absent in a file of the first format.
     pub request: Option<String>,
-    pub kept: Kept,
+    pub kept: SavedAnswer,
 }
 
 /// The content of a kept answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kept {
+pub(super) enum SavedAnswer {
     /// A response.
     Whole { status: u16, body: Value },
     /// The id of a session or an intent, answered as it is now. The first format of the memory kept no more.
@@ -57,12 +57,12 @@ impl Provider {
         key: &str,
         path: &str,
         body: &[u8],
-    ) -> Result<Option<KeptAnswer>, Refusal> {
+    ) -> Result<Option<KeptAnswer>, ProviderRefusal> {
         let length = key.chars().count();
         if length > MAX_KEY {
             let message =
                 format!("Idempotency keys can have up to {MAX_KEY} characters; this one has {length}.");
-            return Err(Refusal::validation(message));
+            return Err(ProviderRefusal::validation(message));
         }
         if self.in_flight.contains(key) {
             return Err(key_in_use(key));
@@ -74,7 +74,7 @@ impl Provider {
                 "Keys for idempotent requests can only be used {how}. Try using a key other than '{key}' if you meant to \
                  execute a different request."
             );
-            Err(Refusal::new(ErrorType::Idempotency, Stage::Validation, message))
+            Err(ProviderRefusal::new(ErrorType::Idempotency, Stage::Validation, message))
         };
         if kept.path != path {
             return misused(format!(
@@ -100,12 +100,12 @@ impl Provider {
 }
 
 /// Returns the error for a key whose first request is in flight.
-pub(super) fn key_in_use(key: &str) -> Refusal {
+pub(super) fn key_in_use(key: &str) -> ProviderRefusal {
     let message = format!(
         "There is currently another in-progress request using this Idempotent Key (that probably means you submitted \
          twice, and the other request is still going through): {key}. Please try again later."
     );
-    Refusal::new(ErrorType::Idempotency, Stage::Validation, message)
+    ProviderRefusal::new(ErrorType::Idempotency, Stage::Validation, message)
         .status(409)
         .code("idempotency_key_in_use")
 }

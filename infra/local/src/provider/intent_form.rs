@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Provider;
 use super::amounts::{Charging, check_amount};
 use super::charges::{ChargeOutcome, Failing, Settlement};
-use super::errors::{ErrorType, Refusal, Stage};
+use super::errors::{ErrorType, ProviderRefusal, Stage};
 use super::failures::server_error;
 use super::form::{EXPAND, Field, Form, Kind, field};
 use super::intents::{Intent, IntentStatus};
@@ -34,7 +34,7 @@ const CONFIRMING: [&str; 3] = ["off_session", "error_on_requires_action", "retur
 
 impl Provider {
     /// Handles `POST /v1/payment_intents`.
-    pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(body, &KNOWN)?;
         form.required("amount")?;
         form.required("currency")?;
@@ -67,7 +67,7 @@ impl Provider {
     }
 
     /// Looks up the customer and the method, and checks that they belong together.
-    fn read_payer(&self, form: &Form, intent: &mut Intent) -> Result<Option<MethodKind>, Refusal> {
+    fn read_payer(&self, form: &Form, intent: &mut Intent) -> Result<Option<MethodKind>, ProviderRefusal> {
         if let Some(id) = form.text("customer") {
             self.existing_customer(id, "customer")?;
             intent.customer = Some(id.to_owned());
@@ -76,7 +76,7 @@ impl Provider {
             return if form.is_true("confirm") { Err(without_method()) } else { Ok(None) };
         };
         let method = self.memory.methods.get(id);
-        let method = method.ok_or_else(|| Refusal::missing("PaymentMethod", id, "payment_method"))?;
+        let method = method.ok_or_else(|| ProviderRefusal::missing("PaymentMethod", id, "payment_method"))?;
         let message = match (&method.customer, &intent.customer) {
             (None, _) if method.is_detached => {
                 "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, \
@@ -99,7 +99,7 @@ impl Provider {
                 return Ok(Some(method.kind));
             }
         };
-        Err(Refusal::execution(message).param("payment_method"))
+        Err(ProviderRefusal::execution(message).param("payment_method"))
     }
 
     fn outcome_for(&self, intent: &Intent) -> ChargeOutcome {
@@ -120,7 +120,7 @@ impl Provider {
     }
 
     /// Returns the response to a confirmed charge.
-    fn ended(&self, id: &str, outcome: ChargeOutcome) -> Result<Value, Refusal> {
+    fn ended(&self, id: &str, outcome: ChargeOutcome) -> Result<Value, ProviderRefusal> {
         let Some(intent) = self.memory.intents.get(id) else { return Err(server_error()) };
         if let Some(error) = &intent.last_payment_error {
             return Err(declined(error, intent.object()));
@@ -133,9 +133,9 @@ impl Provider {
 }
 
 /// Returns the error of a declined charge: the intent's error, with the intent.
-fn declined(error: &Value, intent: Value) -> Refusal {
+fn declined(error: &Value, intent: Value) -> ProviderRefusal {
     let message = error["message"].as_str().unwrap_or_default();
-    let mut refusal = Refusal::new(ErrorType::Card, Stage::Execution, message).status(402);
+    let mut refusal = ProviderRefusal::new(ErrorType::Card, Stage::Execution, message).status(402);
     for name in ["code", "decline_code", "charge", "payment_method"] {
         if let Some(value) = error.get(name) {
             refusal = refusal.member(name, value.clone());
@@ -144,35 +144,37 @@ fn declined(error: &Value, intent: Value) -> Refusal {
     refusal.member("payment_intent", intent)
 }
 
-fn check_outcome(outcome: ChargeOutcome) -> Result<(), Refusal> {
+fn check_outcome(outcome: ChargeOutcome) -> Result<(), ProviderRefusal> {
     match outcome {
         ChargeOutcome::ServerError => Err(server_error()),
-        ChargeOutcome::Refused => Err(Refusal::execution("Your account cannot currently make charges.")),
+        ChargeOutcome::Refused => {
+            Err(ProviderRefusal::execution("Your account cannot currently make charges."))
+        }
         _ => Ok(()),
     }
 }
 
-fn without_method() -> Refusal {
+fn without_method() -> ProviderRefusal {
     let message = "You cannot confirm this PaymentIntent because it's missing a payment method. To confirm the \
                    PaymentIntent with a customer's payment method, specify a payment method attached to the customer.";
-    Refusal::execution(message).code("payment_intent_unexpected_state")
+    ProviderRefusal::execution(message).code("payment_intent_unexpected_state")
 }
 
-fn check_confirmation(form: &Form) -> Result<(), Refusal> {
+fn check_confirmation(form: &Form) -> Result<(), ProviderRefusal> {
     if !form.is_true("confirm") {
         return match CONFIRMING.into_iter().find(|name| form.has(name)) {
             Some(name) => {
                 let message = format!(
                     "The parameter `{name}` cannot be passed when creating a PaymentIntent unless `confirm` is set to true."
                 );
-                Err(Refusal::validation(message).param(name))
+                Err(ProviderRefusal::validation(message).param(name))
             }
             None => Ok(()),
         };
     }
     let methods = |name: &str| form.text(&format!("automatic_payment_methods[{name}]"));
     if form.has("automatic_payment_methods") && methods("enabled").is_none() {
-        return Err(Refusal::required("automatic_payment_methods[enabled]"));
+        return Err(ProviderRefusal::required("automatic_payment_methods[enabled]"));
     }
     if methods("allow_redirects") != Some("never") && !form.has("return_url") {
         let message = "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because \
@@ -181,7 +183,7 @@ fn check_confirmation(form: &Form) -> Result<(), Refusal> {
                        `automatic_payment_methods[enabled]` to `true` and \
                        `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment \
                        Intents.";
-        return Err(Refusal::validation(message).param("return_url"));
+        return Err(ProviderRefusal::validation(message).param("return_url"));
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Provider;
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{EXPAND, Form, Kind, field};
-use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
+use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
 use super::sessions::Session;
 
 /// The status of a payment intent.
@@ -128,20 +128,21 @@ impl Intent {
 
 impl Provider {
     /// Handles `GET /v1/payment_intents/{id}`.
-    pub(super) fn read_intent(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn read_intent(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let intent = self.memory.intents.get(id);
-        let intent = intent.ok_or_else(|| Refusal::missing("payment_intent", id, "intent").status(404))?;
+        let intent =
+            intent.ok_or_else(|| ProviderRefusal::missing("payment_intent", id, "intent").status(404))?;
         self.expanded(intent.object(), &form)
     }
 
     /// Handles `GET /v1/payment_intents`.
-    pub(super) fn list_intents(&self, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn list_intents(&self, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let mut known = vec![LIMIT, STARTING_AFTER, EXPAND, field("customer", Kind::Text(255))];
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
         let intents = &self.memory.intents;
-        let page = Page::read(&form, "payment_intent", |id| intents.contains_key(id))?;
+        let page = ListPage::read(&form, "payment_intent", |id| intents.contains_key(id))?;
         let newest_first = intents.iter().rev().filter(|(_, intent)| {
             is_created_as_asked(&form, intent.created)
                 && form.text("customer").is_none_or(|asked| intent.customer.as_deref() == Some(asked))

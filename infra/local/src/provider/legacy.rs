@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::charges::{Charge, ChargeOutcome};
 use super::customers::Customer;
-use super::idempotency::{Kept, KeptAnswer};
+use super::idempotency::{KeptAnswer, SavedAnswer};
 use super::intents::{Intent, IntentStatus};
 use super::memory;
 use super::methods::{Method, MethodKind};
@@ -67,7 +67,7 @@ impl From<Memory> for memory::Memory {
             let path = if is_session { "/v1/checkout/sessions" } else { "/v1/payment_intents" };
             let form = super::idempotency::canonical(form.into_iter().collect());
             let at = created(&id);
-            let kept = Kept::Object(id);
+            let kept = SavedAnswer::Object(id);
             new.keys.insert(key, KeptAnswer { path: path.into(), form, at, request: None, kept });
         }
         new

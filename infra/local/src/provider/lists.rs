@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{Field, Form, Kind, field};
 
 /// The default size of a page.
@@ -15,18 +15,22 @@ pub(super) const STARTING_AFTER: Field = field("starting_after", Kind::Text(255)
 
 /// The requested page of a list.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Page<'a> {
+pub(super) struct ListPage<'a> {
     limit: usize,
     after: Option<&'a str>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> ListPage<'a> {
     /// Reads `limit` and `starting_after`. `exists` returns whether the list's type has an object with this id.
-    pub fn read(form: &'a Form, object: &str, exists: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
+    pub fn read(
+        form: &'a Form,
+        object: &str,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<Self, ProviderRefusal> {
         let limit = match form.positive("limit")? {
             Some(limit) if limit > MAX_LIMIT => {
                 let message = format!("This value must be less than or equal to {MAX_LIMIT}.");
-                let refusal = Refusal::validation(message).code("parameter_invalid_integer");
+                let refusal = ProviderRefusal::validation(message).code("parameter_invalid_integer");
                 return Err(refusal.param("limit"));
             }
             Some(limit) => usize::try_from(limit).unwrap_or(DEFAULT_LIMIT),
@@ -34,7 +38,7 @@ impl<'a> Page<'a> {
         };
         let after = form.text("starting_after");
         if let Some(id) = after.filter(|id| !exists(id)) {
-            return Err(Refusal::missing(object, id, "starting_after"));
+            return Err(ProviderRefusal::missing(object, id, "starting_after"));
         }
         Ok(Self { limit, after })
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::charges::{Charge, ChargeOutcome};
 use super::customers::Customer;
 use super::disputes::Dispute;
-use super::events::Waiting;
+use super::events::OutboxEvent;
 use super::idempotency::KeptAnswer;
 use super::intents::Intent;
 use super::legacy;
@@ -38,10 +38,10 @@ pub(super) struct Memory {
     /// The outcome of the next charges, by workspace. Set by a control.
     pub outcomes: BTreeMap<String, ChargeOutcome>,
     /// The events that wait for delivery.
-    pub outbox: Vec<Waiting>,
+    pub outbox: Vec<OutboxEvent>,
     /// The events in delivery. After a restart they wait again.
     #[serde(default)]
-    pub delivering: Vec<Waiting>,
+    pub delivering: Vec<OutboxEvent>,
 }
 
 impl Default for Memory {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Provider;
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{EXPAND, Field, Form, Kind, field};
-use super::lists::{LIMIT, Page, STARTING_AFTER};
+use super::lists::{LIMIT, ListPage, STARTING_AFTER};
 
 /// The types of payment methods that the stand-in supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,18 +167,18 @@ pub(super) fn billing_details() -> Value {
 
 impl Provider {
     /// Handles `GET /v1/payment_methods/{id}`.
-    pub(super) fn read_method(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn read_method(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         self.expanded(self.method(id)?.object(), &form)
     }
 
     /// Handles `POST /v1/payment_methods/{id}/detach`.
-    pub(super) fn detach_method(&mut self, id: &str, body: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn detach_method(&mut self, id: &str, body: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(body, &[EXPAND])?;
         let Some(customer) = self.method(id)?.customer.clone() else {
             let message =
                 "The payment method you provided is not attached to a customer so detachment is impossible.";
-            return Err(Refusal::execution(message).param("payment_method"));
+            return Err(ProviderRefusal::execution(message).param("payment_method"));
         };
         self.detach(id);
         if let Some(customer) = self.memory.customers.get_mut(&customer) {
@@ -191,12 +191,12 @@ impl Provider {
     }
 
     /// Handles `GET /v1/customers/{id}/payment_methods`.
-    pub(super) fn list_customer_methods(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn list_customer_methods(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &LISTED)?;
         let customer = self.existing_customer(id, "customer").map_err(|refusal| refusal.status(404))?;
         let methods = &self.memory.methods;
         let page =
-            Page::read(&form, "PaymentMethod", |method| customer.methods.iter().any(|id| id == method))?;
+            ListPage::read(&form, "PaymentMethod", |method| customer.methods.iter().any(|id| id == method))?;
         let attached = customer.methods.iter().rev().filter_map(|id| methods.get_key_value(id));
         let newest_first = attached
             .filter(|(_, method)| form.text("type").is_none_or(|asked| asked == method.kind.name()))
@@ -211,18 +211,18 @@ impl Provider {
         customer: &str,
         method: &str,
         query: &[u8],
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         self.existing_customer(customer, "customer").map_err(|refusal| refusal.status(404))?;
         let found = self.memory.methods.get(method);
         let attached = found.filter(|method| method.customer.as_deref() == Some(customer));
-        let missing = || Refusal::missing("PaymentMethod", method, "payment_method").status(404);
+        let missing = || ProviderRefusal::missing("PaymentMethod", method, "payment_method").status(404);
         self.expanded(attached.ok_or_else(missing)?.object(), &form)
     }
 
-    fn method(&self, id: &str) -> Result<&Method, Refusal> {
+    fn method(&self, id: &str) -> Result<&Method, ProviderRefusal> {
         let method = self.memory.methods.get(id);
-        method.ok_or_else(|| Refusal::missing("PaymentMethod", id, "payment_method").status(404))
+        method.ok_or_else(|| ProviderRefusal::missing("PaymentMethod", id, "payment_method").status(404))
     }
 
     /// Detaches a method from its customer.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::charges::Failing;
 use super::customers::Customer;
-use super::events::{Delivery, Waiting};
+use super::events::{Delivery, OutboxEvent};
 use super::intents::{Intent, IntentStatus};
 use super::methods::MethodKind;
 use super::sessions::{CustomerCreation, Mode, PaymentStatus, Session, SessionStatus};
@@ -15,7 +15,7 @@ use super::{PlayError, Provider};
 /// The outcome of a payer's attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum PayerOutcome {
     /// The payment succeeds. A bank debit is processing first.
     Succeeded,
     /// The method is declined. The checkout stays open.
@@ -27,7 +27,7 @@ pub enum Outcome {
 /// A payer's attempt to pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paying {
-    pub outcome: Outcome,
+    pub outcome: PayerOutcome,
     pub method: MethodKind,
     /// The discount of a promotion code, from 0 to 100 percent.
     pub discount_percent: u64,
@@ -38,18 +38,18 @@ pub struct Paying {
 impl Paying {
     /// Creates an attempt with a card, without discount and tax.
     #[must_use]
-    pub fn by_card(outcome: Outcome) -> Self {
+    pub fn by_card(outcome: PayerOutcome) -> Self {
         Self { outcome, method: MethodKind::Card, discount_percent: 0, tax_percent: 0 }
     }
 
     fn is_delayed(&self) -> bool {
-        self.method.is_delayed() || self.outcome == Outcome::Processing
+        self.method.is_delayed() || self.outcome == PayerOutcome::Processing
     }
 }
 
 impl Provider {
     /// Pays a checkout with a card. Returns the event of its end; `None` if the checkout is unknown or has expired.
-    pub fn play(&mut self, id: &str, outcome: Outcome) -> Option<Delivery> {
+    pub fn play(&mut self, id: &str, outcome: PayerOutcome) -> Option<Delivery> {
         self.pay(id, &Paying::by_card(outcome)).ok()
     }
 
@@ -76,7 +76,7 @@ impl Provider {
         delivery.ok_or(PlayError::State("no secret signs events"))
     }
 
-    fn completed_again(&mut self, session: Session) -> Waiting {
+    fn completed_again(&mut self, session: Session) -> OutboxEvent {
         if let Some(completed) = &session.completed {
             return completed.clone();
         }
@@ -84,7 +84,7 @@ impl Provider {
         self.complete(session, &payment)
     }
 
-    fn pay_open(&mut self, mut session: Session, paying: &Paying) -> Result<Waiting, PlayError> {
+    fn pay_open(&mut self, mut session: Session, paying: &Paying) -> Result<OutboxEvent, PlayError> {
         add_up(&mut session, paying).ok_or(PlayError::Range("the amount"))?;
         if session.amount_minor == 0 {
             self.find_payer(&mut session);
@@ -93,7 +93,7 @@ impl Provider {
         }
         let payment = session.payment_intent.clone().unwrap_or_else(|| self.new_id("pi"));
         session.payment_intent = Some(payment.clone());
-        if paying.outcome == Outcome::Declined {
+        if paying.outcome == PayerOutcome::Declined {
             let method = self.new_method(paying.method, None).id;
             self.attempt(&session, &payment, method);
             self.memory.sessions.insert(session.id.clone(), session);
@@ -123,9 +123,9 @@ impl Provider {
     }
 
     /// Stores a method for a session in setup mode.
-    fn set_up(&mut self, mut session: Session, paying: &Paying) -> Waiting {
+    fn set_up(&mut self, mut session: Session, paying: &Paying) -> OutboxEvent {
         let id = session.setup_intent.clone().unwrap_or_default();
-        if paying.outcome == Outcome::Declined {
+        if paying.outcome == PayerOutcome::Declined {
             if let Some(setup) = self.memory.setups.get_mut(&id) {
                 setup.last_setup_error = Some(json!({
                     "type": "card_error", "code": Failing::Declined.code(),
@@ -170,7 +170,7 @@ impl Provider {
         (!customer.is_deleted).then(|| customer.id.clone())
     }
 
-    fn complete(&mut self, mut session: Session, payment: &str) -> Waiting {
+    fn complete(&mut self, mut session: Session, payment: &str) -> OutboxEvent {
         session.status = SessionStatus::Complete;
         self.memory.expiring.remove(&(session.expires_at, session.id.clone()));
         let waiting = self.event("checkout.session.completed", &session.object(None), payment);

@@ -36,7 +36,7 @@ impl Recorder {
         self.examples.values().cloned().collect()
     }
 
-    pub fn record(&mut self, asked: &super::Asked<'_>, status: u16) {
+    pub fn record(&mut self, asked: &super::ProviderRequest<'_>, status: u16) {
         let request = ProviderRequest {
             method: asked.method.to_owned(),
             path: asked.path.to_owned(),

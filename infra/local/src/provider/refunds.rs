@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::amounts::{in_major_units, symbol};
 use super::charges::{Charge, ChargeStatus};
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{EXPAND, Field, Form, Kind, field};
-use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
+use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
 use super::{PlayError, Provider};
 
 /// The status of a refund.
@@ -95,7 +95,7 @@ impl Refund {
 
 impl Provider {
     /// Handles `POST /v1/refunds`.
-    pub(super) fn create_refund(&mut self, body: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn create_refund(&mut self, body: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(body, &KNOWN)?;
         let amount = form.positive("amount")?;
         let charge = self.refundable(&form)?;
@@ -103,7 +103,7 @@ impl Provider {
         let currency = &charge.currency;
         if left == 0 {
             let message = format!("Charge {} has already been refunded.", charge.id);
-            return Err(Refusal::execution(message).code("charge_already_refunded"));
+            return Err(ProviderRefusal::execution(message).code("charge_already_refunded"));
         }
         let amount_minor = amount.unwrap_or(left);
         if amount_minor > left {
@@ -113,7 +113,7 @@ impl Provider {
                 shown(amount_minor),
                 shown(left)
             );
-            return Err(Refusal::execution(message).param("amount"));
+            return Err(ProviderRefusal::execution(message).param("amount"));
         }
         let order = RefundOrder {
             amount_minor,
@@ -128,33 +128,33 @@ impl Provider {
     }
 
     /// Returns the charge that a form names. Refuses one that can't be refunded.
-    fn refundable(&self, form: &Form) -> Result<&Charge, Refusal> {
+    fn refundable(&self, form: &Form) -> Result<&Charge, ProviderRefusal> {
         let id = match (form.text("charge"), form.text("payment_intent")) {
             (None, None) => {
                 let message = "One of the following params should be provided for this request: payment_intent or charge.";
-                return Err(Refusal::validation(message));
+                return Err(ProviderRefusal::validation(message));
             }
-            (Some(_), Some(_)) => return Err(Refusal::exclusive("charge", "payment_intent")),
+            (Some(_), Some(_)) => return Err(ProviderRefusal::exclusive("charge", "payment_intent")),
             (Some(charge), None) => charge,
             (None, Some(id)) => {
                 let intent = self.memory.intents.get(id);
-                let missing = || Refusal::missing("payment_intent", id, "payment_intent").status(404);
+                let missing = || ProviderRefusal::missing("payment_intent", id, "payment_intent").status(404);
                 intent.ok_or_else(missing)?.latest_charge.as_deref().unwrap_or_default()
             }
         };
         let charge = self.memory.charges.get(id);
         if let (None, Some(charge)) = (charge, form.text("charge")) {
-            return Err(Refusal::missing("charge", charge, "id").status(404));
+            return Err(ProviderRefusal::missing("charge", charge, "id").status(404));
         }
         let Some(charge) = charge.filter(|charge| charge.status == ChargeStatus::Succeeded) else {
             let intent = form.text("payment_intent").unwrap_or(id);
             let message =
                 format!("This PaymentIntent ({intent}) does not have a successful charge to refund.");
-            return Err(Refusal::execution(message));
+            return Err(ProviderRefusal::execution(message));
         };
         if charge.is_charged_back {
             let message = format!("Charge {} has been charged back; cannot issue a refund.", charge.id);
-            return Err(Refusal::execution(message).code("charge_disputed"));
+            return Err(ProviderRefusal::execution(message).code("charge_disputed"));
         }
         Ok(charge)
     }
@@ -250,15 +250,15 @@ impl Provider {
     }
 
     /// Handles `GET /v1/refunds/{id}`.
-    pub(super) fn read_refund(&self, id: &str, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn read_refund(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let refund = self.memory.refunds.get(id);
-        let refund = refund.ok_or_else(|| Refusal::missing("refund", id, "refund").status(404))?;
+        let refund = refund.ok_or_else(|| ProviderRefusal::missing("refund", id, "refund").status(404))?;
         self.expanded(refund.object(), &form)
     }
 
     /// Handles `GET /v1/refunds`.
-    pub(super) fn list_refunds(&self, query: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn list_refunds(&self, query: &[u8]) -> Result<Value, ProviderRefusal> {
         let mut known = vec![
             LIMIT,
             STARTING_AFTER,
@@ -269,7 +269,7 @@ impl Provider {
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
         let refunds = &self.memory.refunds;
-        let page = Page::read(&form, "refund", |id| refunds.contains_key(id))?;
+        let page = ListPage::read(&form, "refund", |id| refunds.contains_key(id))?;
         let newest_first = refunds.iter().rev().filter(|(_, refund)| {
             is_created_as_asked(&form, refund.created)
                 && form.text("payment_intent").is_none_or(|asked| asked == refund.intent)

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Provider;
 use super::amounts::{Charging, check_amount};
-use super::errors::Refusal;
+use super::errors::ProviderRefusal;
 use super::form::{EXPAND, Field, Form, Kind, field};
 use super::sessions::{CustomerCreation, Mode, Session};
 use super::setups::Setup;
@@ -62,7 +62,7 @@ const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1_800..=86_400;
 
 impl Provider {
     /// Handles `POST /v1/checkout/sessions`.
-    pub(super) fn create_session(&mut self, body: &[u8], url: &str) -> Result<Value, Refusal> {
+    pub(super) fn create_session(&mut self, body: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
         let form = Form::read(body, &KNOWN)?;
         let mode = mode(&form)?;
         let mut session = Session::new(self.new_id("cs"), self.now());
@@ -91,7 +91,7 @@ impl Provider {
     }
 
     /// Looks up the customer, and checks what tax requires of an existing one.
-    fn check_customer(&self, form: &Form) -> Result<(), Refusal> {
+    fn check_customer(&self, form: &Form) -> Result<(), ProviderRefusal> {
         let Some(id) = form.text("customer") else { return Ok(()) };
         let customer = self.existing_customer(id, "customer")?;
         let updates = |name: &str| form.text(&format!("customer_update[{name}]")) == Some("auto");
@@ -100,40 +100,43 @@ impl Provider {
             let message = "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid \
                            address to the Customer or set `customer_update[address]` to 'auto' to save the billing \
                            address entered in Checkout to the Customer.";
-            return Err(Refusal::execution(message).code("customer_tax_location_invalid"));
+            return Err(ProviderRefusal::execution(message).code("customer_tax_location_invalid"));
         }
         if form.is_true("tax_id_collection[enabled]") && !updates("name") {
             let message = "Tax ID collection requires updating business name on the customer. To enable tax ID \
                            collection for an existing customer, please set `customer_update[name]` to `auto`.";
-            return Err(Refusal::execution(message));
+            return Err(ProviderRefusal::execution(message));
         }
         Ok(())
     }
 }
 
-fn mode(form: &Form) -> Result<Mode, Refusal> {
+fn mode(form: &Form) -> Result<Mode, ProviderRefusal> {
     match form.required("mode")? {
         "payment" => Ok(Mode::Payment),
         "setup" => Ok(Mode::Setup),
-        _ => Err(Refusal::validation("The stand-in does not support `subscription` mode.").param("mode")),
+        _ => {
+            Err(ProviderRefusal::validation("The stand-in does not support `subscription` mode.")
+                .param("mode"))
+        }
     }
 }
 
-fn check_customer_parameters(form: &Form) -> Result<(), Refusal> {
+fn check_customer_parameters(form: &Form) -> Result<(), ProviderRefusal> {
     if form.has("customer") {
         for other in ["customer_email", "customer_creation"] {
             if form.has(other) {
-                return Err(Refusal::exclusive("customer", other));
+                return Err(ProviderRefusal::exclusive("customer", other));
             }
         }
     } else if form.has("customer_update") {
         let message = "`customer_update` can only be used with `customer`.";
-        return Err(Refusal::validation(message).param("customer_update"));
+        return Err(ProviderRefusal::validation(message).param("customer_update"));
     }
     Ok(())
 }
 
-fn read_expiry(form: &Form, session: &mut Session) -> Result<(), Refusal> {
+fn read_expiry(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
     let Some(at) = form.whole("expires_at") else { return Ok(()) };
     let after = at.saturating_sub(session.created);
     if !EXPIRES_AFTER.contains(&after) {
@@ -143,18 +146,18 @@ fn read_expiry(form: &Form, session: &mut Session) -> Result<(), Refusal> {
             "must be less than 24 hours from"
         };
         let message = format!("The `expires_at` timestamp {bound} Checkout Session creation.");
-        return Err(Refusal::validation(message).param("expires_at"));
+        return Err(ProviderRefusal::validation(message).param("expires_at"));
     }
     session.expires_at = at;
     Ok(())
 }
 
-fn read_payment(form: &Form, session: &mut Session) -> Result<(), Refusal> {
+fn read_payment(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
     if form.has("setup_intent_data") {
         return Err(not_in_mode("setup_intent_data", "payment"));
     }
     if !form.has("line_items") {
-        return Err(Refusal::required("line_items"));
+        return Err(ProviderRefusal::required("line_items"));
     }
     let mut at = 0_u32;
     while at == 0 || form.has(&format!("line_items[{at}]")) {
@@ -163,13 +166,13 @@ fn read_payment(form: &Form, session: &mut Session) -> Result<(), Refusal> {
     }
     if form.text("currency").is_some_and(|currency| currency != session.currency) {
         let message = "The currency of the session must be the currency of its prices.";
-        return Err(Refusal::validation(message).param("currency"));
+        return Err(ProviderRefusal::validation(message).param("currency"));
     }
     session.amount_minor = session.amount_subtotal;
     Ok(())
 }
 
-fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), Refusal> {
+fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), ProviderRefusal> {
     let name = |member: &str| format!("line_items[{at}]{member}");
     let currency = form.required(&name("[price_data][currency]"))?;
     let product = form.required(&name("[price_data][product_data][name]"))?;
@@ -179,12 +182,13 @@ fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), Ref
     form.required(&quantity)?;
     let quantity_of = form.positive(&quantity)?.unwrap_or_default();
     let Ok(unit_amount) = u64::try_from(form.whole(&unit).unwrap_or_default()) else {
-        let refusal = Refusal::validation("Invalid non-negative integer").code("parameter_invalid_integer");
+        let refusal =
+            ProviderRefusal::validation("Invalid non-negative integer").code("parameter_invalid_integer");
         return Err(refusal.param(&unit));
     };
     if at > 0 && currency != session.currency {
         let message = "All line items must have the same currency.";
-        return Err(Refusal::validation(message).param("line_items"));
+        return Err(ProviderRefusal::validation(message).param("line_items"));
     }
     let sum = unit_amount.checked_mul(quantity_of).and_then(|item| item.checked_add(session.amount_subtotal));
     session.amount_subtotal = sum.unwrap_or(u64::MAX);
@@ -195,7 +199,7 @@ fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), Ref
     Ok(())
 }
 
-fn read_setup(form: &Form, session: &mut Session) -> Result<(), Refusal> {
+fn read_setup(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
     if let Some(name) = PAYMENT_ONLY.into_iter().find(|name| form.has(name)) {
         return Err(not_in_mode(name, "setup"));
     }
@@ -205,8 +209,8 @@ fn read_setup(form: &Form, session: &mut Session) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn not_in_mode(name: &str, mode: &str) -> Refusal {
-    Refusal::validation(format!("You can not pass `{name}` in `{mode}` mode.")).param(name)
+fn not_in_mode(name: &str, mode: &str) -> ProviderRefusal {
+    ProviderRefusal::validation(format!("You can not pass `{name}` in `{mode}` mode.")).param(name)
 }
 
 fn read_rest(form: &Form, session: &mut Session) {

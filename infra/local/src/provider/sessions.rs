@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Provider;
-use super::errors::Refusal;
-use super::events::Waiting;
+use super::errors::ProviderRefusal;
+use super::events::OutboxEvent;
 use super::form::{EXPAND, Form, Kind, field};
-use super::lists::{CREATED, LIMIT, Page, STARTING_AFTER, is_created_as_asked};
+use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
 
 /// The default time until a session expires, in seconds.
 pub(super) const SESSION_LIFETIME: i64 = 86_400;
@@ -86,7 +86,7 @@ pub struct Session {
     pub(super) tax_id_collection: bool,
     pub(super) allow_promotion_codes: bool,
     /// The event of the completion. It is delivered again if a payer is played again.
-    pub(super) completed: Option<Waiting>,
+    pub(super) completed: Option<OutboxEvent>,
 }
 
 impl Session {
@@ -207,16 +207,16 @@ impl Session {
 
 impl Provider {
     /// Handles `GET /v1/checkout/sessions/{id}`.
-    pub(super) fn read_session(&self, id: &str, query: &[u8], url: &str) -> Result<Value, Refusal> {
+    pub(super) fn read_session(&self, id: &str, query: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
         let session =
-            session.ok_or_else(|| Refusal::missing("checkout.session", id, "session").status(404))?;
+            session.ok_or_else(|| ProviderRefusal::missing("checkout.session", id, "session").status(404))?;
         self.expanded(session.object(Some(url)), &form)
     }
 
     /// Handles `GET /v1/checkout/sessions`.
-    pub(super) fn list_sessions(&self, query: &[u8], url: &str) -> Result<Value, Refusal> {
+    pub(super) fn list_sessions(&self, query: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
         let mut known = vec![
             LIMIT,
             STARTING_AFTER,
@@ -228,7 +228,7 @@ impl Provider {
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
         let sessions = &self.memory.sessions;
-        let page = Page::read(&form, "checkout.session", |id| sessions.contains_key(id))?;
+        let page = ListPage::read(&form, "checkout.session", |id| sessions.contains_key(id))?;
         let status = |session: &Session| json!(session.status);
         let asked = |name: &str, is: Option<&String>| {
             form.text(name).is_none_or(|asked| is.is_some_and(|is| is == asked))
@@ -244,11 +244,11 @@ impl Provider {
     }
 
     /// Handles `POST /v1/checkout/sessions/{id}/expire`.
-    pub(super) fn expire_session(&mut self, id: &str, body: &[u8]) -> Result<Value, Refusal> {
+    pub(super) fn expire_session(&mut self, id: &str, body: &[u8]) -> Result<Value, ProviderRefusal> {
         let form = Form::read(body, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
         let session =
-            session.ok_or_else(|| Refusal::missing("checkout.session", id, "session").status(404))?;
+            session.ok_or_else(|| ProviderRefusal::missing("checkout.session", id, "session").status(404))?;
         let status = match session.status {
             SessionStatus::Open => {
                 let object = self.expire(id).unwrap_or_default();
@@ -258,7 +258,7 @@ impl Provider {
             SessionStatus::Complete => "complete",
             SessionStatus::Expired => "expired",
         };
-        Err(Refusal::execution(format!(
+        Err(ProviderRefusal::execution(format!(
             "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of \
              `{status}`."
         ))
@@ -309,7 +309,7 @@ impl Provider {
                     (402, json!({ "error": error }))
                 }
             },
-            None => (404, Refusal::missing("object", id, "id").body("req_unknown", self.now())),
+            None => (404, ProviderRefusal::missing("object", id, "id").body("req_unknown", self.now())),
         }
     }
 }

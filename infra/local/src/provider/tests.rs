@@ -17,7 +17,7 @@ use credits_store::{Clock, Randomness, Sources};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{API_VERSION, Answered, Asked, Delivery, Outcome, Provider};
+use super::{API_VERSION, Answered, Delivery, PayerOutcome, Provider, ProviderRequest};
 
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -114,10 +114,10 @@ fn charge(customer: &str, method: &str, changes: &[(&str, Option<&str>)]) -> Pai
     form(&base, changes)
 }
 
-fn asked<'a>(method: &'a str, path: &'a str, body: &'a [u8]) -> Asked<'a> {
+fn asked<'a>(method: &'a str, path: &'a str, body: &'a [u8]) -> ProviderRequest<'a> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let (authorization, version) = (Some("Bearer sk_test"), Some(API_VERSION));
-    Asked { method, path, query, authorization, version, key: None, body }
+    ProviderRequest { method, path, query, authorization, version, key: None, body }
 }
 
 fn encoded(form: &Pairs) -> Vec<u8> {
@@ -135,7 +135,7 @@ impl Desk {
         self.clock.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    fn ask(&mut self, asked: &Asked<'_>) -> Answered {
+    fn ask(&mut self, asked: &ProviderRequest<'_>) -> Answered {
         self.provider.answer(asked, "https://pay.example")
     }
 
@@ -152,7 +152,7 @@ impl Desk {
     }
 
     fn post_with_key(&mut self, key: &str, path: &str, form: &Pairs) -> Answered {
-        self.ask(&Asked { key: Some(key), ..asked("POST", path, &encoded(form)) })
+        self.ask(&ProviderRequest { key: Some(key), ..asked("POST", path, &encoded(form)) })
     }
 
     /// Opens a session, and returns its id.
@@ -165,7 +165,7 @@ impl Desk {
     /// Pays a checkout by card, and returns the ids of the customer and the card.
     fn customer(&mut self) -> (String, String) {
         let id = self.open(&checkout(&[]));
-        self.provider.play(&id, Outcome::Succeeded).unwrap();
+        self.provider.play(&id, PayerOutcome::Succeeded).unwrap();
         self.provider.take_outbox();
         let customer = self.get(&format!("{SESSIONS}/{id}")).body["customer"].as_str().unwrap().to_owned();
         let method = self.methods(&customer)[0].clone();

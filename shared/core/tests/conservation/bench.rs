@@ -8,7 +8,7 @@ use crate::{START, amount, credits, second, whole};
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::claw_back::{Clawed, EndedGrant};
-use credits_core::close::{Closing, Happened, Outcome};
+use credits_core::close::{CloseEntry, CloseResult, Happened};
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold::Placement;
@@ -21,7 +21,7 @@ use credits_core::posting::{Posting, Refusal};
 pub struct Bench {
     pub balance: Balance,
     /// The outcomes that the closes have listed.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<CloseEntry>,
     pub ended: BTreeMap<Id, EndedGrant>,
     truth: Truth,
     now: i64,
@@ -79,9 +79,9 @@ impl Bench {
     }
 
     /// Checks that only an addition or an invoice raises what is owned, and that an addition ends a noted exhaustion.
-    fn is_raised_by_additions_alone(&self, closing: &Closing) {
+    fn is_raised_by_additions_alone(&self, closing: &CloseResult) {
         let (before, after) = (self.balance.owned().unwrap(), closing.next.owned().unwrap());
-        let adds = |outcome: &Outcome| match outcome.what {
+        let adds = |outcome: &CloseEntry| match outcome.what {
             Happened::Started(_) => true,
             Happened::Clawed(_) => outcome.credits > Credits::ZERO,
             _ => false,
@@ -278,7 +278,7 @@ impl Bench {
         self.ended.insert(grant_id, ended);
         if !debt.is_zero() {
             let at = second(self.now);
-            self.outcomes.push(Outcome { at, credits: debt.negated(), what: Happened::Clawed(key) });
+            self.outcomes.push(CloseEntry { at, credits: debt.negated(), what: Happened::Clawed(key) });
         }
         if let Ok(taken) = Amount::new(debt) {
             self.change(Change::ClawBack(taken));

@@ -6,7 +6,7 @@ use credits_core::price::Price;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Event, amount, optional_currency};
+use super::{StripeEvent, amount, optional_currency};
 use crate::object::{BadMember, Object};
 
 /// The movement of money that an event's type states, beside the dispute's status.
@@ -21,7 +21,11 @@ pub(super) enum Funds {
 }
 
 /// Reads a dispute event.
-pub(super) fn read(object: &Value, funds: Funds, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+pub(super) fn read(
+    object: &Value,
+    funds: Funds,
+    at: Option<Timestamp>,
+) -> Result<StripeEvent, Vec<BadMember>> {
     let mut dispute = Object::of(object)?;
     let (dispute_id, currency) = (dispute.id("id"), optional_currency(&dispute));
     let amount_minor = amount(&mut dispute, "amount", currency);
@@ -30,7 +34,7 @@ pub(super) fn read(object: &Value, funds: Funds, at: Option<Timestamp>) -> Resul
     let read = payment_id.zip(dispute_id).zip(amount_minor.zip(status));
     let read = read.map(|((payment_id, dispute_id), (amount_minor, status))| {
         let dispute = Dispute { amount_minor, currency, withheld: withheld(object), status, at };
-        Event::Payment { payment_id, news: News::Disputed { dispute_id, dispute } }
+        StripeEvent::Payment { payment_id, news: News::Disputed { dispute_id, dispute } }
     });
     dispute.finish(read)
 }

@@ -5,20 +5,20 @@ use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Event, Ignored, amount, named, optional_currency};
+use super::{Ignored, StripeEvent, amount, named, optional_currency};
 use crate::object::{BadMember, Object};
 
 /// Reads a charge that was refunded in part or in full.
-pub(super) fn figure(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+pub(super) fn figure(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut charge = Object::of(object)?;
     // Stripe copies a payment's metadata to its charge.
     if charge.has_metadata() && named(&charge).is_none() {
-        return Ok(Event::Ignored(Ignored::NotOurs));
+        return Ok(StripeEvent::Ignored(Ignored::NotOurs));
     }
     let payment_id = charge.first_reference(&["payment_intent", "id"]);
     let currency = optional_currency(&charge);
     let refunded_minor = amount(&mut charge, "amount_refunded", currency);
-    let read = payment_id.zip(refunded_minor).map(|(payment_id, refunded_minor)| Event::Payment {
+    let read = payment_id.zip(refunded_minor).map(|(payment_id, refunded_minor)| StripeEvent::Payment {
         payment_id,
         news: News::Figure(ChargeFigure { refunded_minor, at }),
     });
@@ -26,7 +26,7 @@ pub(super) fn figure(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec
 }
 
 /// Reads a refund event.
-pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<BadMember>> {
+pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut refund = Object::of(object)?;
     let (refund_id, currency) = (refund.id("id"), optional_currency(&refund));
     let amount_minor = amount(&mut refund, "amount", currency);
@@ -35,7 +35,7 @@ pub(super) fn read(object: &Value, at: Option<Timestamp>) -> Result<Event, Vec<B
     let payment_id = refund.first_reference(&["payment_intent", "charge"]);
     let read = payment_id.zip(refund_id).zip(amount_minor).map(|((payment_id, refund_id), amount_minor)| {
         let refund = Refund { amount_minor, status, made_at };
-        Event::Payment { payment_id, news: News::Refund { refund_id, refund, at } }
+        StripeEvent::Payment { payment_id, news: News::Refund { refund_id, refund, at } }
     });
     refund.finish(read)
 }

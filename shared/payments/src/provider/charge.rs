@@ -8,7 +8,7 @@ use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{Page, Provider, ProviderError, ProviderRefusal, fields};
+use super::{Provider, ProviderError, ProviderRefusal, StripeList, fields};
 use crate::signature::Secret;
 
 /// The outcome of a charge of a stored payment method.
@@ -129,7 +129,7 @@ impl Provider {
         ];
         loop {
             let request = self.get(key, "/v1/payment_intents", &query);
-            let page: Page<Intent> = match self.answer(request).await {
+            let page: StripeList<Intent> = match self.answer(request).await {
                 Err(error) if error.is_missing() => return Ok(None),
                 page => page?,
             };

@@ -4,7 +4,7 @@ use credits_core::purchase::StoredMethod;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Page, Provider, ProviderError};
+use super::{Provider, ProviderError, StripeList};
 use crate::signature::Secret;
 
 /// A stored payment method with the details that people recognise. Details that its type lacks are `None`.
@@ -57,7 +57,7 @@ impl Provider {
             }
         }
         let request = self.get(key, &path, &[("limit", "1".to_owned())]);
-        match self.answer::<Page<MethodAnswer>>(request).await {
+        match self.answer::<StripeList<MethodAnswer>>(request).await {
             Ok(page) => Ok(page.data.into_iter().next().map(|method| method.of(customer))),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ use credits_core::refund::RefundStatus;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Page, Provider, ProviderError, fields};
+use super::{Provider, ProviderError, StripeList, fields};
 use crate::event::refund_status;
 use crate::signature::Secret;
 
@@ -121,7 +121,7 @@ impl Provider {
     ) -> Result<Option<RefundedBy>, ProviderError> {
         let mut query = vec![("payment_intent", order.payment_id.to_owned()), ("limit", "100".to_owned())];
         loop {
-            let page: Page<RefundAnswer> = self.answer(self.get(key, "/v1/refunds", &query)).await?;
+            let page: StripeList<RefundAnswer> = self.answer(self.get(key, "/v1/refunds", &query)).await?;
             let last = page.data.last().map(|refund| refund.id.clone());
             let mut made = page.data.into_iter();
             if let Some(made) = made.find(|refund| refund.name() == Some(order.name)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::{DisputeStatus, MethodKind, Outcome, Paying, RefundStatus};
+use credits_local::provider::{DisputeStatus, MethodKind, PayerOutcome, Paying, RefundStatus};
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -68,15 +68,15 @@ impl Actor {
         let Some(checkout) = own.as_str().or(awaited.as_str()) else { return };
         tokio::time::sleep(Duration::from_secs(self.dice.between(5, 400))).await;
         let outcome = match self.dice.between(0, 5) {
-            0 => Outcome::Declined,
+            0 => PayerOutcome::Declined,
             1 => return,
-            _ => Outcome::Succeeded,
+            _ => PayerOutcome::Succeeded,
         };
         let method = if self.once_in(6) { MethodKind::SepaDebit } else { MethodKind::Card };
         let paying = Paying { method, ..Paying::by_card(outcome) };
         let Ok(delivery) = self.payments.provider.lock().unwrap().pay(checkout, &paying) else { return };
         self.payments.tell();
-        if outcome == Outcome::Succeeded && !method.is_delayed() && self.once_in(5) {
+        if outcome == PayerOutcome::Succeeded && !method.is_delayed() && self.once_in(5) {
             // A payer pays the same checkout twice. The first payment delivered buys the purchase; the other is kept
             // for an operator.
             let again = format!("{}again", delivery.payment_id);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{ChargeOutcome, MethodKind, Outcome, Paying, PlayError, Settlement};
+use super::super::{ChargeOutcome, MethodKind, PayerOutcome, Paying, PlayError, Settlement};
 use super::{Desk, INTENTS, SESSIONS, charge, checkout, error};
 
 #[test]
@@ -62,14 +62,14 @@ fn an_unauthenticated_charge_is_402_and_a_checkout_succeeds() {
     assert_eq!(failed["payment_intent"]["last_payment_error"]["code"], "authentication_required");
     let changes = [("customer_creation", None), ("customer", Some(customer.as_str()))];
     let id = desk.open(&checkout(&changes));
-    desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
     assert_eq!(desk.get(&format!("{SESSIONS}/{id}")).body["payment_status"], "paid");
 }
 
 /// Creates a customer with a bank account, and returns the ids of both.
 fn debtor(desk: &mut Desk) -> (String, String) {
     let id = desk.open(&checkout(&[]));
-    let paying = Paying { method: MethodKind::UsBankAccount, ..Paying::by_card(Outcome::Succeeded) };
+    let paying = Paying { method: MethodKind::UsBankAccount, ..Paying::by_card(PayerOutcome::Succeeded) };
     desk.provider.pay(&id, &paying).unwrap();
     let session = desk.get(&format!("{SESSIONS}/{id}")).body;
     let customer = session["customer"].as_str().unwrap().to_owned();

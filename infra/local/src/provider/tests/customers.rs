@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use super::super::{MethodKind, Outcome, Paying};
+use super::super::{MethodKind, PayerOutcome, Paying};
 use super::{Desk, INTENTS, SESSIONS, SETUP, charge, checkout, error, form};
 
 #[test]
 fn a_paid_checkout_makes_a_customer_with_its_card() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[("customer_email", Some("ada@acme.example"))]));
-    desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
     let session =
         desk.get(&format!("{SESSIONS}/{id}?expand[]=customer&expand[]=payment_intent.latest_charge")).body;
     let customer = &session["customer"];
@@ -31,7 +31,7 @@ fn a_setup_checkout_attaches_another_method() {
     let id = desk.open(&form(&SETUP, &[("customer", Some(&customer))]));
     let shown = desk.get(&format!("{SESSIONS}/{id}")).body;
     assert_eq!((&shown["status"], &shown["amount_total"]), (&json!("open"), &json!(null)));
-    let paying = Paying { method: MethodKind::SepaDebit, ..Paying::by_card(Outcome::Succeeded) };
+    let paying = Paying { method: MethodKind::SepaDebit, ..Paying::by_card(PayerOutcome::Succeeded) };
     let delivery = desk.provider.pay(&id, &paying).unwrap();
     let (kind, session) = super::event(&delivery, jiff::Timestamp::from_second(super::START).unwrap());
     assert_eq!(kind, "checkout.session.completed");
@@ -55,10 +55,10 @@ fn a_setup_checkout_attaches_another_method() {
 fn a_declined_setup_attaches_nothing() {
     let mut desk = Desk::new();
     let id = desk.open(&form(&SETUP, &[("customer_creation", Some("always"))]));
-    let delivery = desk.provider.play(&id, Outcome::Declined).unwrap();
+    let delivery = desk.provider.play(&id, PayerOutcome::Declined).unwrap();
     assert!(delivery.body.contains("setup_intent.setup_failed"), "{}", delivery.body);
     assert_eq!(desk.get(&format!("{SESSIONS}/{id}")).body["status"], "open");
-    desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
     let customer = desk.get(&format!("{SESSIONS}/{id}")).body["customer"].as_str().unwrap().to_owned();
     assert_eq!(desk.methods(&customer).len(), 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use credits_payments::signature::Secret;
 use serde_json::json;
 
-use super::super::{Asked, Outcome, Provider};
+use super::super::{PayerOutcome, Provider, ProviderRequest};
 use super::{Desk, INTENTS, SESSIONS, asked, charge, checkout, header, sources};
 
 /// A temporary folder, deleted when dropped.
@@ -83,10 +83,14 @@ fn the_first_format_opens_with_customers_and_payments() {
     assert_eq!(made, ["pi_1", "pi_paid"]);
     let declined = desk.post(INTENTS, &charge(CUSTOMER, CARD, &[]));
     assert_eq!(declined.status, 402, "the outcome is still set");
-    let delivery = desk.provider.play(OPEN, Outcome::Succeeded).unwrap();
+    let delivery = desk.provider.play(OPEN, PayerOutcome::Succeeded).unwrap();
     assert_eq!(delivery.payment_id, "pi_open");
     assert!(
-        desk.provider.play(PAID, Outcome::Succeeded).unwrap().body.contains("checkout.session.completed")
+        desk.provider
+            .play(PAID, PayerOutcome::Succeeded)
+            .unwrap()
+            .body
+            .contains("checkout.session.completed")
     );
     assert!(desk.provider.refund("pi_1", None, super::super::RefundStatus::Succeeded).is_ok());
 }
@@ -112,7 +116,7 @@ fn a_restart_forgets_nothing() {
         let first = desk.post_with_key("key", SESSIONS, &checkout(&[]));
         let (customer, _) = desk.customer();
         let id = desk.open(&checkout(&[]));
-        desk.provider.play(&id, Outcome::Succeeded).unwrap();
+        desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
         (first.body, id, customer)
     };
     let mut desk = folder.open(super::START + 60);
@@ -121,7 +125,7 @@ fn a_restart_forgets_nothing() {
     assert_eq!(desk.methods(&customer).len(), 1);
     assert_eq!(desk.provider.session(&id).unwrap().amount_minor, 1000);
     let body = b"";
-    assert_eq!(desk.ask(&Asked { key: Some("key"), ..asked("GET", INTENTS, body) }).status, 200);
+    assert_eq!(desk.ask(&ProviderRequest { key: Some("key"), ..asked("GET", INTENTS, body) }).status, 200);
     desk.pass(super::DAY);
     assert_eq!(desk.event_types(), ["checkout.session.expired"], "the open session expires");
 }

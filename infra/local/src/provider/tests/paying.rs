@@ -4,7 +4,7 @@ use credits_payments::signature::Secret;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::{MethodKind, Outcome, Paying, PlayError, Provider, Settlement};
+use super::super::{MethodKind, PayerOutcome, Paying, PlayError, Provider, Settlement};
 use super::{DAY, Desk, SESSIONS, START, checkout, error};
 
 fn played(desk: &mut Desk, id: &str, paying: &Paying) -> (String, Value) {
@@ -27,7 +27,7 @@ fn an_open_session_has_a_page_and_no_payment() {
 fn a_paid_card_checkout_publishes_payment_charge_and_session() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let (kind, session) = played(&mut desk, &id, &Paying::by_card(Outcome::Succeeded));
+    let (kind, session) = played(&mut desk, &id, &Paying::by_card(PayerOutcome::Succeeded));
     assert_eq!(kind, "checkout.session.completed");
     assert_eq!((&session["status"], &session["payment_status"]), (&json!("complete"), &json!("paid")));
     assert_eq!(session["url"], json!(null));
@@ -47,9 +47,9 @@ fn a_paid_card_checkout_publishes_payment_charge_and_session() {
 fn a_paid_checkout_publishes_the_same_event_again() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let first = desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    let first = desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
     desk.events();
-    let again = desk.provider.play(&id, Outcome::Declined).unwrap();
+    let again = desk.provider.play(&id, PayerOutcome::Declined).unwrap();
     assert_eq!((first.body, first.payment_id), (again.body, again.payment_id));
     assert!(desk.events().is_empty());
     assert_eq!(desk.provider.payments().len(), 1);
@@ -59,14 +59,14 @@ fn a_paid_checkout_publishes_the_same_event_again() {
 fn a_declined_checkout_stays_open_with_the_same_payment() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let (kind, intent) = played(&mut desk, &id, &Paying::by_card(Outcome::Declined));
+    let (kind, intent) = played(&mut desk, &id, &Paying::by_card(PayerOutcome::Declined));
     assert_eq!(
         (kind.as_str(), &intent["status"]),
         ("payment_intent.payment_failed", &json!("requires_payment_method"))
     );
     assert_eq!(desk.event_types(), ["charge.failed"]);
     assert_eq!(desk.get(&format!("{SESSIONS}/{id}")).body["status"], "open");
-    let (_, session) = played(&mut desk, &id, &Paying::by_card(Outcome::Succeeded));
+    let (_, session) = played(&mut desk, &id, &Paying::by_card(PayerOutcome::Succeeded));
     assert_eq!(session["payment_intent"], intent["id"]);
 }
 
@@ -78,7 +78,7 @@ fn a_bank_debit_completes_unpaid_and_is_settled_later() {
     ] {
         let mut desk = Desk::new();
         let id = desk.open(&checkout(&[]));
-        let paying = Paying { method: MethodKind::SepaDebit, ..Paying::by_card(Outcome::Succeeded) };
+        let paying = Paying { method: MethodKind::SepaDebit, ..Paying::by_card(PayerOutcome::Succeeded) };
         let (kind, session) = played(&mut desk, &id, &paying);
         assert_eq!((kind.as_str(), &session["status"]), ("checkout.session.completed", &json!("complete")));
         assert_eq!(session["payment_status"], "unpaid");
@@ -95,7 +95,7 @@ fn a_bank_debit_completes_unpaid_and_is_settled_later() {
 fn a_card_may_be_processing_too() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let (_, session) = played(&mut desk, &id, &Paying::by_card(Outcome::Processing));
+    let (_, session) = played(&mut desk, &id, &Paying::by_card(PayerOutcome::Processing));
     assert_eq!(session["payment_status"], "unpaid");
 }
 
@@ -103,7 +103,7 @@ fn a_card_may_be_processing_too() {
 fn discount_and_tax_change_what_is_paid() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let paying = Paying { discount_percent: 25, tax_percent: 19, ..Paying::by_card(Outcome::Succeeded) };
+    let paying = Paying { discount_percent: 25, tax_percent: 19, ..Paying::by_card(PayerOutcome::Succeeded) };
     let (_, session) = played(&mut desk, &id, &paying);
     assert_eq!((&session["amount_subtotal"], &session["amount_total"]), (&json!(1000), &json!(892)));
     let totals = json!({ "amount_discount": 250, "amount_shipping": 0, "amount_tax": 142 });
@@ -117,7 +117,8 @@ fn discount_and_tax_change_what_is_paid() {
 fn a_full_discount_needs_no_payment() {
     let mut desk = Desk::new();
     let id = desk.open(&checkout(&[]));
-    let paying = Paying { discount_percent: 100, tax_percent: 19, ..Paying::by_card(Outcome::Succeeded) };
+    let paying =
+        Paying { discount_percent: 100, tax_percent: 19, ..Paying::by_card(PayerOutcome::Succeeded) };
     let (_, session) = played(&mut desk, &id, &paying);
     assert_eq!(
         (&session["payment_status"], &session["amount_total"]),
@@ -147,11 +148,11 @@ fn a_session_can_be_expired_while_it_is_open() {
         ((400, "", "session"), Some(message))
     );
     assert_eq!(
-        desk.provider.pay(&id, &Paying::by_card(Outcome::Succeeded)).unwrap_err(),
+        desk.provider.pay(&id, &Paying::by_card(PayerOutcome::Succeeded)).unwrap_err(),
         PlayError::State("the checkout has expired")
     );
     let paid = desk.open(&checkout(&[]));
-    desk.provider.play(&paid, Outcome::Succeeded).unwrap();
+    desk.provider.play(&paid, PayerOutcome::Succeeded).unwrap();
     assert_eq!(desk.post(&format!("{SESSIONS}/{paid}/expire"), &Vec::new()).status, 400);
 }
 
@@ -159,7 +160,7 @@ fn a_session_can_be_expired_while_it_is_open() {
 fn a_session_expires_by_itself_after_a_day() {
     let mut desk = Desk::new();
     let (id, paid) = (desk.open(&checkout(&[])), desk.open(&checkout(&[])));
-    desk.provider.play(&paid, Outcome::Succeeded).unwrap();
+    desk.provider.play(&paid, PayerOutcome::Succeeded).unwrap();
     desk.events();
     desk.pass(DAY - 1);
     assert!(desk.events().is_empty());
@@ -170,9 +171,9 @@ fn a_session_expires_by_itself_after_a_day() {
         (1, "checkout.session.expired", &json!(id))
     );
     assert_eq!(desk.get(&format!("{SESSIONS}/{id}")).body["status"], "expired");
-    assert!(desk.provider.play(&id, Outcome::Succeeded).is_none());
-    assert!(desk.provider.play(&paid, Outcome::Succeeded).is_some());
-    assert!(desk.provider.play("cs_no", Outcome::Succeeded).is_none());
+    assert!(desk.provider.play(&id, PayerOutcome::Succeeded).is_none());
+    assert!(desk.provider.play(&paid, PayerOutcome::Succeeded).is_some());
+    assert!(desk.provider.play("cs_no", PayerOutcome::Succeeded).is_none());
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn an_event_in_delivery_during_a_kill_waits_again() {
     };
     let mut desk = Desk { provider: open(), clock };
     let id = desk.open(&checkout(&[]));
-    let paid = desk.provider.play(&id, Outcome::Succeeded).unwrap();
+    let paid = desk.provider.play(&id, PayerOutcome::Succeeded).unwrap();
     let mut others = desk.provider.take_outbox();
     assert!(!others.is_empty());
     desk.provider.delivered(&others.remove(0).body);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::Asked;
+use super::super::ProviderRequest;
 use super::{Desk, INTENTS, REFUNDS, SESSIONS, SETUP, asked, charge, checkout, error, form, header};
 
 /// Changes of a form, and the code and the parameter of the resulting error.
@@ -12,7 +12,7 @@ type Case = (&'static [(&'static str, Option<&'static str>)], &'static str, &'st
 fn a_wrong_key_and_a_missing_key_are_401() {
     let mut desk = Desk::new();
     for authorization in [None, Some("Bearer sk_other"), Some("sk_test")] {
-        let answered = desk.ask(&Asked { authorization, ..asked("GET", INTENTS, b"") });
+        let answered = desk.ask(&ProviderRequest { authorization, ..asked("GET", INTENTS, b"") });
         assert_eq!(answered.status, 401, "{authorization:?}");
         assert_eq!(answered.body["error"]["type"], "invalid_request_error");
     }
@@ -22,10 +22,10 @@ fn a_wrong_key_and_a_missing_key_are_401() {
 fn a_version_that_is_missing_or_unknown_is_400() {
     let mut desk = Desk::new();
     for version in [None, Some("2026-10-29.endive"), Some("2019-12-03"), Some("")] {
-        let answered = desk.ask(&Asked { version, ..asked("GET", INTENTS, b"") });
+        let answered = desk.ask(&ProviderRequest { version, ..asked("GET", INTENTS, b"") });
         assert_eq!(answered.status, 400, "{version:?}");
     }
-    let answered = desk.ask(&Asked { version: Some("2020-08-27"), ..asked("GET", INTENTS, b"") });
+    let answered = desk.ask(&ProviderRequest { version: Some("2020-08-27"), ..asked("GET", INTENTS, b"") });
     assert_eq!((answered.status, header(&answered, "stripe-version")), (200, Some("2020-08-27")));
     assert!(header(&answered, "request-id").unwrap().starts_with("req_"));
 }
@@ -34,7 +34,7 @@ fn a_version_that_is_missing_or_unknown_is_400() {
 fn an_operator_reads_without_a_version_and_creates_nothing() {
     let mut desk = Desk::new();
     let mut operator = |method, path| {
-        let asked = Asked { version: None, ..asked(method, path, b"") };
+        let asked = ProviderRequest { version: None, ..asked(method, path, b"") };
         desk.provider.answer_operator(&asked, "https://pay.example").status
     };
     assert_eq!(operator("GET", INTENTS), 200);

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::super::{DisputeStatus, Outcome, PlayError, RefundStatus};
+use super::super::{DisputeStatus, PayerOutcome, PlayError, RefundStatus};
 use super::{Desk, INTENTS, REFUNDS, checkout, error, form};
 
 /// Pays a checkout of 1000, and returns the payment's id.
 fn paid(desk: &mut Desk) -> String {
     let id = desk.open(&checkout(&[]));
-    let payment = desk.provider.play(&id, Outcome::Succeeded).unwrap().payment_id;
+    let payment = desk.provider.play(&id, PayerOutcome::Succeeded).unwrap().payment_id;
     desk.events();
     payment
 }
@@ -64,7 +64,7 @@ fn a_refund_with_wrong_parameters_is_refused() {
         assert_eq!(error(&desk.post(REFUNDS, &form(&base, &[change]))), expected, "{change:?}");
     }
     let id = desk.open(&checkout(&[]));
-    let declined = desk.provider.play(&id, Outcome::Declined).unwrap().payment_id;
+    let declined = desk.provider.play(&id, PayerOutcome::Declined).unwrap().payment_id;
     assert_eq!(desk.post(REFUNDS, &form(&[("payment_intent", declined.as_str())], &[])).status, 400);
 }
 
