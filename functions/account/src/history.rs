@@ -111,7 +111,7 @@ impl Account {
         let (known, balance, usage) = tokio::try_join!(
             store.workspace(&workspace),
             store.balance(&workspace),
-            store.usage_between(&workspace, (first, this_month)),
+            store.usage_between(&workspace, first, this_month),
         )?;
         let (known, balance) = known.zip(balance).ok_or_else(Problem::workspace_not_found)?;
         months.retain(|month| *month >= Month::of(known.created_at));
@@ -161,7 +161,7 @@ impl Account {
         let paid = Price { amount_minor: paid.get(&currency).copied().unwrap_or(0), currency };
         let allows = self.catalogue.allows_subscription(workspace.profile.plan);
         let tiers = if allows { self.catalogue.tiers() } else { &[] };
-        let all = replays(&needs, (self.catalogue.packs(), tiers), currency)?;
+        let all = replays(&needs, self.catalogue.packs(), tiers, currency)?;
         let none = "Nothing in the catalogue would have covered these months.";
         let bought = BoughtBefore::of(ended)?;
         Ok(match Recommendation::of(&all, paid, &bought)? {

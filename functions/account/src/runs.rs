@@ -32,7 +32,7 @@ impl Account {
         let (workflow_id, trigger) = read_start(&body)?;
         let limit = |plan| self.catalogue.terms(plan).and_then(|terms| terms.monthly_runs);
         let store = self.store.until(call.deadline());
-        let started = store.start_run(&claim, (&workflow_id, trigger), limit).await?;
+        let started = store.start_run(&claim, &workflow_id, trigger, limit).await?;
         let body = StartedBody { run: started.run, allowance: started.allowance };
         Ok(Answer::once(started.replayed, &body))
     }

@@ -113,7 +113,7 @@ async fn open_page(
     let workspace = call.workspace(Scope::Read)?;
     let after = asked.after.as_ref().map(|place| &place.position);
     let limit = asked.limit.saturating_add(1);
-    let mut groups = store.largest_groups(&workspace, (asked.month, asked.group_by), after, limit).await?;
+    let mut groups = store.largest_groups(&workspace, asked.month, asked.group_by, after, limit).await?;
     // The month's item holds the group of calls without this attribute. Insert it by its size.
     let none = month.groups.get(&(asked.group_by, None)).map(|tally| Group { key: None, tally: *tally });
     if let Some(none) = none.filter(|none| after.is_none_or(|position| none.is_after(position))) {

@@ -51,7 +51,7 @@ impl Debits {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
                 let line = PricedCall { operation, model: None, units: None, consumer, amount };
                 let lines = vec![line; usize::from(count.unwrap_or(1))];
-                Err(self.refused(call, (&store, &workspace), &lines, refusal).await?)
+                Err(self.refused(call, &store, &workspace, &lines, refusal).await?)
             }
         }
     }
@@ -76,7 +76,7 @@ impl Debits {
                 match store.capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
-                        return Err(self.hold_refused(call, (&store, &workspace), refusal).await?);
+                        return Err(self.hold_refused(call, &store, &workspace, refusal).await?);
                     }
                 }
             }
@@ -121,7 +121,7 @@ impl Debits {
                 telemetry::spent(settled.captured);
                 Ok(settled)
             }
-            Err(refusal) => Err(self.hold_refused(call, (&store, &workspace), refusal).await?),
+            Err(refusal) => Err(self.hold_refused(call, &store, &workspace, refusal).await?),
         }
     }
 }

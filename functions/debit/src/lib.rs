@@ -70,7 +70,7 @@ impl Debits {
                 Ok(posted) => posted,
                 Err(refusal) => {
                     let lines = std::slice::from_ref(&line);
-                    return Err(self.refused(call, (&store, &workspace), lines, refusal).await?);
+                    return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
                 }
             },
             // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
@@ -94,7 +94,7 @@ impl Debits {
                 match store.debit_batch(&claim, order).await {
                     Ok(posted) => posted,
                     Err(refusal) => {
-                        return Err(self.refused(call, (&store, &workspace), lines, refusal).await?);
+                        return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
                     }
                 }
             }

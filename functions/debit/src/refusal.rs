@@ -33,7 +33,8 @@ impl Debits {
     pub(crate) async fn refused(
         &self,
         call: &Call,
-        (store, workspace): (&Store, &WorkspaceId),
+        store: &Store,
+        workspace: &WorkspaceId,
         lines: &[PricedCall],
         refusal: DebitRefusal,
     ) -> Result<Problem, Fault> {
@@ -52,7 +53,8 @@ impl Debits {
     pub(crate) async fn hold_refused(
         &self,
         call: &Call,
-        (store, workspace): (&Store, &WorkspaceId),
+        store: &Store,
+        workspace: &WorkspaceId,
         refusal: HoldRefusal,
     ) -> Result<Problem, Fault> {
         let top_up = match &refusal {

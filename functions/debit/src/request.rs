@@ -70,7 +70,7 @@ pub(crate) fn read_line(
     let size = read_size(fields);
     let consumer = read_consumer(fields);
     *of_its_shape &= fields.is_sound();
-    let amount = price(fields, card, (operation.as_ref(), model.as_ref()), size);
+    let amount = price(fields, card, operation.as_ref(), model.as_ref(), size);
     let units = match size? {
         Size::Units(units) => Some(units),
         Size::Credits(_) => None,
@@ -81,7 +81,8 @@ pub(crate) fn read_line(
 fn price(
     fields: &mut Fields<'_>,
     card: &RateCard,
-    (operation, model): (Option<&Name>, Option<&Name>),
+    operation: Option<&Name>,
+    model: Option<&Name>,
     size: Option<Size>,
 ) -> Option<Amount> {
     if let Some(Err(refusal)) = operation.map(|operation| card.operation(operation)) {

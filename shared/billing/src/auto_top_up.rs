@@ -27,7 +27,7 @@ impl Billing {
                 TopUpStep::Wait => return Ok(()),
                 TopUpStep::Finish(charge) => self.finish_open(&charge).await?,
                 TopUpStep::Look(threshold, pack) => {
-                    match self.look(workspace, &read, (threshold, &pack)).await {
+                    match self.look(workspace, &read, threshold, &pack).await {
                         Ok(true) => return Ok(()),
                         Ok(false) => {}
                         Err(fault) => {
@@ -58,7 +58,8 @@ impl Billing {
         &self,
         workspace: &WorkspaceId,
         read: &VersionedTopUp,
-        (threshold, pack): (Amount, &Id),
+        threshold: Amount,
+        pack: &Id,
     ) -> Result<bool, BillingFault> {
         let Some(balance) = self.store.balance(workspace).await? else { return Ok(true) };
         let available = balance.available().map_err(|sum| Fault::Corrupt(Corrupt::Sum(sum)))?;

@@ -68,7 +68,8 @@ pub struct ReplayedMonth {
 /// For each tier, and for none, these are the cheapest mix of packs and the mixes of packs of one size.
 pub fn replays<'a>(
     needs: &[Need],
-    (packs, tiers): (&'a [Pack], &'a [Tier]),
+    packs: &'a [Pack],
+    tiers: &'a [Tier],
     currency: Currency,
 ) -> Result<Vec<ReplayedChoice<'a>>, OutOfRange> {
     let mut packs: Vec<&Pack> = packs.iter().filter(|pack| pack.price.currency == currency).collect();
@@ -277,7 +278,7 @@ mod tests {
     fn cheapest(credits: &[&str]) -> String {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let all =
-            replays(&needs(credits), (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
+            replays(&needs(credits), catalogue.packs(), catalogue.tiers(), "USD".parse().unwrap()).unwrap();
         let best = all.first().unwrap();
         let tier = best.choice.tier.map_or("-".to_owned(), |tier| tier.monthly_credits.to_string());
         format!("{tier} | {} | {}", shown(&best.choice.mix), best.price)
@@ -310,7 +311,7 @@ mod tests {
     fn replay_covers_every_month_and_adds_up() {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let needs = needs(&["2200.5", "0", "12000.000001"]);
-        let all = replays(&needs, (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
+        let all = replays(&needs, catalogue.packs(), catalogue.tiers(), "USD".parse().unwrap()).unwrap();
         assert!(all.is_sorted_by_key(|replay| replay.price.amount_minor));
         for replay in &all {
             for (month, need) in replay.months.iter().zip(&needs) {
@@ -321,7 +322,7 @@ mod tests {
             let packs: u64 = replay.choice.mix.iter().map(|of| of.count).sum();
             assert_eq!(packs, replay.packs_bought(), "each pack of a choice is bought");
         }
-        let none = replays(&needs, (catalogue.packs(), catalogue.tiers()), "EUR".parse().unwrap()).unwrap();
+        let none = replays(&needs, catalogue.packs(), catalogue.tiers(), "EUR".parse().unwrap()).unwrap();
         assert!(none.is_empty(), "nothing is sold in euros");
     }
 
@@ -329,7 +330,7 @@ mod tests {
     fn choice_has_no_pack_that_would_never_be_bought() {
         let catalogue = Catalogue::parse(CATALOGUE).unwrap();
         let all =
-            replays(&needs(&["0"]), (catalogue.packs(), catalogue.tiers()), "USD".parse().unwrap()).unwrap();
+            replays(&needs(&["0"]), catalogue.packs(), catalogue.tiers(), "USD".parse().unwrap()).unwrap();
         assert!(!all.is_empty() && all.iter().all(|replay| replay.choice.mix.is_empty()));
     }
 

@@ -113,7 +113,7 @@ impl Usage {
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
         match &entry.cause {
             Cause::Debit { operation, consumer, .. } => {
-                self.count_call((operation, consumer), entry.credits.negated(), entry.at)
+                self.count_call(operation, consumer, entry.credits.negated(), entry.at)
             }
             Cause::Batch(batch) => self.count_lines(&batch.content, entry.at),
             Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, entry.at),
@@ -122,15 +122,16 @@ impl Usage {
     }
 
     fn count_lines(&mut self, lines: &[PricedCall], at: Timestamp) -> Result<(), OutOfRange> {
-        lines.iter().try_for_each(|line| {
-            self.count_call((&line.operation, &line.consumer), line.amount.credits(), at)
-        })
+        lines
+            .iter()
+            .try_for_each(|line| self.count_call(&line.operation, &line.consumer, line.amount.credits(), at))
     }
 
     /// Counts one AI call.
     fn count_call(
         &mut self,
-        (operation, consumer): (&Name, &Consumer),
+        operation: &Name,
+        consumer: &Consumer,
         credits: Credits,
         at: Timestamp,
     ) -> Result<(), OutOfRange> {

@@ -159,7 +159,7 @@ impl Problem {
             "Your workspace is out of AI credits. Add credits to go on.".to_owned()
         };
         let detail = format!("The call costs {required} credits, and {available} may be spent.");
-        Self::insufficient((required, available), detail, &prompt, top_up_url)
+        Self::insufficient(required, available, detail, &prompt, top_up_url)
     }
 
     /// Builds a 402: the hold keeps fewer credits than the call costs, whatever the balance.
@@ -168,11 +168,12 @@ impl Problem {
         let detail = format!(
             "The call costs {required} credits, and its hold keeps {kept}. With `extend` the balance pays the rest."
         );
-        Self::insufficient((required, kept), detail, &prompt, top_up_url)
+        Self::insufficient(required, kept, detail, &prompt, top_up_url)
     }
 
     fn insufficient(
-        (required, available): (Amount, Credits),
+        required: Amount,
+        available: Credits,
         detail: String,
         prompt: &str,
         top_up_url: &str,

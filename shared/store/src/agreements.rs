@@ -101,16 +101,16 @@ impl Store {
             match standing.step(self.now()) {
                 AgreementStep::Wait => return Ok(true),
                 AgreementStep::TakeBack(month, portion) => {
-                    self.take_back(workspace, (&standing, version), month, &portion).await?;
+                    self.take_back(workspace, &standing, version, month, &portion).await?;
                 }
                 AgreementStep::Grant(month, portion) => {
-                    self.grant_portion(workspace, (&standing, version), month, portion).await?;
+                    self.grant_portion(workspace, &standing, version, month, portion).await?;
                 }
                 AgreementStep::Invoice(month) => {
                     if !self.close_balance(workspace).await? {
                         return Ok(false);
                     }
-                    if !self.invoice_month(workspace, (&standing, version), month).await? {
+                    if !self.invoice_month(workspace, &standing, version, month).await? {
                         return Ok(false);
                     }
                 }
@@ -166,7 +166,8 @@ impl Store {
     async fn grant_portion(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&AgreementState, u64),
+        standing: &AgreementState,
+        version: u64,
         month: Month,
         portion: Portion,
     ) -> Result<(), Fault> {
@@ -211,7 +212,8 @@ impl Store {
     async fn take_back(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&AgreementState, u64),
+        standing: &AgreementState,
+        version: u64,
         month: Month,
         portion: &Portion,
     ) -> Result<(), Fault> {
@@ -266,7 +268,8 @@ impl Store {
     async fn invoice_month(
         &self,
         workspace: &WorkspaceId,
-        (standing, version): (&AgreementState, u64),
+        standing: &AgreementState,
+        version: u64,
         month: Month,
     ) -> Result<bool, Fault> {
         let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;

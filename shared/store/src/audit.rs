@@ -172,7 +172,7 @@ impl Store {
         let (start, end) = (position(month.start(), ""), position(month.end(), ""));
         let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
         loop {
-            let (items, more) = self.forwards(&ledger(workspace), (&from, &end), None).await?;
+            let (items, more) = self.forwards(&ledger(workspace), &from, &end, None).await?;
             for entry in self.with_lines(&items).await? {
                 latest = latest.max(entry.at);
                 summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;

@@ -21,7 +21,8 @@ impl Store {
     /// Takes back credits of a pack.
     pub(crate) async fn claw_back(
         &self,
-        (granted, amount): (&Granted, Amount),
+        granted: &Granted,
+        amount: Amount,
         payment: Payment,
         reason: ClawBackReason,
         mut also: Vec<TransactWriteItem>,
@@ -35,7 +36,8 @@ impl Store {
     /// Gives credits that were clawed back to the workspace again, as prepaid credits.
     pub(crate) async fn return_credits(
         &self,
-        (granted, amount): (&Granted, Amount),
+        granted: &Granted,
+        amount: Amount,
         payment: Payment,
         reason: ClawBackReason,
         also: Vec<TransactWriteItem>,
@@ -50,7 +52,8 @@ impl Store {
     /// entry waits for the close. Once a close has recorded the grant's end, the record gives the amount.
     pub(crate) async fn claw_back_to(
         &self,
-        (granted, target): (&Granted, Credits),
+        granted: &Granted,
+        target: Credits,
         before: &Payment,
         reason: ClawBackReason,
         mut also: Vec<TransactWriteItem>,
@@ -82,7 +85,7 @@ impl Store {
                 let posting = move |now| Posting::change(Change::ClawBack(amount), now);
                 self.settle(granted, payment, entry, &posting, also).await
             }
-            (_, Ok(returned)) => self.return_credits((granted, returned), payment, reason, also).await,
+            (_, Ok(returned)) => self.return_credits(granted, returned, payment, reason, also).await,
             _ => Err(Corrupt::Attribute("clawed").into()),
         }
     }

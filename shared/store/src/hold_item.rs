@@ -251,7 +251,8 @@ pub(crate) fn growing_write(
 pub(crate) fn ending_write(
     table: &str,
     workspace: &WorkspaceId,
-    (read, ended): (&Hold, &Hold),
+    read: &Hold,
+    ended: &Hold,
 ) -> Result<TransactWriteItem, Corrupt> {
     // The last capture is the hold's own call, so the hold already has its words.
     let last = ended.captures.get(read.captures.len());

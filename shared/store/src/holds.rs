@@ -98,7 +98,7 @@ impl Store {
             let now = self.now().min(current.no_later_than);
             let holds = order.holds(&base, balance.epoch, now).map_err(Fault::from)?;
             let posting = Posting::hold(total, now, balance.epoch);
-            let writes = self.placing_writes(claim, &posting, (&base, &holds))?;
+            let writes = self.placing_writes(claim, &posting, &base, &holds)?;
             let reasons = match self.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(Placed { holds, replayed: false }),
                 TransactionOutcome::Unknown(error) => {
@@ -109,7 +109,7 @@ impl Store {
             };
             match read_obstacle(&posting, reasons)? {
                 PlacementObstacle::KeyTaken(item) => {
-                    let placed = replay(&item, claim, (Some(&base), &order))?;
+                    let placed = replay(&item, claim, Some(&base), &order)?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 PlacementObstacle::Insufficient { balance, holds } => {
@@ -127,7 +127,7 @@ impl Store {
     /// Returns the holds that were placed under the key; `None` if the key is unused or was used for another call.
     pub async fn placed_before(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Option<Placed>, Fault> {
         let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
-        item.map_or(Ok(None), |item| replay(&item, claim, (None, &order)))
+        item.map_or(Ok(None), |item| replay(&item, claim, None, &order))
     }
 
     /// Returns the hold with this id. If the hold has expired, releases it first.
@@ -147,7 +147,8 @@ impl Store {
         &self,
         claim: &Claim,
         posting: &Posting,
-        (base, holds): (&Id, &[Hold]),
+        base: &Id,
+        holds: &[Hold],
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let expires_at = holds.first().map_or(Timestamp::UNIX_EPOCH, |hold| hold.expires_at);
@@ -206,7 +207,8 @@ fn claimed(claim: &Claim, base: &Id, expires_at: Timestamp) -> Item {
 fn replay(
     item: &Item,
     claim: &Claim,
-    (base, order): (Option<&Id>, &HoldOrder<'_>),
+    base: Option<&Id>,
+    order: &HoldOrder<'_>,
 ) -> Result<Option<Placed>, Fault> {
     if !entry_item::is_of(item, Some(claim.fingerprint)) {
         return Ok(None);

@@ -132,7 +132,8 @@ impl Store {
     pub(crate) async fn forwards(
         &self,
         partition: &str,
-        (after, before): (&str, &str),
+        after: &str,
+        before: &str,
         limit: Option<i32>,
     ) -> Result<(Vec<Item>, bool), Fault> {
         // `BETWEEN` includes both ends, so the NUL excludes `after`. It also keeps the bound from being empty, which a

@@ -256,13 +256,13 @@ impl Store {
             // `grant_purchase` takes this step.
             PaymentStep::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             PaymentStep::ClawBack(granted, amount) => {
-                self.claw_back((&granted, amount), after, reason, also).await
+                self.claw_back(&granted, amount, after, reason, also).await
             }
             PaymentStep::Reverse(granted, amount) => {
-                self.return_credits((&granted, amount), after, reason, also).await
+                self.return_credits(&granted, amount, after, reason, also).await
             }
             PaymentStep::ClawBackTo(granted, target) => {
-                self.claw_back_to((&granted, target), &payment, reason, also).await
+                self.claw_back_to(&granted, target, &payment, reason, also).await
             }
         }
     }

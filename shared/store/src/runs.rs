@@ -67,7 +67,8 @@ impl Store {
     pub async fn start_run(
         &self,
         claim: &Claim,
-        (workflow_id, trigger): (&Id, Trigger),
+        workflow_id: &Id,
+        trigger: Trigger,
         limit: impl Fn(Plan) -> Option<u64>,
     ) -> Result<Started, StartRefusal> {
         let mut attempts = self.attempts();

@@ -275,7 +275,7 @@ impl Store {
             writes.push(entry_item::put(&self.table, entry_item::claimed(claim))?);
         }
         for Pair { read, ended } in holds {
-            writes.push(hold_item::ending_write(&self.table, workspace, (read, ended))?);
+            writes.push(hold_item::ending_write(&self.table, workspace, read, ended)?);
         }
         if !ending.expired.is_zero() {
             let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();

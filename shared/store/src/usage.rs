@@ -108,7 +108,8 @@ impl Store {
     pub async fn usage_between(
         &self,
         workspace: &WorkspaceId,
-        (first, last): (Month, Month),
+        first: Month,
+        last: Month,
     ) -> Result<BTreeMap<Month, MonthUsage>, Fault> {
         let query = self
             .query()
@@ -133,7 +134,8 @@ impl Store {
     pub async fn largest_groups(
         &self,
         workspace: &WorkspaceId,
-        (month, group_by): (Month, GroupBy),
+        month: Month,
+        group_by: GroupBy,
         after: Option<&GroupPosition>,
         limit: u16,
     ) -> Result<Vec<Group>, Fault> {
