@@ -27,12 +27,21 @@ pub(crate) struct HoldBody {
     pub unpriced: Option<Problem>,
 }
 
-/// Reads the body of a request for one hold or, with `several`, for a number of holds.
-pub(crate) fn read_hold(body: &Value, card: &RateCard, several: bool) -> Result<HoldBody, Problem> {
+/// Reads the body of a request for one hold.
+pub(crate) fn read_hold(body: &Value, card: &RateCard) -> Result<HoldBody, Problem> {
+    read_placement(Fields::of(body)?, card, None)
+}
+
+/// Reads the body of a request for several holds.
+pub(crate) fn read_holds(body: &Value, card: &RateCard) -> Result<HoldBody, Problem> {
     let mut fields = Fields::of(body)?;
+    let number = fields.required("count", read_count);
+    read_placement(fields, card, number)
+}
+
+fn read_placement(mut fields: Fields<'_>, card: &RateCard, number: Option<u8>) -> Result<HoldBody, Problem> {
     let amount = fields.required("credits", parsed::<Amount>);
     let lasts = fields.required("ttl_seconds", read_ttl);
-    let number = if several { fields.required("count", read_count) } else { None };
     let operation = fields.required("operation", parsed::<Name>);
     let consumer = read_consumer(&mut fields);
     if let Some((amount, number)) = amount.zip(number)

@@ -2,13 +2,14 @@
 
 use credits_core::batch::PricedCall;
 use credits_core::id::Id;
+use credits_core::rate_card::RateCard;
 use credits_core::settlement::Hold;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
-use credits_store::Fault;
 use credits_store::captures::{CaptureOrder, Captured};
 use credits_store::holds::{HoldOrder, Placed};
 use credits_store::settlements::{SettleOrder, Settled};
-use serde_json::json;
+use credits_store::{Claim, Fault};
+use serde_json::{Value, json};
 
 use crate::Debits;
 use crate::hold_request::{self, HoldBody};
@@ -17,24 +18,27 @@ use crate::response::{CaptureAnswer, HoldAnswer};
 
 impl Debits {
     pub(crate) async fn place_hold(&self, call: &Call) -> Result<Answer, Problem> {
-        let placed = self.place(call, false).await?;
+        let placed = self.place(call, hold_request::read_hold).await?;
         let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(placed.replayed, &shown(hold)?))
     }
 
     pub(crate) async fn place_holds(&self, call: &Call) -> Result<Answer, Problem> {
-        let placed = self.place(call, true).await?;
+        let placed = self.place(call, hold_request::read_holds).await?;
         Ok(Answer::once(placed.replayed, &json!({ "holds": all_shown(&placed.holds)? })))
     }
 
-    async fn place(&self, call: &Call, several: bool) -> Result<Placed, Problem> {
+    async fn place(
+        &self,
+        call: &Call,
+        read: fn(&Value, &RateCard) -> Result<HoldBody, Problem>,
+    ) -> Result<Placed, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
-        let HoldBody { amount, count, lasts, purpose, unpriced } =
-            hold_request::read_hold(&body, card, several)?;
+        let HoldBody { amount, count, lasts, purpose, unpriced } = read(&body, card)?;
         let order = HoldOrder { amount, count, lasts, purpose: &purpose };
         if let Some(problem) = unpriced {
             // A retry of a call that was made while the rate card still had the operation gets its first answer.
@@ -90,38 +94,37 @@ impl Debits {
     }
 
     pub(crate) async fn settle_hold(&self, call: &Call) -> Result<Answer, Problem> {
-        let settled = self.settle(call, true).await?;
+        let workspace = call.workspace(Scope::Spend)?;
+        let hold_id = named_hold(call)?;
+        let body = call.json_if_any()?;
+        let claim = call.claim(&workspace, &body)?;
+        let (last, extend) = hold_request::read_settlement(&body)?;
+        let order = SettleOrder { hold_ids: &[hold_id], last, extend };
+        let settled = self.settle(call, &claim, order).await?;
         let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
         let answer = shown(hold)?;
         Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }
 
     pub(crate) async fn settle_holds(&self, call: &Call) -> Result<Answer, Problem> {
-        let settled = self.settle(call, false).await?;
+        let workspace = call.workspace(Scope::Spend)?;
+        let body = call.json()?;
+        let claim = call.claim(&workspace, &body)?;
+        let hold_ids = hold_request::read_hold_ids(&body)?;
+        let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
+        let settled = self.settle(call, &claim, order).await?;
         let answer = json!({ "holds": all_shown(&settled.holds)? });
         Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }
 
-    async fn settle(&self, call: &Call, one: bool) -> Result<Settled, Problem> {
-        let workspace = call.workspace(Scope::Spend)?;
-        let named = one.then(|| named_hold(call)).transpose()?;
-        let body = if one { call.json_if_any()? } else { call.json()? };
-        let claim = call.claim(&workspace, &body)?;
-        let (hold_ids, last, extend) = match named {
-            Some(hold_id) => {
-                let (last, extend) = hold_request::read_settlement(&body)?;
-                (vec![hold_id], last, extend)
-            }
-            None => (hold_request::read_hold_ids(&body)?, None, false),
-        };
-        let order = SettleOrder { hold_ids: &hold_ids, last, extend };
+    async fn settle(&self, call: &Call, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, Problem> {
         let store = self.store.until(call.deadline());
-        match store.settle_holds(&claim, order).await {
+        match store.settle_holds(claim, order).await {
             Ok(settled) => {
                 telemetry::spent(settled.captured);
                 Ok(settled)
             }
-            Err(refusal) => Err(self.hold_refused(call, &store, &workspace, refusal).await?),
+            Err(refusal) => Err(self.hold_refused(call, &store, &claim.workspace_id, refusal).await?),
         }
     }
 }

@@ -74,11 +74,11 @@ async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError
         match store.audit(&check.workspace_id, check.month, QUIET_AFTER).await? {
             Audit::Moving => {
                 moving = moving.saturating_add(1);
-                store.checked(&check, false).await?;
+                store.repeat_check(&check).await?;
             }
             Audit::Compared(differences) if differences.is_empty() => {
                 checked = checked.saturating_add(1);
-                store.checked(&check, true).await?;
+                store.end_check(&check).await?;
             }
             Audit::Compared(differences) => {
                 differing = differing.saturating_add(1);

@@ -3,7 +3,7 @@
 use credits_core::enrolment::{Enrolment, RenewalStep};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Goods, Purchase};
-use credits_core::subscription::{Subscription, Terms};
+use credits_core::subscription::{PlanRule, Subscription, Terms};
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
 
@@ -20,8 +20,13 @@ impl Billing {
         for _ in 0..MAX_STEPS {
             let read = self.store.enrolment(workspace).await?;
             let known = self.store.workspace(workspace).await?;
-            let allows = known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan));
-            match read.enrolment.step(self.store.now(), allows) {
+            let plan = match known {
+                Some(known) if self.catalogue.allows_subscription(known.profile.plan) => {
+                    PlanRule::AllowsSubscriptions
+                }
+                _ => PlanRule::EndsSubscriptions,
+            };
+            match read.enrolment.step(self.store.now(), plan) {
                 RenewalStep::Wait => return Ok(()),
                 RenewalStep::Finish(charge) => self.finish_open(&charge).await?,
                 RenewalStep::Charge(goods) => {

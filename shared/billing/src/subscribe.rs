@@ -5,7 +5,7 @@ use credits_core::enrolment::{Enrolment, PaidAhead, RenewalStep};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
-use credits_core::subscription::{Subscription, Terms, Upgrade};
+use credits_core::subscription::{PlanRule, Subscription, Terms, Upgrade};
 use credits_core::tier_change::TierChange;
 use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
@@ -386,7 +386,9 @@ impl Billing {
         self.refund_soon(workspace, &refund_ids(&ahead)).await;
         let due = self.store.enrolment(workspace).await?;
         let mut charged = None;
-        if let RenewalStep::Charge(goods) = due.enrolment.step(self.store.now(), true) {
+        if let RenewalStep::Charge(goods) =
+            due.enrolment.step(self.store.now(), PlanRule::AllowsSubscriptions)
+        {
             let end = self.charge_due(workspace, &due, goods).await?;
             charged = Some(terms.price).filter(|_| end == Some(ChargeEnd::Paid));
         }

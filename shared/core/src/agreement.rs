@@ -285,14 +285,19 @@ impl AgreementState {
         Self { portions, ..self.clone() }
     }
 
-    /// Returns the state after a month was invoiced, or found to have nothing to invoice.
+    /// Returns the state after a month was invoiced.
     #[must_use]
-    pub fn after_month(&self, month: Month, has_invoice: bool) -> Self {
+    pub fn after_invoice(&self, month: Month) -> Self {
+        Self { invoices: self.invoices.saturating_add(1), ..self.after_month(month) }
+    }
+
+    /// Returns the state after a month that had nothing to invoice.
+    #[must_use]
+    pub fn after_month(&self, month: Month) -> Self {
         let mut portions = self.portions.clone();
         portions.remove(&month);
         let agreement = if self.ends { Agreement::none() } else { self.agreement.clone() };
-        let invoices = self.invoices.saturating_add(u64::from(has_invoice));
-        Self { agreement, open: Month::of(month.end()), portions, invoices, ..self.clone() }
+        Self { agreement, open: Month::of(month.end()), portions, ..self.clone() }
     }
 
     /// Returns the portions of a month that are to be invoiced.

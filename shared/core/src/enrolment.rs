@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::Id;
 use crate::price::Price;
 use crate::purchase::{Goods, Purchase};
-use crate::subscription::{Status, Subscription, Terms};
+use crate::subscription::{PlanRule, Status, Subscription, Terms};
 
 /// How long a charge may be without a response before the sweep asks Stripe for its outcome.
 pub const UNANSWERED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
@@ -173,13 +173,13 @@ impl Enrolment {
         }
     }
 
-    /// Returns the sweep's next step. `plan_allows` says whether the plan allows subscriptions.
+    /// Returns the sweep's next step.
     #[must_use]
-    pub fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
+    pub fn step(&self, now: Timestamp, plan: PlanRule) -> RenewalStep {
         match (&self.charge, &self.subscription) {
             (Some(charge), _) if charge.next_due() > now => RenewalStep::Wait,
             (Some(charge), _) => RenewalStep::Finish(charge.clone()),
-            (None, Some(subscription)) => match subscription.step(now, plan_allows) {
+            (None, Some(subscription)) => match subscription.step(now, plan) {
                 RenewalStep::Charge(goods) if self.waits_for_renewal() => RenewalStep::Remind(goods),
                 step => step,
             },
@@ -203,7 +203,8 @@ impl Enrolment {
     #[must_use]
     pub fn as_of(&self, now: Timestamp) -> Self {
         let ended = self.subscription.as_ref().is_some_and(|subscription| {
-            subscription.cancel_at_period_end && subscription.step(now, true) == RenewalStep::End
+            subscription.cancel_at_period_end
+                && subscription.step(now, PlanRule::AllowsSubscriptions) == RenewalStep::End
         });
         if ended && self.charge.is_none() { self.stepped(&RenewalStep::End) } else { self.clone() }
     }

@@ -91,6 +91,13 @@ pub struct Upgrade {
     pub amount_minor: u64,
 }
 
+/// Whether the workspace's plan allows a subscription to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanRule {
+    AllowsSubscriptions,
+    EndsSubscriptions,
+}
+
 impl Subscription {
     /// Returns when a period begins.
     #[must_use]
@@ -194,7 +201,7 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn step(&self, now: Timestamp, plan_allows: bool) -> RenewalStep {
+    pub(crate) fn step(&self, now: Timestamp, plan: PlanRule) -> RenewalStep {
         if !self.is_running() || self.next_due().is_none_or(|due| now < due) {
             return RenewalStep::Wait;
         }
@@ -202,7 +209,7 @@ impl Subscription {
         if self.status == Status::Active && self.before.is_some() && !over {
             return RenewalStep::Begin;
         }
-        match (self.cancel_at_period_end || !plan_allows, over) {
+        match (self.cancel_at_period_end || plan == PlanRule::EndsSubscriptions, over) {
             (true, true) => RenewalStep::End,
             (true, false) => RenewalStep::EndWithPeriod,
             (false, _) => RenewalStep::Charge(self.due_period(now, self.next_terms())),

@@ -79,7 +79,7 @@ fn m08_commitment_is_granted_at_once_then_ahead_of_each_month() {
     assert_eq!(carry_out(&mut standing, "2026-11-30T23:00:00Z"), ["grant 2026-12 from 1: 5000"]);
     assert_eq!(standing.next_due(), Some(at("2026-12-01T00:00:00Z")));
     assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), AgreementStep::Invoice(month("2026-11")));
-    let standing = standing.after_month(month("2026-11"), true);
+    let standing = standing.after_invoice(month("2026-11"));
     assert_eq!((standing.step(at("2026-12-01T00:00:00Z")), standing.invoices), (AgreementStep::Wait, 1));
 }
 
@@ -108,7 +108,7 @@ fn m08_end_in_the_last_hour_withdraws_the_next_month() {
             "an end on the last day keeps the whole month"
         );
         assert_eq!(standing.step(at("2026-12-01T00:00:00Z")), AgreementStep::Invoice(month("2026-11")));
-        let standing = standing.after_month(month("2026-11"), true);
+        let standing = standing.after_invoice(month("2026-11"));
         assert_eq!(
             (standing.step(at("2026-12-01T00:00:00Z")), standing.portions.len()),
             (AgreementStep::Wait, 0)
@@ -165,7 +165,7 @@ fn m08_end_just_after_a_month_began_belongs_to_that_month() {
         AgreementStep::Invoice(month("2026-11")),
         "the ended month is invoiced first"
     );
-    standing = standing.after_month(month("2026-11"), true).ended(at(now));
+    standing = standing.after_invoice(month("2026-11")).ended(at(now));
     assert_eq!(carry_out(&mut standing, now), ["take back 2026-12 after 1"]);
     assert_eq!(standing.step(at("2027-01-01T00:00:00Z")), AgreementStep::Invoice(month("2026-12")));
 }
@@ -226,7 +226,7 @@ fn m08_month_without_commitment_or_debt_has_no_invoice() {
     let standing = standing("2026-11-23T12:00:00Z");
     let (november, none) = (month("2026-11"), BTreeMap::new());
     assert_eq!(standing.invoice(november, &none, &BTreeMap::new(), at("2026-12-01T00:05:00Z")), Ok(None));
-    let ended = standing.ended(at("2026-11-23T12:00:00Z")).after_month(november, false);
+    let ended = standing.ended(at("2026-11-23T12:00:00Z")).after_month(november);
     assert_eq!((ended.next_due(), ended.step(at("2027-12-01T00:05:00Z"))), (None, AgreementStep::Wait));
 }
 
@@ -249,11 +249,11 @@ fn m08_month_is_invoiced_while_anything_is_agreed_or_owed() {
     };
     let owed = of(None, None);
     assert_eq!((owed.step(end), owed.next_due()), (AgreementStep::Invoice(november), Some(end)));
-    let used = of(None, Some(invoicing("USD"))).after_month(november, true);
+    let used = of(None, Some(invoicing("USD"))).after_invoice(november);
     assert_eq!(used.next_due(), Some(at("2027-01-01T00:00:00Z")));
-    let committed = of(Some(commitment()), None).after_month(november, true);
+    let committed = of(Some(commitment()), None).after_invoice(november);
     assert_eq!(committed.step(at("2027-01-01T00:00:00Z")), AgreementStep::Invoice(month("2026-12")));
-    let nothing = owed.after_month(november, true);
+    let nothing = owed.after_invoice(november);
     assert_eq!((nothing.step(at("2027-01-01T00:00:00Z")), nothing.next_due()), (AgreementStep::Wait, None));
 }
 
@@ -267,7 +267,7 @@ fn m08_first_priced_terms_begin_with_the_current_month() {
     assert_eq!(invoiced.open, month("2026-11"));
     // A new agreement leaves the open month unchanged while an earlier one is in force.
     assert_eq!(invoiced.agreed(&agreement(), at("2026-12-01T00:00:01Z")).unwrap().open, invoiced.open);
-    let over = invoiced.ended(at("2026-11-30T23:59:58Z")).after_month(invoiced.open, true);
+    let over = invoiced.ended(at("2026-11-30T23:59:58Z")).after_invoice(invoiced.open);
     let back = over.agreed(&limit, at("2026-11-30T23:59:59Z")).unwrap();
     assert_eq!((back.open, back.ends), (month("2026-12"), false));
 }
@@ -280,7 +280,7 @@ fn m08_granted_commitment_fixes_the_currency_of_the_invoice() {
     let used = Agreement { invoicing: Some(invoicing("EUR")), ..Agreement::none() };
     assert_eq!(standing.agreed(&used, now), Err(OtherCurrency { owed, refused: Priced::Invoicing }));
     assert!(standing.agreed(&Agreement::none(), now).is_ok());
-    assert!(standing.after_month(november, true).agreed(&used, now).is_ok());
+    assert!(standing.after_invoice(november).agreed(&used, now).is_ok());
     // A commitment that ends and restarts within the month is on the same invoice.
     let price = Price { currency: "EUR".parse().unwrap(), ..commitment().price };
     let euros = Commitment { price, ..commitment() };

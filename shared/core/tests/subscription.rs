@@ -10,7 +10,7 @@ use credits_core::enrolment::{Enrolment, NotAwaited, OpenCharge, PaidPeriod, Pay
 use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
-use credits_core::subscription::{Status, Subscription, Terms};
+use credits_core::subscription::{PlanRule, Status, Subscription, Terms};
 use jiff::{SignedDuration, Timestamp};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -82,18 +82,20 @@ fn m06_billing_day_31_is_the_last_day_of_shorter_months() {
 #[test]
 fn m06_renewal_is_charged_an_hour_ahead_and_begins_on_time() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
-    assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), true), RenewalStep::Wait);
+    assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), PlanRule::AllowsSubscriptions), RenewalStep::Wait);
     let ahead = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(ahead, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(ahead, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let (renewed, paid) = charged(&enrolment, &purchase(goods.clone(), ahead), ahead).unwrap();
     assert_eq!((paid.period, paid.starts_at), (2, at("2027-02-28T10:00:00Z")));
     assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period continues");
-    assert_eq!(renewed.step(ahead, true), RenewalStep::Wait);
+    assert_eq!(renewed.step(ahead, PlanRule::AllowsSubscriptions), RenewalStep::Wait);
     let again = purchase(goods, ahead);
     assert_eq!(paid_unasked(&renewed, &again, ahead), Err(NotAwaited::MovedOn), "a period is granted once");
     assert!(charged(&renewed, &again, ahead).is_err());
     let begun = at("2027-02-28T10:00:00Z");
-    assert_eq!(renewed.step(begun, true), RenewalStep::Begin);
+    assert_eq!(renewed.step(begun, PlanRule::AllowsSubscriptions), RenewalStep::Begin);
     let renewed = renewed.stepped(&RenewalStep::Begin);
     assert_eq!(renewed.next_due(), Some(at("2027-03-31T09:00:00Z")));
 }
@@ -102,7 +104,9 @@ fn m06_renewal_is_charged_an_hour_ahead_and_begins_on_time() {
 fn m06_only_the_current_period_is_charged_after_an_outage() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let late = at("2027-06-15T00:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(late, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(late, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     assert!(matches!(goods, Goods::Period { period: 5, .. }));
     let (renewed, paid) = charged(&enrolment, &purchase(goods, late), late).unwrap();
     assert_eq!((subscription(&renewed).skipped, paid.expires_at), (3, at("2027-06-30T10:00:00Z")));
@@ -114,13 +118,17 @@ fn m06_declined_charge_is_retried_after_1_3_and_5_days() {
     let first = at("2027-02-28T09:00:00Z");
     for (days, next) in [(0, 1), (1, 3), (3, 5)] {
         let now = first + DAY * days;
-        let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("day {days}") };
+        let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+            panic!("day {days}")
+        };
         enrolment = enrolment.declined(&purchase(goods, now), now);
         assert_eq!(subscription(&enrolment).status, Status::PastDue);
         assert_eq!(enrolment.next_due(), Some(first + DAY * next));
     }
     let now = first + DAY * 5;
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("day 5") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("day 5")
+    };
     enrolment = enrolment.declined(&purchase(goods, now), now);
     assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
     let declines = subscription(&enrolment).declines.map(|declines| (declines.count, declines.first_at));
@@ -131,7 +139,9 @@ fn m06_declined_charge_is_retried_after_1_3_and_5_days() {
 fn m06_recovered_subscription_keeps_its_billing_day() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(first, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(first, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let declined = enrolment.declined(&purchase(goods.clone(), first), first);
     let (recovered, paid) = charged(&declined, &purchase(goods, first), first + DAY * 3).unwrap();
     assert_eq!((paid.period, paid.expires_at), (2, at("2027-03-31T10:00:00Z")));
@@ -186,11 +196,11 @@ fn m06_proration_below_the_minimum_waits_for_the_next_period() {
 fn m07_plan_without_subscriptions_ends_it_with_its_period() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let ahead = at("2027-02-28T09:30:00Z");
-    assert_eq!(enrolment.step(ahead, false), RenewalStep::EndWithPeriod);
+    assert_eq!(enrolment.step(ahead, PlanRule::EndsSubscriptions), RenewalStep::EndWithPeriod);
     let ending = enrolment.stepped(&RenewalStep::EndWithPeriod);
-    assert_eq!(ending.step(ahead, true), RenewalStep::Wait);
+    assert_eq!(ending.step(ahead, PlanRule::AllowsSubscriptions), RenewalStep::Wait);
     let end = at("2027-02-28T10:00:00Z");
-    assert_eq!(ending.step(end, false), RenewalStep::End);
+    assert_eq!(ending.step(end, PlanRule::EndsSubscriptions), RenewalStep::End);
     assert_eq!(subscription(&ending.stepped(&RenewalStep::End)).status, Status::Cancelled);
 }
 
@@ -200,7 +210,9 @@ fn m06_cancelling_ends_a_paid_period_at_its_end() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     assert!(subscription(&enrolment.cancelled()).cancel_at_period_end);
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let declined = enrolment.declined(&purchase(goods, now), now);
     assert_eq!(subscription(&declined.cancelled()).status, Status::Cancelled);
 }
@@ -209,14 +221,23 @@ fn m06_cancelling_ends_a_paid_period_at_its_end() {
 fn m06_open_charge_is_finished_first_and_alone() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let buy = purchase(goods, now);
     let charging = enrolment.charging(&buy).unwrap();
     assert_eq!(charging.subscription, enrolment.subscription);
-    assert_eq!(charging.step(now, true), RenewalStep::Wait, "the caller still waits for Stripe's response");
+    assert_eq!(
+        charging.step(now, PlanRule::AllowsSubscriptions),
+        RenewalStep::Wait,
+        "the caller still waits for Stripe's response"
+    );
     let unanswered = now + SignedDuration::from_mins(2);
     assert_eq!(charging.next_due(), Some(unanswered));
-    assert_eq!(charging.step(unanswered, true), RenewalStep::Finish(OpenCharge::of(&buy)));
+    assert_eq!(
+        charging.step(unanswered, PlanRule::AllowsSubscriptions),
+        RenewalStep::Finish(OpenCharge::of(&buy))
+    );
     assert_eq!(charging.unsettled_charge(), charging.charge.as_ref());
     assert!(charging.is_being_paid() && !enrolment.is_being_paid());
     assert_eq!(
@@ -261,7 +282,9 @@ fn m06_cancelled_checkout_stays_cancelled() {
 fn m06_charge_open_at_the_cancellation_buys_nothing() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let buy = purchase(goods, now);
     let cancelled = enrolment.charging(&buy).unwrap().cancelled();
     assert!(cancelled.charge.is_some(), "its outcome is still needed");
@@ -272,7 +295,9 @@ fn m06_charge_open_at_the_cancellation_buys_nothing() {
 fn m06_period_paid_ahead_can_be_withdrawn_until_it_begins() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let ahead_at = at("2027-02-28T09:30:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(ahead_at, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(ahead_at, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let (ahead, _) = charged(&enrolment, &purchase(goods, ahead_at), ahead_at).unwrap();
     let (back, payments) = ahead.without_paid_ahead(ahead_at).unwrap();
     let ids: Vec<&str> = payments.iter().map(|paid| paid.payment_id.as_str()).collect();
@@ -288,20 +313,25 @@ fn m06_period_paid_ahead_can_be_withdrawn_until_it_begins() {
 fn m06_renewal_that_needs_a_person_is_not_charged() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let charged_for = purchase(goods.clone(), now);
     let asked = Purchase { purchase_id: "p2".parse().unwrap(), ..charged_for.clone() };
     let waiting =
         enrolment.charging(&charged_for).unwrap().declined(&charged_for, now).awaiting_person(&asked);
     let next = now + DAY;
     assert_eq!(waiting.next_due(), Some(next));
-    assert!(matches!(waiting.step(next, true), RenewalStep::Remind(_)));
+    assert!(matches!(waiting.step(next, PlanRule::AllowsSubscriptions), RenewalStep::Remind(_)));
     let grant_id = grant_id();
     let payer = Payer { payment_id: "pi_1", grant_id: &grant_id };
     let (paid, period) = waiting.paid(&asked, payer, next).unwrap();
     assert_eq!((subscription(&paid).status, period.period, paid.action), (Status::Active, 2, None));
     let again = waiting.with_new_method(now);
-    assert!(matches!(again.step(now, true), RenewalStep::Charge(_)), "another payment method is stored");
+    assert!(
+        matches!(again.step(now, PlanRule::AllowsSubscriptions), RenewalStep::Charge(_)),
+        "another payment method is stored"
+    );
 }
 
 #[test]
@@ -311,7 +341,9 @@ fn m06_renewal_applies_the_chosen_terms_and_clears_declines() {
     let chosen =
         enrolment.with(Subscription { then: Some(small.clone()), ..subscription(&enrolment).clone() });
     let due = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = chosen.step(due, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = chosen.step(due, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let declined = chosen.declined(&purchase(goods.clone(), due), due);
     let start = at("2027-02-28T10:00:00Z");
     let (ahead, paid) =
@@ -386,7 +418,9 @@ fn m06_previous_period_holds_until_the_next_one_begins() {
 fn m06_ended_subscription_is_not_running_and_has_no_changes() {
     let enrolment = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, true) else { panic!("it is due") };
+    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        panic!("it is due")
+    };
     let declined = enrolment.declined(&purchase(goods, now), now);
     let other = terms("tier_1k", "1000", 900);
     let waiting =

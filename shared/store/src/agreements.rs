@@ -283,7 +283,8 @@ impl Store {
         };
         let taken_back = self.taken_back(workspace, standing, month).await?;
         let invoice = standing.invoice(month, &taken_back, &used, self.now()).map_err(Corrupt::from)?;
-        let after = standing.after_month(month, invoice.is_some());
+        let after =
+            if invoice.is_some() { standing.after_invoice(month) } else { standing.after_month(month) };
         let mut writes = vec![self.standing_write(workspace, version, &after)?];
         if let Some(invoice) = &invoice {
             let key = ItemKey::invoice(workspace, after.invoices);

@@ -145,16 +145,22 @@ impl Store {
         self.first_date(CHECKS).await
     }
 
-    /// Schedules the next check of a month, or none if the month was found right and its ledger is complete.
-    pub async fn checked(&self, check: &Check, found_right: bool) -> Result<(), Fault> {
+    /// Ends a check that found the month right. Schedules the next one, unless the month's ledger is complete.
+    pub async fn end_check(&self, check: &Check) -> Result<(), Fault> {
+        if !self.is_settled(check.month) {
+            return self.repeat_check(check).await;
+        }
+        let write = Expression::new().when(INDEX_SK, "=", text(&check.position));
+        let write = write.remove(INDEX_PK).remove(INDEX_SK);
+        self.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
+    }
+
+    /// Schedules the next check of a month.
+    pub async fn repeat_check(&self, check: &Check) -> Result<(), Fault> {
         let now = self.now();
-        let same = Expression::new().when(INDEX_SK, "=", text(&check.position));
-        let write = if found_right && self.is_settled(check.month) {
-            same.remove(INDEX_PK).remove(INDEX_SK)
-        } else {
-            let named = format!("{}#{}", check.workspace_id, check.month);
-            same.set(INDEX_SK, text(position(now.checked_add(EVERY).unwrap_or(now), &named)))
-        };
+        let named = format!("{}#{}", check.workspace_id, check.month);
+        let next = text(position(now.checked_add(EVERY).unwrap_or(now), &named));
+        let write = Expression::new().when(INDEX_SK, "=", text(&check.position)).set(INDEX_SK, next);
         self.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 

@@ -62,15 +62,15 @@ impl Store {
         let payment = step.taken(before).map_err(Corrupt::from)?;
         let workspace = &granted.workspace_id;
         let grant_id = granted.grant_id.as_ref().ok_or(Corrupt::Attribute("grant_id"))?;
-        let takes = target > before.clawed;
-        if takes {
+        let direction = if target > before.clawed { Direction::Take } else { Direction::Return };
+        if direction == Direction::Take {
             also.extend(self.pause_write(reason, granted).await?);
         }
         let Some(ended) = self.ended_grant(workspace, grant_id).await? else {
             also.push(runs_check(&self.table, workspace, grant_id)?);
-            let (key, grant_id) = (payment_key(granted, &payment, prefix_of(takes)).pk, grant_id.clone());
-            let change = Change::ClawBackTo { key, grant_id, target };
-            let entry = PaymentEntry::waiting(&payment, reason, takes);
+            let key = payment_key(granted, &payment, direction.prefix()).pk;
+            let change = Change::ClawBackTo { key, grant_id: grant_id.clone(), target };
+            let entry = PaymentEntry::waiting(&payment, reason, direction);
             let posting = |now| Posting::change(change.clone(), now);
             return self.settle(granted, payment, entry, &posting, also).await;
         };
@@ -137,28 +137,39 @@ impl Store {
     }
 }
 
-/// Returns the prefix of a claw-back's key and entry id.
-fn prefix_of(takes: bool) -> &'static str {
-    if takes { "claw" } else { "rev" }
+/// Whether credits of a payment are taken back or returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Take,
+    Return,
+}
+
+impl Direction {
+    /// Returns the prefix of the entry's key and id.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Take => "claw",
+            Self::Return => "rev",
+        }
+    }
 }
 
 impl PaymentEntry {
     fn claw_back(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, reason, true) }
+        Self { credits, listed: true, ..Self::waiting(payment, reason, Direction::Take) }
     }
 
     fn returned(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, reason, false) }
+        Self { credits, listed: true, ..Self::waiting(payment, reason, Direction::Return) }
     }
 
     /// Makes the entry of a claw-back or its reversal that waits for a close to compute the credits.
-    fn waiting(payment: &Payment, reason: ClawBackReason, takes: bool) -> Self {
+    fn waiting(payment: &Payment, reason: ClawBackReason, direction: Direction) -> Self {
         let (payment_id, reason) = (payment.payment_id.clone(), Some(reason));
-        let cause = if takes {
-            Cause::ClawBack { payment_id, reason }
-        } else {
-            Cause::ClawBackReversed { payment_id, reason }
+        let cause = match direction {
+            Direction::Take => Cause::ClawBack { payment_id, reason },
+            Direction::Return => Cause::ClawBackReversed { payment_id, reason },
         };
-        Self { prefix: prefix_of(takes), cause, credits: Credits::ZERO, listed: false }
+        Self { prefix: direction.prefix(), cause, credits: Credits::ZERO, listed: false }
     }
 }

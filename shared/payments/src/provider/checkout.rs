@@ -185,7 +185,7 @@ fn checkout_form(purchase: &Purchase, form: &CheckoutForm) -> Result<Vec<(String
     }
     sent.extend(payer(form.customer.as_deref(), form.email.as_deref()));
     if matches!(purchase.goods, Goods::Pack { .. }) {
-        sent.extend(options(form.options, form.customer.is_some()));
+        sent.extend(options(form.options, form.customer));
     }
     Ok(sent)
 }
@@ -202,13 +202,13 @@ fn payer(customer: Option<&str>, email: Option<&str>) -> Vec<(String, String)> {
 
 /// Builds the fields of the enabled options. For a known customer, Stripe also needs permission to update the address
 /// and name.
-fn options(options: CheckoutOptions, known: bool) -> Vec<(String, String)> {
+fn options(options: CheckoutOptions, customer: Option<&str>) -> Vec<(String, String)> {
     let CheckoutOptions { automatic_tax, tax_id_collection, allow_promotion_codes } = options;
     let asked = [
         ("automatic_tax[enabled]", automatic_tax, "true"),
-        ("customer_update[address]", automatic_tax && known, "auto"),
+        ("customer_update[address]", automatic_tax && customer.is_some(), "auto"),
         ("tax_id_collection[enabled]", tax_id_collection, "true"),
-        ("customer_update[name]", tax_id_collection && known, "auto"),
+        ("customer_update[name]", tax_id_collection && customer.is_some(), "auto"),
         ("allow_promotion_codes", allow_promotion_codes, "true"),
     ];
     let switched_on = asked.into_iter().filter(|(_, on, _)| *on);
