@@ -29,6 +29,7 @@ mod page;
 mod payment_method;
 mod payment_refunds;
 mod payments;
+mod route;
 mod runs;
 mod subscription;
 mod top_ups;
@@ -37,57 +38,7 @@ mod usage;
 mod workspaces;
 
 pub(crate) use credits_runtime::query;
-
-/// The function's routes, as in template.yaml.
-pub const ROUTES: [&str; 37] = [
-    "PUT /v1/workspaces/{workspace_id}",
-    "GET /v1/workspaces/{workspace_id}",
-    "GET /v1/catalog",
-    "GET /v1/workspaces/{workspace_id}/balance",
-    "GET /v1/workspaces/{workspace_id}/ledger",
-    "POST /v1/workspaces/{workspace_id}/top-ups",
-    "GET /v1/workspaces/{workspace_id}/top-ups/{top_up_id}",
-    "GET /v1/workspaces/{workspace_id}/payment-method",
-    "POST /v1/workspaces/{workspace_id}/payment-method",
-    "DELETE /v1/workspaces/{workspace_id}/payment-method",
-    "GET /v1/workspaces/{workspace_id}/payments",
-    "POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund",
-    "POST /v1/workspaces/{workspace_id}/subscription/preview",
-    "PUT /v1/workspaces/{workspace_id}/subscription",
-    "GET /v1/workspaces/{workspace_id}/subscription",
-    "DELETE /v1/workspaces/{workspace_id}/subscription",
-    "PUT /v1/workspaces/{workspace_id}/agreement",
-    "GET /v1/workspaces/{workspace_id}/agreement",
-    "GET /v1/workspaces/{workspace_id}/invoices",
-    "POST /v1/workspaces/{workspace_id}/invoices/{invoice_id}/status",
-    "PUT /v1/workspaces/{workspace_id}/alerts",
-    "GET /v1/workspaces/{workspace_id}/alerts",
-    "PUT /v1/workspaces/{workspace_id}/auto-top-up",
-    "GET /v1/workspaces/{workspace_id}/auto-top-up",
-    "POST /v1/workspaces/{workspace_id}/grants",
-    "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void",
-    "POST /v1/workspaces/{workspace_id}/runs",
-    "GET /v1/workspaces/{workspace_id}/runs",
-    "GET /v1/workspaces/{workspace_id}/runs/{run_id}",
-    "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete",
-    "GET /v1/workspaces/{workspace_id}/usage",
-    "GET /v1/workspaces/{workspace_id}/usage/history",
-    "GET /v1/unmatched-payments",
-    "POST /v1/unmatched-payments/{payment_id}/resolve",
-    "GET /v1/openapi.json",
-    "GET /settings/ai-credits",
-    "GET /settings/ai-credits/{file}",
-];
-
-/// The routes that read query parameters. All others refuse them.
-const QUERIED: [&str; 6] = [
-    "GET /v1/unmatched-payments",
-    "GET /v1/workspaces/{workspace_id}/ledger",
-    "GET /v1/workspaces/{workspace_id}/payments",
-    "GET /v1/workspaces/{workspace_id}/runs",
-    "GET /v1/workspaces/{workspace_id}/usage",
-    "GET /v1/workspaces/{workspace_id}/usage/history",
-];
+pub use route::AccountRoute;
 
 /// The account function with its store, its catalogue and its Stripe client.
 #[derive(Debug)]
@@ -168,6 +119,8 @@ impl Account {
 }
 
 impl Function for Account {
+    type Route = AccountRoute;
+
     async fn warm_up(&self) {
         if let Err(fault) = self.store.connect().await {
             // The first call connects again and reports a failure.
@@ -175,54 +128,45 @@ impl Function for Account {
         }
     }
 
-    fn has_query(&self, route: &str) -> bool {
-        QUERIED.contains(&route)
-    }
-
-    async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
-        match call.route() {
-            "PUT /v1/workspaces/{workspace_id}" => self.put_workspace(call).await,
-            "GET /v1/workspaces/{workspace_id}" => self.workspace(call).await,
-            "GET /v1/catalog" => Ok(Answer::ok(&*self.catalogue)),
-            "GET /v1/workspaces/{workspace_id}/balance" => self.balance(call).await,
-            "GET /v1/workspaces/{workspace_id}/ledger" => self.ledger(call).await,
-            "POST /v1/workspaces/{workspace_id}/top-ups" => self.top_up(call).await,
-            "GET /v1/workspaces/{workspace_id}/top-ups/{top_up_id}" => self.top_up_status(call).await,
-            "GET /v1/workspaces/{workspace_id}/payment-method" => self.payment_method(call).await,
-            "POST /v1/workspaces/{workspace_id}/payment-method" => self.replace_payment_method(call).await,
-            "DELETE /v1/workspaces/{workspace_id}/payment-method" => self.remove_payment_method(call).await,
-            "GET /v1/workspaces/{workspace_id}/payments" => self.payments(call).await,
-            "POST /v1/workspaces/{workspace_id}/payments/{payment_id}/refund" => {
-                self.refund_payment(call).await
-            }
-            "POST /v1/workspaces/{workspace_id}/subscription/preview" => self.preview(call).await,
-            "PUT /v1/workspaces/{workspace_id}/subscription" => self.subscribe(call).await,
-            "GET /v1/workspaces/{workspace_id}/subscription" => self.subscription(call).await,
-            "DELETE /v1/workspaces/{workspace_id}/subscription" => self.unsubscribe(call).await,
-            "PUT /v1/workspaces/{workspace_id}/agreement" => self.put_agreement(call).await,
-            "GET /v1/workspaces/{workspace_id}/agreement" => self.agreement(call).await,
-            "GET /v1/workspaces/{workspace_id}/invoices" => self.invoices(call).await,
-            "POST /v1/workspaces/{workspace_id}/invoices/{invoice_id}/status" => {
-                self.set_invoice_status(call).await
-            }
-            "PUT /v1/workspaces/{workspace_id}/alerts" => self.put_alerts(call).await,
-            "GET /v1/workspaces/{workspace_id}/alerts" => self.alerts(call).await,
-            "PUT /v1/workspaces/{workspace_id}/auto-top-up" => self.put_auto_top_up(call).await,
-            "GET /v1/workspaces/{workspace_id}/auto-top-up" => self.auto_top_up(call).await,
-            "POST /v1/workspaces/{workspace_id}/grants" => self.grant(call).await,
-            "POST /v1/workspaces/{workspace_id}/grants/{grant_id}/void" => self.void_grant(call).await,
-            "POST /v1/workspaces/{workspace_id}/runs" => self.start_run(call).await,
-            "GET /v1/workspaces/{workspace_id}/runs" => self.runs(call).await,
-            "GET /v1/workspaces/{workspace_id}/runs/{run_id}" => self.run(call).await,
-            "POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete" => self.complete_run(call).await,
-            "GET /v1/workspaces/{workspace_id}/usage" => self.usage(call).await,
-            "GET /v1/workspaces/{workspace_id}/usage/history" => self.usage_history(call).await,
-            "GET /v1/unmatched-payments" => self.unmatched_payments(call).await,
-            "POST /v1/unmatched-payments/{payment_id}/resolve" => self.resolve_payment(call).await,
-            "GET /v1/openapi.json" => Ok(Self::openapi(call)),
-            "GET /settings/ai-credits" => Ok(Self::page(call)),
-            "GET /settings/ai-credits/{file}" => Self::page_file(call),
-            _ => Err(Problem::not_found()),
+    async fn answer(&self, route: AccountRoute, call: &Call) -> Result<Answer, Problem> {
+        match route {
+            AccountRoute::PutWorkspace => self.put_workspace(call).await,
+            AccountRoute::Workspace => self.workspace(call).await,
+            AccountRoute::Catalog => Ok(Answer::ok(&*self.catalogue)),
+            AccountRoute::Balance => self.balance(call).await,
+            AccountRoute::Ledger => self.ledger(call).await,
+            AccountRoute::TopUp => self.top_up(call).await,
+            AccountRoute::TopUpStatus => self.top_up_status(call).await,
+            AccountRoute::PaymentMethod => self.payment_method(call).await,
+            AccountRoute::ReplacePaymentMethod => self.replace_payment_method(call).await,
+            AccountRoute::RemovePaymentMethod => self.remove_payment_method(call).await,
+            AccountRoute::Payments => self.payments(call).await,
+            AccountRoute::RefundPayment => self.refund_payment(call).await,
+            AccountRoute::Preview => self.preview(call).await,
+            AccountRoute::Subscribe => self.subscribe(call).await,
+            AccountRoute::Subscription => self.subscription(call).await,
+            AccountRoute::Unsubscribe => self.unsubscribe(call).await,
+            AccountRoute::PutAgreement => self.put_agreement(call).await,
+            AccountRoute::Agreement => self.agreement(call).await,
+            AccountRoute::Invoices => self.invoices(call).await,
+            AccountRoute::SetInvoiceStatus => self.set_invoice_status(call).await,
+            AccountRoute::PutAlerts => self.put_alerts(call).await,
+            AccountRoute::Alerts => self.alerts(call).await,
+            AccountRoute::PutAutoTopUp => self.put_auto_top_up(call).await,
+            AccountRoute::AutoTopUp => self.auto_top_up(call).await,
+            AccountRoute::Grant => self.grant(call).await,
+            AccountRoute::VoidGrant => self.void_grant(call).await,
+            AccountRoute::StartRun => self.start_run(call).await,
+            AccountRoute::Runs => self.runs(call).await,
+            AccountRoute::Run => self.run(call).await,
+            AccountRoute::CompleteRun => self.complete_run(call).await,
+            AccountRoute::Usage => self.usage(call).await,
+            AccountRoute::UsageHistory => self.usage_history(call).await,
+            AccountRoute::UnmatchedPayments => self.unmatched_payments(call).await,
+            AccountRoute::ResolvePayment => self.resolve_payment(call).await,
+            AccountRoute::Openapi => Ok(Self::openapi(call)),
+            AccountRoute::Page => Ok(Self::page(call)),
+            AccountRoute::PageFile => Self::page_file(call),
         }
     }
 }

@@ -21,23 +21,13 @@ mod holds;
 mod refusal;
 mod request;
 mod response;
+mod route;
 mod top_up;
+
+pub use route::DebitRoute;
 
 use request::PricedBody;
 use response::{BatchBody, DebitBody, QuoteBody};
-
-/// The function's routes, as in template.yaml.
-pub const ROUTES: [&str; 9] = [
-    "POST /v1/workspaces/{workspace_id}/debits",
-    "POST /v1/workspaces/{workspace_id}/debits/batch",
-    "POST /v1/workspaces/{workspace_id}/quotes",
-    "POST /v1/workspaces/{workspace_id}/holds",
-    "POST /v1/workspaces/{workspace_id}/holds/batch",
-    "POST /v1/workspaces/{workspace_id}/holds/batch/settle",
-    "GET /v1/workspaces/{workspace_id}/holds/{hold_id}",
-    "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/captures",
-    "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle",
-];
 
 /// The debit function with its store, its prices, and the page on which people add credits.
 #[derive(Debug)]
@@ -134,6 +124,8 @@ fn count(posted: &Posted) {
 }
 
 impl Function for Debits {
+    type Route = DebitRoute;
+
     async fn warm_up(&self) {
         if let Err(fault) = self.store.connect().await {
             // The first call connects again and reports a failure.
@@ -141,18 +133,17 @@ impl Function for Debits {
         }
     }
 
-    async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
-        match call.route() {
-            "POST /v1/workspaces/{workspace_id}/debits" => self.debit(call).await,
-            "POST /v1/workspaces/{workspace_id}/debits/batch" => self.debit_batch(call).await,
-            "POST /v1/workspaces/{workspace_id}/quotes" => self.quote(call).await,
-            "POST /v1/workspaces/{workspace_id}/holds" => self.place_hold(call).await,
-            "POST /v1/workspaces/{workspace_id}/holds/batch" => self.place_holds(call).await,
-            "POST /v1/workspaces/{workspace_id}/holds/batch/settle" => self.settle_holds(call).await,
-            "GET /v1/workspaces/{workspace_id}/holds/{hold_id}" => self.hold(call).await,
-            "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/captures" => self.capture(call).await,
-            "POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle" => self.settle_hold(call).await,
-            _ => Err(Problem::not_found()),
+    async fn answer(&self, route: DebitRoute, call: &Call) -> Result<Answer, Problem> {
+        match route {
+            DebitRoute::Debit => self.debit(call).await,
+            DebitRoute::DebitBatch => self.debit_batch(call).await,
+            DebitRoute::Quote => self.quote(call).await,
+            DebitRoute::PlaceHold => self.place_hold(call).await,
+            DebitRoute::PlaceHolds => self.place_holds(call).await,
+            DebitRoute::SettleHolds => self.settle_holds(call).await,
+            DebitRoute::Hold => self.hold(call).await,
+            DebitRoute::Capture => self.capture(call).await,
+            DebitRoute::SettleHold => self.settle_hold(call).await,
         }
     }
 }

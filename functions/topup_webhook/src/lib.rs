@@ -9,15 +9,27 @@ use credits_core::payment::News;
 use credits_payments::event::{self, CheckoutNews, Mode, NewMethod, StripeEvent};
 use credits_payments::signature::{SignatureInvalid, verify};
 use credits_runtime::secrets::Secrets;
-use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, start};
+use credits_runtime::{Answer, Call, Function, Problem, Route, Settings, StartError, start};
 use credits_store::methods::MethodStored;
 use credits_store::payments::Applied;
 use credits_store::purchases::PurchaseState;
 use credits_store::{Fault, Store};
 use serde_json::json;
 
-/// The function's routes, as in template.yaml.
-pub const ROUTES: [&str; 1] = ["POST /v1/webhooks/stripe"];
+/// The calls of the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookRoute {
+    Stripe,
+}
+
+impl Route for WebhookRoute {
+    const KEYS: &'static [(&'static str, Self)] = &[("POST /v1/webhooks/stripe", Self::Stripe)];
+
+    /// Accepts any parameters: an operator may have added some to the webhook's address at Stripe.
+    fn has_query(self) -> bool {
+        true
+    }
+}
 
 /// The webhook function with its store, its signing secrets, and the Stripe mode whose events it applies.
 #[derive(Debug)]
@@ -51,12 +63,9 @@ impl TopUpWebhook {
 }
 
 impl Function for TopUpWebhook {
-    /// Accepts any parameters: an operator may have added some to the webhook's address at Stripe.
-    fn has_query(&self, _route: &str) -> bool {
-        true
-    }
+    type Route = WebhookRoute;
 
-    async fn answer(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn answer(&self, WebhookRoute::Stripe: WebhookRoute, call: &Call) -> Result<Answer, Problem> {
         let body = call.raw_body()?;
         let header = call.header("stripe-signature").ok_or(SignatureInvalid)?;
         self.verify(header, body).await?;

@@ -162,7 +162,16 @@ fn pairs(yaml: &Yaml, second: &'static str) -> Result<Vec<(String, String)>, Tem
 
 #[cfg(test)]
 mod tests {
+    use account::AccountRoute;
+    use credits_runtime::Route;
+    use debit::DebitRoute;
+    use topup_webhook::WebhookRoute;
+
     use super::{DEPLOYED, Template};
+
+    fn keys_of<R: Route>(function: &str) -> Vec<(String, String)> {
+        R::KEYS.iter().map(|(key, _)| (function.to_owned(), (*key).to_owned())).collect()
+    }
 
     #[test]
     fn template_and_functions_have_the_same_routes() {
@@ -173,12 +182,9 @@ mod tests {
             .into_iter()
             .map(|route| (route.function, route.key))
             .collect();
-        let named = |function: &str, routes: &[&str]| -> Vec<(String, String)> {
-            routes.iter().map(|route| (function.to_owned(), (*route).to_owned())).collect()
-        };
-        let mut handled = named("account", &account::ROUTES);
-        handled.extend(named("debit", &debit::ROUTES));
-        handled.extend(named("topup_webhook", &topup_webhook::ROUTES));
+        let mut handled = keys_of::<AccountRoute>("account");
+        handled.extend(keys_of::<DebitRoute>("debit"));
+        handled.extend(keys_of::<WebhookRoute>("topup_webhook"));
         deployed.sort();
         handled.sort();
         assert_eq!(deployed, handled);

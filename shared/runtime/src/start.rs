@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::connection::https_client;
 use crate::event::HttpEvent;
 use crate::problem::Problem;
+use crate::route::Route;
 use crate::settings::{SettingError, Settings};
 use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
@@ -39,19 +40,17 @@ const TURNS_UNTIL_IT_IS_ASKED_FOR: u32 = 4;
 
 /// A function that answers HTTP calls.
 pub trait Function: Send + Sync + 'static {
+    /// The calls that the function answers.
+    type Route: Route;
+
     /// Prepares what the first call needs. Nothing waits for it.
     fn warm_up(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 
-    /// Returns whether a route has query parameters, which its handler reads with [`crate::query::read`]. Every
-    /// parameter of another `/v1/` route is refused.
-    fn has_query(&self, _route: &str) -> bool {
-        false
-    }
-
-    /// Answers a call of one of the function's routes.
-    fn answer(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
+    /// Answers a call.
+    fn answer(&self, route: Self::Route, call: &Call)
+    -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
 
 /// The reason why a function can't start.
@@ -154,9 +153,8 @@ pub async fn respond<F: Function>(
     deadline: Instant,
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
-    let query = if function.has_query(call.route()) { Ok(()) } else { call.refuse_query() };
-    let answer = match query {
-        Ok(()) => function.answer(&call).await,
+    let answer = match read_route::<F>(&call) {
+        Ok(route) => function.answer(route, &call).await,
         Err(refused) => Err(refused),
     };
     let answer = answer.unwrap_or_else(Answer::from);
@@ -177,6 +175,15 @@ pub async fn respond<F: Function>(
         "answered"
     );
     answer.into()
+}
+
+/// Returns the route of a call. Refuses query parameters of a route that has none.
+fn read_route<F: Function>(call: &Call) -> Result<F::Route, Problem> {
+    let route = F::Route::of(call.route()).ok_or_else(Problem::not_found)?;
+    if !route.has_query() {
+        call.refuse_query()?;
+    }
+    Ok(route)
 }
 
 /// Creates the store of a deployed function.
