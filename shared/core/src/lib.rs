@@ -30,6 +30,7 @@ pub mod invoice;
 pub mod ledger;
 pub mod month;
 pub mod payment;
+mod payment_news;
 pub mod portion;
 pub mod posting;
 pub mod price;
