@@ -71,12 +71,11 @@ impl Account {
         let workspace = call.workspace(Scope::Read)?;
         let store = self.store.until(call.deadline());
         let now = store.now();
-        let months = (Month::of(now).last(), Month::of(now));
         let (balance, enrolled, known, usage) = tokio::try_join!(
             store.balance(&workspace),
             store.enrolment(&workspace),
             store.workspace(&workspace),
-            store.usage_between(&workspace, months),
+            store.usage_between(&workspace, Month::of(now).last(), Month::of(now)),
         )?;
         let (balance, known) = balance.zip(known).ok_or_else(Problem::workspace_not_found)?;
         let enrolment = enrolled.enrolment.as_of(now);

@@ -21,7 +21,7 @@ struct LedgerBody {
 
 /// The parameters of the query string.
 #[derive(Debug, PartialEq)]
-struct LedgerQuery {
+struct LedgerParameters {
     limit: u16,
     after: Option<Cursor>,
     kind: Option<String>,
@@ -77,14 +77,14 @@ fn weighed(range: &str) -> (&str, f32) {
 }
 
 /// Returns the `Link` header that leads to the next page (RFC 8288).
-fn next_page(call: &Call, asked: &LedgerQuery, cursor: &str) -> String {
+fn next_page(call: &Call, asked: &LedgerParameters, cursor: &str) -> String {
     let kind = asked.kind.as_ref().map(|kind| format!("&kind={kind}")).unwrap_or_default();
     let (workspace, limit) = (call.named_workspace(), asked.limit);
     format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
 }
 
-fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerQuery, Problem> {
-    let mut asked = LedgerQuery { limit: usual, after: None, kind: None };
+fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerParameters, Problem> {
+    let mut asked = LedgerParameters { limit: usual, after: None, kind: None };
     query::read(call.query(), |name, value| {
         match name {
             "limit" => asked.limit = query::whole_number(value, 1..=most)?,

@@ -41,7 +41,7 @@ struct UnmatchedPaymentBody {
 }
 
 /// The parameters of the query string.
-struct UnmatchedQuery {
+struct UnmatchedParameters {
     status: UnmatchedStatus,
     limit: u16,
     after: Option<Cursor>,
@@ -51,7 +51,7 @@ impl Account {
     pub(crate) async fn unmatched_payments(&self, call: &Call) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
-        let UnmatchedQuery { status, limit, after } = UnmatchedQuery::read(call)?;
+        let UnmatchedParameters { status, limit, after } = UnmatchedParameters::read(call)?;
         let store = self.store.until(call.deadline());
         let page = store.unmatched_payments(status, limit.into(), after.as_ref()).await?;
         let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
@@ -71,7 +71,7 @@ impl Account {
     }
 }
 
-impl UnmatchedQuery {
+impl UnmatchedParameters {
     fn read(call: &Call) -> Result<Self, Problem> {
         let (mut status, mut limit, mut cursor) = (UnmatchedStatus::Open, PAGE, None);
         query::read(call.query(), |name, value| {

@@ -42,7 +42,7 @@ struct OtherBody {
 }
 
 /// The parameters of the query string.
-struct UsageQuery {
+struct UsageParameters {
     month: Month,
     group_by: GroupBy,
     limit: u16,
@@ -67,7 +67,7 @@ impl Account {
     pub(crate) async fn usage(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let store = self.store.until(call.deadline());
-        let asked = UsageQuery::read(call, Month::of(store.now()))?;
+        let asked = UsageParameters::read(call, Month::of(store.now()))?;
         let (balance, month) =
             tokio::try_join!(store.balance(&workspace), store.month_usage(&workspace, asked.month))?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
@@ -107,7 +107,7 @@ fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
 async fn open_page(
     store: &Store,
     call: &Call,
-    asked: &UsageQuery,
+    asked: &UsageParameters,
     month: &MonthUsage,
 ) -> Result<GroupPage, Problem> {
     let workspace = call.workspace(Scope::Read)?;
@@ -134,7 +134,7 @@ fn out_of_range(error: credits_core::credits::OutOfRange) -> Fault {
     Fault::Corrupt(error.into())
 }
 
-impl UsageQuery {
+impl UsageParameters {
     fn read(call: &Call, this_month: Month) -> Result<Self, Problem> {
         let mut asked =
             Self { month: this_month, group_by: GroupBy::Workflow, limit: USUAL_GROUPS, after: None };

@@ -18,7 +18,7 @@ use credits_store::{Fault, Store};
 use crate::Debits;
 
 /// A call that the balance does not cover.
-struct RefusedCall<'a> {
+struct UncoveredCall<'a> {
     workspace: &'a WorkspaceId,
     balance: RefusedBalance,
     /// The credits that the call could have spent, including those that its hold keeps.
@@ -40,7 +40,7 @@ impl Debits {
     ) -> Result<Problem, Fault> {
         let top_up = match refusal {
             DebitRefusal::Insufficient { required, balance } => {
-                let refused = RefusedCall { workspace, balance, available: balance.spendable, required };
+                let refused = UncoveredCall { workspace, balance, available: balance.spendable, required };
                 self.follow_up(store, &refused, lines).await?
             }
             _ => None,
@@ -60,7 +60,7 @@ impl Debits {
         let top_up = match &refusal {
             HoldRefusal::Insufficient { line, available, balance } => {
                 let (available, balance, required) = (*available, *balance, line.amount);
-                let refused = RefusedCall { workspace, balance, available, required };
+                let refused = UncoveredCall { workspace, balance, available, required };
                 self.follow_up(store, &refused, std::slice::from_ref(line)).await?
             }
             _ => None,
@@ -72,7 +72,7 @@ impl Debits {
     async fn follow_up(
         &self,
         store: &Store,
-        refused: &RefusedCall<'_>,
+        refused: &UncoveredCall<'_>,
         lines: &[PricedCall],
     ) -> Result<Option<TopUpOfCall>, Fault> {
         refused.fail_runs(store, lines).await?;
@@ -88,7 +88,7 @@ impl Debits {
     }
 }
 
-impl RefusedCall<'_> {
+impl UncoveredCall<'_> {
     async fn fail_runs(&self, store: &Store, lines: &[PricedCall]) -> Result<(), Fault> {
         for (run_id, step_id, required) in steps_of(lines).map_err(|sum| Fault::Corrupt(sum.into()))? {
             let failure = Failure {

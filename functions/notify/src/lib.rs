@@ -26,7 +26,7 @@ use tokio::time::Instant;
 mod feedback;
 pub mod letter;
 
-use letter::{Letter, LetterDesk, Reader, RenderError, RenderedLetter};
+use letter::{Letter, LetterDesk, Recipient, RenderError, RenderedLetter};
 
 /// The sender of mails, and the page that they link to.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::controls::{Reply, read, reply};
+use crate::controls::{ControlReply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::mailbox::Refused;
 use crate::permissions;
@@ -53,7 +53,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_local/dead-letters", get(dead_letters))
 }
 
-async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
+async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> ControlReply {
     shared.wire.note(permissions::of_caller(&headers, "events:PutEvents"));
     match shared.bus.put(&body, &*shared.clock) {
         Ok(answer) => reply(json_response(StatusCode::OK, &answer)),
@@ -61,7 +61,7 @@ async fn put_events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
     }
 }
 
-async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Reply {
+async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> ControlReply {
     shared.wire.note(permissions::of_caller(&headers, "ses:SendEmail"));
     match shared.mailbox.take(&body, &*shared.clock) {
         Ok(taken) => {
@@ -86,12 +86,12 @@ async fn send_email(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
     }
 }
 
-async fn mails(State(shared): State<Arc<Shared>>) -> Reply {
+async fn mails(State(shared): State<Arc<Shared>>) -> ControlReply {
     reply(json_response(StatusCode::OK, &json!(shared.mailbox.mails())))
 }
 
 /// Shows a mail's HTML in a browser. The first mail has the number 1.
-async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> Reply {
+async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> ControlReply {
     let mails = shared.mailbox.mails();
     match number.checked_sub(1).and_then(|at| mails.get(at)) {
         Some(mail) => Html(mail.html.clone()).into_response(),
@@ -99,7 +99,7 @@ async fn mail(State(shared): State<Arc<Shared>>, Path(number): Path<usize>) -> R
     }
 }
 
-async fn refuse_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn refuse_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Count { count } = match read(&body) {
         Ok(refusals) => refusals,
         Err(refusal) => return *refusal,
@@ -108,7 +108,7 @@ async fn refuse_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     reply(json_response(StatusCode::OK, &json!({ "count": count })))
 }
 
-async fn silence_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn silence_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Count { count } = match read(&body) {
         Ok(silences) => silences,
         Err(refusal) => return *refusal,
@@ -118,7 +118,7 @@ async fn silence_mails(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
 }
 
 /// Publishes the event that SES publishes for a permanent bounce or for a complaint.
-async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Feedback { address, kind } = match read(&body) {
         Ok(feedback) => feedback,
         Err(refusal) => return *refusal,
@@ -138,10 +138,10 @@ async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply 
     reply(json_response(StatusCode::OK, &json!({ "told": name })))
 }
 
-async fn events(State(shared): State<Arc<Shared>>) -> Reply {
+async fn events(State(shared): State<Arc<Shared>>) -> ControlReply {
     reply(json_response(StatusCode::OK, &json!(shared.bus.shown())))
 }
 
-async fn dead_letters(State(shared): State<Arc<Shared>>) -> Reply {
+async fn dead_letters(State(shared): State<Arc<Shared>>) -> ControlReply {
     reply(json_response(StatusCode::OK, &json!(shared.bus.dead())))
 }

@@ -48,13 +48,13 @@ pub use failures::PlannedFailure;
 pub use methods::MethodKind;
 pub use payers::{PayerOutcome, Paying};
 pub(crate) use played::{PlayedDispute, PlayedPayment, PlayedRefund};
-pub use recorded::ProviderRequest;
+pub use recorded::RecordedRequest;
 pub use refunds::RefundStatus;
 pub use sessions::{Mode, Session};
 pub use versions::API_VERSION;
 
 use events::RequestIds;
-use failures::PlannedFailure;
+use failures::RemainingFailure;
 use memory::Memory;
 use recorded::Recorder;
 
@@ -69,7 +69,7 @@ pub struct Provider {
     webhook_secret: Secret,
     sources: Sources,
     recorder: Recorder,
-    failures: Vec<PlannedFailure>,
+    failures: Vec<RemainingFailure>,
     /// Idempotency keys whose first request is in flight.
     in_flight: BTreeSet<String>,
     /// The request being answered. The events that it causes name it.
@@ -175,7 +175,7 @@ impl Provider {
 
     /// Returns one example of each kind of request that the application has sent.
     #[must_use]
-    pub fn requests(&self) -> Vec<ProviderRequest> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.recorder.requests()
     }
 

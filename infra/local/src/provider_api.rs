@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::checkout_page;
-use crate::controls::{Reply, read, reply};
+use crate::controls::{ControlReply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::payments_page;
 use crate::provider::{
@@ -109,7 +109,7 @@ macro_rules! order {
     };
 }
 
-async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Reply {
+async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> ControlReply {
     let provider = provider(&shared);
     let Some(session) = provider.session(&id) else {
         return reply(message(StatusCode::NOT_FOUND, "no such checkout"));
@@ -117,7 +117,7 @@ async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> 
     axum::response::Html(checkout_page::page(session)).into_response()
 }
 
-async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let order: Pay = order!(body);
     let paying = Paying {
         outcome: order.outcome,
@@ -153,26 +153,26 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
 }
 
 /// Shows the succeeded payments, with buttons for refunds and disputes.
-async fn payments(State(shared): State<Arc<Shared>>) -> Reply {
+async fn payments(State(shared): State<Arc<Shared>>) -> ControlReply {
     let page = payments_page::page(&provider(&shared).played_payments());
     ([("content-type", "text/html; charset=utf-8")], page).into_response()
 }
 
-async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Payments { workspace, outcome } = order!(body);
     provider(&shared).decide(&workspace, outcome);
     reply(json_response(StatusCode::OK, &json!({ "workspace": workspace, "outcome": outcome })))
 }
 
 /// Ends a payment that is processing.
-async fn settle(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn settle(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let Settle { outcome } = order!(body);
     let played = provider(&shared).settle(&id, outcome);
     published(&shared, played.map(|()| json!({ "payment_id": id, "outcome": outcome }))).await
 }
 
 /// Refunds a payment, as in Stripe's dashboard.
-async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let RefundControl { amount, status } = order!(body);
     let status = status.unwrap_or(RefundStatus::Succeeded);
     let played = provider(&shared).refund(&id, amount, status);
@@ -180,7 +180,7 @@ async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body:
 }
 
 /// Opens a dispute.
-async fn dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let DisputeControl { amount, status } = order!(body);
     let status = status.unwrap_or(DisputeStatus::NeedsResponse);
     let played = provider(&shared).dispute(&id, amount, status);
@@ -188,28 +188,32 @@ async fn dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body
 }
 
 /// Ends a refund.
-async fn end_refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn end_refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let RefundEnd { status } = order!(body);
     let played = provider(&shared).end_refund(&id, status);
     published(&shared, played.map(|()| json!({ "refund_id": id }))).await
 }
 
 /// Moves a dispute to another status.
-async fn move_dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Reply {
+async fn move_dispute(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> ControlReply {
     let DisputeMove { status } = order!(body);
     let played = provider(&shared).move_dispute(&id, status);
     published(&shared, played.map(|()| json!({ "dispute_id": id }))).await
 }
 
 /// Starts or ends an outage of the provider.
-async fn outage(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn outage(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let Outage { down } = order!(body);
     provider(&shared).down = down;
     reply(json_response(StatusCode::OK, &json!({ "down": down })))
 }
 
 /// Makes the next requests fail.
-async fn failures(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn failures(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
     let order: PlannedFailure = order!(body);
     if !(400..600).contains(&order.status) {
         return reply(message(StatusCode::BAD_REQUEST, "status is out of range: 400 to 599"));
@@ -219,7 +223,7 @@ async fn failures(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
 }
 
 /// Lists examples of the requests that the application has sent.
-async fn requests(State(shared): State<Arc<Shared>>) -> Reply {
+async fn requests(State(shared): State<Arc<Shared>>) -> ControlReply {
     reply(json_response(StatusCode::OK, &json!(provider(&shared).requests())))
 }
 
@@ -229,7 +233,7 @@ async fn answer(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Reply {
+) -> ControlReply {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let asked = ProviderRequest {
         method: method.as_str(),
@@ -252,7 +256,7 @@ async fn answer(
 }
 
 /// Delivers the waiting events, oldest first. Answers with the played object, and the webhook's status for each event.
-async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Reply {
+async fn published(shared: &Shared, played: Result<Value, PlayError>) -> ControlReply {
     let mut body = match played {
         Ok(body) => body,
         Err(error) => return refused(error),
@@ -268,7 +272,7 @@ async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Reply {
     reply(json_response(StatusCode::OK, &body))
 }
 
-fn refused(error: PlayError) -> Reply {
+fn refused(error: PlayError) -> ControlReply {
     let status = match error {
         PlayError::Unknown(_) => StatusCode::NOT_FOUND,
         PlayError::State(_) => StatusCode::CONFLICT,

@@ -25,7 +25,7 @@ use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
 use crate::permissions::Permission;
-use crate::provider::{PayerOutcome, Provider, ProviderRequest};
+use crate::provider::{PayerOutcome, Provider, RecordedRequest};
 use crate::stream::Stream;
 use crate::template::{DEPLOYED, Template, TemplateError};
 use crate::tokens::{Issuer, TokenOrder};
@@ -260,7 +260,7 @@ impl Stack {
 
     /// Returns one example of each kind of request that the functions have sent to the payment provider.
     #[must_use]
-    pub fn provider_requests(&self) -> Vec<ProviderRequest> {
+    pub fn provider_requests(&self) -> Vec<RecordedRequest> {
         self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner).requests()
     }
 

@@ -5,7 +5,7 @@ use credits_core::enrolment::Enrolment;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Purchase};
 use credits_core::subscription::Terms;
-use credits_payments::event::{CheckoutNews, Event};
+use credits_payments::event::{CheckoutNews, StripeEvent};
 use credits_payments::provider::{CheckoutStatus, Provider, ProviderError};
 use credits_store::enrolments::Versioned;
 use credits_store::error::{Chain, Corrupt};
@@ -226,17 +226,17 @@ impl Billing {
             CheckoutStatus::Complete(event) => *event,
         };
         match event {
-            Event::Payment { payment_id, news } => {
+            StripeEvent::Payment { payment_id, news } => {
                 tracing::warn!(payment_id, "a checkout was paid, but its event never arrived");
                 Box::pin(self.store.apply(&payment_id, &news)).await?;
                 Ok(true)
             }
-            Event::Checkout { news: CheckoutNews::Processing, .. } => {
+            StripeEvent::Checkout { news: CheckoutNews::Processing, .. } => {
                 self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 Ok(false)
             }
-            Event::Checkout { .. } => self.end_unpaid(stored, checkout_id, PurchaseState::Failed).await,
-            Event::Method(_) | Event::Ignored(_) => Ok(true),
+            StripeEvent::Checkout { .. } => self.end_unpaid(stored, checkout_id, PurchaseState::Failed).await,
+            StripeEvent::Method(_) | StripeEvent::Ignored(_) => Ok(true),
         }
     }
 

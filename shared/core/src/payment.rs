@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::dispute::{Dispute, DisputeStatus};
 use crate::id::{Id, WorkspaceId};
-use crate::price::{Currency, Price};
+use crate::price::Price;
 use crate::purchase::Purchase;
 use crate::refund::Refunds;
 

@@ -52,7 +52,7 @@ impl Store {
                 TransactionOutcome::Written => return Ok(first),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 TransactionOutcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
             }

@@ -136,7 +136,7 @@ impl Store {
     /// Returns the checks that are due, at most `MAX_CHECKS`.
     pub async fn due_checks(&self) -> Result<Vec<Check>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let found = self.dated(CHECKS, ("", &end), MAX_CHECKS).await?;
+        let found = self.dated(CHECKS, "", &end, MAX_CHECKS).await?;
         Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
     }
 

@@ -76,7 +76,7 @@ impl Store {
     ) -> Result<Vec<DueItem>, Fault> {
         let end = position(by.checked_add(SignedDuration::from_millis(1)).unwrap_or(by), "");
         let start = after.map_or_else(String::new, |item| item.position.clone());
-        let items = self.dated(&due_shard(shard), (&start, &end), PAGE).await?;
+        let items = self.dated(&due_shard(shard), &start, &end, PAGE).await?;
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
@@ -124,7 +124,7 @@ impl Store {
 
     /// Returns the items that have failed too often, oldest first, at most 100.
     pub async fn stuck(&self) -> Result<Vec<DueItem>, Fault> {
-        let items = self.dated(STUCK, ("", "9"), PAGE).await?;
+        let items = self.dated(STUCK, "", "9", PAGE).await?;
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 

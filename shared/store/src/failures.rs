@@ -109,7 +109,7 @@ impl Store {
     /// Returns the keys of the items that may have a due digest.
     pub async fn due_digests(&self) -> Result<Vec<ItemKey>, Fault> {
         let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let due = self.dated(DIGESTS, ("", &end), MAX_DIGESTS).await?;
+        let due = self.dated(DIGESTS, "", &end, MAX_DIGESTS).await?;
         let key = |item: &Item| Ok(ItemKey { pk: Reader(item).text(PK)?.to_owned(), sk: "failures".into() });
         due.iter().map(key).collect()
     }
@@ -179,7 +179,7 @@ impl Store {
             match self.transact(vec![write.clone()]).await? {
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
             }

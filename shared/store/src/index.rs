@@ -187,7 +187,7 @@ impl Store {
 
     /// Returns the earliest date in an index partition.
     pub(crate) async fn first_date(&self, partition: &str) -> Result<Option<Timestamp>, Fault> {
-        let items = self.dated(partition, ("", "9"), 1).await?;
+        let items = self.dated(partition, "", "9", 1).await?;
         let first = items.first().map(|item| Reader(item).text(INDEX_SK)).transpose()?;
         Ok(first.and_then(read_position).map(|(at, _)| at))
     }
@@ -196,10 +196,11 @@ impl Store {
     pub(crate) async fn dated(
         &self,
         partition: &str,
-        between: (&str, &str),
+        after: &str,
+        before: &str,
         limit: i32,
     ) -> Result<Vec<Item>, Fault> {
-        Ok(self.forwards(partition, between, Some(limit)).await?.0)
+        Ok(self.forwards(partition, after, before, Some(limit)).await?.0)
     }
 }
 

@@ -214,7 +214,7 @@ impl Store {
                     attempts.after_failure(error).await?;
                 }
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 // Either this call's write, whose response was lost, or another caller's. Or the purchase is paid, or
                 // its state is set.

@@ -155,7 +155,7 @@ impl Store {
             match self.transact(vec![failed]).await? {
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 // If it is cancelled, the run has ended or doesn't exist: debits don't look their run up.
                 TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),

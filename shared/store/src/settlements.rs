@@ -159,7 +159,7 @@ impl Store {
             };
             let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
             let expired =
-                |read: Hold| Pair { ended: Hold { status: HoldStatus::ExpiryResult, ..read.clone() }, read };
+                |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
             let holds = holds.into_iter().map(expired).collect();
             match self.end(&EndingHolds { workspace, key, claim: None, holds }).await? {
                 Ended::Done(_) => return Ok(ExpiryResult { ended: true, no_later_than }),
@@ -207,7 +207,7 @@ impl Store {
         let refuses = |hold: &&Hold| match hold.status {
             HoldStatus::Open => false,
             HoldStatus::Settled => !some_open,
-            HoldStatus::ExpiryResult => true,
+            HoldStatus::Expired => true,
         };
         match holds.iter().find(refuses) {
             Some(closed) => Err(HoldRefusal::Closed(closed.hold_id.clone())),

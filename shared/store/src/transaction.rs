@@ -105,7 +105,7 @@ impl Store {
                 // If it was written, the condition of the next attempt fails, and the caller reads again.
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 TransactionOutcome::Cancelled(_) => return Ok(false),
             }
@@ -121,7 +121,7 @@ impl Store {
             match self.transact(vec![write.clone()]).await? {
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?
+                    attempts.after_conflict().await?;
                 }
                 TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
             }

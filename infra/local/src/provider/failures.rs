@@ -26,7 +26,7 @@ pub struct PlannedFailure {
 
 /// A planned failure with its remaining count.
 #[derive(Debug, Clone)]
-pub(super) struct PlannedFailure {
+pub(super) struct RemainingFailure {
     path: String,
     status: u16,
     left: u32,
@@ -50,7 +50,7 @@ impl Provider {
         let is_executed = order.executed.unwrap_or_default();
         let is_kept = order.kept.unwrap_or(order.status == 500 || is_executed)
             && !matches!(order.status, 401 | 409 | 429);
-        self.failures.push(PlannedFailure {
+        self.failures.push(RemainingFailure {
             path: format!("/v1/{}", order.path.as_deref().unwrap_or_default().trim_start_matches('/')),
             status: order.status,
             left: order.count,

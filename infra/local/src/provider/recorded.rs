@@ -11,7 +11,7 @@ const MAX_EXAMPLES: usize = 1_000;
 
 /// A request, and the status of its response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProviderRequest {
+pub struct RecordedRequest {
     pub method: String,
     /// The path, beginning with `/v1`.
     pub path: String,
@@ -28,16 +28,16 @@ pub struct ProviderRequest {
 /// parameters' names, the values that are Stripe's words, the version and the status.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    examples: BTreeMap<String, ProviderRequest>,
+    examples: BTreeMap<String, RecordedRequest>,
 }
 
 impl Recorder {
-    pub fn requests(&self) -> Vec<ProviderRequest> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.examples.values().cloned().collect()
     }
 
     pub fn record(&mut self, asked: &super::ProviderRequest<'_>, status: u16) {
-        let request = ProviderRequest {
+        let request = RecordedRequest {
             method: asked.method.to_owned(),
             path: asked.path.to_owned(),
             query: pairs(asked.query.as_bytes()),
@@ -51,7 +51,7 @@ impl Recorder {
     }
 }
 
-fn kind(request: &ProviderRequest) -> String {
+fn kind(request: &RecordedRequest) -> String {
     let path = request.path.split('/').map(|part| if is_id(part) { "{id}" } else { part });
     let path = path.collect::<Vec<_>>().join("/");
     let shown = |(name, value): &(String, String)| {
@@ -63,7 +63,7 @@ fn kind(request: &ProviderRequest) -> String {
         shown.join("&")
     };
     let (query, form) = (sorted(&request.query), sorted(&request.form));
-    let ProviderRequest { method, version, status, .. } = request;
+    let RecordedRequest { method, version, status, .. } = request;
     format!("{method} {path}?{query} {form} {version:?} {status}")
 }
 

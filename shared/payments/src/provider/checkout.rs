@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::charge::metadata;
 use super::{Provider, ProviderError, fields};
-use crate::event::{self, Event};
+use crate::event::{self, StripeEvent};
 use crate::signature::Secret;
 
 /// The URLs to which Stripe sends a payer back.
@@ -43,7 +43,7 @@ pub enum CheckoutStatus {
     /// The checkout timed out, was expired, or does not exist at Stripe.
     Expired,
     /// The payer completed the checkout. Holds the event that follows from it.
-    Complete(Box<Event>),
+    Complete(Box<StripeEvent>),
 }
 
 #[derive(Deserialize)]
@@ -185,7 +185,7 @@ fn checkout_form(purchase: &Purchase, form: &CheckoutForm) -> Result<Vec<(String
     }
     sent.extend(payer(form.customer.as_deref(), form.email.as_deref()));
     if matches!(purchase.goods, Goods::Pack { .. }) {
-        sent.extend(options(form.options, form.customer));
+        sent.extend(options(form.options, form.customer.as_deref()));
     }
     Ok(sent)
 }
