@@ -93,9 +93,9 @@ async fn the_sweep_or_a_reader_releases_an_expired_hold() {
         let hold = world.place(&format!("place-{met}"), "100").await;
         assert_eq!(world.capture(&hold, "c", "30").await.status, 201);
         if met {
-            // No sweep runs, so the reader is the first to find the expired hold.
+            // No sweep runs, so the reader is the first to find the expired hold. DynamoDB's clock counts whole seconds.
             let expires_at = time(&world.held(&hold).await["expires_at"]);
-            world.stack.sleep_until(expires_at).unwrap();
+            world.stack.sleep_until(expires_at + SignedDuration::from_secs(2)).unwrap();
         } else {
             world.advance(1_800 + 900).await;
             // The test reads the table, since a read through the API would release the hold too.
@@ -129,7 +129,7 @@ async fn an_overdue_hold_is_released_before_a_call_is_refused() {
         let expires_at = time(&world.held(&overdue).await["expires_at"]);
         assert_eq!(world.available("acme").await, "0");
         // No sweep runs.
-        world.stack.sleep_until(expires_at).unwrap();
+        world.stack.sleep_until(expires_at + SignedDuration::from_secs(2)).unwrap();
         let (key, mut call) = (format!("spend-{number}"), capturing("2"));
         let status = match spend {
             "debit" => world.debit("acme", &key, &call).await.status,
@@ -162,7 +162,7 @@ async fn concurrent_debits_after_an_overdue_hold_all_pass() {
     let hold = world.place("place", "1000").await;
     assert_eq!(world.capture(&hold, "c", "10").await.status, 201);
     let expires_at = time(&world.held(&hold).await["expires_at"]);
-    world.stack.sleep_until(expires_at).unwrap();
+    world.stack.sleep_until(expires_at + SignedDuration::from_secs(2)).unwrap();
     let (quote, requests) = world
         .requests_of(world.call(Method::POST, "/v1/workspaces/acme/quotes", None, Some(&capturing("990"))))
         .await;
@@ -225,7 +225,7 @@ async fn expiry_races_with_captures_and_settlements_lose_nothing() {
         let hold = world.place(&format!("place-{round}"), "20").await;
         assert_eq!(world.capture(&hold, "first", "1").await.status, 201);
         let expires_at = time(&world.held(&hold).await["expires_at"]);
-        world.stack.sleep_until(expires_at - jiff::SignedDuration::from_millis(20)).unwrap();
+        world.stack.sleep_until(expires_at - SignedDuration::from_millis(20)).unwrap();
         let mut running = tokio::task::JoinSet::new();
         for number in 0..8 {
             let (world, hold) = (std::sync::Arc::clone(&world), hold.clone());
@@ -250,7 +250,7 @@ async fn expiry_races_with_captures_and_settlements_lose_nothing() {
         assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
         let captured = statuses.iter().filter(|status| **status == 201).count();
         // The hold has expired, whichever call came first.
-        world.stack.sleep_until(expires_at + jiff::SignedDuration::from_secs(1)).unwrap();
+        world.stack.sleep_until(expires_at + SignedDuration::from_secs(2)).unwrap();
         let hold = world.held(&hold).await;
         assert_eq!(hold["captured"], (1 + 2 * captured).to_string(), "{hold}");
         assert_eq!(hold["remaining"], "0");
@@ -263,8 +263,7 @@ async fn expiry_races_with_captures_and_settlements_lose_nothing() {
 async fn credits_that_expire_under_a_hold_do_not_return() {
     let world = World::with_packs(1).await;
     let now = world.stack.now();
-    let expires_at =
-        jiff::Timestamp::from_second((now + jiff::SignedDuration::from_mins(10)).as_second()).unwrap();
+    let expires_at = jiff::Timestamp::from_second((now + SignedDuration::from_mins(10)).as_second()).unwrap();
     let grant = json!({ "credits": "50", "kind": "promotional", "expires_at": expires_at, "reason": "test" });
     assert_eq!(
         world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await.status,
