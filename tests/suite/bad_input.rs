@@ -1,4 +1,4 @@
-//! Invalid input: the problem that API.md names, with all field errors at once, and nothing written.
+//! Invalid input: the problem that the contract names, with all field errors at once, and nothing written.
 
 use reqwest::Method;
 use serde_json::{Value, json};

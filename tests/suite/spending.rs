@@ -21,7 +21,7 @@ async fn m02_every_operation_and_model_is_priced_by_the_formula() {
         let models = card.rate_card().models().map(|model| (Some(model.model.to_string()), model.multiplier));
         let one = "1".parse().unwrap();
         for (model, multiplier) in models.chain([(None, one)]) {
-            // The formula of API.md in integers of 10^-15 credits, rounded up once to 10^-6.
+            // The formula of `rate_card` in infra/openapi.json, in integers of 10^-15 credits, rounded up once to 10^-6.
             let micros = |credits: credits_core::credits::Credits| credits.micros().unwrap();
             let exact = (1_000 * micros(rate.base)
                 + input * micros(rate.per_1k_input_tokens)

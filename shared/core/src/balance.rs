@@ -114,7 +114,7 @@ impl Balance {
         self.expires_next <= now
     }
 
-    /// Returns what the customer owns and may spend, without the credit limit (API.md, Balance).
+    /// Returns what the customer owns and may spend, without the credit limit (docs/api.md).
     pub fn available(&self) -> Result<Credits, OutOfRange> {
         self.spendable.minus(self.credit_limit)
     }

@@ -9,7 +9,7 @@ use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
 use crate::id::Name;
 use crate::rate_card::Units;
 
-/// The most lines of a batch (API.md).
+/// The maximum number of lines of a batch.
 pub const MAX_LINES: usize = 500;
 
 /// One AI call of a batch.

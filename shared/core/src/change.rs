@@ -1,4 +1,4 @@
-//! Changes that reorder or shrink the waterfall. They wait behind the fence for the next close (DESIGN.md).
+//! Changes that reorder or shrink the waterfall. They wait behind the fence for the next close (docs/design.md).
 
 use jiff::Timestamp;
 

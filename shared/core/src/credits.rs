@@ -6,10 +6,10 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The most fractional digits of a quantity of credits (API.md).
+/// The maximum number of fractional digits of a quantity of credits (docs/api.md).
 pub const FRACTION_DIGITS: u32 = 6;
 
-/// The most integer digits of an amount in a request (API.md, Prices).
+/// The maximum number of integer digits of an amount in a request (docs/api.md).
 pub const INTEGER_DIGITS: usize = 12;
 
 /// A signed quantity of credits, exact to six fractional digits.
@@ -27,7 +27,7 @@ pub struct OutOfRange;
 /// Why a text is not a quantity of credits, or a quantity is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCreditsError {
-    /// The text has a sign, exponent, padding zero or character that API.md does not allow.
+    /// The text has a sign, exponent, padding zero or another character that is not allowed.
     #[error("must be a plain decimal, such as \"3.4\", without padding zeros")]
     NotDecimal,
     /// The text has more than six fractional digits.

@@ -1,4 +1,4 @@
-//! Ids: 1 to 64 characters of `[A-Za-z0-9_-]` (API.md).
+//! Ids: 1 to 64 characters of `[A-Za-z0-9_-]` (docs/api.md).
 
 use std::fmt;
 use std::str::FromStr;

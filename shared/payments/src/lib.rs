@@ -1,6 +1,6 @@
 //! The client of Stripe, the payment provider: signed webhook events and requests to its API.
 //!
-//! A signed event is trusted as received, without a request back to Stripe (API.md, Payments).
+//! A signed event is trusted as received, without a request back to Stripe.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 

@@ -1,6 +1,6 @@
 //! The signature of an event: `t=<unix>,v1=<hex hmac-sha256 of "<t>.<raw body>">`.
 //!
-//! Source: API.md, Payments, which is Stripe's scheme of version 1. A header may have several `v1` signatures, and
+//! Source: <https://docs.stripe.com/webhooks/signature>, scheme `v1`. A header may have several `v1` signatures, and
 //! several secrets may be active while one is rotated.
 
 use std::fmt;

@@ -1,5 +1,4 @@
-//! Authorisation: API Gateway verifies the token, and this module checks its scopes and workspace (API.md, Who may
-//! call).
+//! Authorisation: API Gateway verifies the token, and this module checks its scopes and workspace (docs/api.md).
 
 use credits_core::id::WorkspaceId;
 

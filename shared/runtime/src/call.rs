@@ -15,7 +15,7 @@ use crate::fields::FieldError;
 use crate::problem::Problem;
 use crate::{json, query};
 
-/// The maximum size of a request body (API.md).
+/// The maximum size of a request body.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// An HTTP request to this API.

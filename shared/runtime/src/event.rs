@@ -53,7 +53,7 @@ pub struct Jwt {
     pub claims: JwtClaims,
 }
 
-/// The claims that this API uses (API.md, Who may call).
+/// The claims of a token that this API uses (docs/api.md).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct JwtClaims {

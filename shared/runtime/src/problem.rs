@@ -1,5 +1,5 @@
-//! Problems: the only file that converts refusals to status codes, as `application/problem+json` (RFC 9457; API.md,
-//! Errors).
+//! Problems: the only file that converts refusals to status codes, as `application/problem+json` (RFC 9457,
+//! docs/api.md).
 //!
 //! A problem contains only public information. Internal causes are logged where the problem is created, and never sent.
 

@@ -8,7 +8,7 @@ use credits_core::id::WorkspaceId;
 use crate::digest::{Sha256, sha256_of_each};
 use crate::error::Fault;
 
-/// A caller's idempotency key: 1 to 255 visible ASCII characters (API.md).
+/// A caller's idempotency key: 1 to 255 visible ASCII characters (docs/api.md).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
