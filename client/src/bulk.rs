@@ -17,13 +17,13 @@ use crate::error::Error;
 use crate::holds::{Hold, HoldOrder};
 use crate::types::{Consumer, DebitOrder};
 
-/// The most records that one hold pays: a hold accepts 100 captures.
+/// The maximum number of records that one hold pays: a hold accepts 100 captures.
 const RECORDS_A_HOLD: usize = 100;
 
 /// The lifetime of a round's holds, in seconds. A record that takes longer is paid from the balance.
 const TTL_SECONDS: u32 = 3_600;
 
-/// The most times that a round is made smaller because other callers spend from the same balance.
+/// The maximum number of times that a round is made smaller because other callers spend from the same balance.
 const MAX_TRIES: u32 = 8;
 
 /// The settings of a bulk job.

@@ -8,7 +8,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The timeouts and attempts of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The most attempts, the first included.
+    /// The maximum number of attempts, the first included.
     pub most_tries: u32,
     /// The timeout of one attempt. The service takes at most 28 seconds for a call, while it charges a card.
     pub try_timeout: Duration,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Account;
 
-/// The most addresses that one alert goes to.
+/// The maximum number of addresses that one alert goes to.
 const MAX_RECIPIENTS: usize = 20;
 
 #[derive(Debug, Serialize)]

@@ -22,7 +22,7 @@ use crate::{Account, query};
 const MAX_MONTHS: u16 = 24;
 const USUAL_MONTHS: u16 = 12;
 
-/// The most alternatives that are shown beside the recommended choice.
+/// The maximum number of alternatives that are shown beside the recommended choice.
 const ALTERNATIVES: usize = 5;
 
 #[derive(Debug, Serialize)]

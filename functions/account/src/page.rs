@@ -75,7 +75,7 @@ mod tests {
 
     use super::FILES;
 
-    /// The most bytes that a first visit may load, before compression.
+    /// The maximum number of bytes that a first visit may load, before compression.
     const MAX_BYTES: usize = 100_000;
 
     #[test]

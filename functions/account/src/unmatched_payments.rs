@@ -18,7 +18,7 @@ use crate::{Account, query};
 /// The payments on a page if the call names no limit.
 const PAGE: u16 = 100;
 
-/// The most payments on a page.
+/// The maximum number of payments on a page.
 const MAX_PAGE: u16 = 1_000;
 
 #[derive(Debug, Serialize)]

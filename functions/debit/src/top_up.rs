@@ -9,7 +9,7 @@ use credits_store::{Fault, Store};
 
 use crate::Debits;
 
-/// The most times that the settings are read because another caller changes them at the same time.
+/// The maximum number of times that the settings are read because another caller changes them at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
 impl Debits {

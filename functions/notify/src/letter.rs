@@ -49,7 +49,7 @@ pub struct RenderedLetter {
 #[error("a mail template can't be rendered")]
 pub struct RenderError(#[from] minijinja::Error);
 
-/// The most workflows that a digest lists by name.
+/// The maximum number of workflows that a digest lists by name.
 const MAX_LISTED: usize = 20;
 
 /// The parsed templates, and the page that all letters link to.

@@ -17,7 +17,7 @@ use crate::records::{ParsedRecord, UNREAD};
 /// The `detail-type` of the event that every write of a low balance repeats.
 const TOP_UP_WANTED: &str = "TopUpWanted";
 
-/// The most events that one `PutEvents` request carries.
+/// The maximum number of events that one `PutEvents` request carries.
 const MAX_ENTRIES: usize = 10;
 
 /// An `EventBridge` bus.

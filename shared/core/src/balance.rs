@@ -24,7 +24,7 @@ pub const FENCE: Timestamp = Timestamp::UNIX_EPOCH;
 /// The value of `expires_next` if nothing will be due: the last second of the year 9998.
 pub const NEVER: Timestamp = Timestamp::constant(253_370_764_799, 0);
 
-/// The most closes that one read computes. A balance that is still due after them is broken.
+/// The maximum number of closes that one read computes. A balance that is still due after them is broken.
 const MAX_CLOSES: usize = 1_000;
 
 /// Credits in open holds that were placed in an earlier epoch.

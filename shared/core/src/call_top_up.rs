@@ -38,7 +38,7 @@ pub struct RefusedCall {
 pub struct CallNeed {
     /// The available credits that let the call pass. Nothing more is bought once the balance has them.
     pub available: Credits,
-    /// The most packs that are still bought.
+    /// The maximum number of packs that are still bought.
     pub packs: u64,
     /// When the call was refused.
     pub since: Timestamp,

@@ -42,7 +42,7 @@ pub struct PlanTerms {
     pub plan: Plan,
     /// Whether workspaces on the plan may subscribe.
     pub subscription: bool,
-    /// The most workflow runs that may start in a month; `None` is no limit.
+    /// The maximum number of workflow runs that may start in a month; `None` is no limit.
     pub monthly_runs: Option<u64>,
 }
 

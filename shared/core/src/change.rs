@@ -49,7 +49,7 @@ pub enum Change {
         /// The key of the ledger entry that records what was taken back, if anything was.
         key: String,
         grant_id: Id,
-        /// The most credits to take back: less is taken if less is left.
+        /// The maximum number of credits to take back: less is taken if less is left.
         by: Amount,
     },
     /// Take back credits of a refunded or disputed pack: prepaid first, then expiring grants. The rest becomes debt.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// The most characters of an id or a name.
+/// The maximum number of characters of an id or a name.
 pub const MAX_CHARACTERS: usize = 64;
 
 /// The id of a grant, a ledger entry, a purchase, a run and so on.

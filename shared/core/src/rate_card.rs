@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
 use crate::id::Name;
 
-/// The most units of one kind that a single call may claim.
+/// The maximum number of units of one kind that a single call may claim.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
 const MICROS: u128 = 1_000_000;

@@ -28,7 +28,7 @@ use crate::{Store, balance_item, entry_item};
 
 const STANDING: &str = "standing";
 
-/// The most steps that one call takes: enough for a year of months that no sweep has handled.
+/// The maximum number of steps that one call takes: enough for a year of months that no sweep has handled.
 const MAX_STEPS: usize = 40;
 
 /// The ledger entries in one page when the lines of an invoice are computed.

@@ -26,7 +26,7 @@ pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// The interval between two checks of a month.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The most checks that one invocation reads.
+/// The maximum number of checks that one invocation reads.
 const MAX_CHECKS: i32 = 1_000;
 
 /// A check of one workspace's usage in one month.

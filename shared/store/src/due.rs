@@ -14,7 +14,7 @@ use crate::keys::{
     self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
 };
 
-/// The most due items in one page of a partition.
+/// The maximum number of due items in one page of a partition.
 const PAGE: i32 = 100;
 
 /// The delay before the retry after the first failure. Each further failure doubles it.

@@ -19,10 +19,10 @@ use crate::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::mails::expiry;
 use crate::transaction::{Reason, TransactionOutcome, is_busy};
 
-/// The most digests that one invocation sends.
+/// The maximum number of digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;
 
-/// The most workflows that are counted by name, so that the item stays small. Further workflows count only in the
+/// The maximum number of workflows that are counted by name, so that the item stays small. Further workflows count only in the
 /// total.
 const MAX_WORKFLOWS: usize = 100;
 
