@@ -17,7 +17,8 @@ use crate::id::Id;
 use crate::month::Month;
 use crate::waterfall::Waterfall;
 
-/// The maximum number of changes that one close applies: each may write a ledger entry, and a transaction has room for 100 items.
+/// The maximum number of changes that one close applies: each may write a ledger entry, and a transaction has room for
+/// 100 items.
 pub const MAX_CHANGES: usize = 50;
 
 /// A close stops after the step that reaches this number of ledger entries and records of ended grants.

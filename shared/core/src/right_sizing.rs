@@ -12,7 +12,8 @@ use crate::credits::{Credits, OutOfRange};
 use crate::month::Month;
 use crate::price::{Currency, Price};
 
-/// The maximum number of units that the search for the cheapest mix covers. More units are bought in packs of the best rate.
+/// The maximum number of units that the search for the cheapest mix covers. More units are bought in packs of the best
+/// rate.
 const MAX_UNITS: u128 = 10_000;
 
 /// The credits that a month needed: those consumed, and those of calls that were refused for insufficient credits.

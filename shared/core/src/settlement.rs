@@ -14,7 +14,8 @@ use crate::id::{Id, Name};
 /// The maximum number of holds that one request places or settles (`infra/openapi.json`).
 pub const MAX_HOLDS: usize = 50;
 
-/// The maximum number of captures of a hold. Each capture makes the item longer, and a capture costs one write unit per started KB.
+/// The maximum number of captures of a hold. Each capture makes the item longer, and a capture costs one write unit
+/// per started KB.
 pub const MAX_CAPTURES: usize = 100;
 
 /// The longest time for which a hold may stay open, in seconds: a day (`infra/openapi.json`).

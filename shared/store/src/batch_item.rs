@@ -22,7 +22,8 @@ use crate::keys::DETAIL;
 /// The attribute that holds the lines.
 const LINES: &str = "lines";
 
-/// The maximum number of bytes of lines in one entry. DynamoDB limits an item to 400 KB, and the other attributes need some of it.
+/// The maximum number of bytes of lines in one entry. DynamoDB limits an item to 400 KB, and the other attributes need
+/// some of it.
 const MAX_BYTES: usize = 380_000;
 
 /// A table of the values that lines share, in the order of their first use.

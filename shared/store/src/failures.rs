@@ -22,8 +22,8 @@ use crate::transaction::{Reason, TransactionOutcome, is_busy};
 /// The maximum number of digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;
 
-/// The maximum number of workflows that are counted by name, so that the item stays small. Further workflows count only in the
-/// total.
+/// The maximum number of workflows that are counted by name, so that the item stays small. Further workflows count
+/// only in the total.
 const MAX_WORKFLOWS: usize = 100;
 
 /// The attribute with the counts by workflow.

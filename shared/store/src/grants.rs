@@ -22,7 +22,8 @@ use crate::posting::{PostingOrder, Unposted};
 use crate::sources::Sources;
 use crate::{Store, entry_item};
 
-/// The maximum number of expiring grants that a workspace may have at once. Their item has room for more than twice as many.
+/// The maximum number of expiring grants that a workspace may have at once. Their item has room for more than twice as
+/// many.
 const MAX_RUNNING_GRANTS: u64 = 1_000;
 
 /// The largest difference to expect between the clocks of two functions.
