@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::credits::{Amount, Credits, OutOfRange};
+use crate::credits::{Credits, OutOfRange};
 use crate::invoice::{Invoice, InvoiceLine};
 use crate::month::Month;
 use crate::portion::Portion;
 use crate::price::{Currency, Price};
 use crate::subscription::AHEAD;
 use crate::usage::day_of;
+
+pub use crate::invoice::Invoicing;
+pub use crate::portion::Commitment;
 
 /// The terms agreed with an Enterprise workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,22 +26,6 @@ pub struct Agreement {
     pub commitment: Option<Commitment>,
     /// The price at which use beyond credits is invoiced.
     pub invoicing: Option<Invoicing>,
-}
-
-/// A monthly commitment: credits that are granted each month at a fixed price.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commitment {
-    pub monthly_credits: Amount,
-    /// The price of a whole month.
-    pub price: Price,
-}
-
-/// The price of use beyond credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invoicing {
-    /// In millionths of the currency's major unit.
-    pub price_per_credit_micros: u64,
-    pub currency: Currency,
 }
 
 /// An agreement with the state of its grants and invoices.

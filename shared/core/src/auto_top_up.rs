@@ -6,12 +6,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::call_top_up::CallNeed;
 use crate::claw_back::ClawBackReason;
 use crate::credits::{Amount, Credits};
-use crate::enrolment::OpenCharge;
 use crate::id::Id;
 use crate::month::Month;
+use crate::open_charge::OpenCharge;
 use crate::purchase::Purchase;
 
 /// The number of declines in a row after which automatic top-up switches itself off.
@@ -59,6 +58,17 @@ pub struct MonthlyTopUps {
     /// The number of packs.
     pub top_ups: u64,
     pub credits: Credits,
+}
+
+/// Packs that are still to be bought for a refused call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallNeed {
+    /// The available credits that let the call pass. Nothing more is bought once the balance has them.
+    pub available: Credits,
+    /// The maximum number of packs that are still bought.
+    pub packs: u64,
+    /// When the call was refused.
+    pub since: Timestamp,
 }
 
 /// The settings of automatic top-up with its state.
@@ -346,7 +356,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::{AutoTopUp, AutoTopUpSettings, MonthlyLimit, TopUpStep};
-    use crate::enrolment::OpenCharge;
+    use crate::open_charge::OpenCharge;
     use crate::price::{Currency, Price};
     use crate::purchase::{Goods, Purchase};
 

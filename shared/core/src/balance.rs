@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::change::QueuedChange;
-use crate::close::CloseError;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, NextGrant};
 use crate::month::Month;
@@ -23,9 +22,6 @@ pub const FENCE: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// The value of `expires_next` if nothing will be due: the last second of the year 9998.
 pub const NEVER: Timestamp = Timestamp::constant(253_370_764_799, 0);
-
-/// The maximum number of closes that one read computes. A balance that is still due after them is broken.
-const MAX_CLOSES: usize = 1_000;
 
 /// Credits in open holds that were placed in an earlier epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,18 +160,6 @@ impl Balance {
             let grown = now.minus(before.consumed_in(*month)).ok()?;
             (grown > Credits::ZERO).then_some((*month, grown))
         })
-    }
-
-    /// Returns the balance with everything closed that is due by `now`, as reads show it.
-    pub fn as_of(&self, now: Timestamp) -> Result<Self, CloseError> {
-        let mut balance = self.clone();
-        for _ in 0..MAX_CLOSES {
-            if !balance.is_due(now) {
-                return Ok(balance);
-            }
-            balance = balance.close(now)?.next;
-        }
-        Err(CloseError::Endless)
     }
 
     /// Returns whether the counters satisfy the equation of this module.

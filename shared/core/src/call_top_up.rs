@@ -17,10 +17,11 @@
 //! It buys at most `n` packs. It stops once the balance covers the call, however the credits were added.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::auto_top_up::AutoTopUp;
 use crate::credits::{Amount, Credits, OutOfRange};
+
+pub use crate::auto_top_up::CallNeed;
 
 const MAX_PACKS_A_CALL: u64 = 3;
 
@@ -31,17 +32,6 @@ pub struct RefusedCall {
     pub available: Credits,
     /// The missing credits, above zero.
     pub shortfall: Credits,
-}
-
-/// Packs that are still to be bought for a refused call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallNeed {
-    /// The available credits that let the call pass. Nothing more is bought once the balance has them.
-    pub available: Credits,
-    /// The maximum number of packs that are still bought.
-    pub packs: u64,
-    /// When the call was refused.
-    pub since: Timestamp,
 }
 
 /// The decision of automatic top-up about a refused call.

@@ -22,6 +22,8 @@ use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, GrantKind};
 use crate::id::Id;
 
+pub use crate::grant::Clawed;
+
 /// Why credits are taken back, or had been taken back before they were returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,15 +44,6 @@ impl ClawBackReason {
     }
 }
 
-/// The credits that refunds and disputes have taken back of one grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Clawed {
-    /// Credits that were taken unused: `u`.
-    pub unused: Credits,
-    /// Credits that were paid for consumed ones: `d`.
-    pub consumed: Credits,
-}
-
 /// A grant that has ended. Later refunds and disputes of its payment are computed from this record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedGrant {
@@ -58,22 +51,6 @@ pub struct EndedGrant {
     /// The credits consumed before the end: `c`.
     pub consumed: Credits,
     pub clawed: Clawed,
-}
-
-impl Clawed {
-    /// Returns what is taken back once refunds and disputes come to `target`.
-    ///
-    /// `reclaimable` is the most that can be taken unused, `r + u`; `consumed` is `c`.
-    fn at(target: Credits, reclaimable: Credits, consumed: Credits) -> Result<Self, OutOfRange> {
-        let unused = target.min(reclaimable);
-        let debt = target.minus(unused)?.or_zero().min(consumed);
-        Ok(Self { unused, consumed: debt })
-    }
-
-    /// Returns the credits taken back in all.
-    pub fn total(self) -> Result<Credits, OutOfRange> {
-        self.unused.plus(self.consumed)
-    }
 }
 
 impl ExpiringGrant {

@@ -24,6 +24,9 @@ pub const MAX_CHANGES: usize = 50;
 /// A close stops after the step that reaches this number of ledger entries and records of ended grants.
 const MAX_RECORDS: usize = 60;
 
+/// The maximum number of closes that one read computes. A balance that is still due after them is broken.
+const MAX_CLOSES: usize = 1_000;
+
 /// The result of a close: the next balance, and the records to write with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseResult {
@@ -86,6 +89,18 @@ struct CloseReplay {
 }
 
 impl Balance {
+    /// Returns the balance with everything closed that is due by `now`, as reads show it.
+    pub fn as_of(&self, now: Timestamp) -> Result<Self, CloseError> {
+        let mut balance = self.clone();
+        for _ in 0..MAX_CLOSES {
+            if !balance.is_due(now) {
+                return Ok(balance);
+            }
+            balance = balance.close(now)?.next;
+        }
+        Err(CloseError::Endless)
+    }
+
     /// Computes the balance of the next epoch. The caller must write it only if the stored balance is still this one.
     pub fn close(&self, now: Timestamp) -> Result<CloseResult, CloseError> {
         let mut closed = self.closed.clone();

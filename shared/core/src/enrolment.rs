@@ -4,7 +4,7 @@
 //! requires the version that was read. A payment buys a purchase of the subscription only while the enrolment waits
 //! for that purchase.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
@@ -12,13 +12,10 @@ use crate::price::Price;
 use crate::purchase::{Goods, Purchase};
 use crate::subscription::{PlanRule, Status, Subscription, Terms};
 
+pub use crate::open_charge::{OpenCharge, UNANSWERED_TIMEOUT};
+pub use crate::renewal::{PaidAhead, RenewalStep};
+
 mod paid;
-
-/// How long a charge may be without a response before the sweep asks Stripe for its outcome.
-pub const UNANSWERED_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
-
-/// How often the sweep asks Stripe about a charge that is processing, such as a bank debit.
-const PROCESSING_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// The first period of a subscription whose checkout is not paid yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +27,6 @@ pub struct Pending {
     /// Since when its bank debit is processing. The payer has confirmed it, so nothing else can pay the purchase.
     #[serde(default)]
     pub processing_since: Option<Timestamp>,
-}
-
-/// A charge that was begun and whose outcome is not known yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenCharge {
-    pub purchase_id: Id,
-    pub begun_at: Timestamp,
-    /// When Stripe last reported the charge as processing, which takes days for a bank debit.
-    #[serde(default)]
-    pub processing_since: Option<Timestamp>,
-    /// Whether it was cancelled meanwhile. It is then not made any more. If a charge for a subscription was already
-    /// made, it is refunded.
-    #[serde(default)]
-    pub withdrawn: bool,
 }
 
 /// A purchase that a person has to pay by a checkout, because the stored method needs authentication.
@@ -71,25 +54,6 @@ pub struct Enrolment {
     pub purchases: u64,
 }
 
-/// The next step of the sweep for a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RenewalStep {
-    /// Nothing is due.
-    Wait,
-    /// Ask Stripe for the outcome of the open charge.
-    Finish(OpenCharge),
-    /// Close the balance and forget the earlier terms, because the period that was paid ahead has begun.
-    Begin,
-    /// Charge for a period.
-    Charge(Goods),
-    /// Ask the person again to pay for a period by a checkout. The stored method is not charged.
-    Remind(Goods),
-    /// End the subscription with its period, because the plan has no subscriptions any more.
-    EndWithPeriod,
-    /// End the subscription now.
-    End,
-}
-
 /// A payment, and the id of the grant that it buys.
 #[derive(Debug, Clone, Copy)]
 pub struct Payer<'a> {
@@ -109,17 +73,6 @@ pub struct PaidPeriod {
     pub expires_at: Timestamp,
 }
 
-/// A payment for a period that has not begun, so that a cancellation refunds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaidAhead {
-    /// Stripe's id of the payment.
-    pub payment_id: String,
-    /// The grant, which waits in the balance for its start.
-    pub grant_id: Id,
-    /// The amount paid.
-    pub price: Price,
-}
-
 /// Why a payment does not buy the purchase of a subscription that it names. Both reasons are final, so that a refund
 /// months later starts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -135,33 +88,6 @@ pub enum NotAwaited {
 impl PaymentAction {
     fn is_renewal(&self) -> bool {
         matches!(self.goods, Goods::Period { .. })
-    }
-}
-
-impl PaidAhead {
-    /// Returns the id of the refund for this payment: one for each grant.
-    #[must_use]
-    pub fn refund_id(&self) -> Id {
-        format!("ref-{}", self.grant_id).parse().unwrap_or_else(|_| self.grant_id.clone())
-    }
-}
-
-impl OpenCharge {
-    /// Returns the charge for a purchase, begun at the same time.
-    #[must_use]
-    pub fn of(purchase: &Purchase) -> Self {
-        let (purchase_id, begun_at) = (purchase.purchase_id.clone(), purchase.begun_at);
-        Self { purchase_id, begun_at, processing_since: None, withdrawn: false }
-    }
-
-    /// Returns when the sweep asks Stripe for the outcome.
-    #[must_use]
-    pub fn next_due(&self) -> Timestamp {
-        let due = match self.processing_since {
-            Some(since) => since.checked_add(PROCESSING_INTERVAL),
-            None => self.begun_at.checked_add(UNANSWERED_TIMEOUT),
-        };
-        due.unwrap_or(self.begun_at)
     }
 }
 

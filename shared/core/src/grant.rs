@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::claw_back::Clawed;
-use crate::credits::{Amount, Credits};
+use crate::credits::{Amount, Credits, OutOfRange};
 use crate::id::Id;
 
 /// The kind of a grant.
@@ -45,4 +44,29 @@ pub struct NextGrant {
     /// The idempotency key of the grant's ledger entry, which is not listed until the grant starts.
     pub key: String,
     pub grant: ExpiringGrant,
+}
+
+/// The credits that refunds and disputes have taken back of one grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clawed {
+    /// Credits that were taken unused: `u`.
+    pub unused: Credits,
+    /// Credits that were paid for consumed ones: `d`.
+    pub consumed: Credits,
+}
+
+impl Clawed {
+    /// Returns what is taken back once refunds and disputes come to `target`.
+    ///
+    /// `reclaimable` is the most that can be taken unused, `r + u`; `consumed` is `c`.
+    pub(crate) fn at(target: Credits, reclaimable: Credits, consumed: Credits) -> Result<Self, OutOfRange> {
+        let unused = target.min(reclaimable);
+        let debt = target.minus(unused)?.or_zero().min(consumed);
+        Ok(Self { unused, consumed: debt })
+    }
+
+    /// Returns the credits taken back in all.
+    pub fn total(self) -> Result<Credits, OutOfRange> {
+        self.unused.plus(self.consumed)
+    }
 }

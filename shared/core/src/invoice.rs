@@ -6,12 +6,19 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::Invoicing;
 use crate::credits::{Credits, OutOfRange};
 use crate::id::Id;
 use crate::ledger::Entry;
 use crate::month::Month;
-use crate::price::Price;
+use crate::price::{Currency, Price};
+
+/// The price of use beyond credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoicing {
+    /// In millionths of the currency's major unit.
+    pub price_per_credit_micros: u64,
+    pub currency: Currency,
+}
 
 /// The largest amount that an agreement may allow for a month's use, in minor units.
 ///
@@ -199,8 +206,7 @@ impl Invoicing {
 mod tests {
     use jiff::Timestamp;
 
-    use super::{BilledUse, Invoice, InvoiceStatus, InvoiceTooLarge};
-    use crate::agreement::Invoicing;
+    use super::{BilledUse, Invoice, InvoiceStatus, InvoiceTooLarge, Invoicing};
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::ledger::{Cause, Entry};

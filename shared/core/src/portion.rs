@@ -20,10 +20,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::Commitment;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::invoice::InvoiceLine;
 use crate::month::Month;
+use crate::price::Price;
+
+/// A monthly commitment: credits that are granted each month at a fixed price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commitment {
+    pub monthly_credits: Amount,
+    /// The price of a whole month.
+    pub price: Price,
+}
 
 /// The days of a month on which a commitment is in force. Its grant is for the days up to the month's end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,8 +135,7 @@ fn micros(credits: Credits) -> Result<u128, OutOfRange> {
 
 #[cfg(test)]
 mod tests {
-    use super::Portion;
-    use crate::agreement::Commitment;
+    use super::{Commitment, Portion};
     use crate::credits::{Amount, Credits};
     use crate::month::Month;
     use crate::price::Price;

@@ -6,7 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::credits::Amount;
 use crate::id::{Id, WorkspaceId};
 use crate::price::Price;
-use crate::subscription::Terms;
+
+/// The credits and price of a period. A subscription keeps its terms until it is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub tier: Id,
+    /// The credits that each period starts with.
+    pub monthly_credits: Amount,
+    pub price: Price,
+}
 
 /// A purchase with its terms. A later change of the catalogue changes neither what it grants nor what it costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,8 +125,7 @@ impl Goods {
 
 #[cfg(test)]
 mod tests {
-    use super::Goods;
-    use crate::subscription::Terms;
+    use super::{Goods, Terms};
 
     #[test]
     fn description_names_the_goods() {

@@ -9,10 +9,11 @@ use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Amount, OutOfRange};
-use crate::enrolment::{PaidAhead, RenewalStep};
 use crate::id::Id;
-use crate::price::Price;
 use crate::purchase::Goods;
+use crate::renewal::{PaidAhead, RenewalStep};
+
+pub use crate::purchase::Terms;
 
 /// How long before a period begins the sweep charges for it.
 pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -21,15 +22,6 @@ pub const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// cancelled.
 const TRIES_AFTER: [SignedDuration; 3] =
     [SignedDuration::from_hours(24), SignedDuration::from_hours(72), SignedDuration::from_hours(120)];
-
-/// The credits and price of a period. A subscription keeps its terms until it is changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
-    pub tier: Id,
-    /// The credits that each period starts with.
-    pub monthly_credits: Amount,
-    pub price: Price,
-}
 
 /// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

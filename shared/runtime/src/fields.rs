@@ -3,10 +3,11 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
+
+pub use crate::problem::FieldError;
 
 /// The maximum length of an e-mail address in octets (RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets).
 const MAX_ADDRESS_OCTETS: usize = 254;
@@ -17,15 +18,6 @@ const MAX_LABEL_OCTETS: usize = 63;
 
 /// The longest note or reason of an operator.
 const MAX_REMARK_CHARACTERS: usize = 200;
-
-/// The error of one field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// The field's path, such as `units.output_tokens`; empty for the body itself.
-    pub field: String,
-    /// The requirement that the field violates, such as `must be an object`.
-    pub message: String,
-}
 
 /// A JSON object that is being read.
 #[derive(Debug)]

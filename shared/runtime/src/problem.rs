@@ -16,13 +16,20 @@ use credits_store::grants::{GrantRefusal, VoidRefusal};
 use credits_store::holds::HoldRefusal;
 use credits_store::idempotency::ClaimRefusal;
 use credits_store::invoices::InvoiceRefusal;
+use credits_store::payments::unmatched::ResolveRefusal;
 use credits_store::runs::{CompleteRefusal, StartRefusal};
-use credits_store::unmatched::ResolveRefusal;
 use credits_store::workspaces::WorkspaceRefusal;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::fields::FieldError;
+/// The error of one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field's path, such as `units.output_tokens`; empty for the body itself.
+    pub field: String,
+    /// The requirement that the field violates, such as `must be an object`.
+    pub message: String,
+}
 
 /// A refusal or failure, as the caller receives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -451,8 +458,8 @@ impl From<SignatureInvalid> for Problem {
     }
 }
 
-impl From<crate::secrets::SecretError> for Problem {
-    fn from(unread: crate::secrets::SecretError) -> Self {
+impl From<crate::secret_error::SecretError> for Problem {
+    fn from(unread: crate::secret_error::SecretError) -> Self {
         let error = Chain(&unread);
         tracing::error!(%error, "a secret could not be read");
         Self::unavailable()

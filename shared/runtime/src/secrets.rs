@@ -8,23 +8,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::settings::{SecretSetting, Settings};
-use crate::start::StartError;
+use crate::start_error::StartError;
+
+pub use crate::secret_error::SecretError;
 
 /// The minimum interval of reads after a secret did not match. A flood of forged events must not cause a flood of
 /// reads.
 const SOONEST_REREAD: Duration = Duration::from_secs(10);
-
-/// The reason why a secret could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// SSM did not return the parameter.
-    #[cfg(feature = "ssm")]
-    #[error("the parameter can't be read")]
-    Unread(#[source] Box<aws_sdk_ssm::Error>),
-    /// The parameter is empty.
-    #[error("the parameter holds no secret")]
-    Empty,
-}
 
 /// A cached set of secrets, which are active at the same time.
 #[derive(Debug)]

@@ -23,10 +23,12 @@ use crate::connection::https_client;
 use crate::event::HttpEvent;
 use crate::problem::Problem;
 use crate::route::Route;
-use crate::settings::{SettingError, Settings};
+use crate::settings::Settings;
 use crate::sources::{self, SystemClock};
 use crate::steps::Steps;
 use crate::telemetry;
+
+pub use crate::start_error::StartError;
 
 /// The timeout of a new connection to AWS, including the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,25 +53,6 @@ pub trait Function: Send + Sync + 'static {
     /// Answers a call.
     fn answer(&self, route: Self::Route, call: &Call)
     -> impl Future<Output = Result<Answer, Problem>> + Send;
-}
-
-/// The reason why a function can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting is missing or invalid.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The catalogue file is invalid.
-    #[error("the catalogue is invalid")]
-    Catalogue(#[from] credits_core::catalogue::CatalogueError),
-    /// A part of the function can't be created. Holds its name.
-    #[error("the {0} can't be created")]
-    Part(&'static str),
-    /// The asynchronous runtime can't be created.
-    #[error("the asynchronous runtime can't be created")]
-    Runtime(#[from] std::io::Error),
-    #[error("lambda's runtime API failed")]
-    Lambda(#[source] lambda_runtime::Error),
 }
 
 /// A function that handles events of a schedule, a stream or a bus.

@@ -13,7 +13,7 @@ use metrics::Unit;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
 use crate::settings::Settings;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// The namespace of the metrics in `CloudWatch`.
 pub const NAMESPACE: &str = "AiCredits";
