@@ -72,7 +72,7 @@ pub async fn subscribe(stack: &Stack, workspaces: usize) -> Timestamp {
     let copies = (1..workspaces).flat_map(|number| {
         let workspace = format!("ws{number:05}");
         let names = BTreeMap::from([("acme", workspace.clone()), (id, format!("sub_{workspace}"))]);
-        let due = credits_store::keys::due(&workspace.parse().unwrap());
+        let due = credits_store::table::keys::due(&workspace.parse().unwrap());
         originals.iter().map(move |item| {
             let mut copy = renamed(item, &names);
             copy.entry("index_pk".to_owned()).and_modify(|shard| *shard = AttributeValue::S(due.clone()));

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credits_store::Fingerprint;
-use credits_store::index::{Cursor, InvalidCursor};
+use credits_store::table::index::{Cursor, InvalidCursor};
 
 /// The length of the fingerprint at the start of a cursor, in bytes.
 const SEAL_BYTES: usize = 8;

@@ -2,8 +2,8 @@
 
 use credits_core::ledger::{Entry, KINDS};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::index::{Cursor, Page};
 use credits_store::ledger::LedgerQuery;
+use credits_store::table::index::{Cursor, Page};
 use serde::Serialize;
 
 use crate::cursor::CursorScope;

@@ -8,7 +8,7 @@ use credits_core::price::Price;
 use credits_core::refund::RefundStatus;
 use credits_runtime::fields::{Fields, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::refunds::{OwedRefund, RefundResult, StoredRefund};
+use credits_store::payments::refunds::{OwedRefund, RefundResult, StoredRefund};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use credits_core::credits::Amount;
 use credits_core::payment::{Payment, PaymentStatus};
 use credits_core::price::Price;
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::index::Cursor;
+use credits_store::table::index::Cursor;
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -4,7 +4,7 @@ use credits_core::id::Id;
 use credits_core::run::{Allowance, Run, RunStatus, Trigger};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::index::Cursor;
+use credits_store::table::index::Cursor;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::purchases::{PurchaseState, StoredPurchase};
+use credits_store::payments::purchases::{PurchaseState, StoredPurchase};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;

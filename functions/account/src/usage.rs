@@ -154,7 +154,7 @@ impl UsageParameters {
             asked.listing(call).read(&cursor).ok().and_then(|place| BreakdownCursor::read(&place))
         });
         query::read(call.query(), |name, _| match (name, &place) {
-            ("cursor", Some(None)) => Err(credits_store::index::InvalidCursor.to_string()),
+            ("cursor", Some(None)) => Err(credits_store::table::index::InvalidCursor.to_string()),
             _ => Ok(()),
         })?;
         asked.after = place.flatten();
@@ -178,10 +178,10 @@ impl UsageListing<'_> {
         CursorScope { name: "usage", workspace: self.workspace }.write(&format!("{} {place}", self.scope))
     }
 
-    fn read(&self, cursor: &str) -> Result<String, credits_store::index::InvalidCursor> {
+    fn read(&self, cursor: &str) -> Result<String, credits_store::table::index::InvalidCursor> {
         let text = CursorScope { name: "usage", workspace: self.workspace }.read(cursor)?;
         let place = text.strip_prefix(&self.scope).and_then(|rest| rest.strip_prefix(' '));
-        place.map(str::to_owned).ok_or(credits_store::index::InvalidCursor)
+        place.map(str::to_owned).ok_or(credits_store::table::index::InvalidCursor)
     }
 }
 

@@ -5,9 +5,9 @@ use credits_core::id::Id;
 use credits_core::rate_card::RateCard;
 use credits_core::settlement::Hold;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
-use credits_store::captures::{CaptureOrder, Captured};
+use credits_store::holds::capture::{CaptureOrder, Captured};
+use credits_store::holds::settle::{SettleOrder, Settled};
 use credits_store::holds::{HoldOrder, Placed};
-use credits_store::settlements::{SettleOrder, Settled};
 use credits_store::{Claim, Fault};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_store::audit::{Audit, QUIET_AFTER};
+use credits_store::usage::audit::{Audit, QUIET_AFTER};
 use credits_store::{Fault, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -11,9 +11,9 @@ use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_store::error::Chain;
 use credits_store::invoices::VersionedInvoice;
-use credits_store::rollup::Spending;
 use credits_store::stream::ItemChange;
 use credits_store::usage::Noted;
+use credits_store::usage::rollup::Spending;
 use credits_store::{Fault, Store};
 use jiff::Timestamp;
 

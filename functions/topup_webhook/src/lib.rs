@@ -10,9 +10,9 @@ use credits_payments::event::{self, CheckoutNews, Mode, NewMethod, StripeEvent};
 use credits_payments::signature::{SignatureInvalid, verify};
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Route, Settings, StartError, start};
-use credits_store::methods::MethodStored;
 use credits_store::payments::Applied;
-use credits_store::purchases::PurchaseState;
+use credits_store::payments::methods::MethodStored;
+use credits_store::payments::purchases::PurchaseState;
 use credits_store::{Fault, Store};
 use serde_json::json;
 

@@ -16,15 +16,16 @@ use credits_core::portion::Portion;
 use credits_core::posting::Posting;
 use jiff::Timestamp;
 
-use crate::attribute::Reader;
-use crate::audit::SETTLED_AFTER;
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::index::{Cursor, IndexQuery};
-use crate::keys::{self, ItemKey, position};
+use crate::items::versioned::{self, VersionedItem};
+use crate::items::{balance_item, entry_item};
 use crate::posting::{PostingOrder, Unposted};
-use crate::transaction::TransactionOutcome;
-use crate::versioned::{self, VersionedItem};
-use crate::{Store, balance_item, entry_item};
+use crate::table::attribute::Reader;
+use crate::table::index::{Cursor, IndexQuery};
+use crate::table::keys::{self, ItemKey, position};
+use crate::table::transaction::TransactionOutcome;
+use crate::usage::audit::SETTLED_AFTER;
 
 const STANDING: &str = "standing";
 

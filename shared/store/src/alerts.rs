@@ -8,12 +8,12 @@ use credits_core::alert::{Exhaustion, LowBalance};
 use credits_core::id::WorkspaceId;
 
 use crate::Store;
-use crate::attribute::{credits, keyed, number};
-use crate::balance_item::{ADDED, EXHAUSTED, LOW_AT};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
-use crate::transaction::{TransactionOutcome, Updated, is_busy};
+use crate::items::balance_item::{ADDED, EXHAUSTED, LOW_AT};
+use crate::table::attribute::{credits, keyed, number};
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{TransactionOutcome, Updated, is_busy};
 use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";

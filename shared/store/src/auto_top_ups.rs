@@ -9,14 +9,14 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Purchase, StoredMethod};
 
 use crate::Store;
-use crate::attribute::{Item, credits, number};
-use crate::balance_item::TOP_UP_AT;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
-use crate::purchases::{NewMeans, NewPurchase, begin_write};
-use crate::transaction::{TransactionOutcome, is_busy};
-use crate::versioned::{self, VersionedItem};
+use crate::items::balance_item::TOP_UP_AT;
+use crate::items::versioned::{self, VersionedItem};
+use crate::payments::purchases::{NewMeans, NewPurchase, begin_write};
+use crate::table::attribute::{Item, credits, number};
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{TransactionOutcome, is_busy};
 use crate::workspaces::WorkspaceRefusal;
 
 /// The attribute with the serialised [`AutoTopUp`].

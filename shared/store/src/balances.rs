@@ -5,9 +5,9 @@ use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 
 use crate::Store;
-use crate::balance_item;
 use crate::error::{Chain, Corrupt, Fault};
-use crate::keys::ItemKey;
+use crate::items::balance_item;
+use crate::table::keys::ItemKey;
 
 /// The version and the available credits of a balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

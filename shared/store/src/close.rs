@@ -7,12 +7,14 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
-use crate::ended_grants::end_write;
+use crate::Store;
 use crate::error::{Chain, Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
-use crate::transaction::TransactionOutcome;
-use crate::{Store, attribute, balance_item, entry_item, running_grants};
+use crate::items::ended_grants::end_write;
+use crate::items::{balance_item, entry_item, running_grants};
+use crate::table::attribute;
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::TransactionOutcome;
 
 /// A balance with nothing due, and the latest time that a caller may assume for it.
 pub(crate) struct Current {

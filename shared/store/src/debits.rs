@@ -4,13 +4,14 @@ use credits_core::credits::Amount;
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Posting;
 
-use crate::attribute::Item;
+use crate::Store;
 use crate::error::Fault;
 use crate::idempotency::Claim;
-use crate::keys::ItemKey;
+use crate::items::entry_item;
 use crate::posting::{PostingOrder, Unposted};
 use crate::refused::RefusedBalance;
-use crate::{Store, entry_item};
+use crate::table::attribute::Item;
+use crate::table::keys::ItemKey;
 
 /// A posting that was written now or under an earlier use of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, number, text};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{
+use crate::table::attribute::{Item, Reader, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{
     self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
 };
 

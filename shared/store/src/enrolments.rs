@@ -9,14 +9,15 @@ use credits_core::ledger::Cause;
 use credits_core::payment::Payment;
 use credits_core::posting::Posting;
 
-use crate::attribute::Item;
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::keys::ItemKey;
+use crate::items::payment_item;
+use crate::items::versioned::{self, VersionedItem};
+use crate::payments::purchases::{NewPurchase, PurchaseState, begin_write};
+use crate::payments::refunds::{OwedRefund, owe_write};
 use crate::posting::{PostingOrder, Unposted};
-use crate::purchases::{NewPurchase, PurchaseState, begin_write};
-use crate::refunds::{OwedRefund, owe_write};
-use crate::versioned::{self, VersionedItem};
-use crate::{Store, payment_item};
+use crate::table::attribute::Item;
+use crate::table::keys::ItemKey;
 
 /// The attribute with the serialised [`Enrolment`].
 const ENROLMENT: &str = "enrolment";

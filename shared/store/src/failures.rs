@@ -12,12 +12,12 @@ use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::mails::expiry;
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
+use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// The maximum number of digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;

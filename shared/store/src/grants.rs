@@ -10,17 +10,18 @@ use credits_core::ledger::Cause;
 use credits_core::posting::Posting;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::attribute::{Item, Reader, credits, keyed, text};
-use crate::balance_item::RUNNING_GRANTS;
+use crate::Store;
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::index::{Cursor, IndexQuery};
-use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::items::balance_item::RUNNING_GRANTS;
+use crate::items::entry_item;
 use crate::posting::{PostingOrder, Unposted};
 use crate::sources::Sources;
-use crate::{Store, entry_item};
+use crate::table::attribute::{Item, Reader, credits, keyed, text};
+use crate::table::expression::Expression;
+use crate::table::index::{Cursor, IndexQuery};
+use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 
 /// The maximum number of expiring grants that a workspace may have at once. Their item has room for more than twice as
 /// many.

@@ -10,15 +10,20 @@ use credits_core::posting::{Posting, Refusal};
 use credits_core::settlement::{Hold, HoldStatus, Purpose};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::attribute::{Item, Reader, instant, text};
+use crate::Store;
 use crate::debits::DebitRefusal;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::keys::{ItemKey, PK};
+use crate::items::{balance_item, entry_item, hold_item};
 use crate::refused::RefusedBalance;
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
-use crate::{Store, balance_item, entry_item, hold_item};
+use crate::table::attribute::{Item, Reader, instant, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{ItemKey, PK};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
+
+pub mod capture;
+pub(crate) mod reclaim;
+pub mod settle;
 
 /// An order to place one hold, or several together.
 #[derive(Debug, Clone, Copy)]

@@ -8,14 +8,14 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::invoice::{Invoice, InvoiceStatus};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, keyed, number, text};
-use crate::entry_item;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, position};
-use crate::reads::key_of;
-use crate::transaction::{Reason, TransactionOutcome};
+use crate::items::entry_item;
+use crate::table::attribute::{Item, Reader, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, position};
+use crate::table::reads::key_of;
+use crate::table::transaction::{Reason, TransactionOutcome};
 
 const INVOICE: &str = "invoice";
 

@@ -3,9 +3,11 @@
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
 
+use crate::Store;
 use crate::error::Fault;
-use crate::index::{Cursor, IndexQuery, Page};
-use crate::{Store, entry_item, keys};
+use crate::items::entry_item;
+use crate::table::index::{Cursor, IndexQuery, Page};
+use crate::table::keys;
 
 /// A query of the ledger.
 #[derive(Debug, Clone)]

@@ -13,55 +13,31 @@ use tokio::time::Instant;
 
 pub mod agreements;
 pub mod alerts;
-mod attribute;
-pub mod audit;
 pub mod auto_top_ups;
-mod balance_item;
 pub mod balances;
-mod batch_item;
 pub mod batches;
-pub mod captures;
-mod claw_backs;
 mod close;
-mod consumer_code;
 pub mod debits;
 pub mod digest;
 pub mod due;
-mod ended_grants;
 pub mod enrolments;
-mod entry_item;
 pub mod error;
-mod expired_holds;
-mod expression;
 pub mod failures;
 pub mod grants;
-mod hold_item;
 pub mod holds;
 pub mod idempotency;
-pub mod index;
 pub mod invoices;
-pub mod keys;
+mod items;
 pub mod ledger;
 pub mod mails;
-pub mod methods;
-mod payment_item;
 pub mod payments;
 mod posting;
-pub mod purchases;
-mod reads;
-pub mod refunds;
 pub mod refused;
-pub mod rollup;
-mod running_grants;
 pub mod runs;
-pub mod settlements;
 pub mod sources;
 pub mod stream;
-mod transaction;
-pub mod unmatched;
+pub mod table;
 pub mod usage;
-mod usage_item;
-mod versioned;
 pub mod workspaces;
 
 pub use error::Fault;
@@ -83,7 +59,7 @@ impl Store {
     /// Creates a store on one table.
     #[must_use]
     pub fn new(client: Client, table: &str, sources: Sources) -> Self {
-        let writer = transaction::writer(&client);
+        let writer = table::transaction::writer(&client);
         Self { client, writer, table: table.into(), sources, deadline: None }
     }
 

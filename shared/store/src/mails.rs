@@ -5,11 +5,11 @@ use credits_core::id::Id;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Reader, instant, text};
 use crate::error::Fault;
-use crate::expression::Expression;
-use crate::keys::{ItemKey, PK};
-use crate::transaction::{Reason, TransactionOutcome};
+use crate::table::attribute::{Reader, instant, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{ItemKey, PK};
+use crate::table::transaction::{Reason, TransactionOutcome};
 
 /// How long a claim lasts: longer than an invocation, so the owner of an expired claim has stopped.
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);

@@ -15,15 +15,22 @@ use credits_core::purchase::Goods;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
-use crate::index::{Cursor, IndexQuery, Page};
-use crate::keys::{self, ItemKey};
-use crate::methods::UsedMethod;
+use crate::items::payment_item;
+use crate::payments::methods::UsedMethod;
+use crate::payments::purchases::{PaidWith, StoredPurchase};
+use crate::payments::refunds::{OwedRefund, owe_write};
 use crate::posting::{PostingOrder, Unposted};
-use crate::purchases::{PaidWith, StoredPurchase};
-use crate::reads::key_of;
-use crate::refunds::{OwedRefund, owe_write};
-use crate::transaction::TransactionOutcome;
-use crate::{Store, enrolments, payment_item, purchases};
+use crate::table::index::{Cursor, IndexQuery, Page};
+use crate::table::keys::{self, ItemKey};
+use crate::table::reads::key_of;
+use crate::table::transaction::TransactionOutcome;
+use crate::{Store, enrolments};
+
+pub(crate) mod claw_backs;
+pub mod methods;
+pub mod purchases;
+pub mod refunds;
+pub mod unmatched;
 
 /// The result of applying an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,13 +8,14 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
-use crate::attribute::Item;
+use crate::Store;
 use crate::error::Fault;
 use crate::idempotency::Fingerprint;
-use crate::keys::ItemKey;
+use crate::items::{balance_item, entry_item};
 use crate::refused::RefusedBalance;
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
-use crate::{Store, balance_item, entry_item};
+use crate::table::attribute::Item;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// A posting with its ledger entry, and the other writes of the same transaction.
 pub(crate) struct PostingOrder<'a> {

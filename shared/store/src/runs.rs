@@ -7,14 +7,15 @@ use credits_core::run::{Allowance, Failure, Run, RunStatus, Trigger};
 use credits_core::workspace::Plan;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::index::{Cursor, IndexQuery, Page};
-use crate::keys::{self, DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, position};
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
-use crate::{Store, entry_item};
+use crate::items::entry_item;
+use crate::table::attribute::{Item, Reader, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::index::{Cursor, IndexQuery, Page};
+use crate::table::keys::{self, DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, position};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// Maximum number of runs on a page.
 const RUNS_A_PAGE: usize = 100;

@@ -14,13 +14,15 @@ use credits_core::run::{Run, RunStatus};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::attribute::{Item, Reader};
 use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
 use crate::invoices::VersionedInvoice;
-use crate::keys::PK;
-use crate::rollup::Spending;
-use crate::{auto_top_ups, balance_item, enrolments, entry_item, invoices, payment_item, purchases, runs};
+use crate::items::{balance_item, entry_item, payment_item};
+use crate::payments::purchases;
+use crate::table::attribute::{Item, Reader};
+use crate::table::keys::PK;
+use crate::usage::rollup::Spending;
+use crate::{auto_top_ups, enrolments, invoices, runs};
 
 /// A record of the stream, as Lambda delivers it.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,13 +10,18 @@ use credits_core::price::Price;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, credits, number, text};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position};
-use crate::rollup::check_position;
-use crate::transaction::{Reason, TransactionOutcome};
-use crate::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
+use crate::items::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
+use crate::table::attribute::{Item, Reader, credits, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{
+    CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position,
+};
+use crate::table::transaction::{Reason, TransactionOutcome};
+use crate::usage::rollup::check_position;
+
+pub mod audit;
+pub mod rollup;
 
 /// A fact that a month counts besides consumption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Profile, Workspace};
 
-use crate::attribute::{Item, Reader, instant, keyed, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{ItemKey, PK};
-use crate::transaction::TransactionOutcome;
-use crate::{Store, balance_item};
+use crate::items::balance_item;
+use crate::table::attribute::{Item, Reader, instant, keyed, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{ItemKey, PK};
+use crate::table::transaction::TransactionOutcome;
 
 /// A workspace after a put.
 #[derive(Debug, Clone, PartialEq, Eq)]

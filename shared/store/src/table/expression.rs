@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::types::{
     Update,
 };
 
-use crate::attribute::{Item, keyed};
 use crate::error::Corrupt;
-use crate::keys::{ItemKey, PK};
+use crate::table::attribute::{Item, keyed};
+use crate::table::keys::{ItemKey, PK};
 
 /// An update or condition expression under construction.
 #[derive(Debug)]
@@ -270,8 +270,8 @@ fn placeholder(pieces: [&str; 3]) -> String {
 #[cfg(test)]
 mod tests {
     use super::Expression;
-    use crate::attribute::text;
-    use crate::keys::ItemKey;
+    use crate::table::attribute::text;
+    use crate::table::keys::ItemKey;
 
     #[test]
     fn names_that_differ_by_a_hyphen_get_distinct_placeholders() {

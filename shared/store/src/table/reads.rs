@@ -15,9 +15,9 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use jiff::Timestamp;
 
 use crate::Store;
-use crate::attribute::{Item, Reader, keyed};
 use crate::error::{Corrupt, Fault};
-use crate::keys::{ItemKey, PK, SK};
+use crate::table::attribute::{Item, Reader, keyed};
+use crate::table::keys::{ItemKey, PK, SK};
 
 /// Items that one `BatchGetItem` reads at most.
 const MAX_READ: usize = 100;

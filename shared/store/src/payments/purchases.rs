@@ -9,13 +9,13 @@ use credits_core::purchase::{Checkout, CheckoutForm, Purchase, StoredMethod};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, instant, keyed, number, text};
-use crate::entry_item;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
+use crate::items::entry_item;
+use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// How long a checkout can be paid: Stripe's default for `expires_at`.
 const CHECKOUT_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);

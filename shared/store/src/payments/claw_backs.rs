@@ -10,12 +10,12 @@ use credits_core::payment::{Granted, Payment, PaymentStep};
 use credits_core::posting::Posting;
 
 use crate::Store;
-use crate::attribute::text;
-use crate::ended_grants::{clawed_write, runs_check};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
+use crate::items::ended_grants::{clawed_write, runs_check};
 use crate::payments::{Applied, PaymentEntry, Progress, payment_key};
+use crate::table::attribute::text;
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
 
 impl Store {
     /// Takes back credits of a pack.

@@ -5,9 +5,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use crate::Store;
-use crate::attribute::{Item, Reader, text};
 use crate::error::{Corrupt, Fault};
-use crate::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
+use crate::table::attribute::{Item, Reader, text};
+use crate::table::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
 
 /// Index pages that one request reads at most, however rarely its filter matches.
 const MAX_PAGES: usize = 10;

@@ -6,14 +6,15 @@ use credits_core::payment::{Mismatch, Payment, Resolved};
 use credits_core::price::Price;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, keyed, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::index::{Cursor, IndexQuery, Page};
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, RESOLVED, UNMATCHED, position};
+use crate::items::payment_item;
 use crate::payments::next_version;
-use crate::transaction::TransactionOutcome;
-use crate::{Store, payment_item};
+use crate::table::attribute::{Item, Reader, keyed, text};
+use crate::table::expression::Expression;
+use crate::table::index::{Cursor, IndexQuery, Page};
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, RESOLVED, UNMATCHED, position};
+use crate::table::transaction::TransactionOutcome;
 
 /// Index pages that a count reads at most, with about ten thousand payments each.
 const MAX_COUNTED_PAGES: usize = 10;

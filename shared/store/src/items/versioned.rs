@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::attribute::{Item, Reader, keyed, number, text};
 use crate::error::Corrupt;
-use crate::expression::Expression;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::table::attribute::{Item, Reader, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 
 /// The next state of such an item.
 pub(crate) struct VersionedItem<'a, T> {

@@ -10,10 +10,10 @@ use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
-use crate::attribute::{Item, Reader, credits, number, read_credits, text};
 use crate::error::Corrupt;
-use crate::expression::Expression;
-use crate::keys::{self, DETAIL, INDEX_PK, INDEX_SK};
+use crate::table::attribute::{Item, Reader, credits, number, read_credits, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{self, DETAIL, INDEX_PK, INDEX_SK};
 
 /// The version of the balance up to which an item counts.
 pub(crate) const COUNTED: &str = "counted";

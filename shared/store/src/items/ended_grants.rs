@@ -5,11 +5,11 @@ use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::id::{Id, WorkspaceId};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, credits, keyed};
-use crate::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{ItemKey, PK};
+use crate::items::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
+use crate::table::attribute::{Item, Reader, credits, keyed};
+use crate::table::expression::Expression;
+use crate::table::keys::{ItemKey, PK};
 
 const CONSUMED: &str = "consumed";
 

@@ -10,16 +10,17 @@ use credits_core::posting::Refusal;
 use credits_core::settlement::{Capture, Hold, HoldStatus, Settlement};
 use jiff::Timestamp;
 
-use crate::attribute::Item;
-use crate::captures::capture_of;
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
+use crate::holds::capture::capture_of;
 use crate::idempotency::Claim;
-use crate::keys::ItemKey;
+use crate::items::hold_item::ClaimDigests;
+use crate::items::{balance_item, batch_item, entry_item, hold_item};
 use crate::refused::RefusedBalance;
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
-use crate::{Store, balance_item, batch_item, entry_item, hold_item};
+use crate::table::attribute::Item;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// An order to settle holds.
 #[derive(Debug, Clone, Copy)]

@@ -27,13 +27,13 @@ use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES, Purpose};
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
-use crate::consumer_code;
 use crate::digest::{Sha256, sha256, sha256_of_each};
 use crate::error::Corrupt;
-use crate::expression::Expression;
 use crate::idempotency::Claim;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::items::consumer_code;
+use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 
 const CAPTURES: &str = "captures";
 const WORDS: &str = "words";

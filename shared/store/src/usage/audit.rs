@@ -9,13 +9,13 @@ use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;
-use crate::attribute::{Item, Reader, credits, number, text};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
-use crate::reads::key_of;
-use crate::usage_item::{COUNTED, GroupItem, MonthItem};
-use crate::{batch_item, entry_item};
+use crate::items::usage_item::{COUNTED, GroupItem, MonthItem};
+use crate::items::{batch_item, entry_item};
+use crate::table::attribute::{Item, Reader, credits, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
+use crate::table::reads::key_of;
 
 /// The time after a month's end from which its ledger counts as complete.
 pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);

@@ -15,10 +15,10 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{CancellationReason, ReturnValue, TransactWriteItem, Update};
 use tokio::time::Instant;
 
-use crate::attribute::Item;
 use crate::error::{CancelCode, Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
+use crate::table::attribute::Item;
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
 use crate::{Sources, Store};
 
 /// Maximum number of attempts at a transaction. With the pauses below they last about two seconds; docs/benchmarks.md

@@ -7,13 +7,14 @@ use credits_core::refund::RefundStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::{Item, Reader, keyed, number, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
-use crate::transaction::{Reason, TransactionOutcome, is_busy};
-use crate::{Store, entry_item};
+use crate::items::entry_item;
+use crate::table::attribute::{Item, Reader, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 const REFUND: &str = "refund";
 const REFUND_ID: &str = "refund_id";

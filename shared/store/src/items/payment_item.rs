@@ -11,10 +11,10 @@ use credits_core::payment::{
 use credits_core::price::Price;
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus, Refunds};
 
-use crate::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::error::Corrupt;
-use crate::expression::Expression;
-use crate::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, UNMATCHED, payments, position};
+use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, UNMATCHED, payments, position};
 
 const DISPUTE_STATUSES: [DisputeStatus; 4] =
     [DisputeStatus::Inquiry, DisputeStatus::Open, DisputeStatus::Won, DisputeStatus::Lost];

@@ -7,7 +7,7 @@ use credits_core::credits::Credits;
 use jiff::Timestamp;
 
 use crate::error::Corrupt;
-use crate::keys::{ItemKey, PK, SK};
+use crate::table::keys::{ItemKey, PK, SK};
 
 /// An item, or a map attribute within an item.
 pub(crate) type Item = HashMap<String, AttributeValue>;

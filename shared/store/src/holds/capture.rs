@@ -9,16 +9,17 @@ use credits_core::posting::Refusal;
 use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expired_holds::ExpiredHolds;
-use crate::hold_item::ClaimDigests;
 use crate::holds::HoldRefusal;
+use crate::holds::reclaim::ExpiredHolds;
 use crate::idempotency::Claim;
-use crate::keys::ItemKey;
+use crate::items::hold_item::ClaimDigests;
+use crate::items::{balance_item, hold_item};
 use crate::refused::RefusedBalance;
-use crate::transaction::{Attempts, Reason, TransactionOutcome, Updated, is_busy};
-use crate::{Store, balance_item, hold_item};
+use crate::table::attribute::{Item, Reader};
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{Attempts, Reason, TransactionOutcome, Updated, is_busy};
 
 /// A request to pay an AI call from a hold.
 #[derive(Debug, Clone, Copy)]

@@ -14,12 +14,13 @@ use credits_core::usage::{GroupBy, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::attribute::{number, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
-use crate::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
-use crate::{Store, entry_item};
+use crate::items::entry_item;
+use crate::items::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
+use crate::table::attribute::{number, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
 
 /// Groups that are written concurrently.
 const AT_A_TIME: usize = 16;

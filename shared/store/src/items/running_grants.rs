@@ -10,11 +10,11 @@ use credits_core::id::WorkspaceId;
 use jiff::Timestamp;
 
 use crate::Store;
-use crate::attribute::{Item, Reader, keyed, number};
-use crate::balance_item::{self, RUNNING_GRANTS};
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
-use crate::keys::ItemKey;
+use crate::items::balance_item::{self, RUNNING_GRANTS};
+use crate::table::attribute::{Item, Reader, keyed, number};
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
 
 const GRANTS: &str = "grants";
 const EPOCH: &str = "epoch";

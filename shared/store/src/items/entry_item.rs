@@ -9,12 +9,12 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::settlement::Settlement;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, credits, keyed, text};
-use crate::batch_item;
 use crate::error::Corrupt;
-use crate::expression::Expression;
 use crate::idempotency::{Claim, Fingerprint};
-use crate::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
+use crate::items::batch_item;
+use crate::table::attribute::{Item, Reader, credits, keyed, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
 
 /// The attribute with the id that an entry had before a close listed it.
 const UNLISTED: &str = "unlisted";

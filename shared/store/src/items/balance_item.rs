@@ -14,10 +14,10 @@ use credits_core::posting::{Condition, Posting};
 
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
 use crate::error::Corrupt;
-use crate::expression::Expression;
-use crate::keys::ItemKey;
+use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
 
 /// The threshold of the low-balance alert; absent while the alert is off.
 pub(crate) const LOW_AT: &str = "low_at";

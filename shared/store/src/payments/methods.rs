@@ -6,13 +6,14 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::Checkout;
 use jiff::Timestamp;
 
-use crate::attribute::{Item, Reader, instant, keyed, text};
+use crate::Store;
 use crate::error::{Corrupt, Fault};
-use crate::expression::Expression;
 use crate::idempotency::{Claim, ClaimRefusal};
-use crate::keys::{ItemKey, PK};
-use crate::transaction::{TransactionOutcome, is_busy};
-use crate::{Store, entry_item};
+use crate::items::entry_item;
+use crate::table::attribute::{Item, Reader, instant, keyed, text};
+use crate::table::expression::Expression;
+use crate::table::keys::{ItemKey, PK};
+use crate::table::transaction::{TransactionOutcome, is_busy};
 
 const CUSTOMER: &str = "customer";
 const METHOD: &str = "payment_method";

@@ -14,10 +14,10 @@ use credits_core::consumer::Consumer;
 use credits_core::id::Name;
 use credits_core::rate_card::Units;
 
-use crate::attribute::{Item, Reader, text};
-use crate::consumer_code;
 use crate::error::Corrupt;
-use crate::keys::DETAIL;
+use crate::items::consumer_code;
+use crate::table::attribute::{Item, Reader, text};
+use crate::table::keys::DETAIL;
 
 /// The attribute that holds the lines.
 const LINES: &str = "lines";

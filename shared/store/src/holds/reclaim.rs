@@ -3,10 +3,11 @@
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::settlement::{Hold, HoldStatus};
 
+use crate::Store;
 use crate::due::{Due, DueItem};
 use crate::error::{Chain, Fault};
-use crate::keys::{ItemKey, due, position};
-use crate::{Store, hold_item};
+use crate::items::hold_item;
+use crate::table::keys::{ItemKey, due, position};
 
 /// Holds that one transaction releases. Five full holds have as many calls as fit into one ledger entry.
 const TOGETHER: usize = 5;
