@@ -12,11 +12,11 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::controls::{ControlReply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::mailbox::Refused;
 use crate::permissions;
-use crate::stack::Shared;
+use crate::reply::{ControlReply, read, reply};
+use crate::state::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

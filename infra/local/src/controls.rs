@@ -5,25 +5,23 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::routing::{delete, get, post};
 use credits_store::Clock;
 use credits_store::error::Chain;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::gateway::{Request, json_response, message};
 use crate::provider_api;
-use crate::stack::Shared;
+use crate::reply::{ControlReply, read, reply};
+use crate::state::Shared;
 use crate::tokens::TokenOrder;
 use crate::{aws_api, verify};
 
 /// The largest body that API Gateway accepts.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
-
-pub(crate) type ControlReply = Response<Body>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,13 +117,4 @@ async fn requests(State(shared): State<Arc<Shared>>) -> ControlReply {
 async fn clear_requests(State(shared): State<Arc<Shared>>) -> ControlReply {
     shared.wire.clear();
     reply(json_response(StatusCode::OK, &json!({ "cleared": true })))
-}
-
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<ControlReply>> {
-    let refusal = |error: serde_json::Error| reply(message(StatusCode::BAD_REQUEST, &error.to_string()));
-    serde_json::from_slice(body).map_err(|error| Box::new(refusal(error)))
-}
-
-pub(crate) fn reply(response: Response<Vec<u8>>) -> ControlReply {
-    response.map(Body::from)
 }

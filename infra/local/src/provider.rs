@@ -121,7 +121,7 @@ impl Provider {
     ) -> Result<Self, StackError> {
         let file = folder.map(|folder| folder.join("provider.json"));
         let mut memory = match &file {
-            Some(file) if file.exists() => Memory::read(&std::fs::read(file)?)?,
+            Some(file) if file.exists() => legacy::read(&std::fs::read(file)?)?,
             _ => Memory::default(),
         };
         let begun = std::mem::take(&mut memory.delivering);

@@ -13,14 +13,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::checkout_page;
-use crate::controls::{ControlReply, read, reply};
 use crate::gateway::{json_response, message};
 use crate::payments_page;
 use crate::provider::{
     ChargeOutcome, DisputeStatus, MethodKind, PayerOutcome, Paying, PlannedFailure, PlayError, Provider,
     ProviderRequest, RefundStatus, Settlement,
 };
-use crate::stack::{OPERATOR_KEY, Shared};
+use crate::reply::{ControlReply, read, reply};
+use crate::state::{OPERATOR_KEY, Shared};
 use crate::worker::deliver;
 
 /// The path prefix of the stand-in's API.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::template::TemplateError;
+use crate::template_error::TemplateError;
 
 /// A schedule that invokes a function.
 #[derive(Debug, Clone, PartialEq, Eq)]

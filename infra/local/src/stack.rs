@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
-use credits_core::catalogue::{Catalogue, CatalogueError};
+use credits_core::catalogue::Catalogue;
 use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
 use credits_runtime::return_url::ReturnOrigins;
@@ -26,15 +26,15 @@ use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
 use crate::permissions::Permission;
 use crate::provider::{PayerOutcome, Provider, RecordedRequest};
+use crate::stack_error::StackError;
+use crate::state::{OPERATOR_KEY, Shared, Worker};
 use crate::stream::Stream;
-use crate::template::{DEPLOYED, Template, TemplateError};
+use crate::template::{DEPLOYED, Template};
 use crate::tokens::{Issuer, TokenOrder};
 use crate::wire::Wire;
-use crate::worker::{Worker, deliver};
+use crate::worker::deliver;
 use crate::{claims, controls, folder};
 
-/// The stand-in provider's API key for the stack's operator and for tests.
-pub(crate) const OPERATOR_KEY: &str = "sk_local";
 /// The functions' API key for the stand-in provider. It differs from the operator's, so that their requests can be told
 /// apart.
 const PROVIDER_KEY: &str = "sk_local_functions";
@@ -86,44 +86,6 @@ impl Default for Options {
             begins_at: None,
         }
     }
-}
-
-/// Why a stack did not start, or an operation on it failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StackError {
-    #[error("a file or socket operation failed")]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
-    /// A file in the stack's folder is not valid JSON of the expected form.
-    #[error("a file in the stack's folder is damaged")]
-    Memory(#[from] serde_json::Error),
-    #[error("the table can't be read")]
-    Table(#[from] credits_store::Fault),
-    /// The named part can't be created.
-    #[error("could not set up the {0}")]
-    Part(&'static str),
-}
-
-/// The state that all handlers of a stack share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub gateway: Gateway,
-    pub provider: Mutex<Provider>,
-    pub worker: Worker,
-    pub bus: Bus,
-    pub mailbox: Mailbox,
-    pub stream: Stream,
-    pub wire: Wire,
-    pub clock: Arc<LocalClock>,
-    /// The stack's own database client. Its requests are not counted.
-    pub client: aws_sdk_dynamodb::Client,
-    pub table: String,
-    pub url: String,
 }
 
 /// A running stack. Dropping it stops it.

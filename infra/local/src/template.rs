@@ -4,17 +4,10 @@ use crate::bus::Rule;
 use crate::schedules::{Every, Schedule};
 use yaml_rust2::{Yaml, YamlLoader};
 
+pub use crate::template_error::TemplateError;
+
 /// The deployed template, template.yaml.
 pub const DEPLOYED: &str = include_str!("../../../template.yaml");
-
-/// Why the template can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    #[error("template.yaml is not valid YAML")]
-    Yaml(#[from] yaml_rust2::ScanError),
-    #[error("template.yaml has no {0}")]
-    Missing(&'static str),
-}
 
 /// A route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::credits::{Credits, OutOfRange};
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_store::audit::{Audit, Difference};
 use credits_store::ledger::LedgerQuery;
+use credits_store::usage::audit::{Audit, Difference};
 use credits_store::{Clock, Fault, Store};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::stack::Shared;
+use crate::state::Shared;
 
 /// How often the comparison of a workspace is repeated while it changes.
 const MAX_LOOKS: u8 = 10;

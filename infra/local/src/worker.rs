@@ -6,37 +6,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use credits_store::Clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use crate::StackError;
 use crate::gateway::{Request, message};
 use crate::provider::Delivery;
 use crate::schedules::Schedule;
-use crate::stack::Shared;
-
-/// Processes the waiting work, one piece at a time.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    schedules: Vec<Schedule>,
-    /// Held while work is processed, which keeps it in order.
-    turn: Mutex<()>,
-    /// The instant up to which schedules have fired or were skipped.
-    fired_until: std::sync::Mutex<Timestamp>,
-}
+use crate::stack_error::StackError;
+use crate::state::{Shared, Worker};
 
 impl Worker {
-    pub fn new(schedules: Vec<Schedule>, now: Timestamp) -> Self {
-        Self { schedules, turn: Mutex::new(()), fired_until: std::sync::Mutex::new(now) }
-    }
-
-    /// Skips the firings up to an instant. Returns the instant up to which firings had fired or were skipped before.
-    pub fn skip_until(&self, instant: Timestamp) -> Timestamp {
-        let mut fired_until = self.fired_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *fired_until;
-        *fired_until = before.max(instant);
-        before
-    }
-
     /// Processes all waiting work and everything that follows from it. Returns whether nothing waits any more.
     pub async fn drain(&self, shared: &Arc<Shared>) -> bool {
         let _turn = self.turn.lock().await;

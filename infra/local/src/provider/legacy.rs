@@ -12,8 +12,23 @@ use super::memory;
 use super::methods::{Method, MethodKind};
 use super::sessions::{PaymentStatus, SESSION_LIFETIME, Session, SessionStatus};
 
+/// The member that distinguishes the formats.
 #[derive(Deserialize)]
-pub(super) struct Memory {
+struct Header {
+    format: Option<u32>,
+}
+
+/// Parses a file of the current or the first format.
+pub(super) fn read(file: &[u8]) -> Result<memory::Memory, serde_json::Error> {
+    let Header { format } = serde_json::from_slice(file)?;
+    if format.is_some() {
+        return serde_json::from_slice(file);
+    }
+    Ok(serde_json::from_slice::<OldMemory>(file)?.into())
+}
+
+#[derive(Deserialize)]
+struct OldMemory {
     sessions: BTreeMap<String, OldSession>,
     keys: BTreeMap<String, (BTreeMap<String, String>, String)>,
     #[serde(default)]
@@ -49,8 +64,8 @@ struct OldIntent {
     created: i64,
 }
 
-impl From<Memory> for memory::Memory {
-    fn from(old: Memory) -> Self {
+impl From<OldMemory> for memory::Memory {
+    fn from(old: OldMemory) -> Self {
         let mut new = Self::default();
         new.outcomes = old.outcomes;
         for (id, workspace) in old.customers {

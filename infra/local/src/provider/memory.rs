@@ -10,7 +10,6 @@ use super::disputes::Dispute;
 use super::events::OutboxEvent;
 use super::idempotency::KeptAnswer;
 use super::intents::Intent;
-use super::legacy;
 use super::methods::Method;
 use super::refunds::Refund;
 use super::sessions::Session;
@@ -62,22 +61,5 @@ impl Default for Memory {
             outbox: Vec::new(),
             delivering: Vec::new(),
         }
-    }
-}
-
-/// The member that distinguishes the formats.
-#[derive(Deserialize)]
-struct Header {
-    format: Option<u32>,
-}
-
-impl Memory {
-    /// Parses a file of the current or the first format.
-    pub fn read(file: &[u8]) -> Result<Self, serde_json::Error> {
-        let Header { format } = serde_json::from_slice(file)?;
-        if format.is_some() {
-            return serde_json::from_slice(file);
-        }
-        Ok(serde_json::from_slice::<legacy::Memory>(file)?.into())
     }
 }
