@@ -41,8 +41,8 @@ async fn automatic_top_up_and_a_refund(world: &World) {
     world.local(Method::POST, &path, Some(&json!({}))).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_event_matches_its_schema_and_has_a_unique_id() {
+/// Returns a stack in which every event has occurred.
+pub async fn every_event_occurred() -> World {
     let world = World::with_card().await;
     let alert =
         json!({ "low_balance": { "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] } });
@@ -72,7 +72,13 @@ async fn every_event_matches_its_schema_and_has_a_unique_id() {
     world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&agreement)).await;
     world.take("acme", "beyond", "50").await;
     world.advance(32 * 86_400).await;
+    world.drain().await;
+    world
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_matches_its_schema_and_has_a_unique_id() {
+    let world = every_event_occurred().await;
     let events = world.all_events().await;
     let mut names = HashSet::new();
     for event in &events {

@@ -32,6 +32,7 @@ mod hold_keys;
 mod holds;
 mod invoices;
 mod isolation;
+mod items;
 mod ledger;
 mod mails;
 mod months;

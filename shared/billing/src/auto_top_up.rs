@@ -8,7 +8,7 @@ use credits_core::purchase::{CheckoutOptions, Purchase};
 use credits_store::Fault;
 use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::error::{Chain, Corrupt};
-use credits_store::purchases::{CheckoutReason, NewMeans, NewPurchase};
+use credits_store::payments::purchases::{CheckoutReason, NewMeans, NewPurchase};
 
 use crate::{Billing, BillingFault};
 

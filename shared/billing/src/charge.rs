@@ -11,8 +11,8 @@ use credits_payments::provider::{ChargeOutcome, ProviderError, is_forgotten};
 use credits_store::enrolments::Versioned;
 use credits_store::error::Corrupt;
 use credits_store::payments::Applied;
-use credits_store::purchases::{Means, NewMeans, NewPurchase, StoredPurchase};
-use credits_store::refunds::OwedRefund;
+use credits_store::payments::purchases::{Means, NewMeans, NewPurchase, StoredPurchase};
+use credits_store::payments::refunds::OwedRefund;
 
 use crate::{Billing, BillingFault};
 

@@ -9,7 +9,9 @@ use credits_payments::event::{CheckoutNews, StripeEvent};
 use credits_payments::provider::{CheckoutStatus, Provider, ProviderError};
 use credits_store::enrolments::Versioned;
 use credits_store::error::{Chain, Corrupt};
-use credits_store::purchases::{CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase};
+use credits_store::payments::purchases::{
+    CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase,
+};
 
 use crate::refund::BEST_EFFORT_TIMEOUT;
 use crate::{Billing, BillingFault};

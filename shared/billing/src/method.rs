@@ -3,7 +3,7 @@
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::Checkout;
 use credits_payments::provider::{PaymentMethod, Provider, ReturnUrls, SetupOrder};
-use credits_store::methods::MethodChoice;
+use credits_store::payments::methods::MethodChoice;
 use credits_store::{Fault, IdempotencyKey};
 
 use crate::{Billing, BillingFault};

@@ -8,7 +8,7 @@ use credits_core::price::Price;
 use credits_core::refund::{Refund, RefundStatus};
 use credits_payments::provider::{PartialRefund, ProviderError, RefundRefusal, RefundedBy};
 use credits_store::error::{Chain, Corrupt};
-use credits_store::refunds::{OwedRefund, RefundResult, StoredRefund};
+use credits_store::payments::refunds::{OwedRefund, RefundResult, StoredRefund};
 
 use crate::{Billing, BillingFault};
 

@@ -10,7 +10,7 @@ use credits_core::tier_change::TierChange;
 use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
 use credits_store::enrolments::Versioned;
-use credits_store::purchases::CheckoutReason;
+use credits_store::payments::purchases::CheckoutReason;
 use jiff::Timestamp;
 
 use crate::charge::ChargeEnd;
