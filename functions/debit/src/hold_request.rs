@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
+use credits_core::hold::{MAX_HOLDS, MAX_TTL_SECONDS, Purpose};
 use credits_core::id::{Id, Name};
 use credits_core::rate_card::RateCard;
-use credits_core::settlement::{MAX_HOLDS, MAX_TTL_SECONDS, Purpose};
 use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use jiff::SignedDuration;

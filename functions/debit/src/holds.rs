@@ -1,9 +1,9 @@
 //! `/v1/workspaces/{workspace_id}/holds`: places holds, captures calls from them, and settles them (M4).
 
 use credits_core::batch::PricedCall;
+use credits_core::hold::Hold;
 use credits_core::id::Id;
 use credits_core::rate_card::RateCard;
-use credits_core::settlement::Hold;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
 use credits_store::holds::capture::{CaptureOrder, Captured};
 use credits_store::holds::settle::{SettleOrder, Settled};

@@ -3,9 +3,9 @@
 use credits_core::balance::Balance;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits, OutOfRange};
+use credits_core::hold::{Hold, HoldStatus};
 use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
-use credits_core::settlement::{Hold, HoldStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -1,165 +1,218 @@
-//! Holds: credits reserved for calls whose cost is known only afterwards (M4).
-//!
-//! Each hold has an item of its own. The balance only counts the credits in the holds of each epoch.
-//!
-//! A hold is placed without reading the grants, so only its epoch shows later which credits it reserved. Open holds
-//! take credits directly after what is used, older epochs first. Reserved credits that have expired since are *dead*.
-//!
-//! A capture takes dead credits first. A release returns live credits first, and the rest expires. So a reserved amount
-//! can always be captured, and a hold can't keep credits from expiring for ever.
+//! Holds with their captures, and settlements, the ledger's records of holds that ended (M4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::balance::{Balance, ClosedHolds};
+use crate::batch::PricedCall;
+use crate::consumer::Consumer;
 use crate::credits::{Amount, Credits, OutOfRange};
-use crate::month::Month;
-use crate::posting::{Condition, Movement, Posting};
+use crate::hold_posting::Placement;
+use crate::id::{Id, Name};
 
-/// The epoch and amount of a hold, which the balance needs when the hold ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placement {
-    /// The balance's epoch in which the hold was placed.
-    pub epoch: u64,
-    /// The reserved credits.
-    pub amount: Amount,
+/// The maximum number of holds that one request places or settles (`infra/openapi.json`).
+pub const MAX_HOLDS: usize = 50;
+
+/// The maximum number of captures of a hold. Each capture makes the item longer, and a capture costs one write unit
+/// per started KB.
+pub const MAX_CAPTURES: usize = 100;
+
+/// The longest time for which a hold may stay open, in seconds: a day (`infra/openapi.json`).
+pub const MAX_TTL_SECONDS: u64 = 86_400;
+
+/// The status of a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldStatus {
+    /// The hold keeps credits.
+    Open,
+    /// A caller has settled the hold.
+    Settled,
+    /// The hold's time ran out. Its captures are settled, and the rest is released.
+    Expired,
 }
 
-/// The end of one or more holds.
+/// The purpose of a hold: the values that a capture takes unless it states its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The posting that ends the holds.
-    pub posting: Posting,
-    /// Released credits that have expired meanwhile. Their ledger entry is an expiry.
-    pub expired: Credits,
+pub struct Purpose {
+    pub operation: Name,
+    /// The version of the rate card when the hold was placed.
+    pub rate_card: Name,
+    pub consumer: Consumer,
 }
 
-/// Why a hold can't end or be extended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HoldError {
-    /// The balance counts no open hold of the hold's epoch.
-    #[error("the balance has no open hold of this epoch")]
-    UnknownEpoch,
-    /// A sum of credits is out of range.
-    #[error(transparent)]
-    OutOfRange(#[from] OutOfRange),
+/// A call that was paid from a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// A digest of the idempotency key, which is unique within the hold.
+    pub key: String,
+    /// A digest of the request.
+    pub fingerprint: String,
+    /// The call, with its consumer and its price.
+    pub line: PricedCall,
+    /// The version of the rate card.
+    pub rate_card: Name,
+    /// The part of the price that the hold did not keep before; the capture has added it to the hold.
+    pub added: Option<Amount>,
 }
 
-impl Posting {
-    /// Returns the posting that places a hold. The balance must cover the amount and be in the given epoch.
+/// A hold: credits set aside for calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub hold_id: Id,
+    /// The credits that the hold keeps, and its epoch.
+    pub placement: Placement,
+    pub purpose: Purpose,
+    pub status: HoldStatus,
+    /// The hold has expired from this instant on.
+    pub expires_at: Timestamp,
+    /// In the order in which they were made.
+    pub captures: Vec<Capture>,
+}
+
+/// The ledger's record of holds that were settled together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    pub hold_ids: Vec<Id>,
+    /// The versions of the rate card.
+    pub rate_cards: BTreeSet<Name>,
+    /// The number of calls that were captured.
+    pub lines: usize,
+    /// The credits spent on each operation.
+    pub operations: BTreeMap<Name, Credits>,
+    /// The captured calls. The list of the ledger omits them.
+    #[serde(skip)]
+    pub content: Vec<PricedCall>,
+}
+
+impl Hold {
+    /// Returns the credits that were captured.
+    pub fn captured(&self) -> Result<Credits, OutOfRange> {
+        Credits::sum(self.captures.iter().map(|capture| capture.line.amount.credits()))
+    }
+
+    /// Returns the credits that can still be captured.
+    pub fn remaining(&self) -> Result<Credits, OutOfRange> {
+        match self.status {
+            HoldStatus::Open => self.placement.amount.credits().minus(self.captured()?),
+            HoldStatus::Settled | HoldStatus::Expired => Ok(Credits::ZERO),
+        }
+    }
+
+    /// Returns the placement with more credits set aside; `None` if the sum exceeds the largest amount.
     #[must_use]
-    pub fn hold(amount: Amount, now: Timestamp, epoch: u64) -> Self {
-        let kept = amount.credits();
-        let movement = Movement { spendable: kept.negated(), held: kept, ..Movement::default() };
-        let condition = Condition { epoch: Some(epoch), ..Condition::covering(amount, now) };
-        Self { condition, movement }
+    pub fn grown_by(&self, more: Amount) -> Option<Placement> {
+        let grown = self.placement.amount.credits().plus(more.credits()).ok()?;
+        Some(Placement { amount: Amount::new(grown).ok()?, ..self.placement })
+    }
+
+    /// Returns the credits that were left after the capture at `place`. Later captures do not change the result.
+    pub fn left_after(&self, place: usize) -> Result<Credits, OutOfRange> {
+        let (earlier, later) = self.captures.split_at(place.saturating_add(1).min(self.captures.len()));
+        let added_later = later.iter().filter_map(|capture| capture.added).map(Amount::credits);
+        let taken = Credits::sum(earlier.iter().map(|capture| capture.line.amount.credits()))?;
+        self.placement.amount.credits().minus(Credits::sum(added_later)?)?.minus(taken)
+    }
+
+    /// Returns whether the hold has expired.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at <= now
     }
 }
 
-impl Balance {
-    /// Returns the posting that extends a hold. The balance must cover the addition, which belongs to the hold's epoch.
-    pub fn extend_hold(&self, hold: Placement, more: Amount, now: Timestamp) -> Result<Posting, HoldError> {
-        if hold.epoch == self.epoch {
-            return Ok(Posting::hold(more, now, hold.epoch));
+impl Settlement {
+    /// Creates the settlement of holds, and returns it with the credits that were captured from all of them.
+    pub fn of(holds: &[Hold]) -> Result<(Self, Credits), OutOfRange> {
+        let calls: Vec<&Capture> = holds.iter().flat_map(|hold| &hold.captures).collect();
+        let content: Vec<PricedCall> = calls.iter().map(|capture| capture.line.clone()).collect();
+        let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
+        for line in &content {
+            let sum = operations.entry(line.operation.clone()).or_default();
+            *sum = sum.plus(line.amount.credits())?;
         }
-        let read = self.holds_of(hold.epoch)?;
-        let grown = ClosedHolds { held: read.held.plus(more.credits())?, ..read };
-        let condition =
-            Condition { holds: BTreeMap::from([(hold.epoch, read)]), ..Condition::covering(more, now) };
-        let closed = BTreeMap::from([(hold.epoch, Some(grown))]);
-        let movement = Movement { spendable: more.credits().negated(), closed, ..Movement::default() };
-        Ok(Posting { condition, movement })
-    }
-
-    /// Returns one posting that ends holds, each with the credits captured of it.
-    ///
-    /// Captured credits count as consumed now. If a capture exceeds its hold, the balance must cover the difference.
-    /// Nothing may be due, because which credits expire depends on whether a hold has ended before.
-    ///
-    /// While the balance is in the holds' own epoch, debits may pass between the read and the write. In a later epoch,
-    /// the posting requires that the holds of their epochs are still those that were read here.
-    pub fn end_holds(
-        &self,
-        holds: impl IntoIterator<Item = (Placement, Credits)>,
-        now: Timestamp,
-    ) -> Result<Ending, HoldError> {
-        let mut balance = self.clone();
-        let mut all = Ending { posting: Posting::default(), expired: Credits::ZERO };
-        for (hold, captured) in holds {
-            let Ending { posting, expired } = balance.end_hold(hold, captured, now)?;
-            balance = posting.movement.of(&balance)?;
-            all = Ending { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
-        }
-        Ok(all)
-    }
-
-    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<Ending, HoldError> {
-        let kept = hold.amount.credits();
-        let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
-        let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
-        let ends =
-            Condition { covers: Amount::new(above).ok(), nothing_due_at: Some(now), ..Condition::default() };
-        if hold.epoch == self.epoch {
-            let spendable = rest.minus(above)?;
-            let movement =
-                Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
-            let condition = Condition { epoch: Some(hold.epoch), ..ends };
-            return Ok(Ending { posting: Posting { condition, movement }, expired: Credits::ZERO });
-        }
-        let read = self.holds_of(hold.epoch)?;
-        let of_dead = captured.min(read.dead);
-        let used = captured.minus(of_dead)?;
-        let live = read.held.minus(read.dead)?.plus(above)?.minus(used)?;
-        let back = rest.min(live);
-        let expired = rest.minus(back)?;
-        let left =
-            ClosedHolds { held: read.held.minus(kept)?, dead: read.dead.minus(of_dead)?.minus(expired)? };
-        let left = (!left.held.is_zero()).then_some(left);
-        let closed = BTreeMap::from([(hold.epoch, left)]);
-        let movement =
-            Movement { spendable: back.minus(above)?, used, consumed, closed, ..Movement::default() };
-        let holds = BTreeMap::from([(hold.epoch, read)]);
-        let condition = Condition { holds, ..ends };
-        Ok(Ending { posting: Posting { condition, movement }, expired })
-    }
-
-    fn holds_of(&self, epoch: u64) -> Result<ClosedHolds, HoldError> {
-        self.closed.get(&epoch).copied().ok_or(HoldError::UnknownEpoch)
+        let captured = Credits::sum(operations.values().copied())?;
+        let rate_cards = calls.iter().map(|capture| capture.rate_card.clone()).collect();
+        let hold_ids = holds.iter().map(|hold| hold.hold_id.clone()).collect();
+        Ok((Self { hold_ids, rate_cards, lines: content.len(), operations, content }, captured))
     }
 }
 
-impl Posting {
-    /// Merges two postings into one write. The second was computed from the balance that the first leaves.
-    fn then(self, next: Self) -> Result<Self, OutOfRange> {
-        let (mut condition, first, second) = (self.condition, self.movement, next.movement);
-        condition.epoch = condition.epoch.or(next.condition.epoch);
-        condition.nothing_due_at = condition.nothing_due_at.or(next.condition.nothing_due_at);
-        for (epoch, holds) in next.condition.holds {
-            // If both change an epoch, the second has read what the first leaves, so the first condition holds.
-            condition.holds.entry(epoch).or_insert(holds);
+#[cfg(test)]
+mod tests {
+    use super::{Capture, Hold, HoldStatus, Purpose, Settlement};
+    use crate::batch::PricedCall;
+    use crate::consumer::Consumer;
+    use crate::credits::Credits;
+    use crate::hold_posting::Placement;
+
+    fn credits(text: &str) -> Credits {
+        text.parse().unwrap()
+    }
+
+    fn hold(captures: &[(&str, Option<&str>)]) -> Hold {
+        let consumer = Consumer::Action { feature: "f".parse().unwrap(), user_id: "u".parse().unwrap() };
+        let line = |amount: &str| PricedCall {
+            operation: format!("op.{}", amount.len()).parse().unwrap(),
+            model: None,
+            units: None,
+            consumer: consumer.clone(),
+            amount: amount.parse().unwrap(),
+        };
+        let capture = |(place, (amount, added)): (usize, &(&str, Option<&str>))| Capture {
+            key: place.to_string(),
+            fingerprint: String::new(),
+            line: line(amount),
+            rate_card: "v1".parse().unwrap(),
+            added: added.map(|added| added.parse().unwrap()),
+        };
+        Hold {
+            hold_id: "hold".parse().unwrap(),
+            placement: Placement { epoch: 1, amount: "12".parse().unwrap() },
+            purpose: Purpose {
+                operation: "op".parse().unwrap(),
+                rate_card: "v1".parse().unwrap(),
+                consumer: consumer.clone(),
+            },
+            status: HoldStatus::Open,
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            captures: captures.iter().enumerate().map(capture).collect(),
         }
-        condition.covers = match (condition.covers, next.condition.covers) {
-            (Some(one), Some(other)) => {
-                let amount = one.credits().plus(other.credits())?;
-                Some(Amount::new(amount).map_err(|_| OutOfRange)?)
-            }
-            (one, other) => one.or(other),
-        };
-        let consumed = match (first.consumed, second.consumed) {
-            (Some((month, one)), Some((_, other))) => Some((month, one.plus(other)?)),
-            (one, other) => one.or(other),
-        };
-        let mut closed = first.closed;
-        closed.extend(second.closed);
-        let movement = Movement {
-            spendable: first.spendable.plus(second.spendable)?,
-            used: first.used.plus(second.used)?,
-            held: first.held.plus(second.held)?,
-            closed,
-            consumed,
-            ..Movement::default()
-        };
-        Ok(Self { condition, movement })
+    }
+
+    #[test]
+    fn later_captures_do_not_change_what_an_earlier_one_left() {
+        // The hold was placed with 10 credits, and its second capture added 2.
+        let hold = hold(&[("2.5", None), ("9.5", Some("2"))]);
+        assert_eq!(hold.left_after(0), Ok(credits("7.5")));
+        assert_eq!(hold.left_after(1), Ok(credits("0")));
+        assert_eq!((hold.captured(), hold.remaining()), (Ok(credits("12")), Ok(credits("0"))));
+    }
+
+    #[test]
+    fn settlement_sums_captures_by_operation() {
+        let holds = [hold(&[("2.5", None), ("1", None)]), hold(&[("3", None)]), hold(&[])];
+        let (settlement, captured) = Settlement::of(&holds).unwrap();
+        assert_eq!((settlement.lines, captured), (3, credits("6.5")));
+        let sums: Vec<String> =
+            settlement.operations.iter().map(|(operation, sum)| format!("{operation} {sum}")).collect();
+        assert_eq!(sums, ["op.1 4", "op.3 2.5"]);
+    }
+
+    #[test]
+    fn m04_only_an_open_hold_has_remaining_credits() {
+        let open = hold(&[("5", None), ("3.5", None)]);
+        assert_eq!(open.remaining(), Ok(credits("3.5")));
+        for status in [HoldStatus::Settled, HoldStatus::Expired] {
+            assert_eq!(Hold { status, ..open.clone() }.remaining(), Ok(Credits::ZERO));
+        }
+    }
+
+    #[test]
+    fn m04_hold_expires_at_its_last_instant() {
+        let hold = hold(&[]);
+        let before = hold.expires_at - jiff::SignedDuration::from_millis(1);
+        assert!(hold.is_over(hold.expires_at) && !hold.is_over(before));
     }
 }

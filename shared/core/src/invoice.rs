@@ -209,8 +209,8 @@ mod tests {
     use super::{BilledUse, Invoice, InvoiceStatus, InvoiceTooLarge, Invoicing};
     use crate::consumer::Consumer;
     use crate::credits::Credits;
+    use crate::hold::Settlement;
     use crate::ledger::{Cause, Entry};
-    use crate::settlement::Settlement;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -8,10 +8,10 @@ use crate::claw_back::ClawBackReason;
 use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
+use crate::hold::Settlement;
 use crate::id::{Id, Name};
 use crate::month::Month;
 use crate::rate_card::Units;
-use crate::settlement::Settlement;
 
 /// The cause of a movement of credits. The variant is the entry's kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -278,8 +278,8 @@ mod tests {
     use super::{GroupBy, MonthSummary, Moved, Tally, Usage};
     use crate::batch::{Batch, PricedCall};
     use crate::consumer::Consumer;
+    use crate::hold::Settlement;
     use crate::ledger::{Cause, Entry};
-    use crate::settlement::Settlement;
 
     fn tally(credits: &str, count: u64) -> Tally {
         Tally { credits: credits.parse().unwrap(), count }

@@ -4,10 +4,10 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
 use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
-use credits_core::hold::Placement;
+use credits_core::hold::{Hold, HoldStatus, Purpose};
+use credits_core::hold_posting::Placement;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::posting::{Posting, Refusal};
-use credits_core::settlement::{Hold, HoldStatus, Purpose};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Store;

@@ -11,7 +11,7 @@ use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::close::{CloseEntry, CloseResult, Happened};
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
-use credits_core::hold::Placement;
+use credits_core::hold_posting::Placement;
 use credits_core::id::Id;
 use credits_core::month::Month;
 use credits_core::posting::{Posting, Refusal};

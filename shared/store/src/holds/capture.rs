@@ -4,9 +4,9 @@
 
 use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
+use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use credits_core::id::{Id, Name};
 use credits_core::posting::Refusal;
-use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use jiff::Timestamp;
 
 use crate::Store;

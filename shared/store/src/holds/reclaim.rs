@@ -1,7 +1,7 @@
 //! Expired holds: they are released before a call is refused for insufficient credits.
 
+use credits_core::hold::{Hold, HoldStatus};
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::settlement::{Hold, HoldStatus};
 
 use crate::Store;
 use crate::due::{Due, DueItem};

@@ -3,11 +3,11 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::batch::{MAX_LINES, PricedCall};
 use credits_core::credits::{Amount, Credits};
-use credits_core::hold::Ending;
+use credits_core::hold::{Capture, Hold, HoldStatus, Settlement};
+use credits_core::hold_posting::Ending;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Refusal;
-use credits_core::settlement::{Capture, Hold, HoldStatus, Settlement};
 use jiff::Timestamp;
 
 use crate::Store;

@@ -4,9 +4,9 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::batch::Batch;
 use credits_core::credits::Credits;
+use credits_core::hold::Settlement;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
-use credits_core::settlement::Settlement;
 use jiff::Timestamp;
 
 use crate::error::Corrupt;

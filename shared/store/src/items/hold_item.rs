@@ -22,9 +22,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::Amount;
-use credits_core::hold::Placement;
+use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES, Purpose};
+use credits_core::hold_posting::Placement;
 use credits_core::id::{Id, Name, WorkspaceId};
-use credits_core::settlement::{Capture, Hold, HoldStatus, MAX_CAPTURES, Purpose};
 use jiff::Timestamp;
 
 use crate::digest::{Sha256, sha256, sha256_of_each};
