@@ -17,7 +17,7 @@ use crate::mails::expiry;
 use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
-use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
+use crate::table::transaction::{Reason, TransactionOutcome};
 
 /// The maximum number of digests that one invocation sends.
 const MAX_DIGESTS: i32 = 100;
@@ -153,7 +153,7 @@ impl Store {
             .set(INDEX_SK, text(next))
             .when("sending.since", "=", instant(digest.since))
             .when("spell_at", "=", instant(digest.spell_at));
-        self.change_spell(sent.update(&self.table, &digest.key)?).await
+        self.update_unless_changed(sent, &digest.key).await
     }
 
     /// Ends the spell after an addition of credits. Runs that fail from now on are mailed within the hour again.
@@ -170,20 +170,7 @@ impl Store {
             let due = position(renewed.due_at().max(now), workspace.as_str());
             ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
         };
-        self.change_spell(ended.update(&self.table, &key)?).await
-    }
-
-    async fn change_spell(&self, write: TransactWriteItem) -> Result<(), Fault> {
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(vec![write.clone()]).await? {
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
-                }
-                TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
-            }
-        }
+        self.update_unless_changed(ended, &key).await
     }
 
     /// Returns the write of the item for a mail that is sent at once.

@@ -115,17 +115,7 @@ impl Store {
     /// Sends a change until it is written or its condition fails. A failed condition means that the item has changed,
     /// and is no error.
     pub(crate) async fn update_unless_changed(&self, change: Expression, key: &ItemKey) -> Result<(), Fault> {
-        let write = change.update(&self.table, key)?;
-        let mut attempts = self.attempts();
-        loop {
-            match self.transact(vec![write.clone()]).await? {
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
-                }
-                TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
-            }
-        }
+        self.transact_unless_changed(vec![change.update(&self.table, key)?]).await.map(drop)
     }
 
     /// Sends one update without a transaction, which costs half as much. A lost response doesn't show whether it was
