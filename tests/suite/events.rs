@@ -125,7 +125,7 @@ async fn a_poison_record_does_not_block_the_records_after_it() {
     assert!(!json!(told).to_string().contains("secret"), "events have no content of the record");
 }
 
-/// The balance's crossings are not dropped in silence.
+/// Without the report, the events that follow from the balance would be missing unnoticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_sums_overflow_is_reported() {
     let world = World::with_packs(0).await;

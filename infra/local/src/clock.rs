@@ -8,7 +8,8 @@ use credits_runtime::sources::{SystemClock, SystemRandomness};
 use credits_store::{Clock, Sources};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{StackError, folder};
+use crate::folder;
+use crate::stack_error::StackError;
 
 /// The largest offset of the clock, in seconds: a hundred years.
 const MAX_SECONDS: i64 = 100 * 366 * 24 * 60 * 60;

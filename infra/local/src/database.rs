@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 use credits_store::Sources;
 use tokio::sync::oneshot;
 
-use crate::StackError;
+use crate::stack_error::StackError;
 use crate::template::{DEPLOYED, Index, Table, Template};
 
 /// The table's name in the embedded database.

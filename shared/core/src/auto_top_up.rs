@@ -30,7 +30,7 @@ const MAX_CHARGES_AN_HOUR: usize = 3;
 /// The monthly limit of new settings that don't state one.
 pub const DEFAULT_MONTHLY_LIMIT: MonthlyLimit = MonthlyLimit::TopUps(10);
 
-/// The maximum number of that automatic top-up may buy in a calendar month.
+/// The limit of what automatic top-up may buy in a calendar month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MonthlyLimit {

@@ -1,4 +1,4 @@
-//! The steps by which a subscription goes on, and what is paid ahead.
+//! The steps of a renewal, and payments for a period that has not begun.
 
 use serde::{Deserialize, Serialize};
 

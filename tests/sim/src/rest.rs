@@ -34,7 +34,8 @@ const MAILED: [&str; 8] = [
 /// How late a digest may be at rest: six firings of its schedule.
 const DIGEST_LATE: SignedDuration = SignedDuration::from_mins(30);
 
-/// How long a charge may be processing at rest. The sweep asks Stripe about it each hour, and runs each quarter of one.
+/// How long a charge may be processing at rest. The sweep asks Stripe about it after an hour, and runs
+/// every 15 minutes.
 const CHARGE_LATE: SignedDuration = SignedDuration::from_mins(80);
 
 /// The time after which an event no longer starts what was paid for.
