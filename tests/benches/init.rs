@@ -109,10 +109,10 @@ async fn table_with_credits() -> Database {
     let workspace_id: WorkspaceId = "one".parse().unwrap();
     let profile =
         Profile { name: "One".into(), plan: Plan::Team, billing_email: "billing@one.example".into() };
-    store.put_workspace(&workspace_id, &profile).await.unwrap();
+    store.workspaces().put(&workspace_id, &profile).await.unwrap();
     let grant = GrantOrder { amount: "100000".parse().unwrap(), term: Term::Prepaid, reason: "bench".into() };
     let (key, fingerprint) = ("grant".parse().unwrap(), Fingerprint::of(&[b"grant"]));
-    store.grant(&Claim { workspace_id, key, fingerprint }, &grant).await.unwrap();
+    store.grants().grant(&Claim { workspace_id, key, fingerprint }, &grant).await.unwrap();
     database
 }
 

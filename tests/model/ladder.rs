@@ -105,9 +105,9 @@ async fn begin(busy: &Busy, workspace: &WorkspaceId, granted: Amount) {
     let store = busy.store(1);
     let profile =
         Profile { name: "Acme".into(), plan: Plan::Team, billing_email: "billing@acme.example".into() };
-    store.put_workspace(workspace, &profile).await.unwrap();
+    store.workspaces().put(workspace, &profile).await.unwrap();
     let grant = GrantOrder { amount: granted, term: Term::Prepaid, reason: "bench".into() };
-    store.grant(&claim(workspace, "grant"), &grant).await.unwrap();
+    store.grants().grant(&claim(workspace, "grant"), &grant).await.unwrap();
 }
 
 fn claim(workspace: &WorkspaceId, key: &str) -> Claim {
@@ -188,10 +188,10 @@ impl Crowd {
                         let PricedCall { operation, consumer, amount, .. } = line();
                         let rate_card = card.clone();
                         let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
-                        store.debit(&claim, amount, cause).await
+                        store.debits().debit(&claim, amount, cause).await
                     } else {
                         let order = BatchOrder { rate_card: &card, lines: &content, partial: false };
-                        store.debit_batch(&claim, order).await
+                        store.debits().debit_batch(&claim, order).await
                     };
                     crowd.count(since, lines as u64, posted);
                 }
@@ -212,7 +212,7 @@ impl Crowd {
                 (u8::try_from(holds).ok().filter(|it| *it > 1), SignedDuration::from_mins(10));
             let order = HoldOrder { amount: amount.unwrap(), count, lasts, purpose: &purpose };
             let since = Instant::now();
-            let placed = store.place_holds(&self.claim(), order).await;
+            let placed = store.holds().place(&self.claim(), order).await;
             let Some(placed) = self.count(since, 0, placed) else { continue };
             let hold_ids: Vec<Id> = placed.holds.into_iter().map(|hold| hold.hold_id).collect();
             self.capture_all(callers, &hold_ids).await;
@@ -221,7 +221,7 @@ impl Crowd {
             settling.spawn(async move {
                 let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
                 let claim = crowd.claim();
-                while let Err(refused) = store.settle_holds(&claim, order).await {
+                while let Err(refused) = store.holds().settle(&claim, order).await {
                     assert!(matches!(refused, HoldRefusal::Fault(Fault::Contended)), "{refused:?}");
                 }
             });
@@ -246,7 +246,7 @@ impl Crowd {
                     let order = CaptureOrder { hold_id, line: &line, rate_card: &card, extend: false };
                     let (claim, since) = (crowd.claim(), Instant::now());
                     loop {
-                        match store.capture(&claim, order).await {
+                        match store.holds().capture(&claim, order).await {
                             Ok(_) => break,
                             Err(HoldRefusal::Fault(Fault::Contended)) => {
                                 crowd.given_up.fetch_add(1, Ordering::Relaxed);
@@ -264,7 +264,7 @@ impl Crowd {
 
     async fn reached(self, rung: Rung, callers: usize, took: f64, granted: Amount) -> Reached {
         let seen = self.busy.seen();
-        let balance = self.store(0).balance(&self.workspace).await.unwrap().unwrap();
+        let balance = self.store(0).balances().get(&self.workspace).await.unwrap().unwrap();
         assert!(balance.is_consistent().unwrap(), "{balance:?}");
         assert!(balance.all_held().unwrap().is_zero(), "{balance:?}");
         let spent = granted.credits().minus(balance.available().unwrap()).unwrap();

@@ -17,7 +17,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 async fn grant(table: &Table, key: &str, credits: &str, term: Term) -> credits_core::id::Id {
     let order = GrantOrder { amount: credits.parse().unwrap(), term, reason: "a test".into() };
-    table.store.grant(&claim(key, key), &order).await.unwrap().entry.entry_id
+    table.store.grants().grant(&claim(key, key), &order).await.unwrap().entry.entry_id
 }
 
 fn until(at: Timestamp) -> Term {
@@ -25,11 +25,11 @@ fn until(at: Timestamp) -> Term {
 }
 
 async fn take(table: &Table, key: &str, credits: &str) -> Result<(), DebitRefusal> {
-    table.store.debit(&claim(key, key), credits.parse().unwrap(), cause()).await.map(drop)
+    table.store.debits().debit(&claim(key, key), credits.parse().unwrap(), cause()).await.map(drop)
 }
 
 async fn balance(table: &Table) -> Balance {
-    table.store.balance(&"acme".parse().unwrap()).await.unwrap().unwrap()
+    table.store.balances().get(&"acme".parse().unwrap()).await.unwrap().unwrap()
 }
 
 async fn acme() -> (World, Table) {
@@ -96,7 +96,7 @@ async fn the_next_debit_closes_a_fence_that_was_left_open() {
     faults.extend(std::iter::repeat_with(conflict).take(40));
     table.suffers(faults);
     let order = GrantOrder { amount: "5".parse().unwrap(), term: until(now + HOUR), reason: "a test".into() };
-    let refused = table.store.grant(&claim("grant", "grant"), &order).await;
+    let refused = table.store.grants().grant(&claim("grant", "grant"), &order).await;
     drop(refused);
     let read = balance(&table).await;
     assert_eq!(

@@ -22,7 +22,7 @@ async fn debit(
     credits: &str,
 ) -> Result<credits_store::debits::Posted, DebitRefusal> {
     let claim = claim(key, credits);
-    table.store.debit(&claim, credits.parse().unwrap(), cause()).await
+    table.store.debits().debit(&claim, credits.parse().unwrap(), cause()).await
 }
 
 pub fn claim(key: &str, payload: &str) -> Claim {

@@ -87,7 +87,7 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     let purpose = Purpose { operation, rate_card, consumer };
     let lasts = SignedDuration::from_hours(1);
     let order = HoldOrder { amount: "50".parse().unwrap(), count: None, lasts, purpose: &purpose };
-    let placed = table.store.place_holds(&claim("place", "hold"), order).await.unwrap();
+    let placed = table.store.holds().place(&claim("place", "hold"), order).await.unwrap();
     let hold_id: &Id = &placed.holds[0].hold_id;
     let line = PricedCall {
         operation: purpose.operation.clone(),
@@ -98,7 +98,7 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     };
     let capture = async |key: &str, payload: &str| {
         let order = CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, extend: false };
-        table.store.capture(&claim(key, payload), order).await
+        table.store.holds().capture(&claim(key, payload), order).await
     };
     assert!(!capture("run-1/step-1", "first").await.unwrap().replayed);
     store_as_before(&world).await;
@@ -106,12 +106,12 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     let again = capture("run-1/step-1", "first").await.unwrap();
     assert_eq!((again.replayed, again.remaining.to_string().as_str()), (true, "40"));
     assert!(again.capture_id.as_str().ends_with(&format!("_{UNSALTED_KEY}")), "{:?}", again.capture_id);
-    let earlier = table.store.captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();
+    let earlier = table.store.holds().captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();
     assert_eq!(earlier, Some(again));
     assert!(matches!(capture("run-1/step-1", "second").await, Err(HoldRefusal::KeyReused)));
     assert_eq!(capture("run-1/step-2", "first").await.unwrap().remaining.to_string(), "30");
     let settle = SettleOrder { hold_ids: std::slice::from_ref(hold_id), last: None, extend: false };
-    let settled = table.store.settle_holds(&claim("settle", "settle"), settle).await.unwrap();
+    let settled = table.store.holds().settle(&claim("settle", "settle"), settle).await.unwrap();
     assert_eq!(settled.captured.to_string(), "20");
 }
 

@@ -105,19 +105,19 @@ async fn m08_failures_while_numbering_leave_no_gap() {
     let of = |workspace: &str| workspace.parse::<WorkspaceId>().unwrap();
     // The last request of a function that crashes arrives or is lost.
     table.suffers([Fault::AnswerLost, Fault::RequestLost, cancelled(&["TransactionConflict", "None"])]);
-    table.store.number_invoices(&of("acme")).await.unwrap();
+    table.store.invoices().number_all(&of("acme")).await.unwrap();
     assert_eq!((world.numbers().await, table.transactions()), (series(1), 1), "a read finds the number");
-    table.store.number_invoices(&of("bolt")).await.unwrap();
+    table.store.invoices().number_all(&of("bolt")).await.unwrap();
     assert_eq!((world.numbers().await, table.transactions()), (series(2), 4));
     table.suffers(std::iter::repeat_n(failed(500, "InternalServerError"), 40));
-    assert!(table.store.number_invoices(&of("cask")).await.is_err());
+    assert!(table.store.invoices().number_all(&of("cask")).await.is_err());
     assert_eq!(world.numbers().await, series(2), "a failed write takes no number");
     table.suffers([]);
     // Two sweeps number one invoice at once, and a third finds it numbered.
     let (one, other) = (Table::of(&world), Table::of(&world));
     let of_cask = of("cask");
     let (first, second) =
-        tokio::join!(one.store.number_invoices(&of_cask), other.store.number_invoices(&of_cask));
+        tokio::join!(one.store.invoices().number_all(&of_cask), other.store.invoices().number_all(&of_cask));
     first.and(second).unwrap();
     world.sweep().await;
     assert_eq!((world.numbers().await, world.events("InvoiceReady").await.len()), (series(3), 3));
@@ -131,7 +131,7 @@ async fn m08_concurrent_numbering_leaves_no_gap() {
     let mut tasks = tokio::task::JoinSet::new();
     for (table, workspace) in tables.iter().zip(WORKSPACES) {
         let store = table.store.clone();
-        tasks.spawn(async move { store.number_invoices(&workspace.parse().unwrap()).await });
+        tasks.spawn(async move { store.invoices().number_all(&workspace.parse().unwrap()).await });
     }
     for numbered in tasks.join_all().await {
         numbered.unwrap();

@@ -70,9 +70,9 @@ async fn after_200_top_ups_a_debit_costs_5_write_units() {
         let order =
             GrantOrder { amount: "1234.567891".parse().unwrap(), term: Term::Prepaid, reason: "pack".into() };
         let key = format!("top-up-{top_up}");
-        table.store.grant(&claim(&key, &key), &order).await.unwrap();
+        table.store.grants().grant(&claim(&key, &key), &order).await.unwrap();
         let key = format!("debit-{top_up}");
-        table.store.debit(&claim(&key, &key), "1.234567".parse().unwrap(), cause()).await.unwrap();
+        table.store.debits().debit(&claim(&key, &key), "1.234567".parse().unwrap(), cause()).await.unwrap();
         table.pass(SignedDuration::from_hours(88));
     }
     let item = small_balance(&world).await;
@@ -94,7 +94,7 @@ async fn m08_with_100_grants_a_debit_costs_5_write_units() {
         let term = Term::Until(GrantKind::Promotional, Timestamp::from_second(end.as_second()).unwrap());
         let order = GrantOrder { amount: "12.345678".parse().unwrap(), term, reason: "welcome".into() };
         let key = format!("grant-{number}");
-        table.store.grant(&claim(&key, &key), &order).await.unwrap();
+        table.store.grants().grant(&claim(&key, &key), &order).await.unwrap();
     }
     let shown = world.balance("acme").await;
     assert_eq!((&shown["available"], shown["grants"].as_array().unwrap().len()), (&json!("1234.5678"), 100));

@@ -52,7 +52,7 @@ async fn spent(debits: usize) -> (World, Table) {
             consumer: serde_json::from_value(consumer).unwrap(),
         };
         let claim = claim(&format!("d{debit}"), &credits);
-        table.store.debit(&claim, credits.parse().unwrap(), cause).await.unwrap();
+        table.store.debits().debit(&claim, credits.parse().unwrap(), cause).await.unwrap();
     }
     (world, table)
 }
@@ -83,7 +83,7 @@ async fn deliver_badly(table: &Table, records: &[Value], broken_after: usize) ->
     let read = |record: &Value| Record::parse(record).unwrap().read().unwrap();
     let written: Vec<_> = records.iter().filter_map(read).collect();
     let spendings: Vec<_> = written.iter().filter_map(|it| it.spending().map(|(_, of)| of)).collect();
-    let counted = table.store.roll_up(&"acme".parse().unwrap(), &spendings).await;
+    let counted = table.store.usage().roll_up(&"acme".parse().unwrap(), &spendings).await;
     table.suffers([]);
     counted.is_ok()
 }
@@ -118,7 +118,7 @@ async fn is_as_spent(world: &World, table: &Table, debits: usize) {
     // The audit compares the month, since it has ended.
     table.at("2026-12-01T02:00:00Z");
     let audit =
-        table.store.audit(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER).await.unwrap();
+        table.store.usage_audit().check(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER).await.unwrap();
     let Audit::Compared(differences) = audit else { panic!("expected a comparison") };
     // The records of the top-ups were not delivered, so these may differ.
     assert!(differences.iter().all(|difference| difference.of == "topped_up"), "{differences:?}");

@@ -84,7 +84,7 @@ async fn a_resolved_payment_stays_resolved() {
         world.get("/v1/unmatched-payments?status=resolved&limit=1").await["payments"][0]["note"],
         "a test"
     );
-    assert_eq!(Table::of(&world).store.count_unmatched_payments().await.unwrap(), 1);
+    assert_eq!(Table::of(&world).store.unmatched_payments().count().await.unwrap(), 1);
     // A redelivery of its event changes nothing.
     world.hears("payment_intent.succeeded", &stray("pi_1")).await;
     assert_eq!(world.listed("").await, ["pi_0"]);
@@ -132,7 +132,7 @@ async fn a_resolution_with_a_lost_answer_is_stored_once() {
         resolution: credits_core::payment::Resolution::Ignored,
         note: "a test".to_owned(),
     };
-    let payment = table.store.resolve_payment("pi_0", &resolved).await.unwrap();
+    let payment = table.store.unmatched_payments().resolve("pi_0", &resolved).await.unwrap();
     assert_eq!((payment.resolved, table.transactions()), (Some(resolved), 2));
     assert_eq!(world.listed("?status=resolved").await, ["pi_0"]);
 }

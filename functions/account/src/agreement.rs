@@ -19,11 +19,11 @@ impl Account {
         call.claims().demand_all_workspaces()?;
         let agreement = read_agreement(&call.json()?)?;
         let store = self.store.until(call.deadline());
-        let known = store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let known = store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         if known.profile.plan != Plan::Enterprise {
             return Err(Problem::agreement_forbidden());
         }
-        let first = store.set_agreement(&workspace, &agreement).await?;
+        let first = store.agreements().set(&workspace, &agreement).await?;
         Ok(if first { Answer::created(&agreement) } else { Answer::ok(&agreement) })
     }
 
@@ -31,8 +31,8 @@ impl Account {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        Ok(Answer::ok(&store.agreement(&workspace).await?.unwrap_or_else(Agreement::none)))
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        Ok(Answer::ok(&store.agreements().get(&workspace).await?.unwrap_or_else(Agreement::none)))
     }
 }
 

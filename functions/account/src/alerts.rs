@@ -22,7 +22,7 @@ impl Account {
         let workspace = call.workspace(Scope::Manage)?;
         let low_balance = read_alerts(&call.json()?)?;
         let store = self.store.until(call.deadline());
-        let first = store.set_low_balance_alert(&workspace, &low_balance).await?;
+        let first = store.alerts().set(&workspace, &low_balance).await?;
         let body = AlertsBody { low_balance };
         Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
     }
@@ -30,8 +30,8 @@ impl Account {
     pub(crate) async fn alerts(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let low_balance = store.low_balance_alert(&workspace).await?.unwrap_or_else(LowBalance::off);
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let low_balance = store.alerts().get(&workspace).await?.unwrap_or_else(LowBalance::off);
         Ok(Answer::ok(&AlertsBody { low_balance }))
     }
 }

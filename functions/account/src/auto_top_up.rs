@@ -70,7 +70,7 @@ impl Account {
         let workspace = call.workspace(Scope::Manage)?;
         let settings = read_settings(&call.json()?, &self.catalogue)?;
         let store = self.store.until(call.deadline());
-        let (kept, first) = store.set_auto_top_up(&workspace, &settings).await?;
+        let (kept, first) = store.auto_top_ups().set(&workspace, &settings).await?;
         let body = self.auto_top_up_body(call, &workspace, kept).await?;
         Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
     }
@@ -78,8 +78,8 @@ impl Account {
     pub(crate) async fn auto_top_up(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let kept = store.auto_top_up(&workspace).await?.map(|read| read.kept);
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let kept = store.auto_top_ups().get(&workspace).await?.map(|read| read.kept);
         let kept = kept.unwrap_or_else(|| AutoTopUp::set(AutoTopUpSettings::off(), None, store.now()));
         Ok(Answer::ok(&self.auto_top_up_body(call, &workspace, kept).await?))
     }
@@ -97,7 +97,7 @@ impl Account {
             Ok(method) => (method.is_some(), method.map(MethodBody::from)),
             Err(BillingFault::Provider(error)) => {
                 tracing::warn!(%workspace, %error, "the stored payment method is not shown");
-                (self.store.until(call.deadline()).customer(workspace).await?.is_some(), None)
+                (self.store.until(call.deadline()).payment_methods().customer(workspace).await?.is_some(), None)
             }
             Err(BillingFault::Store(fault)) => return Err(fault.into()),
         };

@@ -72,10 +72,10 @@ impl Account {
         let store = self.store.until(call.deadline());
         let now = store.now();
         let (balance, enrolled, known, usage) = tokio::try_join!(
-            store.balance(&workspace),
-            store.enrolment(&workspace),
-            store.workspace(&workspace),
-            store.usage_between(&workspace, Month::of(now).last(), Month::of(now)),
+            store.balances().get(&workspace),
+            store.enrolments().get(&workspace),
+            store.workspaces().get(&workspace),
+            store.usage().between(&workspace, Month::of(now).last(), Month::of(now)),
         )?;
         let (balance, known) = balance.zip(known).ok_or_else(Problem::workspace_not_found)?;
         let enrolment = enrolled.enrolment.as_of(now);
@@ -102,7 +102,7 @@ async fn renewals(
         monthly_credits: running.next_terms().monthly_credits,
     });
     let agreed = match workspace.profile.plan {
-        Plan::Enterprise => store.agreement(&workspace.workspace_id).await?,
+        Plan::Enterprise => store.agreements().get(&workspace.workspace_id).await?,
         _ => None,
     };
     let committed = agreed.and_then(|agreed| agreed.commitment);

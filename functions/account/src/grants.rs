@@ -41,9 +41,9 @@ impl Account {
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let posted = match read_grant(&body, store.now()) {
-            Ok(grant) => store.grant(&claim, &grant).await?,
+            Ok(grant) => store.grants().grant(&claim, &grant).await?,
             // A retry whose `expires_at` has passed meanwhile gets the answer of the first call.
-            Err(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+            Err(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         let answer = GrantBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(posted.replayed, &answer))
@@ -57,7 +57,7 @@ impl Account {
         let mut fields = Fields::of(&body)?;
         let reason = fields.required("reason", remark);
         let reason = fields.finish(reason)?;
-        let posted = self.store.until(call.deadline()).void_grant(&claim, &grant_id, &reason).await?;
+        let posted = self.store.until(call.deadline()).grants().void(&claim, &grant_id, &reason).await?;
         let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(if posted.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }

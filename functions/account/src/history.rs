@@ -109,9 +109,9 @@ impl Account {
         }));
         let first = months.last().copied().unwrap_or(this_month);
         let (known, balance, usage) = tokio::try_join!(
-            store.workspace(&workspace),
-            store.balance(&workspace),
-            store.usage_between(&workspace, first, this_month),
+            store.workspaces().get(&workspace),
+            store.balances().get(&workspace),
+            store.usage().between(&workspace, first, this_month),
         )?;
         let (known, balance) = known.zip(balance).ok_or_else(Problem::workspace_not_found)?;
         months.retain(|month| *month >= Month::of(known.created_at));

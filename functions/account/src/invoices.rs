@@ -19,8 +19,8 @@ impl Account {
     pub(crate) async fn invoices(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        Ok(Answer::ok(&InvoicesBody { invoices: store.invoices(&workspace).await? }))
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        Ok(Answer::ok(&InvoicesBody { invoices: store.invoices().list(&workspace).await? }))
     }
 
     /// Sets an invoice's status. It moves no credits and charges nothing.
@@ -32,8 +32,8 @@ impl Account {
         let claim = call.claim(&workspace, &body)?;
         let change = read_status(&body)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let (invoice, replayed) = store.set_invoice_status(&claim, &invoice_id, &change).await?;
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let (invoice, replayed) = store.invoices().set_status(&claim, &invoice_id, &change).await?;
         Ok(if replayed { Answer::once(true, &invoice) } else { Answer::ok(&invoice) })
     }
 }

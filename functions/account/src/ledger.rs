@@ -39,10 +39,10 @@ impl Account {
         let asked = asked?;
         let store = self.store.until(call.deadline());
         // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
-        store.balance(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        store.balances().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let query =
             LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind.as_deref() };
-        let Page { items: entries, next } = store.ledger(&workspace, &query).await?;
+        let Page { items: entries, next } = store.ledger().page(&workspace, &query).await?;
         let next_cursor = next.as_ref().map(|next| listing(call).write_position(next));
         if !as_csv {
             return Ok(Answer::ok(&LedgerBody { entries, next_cursor }));

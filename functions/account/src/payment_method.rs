@@ -35,7 +35,7 @@ impl Account {
     pub(crate) async fn payment_method(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let method = self.billing(call).await?.stored_method(&workspace).await?;
         Ok(Answer::ok(&StoredMethodBody { payment_method: method.map(MethodBody::from) }))
     }
@@ -46,13 +46,13 @@ impl Account {
         let claim = call.claim(&workspace, &body)?;
         let return_url = self.read_return_url(call, &body)?;
         let store = self.store.until(call.deadline());
-        if let Some(checkout) = store.earlier_setup(&claim).await? {
+        if let Some(checkout) = store.payment_methods().earlier_setup(&claim).await? {
             return Ok(Answer::once(true, &SetupBody { checkout }));
         }
         let billing = self.billing(call).await?;
         let urls = self.return_urls(call, return_url.as_deref());
         let opened = billing.replace_method(&workspace, &claim.key, &urls).await?;
-        let (checkout, first) = store.record_setup(&claim, &opened.0).await?;
+        let (checkout, first) = store.payment_methods().record_setup(&claim, &opened.0).await?;
         Ok(Answer::once(!first, &SetupBody { checkout }))
     }
 

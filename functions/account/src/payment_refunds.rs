@@ -39,12 +39,12 @@ impl Account {
         let asked = read_refund(&body)?;
         let store = self.store.until(call.deadline());
         let billing = self.billing(call).await?;
-        if let Some(stored) = store.earlier_refund(&claim).await? {
+        if let Some(stored) = store.refunds().earlier(&claim).await? {
             let end = billing.refund(&stored, RefundAttempt::Again).await?;
             return answer(&stored, &end);
         }
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let payment = store.payment(named_payment(call)?).await?;
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let payment = store.payments().get(named_payment(call)?).await?;
         let payment = payment.filter(|payment| is_of(payment, &workspace)).ok_or_else(Problem::not_found)?;
         let amount = refunded_now(&payment, asked.amount_minor)?;
         let refund = OwedRefund {
@@ -56,7 +56,7 @@ impl Account {
             reason: Some(asked.reason),
             begun_at: store.now(),
         };
-        let stored = store.begin_refund(&claim, &refund).await?;
+        let stored = store.refunds().begin(&claim, &refund).await?;
         let is_first = stored.refund.refund_id == refund.refund_id;
         let attempt = if is_first { RefundAttempt::First } else { RefundAttempt::Again };
         let end = billing.refund(&stored, attempt).await?;

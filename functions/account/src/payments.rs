@@ -43,8 +43,8 @@ impl Account {
         let workspace = call.workspace(Scope::Manage)?;
         let (limit, after) = read_query(call)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let page = store.payments(&workspace, limit.into(), after.as_ref()).await?;
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let page = store.payments().list(&workspace, limit.into(), after.as_ref()).await?;
         let payments = page.items.into_iter().filter_map(PaymentBody::of).collect();
         let next_cursor = page.next.as_ref().map(|next| listing(call).write_position(next));
         Ok(Answer::ok(&PaymentsBody { payments, next_cursor }))

@@ -32,7 +32,7 @@ impl Account {
         let (workflow_id, trigger) = read_start(&body)?;
         let limit = |plan| self.catalogue.terms(plan).and_then(|terms| terms.monthly_runs);
         let store = self.store.until(call.deadline());
-        let started = store.start_run(&claim, &workflow_id, trigger, limit).await?;
+        let started = store.runs().start(&claim, &workflow_id, trigger, limit).await?;
         let body = StartedBody { run: started.run, allowance: started.allowance };
         Ok(Answer::once(started.replayed, &body))
     }
@@ -43,13 +43,13 @@ impl Account {
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         Fields::of(&body)?.finish(Some(()))?;
-        let (run, replayed) = self.store.until(call.deadline()).complete_run(&claim, &run_id).await?;
+        let (run, replayed) = self.store.until(call.deadline()).runs().complete(&claim, &run_id).await?;
         Ok(if replayed { Answer::once(true, &run) } else { Answer::ok(&run) })
     }
 
     pub(crate) async fn run(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let run = self.store.until(call.deadline()).run(&workspace, &named_run(call)?).await?;
+        let run = self.store.until(call.deadline()).runs().get(&workspace, &named_run(call)?).await?;
         Ok(Answer::ok(&run.ok_or_else(Problem::not_found)?))
     }
 
@@ -57,8 +57,8 @@ impl Account {
         let workspace = call.workspace(Scope::Read)?;
         let (status, after) = read_query(call)?;
         let store = self.store.until(call.deadline());
-        store.workspace(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let page = store.runs(&workspace, status, after.as_ref()).await?;
+        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let page = store.runs().list(&workspace, status, after.as_ref()).await?;
         Ok(Answer::ok(&RunsBody {
             runs: page.items,
             next_cursor: page.next.as_ref().map(|next| listing(call).write_position(next)),

@@ -137,7 +137,7 @@ impl Account {
         let expected_due_now = fields.nested("expected_due_now", read_price);
         if let Some(tier) = tier.as_ref().filter(|tier| self.catalogue.tier(tier).is_none()) {
             let store = self.store.until(call.deadline());
-            let enrolment = store.enrolment(workspace).await?.enrolment;
+            let enrolment = store.enrolments().get(workspace).await?.enrolment;
             if enrolment.kept_terms(tier, store.now()).is_none() {
                 fields.refuse("tier", "is not a tier of the catalogue");
             }
@@ -146,7 +146,7 @@ impl Account {
     }
 
     async fn plan_allows(&self, call: &Call, workspace: &WorkspaceId) -> Result<bool, Problem> {
-        let known = self.store.until(call.deadline()).workspace(workspace).await?;
+        let known = self.store.until(call.deadline()).workspaces().get(workspace).await?;
         Ok(known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan)))
     }
 

@@ -66,10 +66,10 @@ impl Account {
             Ok(pack) => {
                 let purchase = billing.pack_of(&workspace, pack);
                 let form = billing.checkout_form(&workspace, self.checkout_options).await?;
-                store.begin_top_up(&claim, &purchase, &form).await?
+                store.purchases().begin_top_up(&claim, &purchase, &form).await?
             }
             // A retry of a call that was made while the catalogue still had the pack gets its first answer.
-            Err(problem) => store.earlier_top_up(&claim).await?.ok_or(problem)?,
+            Err(problem) => store.purchases().earlier_top_up(&claim).await?.ok_or(problem)?,
         };
         let purchase = stored.purchase.clone();
         let (checkout, first) = billing.open_checkout(stored).await?;
@@ -81,12 +81,12 @@ impl Account {
         let workspace = call.workspace(Scope::Manage)?;
         let id: Id = call.path_parameter("top_up_id").parse().map_err(|_| Problem::not_found())?;
         let store = self.store.until(call.deadline());
-        let stored = store.purchase(&id).await?;
+        let stored = store.purchases().get(&id).await?;
         let stored = stored.filter(|stored| stored.purchase.workspace_id == workspace);
         let stored = stored.ok_or_else(Problem::not_found)?;
         let refunded = match &stored.paid_by {
             Some(payment_id) => {
-                store.payment(payment_id).await?.is_some_and(|payment| payment.is_refunded_whole())
+                store.payments().get(payment_id).await?.is_some_and(|payment| payment.is_refunded_whole())
             }
             None => false,
         };

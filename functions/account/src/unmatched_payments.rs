@@ -53,7 +53,7 @@ impl Account {
         call.claims().demand_all_workspaces()?;
         let UnmatchedParameters { status, limit, after } = UnmatchedParameters::read(call)?;
         let store = self.store.until(call.deadline());
-        let page = store.unmatched_payments(status, limit.into(), after.as_ref()).await?;
+        let page = store.unmatched_payments().list(status, limit.into(), after.as_ref()).await?;
         let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
         let payments = page.items.into_iter().map(UnmatchedPaymentBody::from).collect();
         Ok(Answer::ok(&UnmatchedBody { payments, next_cursor }))
@@ -65,7 +65,7 @@ impl Account {
         call.claims().demand_all_workspaces()?;
         let resolved = read_resolved(&call.json()?)?;
         let payment_id = named_payment(call)?;
-        let payment = self.store.until(call.deadline()).resolve_payment(payment_id, &resolved).await?;
+        let payment = self.store.until(call.deadline()).unmatched_payments().resolve(payment_id, &resolved).await?;
         tracing::info!(payment_id = payment.payment_id, "an unmatched payment was resolved");
         Ok(Answer::ok(&UnmatchedPaymentBody::from(payment)))
     }

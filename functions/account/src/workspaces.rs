@@ -33,9 +33,9 @@ impl Account {
         })?;
         let profile = read_profile(&call.json()?)?;
         let store = self.store.until(call.deadline());
-        let put = store.put_workspace(&id, &profile).await?;
+        let put = store.workspaces().put(&id, &profile).await?;
         if !put.created && profile.plan != Plan::Enterprise {
-            store.end_agreement(&id).await?;
+            store.agreements().end(&id).await?;
         }
         let body = WorkspaceBody::from(put.workspace);
         Ok(if put.created { Answer::created(&body) } else { Answer::ok(&body) })
@@ -43,7 +43,7 @@ impl Account {
 
     pub(crate) async fn workspace(&self, call: &Call) -> Result<Answer, Problem> {
         let id = call.workspace(Scope::Read)?;
-        let workspace = self.store.until(call.deadline()).workspace(&id).await?;
+        let workspace = self.store.until(call.deadline()).workspaces().get(&id).await?;
         let workspace = workspace.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&WorkspaceBody::from(workspace)))
     }

@@ -42,9 +42,9 @@ impl Debits {
         let order = HoldOrder { amount, count, lasts, purpose: &purpose };
         if let Some(problem) = unpriced {
             // A retry of a call that was made while the rate card still had the operation gets its first answer.
-            return store.placed_before(&claim, order).await?.ok_or(problem);
+            return store.holds().placed_before(&claim, order).await?.ok_or(problem);
         }
-        match store.place_holds(&claim, order).await {
+        match store.holds().place(&claim, order).await {
             Ok(placed) => {
                 if !placed.replayed {
                     metrics::counter!("HoldsPlaced").increment(u64::from(count.unwrap_or(1)));
@@ -62,7 +62,7 @@ impl Debits {
 
     pub(crate) async fn hold(&self, call: &Call) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let hold = self.store.until(call.deadline()).hold(&workspace, &named_hold(call)?).await?;
+        let hold = self.store.until(call.deadline()).holds().get(&workspace, &named_hold(call)?).await?;
         Ok(Answer::ok(&shown(&hold.ok_or_else(Problem::not_found)?)?))
     }
 
@@ -77,14 +77,14 @@ impl Debits {
             PricedBody::Priced((line, extend)) => {
                 let order =
                     CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
-                match store.capture(&claim, order).await {
+                match store.holds().capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
                         return Err(self.hold_refused(call, &store, &workspace, refusal).await?);
                     }
                 }
             }
-            PricedBody::Unpriced(problem) => store.captured_before(&claim, &hold_id).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.holds().captured_before(&claim, &hold_id).await?.ok_or(problem)?,
         };
         let Captured { capture_id, amount, remaining, replayed } = captured;
         if !replayed {
@@ -119,7 +119,7 @@ impl Debits {
 
     async fn settle(&self, call: &Call, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, Problem> {
         let store = self.store.until(call.deadline());
-        match store.settle_holds(claim, order).await {
+        match store.holds().settle(claim, order).await {
             Ok(settled) => {
                 telemetry::spent(settled.captured);
                 Ok(settled)

@@ -56,7 +56,7 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let store = self.store.until(call.deadline());
         let posted = match request::read(&body, self.catalogue.rate_card())? {
-            PricedBody::Priced(line) => match store.debit(&claim, line.amount, self.cause_of(&line)).await {
+            PricedBody::Priced(line) => match store.debits().debit(&claim, line.amount, self.cause_of(&line)).await {
                 Ok(posted) => posted,
                 Err(refusal) => {
                     let lines = std::slice::from_ref(&line);
@@ -64,7 +64,7 @@ impl Debits {
                 }
             },
             // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
-            PricedBody::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
@@ -81,14 +81,14 @@ impl Debits {
             PricedBody::Priced(batch) => {
                 let (lines, partial) = (batch.lines.as_slice(), batch.partial);
                 let order = BatchOrder { rate_card: card.version(), lines, partial };
-                match store.debit_batch(&claim, order).await {
+                match store.debits().debit_batch(&claim, order).await {
                     Ok(posted) => posted,
                     Err(refusal) => {
                         return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
                     }
                 }
             }
-            PricedBody::Unpriced(problem) => store.earlier_posting(&claim).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
@@ -107,7 +107,7 @@ impl Debits {
             PricedBody::Priced(debit) => debit,
             PricedBody::Unpriced(problem) => return Err(problem),
         };
-        let balance = self.store.until(call.deadline()).peek_balance(&workspace).await?;
+        let balance = self.store.until(call.deadline()).balances().peek(&workspace).await?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let card = self.catalogue.rate_card().version().clone();
         let body = QuoteBody::of(debit.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;

@@ -77,7 +77,7 @@ impl Debits {
     ) -> Result<Option<TopUpOfCall>, Fault> {
         refused.fail_runs(store, lines).await?;
         if let Some(exhaustion) = refused.balance.exhaustion {
-            store.note_exhaustion(refused.workspace, exhaustion).await?;
+            store.alerts().note_exhaustion(refused.workspace, exhaustion).await?;
         }
         if !refused.balance.tops_up {
             return Ok(None);
@@ -97,7 +97,7 @@ impl UncoveredCall<'_> {
                 required,
                 available: self.available,
             };
-            store.fail_run(self.workspace, run_id, &failure, self.balance.version).await?;
+            store.runs().fail(self.workspace, run_id, &failure, self.balance.version).await?;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Debits {
         call: RefusedCall,
     ) -> Result<Option<TopUpOfCall>, Fault> {
         for _ in 0..MAX_ATTEMPTS {
-            let Some(read) = store.auto_top_up(workspace).await? else { return Ok(None) };
+            let Some(read) = store.auto_top_ups().get(workspace).await? else { return Ok(None) };
             let pack = read.kept.settings.pack.as_ref().and_then(|pack| self.catalogue.pack(pack));
             let Some(pack) = pack else { return Ok(None) };
             let decided = read.kept.for_call(call, pack.credits, store.now()).map_err(Corrupt::from)?;
@@ -48,10 +48,10 @@ impl Debits {
                 CallTopUp::Limit => return Ok(Some(TopUpOfCall::Limit)),
                 CallTopUp::Start(after) => after,
             };
-            if !store.has_chargeable_method(workspace).await? {
+            if !store.payment_methods().has_chargeable_method(workspace).await? {
                 return Ok(None);
             }
-            if store.change_auto_top_up(workspace, &read, &after).await? {
+            if store.auto_top_ups().change(workspace, &read, &after).await? {
                 return Ok(Some(TopUpOfCall::Started));
             }
         }

@@ -101,11 +101,11 @@ impl Notify {
     async fn handle_fact(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
         let Some(workspace) = &event.workspace_id else { return Ok(()) };
         if let Fact::CreditsAdded { .. } = &event.fact {
-            store.end_failure_spell(workspace).await?;
+            store.failures().end_spell(workspace).await?;
         }
         let Some(letter) = Letter::of(event) else { return Ok(()) };
         if let Fact::RunFailed { workflow_id, .. } = &event.fact
-            && store.group_failure(workspace, workflow_id, &event.event_id).await? == Grouped::Counted
+            && store.failures().group(workspace, workflow_id, &event.event_id).await? == Grouped::Counted
         {
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl Notify {
 
     async fn send_digests(&self, store: &Store) -> Result<(), NotifyError> {
         let mut failed = 0_usize;
-        for key in store.due_digests().await? {
+        for key in store.failures().due_digests().await? {
             if let Err(error) = self.send_digest(store, &key).await {
                 tracing::error!(item = key.pk, error = %Chain(&error), "a digest could not be sent");
                 failed = failed.saturating_add(1);
@@ -124,9 +124,9 @@ impl Notify {
     }
 
     async fn send_digest(&self, store: &Store, key: &ItemKey) -> Result<(), NotifyError> {
-        let Some(digest) = store.take_digest(key).await? else { return Ok(()) };
+        let Some(digest) = store.failures().take_digest(key).await? else { return Ok(()) };
         self.send_once(store, &digest.workspace_id, &Letter::of_digest(&digest)).await?;
-        Ok(store.digest_sent(&digest).await?)
+        Ok(store.failures().digest_sent(&digest).await?)
     }
 
     /// Sends a letter, unless it was sent before.
@@ -139,7 +139,7 @@ impl Notify {
         let found = recipients(store, workspace, letter.recipient).await?;
         let (name, recipients) = found.ok_or(NotifyError::UnknownWorkspace)?;
         let written = self.desk.write(letter, &name)?;
-        let claim = match store.claim_mail(&letter.mail_id).await? {
+        let claim = match store.mails().claim(&letter.mail_id).await? {
             MailClaim::Ours(claim) => claim,
             MailClaim::Sent => return Ok(()),
             MailClaim::Busy => return Err(NotifyError::Busy),
@@ -150,14 +150,14 @@ impl Notify {
             metrics::counter!("MailsFailed").increment(1);
             // Without an answer SES may have sent the mail. The claim then stays until it expires, and blocks a retry.
             if !matches!(error, NotifyError::Unanswered) {
-                store.release_mail(&letter.mail_id, &claim).await?;
+                store.mails().release(&letter.mail_id, &claim).await?;
             }
             return Err(error);
         } else {
             metrics::counter!("MailsSent").increment(1);
             tracing::info!(mail_id = letter.mail_id, "a mail was sent");
         }
-        Ok(store.mail_sent(&letter.mail_id).await?)
+        Ok(store.mails().sent(&letter.mail_id).await?)
     }
 
     async fn send(
@@ -198,11 +198,11 @@ impl EventFunction for Notify {
         } else if event["source"] == "aws.ses" {
             // The response to the request may have been lost, or the invocation may have died before it recorded it.
             if let Some(mail_id) = feedback::sent(&event) {
-                store.mail_sent(mail_id).await?;
+                store.mails().sent(mail_id).await?;
             }
             for (address, reason) in feedback::addresses(&event) {
                 tracing::info!(reason, "an address was switched off");
-                store.switch_off_address(&address, reason).await?;
+                store.mails().switch_off_address(&address, reason).await?;
             }
         } else if event["source"] == SOURCE {
             let event = serde_json::from_value(event["detail"].clone()).map_err(|_| NotifyError::Unread)?;
@@ -220,17 +220,17 @@ async fn recipients(
     workspace: &WorkspaceId,
     recipient: Recipient,
 ) -> Result<Option<(String, Vec<String>)>, Fault> {
-    let Some(known) = store.workspace(workspace).await? else { return Ok(None) };
+    let Some(known) = store.workspaces().get(workspace).await? else { return Ok(None) };
     let named = match recipient {
         Recipient::Billing => vec![known.profile.billing_email],
         Recipient::AlertRecipients => {
-            let alert = store.low_balance_alert(workspace).await?;
+            let alert = store.alerts().get(workspace).await?;
             alert.filter(|alert| alert.enabled).map(|alert| alert.recipients).unwrap_or_default()
         }
     };
     let mut recipients = Vec::new();
     for address in named {
-        if !store.is_switched_off(&address).await? {
+        if !store.mails().is_switched_off(&address).await? {
             recipients.push(address);
         }
     }

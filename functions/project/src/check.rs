@@ -54,7 +54,7 @@ pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) ->
     match serde_json::from_value(order).map_err(|_| CheckError::CheckOrder)? {
         CheckOrder::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
         CheckOrder::Recount { workspace_id, month } => {
-            if store.mend_usage(&workspace_id, month).await? {
+            if store.usage_audit().mend(&workspace_id, month).await? {
                 tracing::warn!(workspace_id = %workspace_id, %month, "the usage was recounted");
                 Ok(json!({ "recounted": true }))
             } else {
@@ -66,19 +66,19 @@ pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) ->
 
 async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError> {
     let (mut checked, mut differing, mut moving) = (0_usize, 0_usize, 0_usize);
-    for check in store.due_checks().await? {
+    for check in store.usage_audit().due_checks().await? {
         if deadline.saturating_duration_since(Instant::now()) < KEPT_FOR_THE_LAST {
             // The next scheduled invocation finds the rest.
             break;
         }
-        match store.audit(&check.workspace_id, check.month, QUIET_AFTER).await? {
+        match store.usage_audit().check(&check.workspace_id, check.month, QUIET_AFTER).await? {
             Audit::Moving => {
                 moving = moving.saturating_add(1);
-                store.repeat_check(&check).await?;
+                store.usage_audit().repeat_check(&check).await?;
             }
             Audit::Compared(differences) if differences.is_empty() => {
                 checked = checked.saturating_add(1);
-                store.end_check(&check).await?;
+                store.usage_audit().end_check(&check).await?;
             }
             Audit::Compared(differences) => {
                 differing = differing.saturating_add(1);

@@ -134,7 +134,7 @@ async fn standing_of(
     if let Some(standing) = standings.get(workspace) {
         return Ok(*standing);
     }
-    let standing = store.balance_standing(workspace).await?.unwrap_or_default();
+    let standing = store.balances().standing(workspace).await?.unwrap_or_default();
     standings.insert(workspace.clone(), standing);
     Ok(standing)
 }

@@ -95,7 +95,7 @@ impl Renewal {
         metrics::counter!("DuePostponed").increment(postponed);
         metrics::counter!("DueStuck").increment(stuck);
         metrics::histogram!("SweepLagSeconds").record(lag_seconds);
-        let open_payments = self.store.until(deadline).count_unmatched_payments().await?;
+        let open_payments = self.store.until(deadline).unmatched_payments().count().await?;
         metrics::histogram!("PaymentsUnmatchedOpen").record(open_payments);
         let failed = [left, postponed, stuck].iter().any(|count| *count > 0);
         if failed { Err(RenewalError::Unfinished(swept)) } else { Ok(swept) }
@@ -103,7 +103,7 @@ impl Renewal {
 
     /// Returns how long the oldest remaining item has been due, in seconds. An alarm rings if sweeps don't keep up.
     async fn lag_seconds(&self) -> Result<u32, Fault> {
-        let oldest = self.store.next_due().await?;
+        let oldest = self.store.due_items().next().await?;
         let seconds = oldest.map_or(0, |oldest| self.store.now().duration_since(oldest).as_secs());
         Ok(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
     }

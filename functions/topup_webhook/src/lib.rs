@@ -85,7 +85,7 @@ impl Function for TopUpWebhook {
 }
 
 async fn apply(store: &Store, payment_id: &str, news: &News) -> Result<(), Fault> {
-    match Box::pin(store.apply(payment_id, news)).await? {
+    match Box::pin(store.payments().apply(payment_id, news)).await? {
         Applied::Unmatched(reason) => {
             tracing::error!(payment_id, %reason, "a payment is unmatched and waits for an operator");
         }
@@ -108,14 +108,14 @@ async fn end_checkout(
         CheckoutNews::Failed => PurchaseState::Failed,
         CheckoutNews::Expired => PurchaseState::Expired,
     };
-    store.end_checkout(&purchase_id, checkout_id, state).await
+    store.enrolments().end_checkout(&purchase_id, checkout_id, state).await
 }
 
 async fn choose_method(store: &Store, method: &NewMethod) -> Result<(), Fault> {
     let Ok(workspace) = method.workspace_id.parse::<WorkspaceId>() else { return Ok(()) };
     let at = method.at.unwrap_or_else(|| store.now());
     let chosen = method.payment_method.as_deref();
-    match store.choose_method(&workspace, &method.customer, chosen, at).await? {
+    match store.payment_methods().choose(&workspace, &method.customer, chosen, at).await? {
         MethodStored::Chosen => tracing::info!(%workspace, "a new payment method was stored"),
         MethodStored::Outdated => {}
         MethodStored::WorkspaceUnknown => {

@@ -40,9 +40,9 @@ pub(crate) async fn end_all(
             .map_err(|error| Fault::Unavailable(Box::new(error.into())))?;
         for (mail_id, claim) in page.items().iter().filter_map(named) {
             if mailbox.has(mail_id) {
-                store.mail_sent(mail_id).await?;
+                store.mails().sent(mail_id).await?;
             } else {
-                store.release_mail(mail_id, &claim).await?;
+                store.mails().release(mail_id, &claim).await?;
             }
         }
         from = page.last_evaluated_key;

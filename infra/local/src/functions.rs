@@ -157,9 +157,9 @@ impl Functions {
     /// Returns when a function's schedule next has something to do; `None` if nothing is due.
     pub async fn next_due(&self, binary: &str) -> Result<Option<Timestamp>, Fault> {
         match binary {
-            "renewal" => self.observer.next_due().await,
-            "notify" => self.observer.next_digest().await,
-            "project" => self.observer.next_check().await,
+            "renewal" => self.observer.due_items().next().await,
+            "notify" => self.observer.failures().next_digest().await,
+            "project" => self.observer.usage_audit().next_check().await,
             _ => Ok(None),
         }
     }

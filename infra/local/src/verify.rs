@@ -57,7 +57,7 @@ pub(crate) async fn verify(shared: &std::sync::Arc<Shared>) -> Result<Verified, 
     for workspace in workspaces(&shared.client, &shared.table).await? {
         verified.workspaces = verified.workspaces.saturating_add(1);
         verified.balance(store, &workspace).await?;
-        let Some(known) = store.workspace(&workspace).await? else { continue };
+        let Some(known) = store.workspaces().get(&workspace).await? else { continue };
         let mut month = Month::of(shared.clock.now());
         loop {
             verified.month(shared, store, (&workspace, month)).await?;
@@ -74,9 +74,9 @@ impl Verified {
     /// Checks that the ledger sums to `available + held`.
     async fn balance(&mut self, store: &Store, workspace: &WorkspaceId) -> Result<(), VerifyError> {
         for _ in 0..MAX_LOOKS {
-            let Some(before) = store.balance(workspace).await? else { return Ok(()) };
+            let Some(before) = store.balances().get(workspace).await? else { return Ok(()) };
             let (sum, entries) = ledger_sum(store, workspace).await?;
-            let after = store.balance(workspace).await?;
+            let after = store.balances().get(workspace).await?;
             if after.is_some_and(|after| after.version == before.version) {
                 let shown = before.available()?.plus(before.all_held()?)?;
                 self.entries = self.entries.saturating_add(entries);
@@ -101,7 +101,7 @@ impl Verified {
         for _ in 0..MAX_LOOKS {
             // An unprocessed stream record is not yet counted in the usage.
             shared.worker.drain(shared).await;
-            let Audit::Compared(differences) = store.audit(workspace, month, SignedDuration::ZERO).await?
+            let Audit::Compared(differences) = store.usage_audit().check(workspace, month, SignedDuration::ZERO).await?
             else {
                 continue;
             };
@@ -137,7 +137,7 @@ async fn ledger_sum(store: &Store, workspace: &WorkspaceId) -> Result<(Credits, 
     let (mut sum, mut entries, mut after) = (Credits::ZERO, 0_u64, None);
     loop {
         let query = LedgerQuery { limit: ENTRIES_A_PAGE, after: after.as_ref(), kind: None };
-        let page = store.ledger(workspace, &query).await?;
+        let page = store.ledger().page(workspace, &query).await?;
         for entry in &page.items {
             sum = sum.plus(entry.credits)?;
             entries = entries.saturating_add(1);

@@ -22,7 +22,7 @@ impl Billing {
     /// first and the balance second. It begins a charge only if the settings have not changed since.
     pub async fn top_up_automatically(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         for _ in 0..MAX_ROUNDS {
-            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(()) };
             match read.kept.step(self.store.now()) {
                 TopUpStep::Wait => return Ok(()),
                 TopUpStep::Finish(charge) => self.finish_open(&charge).await?,
@@ -42,7 +42,7 @@ impl Billing {
             }
         }
         // More packs are needed; the sweep continues.
-        match self.store.auto_top_up(workspace).await? {
+        match self.store.auto_top_ups().get(workspace).await? {
             Some(read) => self.leave_due(workspace, &read).await,
             None => Ok(()),
         }
@@ -61,7 +61,7 @@ impl Billing {
         threshold: Amount,
         pack: &Id,
     ) -> Result<bool, BillingFault> {
-        let Some(balance) = self.store.balance(workspace).await? else { return Ok(true) };
+        let Some(balance) = self.store.balances().get(workspace).await? else { return Ok(true) };
         let available = balance.available().map_err(|sum| Fault::Corrupt(Corrupt::Sum(sum)))?;
         let now = self.store.now();
         if !read.kept.wants_pack(available, threshold) {
@@ -83,7 +83,7 @@ impl Billing {
             return self.rest(workspace, read, &read.kept.at_rest()).await;
         };
         let (purchase, method) = (self.pack_of(workspace, pack), method.stored);
-        if self.store.begin_auto_top_up(read, &purchase, &method).await? {
+        if self.store.auto_top_ups().begin(read, &purchase, &method).await? {
             self.make_charge(&purchase.purchase_id).await?;
         }
         Ok(false)
@@ -100,7 +100,7 @@ impl Billing {
         if *after == read.kept {
             return Ok(true);
         }
-        Ok(self.store.change_auto_top_up(workspace, read, after).await?)
+        Ok(self.store.auto_top_ups().change(workspace, read, after).await?)
     }
 
     /// Opens a checkout on which a person pays for a pack, because the stored method needs the customer. Until that
@@ -108,7 +108,7 @@ impl Billing {
     pub(crate) async fn ask_for_top_up(&self, charged: &Purchase) -> Result<(), BillingFault> {
         let workspace = &charged.workspace_id;
         loop {
-            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(()) };
             let Some(charge) = open_charge(&read.kept, &charged.purchase_id) else { return Ok(()) };
             if charge.withdrawn {
                 return self.close_charge(charged).await;
@@ -119,7 +119,7 @@ impl Billing {
             let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
             let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
             let new = NewPurchase { purchase: &purchase, means };
-            if self.store.begin_asked_top_up(&read, &after, new).await? {
+            if self.store.auto_top_ups().begin_asked(&read, &after, new).await? {
                 return self.open_awaited(&purchase.purchase_id).await.map(drop);
             }
         }
@@ -133,11 +133,11 @@ impl Billing {
         after: impl Fn(&AutoTopUp) -> AutoTopUp,
     ) -> Result<(), BillingFault> {
         loop {
-            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(()) };
             if open_charge(&read.kept, purchase_id).is_none() {
                 return Ok(());
             }
-            if self.store.change_auto_top_up(workspace, &read, &after(&read.kept)).await? {
+            if self.store.auto_top_ups().change(workspace, &read, &after(&read.kept)).await? {
                 return Ok(());
             }
         }

@@ -42,7 +42,7 @@ impl Billing {
     ) -> Result<Option<ChargeEnd>, BillingFault> {
         let Some(charging) = read.enrolment.charging(purchase) else { return Ok(None) };
         let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
-        if !self.store.begin_purchase(read, &charging, new).await? {
+        if !self.store.enrolments().begin_purchase(read, &charging, new).await? {
             return Ok(None);
         }
         match self.charged_before_restore(read, purchase, method).await? {
@@ -111,7 +111,7 @@ impl Billing {
     }
 
     async fn stored(&self, purchase_id: &Id) -> Result<StoredPurchase, BillingFault> {
-        let stored = self.store.purchase(purchase_id).await?;
+        let stored = self.store.purchases().get(purchase_id).await?;
         Ok(stored.ok_or(Corrupt::Attribute("charge"))?)
     }
 
@@ -132,7 +132,7 @@ impl Billing {
             Some(failed_at) if self.store.now().duration_since(failed_at) < UNANSWERED_TIMEOUT => {
                 Err(ProviderError::Unsettled.into())
             }
-            Some(_) => self.ask(&self.store.next_key(stored).await?).await,
+            Some(_) => self.ask(&self.store.purchases().next_key(stored).await?).await,
             None => self.ask(stored).await,
         }
     }
@@ -142,7 +142,7 @@ impl Billing {
         let (purchase, key, method) = (&stored.purchase, stored.idempotency_key(), off_session(stored)?);
         match self.provider.charge(&self.key, purchase, &key, method).await {
             Err(error @ ProviderError::Failed(_)) => {
-                self.store.record_failed_key(stored).await?;
+                self.store.purchases().record_failed_key(stored).await?;
                 Err(error.into())
             }
             Err(ProviderError::Refused(refusal)) => {
@@ -225,7 +225,7 @@ impl Billing {
     ) -> Result<ChargeEnd, BillingFault> {
         let (workspace, id) = (&purchase.workspace_id, &purchase.purchase_id);
         let news = News::Paid(paid(purchase, method));
-        let applied = Box::pin(self.store.apply(payment_id, &news)).await?;
+        let applied = Box::pin(self.store.payments().apply(payment_id, &news)).await?;
         if let Applied::Unmatched(reason) = applied {
             tracing::error!(payment_id, %reason, "a paid charge was not granted");
         }
@@ -252,11 +252,11 @@ impl Billing {
         after: impl Fn(&Enrolment) -> Enrolment,
     ) -> Result<bool, BillingFault> {
         loop {
-            let read = self.store.enrolment(workspace).await?;
+            let read = self.store.enrolments().get(workspace).await?;
             if read.enrolment.open_charge(purchase_id).is_none() {
                 return Ok(false);
             }
-            if self.store.change_enrolment(workspace, &read, &after(&read.enrolment)).await? {
+            if self.store.enrolments().change(workspace, &read, &after(&read.enrolment)).await? {
                 return Ok(true);
             }
         }

@@ -24,8 +24,8 @@ impl Billing {
         workspace: &WorkspaceId,
         options: CheckoutOptions,
     ) -> Result<CheckoutForm, BillingFault> {
-        let customer = self.store.customer(workspace).await?;
-        let profile = self.store.workspace(workspace).await?.map(|known| known.profile);
+        let customer = self.store.payment_methods().customer(workspace).await?;
+        let profile = self.store.workspaces().get(workspace).await?.map(|known| known.profile);
         let (success_url, cancel_url) = (self.urls.success.clone(), self.urls.cancel.clone());
         let email = profile.map(|profile| profile.billing_email);
         Ok(CheckoutForm { customer, email, success_url, cancel_url, options })
@@ -45,7 +45,7 @@ impl Billing {
             // An earlier version stored the purchase without a form. A new form needs a new key.
             let workspace = stored.purchase.workspace_id.clone();
             let form = self.checkout_form(&workspace, CheckoutOptions::default()).await?;
-            self.store.next_form(&stored, &form).await?
+            self.store.purchases().next_form(&stored, &form).await?
         };
         let opened = match self.open_as_stored(&stored).await {
             Err(BillingFault::Provider(error)) if Provider::lacks_customer(&error) => {
@@ -53,7 +53,7 @@ impl Billing {
             }
             opened => opened?,
         };
-        let first = self.store.record_checkout(&stored.purchase, &opened).await?;
+        let first = self.store.purchases().record_checkout(&stored.purchase, &opened).await?;
         Ok((opened, first))
     }
 
@@ -65,7 +65,7 @@ impl Billing {
         let opened = self.provider.open_checkout(&self.key, &stored.purchase, &key, form).await;
         if let Err(ProviderError::Failed(_)) = opened {
             // Stripe repeats the failure under this key. If it opened a checkout all the same, no payer sees that one.
-            self.store.next_key(stored).await?;
+            self.store.purchases().next_key(stored).await?;
         }
         Ok(opened?)
     }
@@ -77,10 +77,10 @@ impl Billing {
         let workspace = &stored.purchase.workspace_id;
         tracing::warn!(%workspace, "Stripe no longer has the workspace's customer");
         if let Some(customer) = &form.customer {
-            self.store.forget_customer(workspace, customer).await?;
+            self.store.payment_methods().forget_customer(workspace, customer).await?;
         }
         let form = CheckoutForm { customer: None, ..form.clone() };
-        let stored = self.store.next_form(stored, &form).await?;
+        let stored = self.store.purchases().next_form(stored, &form).await?;
         self.open_as_stored(&stored).await
     }
 
@@ -97,7 +97,7 @@ impl Billing {
         let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
         let after = read.enrolment.awaiting_first(&purchase.purchase_id, terms);
         let new = NewPurchase { purchase: &purchase, means: NewMeans::Checkout(&form, reason) };
-        let begun = self.store.begin_purchase(read, &after, new).await?;
+        let begun = self.store.enrolments().begin_purchase(read, &after, new).await?;
         Ok(begun.then_some(purchase.purchase_id))
     }
 
@@ -112,7 +112,7 @@ impl Billing {
         let form = self.checkout_form(&purchase.workspace_id, CheckoutOptions::default()).await?;
         let after = change(&read.enrolment).awaiting_person(purchase);
         let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
-        let begun = self.store.begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
+        let begun = self.store.enrolments().begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
         Ok(begun.then(|| purchase.purchase_id.clone()))
     }
 
@@ -124,7 +124,7 @@ impl Billing {
             return self.ask_for_top_up(charged).await;
         }
         loop {
-            let read = self.store.enrolment(workspace).await?;
+            let read = self.store.enrolments().get(workspace).await?;
             let Some(charge) = read.enrolment.open_charge(&charged.purchase_id) else { return Ok(()) };
             if charge.withdrawn {
                 return self.close_charge(charged).await;
@@ -143,7 +143,7 @@ impl Billing {
                     && read.enrolment.declined(charged, now).running().is_none() =>
                 {
                     let after = read.enrolment.declined(charged, now);
-                    if self.store.change_enrolment(workspace, &read, &after).await? {
+                    if self.store.enrolments().change(workspace, &read, &after).await? {
                         return Ok(());
                     }
                     None
@@ -162,7 +162,7 @@ impl Billing {
 
     /// Opens the checkout of a purchase that a subscription waits for.
     pub(crate) async fn open_awaited(&self, purchase_id: &Id) -> Result<Option<Checkout>, BillingFault> {
-        match self.store.purchase(purchase_id).await? {
+        match self.store.purchases().get(purchase_id).await? {
             Some(stored) => Ok(Some(self.open_checkout(stored).await?.0)),
             None => Ok(None),
         }
@@ -182,7 +182,7 @@ impl Billing {
     /// Handles a purchase whose checkout is due. Returns true if the purchase needs no further date, and false if it
     /// has a new one.
     pub(crate) async fn attend_checkout(&self, purchase_id: &Id) -> Result<bool, BillingFault> {
-        let Some(stored) = self.store.purchase(purchase_id).await? else { return Ok(true) };
+        let Some(stored) = self.store.purchases().get(purchase_id).await? else { return Ok(true) };
         if stored.paid_by.is_some() {
             return Ok(true);
         }
@@ -191,7 +191,7 @@ impl Billing {
             self.provider.expire_checkout(&self.key, &checkout.checkout_id).await?;
             return Ok(true);
         }
-        let read = self.store.enrolment(&stored.purchase.workspace_id).await?;
+        let read = self.store.enrolments().get(&stored.purchase.workspace_id).await?;
         let awaited = read.enrolment.awaited_checkouts().any(|awaited| awaited == purchase_id);
         match &stored.checkout {
             Some(checkout) => self.settle_checkout(&stored, &checkout.checkout_id).await,
@@ -215,7 +215,7 @@ impl Billing {
         let event = match self.provider.checkout(&self.key, checkout_id).await? {
             // An event said that the payer confirmed the checkout, and a signed event is trusted.
             CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
-                self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
+                self.store.enrolments().end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 return Ok(false);
             }
             CheckoutStatus::Open => {
@@ -230,11 +230,11 @@ impl Billing {
         match event {
             StripeEvent::Payment { payment_id, news } => {
                 tracing::warn!(payment_id, "a checkout was paid, but its event never arrived");
-                Box::pin(self.store.apply(&payment_id, &news)).await?;
+                Box::pin(self.store.payments().apply(&payment_id, &news)).await?;
                 Ok(true)
             }
             StripeEvent::Checkout { news: CheckoutNews::Processing, .. } => {
-                self.store.end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
+                self.store.enrolments().end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
                 Ok(false)
             }
             StripeEvent::Checkout { .. } => self.end_unpaid(stored, checkout_id, PurchaseState::Failed).await,
@@ -250,7 +250,7 @@ impl Billing {
         state: PurchaseState,
     ) -> Result<bool, BillingFault> {
         let purchase = &stored.purchase;
-        let read = self.store.enrolment(&purchase.workspace_id).await?;
+        let read = self.store.enrolments().get(&purchase.workspace_id).await?;
         if read.enrolment.asks_for_renewal(&purchase.purchase_id) && read.enrolment.charge.is_none() {
             let id = self.purchase_name(&read.enrolment, &purchase.goods)?;
             let again = self.purchase_of(&purchase.workspace_id, id, purchase.goods.clone(), purchase.price);
@@ -258,7 +258,7 @@ impl Billing {
                 self.open_awaited(&purchase_id).await?;
             }
         }
-        self.store.end_checkout(&purchase.purchase_id, checkout_id, state).await?;
+        self.store.enrolments().end_checkout(&purchase.purchase_id, checkout_id, state).await?;
         Ok(true)
     }
 

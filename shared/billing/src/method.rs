@@ -40,7 +40,7 @@ impl Billing {
         &self,
         workspace: &WorkspaceId,
     ) -> Result<Option<PaymentMethod>, BillingFault> {
-        let choice = self.store.method_choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
+        let choice = self.store.payment_methods().choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
         let Some(MethodChoice { customer, payment_method, .. }) = choice else { return Ok(None) };
         Ok(self.provider.stored_method(&self.key, &customer, payment_method.as_deref()).await?)
     }
@@ -52,7 +52,7 @@ impl Billing {
         workspace: &WorkspaceId,
     ) -> Result<Option<PaymentMethod>, BillingFault> {
         let Some(method) = self.stored_method(workspace).await? else { return Ok(None) };
-        let is_disputed = self.store.is_disputed_method(workspace, &method.stored.payment_method).await?;
+        let is_disputed = self.store.payments().is_disputed_method(workspace, &method.stored.payment_method).await?;
         Ok(Some(method).filter(|_| !is_disputed))
     }
 
@@ -63,9 +63,9 @@ impl Billing {
         key: &IdempotencyKey,
         urls: &ReturnUrls,
     ) -> Result<SetupCheckout, MethodRefusal> {
-        let known = self.store.workspace(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
+        let known = self.store.workspaces().get(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
         let currency = self.catalogue.currency().ok_or(MethodRefusal::NothingSold)?;
-        let customer = self.store.customer(workspace).await?;
+        let customer = self.store.payment_methods().customer(workspace).await?;
         let email = &known.profile.billing_email;
         let order =
             SetupOrder { workspace_id: workspace, customer: customer.as_deref(), email, currency, urls };
@@ -74,7 +74,7 @@ impl Billing {
         match self.provider.open_setup(&self.key, &order, &name(&order)).await {
             Err(error) if Provider::lacks_customer(&error) => {
                 if let Some(customer) = &customer {
-                    self.store.forget_customer(workspace, customer).await?;
+                    self.store.payment_methods().forget_customer(workspace, customer).await?;
                 }
                 let order = SetupOrder { customer: None, ..order };
                 let opened = self.provider.open_setup(&self.key, &order, &name(&order)).await;
@@ -87,19 +87,19 @@ impl Billing {
     /// Switches automatic top-up off and detaches the payment method at Stripe. Nothing can be charged until another
     /// method is stored.
     pub async fn remove_method(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
-        self.store.workspace(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
-        let enrolment = self.store.enrolment(workspace).await?.enrolment;
+        self.store.workspaces().get(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
+        let enrolment = self.store.enrolments().get(workspace).await?.enrolment;
         let renews = enrolment.running().is_some_and(|running| !running.cancel_at_period_end);
         if renews || enrolment.charge.is_some() {
             return Err(MethodRefusal::InUse);
         }
         self.switch_auto_top_up_off(workspace).await?;
         loop {
-            let Some(choice) = self.store.method_choice(workspace).await? else { return Ok(()) };
+            let Some(choice) = self.store.payment_methods().choice(workspace).await? else { return Ok(()) };
             if let Some(method) = self.stored_method(workspace).await? {
                 self.provider.detach(&self.key, &method.stored).await.map_err(BillingFault::from)?;
             }
-            if self.store.remove_method(workspace, &choice).await? {
+            if self.store.payment_methods().remove(workspace, &choice).await? {
                 return Ok(());
             }
         }
@@ -107,12 +107,12 @@ impl Billing {
 
     async fn switch_auto_top_up_off(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
         loop {
-            let Some(read) = self.store.auto_top_up(workspace).await? else { return Ok(()) };
+            let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(()) };
             if read.kept.charge.is_some() {
                 return Err(MethodRefusal::InUse);
             }
             let off = read.kept.switched_off();
-            if off == read.kept || self.store.change_auto_top_up(workspace, &read, &off).await? {
+            if off == read.kept || self.store.auto_top_ups().change(workspace, &read, &off).await? {
                 return Ok(());
             }
         }

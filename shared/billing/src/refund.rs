@@ -38,7 +38,7 @@ impl Billing {
 
     /// Makes a stored refund.
     pub(crate) async fn make_refund(&self, refund_id: &Id) -> Result<(), BillingFault> {
-        let Some(stored) = self.store.owed_refund(refund_id).await? else { return Ok(()) };
+        let Some(stored) = self.store.refunds().owed(refund_id).await? else { return Ok(()) };
         self.refund(&stored, RefundAttempt::Again).await.map(drop)
     }
 
@@ -72,7 +72,7 @@ impl Billing {
         if let RefundResult::Made { status: RefundStatus::Failed, .. } = end {
             tracing::error!(payment_id = refund.payment_id, "Stripe could not make a refund");
         }
-        self.store.end_refund(&refund.refund_id, &end).await?;
+        self.store.refunds().end(&refund.refund_id, &end).await?;
         Ok(end)
     }
 
@@ -91,7 +91,7 @@ impl Billing {
         }
         let answered = self.provider.refund(&self.key, order, &stored.idempotency_key()).await;
         if let Err(RefundRefusal::Provider(ProviderError::Failed(_))) = answered
-            && let Err(fault) = self.store.next_refund_key(stored).await
+            && let Err(fault) = self.store.refunds().next_key(stored).await
         {
             tracing::warn!(error = %Chain(&fault), "a refund could not move to its next idempotency key");
         }
@@ -109,7 +109,7 @@ impl Billing {
         let RefundedBy { status, made_at, .. } = *made;
         let news = Refund { amount_minor: amount.amount_minor, status, made_at };
         let news = News::Refund { refund_id, refund: news, at: made_at };
-        Box::pin(self.store.apply(&refund.payment_id, &news)).await?;
+        Box::pin(self.store.payments().apply(&refund.payment_id, &news)).await?;
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ impl Billing {
     /// one call, also beside debits.
     pub(crate) async fn renew(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         for _ in 0..MAX_STEPS {
-            let read = self.store.enrolment(workspace).await?;
-            let known = self.store.workspace(workspace).await?;
+            let read = self.store.enrolments().get(workspace).await?;
+            let known = self.store.workspaces().get(workspace).await?;
             let plan = match known {
                 Some(known) if self.catalogue.allows_subscription(known.profile.plan) => {
                     PlanRule::AllowsSubscriptions
@@ -42,12 +42,12 @@ impl Billing {
                     }
                 }
                 step @ (RenewalStep::Begin | RenewalStep::End | RenewalStep::EndWithPeriod) => {
-                    if !self.store.close_balance(workspace).await? {
+                    if !self.store.balances().close(workspace).await? {
                         // Our clock is ahead of the table's. The next sweep finds the step due again.
                         return Ok(());
                     }
                     let after = read.enrolment.stepped(&step);
-                    let written = self.store.change_enrolment(workspace, &read, &after).await?;
+                    let written = self.store.enrolments().change(workspace, &read, &after).await?;
                     if written && after.next_due().is_none_or(|due| due > self.store.now()) {
                         return Ok(());
                     }
@@ -72,7 +72,7 @@ impl Billing {
         let Some(method) = self.chargeable_method(workspace).await? else {
             tracing::info!(%workspace, "a due period has no payment method to charge");
             let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
-            let written = self.store.change_enrolment(workspace, read, &declined).await?;
+            let written = self.store.enrolments().change(workspace, read, &declined).await?;
             return Ok(written.then(|| ChargeEnd::Declined("no_payment_method".to_owned())));
         };
         self.charge(read, &purchase, &method.stored).await
@@ -95,7 +95,7 @@ impl Billing {
         let counted = read.enrolment.declined(&purchase, now);
         if counted.running().is_none() {
             let ended = Enrolment { action: None, ..counted };
-            return Ok(self.store.change_enrolment(workspace, read, &ended).await?);
+            return Ok(self.store.enrolments().change(workspace, read, &ended).await?);
         }
         match self.await_person(read, &purchase, |enrolment| enrolment.declined(&purchase, now)).await? {
             Some(purchase_id) => self.open_awaited(&purchase_id).await.map(|_| true),
@@ -106,7 +106,7 @@ impl Billing {
     /// Expires what is left of the previous period, before the next period's credits are granted.
     async fn close_before(&self, workspace: &WorkspaceId, running: &Subscription) -> Result<(), Fault> {
         if self.store.now() >= running.end_of(running.period) {
-            self.store.close_balance(workspace).await?;
+            self.store.balances().close(workspace).await?;
         }
         Ok(())
     }

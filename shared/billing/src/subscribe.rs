@@ -125,7 +125,7 @@ impl Billing {
     pub async fn preview(&self, workspace: &WorkspaceId, tier: &Id) -> Result<TierPreview, SubscribeRefusal> {
         self.check_plan(workspace).await?;
         let now = self.store.now();
-        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(now);
+        let enrolment = self.store.enrolments().get(workspace).await?.enrolment.as_of(now);
         let terms = self.terms_of(&enrolment, tier)?;
         let change = enrolment.change_to(&terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
         let method = self.stored_method(workspace).await?;
@@ -157,9 +157,9 @@ impl Billing {
     /// Cancels the subscription at the end of what is paid, and refunds a period that was paid ahead. A failure of
     /// Stripe does not fail the request: the sweep completes what is left at Stripe.
     pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
-        self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
+        self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.enrolment(workspace).await?;
+            let read = self.store.enrolments().get(workspace).await?;
             let Enrolment { subscription, pending, charge, .. } = &read.enrolment;
             if subscription.is_none() && pending.is_none() && charge.is_none() {
                 return Err(SubscribeRefusal::NoSubscription);
@@ -185,12 +185,12 @@ impl Billing {
 
     /// Returns the workspace's subscription with the checkouts that wait for a person. Sends no request to Stripe.
     pub async fn subscription(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
-        self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
+        self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         Ok(self.shown(workspace).await?)
     }
 
     async fn shown(&self, workspace: &WorkspaceId) -> Result<Subscribed, BillingFault> {
-        let enrolment = self.store.enrolment(workspace).await?.enrolment.as_of(self.store.now());
+        let enrolment = self.store.enrolments().get(workspace).await?.enrolment.as_of(self.store.now());
         let waiting = enrolment
             .pending
             .as_ref()
@@ -203,14 +203,14 @@ impl Billing {
 
     async fn checkout_of(&self, purchase_id: Option<&Id>) -> Result<Option<Checkout>, Fault> {
         let Some(purchase_id) = purchase_id else { return Ok(None) };
-        Ok(self.store.purchase(purchase_id).await?.and_then(|stored| stored.checkout))
+        Ok(self.store.purchases().get(purchase_id).await?.and_then(|stored| stored.checkout))
     }
 
     /// Returns the terms of a first period whose charge is open.
     async fn charging(&self, enrolment: &Enrolment) -> Result<Option<Terms>, Fault> {
         let charge = enrolment.charge.as_ref().filter(|_| enrolment.running().is_none());
         let Some(charge) = charge else { return Ok(None) };
-        let stored = self.store.purchase(&charge.purchase_id).await?;
+        let stored = self.store.purchases().get(&charge.purchase_id).await?;
         Ok(stored.and_then(|stored| match stored.purchase.goods {
             Goods::Period { period: 1, terms, .. } => Some(terms),
             Goods::Pack { .. } | Goods::Period { .. } | Goods::Upgrade { .. } => None,
@@ -218,7 +218,7 @@ impl Billing {
     }
 
     async fn check_plan(&self, workspace: &WorkspaceId) -> Result<(), SubscribeRefusal> {
-        let known = self.store.workspace(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
+        let known = self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         let allows = self.catalogue.allows_subscription(known.profile.plan);
         if allows { Ok(()) } else { Err(SubscribeRefusal::PlanForbids) }
     }
@@ -234,16 +234,16 @@ impl Billing {
     /// requests do not depend on a punctual sweep. A charge that is processing stays open.
     async fn settled(&self, workspace: &WorkspaceId) -> Result<Versioned, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.enrolment(workspace).await?;
+            let read = self.store.enrolments().get(workspace).await?;
             if let Some(charge) = read.enrolment.unsettled_charge() {
                 self.finish_open(charge).await?;
                 continue;
             }
             let now = read.enrolment.as_of(self.store.now());
-            if now == read.enrolment || !self.store.close_balance(workspace).await? {
+            if now == read.enrolment || !self.store.balances().close(workspace).await? {
                 return Ok(read);
             }
-            self.store.change_enrolment(workspace, &read, &now).await?;
+            self.store.enrolments().change(workspace, &read, &now).await?;
         }
         Err(Fault::Contended.into())
     }
@@ -289,7 +289,7 @@ impl Billing {
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         let enrolment = read.enrolment.going_on(then);
         let same = enrolment == read.enrolment;
-        if same || self.store.change_enrolment(workspace, read, &enrolment).await? {
+        if same || self.store.enrolments().change(workspace, read, &enrolment).await? {
             return Ok(Some(self.shown(workspace).await?));
         }
         Ok(None)
@@ -384,7 +384,7 @@ impl Billing {
             return Ok(None);
         }
         self.refund_soon(workspace, &refund_ids(&ahead)).await;
-        let due = self.store.enrolment(workspace).await?;
+        let due = self.store.enrolments().get(workspace).await?;
         let mut charged = None;
         if let RenewalStep::Charge(goods) =
             due.enrolment.step(self.store.now(), PlanRule::AllowsSubscriptions)
@@ -404,9 +404,9 @@ impl Billing {
         ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
         if ahead.is_empty() {
-            self.store.change_enrolment(workspace, read, after).await
+            self.store.enrolments().change(workspace, read, after).await
         } else {
-            self.store.withdraw_paid_ahead(workspace, read, after, ahead).await
+            self.store.enrolments().withdraw_paid_ahead(workspace, read, after, ahead).await
         }
     }
 

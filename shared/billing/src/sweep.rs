@@ -46,14 +46,14 @@ impl Billing {
         let now = self.store.now();
         let mut swept = Swept::default();
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
-        let shards: Vec<u8> = self.store.due_shards().collect();
+        let shards: Vec<u8> = self.store.due_items().shards().collect();
         // Concurrent sweeps start at different shards.
         let first = self.store.sources().below(u64::try_from(shards.len()).unwrap_or(1));
         let first = usize::try_from(first).unwrap_or(0);
         for shard in shards.iter().cycle().skip(first).take(shards.len()) {
             let mut last: Option<DueItem> = None;
             loop {
-                let page = self.store.due(*shard, now, last.as_ref()).await?;
+                let page = self.store.due_items().page(*shard, now, last.as_ref()).await?;
                 let Some(end) = page.last().cloned() else { break };
                 last = Some(end);
                 for item in page {
@@ -75,9 +75,9 @@ impl Billing {
 
     /// Makes stuck items due again, oldest first and at most one page of them. Returns their number.
     pub async fn unstick(&self) -> Result<usize, Fault> {
-        let stuck = self.store.stuck().await?;
+        let stuck = self.store.due_items().stuck().await?;
         for item in &stuck {
-            self.store.unstick(item).await?;
+            self.store.due_items().unstick(item).await?;
         }
         Ok(stuck.len())
     }
@@ -86,24 +86,24 @@ impl Billing {
         match &item.what {
             Due::Subscription(workspace) => self.renew(workspace).await,
             Due::Agreement(workspace) => {
-                self.store.advance_agreement(workspace).await?;
+                self.store.agreements().advance(workspace).await?;
                 self.number_invoices(workspace).await
             }
             Due::Invoice(workspace) => self.number_invoices(workspace).await,
             Due::Grant(workspace) => {
-                if self.store.close_balance(workspace).await? {
-                    self.store.settle_date(item).await?;
+                if self.store.balances().close(workspace).await? {
+                    self.store.due_items().settle_date(item).await?;
                 }
                 Ok(())
             }
             Due::AutoTopUp(workspace) => self.top_up_automatically(workspace).await,
             Due::Hold(workspace, hold_id) => {
-                self.store.expire_hold(workspace, hold_id).await?;
+                self.store.holds().expire(workspace, hold_id).await?;
                 Ok(())
             }
             Due::Checkout(purchase_id) => {
                 if self.attend_checkout(purchase_id).await? {
-                    self.store.settle_date(item).await?;
+                    self.store.due_items().settle_date(item).await?;
                 }
                 Ok(())
             }
@@ -115,7 +115,7 @@ impl Billing {
     /// transactions on it would cancel each other.
     async fn number_invoices(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         let _turn = self.numbering.lock().await;
-        Ok(self.store.number_invoices(workspace).await?)
+        Ok(self.store.invoices().number_all(workspace).await?)
     }
 
     /// Waits until at most `most` items are in progress, and counts those that have ended.
@@ -145,7 +145,7 @@ impl Billing {
     }
 
     async fn set_aside(&self, item: &DueItem) -> ItemOutcome {
-        match self.store.failed(item).await {
+        match self.store.due_items().failed(item).await {
             Ok(failed) => ItemOutcome::Failed(failed),
             Err(fault) => {
                 tracing::error!(error = %Chain(&fault), "a failure of a due item could not be recorded");

@@ -50,45 +50,47 @@ pub enum AgreementRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Enterprise agreements.
+#[derive(Debug, Clone, Copy)]
+pub struct AgreementStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl AgreementStore<'_> {
     /// Returns the workspace's agreement; `None` if none was ever set.
-    pub async fn agreement(&self, workspace: &WorkspaceId) -> Result<Option<Agreement>, Fault> {
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<Option<Agreement>, Fault> {
         Ok(self.standing(workspace).await?.map(|(standing, _)| standing.agreement))
     }
 
     /// Sets the agreement and returns whether it is the workspace's first.
     ///
     /// Grants the first month of a commitment at once.
-    pub async fn set_agreement(
-        &self,
-        workspace: &WorkspaceId,
-        agreement: &Agreement,
-    ) -> Result<bool, AgreementRefusal> {
+    pub async fn set(self, workspace: &WorkspaceId, agreement: &Agreement) -> Result<bool, AgreementRefusal> {
         // Months that have ended are invoiced under the terms that were agreed while they ran.
-        if !self.advance_agreement(workspace).await? {
+        if !self.advance(workspace).await? {
             return Err(Fault::Contended.into());
         }
         let set = |before: &AgreementState, debt: Credits| {
             // Until this is written, the debt may still grow up to the previous credit limit.
             let most = debt.max(before.agreement.credit_limit).max(agreement.credit_limit);
             agreement.invoicing.map_or(Ok(()), |invoicing| invoicing.check(most))?;
-            Ok(before.agreed(agreement, self.now())?)
+            Ok(before.agreed(agreement, self.store.now())?)
         };
-        let first = self.change_agreement(workspace, set).await?;
-        self.advance_agreement(workspace).await?;
+        let first = self.change(workspace, set).await?;
+        self.advance(workspace).await?;
         Ok(first)
     }
 
     /// Ends the agreement of a workspace that leaves Enterprise. The open month is still invoiced.
-    pub async fn end_agreement(&self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
+    pub async fn end(self, workspace: &WorkspaceId) -> Result<(), AgreementRefusal> {
         if self.standing(workspace).await?.is_none_or(|(standing, _)| standing.ends) {
             return Ok(());
         }
         // Months that have ended are invoiced under the terms that were agreed while they ran. The agreement ends even
         // if such an invoice has to wait. Use in the month that has just begun is then debt that is not invoiced.
-        self.advance_agreement(workspace).await?;
-        self.change_agreement(workspace, |before, _| Ok(before.ended(self.now()))).await?;
-        self.advance_agreement(workspace).await?;
+        self.advance(workspace).await?;
+        self.change(workspace, |before, _| Ok(before.ended(self.store.now()))).await?;
+        self.advance(workspace).await?;
         Ok(())
     }
 
@@ -96,10 +98,10 @@ impl Store {
     ///
     /// Leaves a month for later if it has not ended by DynamoDB's clock, or if the index does not show all of its use
     /// yet. Late and concurrent calls have the same result.
-    pub async fn advance_agreement(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+    pub async fn advance(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
         for _ in 0..MAX_STEPS {
             let Some((standing, version)) = self.standing(workspace).await? else { return Ok(true) };
-            match standing.step(self.now()) {
+            match standing.step(self.store.now()) {
                 AgreementStep::Wait => return Ok(true),
                 AgreementStep::TakeBack(month, portion) => {
                     self.take_back(workspace, &standing, version, month, &portion).await?;
@@ -108,7 +110,7 @@ impl Store {
                     self.grant_portion(workspace, &standing, version, month, portion).await?;
                 }
                 AgreementStep::Invoice(month) => {
-                    if !self.close_balance(workspace).await? {
+                    if !self.store.balances().close(workspace).await? {
                         return Ok(false);
                     }
                     if !self.invoice_month(workspace, &standing, version, month).await? {
@@ -120,8 +122,8 @@ impl Store {
         Err(Fault::Contended)
     }
 
-    async fn standing(&self, workspace: &WorkspaceId) -> Result<Option<(AgreementState, u64)>, Fault> {
-        let Some(item) = self.get(&ItemKey::agreement(workspace)).await? else { return Ok(None) };
+    async fn standing(self, workspace: &WorkspaceId) -> Result<Option<(AgreementState, u64)>, Fault> {
+        let Some(item) = self.store.get(&ItemKey::agreement(workspace)).await? else { return Ok(None) };
         Ok(Some(versioned::read(&item, STANDING)?))
     }
 
@@ -129,33 +131,35 @@ impl Store {
     ///
     /// Returns whether the agreement is the workspace's first. `change` receives the debt, including the credits that
     /// open holds keep.
-    async fn change_agreement(
-        &self,
+    async fn change(
+        self,
         workspace: &WorkspaceId,
         change: impl Fn(&AgreementState, Credits) -> Result<AgreementState, AgreementRefusal>,
     ) -> Result<bool, AgreementRefusal> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
             let kept = self.standing(workspace).await?;
             let first = kept.is_none();
-            let (before, version) = kept.unwrap_or_else(|| (AgreementState::begun(self.now()), 0));
-            let balance = self.read_sums(workspace).await?.unwrap_or_default();
+            let (before, version) = kept.unwrap_or_else(|| (AgreementState::begun(self.store.now()), 0));
+            let balance = self.store.balances().read_sums(workspace).await?.unwrap_or_default();
             let available = balance.available().map_err(|sum| Fault::Corrupt(sum.into()))?;
             let after = change(&before, available.negated().or_zero())?;
-            let posting = posting_of(&before.agreement, &after.agreement, after.open, self.now());
+            let posting = posting_of(&before.agreement, &after.agreement, after.open, self.store.now());
             let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
-            let balance = balance_item::write_of(&self.table, workspace, &posting, "agreement");
+            let balance = balance_item::write_of(&self.store.table, workspace, &posting, "agreement");
             let writes = vec![
                 self.standing_write(workspace, version, &after).map_err(Fault::from)?,
                 balance.map_err(Fault::from)?,
             ];
-            match self.transact(writes).await? {
+            match self.store.transact(writes).await? {
                 TransactionOutcome::Written => {
-                    self.settle_fence(workspace).await;
+                    self.store.balances().settle_fence(workspace).await;
                     return Ok(first);
                 }
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(_) if self.workspace(workspace).await?.is_none() => {
+                TransactionOutcome::Cancelled(_)
+                    if self.store.workspaces().get(workspace).await?.is_none() =>
+                {
                     return Err(AgreementRefusal::WorkspaceNotFound);
                 }
                 TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
@@ -165,14 +169,14 @@ impl Store {
 
     /// Grants a month's portion. A portion of a later month can be spent from the first second of its month.
     async fn grant_portion(
-        &self,
+        self,
         workspace: &WorkspaceId,
         standing: &AgreementState,
         version: u64,
         month: Month,
         portion: Portion,
     ) -> Result<(), Fault> {
-        let (grant_id, expires_at) = (self.sources.new_id("gr"), month.end());
+        let (grant_id, expires_at) = (self.store.sources.new_id("gr"), month.end());
         let granted = portion.granted(month).map_err(Corrupt::from)?;
         let key = portion_key(workspace, month, portion.number);
         let kind = GrantKind::Commitment;
@@ -185,7 +189,7 @@ impl Store {
             expires_at,
             clawed: Clawed::default(),
         };
-        let ahead = month.start() > self.now();
+        let ahead = month.start() > self.store.now();
         let change = if ahead {
             Change::Next(NextGrant { starts_at: month.start(), key: key.pk.clone(), grant })
         } else {
@@ -211,7 +215,7 @@ impl Store {
 
     /// Takes back the excess of a portion that ended early. Of a withdrawn portion, takes back all that is left.
     async fn take_back(
-        &self,
+        self,
         workspace: &WorkspaceId,
         standing: &AgreementState,
         version: u64,
@@ -221,7 +225,7 @@ impl Store {
         let after = standing.with_taken_back(month, portion.number);
         let standing_write = self.standing_write(workspace, version, &after)?;
         let granted = portion_key(workspace, month, portion.number);
-        let entry = self.get(&granted).await?.ok_or(Corrupt::Attribute("grant"))?;
+        let entry = self.store.get(&granted).await?.ok_or(Corrupt::Attribute("grant"))?;
         let Cause::Grant { grant_id, .. } = entry_item::read_cause(&entry)? else {
             return Err(Corrupt::Attribute("grant").into());
         };
@@ -232,14 +236,14 @@ impl Store {
             _ if portion.is_withdrawn() => Change::Withdraw { key: entry_key, grant_ids: vec![id] },
             Some(by) => Change::Reduce { key: entry_key, grant_id: id, by },
             // The portion is so small that fewer days round up to the same credits: nothing is taken back.
-            None => return self.transact_unless_changed(vec![standing_write]).await.map(drop),
+            None => return self.store.transact_unless_changed(vec![standing_write]).await.map(drop),
         };
         let reason = "the commitment ended".to_owned();
         let order = PostingOrder {
             workspace,
             key,
             fingerprint: None,
-            entry_id: self.sources.new_id("void"),
+            entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id, reason },
             listed: false,
@@ -250,10 +254,10 @@ impl Store {
     }
 
     /// Posts a step. Ignores a lost race with another caller: the next iteration reads the agreement again.
-    async fn post_step(&self, order: PostingOrder<'_>) -> Result<(), Fault> {
+    async fn post_step(self, order: PostingOrder<'_>) -> Result<(), Fault> {
         let workspace = order.workspace;
-        match self.post(order).await {
-            Ok(_) => self.settle_fence(workspace).await,
+        match self.store.postings().post(order).await {
+            Ok(_) => self.store.balances().settle_fence(workspace).await,
             Err(Unposted::KeyTaken(_) | Unposted::AlsoRefused) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
@@ -267,13 +271,13 @@ impl Store {
     ///
     /// Returns `false` if the index does not show all of the month's use yet.
     async fn invoice_month(
-        &self,
+        self,
         workspace: &WorkspaceId,
         standing: &AgreementState,
         version: u64,
         month: Month,
     ) -> Result<bool, Fault> {
-        let billed = self.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
+        let billed = self.store.get(&ItemKey::ours(workspace, &format!("invoice#{month}"))).await?;
         let used = match billed.as_ref().map(entry_item::read).transpose()? {
             Some(entry) => self.used_beyond_credits(workspace, month, &entry).await?,
             None => Some(BTreeMap::new()),
@@ -283,20 +287,20 @@ impl Store {
             return Ok(false);
         };
         let taken_back = self.taken_back(workspace, standing, month).await?;
-        let invoice = standing.invoice(month, &taken_back, &used, self.now()).map_err(Corrupt::from)?;
+        let invoice = standing.invoice(month, &taken_back, &used, self.store.now()).map_err(Corrupt::from)?;
         let after =
             if invoice.is_some() { standing.after_invoice(month) } else { standing.after_month(month) };
         let mut writes = vec![self.standing_write(workspace, version, &after)?];
         if let Some(invoice) = &invoice {
             let key = ItemKey::invoice(workspace, after.invoices);
-            writes.push(self.invoice_write(workspace, &key, None, invoice)?);
+            writes.push(self.store.invoices().write(workspace, &key, None, invoice)?);
         }
         if standing.ends {
-            let ends = Posting::change(Change::Invoicing(None), self.now());
-            writes.push(balance_item::write_of(&self.table, workspace, &ends, "agreement")?);
+            let ends = Posting::change(Change::Invoicing(None), self.store.now());
+            writes.push(balance_item::write_of(&self.store.table, workspace, &ends, "agreement")?);
         }
-        match self.transact(writes).await? {
-            TransactionOutcome::Written => self.settle_fence(workspace).await,
+        match self.store.transact(writes).await? {
+            TransactionOutcome::Written => self.store.balances().settle_fence(workspace).await,
             // Whether or not it was written, the next iteration reads the agreement again.
             TransactionOutcome::Unknown(error) => {
                 tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice got no reply");
@@ -308,7 +312,7 @@ impl Store {
 
     /// Returns the credits that early ends of the month's portions have taken back, by portion number.
     async fn taken_back(
-        &self,
+        self,
         workspace: &WorkspaceId,
         standing: &AgreementState,
         month: Month,
@@ -316,7 +320,7 @@ impl Store {
         let mut taken_back = BTreeMap::new();
         for portion in standing.portions_of(month).filter(|portion| portion.has_ended_early(month)) {
             // If the entry is missing, there was nothing to take back.
-            if let Some(entry) = self.get(&end_key(workspace, month, portion.number)).await? {
+            if let Some(entry) = self.store.get(&end_key(workspace, month, portion.number)).await? {
                 taken_back.insert(portion.number, Reader(&entry).credits("credits")?.negated());
             }
         }
@@ -329,13 +333,13 @@ impl Store {
     /// the consumption that the balance has counted. From `SETTLED_AFTER` after the month's end, the ledger counts as
     /// complete.
     async fn used_beyond_credits(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         billed: &Entry,
     ) -> Result<Option<BTreeMap<String, Credits>>, Fault> {
-        let settled = month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| settled <= self.now());
-        let mut unseen = match self.read_sums(workspace).await? {
+        let settled = month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| settled <= self.store.now());
+        let mut unseen = match self.store.balances().read_sums(workspace).await? {
             Some(balance) if !settled => balance.consumed_in(month),
             _ => Credits::ZERO,
         };
@@ -349,7 +353,7 @@ impl Store {
                 after: after.as_ref(),
                 filter: None,
             };
-            let page = self.page(listing, entry_item::read).await?;
+            let page = self.store.page(listing, entry_item::read).await?;
             for entry in page.items.iter().filter(|entry| Month::of(entry.at) == month) {
                 let spent = Credits::sum(entry.spent().into_iter().map(|(_, credits)| credits));
                 unseen = spent.and_then(|spent| unseen.minus(spent)).map_err(Corrupt::from)?;
@@ -365,7 +369,7 @@ impl Store {
     }
 
     fn standing_write(
-        &self,
+        self,
         workspace: &WorkspaceId,
         read_version: u64,
         after: &AgreementState,
@@ -378,7 +382,7 @@ impl Store {
             read_version,
             due_at: after.next_due(),
         };
-        kept.write(&self.table)
+        kept.write(&self.store.table)
     }
 }
 

@@ -18,21 +18,23 @@ use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";
 
-impl Store {
+/// Low-balance alerts.
+#[derive(Debug, Clone, Copy)]
+pub struct AlertStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl AlertStore<'_> {
     /// Returns the settings of the low-balance alert; `None` if they were never set.
-    pub async fn low_balance_alert(&self, workspace: &WorkspaceId) -> Result<Option<LowBalance>, Fault> {
-        let Some(mut item) = self.get(&ItemKey::alerts(workspace)).await? else { return Ok(None) };
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<Option<LowBalance>, Fault> {
+        let Some(mut item) = self.store.get(&ItemKey::alerts(workspace)).await? else { return Ok(None) };
         let kept = item.remove(LOW_BALANCE).ok_or(Corrupt::Attribute(LOW_BALANCE))?;
         Ok(Some(serde_dynamo::from_attribute_value(kept).map_err(Corrupt::from)?))
     }
 
     /// Sets the low-balance alert and returns whether these are the workspace's first settings.
-    pub async fn set_low_balance_alert(
-        &self,
-        workspace: &WorkspaceId,
-        alert: &LowBalance,
-    ) -> Result<bool, WorkspaceRefusal> {
-        let first = self.low_balance_alert(workspace).await?.is_none();
+    pub async fn set(self, workspace: &WorkspaceId, alert: &LowBalance) -> Result<bool, WorkspaceRefusal> {
+        let first = self.get(workspace).await?.is_none();
         let mut item = keyed(&ItemKey::alerts(workspace));
         let kept =
             serde_dynamo::to_attribute_value(alert).map_err(|error| Fault::from(Corrupt::from(error)))?;
@@ -43,12 +45,12 @@ impl Store {
         };
         let threshold = threshold.add("version", number(1)).when_exists();
         let writes = vec![
-            Expression::new().put(&self.table, item).map_err(Fault::from)?,
-            threshold.update(&self.table, &ItemKey::balance(workspace)).map_err(Fault::from)?,
+            Expression::new().put(&self.store.table, item).map_err(Fault::from)?,
+            threshold.update(&self.store.table, &ItemKey::balance(workspace)).map_err(Fault::from)?,
         ];
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            match self.transact(writes.clone()).await? {
+            match self.store.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(first),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
@@ -62,12 +64,8 @@ impl Store {
     /// Notes in the balance that a refused call found the workspace out of credits.
     ///
     /// Does nothing if credits were added since the refusal, or if an exhaustion is noted already.
-    pub async fn note_exhaustion(
-        &self,
-        workspace: &WorkspaceId,
-        exhaustion: Exhaustion,
-    ) -> Result<(), Fault> {
-        let mut attempts = self.attempts();
+    pub async fn note_exhaustion(self, workspace: &WorkspaceId, exhaustion: Exhaustion) -> Result<(), Fault> {
+        let mut attempts = self.store.attempts();
         loop {
             let noted = Expression::new()
                 .set(EXHAUSTED, AttributeValue::Bool(true))
@@ -78,7 +76,11 @@ impl Store {
                 Some(added) => noted.when(ADDED, "=", credits(added.credits())),
                 None => noted.when_absent(ADDED),
             };
-            match self.update_once(noted.update(&self.table, &ItemKey::balance(workspace))?).await? {
+            match self
+                .store
+                .update_once(noted.update(&self.store.table, &ItemKey::balance(workspace))?)
+                .await?
+            {
                 Updated::Written(_) | Updated::Refused(_) => return Ok(()),
                 Updated::Busy => attempts.after_conflict().await?,
                 Updated::Unknown(error) => attempts.after_failure(error).await?,

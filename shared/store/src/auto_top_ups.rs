@@ -30,27 +30,33 @@ pub struct VersionedTopUp {
     pub version: u64,
 }
 
-impl Store {
+/// Automatic top-ups.
+#[derive(Debug, Clone, Copy)]
+pub struct AutoTopUpStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl AutoTopUpStore<'_> {
     /// Returns the workspace's automatic top-up; `None` if it was never set.
-    pub async fn auto_top_up(&self, workspace: &WorkspaceId) -> Result<Option<VersionedTopUp>, Fault> {
-        let item = self.get(&ItemKey::auto_top_up(workspace)).await?;
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<Option<VersionedTopUp>, Fault> {
+        let item = self.store.get(&ItemKey::auto_top_up(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// Stores a person's settings. Returns the new state, and whether it is the workspace's first.
-    pub async fn set_auto_top_up(
-        &self,
+    pub async fn set(
+        self,
         workspace: &WorkspaceId,
         settings: &AutoTopUpSettings,
     ) -> Result<(AutoTopUp, bool), WorkspaceRefusal> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let read = self.auto_top_up(workspace).await?;
+            let read = self.get(workspace).await?;
             let before = read.as_ref().map(|read| &read.kept);
-            let after = AutoTopUp::set(settings.clone(), before, self.now());
-            let kept = self.auto_top_up_write(workspace, read.as_ref(), &after).map_err(Fault::from)?;
+            let after = AutoTopUp::set(settings.clone(), before, self.store.now());
+            let kept = self.write(workspace, read.as_ref(), &after).map_err(Fault::from)?;
             let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
-            match self.transact(vec![kept, threshold]).await? {
+            match self.store.transact(vec![kept, threshold]).await? {
                 TransactionOutcome::Written => return Ok((after, read.is_none())),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons)
@@ -64,53 +70,53 @@ impl Store {
     }
 
     /// Writes a change if the item still has the version that was read. Returns whether it was written.
-    pub async fn change_auto_top_up(
-        &self,
+    pub async fn change(
+        self,
         workspace: &WorkspaceId,
         read: &VersionedTopUp,
         after: &AutoTopUp,
     ) -> Result<bool, Fault> {
-        let mut writes = vec![self.auto_top_up_write(workspace, Some(read), after)?];
+        let mut writes = vec![self.write(workspace, Some(read), after)?];
         if read.kept.settings.active_threshold() != after.settings.active_threshold() {
             writes.push(self.threshold_write(workspace, after)?);
         }
-        self.transact_unless_changed(writes).await
+        self.store.transact_unless_changed(writes).await
     }
 
     /// Stores a purchase together with the change that refers to it, before Stripe is called. Returns whether both were
     /// written.
-    pub async fn begin_auto_top_up(
-        &self,
+    pub async fn begin(
+        self,
         read: &VersionedTopUp,
         purchase: &Purchase,
         method: &StoredMethod,
     ) -> Result<bool, Fault> {
         let charging = read.kept.charging(purchase);
-        let change = self.auto_top_up_write(&purchase.workspace_id, Some(read), &charging)?;
+        let change = self.write(&purchase.workspace_id, Some(read), &charging)?;
         let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
-        self.transact_unless_changed(vec![change, begin_write(&self.table, new)?]).await
+        self.store.transact_unless_changed(vec![change, begin_write(&self.store.table, new)?]).await
     }
 
     /// Stores the purchase of a pack that a person has to pay by a checkout. Returns whether it was written.
     ///
     /// The same transaction writes `after`, which stops charges of the stored payment method.
-    pub async fn begin_asked_top_up(
-        &self,
+    pub async fn begin_asked(
+        self,
         read: &VersionedTopUp,
         after: &AutoTopUp,
         new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
-        let change = self.auto_top_up_write(&new.purchase.workspace_id, Some(read), after)?;
-        self.transact_unless_changed(vec![change, begin_write(&self.table, new)?]).await
+        let change = self.write(&new.purchase.workspace_id, Some(read), after)?;
+        self.store.transact_unless_changed(vec![change, begin_write(&self.store.table, new)?]).await
     }
 
-    async fn is_unknown(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        Ok(self.read_sums(workspace).await?.is_none())
+    async fn is_unknown(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        Ok(self.store.balances().read_sums(workspace).await?.is_none())
     }
 
     /// Returns the write that replaces the item if it still has the version that was read.
-    pub(crate) fn auto_top_up_write(
-        &self,
+    pub(crate) fn write(
+        self,
         workspace: &WorkspaceId,
         read: Option<&VersionedTopUp>,
         after: &AutoTopUp,
@@ -123,11 +129,11 @@ impl Store {
             read_version: read.map_or(0, |read| read.version),
             due_at: after.next_due(),
         };
-        kept.write(&self.table)
+        kept.write(&self.store.table)
     }
 
     fn threshold_write(
-        &self,
+        self,
         workspace: &WorkspaceId,
         after: &AutoTopUp,
     ) -> Result<TransactWriteItem, Corrupt> {
@@ -135,7 +141,7 @@ impl Store {
             Some(threshold) => Expression::new().set(TOP_UP_AT, credits(threshold.credits())),
             None => Expression::new().remove(TOP_UP_AT),
         };
-        write.add("version", number(1)).when_exists().update(&self.table, &ItemKey::balance(workspace))
+        write.add("version", number(1)).when_exists().update(&self.store.table, &ItemKey::balance(workspace))
     }
 }
 

@@ -18,32 +18,39 @@ pub struct BalanceStanding {
     pub available: Credits,
 }
 
-impl Store {
+/// Balances, and the closes of their epochs.
+#[derive(Debug, Clone, Copy)]
+pub struct BalanceStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl BalanceStore<'_> {
     /// Returns the workspace's balance after releasing expired holds and closing what is due.
     ///
     /// Returns `None` if there is no workspace.
     ///
     /// The releases and the close are written, so that the ledger sums to the balance that is shown. If the close is
     /// contended, returns the balance as if it had been closed.
-    pub async fn balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let Some(mut balance) = self.read_balance(workspace).await? else { return Ok(None) };
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let Some(mut balance) = self.read(workspace).await? else { return Ok(None) };
         if balance.has_holds() {
-            let released = self.release_expired_holds(workspace).await.unwrap_or_else(|fault| {
-                let error = Chain(&fault);
-                tracing::warn!(%workspace, %error, "expired holds are left to the sweep");
-                // Some holds may have been released before the failure.
-                true
-            });
+            let released =
+                self.store.holds().release_expired_holds(workspace).await.unwrap_or_else(|fault| {
+                    let error = Chain(&fault);
+                    tracing::warn!(%workspace, %error, "expired holds are left to the sweep");
+                    // Some holds may have been released before the failure.
+                    true
+                });
             if released {
-                balance = self.read_balance(workspace).await?.unwrap_or(balance);
+                balance = self.read(workspace).await?.unwrap_or(balance);
             }
         }
-        if !balance.is_due(self.now()) {
+        if !balance.is_due(self.store.now()) {
             return Ok(Some(balance));
         }
         match self.close_due(workspace).await {
             Ok(current) => Ok(current.balance),
-            Err(Fault::Contended) => Ok(Some(balance.as_of(self.now()).map_err(Corrupt::from)?)),
+            Err(Fault::Contended) => Ok(Some(balance.as_of(self.store.now()).map_err(Corrupt::from)?)),
             Err(fault) => Err(fault),
         }
     }
@@ -51,15 +58,15 @@ impl Store {
     /// Returns the workspace's balance as if expired holds were released and everything due were closed.
     ///
     /// Writes nothing. Returns `None` if there is no workspace.
-    pub async fn peek_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let Some(balance) = self.read_balance(workspace).await? else { return Ok(None) };
-        let now = self.now();
+    pub async fn peek(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let Some(balance) = self.read(workspace).await? else { return Ok(None) };
+        let now = self.store.now();
         let balance = balance.as_of(now).map_err(Corrupt::from)?;
         if !balance.has_holds() {
             return Ok(Some(balance));
         }
         let mut ends = Vec::new();
-        for hold in self.read_expired_holds(workspace).await? {
+        for hold in self.store.holds().read_expired_holds(workspace).await? {
             ends.push((hold.placement, hold.captured().map_err(Corrupt::from)?));
         }
         // The balance and the holds come from two reads. If they don't fit together, the balance keeps its holds.
@@ -69,20 +76,20 @@ impl Store {
     }
 
     /// Returns the version of the workspace's balance; `None` if there is no workspace.
-    pub async fn balance_version(&self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
+    pub async fn version(self, workspace: &WorkspaceId) -> Result<Option<u64>, Fault> {
         Ok(self.read_sums(workspace).await?.map(|balance| balance.version))
     }
 
     /// Returns the version and the available credits of the balance; `None` if there is no workspace. Closes nothing.
-    pub async fn balance_standing(&self, workspace: &WorkspaceId) -> Result<Option<BalanceStanding>, Fault> {
+    pub async fn standing(self, workspace: &WorkspaceId) -> Result<Option<BalanceStanding>, Fault> {
         let Some(balance) = self.read_sums(workspace).await? else { return Ok(None) };
         let available = balance.available().map_err(Corrupt::from)?;
         Ok(Some(BalanceStanding { version: balance.version, available }))
     }
 
     /// Reads the balance without its grants, for callers that need only its sums; `None` if there is no workspace.
-    pub(crate) async fn read_sums(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let item = self.get(&ItemKey::balance(workspace)).await?;
+    pub(crate) async fn read_sums(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        let item = self.store.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
     }
 }

@@ -4,7 +4,7 @@ use credits_core::batch::{Batch, PricedCall, covered};
 use credits_core::id::Name;
 use credits_core::ledger::Cause;
 
-use crate::Store;
+use crate::debits::DebitStore;
 use crate::debits::{DebitRefusal, Posted};
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::Claim;
@@ -20,15 +20,15 @@ pub struct BatchOrder<'a> {
     pub partial: bool,
 }
 
-impl Store {
+impl DebitStore<'_> {
     /// Debits the cost of a batch: of all lines or, if `partial` is set, of the first lines that the balance covers.
     ///
     /// A batch is one posting, like a debit. A partial batch needs a second attempt under the same key, and a third if
     /// the balance has fallen meanwhile.
-    pub async fn debit_batch(&self, claim: &Claim, order: BatchOrder<'_>) -> Result<Posted, DebitRefusal> {
+    pub async fn debit_batch(self, claim: &Claim, order: BatchOrder<'_>) -> Result<Posted, DebitRefusal> {
         let BatchOrder { rate_card, lines, partial } = order;
         let mut taken = lines.len();
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
             let (batch, amount) = Batch::of(rate_card, lines, taken)
                 .map_err(|_| Fault::Corrupt(Corrupt::Attribute("lines")))?;

@@ -7,7 +7,7 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
-use crate::Store;
+use crate::balances::BalanceStore;
 use crate::error::{Chain, Corrupt, Fault};
 use crate::items::ended_grants::end_write;
 use crate::items::{balance_item, entry_item, running_grants};
@@ -24,21 +24,29 @@ pub(crate) struct Current {
     pub no_later_than: Timestamp,
 }
 
-impl Store {
+impl BalanceStore<'_> {
+    /// Closes everything that is due in a workspace's balance, and returns whether nothing is due any more.
+    ///
+    /// Leaves a grant for later if it has not expired by DynamoDB's clock.
+    pub async fn close(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let current = self.close_due(workspace).await?;
+        Ok(current.balance.is_none_or(|balance| !balance.is_due(self.store.now())))
+    }
+
     /// Reads the balance, and closes its epoch until nothing is due.
     ///
     /// A fast local clock must not destroy credits. So a grant stays if it has not expired by DynamoDB's clock.
-    pub(crate) async fn close_due(&self, workspace: &WorkspaceId) -> Result<Current, Fault> {
-        let mut attempts = self.attempts();
+    pub(crate) async fn close_due(self, workspace: &WorkspaceId) -> Result<Current, Fault> {
+        let mut attempts = self.store.attempts();
         loop {
-            let (balance, no_later_than) = self.read_dated_balance(workspace).await?;
-            let now = self.now().min(no_later_than);
+            let (balance, no_later_than) = self.read_dated(workspace).await?;
+            let now = self.store.now().min(no_later_than);
             let due = match balance {
                 Some(balance) if balance.is_due(now) => balance,
                 balance => return Ok(Current { balance, no_later_than }),
             };
             let closing = due.close(now).map_err(Corrupt::from)?;
-            match self.transact(self.closing_writes(workspace, &due, &closing)?).await? {
+            match self.store.transact(self.closing_writes(workspace, &due, &closing)?).await? {
                 TransactionOutcome::Written => {
                     tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch");
                     if !closing.next.is_due(now) {
@@ -55,7 +63,7 @@ impl Store {
     /// Closes the epoch after a change was put behind the fence.
     ///
     /// Only logs a failure: no debit passes the fence, so the next caller closes the epoch.
-    pub(crate) async fn settle_fence(&self, workspace: &WorkspaceId) {
+    pub(crate) async fn settle_fence(self, workspace: &WorkspaceId) {
         if let Err(fault) = self.close_due(workspace).await {
             let error = Chain(&fault);
             tracing::warn!(%workspace, %error, "a close behind the fence failed; the next caller retries it");
@@ -63,22 +71,22 @@ impl Store {
     }
 
     fn closing_writes(
-        &self,
+        self,
         workspace: &WorkspaceId,
         read: &Balance,
         closing: &CloseResult,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let next = balance_item::item_of(workspace, &closing.next);
         let unchanged = Expression::new().when("version", "=", attribute::number(read.version));
-        let mut writes = vec![unchanged.put(&self.table, next)?];
+        let mut writes = vec![unchanged.put(&self.store.table, next)?];
         if !(read.grants.is_empty() && closing.next.grants.is_empty()) {
-            writes.push(running_grants::write(&self.table, workspace, &closing.next)?);
+            writes.push(running_grants::write(&self.store.table, workspace, &closing.next)?);
         }
         for (place, outcome) in closing.outcomes.iter().enumerate() {
             writes.push(self.outcome_write(workspace, outcome, &close_entry_key(read.epoch, place))?);
         }
         for ended in &closing.ended {
-            writes.push(end_write(&self.table, workspace, ended)?);
+            writes.push(end_write(&self.store.table, workspace, ended)?);
         }
         Ok(writes)
     }
@@ -88,7 +96,7 @@ impl Store {
     /// The entry of a void, a start or a claw-back exists and is completed. The entry of an invoice is new under its
     /// month's key, and the entry of an expiry under the close's key.
     fn outcome_write(
-        &self,
+        self,
         workspace: &WorkspaceId,
         outcome: &CloseEntry,
         close_key: &str,
@@ -107,19 +115,24 @@ impl Store {
                 return self.new_entry(workspace, outcome, ("inv", &format!("invoice#{month}"), cause));
             }
         };
-        let entry_id = self.sources.new_id(prefix);
-        Ok(entry_item::complete(&self.table, workspace, waiting, (&entry_id, outcome.credits, outcome.at))?)
+        let entry_id = self.store.sources.new_id(prefix);
+        Ok(entry_item::complete(
+            &self.store.table,
+            workspace,
+            waiting,
+            (&entry_id, outcome.credits, outcome.at),
+        )?)
     }
 
     fn new_entry(
-        &self,
+        self,
         workspace: &WorkspaceId,
         outcome: &CloseEntry,
         (prefix, key, cause): (&str, &str, Cause),
     ) -> Result<TransactWriteItem, Fault> {
         let (credits, at) = (outcome.credits, outcome.at);
-        let entry = Entry { entry_id: self.sources.new_id(prefix), cause, credits, at };
+        let entry = Entry { entry_id: self.store.sources.new_id(prefix), cause, credits, at };
         let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, key), None, &entry)?;
-        Ok(entry_item::put(&self.table, item)?)
+        Ok(entry_item::put(&self.store.table, item)?)
     }
 }

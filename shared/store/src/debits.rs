@@ -35,24 +35,30 @@ pub enum DebitRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Debits and batches of debits.
+#[derive(Debug, Clone, Copy)]
+pub struct DebitStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl DebitStore<'_> {
     /// Debits an amount under the caller's key.
     ///
     /// Sends one request, whether the debit succeeds, is a replay or is refused. Sends more only if the balance has to
     /// be closed first, if other writes are in the way, or if expired holds may keep what is missing.
-    pub async fn debit(&self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
+    pub async fn debit(self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
         let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
             fingerprint: Some(claim.fingerprint),
-            entry_id: self.sources.new_id("deb"),
+            entry_id: self.store.sources.new_id("deb"),
             credits: amount.credits().negated(),
             cause,
             listed: true,
             posting: &|now| Posting::debit(amount, now),
             also: Vec::new(),
         };
-        match self.post(order).await {
+        match self.store.postings().post(order).await {
             Ok(entry) => Ok(Posted { entry, replayed: false }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
             Err(Unposted::Insufficient { balance, .. }) => {
@@ -66,8 +72,8 @@ impl Store {
     /// Returns the posting that the same request has written under the key before; `None` if it has not.
     ///
     /// Callers ask for it before they refuse a call whose price is no longer on the rate card.
-    pub async fn earlier_posting(&self, claim: &Claim) -> Result<Option<Posted>, Fault> {
-        let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+    pub async fn earlier_posting(self, claim: &Claim) -> Result<Option<Posted>, Fault> {
+        let item = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         item.map_or(Ok(None), |item| replay(&item, claim))
     }
 }

@@ -59,53 +59,51 @@ pub enum Failed {
     Stuck,
 }
 
-impl Store {
+/// Items with a due date.
+#[derive(Debug, Clone, Copy)]
+pub struct DueItemStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl DueItemStore<'_> {
     /// Returns every partition of due items.
-    pub fn due_shards(&self) -> impl Iterator<Item = u8> + use<> {
+    pub fn shards(self) -> impl Iterator<Item = u8> + use<> {
         0..DUE_SHARDS
     }
 
     /// Returns a page of the items in one partition that are due by an instant, oldest first.
     ///
     /// `after` is the last item of the previous page.
-    pub async fn due(
-        &self,
+    pub async fn page(
+        self,
         shard: u8,
         by: Timestamp,
         after: Option<&DueItem>,
     ) -> Result<Vec<DueItem>, Fault> {
         let end = position(by.checked_add(SignedDuration::from_millis(1)).unwrap_or(by), "");
         let start = after.map_or_else(String::new, |item| item.position.clone());
-        let items = self.dated(&due_shard(shard), &start, &end, PAGE).await?;
+        let items = self.store.dated(&due_shard(shard), &start, &end, PAGE).await?;
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
     /// Returns the earliest date in any partition. A test clock that is moved ahead must not jump over it.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
+    pub async fn next(self) -> Result<Option<Timestamp>, Fault> {
         let mut next = None;
-        for shard in self.due_shards() {
-            let first = self.first_date(&due_shard(shard)).await?;
+        for shard in self.shards() {
+            let first = self.store.first_date(&due_shard(shard)).await?;
             next = [next, first].into_iter().flatten().min();
         }
         Ok(next)
     }
 
-    /// Closes everything that is due in a workspace's balance, and returns whether nothing is due any more.
-    ///
-    /// Leaves a grant for later if it has not expired by DynamoDB's clock.
-    pub async fn close_balance(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let current = self.close_due(workspace).await?;
-        Ok(current.balance.is_none_or(|balance| !balance.is_due(self.now())))
-    }
-
     /// Removes an item's due date, if it is still the one at which the item was found.
-    pub async fn settle_date(&self, item: &DueItem) -> Result<(), Fault> {
+    pub async fn settle_date(self, item: &DueItem) -> Result<(), Fault> {
         self.redate(item, Expression::new().remove(INDEX_PK).remove(INDEX_SK)).await
     }
 
     /// Counts a failure of an item: postpones the item, or makes it stuck for an operator.
-    pub async fn failed(&self, item: &DueItem) -> Result<Failed, Fault> {
-        let kept = self.get(&item.key).await?.unwrap_or_default();
+    pub async fn failed(self, item: &DueItem) -> Result<Failed, Fault> {
+        let kept = self.store.get(&item.key).await?.unwrap_or_default();
         let failures = kept.get("failures").and_then(|failures| failures.as_n().ok()?.parse().ok());
         let failures = failures.unwrap_or(0_u64).saturating_add(1);
         let counted = Expression::new().set("failures", number(failures));
@@ -116,20 +114,20 @@ impl Store {
         let further = u32::try_from(failures.saturating_sub(1)).unwrap_or(0);
         let pauses = i32::try_from(1_u64.checked_shl(further).unwrap_or(1));
         let pause = FIRST_PAUSE.checked_mul(pauses.unwrap_or(1)).unwrap_or(FIRST_PAUSE);
-        let later = self.now().checked_add(pause).unwrap_or_else(|_| self.now());
+        let later = self.store.now().checked_add(pause).unwrap_or_else(|_| self.store.now());
         let (_, name) = read_position(&item.position).ok_or(Corrupt::Attribute(INDEX_SK))?;
         self.redate(item, counted.set(INDEX_SK, text(position(later, name)))).await?;
         Ok(Failed::Postponed)
     }
 
     /// Returns the items that have failed too often, oldest first, at most 100.
-    pub async fn stuck(&self) -> Result<Vec<DueItem>, Fault> {
-        let items = self.dated(STUCK, "", "9", PAGE).await?;
+    pub async fn stuck(self) -> Result<Vec<DueItem>, Fault> {
+        let items = self.store.dated(STUCK, "", "9", PAGE).await?;
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
     /// Makes a stuck item due again, with no failures counted.
-    pub async fn unstick(&self, item: &DueItem) -> Result<(), Fault> {
+    pub async fn unstick(self, item: &DueItem) -> Result<(), Fault> {
         let workspace = match &item.what {
             Due::Subscription(workspace)
             | Due::Agreement(workspace)
@@ -137,11 +135,11 @@ impl Store {
             | Due::Grant(workspace)
             | Due::AutoTopUp(workspace)
             | Due::Hold(workspace, _) => workspace.clone(),
-            Due::Checkout(purchase) => match self.purchase(purchase).await? {
+            Due::Checkout(purchase) => match self.store.purchases().get(purchase).await? {
                 Some(stored) => stored.purchase.workspace_id,
                 None => return Ok(()),
             },
-            Due::Refund(refund) => match self.owed_refund(refund).await? {
+            Due::Refund(refund) => match self.store.refunds().owed(refund).await? {
                 Some(stored) => stored.refund.workspace_id,
                 None => return Ok(()),
             },
@@ -151,8 +149,8 @@ impl Store {
     }
 
     /// Changes an item if it still has the date at which it was found. Otherwise another caller has redated it.
-    async fn redate(&self, item: &DueItem, change: Expression) -> Result<(), Fault> {
-        self.update_unless_changed(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
+    async fn redate(self, item: &DueItem, change: Expression) -> Result<(), Fault> {
+        self.store.update_unless_changed(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
     }
 }
 

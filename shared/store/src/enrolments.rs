@@ -31,40 +31,46 @@ pub struct Versioned {
     pub version: u64,
 }
 
-impl Store {
+/// Enrolments in plans, with their subscriptions and purchases.
+#[derive(Debug, Clone, Copy)]
+pub struct EnrolmentStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl EnrolmentStore<'_> {
     /// Returns the workspace's enrolment; an empty one if none was ever written.
-    pub async fn enrolment(&self, workspace: &WorkspaceId) -> Result<Versioned, Fault> {
-        let item = self.get(&ItemKey::subscription(workspace)).await?;
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<Versioned, Fault> {
+        let item = self.store.get(&ItemKey::subscription(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?.unwrap_or_default())
     }
 
     /// Writes a change if the enrolment still has the version that was read. Returns whether it was written.
     ///
     /// The same transaction withdraws the checkouts that the enrolment no longer waits for.
-    pub async fn change_enrolment(
-        &self,
+    pub async fn change(
+        self,
         workspace: &WorkspaceId,
         read: &Versioned,
         after: &Enrolment,
     ) -> Result<bool, Fault> {
         let mut writes = self.withdrawals(&read.enrolment, after).await?;
-        writes.push(write_of(&self.table, workspace, read.version, after)?);
-        self.transact_unless_changed(writes).await
+        writes.push(write_of(&self.store.table, workspace, read.version, after)?);
+        self.store.transact_unless_changed(writes).await
     }
 
     /// Stores a purchase and the enrolment that waits for it. Returns whether both were written.
     ///
     /// Callers store it before they call Stripe, so that a retry finds it after a crash.
     pub async fn begin_purchase(
-        &self,
+        self,
         read: &Versioned,
         after: &Enrolment,
         new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
         let mut writes = self.withdrawals(&read.enrolment, after).await?;
-        writes.push(write_of(&self.table, &new.purchase.workspace_id, read.version, after)?);
-        writes.push(begin_write(&self.table, new)?);
-        self.transact_unless_changed(writes).await
+        writes.push(write_of(&self.store.table, &new.purchase.workspace_id, read.version, after)?);
+        writes.push(begin_write(&self.store.table, new)?);
+        self.store.transact_unless_changed(writes).await
     }
 
     /// Records the state of a checkout that was not paid, and stops waiting for one that can't be paid any more.
@@ -72,14 +78,14 @@ impl Store {
     /// If a person has to pay for a renewal by it, the checkout becomes due instead, and the sweep replaces it. Ignores
     /// a checkout that is not the purchase's own: Stripe opened it although it answered 500.
     pub async fn end_checkout(
-        &self,
+        self,
         purchase_id: &Id,
         checkout_id: &str,
         state: PurchaseState,
     ) -> Result<(), Fault> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let Some(stored) = self.purchase(purchase_id).await? else { return Ok(()) };
+            let Some(stored) = self.store.purchases().get(purchase_id).await? else { return Ok(()) };
             let known = match (stored.state, state) {
                 // A checkout that is still processing gets a new due date.
                 (PurchaseState::Processing, PurchaseState::Processing) => false,
@@ -92,23 +98,26 @@ impl Store {
                 return Ok(());
             }
             let workspace = &stored.purchase.workspace_id;
-            let read = self.enrolment(workspace).await?;
+            let read = self.get(workspace).await?;
             let ended = matches!(state, PurchaseState::Expired | PurchaseState::Failed);
             if ended && read.enrolment.asks_for_renewal(purchase_id) {
                 return self
-                    .transact_unless_changed(vec![self.state_write(&stored, PurchaseState::Open)?])
+                    .store
+                    .transact_unless_changed(vec![
+                        self.store.purchases().state_write(&stored, PurchaseState::Open)?,
+                    ])
                     .await
                     .map(drop);
             }
             let after = match state {
-                PurchaseState::Processing => read.enrolment.processing(purchase_id, self.now()),
+                PurchaseState::Processing => read.enrolment.processing(purchase_id, self.store.now()),
                 _ => read.enrolment.without(purchase_id),
             };
-            let mut writes = vec![self.state_write(&stored, state)?];
+            let mut writes = vec![self.store.purchases().state_write(&stored, state)?];
             if after != read.enrolment {
-                writes.push(write_of(&self.table, workspace, read.version, &after)?);
+                writes.push(write_of(&self.store.table, workspace, read.version, &after)?);
             }
-            if self.transact_unless_changed(writes).await? {
+            if self.store.transact_unless_changed(writes).await? {
                 return Ok(());
             }
             attempts.after_conflict().await?;
@@ -120,22 +129,22 @@ impl Store {
     /// Returns whether this was written; if not, something has changed since the enrolment was read. Marks the payments
     /// as withdrawn, so that the events of their refunds move no credits.
     pub async fn withdraw_paid_ahead(
-        &self,
+        self,
         workspace: &WorkspaceId,
         read: &Versioned,
         after: &Enrolment,
         paid_ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
         let mut also = self.withdrawals(&read.enrolment, after).await?;
-        also.push(write_of(&self.table, workspace, read.version, after)?);
+        also.push(write_of(&self.store.table, workspace, read.version, after)?);
         for paid in paid_ahead {
-            let item = self.get(&ItemKey::payment(&paid.payment_id)).await?;
+            let item = self.store.get(&ItemKey::payment(&paid.payment_id)).await?;
             let payment = item.as_ref().map(payment_item::read).transpose()?;
             let payment = payment.ok_or(Corrupt::Attribute("payment_id"))?;
             let version = payment.version.saturating_add(1);
             let withdrawn = Payment { is_withdrawn: true, version, ..payment };
-            also.push(payment_item::write_of(&self.table, &withdrawn)?);
-            also.push(owe_write(&self.table, &self.refund_of(workspace, paid))?);
+            also.push(payment_item::write_of(&self.store.table, &withdrawn)?);
+            also.push(owe_write(&self.store.table, &self.refund_of(workspace, paid))?);
         }
         let Some(first) = paid_ahead.first() else { return Ok(false) };
         let key = ItemKey::ours(workspace, &format!("withdrawn#{}", first.grant_id));
@@ -146,16 +155,16 @@ impl Store {
             workspace,
             key,
             fingerprint: None,
-            entry_id: self.sources.new_id("void"),
+            entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
             listed: false,
             posting: &|now| Posting::change(change.clone(), now),
             also,
         };
-        match self.post(order).await {
+        match self.store.postings().post(order).await {
             Ok(_) => {
-                self.settle_fence(workspace).await;
+                self.store.balances().settle_fence(workspace).await;
                 Ok(true)
             }
             Err(Unposted::Fault(fault)) => Err(fault),
@@ -166,7 +175,7 @@ impl Store {
         }
     }
 
-    fn refund_of(&self, workspace: &WorkspaceId, paid: &PaidAhead) -> OwedRefund {
+    fn refund_of(self, workspace: &WorkspaceId, paid: &PaidAhead) -> OwedRefund {
         OwedRefund {
             refund_id: paid.refund_id(),
             workspace_id: workspace.clone(),
@@ -174,13 +183,13 @@ impl Store {
             price: paid.price,
             amount_minor: None,
             reason: None,
-            begun_at: self.now(),
+            begun_at: self.store.now(),
         }
     }
 
     /// Returns the writes that withdraw the checkouts for which the enrolment no longer waits.
     async fn withdrawals(
-        &self,
+        self,
         before: &Enrolment,
         after: &Enrolment,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
@@ -189,8 +198,8 @@ impl Store {
             if after.awaited_checkouts().any(|awaited| awaited == dropped) {
                 continue;
             }
-            if let Some(stored) = self.purchase(dropped).await? {
-                writes.push(self.state_write(&stored, PurchaseState::Withdrawn)?);
+            if let Some(stored) = self.store.purchases().get(dropped).await? {
+                writes.push(self.store.purchases().state_write(&stored, PurchaseState::Withdrawn)?);
             }
         }
         Ok(writes)

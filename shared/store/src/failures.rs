@@ -71,27 +71,33 @@ struct Spell {
     sending: Option<Digest>,
 }
 
-impl Store {
+/// Failed runs, and the mails that collect them.
+#[derive(Debug, Clone, Copy)]
+pub struct FailureStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl FailureStore<'_> {
     /// Counts a failed run once, however often its event is delivered, and returns the mail that reports it.
-    pub async fn group_failure(
-        &self,
+    pub async fn group(
+        self,
         workspace: &WorkspaceId,
         workflow: &Id,
         event_id: &str,
     ) -> Result<Grouped, Fault> {
         let key = ItemKey::failures(workspace);
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let (item, now) = self.get_dated(&key).await?;
+            let (item, now) = self.store.get_dated(&key).await?;
             let spell = item.map(|item| Spell::read(&key, &item)).transpose()?;
             let (grouped, role, write) = match &spell {
                 Some(spell) if spell.collects(now) => {
-                    let counted = spell.counting(workflow).update(&self.table, &key)?;
+                    let counted = spell.counting(workflow).update(&self.store.table, &key)?;
                     (Grouped::Counted, "counted", counted)
                 }
                 spell => (Grouped::First, "first", self.beginning(workspace, spell.as_ref(), now)?),
             };
-            match self.transact(vec![self.fact_write(event_id, role)?, write]).await? {
+            match self.store.transact(vec![self.store.mails().fact_write(event_id, role)?, write]).await? {
                 TransactionOutcome::Written => return Ok(grouped),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
@@ -107,25 +113,26 @@ impl Store {
     }
 
     /// Returns the keys of the items that may have a due digest.
-    pub async fn due_digests(&self) -> Result<Vec<ItemKey>, Fault> {
-        let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let due = self.dated(DIGESTS, "", &end, MAX_DIGESTS).await?;
+    pub async fn due_digests(self) -> Result<Vec<ItemKey>, Fault> {
+        let end =
+            position(self.store.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
+        let due = self.store.dated(DIGESTS, "", &end, MAX_DIGESTS).await?;
         let key = |item: &Item| Ok(ItemKey { pk: Reader(item).text(PK)?.to_owned(), sk: "failures".into() });
         due.iter().map(key).collect()
     }
 
     /// Returns the time at which the next digest is due.
-    pub async fn next_digest(&self) -> Result<Option<Timestamp>, Fault> {
-        self.first_date(DIGESTS).await
+    pub async fn next_digest(self) -> Result<Option<Timestamp>, Fault> {
+        self.store.first_date(DIGESTS).await
     }
 
     /// Moves the due digest out of the counts and returns it; `None` if none is due.
     ///
     /// If an earlier sender has not finished its digest, returns that one.
-    pub async fn take_digest(&self, key: &ItemKey) -> Result<Option<Digest>, Fault> {
-        let mut attempts = self.attempts();
+    pub async fn take_digest(self, key: &ItemKey) -> Result<Option<Digest>, Fault> {
+        let mut attempts = self.store.attempts();
         loop {
-            let (item, now) = self.get_dated(key).await?;
+            let (item, now) = self.store.get_dated(key).await?;
             let Some(spell) = item.map(|item| Spell::read(key, &item)).transpose()? else { return Ok(None) };
             let write = if spell.sending.is_some() {
                 return Ok(spell.sending);
@@ -136,7 +143,7 @@ impl Store {
             } else {
                 spell.taking(now)?
             };
-            match self.transact(vec![write.update(&self.table, key)?]).await? {
+            match self.store.transact(vec![write.update(&self.store.table, key)?]).await? {
                 TransactionOutcome::Written if spell.waiting == 0 => return Ok(None),
                 TransactionOutcome::Written => {}
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
@@ -146,20 +153,20 @@ impl Store {
     }
 
     /// Removes a digest that SES has accepted. If the item has changed since, a later invocation removes it.
-    pub async fn digest_sent(&self, digest: &Digest) -> Result<(), Fault> {
+    pub async fn digest_sent(self, digest: &Digest) -> Result<(), Fault> {
         let next = position(digest.next_at, digest.workspace_id.as_str());
         let sent = Expression::new()
             .remove(SENDING)
             .set(INDEX_SK, text(next))
             .when("sending.since", "=", instant(digest.since))
             .when("spell_at", "=", instant(digest.spell_at));
-        self.update_unless_changed(sent, &digest.key).await
+        self.store.update_unless_changed(sent, &digest.key).await
     }
 
     /// Ends the spell after an addition of credits. Runs that fail from now on are mailed within the hour again.
-    pub async fn end_failure_spell(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+    pub async fn end_spell(self, workspace: &WorkspaceId) -> Result<(), Fault> {
         let key = ItemKey::failures(workspace);
-        let (item, now) = self.get_dated(&key).await?;
+        let (item, now) = self.store.get_dated(&key).await?;
         let Some(spell) = item.map(|item| Spell::read(&key, &item)).transpose()? else { return Ok(()) };
         let ended = Expression::new().set("spell_at", instant(now)).when_exists();
         // A digest that is being sent keeps its position in the index until it is sent.
@@ -170,14 +177,14 @@ impl Store {
             let due = position(renewed.due_at().max(now), workspace.as_str());
             ended.set(INDEX_PK, text(DIGESTS)).set(INDEX_SK, text(due)).when_absent(SENDING)
         };
-        self.update_unless_changed(ended, &key).await
+        self.store.update_unless_changed(ended, &key).await
     }
 
     /// Returns the write of the item for a mail that is sent at once.
     ///
     /// Begins a new spell if a week has passed without a mail.
     fn beginning(
-        &self,
+        self,
         workspace: &WorkspaceId,
         before: Option<&Spell>,
         now: Timestamp,
@@ -191,7 +198,7 @@ impl Store {
         item.insert(FAILED.into(), AttributeValue::M(Item::new()));
         item.insert("ttl".into(), expiry(now));
         let unchanged = before.map_or_else(|| Expression::new().when_absent(PK), Spell::unchanged);
-        Ok(unchanged.put(&self.table, item)?)
+        Ok(unchanged.put(&self.store.table, item)?)
     }
 }
 

@@ -92,14 +92,20 @@ struct VoidableGrant {
     prepaid: Option<Amount>,
 }
 
-impl Store {
+/// Grants.
+#[derive(Debug, Clone, Copy)]
+pub struct GrantStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl GrantStore<'_> {
     /// Grants credits under the caller's key. Puts an expiring grant behind the fence and closes the epoch at once.
-    pub async fn grant(&self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
+    pub async fn grant(self, claim: &Claim, grant: &GrantOrder) -> Result<Posted, GrantRefusal> {
         if matches!(grant.term, Term::Until(..)) && self.has_no_room(&claim.workspace_id).await? {
-            return self.earlier_posting(claim).await?.ok_or(GrantRefusal::TooMany);
+            return self.store.debits().earlier_posting(claim).await?.ok_or(GrantRefusal::TooMany);
         }
-        let grant_id = self.sources.new_id("gr");
-        let kept = Expression::new().when_absent(PK).put(&self.table, grant.item(claim, &grant_id));
+        let grant_id = self.store.sources.new_id("gr");
+        let kept = Expression::new().when_absent(PK).put(&self.store.table, grant.item(claim, &grant_id));
         let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
@@ -111,21 +117,21 @@ impl Store {
             posting: &|now| grant.posting(&grant_id, now),
             also: vec![kept.map_err(Fault::from)?],
         };
-        let posted = match self.post(order).await {
+        let posted = match self.store.postings().post(order).await {
             Ok(entry) => Posted { entry, replayed: false },
             Err(Unposted::KeyTaken(item)) => replay(&item, claim)?.ok_or(ClaimRefusal::KeyReused)?,
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
             Err(_) => return Err(ClaimRefusal::WorkspaceNotFound.into()),
         };
         if matches!(grant.term, Term::Until(..)) {
-            self.settle_fence(&claim.workspace_id).await;
+            self.store.balances().settle_fence(&claim.workspace_id).await;
         }
         Ok(posted)
     }
 
     /// Returns whether the workspace has its most expiring grants. Concurrent grants may exceed it: each may find room.
-    async fn has_no_room(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let Some(item) = self.get(&ItemKey::balance(workspace)).await? else { return Ok(false) };
+    async fn has_no_room(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let Some(item) = self.store.get(&ItemKey::balance(workspace)).await? else { return Ok(false) };
         let running = item.contains_key(RUNNING_GRANTS);
         Ok(running && Reader(&item).number(RUNNING_GRANTS)? >= MAX_RUNNING_GRANTS)
     }
@@ -133,12 +139,7 @@ impl Store {
     /// Takes back what is left of a grant, under the caller's key, and returns the ledger entry with the amount.
     ///
     /// Only a close can compute the amount. So the void waits behind the fence, and the close lists its entry.
-    pub async fn void_grant(
-        &self,
-        claim: &Claim,
-        grant_id: &Id,
-        reason: &str,
-    ) -> Result<Posted, VoidRefusal> {
+    pub async fn void(self, claim: &Claim, grant_id: &Id, reason: &str) -> Result<Posted, VoidRefusal> {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let known = self.known_grant(&claim.workspace_id, grant_id).await?;
         let change = Change::Void { key: key.pk.clone(), grant_id: grant_id.clone(), prepaid: known.prepaid };
@@ -146,14 +147,14 @@ impl Store {
             workspace: &claim.workspace_id,
             key: key.clone(),
             fingerprint: Some(claim.fingerprint),
-            entry_id: self.sources.new_id("void"),
+            entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
             listed: false,
             posting: &|now| Posting::change(change.clone(), now),
             also: vec![self.voided_write(claim, grant_id, &key)?],
         };
-        let replayed = match self.post(order).await {
+        let replayed = match self.store.postings().post(order).await {
             Ok(_) => false,
             Err(Unposted::KeyTaken(item)) if entry_item::is_of(&item, Some(claim.fingerprint)) => true,
             Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
@@ -163,23 +164,19 @@ impl Store {
             }
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
         };
-        self.close_due(&claim.workspace_id).await?;
-        let item = self.get(&key).await?.filter(entry_item::is_listed).ok_or(Fault::Contended)?;
+        self.store.balances().close_due(&claim.workspace_id).await?;
+        let item = self.store.get(&key).await?.filter(entry_item::is_listed).ok_or(Fault::Contended)?;
         Ok(Posted { entry: entry_item::read(&item).map_err(Fault::from)?, replayed })
     }
 
-    async fn known_grant(
-        &self,
-        workspace: &WorkspaceId,
-        grant_id: &Id,
-    ) -> Result<VoidableGrant, VoidRefusal> {
-        if let Some(item) = self.get(&ItemKey::grant(workspace, grant_id)).await? {
+    async fn known_grant(self, workspace: &WorkspaceId, grant_id: &Id) -> Result<VoidableGrant, VoidRefusal> {
+        if let Some(item) = self.store.get(&ItemKey::grant(workspace, grant_id)).await? {
             return Ok(VoidableGrant { prepaid: read_prepaid(&item).map_err(Fault::from)? });
         }
-        let balance = self.read_balance(workspace).await?.ok_or(VoidRefusal::WorkspaceNotFound)?;
+        let balance = self.store.balances().read(workspace).await?.ok_or(VoidRefusal::WorkspaceNotFound)?;
         let mut owned = balance.grants.iter().chain(balance.next.iter().map(|next| &next.grant));
         let shown = owned.any(|grant| grant.grant_id == *grant_id);
-        let shown = shown || self.ended_grant(workspace, grant_id).await?.is_some();
+        let shown = shown || self.ended(workspace, grant_id).await?.is_some();
         let listed = shown || self.is_listed(workspace, grant_id).await?;
         Err(if listed { VoidRefusal::NotVoidable } else { VoidRefusal::GrantNotFound })
     }
@@ -187,7 +184,7 @@ impl Store {
     /// Returns whether the ledger lists a grant with this id, which may have ended.
     ///
     /// Searches the ledger around the time at which the id was made.
-    async fn is_listed(&self, workspace: &WorkspaceId, grant_id: &Id) -> Result<bool, Fault> {
+    async fn is_listed(self, workspace: &WorkspaceId, grant_id: &Id) -> Result<bool, Fault> {
         let Some(made_at) = Sources::made_at(grant_id) else { return Ok(false) };
         let first = position(made_at.checked_sub(CLOCK_DIFFERENCE).unwrap_or(made_at), "");
         let last = made_at.checked_add(LISTED_WITHIN).unwrap_or(made_at);
@@ -196,6 +193,7 @@ impl Store {
             let partition = &keys::ledger(workspace);
             let filter = Some(("grant_id", grant_id.as_str()));
             let page = self
+                .store
                 .page(IndexQuery { partition, limit: 1, after: Some(&after), filter }, |_| Ok(()))
                 .await?;
             if !page.items.is_empty() {
@@ -206,10 +204,10 @@ impl Store {
         Ok(false)
     }
 
-    fn voided_write(&self, claim: &Claim, grant_id: &Id, key: &ItemKey) -> Result<TransactWriteItem, Fault> {
+    fn voided_write(self, claim: &Claim, grant_id: &Id, key: &ItemKey) -> Result<TransactWriteItem, Fault> {
         let write =
             Expression::new().set("voided_under", text(&key.pk)).when_absent("voided_under").when_exists();
-        Ok(write.update(&self.table, &ItemKey::grant(&claim.workspace_id, grant_id))?)
+        Ok(write.update(&self.store.table, &ItemKey::grant(&claim.workspace_id, grant_id))?)
     }
 }
 

@@ -89,22 +89,29 @@ enum PlacementObstacle {
     Moved,
 }
 
-impl Store {
+/// Holds, with their captures and settlements.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl HoldStore<'_> {
     /// Places all holds of an order under the caller's key, or none.
     ///
     /// Reads the balance's epoch first. The placement requires that the balance is still in that epoch.
-    pub async fn place_holds(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
+    pub async fn place(self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
-        let base = self.sources.new_short_id("hold");
-        let (mut attempts, mut expired_holds) = (self.attempts(), self.expired_holds(&claim.workspace_id));
+        let base = self.store.sources.new_short_id("hold");
+        let (mut attempts, mut expired_holds) =
+            (self.store.attempts(), self.expired_holds(&claim.workspace_id));
         loop {
-            let current = self.close_due(&claim.workspace_id).await?;
+            let current = self.store.balances().close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
-            let now = self.now().min(current.no_later_than);
+            let now = self.store.now().min(current.no_later_than);
             let holds = order.holds(&base, balance.epoch, now).map_err(Fault::from)?;
             let posting = Posting::hold(total, now, balance.epoch);
             let writes = self.placing_writes(claim, &posting, &base, &holds)?;
-            let reasons = match self.transact(writes).await? {
+            let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(Placed { holds, replayed: false }),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
@@ -130,18 +137,19 @@ impl Store {
     }
 
     /// Returns the holds that were placed under the key; `None` if the key is unused or was used for another call.
-    pub async fn placed_before(&self, claim: &Claim, order: HoldOrder<'_>) -> Result<Option<Placed>, Fault> {
-        let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+    pub async fn placed_before(self, claim: &Claim, order: HoldOrder<'_>) -> Result<Option<Placed>, Fault> {
+        let item = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         item.map_or(Ok(None), |item| replay(&item, claim, None, &order))
     }
 
     /// Returns the hold with this id. If the hold has expired, releases it first.
-    pub async fn hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Option<Hold>, Fault> {
+    pub async fn get(self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Option<Hold>, Fault> {
         let key = ItemKey::hold(workspace, hold_id);
-        let read = async || Ok::<_, Fault>(self.get(&key).await?.as_ref().map(hold_item::read).transpose()?);
+        let read =
+            async || Ok::<_, Fault>(self.store.get(&key).await?.as_ref().map(hold_item::read).transpose()?);
         match read().await? {
-            Some(hold) if hold.status == HoldStatus::Open && hold.is_over(self.now()) => {
-                self.expire_hold(workspace, hold_id).await?;
+            Some(hold) if hold.status == HoldStatus::Open && hold.is_over(self.store.now()) => {
+                self.expire(workspace, hold_id).await?;
                 read().await
             }
             hold => Ok(hold),
@@ -149,7 +157,7 @@ impl Store {
     }
 
     fn placing_writes(
-        &self,
+        self,
         claim: &Claim,
         posting: &Posting,
         base: &Id,
@@ -158,12 +166,12 @@ impl Store {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let expires_at = holds.first().map_or(Timestamp::UNIX_EPOCH, |hold| hold.expires_at);
         let mut writes = vec![
-            balance_item::write_of(&self.table, &claim.workspace_id, posting, key.name())?,
-            entry_item::put(&self.table, claimed(claim, base, expires_at))?,
+            balance_item::write_of(&self.store.table, &claim.workspace_id, posting, key.name())?,
+            entry_item::put(&self.store.table, claimed(claim, base, expires_at))?,
         ];
         for hold in holds {
             let item = hold_item::item_of(&claim.workspace_id, hold);
-            writes.push(Expression::new().when_absent(PK).put(&self.table, item)?);
+            writes.push(Expression::new().when_absent(PK).put(&self.store.table, item)?);
         }
         Ok(writes)
     }

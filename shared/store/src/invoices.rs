@@ -52,18 +52,24 @@ pub enum InvoiceRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Invoices.
+#[derive(Debug, Clone, Copy)]
+pub struct InvoiceStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl InvoiceStore<'_> {
     /// Returns a workspace's invoices, newest first.
-    pub async fn invoices(&self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
-        let items = self.invoice_items(workspace).await?;
+    pub async fn list(self, workspace: &WorkspaceId) -> Result<Vec<Invoice>, Fault> {
+        let items = self.items(workspace).await?;
         Ok(items.iter().map(|item| Ok(read(item)?.invoice)).collect::<Result<_, Corrupt>>()?)
     }
 
     /// Numbers a workspace's invoices that await a number, oldest first.
-    pub async fn number_invoices(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
-        for item in self.invoice_items(workspace).await?.iter().rev() {
+    pub async fn number_all(self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        for item in self.items(workspace).await?.iter().rev() {
             if read(item)?.invoice.awaits_number() {
-                self.number_invoice(workspace, &key_of(item)?).await?;
+                self.number(workspace, &key_of(item)?).await?;
             }
         }
         Ok(())
@@ -71,17 +77,17 @@ impl Store {
 
     /// Assigns the next number of the series to an invoice. One transaction writes the counter and the invoice, so a
     /// number is used if and only if an invoice has it.
-    async fn number_invoice(&self, workspace: &WorkspaceId, key: &ItemKey) -> Result<(), Fault> {
-        let mut attempts = self.attempts();
+    async fn number(self, workspace: &WorkspaceId, key: &ItemKey) -> Result<(), Fault> {
+        let mut attempts = self.store.attempts();
         loop {
-            let item = self.get(key).await?.ok_or(Corrupt::Attribute(INVOICE))?;
+            let item = self.store.get(key).await?.ok_or(Corrupt::Attribute(INVOICE))?;
             let VersionedInvoice { invoice, version } = read(&item)?;
             // After a lost response, or beside another sweep, the invoice has a number already. The operator may also
             // have voided it.
             if !invoice.awaits_number() {
                 return Ok(());
             }
-            let counter = self.get(&ItemKey::invoice_numbers()).await?;
+            let counter = self.store.get(&ItemKey::invoice_numbers()).await?;
             let last = counter.map(|counter| Reader(&counter).number(LAST)).transpose()?;
             let next = last.unwrap_or(0).saturating_add(1);
             let unchanged = match last {
@@ -90,10 +96,10 @@ impl Store {
             };
             let numbered = invoice.numbered(next).map_err(Corrupt::from)?;
             let writes = vec![
-                unchanged.set(LAST, number(next)).update(&self.table, &ItemKey::invoice_numbers())?,
-                self.invoice_write(workspace, key, Some(version), &numbered)?,
+                unchanged.set(LAST, number(next)).update(&self.store.table, &ItemKey::invoice_numbers())?,
+                self.write(workspace, key, Some(version), &numbered)?,
             ];
-            match self.transact(writes).await? {
+            match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(()),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
@@ -103,26 +109,25 @@ impl Store {
 
     /// Sets an invoice's status under the caller's key. Returns the invoice, and whether the call is a replay. A replay
     /// returns what the first call returned.
-    pub async fn set_invoice_status(
-        &self,
+    pub async fn set_status(
+        self,
         claim: &Claim,
         invoice_id: &Id,
         change: &StatusChange,
     ) -> Result<(Invoice, bool), InvoiceRefusal> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let (key, stored) = self.invoice(&claim.workspace_id, invoice_id).await?;
+            let (key, stored) = self.get(&claim.workspace_id, invoice_id).await?;
             let StatusChange { status, note } = change.clone();
             let after = Invoice { status, note, ..stored.invoice };
             let mut claimed = entry_item::claimed(claim);
             let answered = serde_dynamo::to_attribute_value(&after).map_err(Corrupt::from);
             claimed.insert(INVOICE.into(), answered.map_err(Fault::from)?);
             let writes = vec![
-                entry_item::put(&self.table, claimed).map_err(Fault::from)?,
-                self.invoice_write(&claim.workspace_id, &key, Some(stored.version), &after)
-                    .map_err(Fault::from)?,
+                entry_item::put(&self.store.table, claimed).map_err(Fault::from)?,
+                self.write(&claim.workspace_id, &key, Some(stored.version), &after).map_err(Fault::from)?,
             ];
-            let reasons = match self.transact(writes).await? {
+            let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok((after, false)),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
@@ -141,12 +146,12 @@ impl Store {
         }
     }
 
-    async fn invoice(
-        &self,
+    async fn get(
+        self,
         workspace: &WorkspaceId,
         invoice_id: &Id,
     ) -> Result<(ItemKey, VersionedInvoice), InvoiceRefusal> {
-        for item in self.invoice_items(workspace).await? {
+        for item in self.items(workspace).await? {
             let stored = read(&item).map_err(Fault::from)?;
             if stored.invoice.invoice_id == *invoice_id {
                 return Ok((key_of(&item).map_err(Fault::from)?, stored));
@@ -155,21 +160,22 @@ impl Store {
         Err(InvoiceRefusal::NotFound)
     }
 
-    async fn invoice_items(&self, workspace: &WorkspaceId) -> Result<Vec<Item>, Fault> {
+    async fn items(self, workspace: &WorkspaceId) -> Result<Vec<Item>, Fault> {
         let query = self
+            .store
             .query()
             .scan_index_forward(false)
             .consistent_read(true)
             .key_condition_expression("#pk = :pk")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_values(":pk", text(ItemKey::invoice(workspace, 1).pk));
-        Ok(self.found(query).await?.items.unwrap_or_default())
+        Ok(self.store.found(query).await?.items.unwrap_or_default())
     }
 
     /// Builds the write of an invoice on the condition that it is still at the version that was read; `None` creates
     /// it. The invoice is due while it awaits a number.
-    pub(crate) fn invoice_write(
-        &self,
+    pub(crate) fn write(
+        self,
         workspace: &WorkspaceId,
         key: &ItemKey,
         read_version: Option<u64>,
@@ -187,7 +193,7 @@ impl Store {
             Some(0) => Expression::new().when_absent("version").when_exists(),
             Some(version) => Expression::new().when("version", "=", number(version)),
         };
-        unchanged.put(&self.table, item)
+        unchanged.put(&self.store.table, item)
     }
 }
 

@@ -20,19 +20,21 @@ pub struct LedgerQuery<'a> {
     pub kind: Option<&'a str>,
 }
 
-impl Store {
+/// Ledger entries.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl LedgerStore<'_> {
     /// Returns a page of the workspace's ledger, newest first.
-    pub async fn ledger(
-        &self,
-        workspace: &WorkspaceId,
-        query: &LedgerQuery<'_>,
-    ) -> Result<Page<Entry>, Fault> {
+    pub async fn page(self, workspace: &WorkspaceId, query: &LedgerQuery<'_>) -> Result<Page<Entry>, Fault> {
         let listing = IndexQuery {
             partition: &keys::ledger(workspace),
             limit: query.limit.into(),
             after: query.after,
             filter: query.kind.map(|kind| ("kind", kind)),
         };
-        self.page(listing, entry_item::read).await
+        self.store.page(listing, entry_item::read).await
     }
 }

@@ -28,15 +28,21 @@ pub enum MailClaim {
     Busy,
 }
 
-impl Store {
+/// Records of mails.
+#[derive(Debug, Clone, Copy)]
+pub struct MailStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl MailStore<'_> {
     /// Claims a mail, so that no other invocation sends it.
     ///
     /// DynamoDB's clock times the claims, since the clocks of two functions may differ by more than a claim lasts.
-    pub async fn claim_mail(&self, mail_id: &str) -> Result<MailClaim, Fault> {
-        let (key, claim) = (ItemKey::mail(mail_id), self.sources.new_id("claim"));
-        let mut attempts = self.attempts();
+    pub async fn claim(self, mail_id: &str) -> Result<MailClaim, Fault> {
+        let (key, claim) = (ItemKey::mail(mail_id), self.store.sources.new_id("claim"));
+        let mut attempts = self.store.attempts();
         loop {
-            let (_, now) = self.get_dated(&key).await?;
+            let (_, now) = self.store.get_dated(&key).await?;
             let until = now.checked_add(CLAIM_LASTS).unwrap_or(now);
             // A released claim counts as none, and so does one whose owner has stopped.
             let write = Expression::new()
@@ -45,7 +51,7 @@ impl Store {
                 .set("ttl", expiry(now))
                 .when_absent("sent")
                 .when_absent_or("claimed_until", "<", instant(now));
-            let outcome = self.transact(vec![write.update(&self.table, &key)?]).await?;
+            let outcome = self.store.transact(vec![write.update(&self.store.table, &key)?]).await?;
             match outcome {
                 TransactionOutcome::Written => return Ok(MailClaim::Ours(claim)),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
@@ -65,34 +71,35 @@ impl Store {
     }
 
     /// Records that a claimed mail was sent.
-    pub async fn mail_sent(&self, mail_id: &str) -> Result<(), Fault> {
-        let now = self.now();
+    pub async fn sent(self, mail_id: &str) -> Result<(), Fault> {
+        let now = self.store.now();
         let sent = Expression::new().set("sent", instant(now)).set("ttl", expiry(now));
-        self.update_unless_changed(sent, &ItemKey::mail(mail_id)).await
+        self.store.update_unless_changed(sent, &ItemKey::mail(mail_id)).await
     }
 
     /// Releases a claim, so that the next attempt need not wait for its end.
-    pub async fn release_mail(&self, mail_id: &str, claim: &Id) -> Result<(), Fault> {
+    pub async fn release(self, mail_id: &str, claim: &Id) -> Result<(), Fault> {
         let ours = Expression::new().remove("claimed_until").when("claim", "=", text(claim.as_str()));
-        self.update_unless_changed(ours, &ItemKey::mail(mail_id)).await
+        self.store.update_unless_changed(ours, &ItemKey::mail(mail_id)).await
     }
 
     /// Stops mails to an address, because they bounce or its owner has complained.
-    pub async fn switch_off_address(&self, address: &str, reason: &'static str) -> Result<(), Fault> {
-        let off = Expression::new().set("reason", text(reason)).set("since", instant(self.now()));
-        self.update_unless_changed(off, &ItemKey::address(address)).await
+    pub async fn switch_off_address(self, address: &str, reason: &'static str) -> Result<(), Fault> {
+        let off = Expression::new().set("reason", text(reason)).set("since", instant(self.store.now()));
+        self.store.update_unless_changed(off, &ItemKey::address(address)).await
     }
 
     /// Returns whether mails to an address are stopped.
-    pub async fn is_switched_off(&self, address: &str) -> Result<bool, Fault> {
-        Ok(self.get(&ItemKey::address(address)).await?.is_some())
+    pub async fn is_switched_off(self, address: &str) -> Result<bool, Fault> {
+        Ok(self.store.get(&ItemKey::address(address)).await?.is_some())
     }
 
     /// Builds the write that records an event as counted. It belongs in the transaction that counts the event, and its
     /// condition fails if the event was counted before.
-    pub(crate) fn fact_write(&self, event_id: &str, role: &str) -> Result<TransactWriteItem, Fault> {
-        let fact = Expression::new().set("role", text(role)).set("ttl", expiry(self.now())).when_absent(PK);
-        Ok(fact.update(&self.table, &ItemKey::fact(event_id))?)
+    pub(crate) fn fact_write(self, event_id: &str, role: &str) -> Result<TransactWriteItem, Fault> {
+        let fact =
+            Expression::new().set("role", text(role)).set("ttl", expiry(self.store.now())).when_absent(PK);
+        Ok(fact.update(&self.store.table, &ItemKey::fact(event_id))?)
     }
 }
 

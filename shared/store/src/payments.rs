@@ -63,12 +63,18 @@ struct Merged {
     also: Vec<TransactWriteItem>,
 }
 
-impl Store {
+/// Payments.
+#[derive(Debug, Clone, Copy)]
+pub struct PaymentStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl PaymentStore<'_> {
     /// Applies an event: merges it into its payment, and takes one step after another until none is left.
     ///
     /// Each step is one transaction on the payment's item, the balance and the ledger. After a crash between two steps,
     /// Stripe's next delivery finds what is left and does it.
-    pub async fn apply(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
+    pub async fn apply(self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
         let applied = Box::pin(self.apply_steps(payment_id, news)).await?;
         match applied {
             Applied::Changed => metrics::counter!("PaymentsSettled").increment(1),
@@ -78,8 +84,8 @@ impl Store {
         Ok(applied)
     }
 
-    async fn apply_steps(&self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
-        let mut attempts = self.attempts();
+    async fn apply_steps(self, payment_id: &str, news: &News) -> Result<Applied, Fault> {
+        let mut attempts = self.store.attempts();
         let mut applied = Applied::Unchanged;
         loop {
             match Box::pin(self.advance(payment_id, news)).await? {
@@ -92,36 +98,36 @@ impl Store {
     }
 
     /// Returns a page of a workspace's payments, newest first.
-    pub async fn payments(
-        &self,
+    pub async fn list(
+        self,
         workspace: &WorkspaceId,
         limit: usize,
         after: Option<&Cursor>,
     ) -> Result<Page<Payment>, Fault> {
         let partition = keys::payments(workspace);
         let listing = IndexQuery { partition: &partition, limit, after, filter: None };
-        let listed = self.page(listing, key_of).await?;
-        let mut items = self.get_many(&listed.items).await?;
+        let listed = self.store.page(listing, key_of).await?;
+        let mut items = self.store.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
         let payments = found.map(|item| payment_item::read(&item)).collect::<Result<_, _>>()?;
         Ok(Page { items: payments, next: listed.next })
     }
 
     /// Returns the payment with this id, if any event of it has arrived.
-    pub async fn payment(&self, payment_id: &str) -> Result<Option<Payment>, Fault> {
-        let item = self.get(&ItemKey::payment(payment_id)).await?;
+    pub async fn get(self, payment_id: &str) -> Result<Option<Payment>, Fault> {
+        let item = self.store.get(&ItemKey::payment(payment_id)).await?;
         Ok(item.as_ref().map(payment_item::read).transpose()?)
     }
 
-    async fn advance(&self, payment_id: &str, news: &News) -> Result<Progress, Fault> {
-        let known = self.payment(payment_id).await?;
-        let before = known.unwrap_or_else(|| Payment::unheard_of(payment_id, self.now()));
+    async fn advance(self, payment_id: &str, news: &News) -> Result<Progress, Fault> {
+        let known = self.get(payment_id).await?;
+        let before = known.unwrap_or_else(|| Payment::unheard_of(payment_id, self.store.now()));
         let mut payment = before.clone();
         payment.merge(news);
         let changed = payment != before;
         let named = payment.named_purchase().filter(|_| payment.granted.is_none() || changed);
         let purchase = match named {
-            Some(id) => self.purchase(&id).await?,
+            Some(id) => self.store.purchases().get(&id).await?,
             None => None,
         };
         let bought = purchase.as_ref().map(|stored| NamedPurchase {
@@ -152,7 +158,7 @@ impl Store {
     /// Builds the write that chooses the method with which a person paid. A charge of the stored method chooses
     /// nothing.
     async fn used_method(
-        &self,
+        self,
         merged: &Merged,
         workspace: &WorkspaceId,
     ) -> Result<Option<TransactWriteItem>, Fault> {
@@ -162,11 +168,11 @@ impl Store {
         let Some(customer) = paid.customer.as_deref() else { return Ok(None) };
         let at = paid.at.unwrap_or(merged.payment.first_heard_at);
         let used = UsedMethod { customer, payment_method: paid.payment_method.as_deref(), at };
-        self.method_write(workspace, used).await
+        self.store.payment_methods().write(workspace, used).await
     }
 
     /// Stores what is new in the payment if no step follows from it.
-    async fn keep_news(&self, before: &Payment, mut merged: Merged) -> Result<Progress, Fault> {
+    async fn keep_news(self, before: &Payment, mut merged: Merged) -> Result<Progress, Fault> {
         if merged.payment != *before {
             if let Some(granted) = merged.payment.granted.clone() {
                 let method = self.used_method(&merged, &granted.workspace_id).await?;
@@ -176,7 +182,7 @@ impl Store {
         }
         // An earlier delivery may have stopped before its close.
         if let Some(granted) = &merged.payment.granted {
-            self.settle_fence(&granted.workspace_id).await;
+            self.store.balances().settle_fence(&granted.workspace_id).await;
         }
         // Reported at each redelivery: the first response, and the alarm with it, may have been lost.
         let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
@@ -184,19 +190,19 @@ impl Store {
     }
 
     /// Grants what was bought. A pack adds to the prepaid credits, a subscription's period becomes an allocation.
-    async fn grant_purchase(&self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
+    async fn grant_purchase(self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
         let Merged { payment, purchase, mut also, .. } = merged;
         let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
         let purchase = &stored.purchase;
-        let (amount, now) = (granted.credits, self.now());
-        let grant_id = self.sources.new_id("gr");
+        let (amount, now) = (granted.credits, self.store.now());
+        let grant_id = self.store.sources.new_id("gr");
         let is_pack = matches!(purchase.goods, Goods::Pack { .. });
         let granted = Granted { grant_id: Some(grant_id.clone()).filter(|_| !is_pack), ..granted };
         let after = PaymentStep::Grant(granted.clone()).taken(&payment).map_err(Corrupt::from)?;
         let paid_at = after.paid.as_ref().and_then(|paid| paid.at).unwrap_or(now);
         let paid =
             PaidWith { payment_id: &after.payment_id, at: paid_at, received_minor: granted.amount_minor };
-        also.push(purchases::paid_write(&self.table, &granted.purchase_id, &paid)?);
+        also.push(purchases::paid_write(&self.store.table, &granted.purchase_id, &paid)?);
         let (prefix, credits, listed) = ("pay", amount.credits(), true);
         if let Goods::Pack { pack, .. } = &purchase.goods {
             let (top_up_id, payment_id) = (purchase.purchase_id.clone(), after.payment_id.clone());
@@ -204,13 +210,13 @@ impl Store {
             let entry = PaymentEntry { prefix, cause, credits, listed };
             return self.settle(&granted, after, entry, &|now| Posting::top_up(amount, now), also).await;
         }
-        let read = self.enrolment(&granted.workspace_id).await?;
+        let read = self.store.enrolments().get(&granted.workspace_id).await?;
         let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
         let (enrolment, period) = match read.enrolment.paid(purchase, payer, now) {
             Ok(paid) => paid,
             Err(not_awaited) => return self.keep_not_awaited(payment, &read, &stored, not_awaited).await,
         };
-        also.push(enrolments::write_of(&self.table, &granted.workspace_id, read.version, &enrolment)?);
+        also.push(enrolments::write_of(&self.store.table, &granted.workspace_id, read.version, &enrolment)?);
         let allocation = allocation(&granted, &after, period, &grant_id, now);
         let listed = matches!(allocation.change, Change::Grant(_));
         let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
@@ -224,7 +230,7 @@ impl Store {
     /// has changed, the next attempt reads it again. A charge of the stored method is refunded; an operator decides
     /// about a checkout that a person has paid.
     async fn keep_not_awaited(
-        &self,
+        self,
         payment: Payment,
         read: &enrolments::Versioned,
         stored: &StoredPurchase,
@@ -235,7 +241,8 @@ impl Store {
             NotAwaited::Withdrawn => Mismatch::Withdrawn,
         };
         let workspace = &stored.purchase.workspace_id;
-        let mut also = vec![enrolments::write_of(&self.table, workspace, read.version, &read.enrolment)?];
+        let mut also =
+            vec![enrolments::write_of(&self.store.table, workspace, read.version, &read.enrolment)?];
         if stored.collection() == Collection::OffSession {
             let refund = OwedRefund {
                 refund_id: OwedRefund::unwanted_id(&payment.payment_id)?,
@@ -244,16 +251,16 @@ impl Store {
                 price: stored.purchase.price,
                 amount_minor: None,
                 reason: None,
-                begun_at: self.now(),
+                begun_at: self.store.now(),
             };
-            also.push(owe_write(&self.table, &refund)?);
+            also.push(owe_write(&self.store.table, &refund)?);
         }
         let payment = PaymentStep::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
         self.keep(payment, also, Applied::Unmatched(mismatch)).await
     }
 
     /// Takes a step that doesn't need the purchase: any but a grant.
-    async fn take(&self, merged: Merged, step: PaymentStep) -> Result<Progress, Fault> {
+    async fn take(self, merged: Merged, step: PaymentStep) -> Result<Progress, Fault> {
         let Merged { payment, also, reason, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
@@ -276,13 +283,13 @@ impl Store {
 
     /// Writes the payment and the writes that belong to it, without a movement of credits.
     pub(crate) async fn keep(
-        &self,
+        self,
         payment: Payment,
         mut also: Vec<TransactWriteItem>,
         applied: Applied,
     ) -> Result<Progress, Fault> {
-        also.push(payment_item::write_of(&self.table, &next_version(payment))?);
-        match self.transact(also).await? {
+        also.push(payment_item::write_of(&self.store.table, &next_version(payment))?);
+        match self.store.transact(also).await? {
             TransactionOutcome::Written => Ok(Progress::Done(applied)),
             TransactionOutcome::Cancelled(_) | TransactionOutcome::Unknown(_) => Ok(Progress::Overtaken),
         }
@@ -290,31 +297,31 @@ impl Store {
 
     /// Writes the payment, the balance and the ledger entry of a step in one transaction.
     pub(crate) async fn settle(
-        &self,
+        self,
         granted: &Granted,
         payment: Payment,
         entry: PaymentEntry,
         posting: &(dyn Fn(Timestamp) -> Posting + Sync),
         mut also: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        also.push(payment_item::write_of(&self.table, &next_version(payment.clone()))?);
+        also.push(payment_item::write_of(&self.store.table, &next_version(payment.clone()))?);
         let fenced =
             !entry.listed || matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
         let order = PostingOrder {
             workspace: &granted.workspace_id,
             key: payment_key(granted, &payment, entry.prefix),
             fingerprint: None,
-            entry_id: self.sources.new_id(entry.prefix),
+            entry_id: self.store.sources.new_id(entry.prefix),
             credits: entry.credits,
             cause: entry.cause,
             listed: entry.listed,
             posting,
             also,
         };
-        match self.post(order).await {
+        match self.store.postings().post(order).await {
             Ok(_) => {
                 if fenced {
-                    self.settle_fence(&granted.workspace_id).await;
+                    self.store.balances().settle_fence(&granted.workspace_id).await;
                 }
                 // An earlier event of its refund may require another step.
                 let more = payment.next_step(None).map_err(Corrupt::from)?.is_some();

@@ -64,18 +64,24 @@ enum Next {
     Close,
 }
 
-impl Store {
+/// Postings with their ledger entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PostingStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl PostingStore<'_> {
     /// Writes a posting exactly once, or returns why it is not written.
-    pub(crate) async fn post(&self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
-        let mut attempts = self.attempts();
+    pub(crate) async fn post(self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
+        let mut attempts = self.store.attempts();
         // A clock that is fast may take a grant for expired. DynamoDB's clock decides.
         let mut no_later_than = Timestamp::MAX;
-        let mut expired_holds = self.expired_holds(order.workspace);
+        let mut expired_holds = self.store.holds().expired_holds(order.workspace);
         loop {
-            let now = self.now().min(no_later_than);
+            let now = self.store.now().min(no_later_than);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
             let posting = (order.posting)(now);
-            match self.transact(self.writes(&order, &posting, &entry)?).await? {
+            match self.store.transact(self.writes(&order, &posting, &entry)?).await? {
                 TransactionOutcome::Written => return Ok(entry),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match order.read(&posting, reasons) {
@@ -83,7 +89,7 @@ impl Store {
                     Ok(AttemptEnd::Again(Next::Pause)) => attempts.after_conflict().await?,
                     Ok(AttemptEnd::Again(Next::Close)) => {
                         attempts.at_once()?;
-                        no_later_than = self.close_due(order.workspace).await?.no_later_than;
+                        no_later_than = self.store.balances().close_due(order.workspace).await?.no_later_than;
                     }
                     Err(refused @ Unposted::Insufficient { holds: true, balance }) => {
                         if !expired_holds.release(balance.version).await? {
@@ -98,7 +104,7 @@ impl Store {
     }
 
     fn writes(
-        &self,
+        self,
         order: &PostingOrder<'_>,
         posting: &Posting,
         entry: &Entry,
@@ -107,8 +113,8 @@ impl Store {
         let item = if order.listed { item } else { entry_item::unlisted(item, entry) };
         let last = order.key.name();
         let mut writes = vec![
-            balance_item::write_of(&self.table, order.workspace, posting, last)?,
-            entry_item::put(&self.table, item)?,
+            balance_item::write_of(&self.store.table, order.workspace, posting, last)?,
+            entry_item::put(&self.store.table, item)?,
         ];
         writes.extend(order.also.iter().cloned());
         Ok(writes)

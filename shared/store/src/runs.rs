@@ -59,28 +59,34 @@ pub enum CompleteRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Workflow runs.
+#[derive(Debug, Clone, Copy)]
+pub struct RunStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl RunStore<'_> {
     /// Starts a run under the caller's key, and counts it against the month in the same transaction. The limit is a
     /// condition of that transaction, so concurrent starts can't exceed it.
     ///
     /// `limit` returns how many runs a month a plan allows. The count is read after the write and stored with the key,
     /// so that a replay returns the same count.
-    pub async fn start_run(
-        &self,
+    pub async fn start(
+        self,
         claim: &Claim,
         workflow_id: &Id,
         trigger: Trigger,
         limit: impl Fn(Plan) -> Option<u64>,
     ) -> Result<Started, StartRefusal> {
-        let mut attempts = self.attempts();
-        let run_id = self.sources.new_id("run");
+        let mut attempts = self.store.attempts();
+        let run_id = self.store.sources.new_id("run");
         let mut plan = self.plan(&claim.workspace_id).await?;
         loop {
-            let (run_id, workflow_id, started_at) = (run_id.clone(), workflow_id.clone(), self.now());
+            let (run_id, workflow_id, started_at) = (run_id.clone(), workflow_id.clone(), self.store.now());
             let status = RunStatus::Running;
             let run = Run { run_id, workflow_id, trigger, status, started_at, ended_at: None, failure: None };
             let writes = self.start_writes(claim, &run, plan, limit(plan)).map_err(Fault::from)?;
-            match self.transact(writes).await? {
+            match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return self.started(claim, run, limit(plan), false).await,
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
@@ -104,17 +110,17 @@ impl Store {
     }
 
     /// Completes a run under the caller's key. Returns the run, and whether the call is a replay.
-    pub async fn complete_run(&self, claim: &Claim, run_id: &Id) -> Result<(Run, bool), CompleteRefusal> {
-        let mut attempts = self.attempts();
+    pub async fn complete(self, claim: &Claim, run_id: &Id) -> Result<(Run, bool), CompleteRefusal> {
+        let mut attempts = self.store.attempts();
         loop {
-            let run = self.run(&claim.workspace_id, run_id).await?.ok_or(CompleteRefusal::RunNotFound)?;
-            let now = self.now();
+            let run = self.get(&claim.workspace_id, run_id).await?.ok_or(CompleteRefusal::RunNotFound)?;
+            let now = self.store.now();
             let done = Run { status: RunStatus::Succeeded, ended_at: Some(now), ..run };
             let ended = end_write(RunStatus::Succeeded, now)
-                .update(&self.table, &ItemKey::run(&claim.workspace_id, run_id));
-            let key = entry_item::put(&self.table, entry_item::claimed(claim)).map_err(Fault::from)?;
+                .update(&self.store.table, &ItemKey::run(&claim.workspace_id, run_id));
+            let key = entry_item::put(&self.store.table, entry_item::claimed(claim)).map_err(Fault::from)?;
             let writes = vec![key, ended.map_err(Fault::from)?];
-            let reasons = match self.transact(writes).await? {
+            let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok((done, false)),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
@@ -127,7 +133,7 @@ impl Store {
                     return Err(CompleteRefusal::KeyReused);
                 }
                 Some(Reason::Condition(_)) => {
-                    let run = self.run(&claim.workspace_id, run_id).await?;
+                    let run = self.get(&claim.workspace_id, run_id).await?;
                     return run.map(|run| (run, true)).ok_or(CompleteRefusal::RunNotFound);
                 }
                 _ if is_busy(&reasons) => attempts.after_conflict().await?,
@@ -140,20 +146,20 @@ impl Store {
     /// exist.
     ///
     /// The caller does this before it refuses a step, so that every failure is reported.
-    pub async fn fail_run(
-        &self,
+    pub async fn fail(
+        self,
         workspace: &WorkspaceId,
         run_id: &Id,
         failure: &Failure,
         balance_version: u64,
     ) -> Result<(), Fault> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let failed = end_write(RunStatus::Failed, self.now())
+            let failed = end_write(RunStatus::Failed, self.store.now())
                 .set("detail.failure", serde_dynamo::to_attribute_value(failure).map_err(Corrupt::from)?)
                 .set("balance_version", number(balance_version))
-                .update(&self.table, &ItemKey::run(workspace, run_id))?;
-            match self.transact(vec![failed]).await? {
+                .update(&self.store.table, &ItemKey::run(workspace, run_id))?;
+            match self.store.transact(vec![failed]).await? {
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
                     attempts.after_conflict().await?;
@@ -165,31 +171,32 @@ impl Store {
     }
 
     /// Returns the run with this id.
-    pub async fn run(&self, workspace: &WorkspaceId, run_id: &Id) -> Result<Option<Run>, Fault> {
-        let item = self.get(&ItemKey::run(workspace, run_id)).await?;
+    pub async fn get(self, workspace: &WorkspaceId, run_id: &Id) -> Result<Option<Run>, Fault> {
+        let item = self.store.get(&ItemKey::run(workspace, run_id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// Returns a page of the workspace's runs, newest first.
-    pub async fn runs(
-        &self,
+    pub async fn list(
+        self,
         workspace: &WorkspaceId,
         status: Option<RunStatus>,
         after: Option<&Cursor>,
     ) -> Result<Page<Run>, Fault> {
         let filter = status.map(|status| ("status", status.as_str()));
         let listing = IndexQuery { partition: &keys::runs(workspace), limit: RUNS_A_PAGE, after, filter };
-        self.page(listing, read).await
+        self.store.page(listing, read).await
     }
 
-    async fn plan(&self, workspace: &WorkspaceId) -> Result<Plan, StartRefusal> {
-        let workspace = self.workspace(workspace).await?.ok_or(StartRefusal::WorkspaceNotFound)?;
+    async fn plan(self, workspace: &WorkspaceId) -> Result<Plan, StartRefusal> {
+        let workspace =
+            self.store.workspaces().get(workspace).await?.ok_or(StartRefusal::WorkspaceNotFound)?;
         Ok(workspace.profile.plan)
     }
 
     /// Builds the result of a start: the run, and the month's count of the first response.
     async fn started(
-        &self,
+        self,
         claim: &Claim,
         run: Run,
         limit: Option<u64>,
@@ -202,18 +209,18 @@ impl Store {
     }
 
     /// Returns the month's count that the key's first response had. If none is stored yet, reads and stores it.
-    async fn told_count(&self, claim: &Claim, month: Month) -> Result<u64, Fault> {
+    async fn told_count(self, claim: &Claim, month: Month) -> Result<u64, Fault> {
         let key = ItemKey::called(&claim.workspace_id, &claim.key);
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let kept = self.get(&key).await?.ok_or(Corrupt::Attribute("run"))?;
+            let kept = self.store.get(&key).await?.ok_or(Corrupt::Attribute("run"))?;
             if kept.contains_key("used") {
                 return Ok(read_used(&kept)?);
             }
-            let count = self.get(&ItemKey::allowance(&claim.workspace_id, month)).await?;
+            let count = self.store.get(&ItemKey::allowance(&claim.workspace_id, month)).await?;
             let used = read_used(&count.ok_or(Corrupt::Attribute("used"))?)?;
             let tell = Expression::new().set("used", number(used)).when_absent("used").when_exists();
-            match self.transact(vec![tell.update(&self.table, &key)?]).await? {
+            match self.store.transact(vec![tell.update(&self.store.table, &key)?]).await? {
                 TransactionOutcome::Written => return Ok(used),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Another call under the same key has stored its count, or is storing it.
@@ -223,7 +230,7 @@ impl Store {
     }
 
     fn start_writes(
-        &self,
+        self,
         claim: &Claim,
         run: &Run,
         plan: Plan,
@@ -246,10 +253,10 @@ impl Store {
         let same_plan = Expression::new().when("plan", "=", text(plan.as_str()));
         let month = Month::of(run.started_at);
         Ok(vec![
-            entry_item::put(&self.table, key)?,
-            count.update(&self.table, &ItemKey::allowance(&claim.workspace_id, month))?,
-            same_plan.check(&self.table, &ItemKey::workspace(&claim.workspace_id))?,
-            Expression::new().when_absent(PK).put(&self.table, item)?,
+            entry_item::put(&self.store.table, key)?,
+            count.update(&self.store.table, &ItemKey::allowance(&claim.workspace_id, month))?,
+            same_plan.check(&self.store.table, &ItemKey::workspace(&claim.workspace_id))?,
+            Expression::new().when_absent(PK).put(&self.store.table, item)?,
         ])
     }
 }

@@ -56,20 +56,26 @@ pub struct MonthUsage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupPosition(String);
 
-impl Store {
+/// Usage by month and group.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl UsageStore<'_> {
     /// Counts facts in their month once, however often their event is redelivered.
     pub async fn note(
-        &self,
+        self,
         fact_id: &str,
         workspace: &WorkspaceId,
         month: Month,
         noted: &[Noted],
     ) -> Result<(), Fault> {
-        let fact = self.fact_write(&format!("usage-{fact_id}"), "noted")?;
+        let fact = self.store.mails().fact_write(&format!("usage-{fact_id}"), "noted")?;
         let writes = vec![fact, self.note_write(workspace, month, noted)?];
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            match self.transact(writes.clone()).await? {
+            match self.store.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(()),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
@@ -81,14 +87,14 @@ impl Store {
     }
 
     fn note_write(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         noted: &[Noted],
     ) -> Result<TransactWriteItem, Fault> {
         let listed = Expression::new()
             .set_once(INDEX_PK, text(CHECKS))
-            .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
+            .set_once(INDEX_SK, text(check_position(self.store.now(), workspace, month)));
         let write = noted.iter().fold(listed, |write, noted| match noted {
             Noted::Moved(moved, amount) => write.add(moved.name(), credits(*amount)),
             Noted::Blocked(required) => {
@@ -99,24 +105,25 @@ impl Store {
                 write.add(&format!("{REFUNDED}{}", price.currency), number(price.amount_minor))
             }
         });
-        Ok(write.update(&self.table, &ItemKey::usage(workspace, month))?)
+        Ok(write.update(&self.store.table, &ItemKey::usage(workspace, month))?)
     }
 
     /// Returns a month's usage.
-    pub async fn month_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<MonthUsage, Fault> {
-        let item = self.get(&ItemKey::usage(workspace, month)).await?;
+    pub async fn month(self, workspace: &WorkspaceId, month: Month) -> Result<MonthUsage, Fault> {
+        let item = self.store.get(&ItemKey::usage(workspace, month)).await?;
         let read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
         Ok(MonthUsage { summary: read.summary, groups: read.groups })
     }
 
     /// Returns the usage of all months between two, both included. Months without usage are absent.
-    pub async fn usage_between(
-        &self,
+    pub async fn between(
+        self,
         workspace: &WorkspaceId,
         first: Month,
         last: Month,
     ) -> Result<BTreeMap<Month, MonthUsage>, Fault> {
         let query = self
+            .store
             .query()
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
             .expression_attribute_names("#pk", PK)
@@ -125,7 +132,7 @@ impl Store {
             .expression_attribute_values(":first", text(first.to_string()))
             .expression_attribute_values(":last", text(last.to_string()))
             .consistent_read(true);
-        let output = self.found(query).await?;
+        let output = self.store.found(query).await?;
         let mut months = BTreeMap::new();
         for item in output.items.unwrap_or_default() {
             let month = Reader(&item).parsed(SK)?;
@@ -137,7 +144,7 @@ impl Store {
 
     /// Returns the largest groups of an open breakdown after a position, at most `limit`, in one query.
     pub async fn largest_groups(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         group_by: GroupBy,
@@ -145,8 +152,8 @@ impl Store {
         limit: u16,
     ) -> Result<Vec<Group>, Fault> {
         let before = after.map(GroupPosition::as_str);
-        let request = self.backwards(&groups(workspace, month, group_by), before, limit.into());
-        let output = request.customize().config_override(self.read_config()).send().await;
+        let request = self.store.backwards(&groups(workspace, month, group_by), before, limit.into());
+        let output = request.customize().config_override(self.store.read_config()).send().await;
         let items = output.map_err(Fault::unavailable)?.items.unwrap_or_default();
         let groups: Vec<Group> = items.iter().map(read_group).collect::<Result<_, _>>()?;
         // The repair of a month may leave groups without usage.

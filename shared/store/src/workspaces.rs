@@ -29,16 +29,22 @@ pub enum WorkspaceRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Workspaces.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkspaceStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl WorkspaceStore<'_> {
     /// Creates the workspace and its empty balance, or updates its profile.
-    pub async fn put_workspace(&self, id: &WorkspaceId, profile: &Profile) -> Result<Put, Fault> {
-        let mut attempts = self.attempts();
+    pub async fn put(self, id: &WorkspaceId, profile: &Profile) -> Result<Put, Fault> {
+        let mut attempts = self.store.attempts();
         loop {
-            let known = self.workspace(id).await?;
+            let known = self.get(id).await?;
             let created = known.is_none();
-            let created_at = known.map_or_else(|| self.now(), |known| known.created_at);
+            let created_at = known.map_or_else(|| self.store.now(), |known| known.created_at);
             let workspace = Workspace { workspace_id: id.clone(), profile: profile.clone(), created_at };
-            match self.transact(self.workspace_writes(&workspace, created)?).await? {
+            match self.store.transact(self.writes(&workspace, created)?).await? {
                 TransactionOutcome::Written => return Ok(Put { workspace, created }),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // Another call has created the workspace meanwhile, or is doing so.
@@ -48,13 +54,13 @@ impl Store {
     }
 
     /// Returns the workspace with this id.
-    pub async fn workspace(&self, id: &WorkspaceId) -> Result<Option<Workspace>, Fault> {
-        let item = self.get(&ItemKey::workspace(id)).await?;
+    pub async fn get(self, id: &WorkspaceId) -> Result<Option<Workspace>, Fault> {
+        let item = self.store.get(&ItemKey::workspace(id)).await?;
         Ok(item.as_ref().map(|item| read(id, item)).transpose()?)
     }
 
-    fn workspace_writes(
-        &self,
+    fn writes(
+        self,
         workspace: &Workspace,
         created: bool,
     ) -> Result<Vec<aws_sdk_dynamodb::types::TransactWriteItem>, Corrupt> {
@@ -65,12 +71,12 @@ impl Store {
                 .set("plan", text(plan.as_str()))
                 .set("billing_email", text(billing_email))
                 .when_exists();
-            return Ok(vec![update.update(&self.table, &ItemKey::workspace(&workspace.workspace_id))?]);
+            return Ok(vec![update.update(&self.store.table, &ItemKey::workspace(&workspace.workspace_id))?]);
         }
         let balance = balance_item::item_of(&workspace.workspace_id, &Balance::default());
         Ok(vec![
-            Expression::new().when_absent(PK).put(&self.table, item_of(workspace))?,
-            Expression::new().when_absent(PK).put(&self.table, balance)?,
+            Expression::new().when_absent(PK).put(&self.store.table, item_of(workspace))?,
+            Expression::new().when_absent(PK).put(&self.store.table, balance)?,
         ])
     }
 }

@@ -50,10 +50,10 @@ impl Contender for Ours {
         let workspace: WorkspaceId = workspace.parse().unwrap();
         let profile =
             Profile { name: "Acme".into(), plan: Plan::Team, billing_email: "billing@acme.example".into() };
-        store.put_workspace(&workspace, &profile).await.unwrap();
+        store.workspaces().put(&workspace, &profile).await.unwrap();
         let amount = credits.to_string().parse().unwrap();
         let grant = GrantOrder { amount, term: Term::Prepaid, reason: "bench".into() };
-        store.grant(&claim(&workspace, "grant"), &grant).await.unwrap();
+        store.grants().grant(&claim(&workspace, "grant"), &grant).await.unwrap();
         Self { store, client, workspace }
     }
 
@@ -66,7 +66,7 @@ impl Contender for Ours {
             rate_card: "2026-11".parse().unwrap(),
             consumer: Consumer::Action { feature: id("assistant"), user_id: id("ada") },
         };
-        match self.store.debit(&claim(&self.workspace, key), "1".parse().unwrap(), cause).await {
+        match self.store.debits().debit(&claim(&self.workspace, key), "1".parse().unwrap(), cause).await {
             Ok(_) => Outcome::Done,
             Err(DebitRefusal::Insufficient { .. }) => Outcome::Refused,
             Err(_) => Outcome::Failed,
@@ -74,7 +74,7 @@ impl Contender for Ours {
     }
 
     async fn end(&self, keys: &[String]) -> (i64, usize) {
-        let balance = self.store.balance(&self.workspace).await.unwrap().unwrap();
+        let balance = self.store.balances().get(&self.workspace).await.unwrap().unwrap();
         let left = balance.available().unwrap().to_string().parse().unwrap();
         let item = |key: &String| format!("entry#{}#key#{key}", self.workspace);
         (left, count(&self.client, keys.iter().map(item)).await)

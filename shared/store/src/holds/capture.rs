@@ -9,9 +9,9 @@ use credits_core::id::{Id, Name};
 use credits_core::posting::Refusal;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
+use crate::holds::HoldStore;
 use crate::holds::reclaim::ExpiredHolds;
 use crate::idempotency::Claim;
 use crate::items::hold_item::ClaimDigests;
@@ -77,12 +77,12 @@ enum CaptureObstacle {
     Passed,
 }
 
-impl Store {
+impl HoldStore<'_> {
     /// Pays a call from a hold, under the caller's key, which has to be unique within the hold.
     ///
     /// Sends one request. If the hold doesn't cover the call and `extend` is set, a transaction takes the rest from the
     /// balance.
-    pub async fn capture(&self, claim: &Claim, order: CaptureOrder<'_>) -> Result<Captured, HoldRefusal> {
+    pub async fn capture(self, claim: &Claim, order: CaptureOrder<'_>) -> Result<Captured, HoldRefusal> {
         let mut course = Course {
             claim,
             key: ItemKey::hold(&claim.workspace_id, order.hold_id),
@@ -92,14 +92,14 @@ impl Store {
             no_later_than: Timestamp::MAX,
             lost: false,
             expired_holds: self.expired_holds(&claim.workspace_id),
-            attempts: self.attempts(),
+            attempts: self.store.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
         loop {
-            let now = self.now().min(course.no_later_than);
+            let now = self.store.now().min(course.no_later_than);
             let capture = (&course.capture, course.salt, &course.unsalted);
-            let write = hold_item::capture_write(&self.table, &course.key, capture, now);
-            match self.update_once(write.map_err(Fault::from)?).await? {
+            let write = hold_item::capture_write(&self.store.table, &course.key, capture, now);
+            match self.store.update_once(write.map_err(Fault::from)?).await? {
                 Updated::Written(updated) => {
                     let remaining = Reader(&updated).credits("remaining").map_err(Fault::from)?;
                     return course.captured(order.hold_id, remaining);
@@ -117,8 +117,8 @@ impl Store {
     }
 
     /// Returns the capture that the same request has written under the key before; `None` if it has not.
-    pub async fn captured_before(&self, claim: &Claim, hold_id: &Id) -> Result<Option<Captured>, Fault> {
-        let item = self.get(&ItemKey::hold(&claim.workspace_id, hold_id)).await?;
+    pub async fn captured_before(self, claim: &Claim, hold_id: &Id) -> Result<Option<Captured>, Fault> {
+        let item = self.store.get(&ItemKey::hold(&claim.workspace_id, hold_id)).await?;
         let Some(hold) = item.as_ref().map(hold_item::read).transpose()? else { return Ok(None) };
         let digests = [ClaimDigests::of_capture(hold_id, claim), ClaimDigests::unsalted(claim)];
         let same = |capture: &Capture| digests.iter().any(|digests| digests.are_of(capture));
@@ -131,7 +131,7 @@ impl Store {
 
     /// Handles a failed condition. Returns the capture if it is written, or `None` to retry.
     async fn get_past(
-        &self,
+        self,
         course: &mut Course<'_>,
         order: CaptureOrder<'_>,
         item: &Item,
@@ -150,7 +150,7 @@ impl Store {
             CaptureObstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
             CaptureObstacle::Full => Err(HoldRefusal::Full),
             CaptureObstacle::Over => {
-                course.no_later_than = self.expire_hold(&course.claim.workspace_id, order.hold_id).await?;
+                course.no_later_than = self.expire(&course.claim.workspace_id, order.hold_id).await?;
                 course.attempts.at_once()?;
                 Ok(None)
             }
@@ -175,7 +175,7 @@ impl Store {
     ///
     /// Returns `None` to retry.
     async fn grow_and_capture(
-        &self,
+        self,
         course: &mut Course<'_>,
         hold: &Hold,
         remaining: Credits,
@@ -186,9 +186,9 @@ impl Store {
         let more = required.credits().minus(remaining).map_err(sum)?;
         let Ok(more) = Amount::new(more) else { return Ok(None) };
         hold.grown_by(more).ok_or(HoldRefusal::TooLarge)?;
-        let current = self.close_due(workspace).await?;
+        let current = self.store.balances().close_due(workspace).await?;
         let balance = current.balance.ok_or(HoldRefusal::NotFound)?;
-        let now = self.now().min(current.no_later_than);
+        let now = self.store.now().min(current.no_later_than);
         // If the balance doesn't know the hold's epoch, the hold has ended meanwhile.
         let Ok(posting) = balance.extend_hold(hold.placement, more, now) else {
             course.attempts.after_conflict().await?;
@@ -198,11 +198,11 @@ impl Store {
         let last = ItemKey::ours(workspace, &format!("hold#{}", hold.hold_id));
         let corrupt = Fault::from;
         let writes = vec![
-            balance_item::write_of(&self.table, workspace, &posting, last.name()).map_err(corrupt)?,
-            hold_item::growing_write(&self.table, &course.key, (hold, &grown, course.salt), now)
+            balance_item::write_of(&self.store.table, workspace, &posting, last.name()).map_err(corrupt)?,
+            hold_item::growing_write(&self.store.table, &course.key, (hold, &grown, course.salt), now)
                 .map_err(corrupt)?,
         ];
-        let reasons = match self.transact(writes).await? {
+        let reasons = match self.store.transact(writes).await? {
             TransactionOutcome::Written => {
                 return course.captured(&hold.hold_id, Credits::ZERO).map(Some);
             }

@@ -3,9 +3,9 @@
 use credits_core::hold::{Hold, HoldStatus};
 use credits_core::id::{Id, WorkspaceId};
 
-use crate::Store;
 use crate::due::{Due, DueItem};
 use crate::error::{Chain, Fault};
+use crate::holds::HoldStore;
 use crate::items::hold_item;
 use crate::table::keys::{ItemKey, due, position};
 
@@ -14,20 +14,21 @@ const TOGETHER: usize = 5;
 
 /// The release of a workspace's expired holds, for a call that would be refused for insufficient credits.
 pub(crate) struct ExpiredHolds<'a> {
-    store: &'a Store,
+    holds: HoldStore<'a>,
     workspace: &'a WorkspaceId,
     /// Whether a retry was already granted because other callers had released holds.
     tried_once_more: bool,
 }
 
-impl Store {
-    pub(crate) fn expired_holds<'a>(&'a self, workspace: &'a WorkspaceId) -> ExpiredHolds<'a> {
-        ExpiredHolds { store: self, workspace, tried_once_more: false }
+impl<'a> HoldStore<'a> {
+    pub(crate) fn expired_holds(self, workspace: &'a WorkspaceId) -> ExpiredHolds<'a> {
+        ExpiredHolds { holds: self, workspace, tried_once_more: false }
     }
 
     /// Releases all expired holds, as far as possible now. Returns whether there were any.
-    pub(crate) async fn release_expired_holds(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let (expired_holds, mut attempts, mut any) = (self.expired_holds(workspace), self.attempts(), false);
+    pub(crate) async fn release_expired_holds(self, workspace: &'a WorkspaceId) -> Result<bool, Fault> {
+        let (expired_holds, mut attempts, mut any) =
+            (self.expired_holds(workspace), self.store.attempts(), false);
         while expired_holds.release_some().await? {
             any = true;
             attempts.at_once()?;
@@ -36,18 +37,18 @@ impl Store {
     }
 
     /// Reads the expired holds without releasing them.
-    pub(crate) async fn read_expired_holds(&self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
+    pub(crate) async fn read_expired_holds(self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
         let expired_holds = self.find_expired_holds(workspace).await?;
         let keys: Vec<_> = expired_holds.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
-        let items = self.get_many(&keys).await?;
+        let items = self.store.get_many(&keys).await?;
         let mut holds = items.values().map(hold_item::read).collect::<Result<Vec<_>, _>>()?;
-        holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(self.now()));
+        holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(self.store.now()));
         Ok(holds)
     }
 
-    async fn find_expired_holds(&self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
-        let (partition, now) = (due(workspace), position(self.now(), "~"));
-        let items = self.before(&partition, &now, &format!("hold#{workspace}#")).await?;
+    async fn find_expired_holds(self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
+        let (partition, now) = (due(workspace), position(self.store.now(), "~"));
+        let items = self.store.before(&partition, &now, &format!("hold#{workspace}#")).await?;
         let hold = |item| match DueItem::read(item)?.what {
             Due::Hold(_, hold_id) => Ok(Some(hold_id)),
             _ => Ok(None),
@@ -65,19 +66,19 @@ impl ExpiredHolds<'_> {
         }
         // Other callers may have released them meanwhile. Under load the balance changes all the time, so this grants
         // one retry only.
-        let balance = self.store.read_sums(self.workspace).await?;
+        let balance = self.holds.store.balances().read_sums(self.workspace).await?;
         let moved = balance.is_some_and(|balance| balance.version != refused_at);
         Ok(moved && !std::mem::replace(&mut self.tried_once_more, true))
     }
 
     /// Releases a few expired holds. Returns whether there were any.
     async fn release_some(&self) -> Result<bool, Fault> {
-        let mut holds = self.store.find_expired_holds(self.workspace).await?;
+        let mut holds = self.holds.find_expired_holds(self.workspace).await?;
         // Concurrent callers start at random places, so that they don't meet on the same holds.
-        let first = self.store.sources.below(u64::try_from(holds.len()).unwrap_or(1).max(1));
+        let first = self.holds.store.sources.below(u64::try_from(holds.len()).unwrap_or(1).max(1));
         holds.rotate_left(usize::try_from(first).unwrap_or(0));
         for together in holds.chunks(TOGETHER) {
-            match self.store.expire_holds(self.workspace, together).await {
+            match self.holds.expire_all(self.workspace, together).await {
                 Ok(expired) if expired.ended => return Ok(true),
                 Ok(_) => {}
                 Err(Fault::Corrupt(corrupt)) => {

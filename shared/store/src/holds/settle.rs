@@ -10,9 +10,9 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Refusal;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
+use crate::holds::HoldStore;
 use crate::holds::capture::capture_of;
 use crate::idempotency::Claim;
 use crate::items::hold_item::ClaimDigests;
@@ -79,25 +79,25 @@ enum Ended {
     Unknown(Box<aws_sdk_dynamodb::Error>),
 }
 
-impl Store {
+impl HoldStore<'_> {
     /// Settles holds under the caller's key, all of them or none. Holds that are already settled stay as they are if
     /// others are still open.
-    pub async fn settle_holds(&self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
+    pub async fn settle(self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
         let key = ItemKey::called(workspace, &claim.key);
-        let (mut attempts, mut no_later_than) = (self.attempts(), Timestamp::MAX);
+        let (mut attempts, mut no_later_than) = (self.store.attempts(), Timestamp::MAX);
         let (mut lost, mut expired_holds) = (false, self.expired_holds(workspace));
         loop {
-            let holds = self.holds(workspace, order.hold_ids).await?;
+            let holds = self.read_all(workspace, order.hold_ids).await?;
             if holds.iter().any(|hold| hold.status != HoldStatus::Open)
                 && let Some(settled) = self.settled_before(claim, &holds, lost).await?
             {
                 return Ok(settled);
             }
-            let now = self.now().min(no_later_than);
+            let now = self.store.now().min(no_later_than);
             let open = holds.iter().filter(|hold| hold.status == HoldStatus::Open);
             if let Some(over) = open.clone().find(|hold| hold.is_over(now)) {
-                no_later_than = self.expire_hold(workspace, &over.hold_id).await?;
+                no_later_than = self.expire(workspace, &over.hold_id).await?;
                 attempts.at_once()?;
                 continue;
             }
@@ -134,23 +134,23 @@ impl Store {
 
     /// Releases an expired hold, and settles what was captured. Returns the time by DynamoDB's clock: a hold that has
     /// not expired by then stays open.
-    pub async fn expire_hold(&self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
-        Ok(self.expire_holds(workspace, std::slice::from_ref(hold_id)).await?.no_later_than)
+    pub async fn expire(self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
+        Ok(self.expire_all(workspace, std::slice::from_ref(hold_id)).await?.no_later_than)
     }
 
-    /// Expires several holds, like [`Self::expire_hold`]. Their captures must fit into one ledger entry.
-    pub(crate) async fn expire_holds(
-        &self,
+    /// Expires several holds, like [`Self::expire`]. Their captures must fit into one ledger entry.
+    pub(crate) async fn expire_all(
+        self,
         workspace: &WorkspaceId,
         hold_ids: &[Id],
     ) -> Result<ExpiryResult, Fault> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let current = self.close_due(workspace).await?;
-            let now = self.now().min(current.no_later_than);
+            let current = self.store.balances().close_due(workspace).await?;
+            let now = self.store.now().min(current.no_later_than);
             let mut holds = Vec::with_capacity(hold_ids.len());
             for hold_id in hold_ids {
-                let item = self.get(&ItemKey::hold(workspace, hold_id)).await?;
+                let item = self.store.get(&ItemKey::hold(workspace, hold_id)).await?;
                 holds.extend(item.as_ref().map(hold_item::read).transpose()?);
             }
             let no_later_than = current.no_later_than;
@@ -173,11 +173,11 @@ impl Store {
     }
 
     /// Reads the holds with these ids, strongly consistent.
-    async fn holds(&self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
+    async fn read_all(self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
         let keys: Vec<ItemKey> = hold_ids.iter().map(|id| ItemKey::hold(workspace, id)).collect();
         let items = match &keys[..] {
-            [key] => self.get(key).await?.map(|item| (key.clone(), item)).into_iter().collect(),
-            keys => self.get_many(keys).await?,
+            [key] => self.store.get(key).await?.map(|item| (key.clone(), item)).into_iter().collect(),
+            keys => self.store.get_many(keys).await?,
         };
         let read = |key| {
             let item = items.get(key).ok_or(HoldRefusal::NotFound)?;
@@ -192,12 +192,12 @@ impl Store {
     /// Refuses an expired hold. If no hold is open and the key is unused, refuses too: nothing would be stored under
     /// the key, so a replay could not return the same.
     async fn settled_before(
-        &self,
+        self,
         claim: &Claim,
         holds: &[Hold],
         lost: bool,
     ) -> Result<Option<Settled>, HoldRefusal> {
-        let earlier = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+        let earlier = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         if let Some(item) = earlier {
             if !entry_item::is_of(&item, Some(claim.fingerprint)) {
                 return Err(HoldRefusal::KeyReused);
@@ -217,16 +217,16 @@ impl Store {
     }
 
     /// Checks a refusal that was found before any write. The refusal of a reused key takes precedence.
-    async fn unless_key_reused(&self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
-        let kept = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+    async fn unless_key_reused(self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
+        let kept = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         let reused = kept.is_some_and(|item| !entry_item::is_of(&item, Some(claim.fingerprint)));
         Ok(if reused { HoldRefusal::KeyReused } else { refusal })
     }
 
-    async fn end(&self, closing: &EndingHolds<'_>) -> Result<Ended, Fault> {
-        let current = self.close_due(closing.workspace).await?;
+    async fn end(self, closing: &EndingHolds<'_>) -> Result<Ended, Fault> {
+        let current = self.store.balances().close_due(closing.workspace).await?;
         let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
-        let now = self.now().min(current.no_later_than);
+        let now = self.store.now().min(current.no_later_than);
         let ended = closing.holds.iter().map(|pair| &pair.ended);
         let captured: Vec<Credits> =
             ended.map(Hold::captured).collect::<Result<_, _>>().map_err(Corrupt::from)?;
@@ -235,7 +235,7 @@ impl Store {
         // If its epoch is missing, a hold has ended meanwhile.
         let Ok(ending) = balance.end_holds(ends, now) else { return Ok(Ended::Again) };
         let writes = self.ending_writes(closing, &ending, now)?;
-        let reasons = match self.transact(writes).await? {
+        let reasons = match self.store.transact(writes).await? {
             TransactionOutcome::Written => {
                 return Ok(Ended::Done(Credits::sum(captured).map_err(Corrupt::from)?));
             }
@@ -258,7 +258,7 @@ impl Store {
     }
 
     fn ending_writes(
-        &self,
+        self,
         closing: &EndingHolds<'_>,
         ending: &Ending,
         now: Timestamp,
@@ -266,17 +266,18 @@ impl Store {
         let EndingHolds { workspace, key, claim, holds } = closing;
         let ended: Vec<Hold> = holds.iter().map(|pair| pair.ended.clone()).collect();
         let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
-        let mut writes = vec![balance_item::write_of(&self.table, workspace, &ending.posting, key.name())?];
+        let mut writes =
+            vec![balance_item::write_of(&self.store.table, workspace, &ending.posting, key.name())?];
         if !captured.is_zero() {
             let entry = self.entry(("hset", Cause::HoldSettled(settlement)), captured, now);
             let fingerprint = claim.map(|claim| claim.fingerprint);
             let item = entry_item::item_of(workspace, key, fingerprint, &entry)?;
-            writes.push(entry_item::put(&self.table, item)?);
+            writes.push(entry_item::put(&self.store.table, item)?);
         } else if let Some(claim) = claim {
-            writes.push(entry_item::put(&self.table, entry_item::claimed(claim))?);
+            writes.push(entry_item::put(&self.store.table, entry_item::claimed(claim))?);
         }
         for Pair { read, ended } in holds {
-            writes.push(hold_item::ending_write(&self.table, workspace, read, ended)?);
+            writes.push(hold_item::ending_write(&self.store.table, workspace, read, ended)?);
         }
         if !ending.expired.is_zero() {
             let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();
@@ -284,13 +285,13 @@ impl Store {
             let entry =
                 self.entry(("exp", Cause::Expiry { grant_ids: Vec::new(), hold_ids }), ending.expired, now);
             let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, &name), None, &entry)?;
-            writes.push(entry_item::put(&self.table, item)?);
+            writes.push(entry_item::put(&self.store.table, item)?);
         }
         Ok(writes)
     }
 
-    fn entry(&self, (prefix, cause): (&str, Cause), taken: Credits, at: Timestamp) -> Entry {
-        Entry { entry_id: self.sources.new_id(prefix), cause, credits: taken.negated(), at }
+    fn entry(self, (prefix, cause): (&str, Cause), taken: Credits, at: Timestamp) -> Entry {
+        Entry { entry_id: self.store.sources.new_id(prefix), cause, credits: taken.negated(), at }
     }
 }
 

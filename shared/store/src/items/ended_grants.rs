@@ -4,8 +4,8 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::id::{Id, WorkspaceId};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
+use crate::grants::GrantStore;
 use crate::items::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
 use crate::table::attribute::{Item, Reader, credits, keyed};
 use crate::table::expression::Expression;
@@ -13,14 +13,14 @@ use crate::table::keys::{ItemKey, PK};
 
 const CONSUMED: &str = "consumed";
 
-impl Store {
+impl GrantStore<'_> {
     /// Returns the record of an ended grant; `None` until a close writes it.
-    pub(crate) async fn ended_grant(
-        &self,
+    pub(crate) async fn ended(
+        self,
         workspace: &WorkspaceId,
         grant_id: &Id,
     ) -> Result<Option<EndedGrant>, Fault> {
-        let item = self.get(&ItemKey::ended_grant(workspace, grant_id)).await?;
+        let item = self.store.get(&ItemKey::ended_grant(workspace, grant_id)).await?;
         Ok(item.as_ref().map(|item| read(item, grant_id)).transpose()?)
     }
 }

@@ -9,7 +9,7 @@ use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use jiff::Timestamp;
 
-use crate::Store;
+use crate::balances::BalanceStore;
 use crate::error::{Corrupt, Fault};
 use crate::items::balance_item::{self, RUNNING_GRANTS};
 use crate::table::attribute::{Item, Reader, keyed, number};
@@ -19,21 +19,21 @@ use crate::table::keys::ItemKey;
 const GRANTS: &str = "grants";
 const EPOCH: &str = "epoch";
 
-impl Store {
+impl BalanceStore<'_> {
     /// Reads the balance with its running grants, and the time of DynamoDB's response.
-    pub(crate) async fn read_dated_balance(
-        &self,
+    pub(crate) async fn read_dated(
+        self,
         workspace: &WorkspaceId,
     ) -> Result<(Option<Balance>, Timestamp), Fault> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let (item, answered_at) = self.get_dated(&ItemKey::balance(workspace)).await?;
+            let (item, answered_at) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
             let Some(item) = item else { return Ok((None, answered_at)) };
             let mut balance = balance_item::read(&item)?;
             if !item.contains_key(RUNNING_GRANTS) {
                 return Ok((Some(balance), answered_at));
             }
-            let running = self.get(&ItemKey::running_grants(workspace)).await?;
+            let running = self.store.get(&ItemKey::running_grants(workspace)).await?;
             if join(&mut balance, &running.ok_or(Corrupt::Attribute(RUNNING_GRANTS))?)? {
                 return Ok((Some(balance), answered_at));
             }
@@ -43,8 +43,8 @@ impl Store {
     }
 
     /// Reads the balance with its running grants; `None` if there is no workspace.
-    pub(crate) async fn read_balance(&self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        Ok(self.read_dated_balance(workspace).await?.0)
+    pub(crate) async fn read(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        Ok(self.read_dated(workspace).await?.0)
     }
 }
 

@@ -9,18 +9,18 @@ use credits_core::ledger::Cause;
 use credits_core::payment::{Granted, Payment, PaymentStep};
 use credits_core::posting::Posting;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::ended_grants::{clawed_write, runs_check};
+use crate::payments::PaymentStore;
 use crate::payments::{Applied, PaymentEntry, Progress, payment_key};
 use crate::table::attribute::text;
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
 
-impl Store {
+impl PaymentStore<'_> {
     /// Takes back credits of a pack.
     pub(crate) async fn claw_back(
-        &self,
+        self,
         granted: &Granted,
         amount: Amount,
         payment: Payment,
@@ -35,7 +35,7 @@ impl Store {
 
     /// Gives credits that were clawed back to the workspace again, as prepaid credits.
     pub(crate) async fn return_credits(
-        &self,
+        self,
         granted: &Granted,
         amount: Amount,
         payment: Payment,
@@ -51,7 +51,7 @@ impl Store {
     /// While the grant runs, only a close can compute the amount. So the change waits behind the fence, and its ledger
     /// entry waits for the close. Once a close has recorded the grant's end, the record gives the amount.
     pub(crate) async fn claw_back_to(
-        &self,
+        self,
         granted: &Granted,
         target: Credits,
         before: &Payment,
@@ -66,8 +66,8 @@ impl Store {
         if direction == Direction::Take {
             also.extend(self.pause_write(reason, granted).await?);
         }
-        let Some(ended) = self.ended_grant(workspace, grant_id).await? else {
-            also.push(runs_check(&self.table, workspace, grant_id)?);
+        let Some(ended) = self.store.grants().ended(workspace, grant_id).await? else {
+            also.push(runs_check(&self.store.table, workspace, grant_id)?);
             let key = payment_key(granted, &payment, direction.prefix()).pk;
             let change = Change::ClawBackTo { key, grant_id: grant_id.clone(), target };
             let entry = PaymentEntry::waiting(&payment, reason, direction);
@@ -78,7 +78,7 @@ impl Store {
         if debt.is_zero() {
             return self.keep(payment, also, Applied::Changed).await;
         }
-        also.push(clawed_write(&self.table, workspace, &ended, &after)?);
+        also.push(clawed_write(&self.store.table, workspace, &ended, &after)?);
         match (Amount::new(debt), Amount::new(debt.negated())) {
             (Ok(amount), _) => {
                 let entry = PaymentEntry::claw_back(&payment, reason, debt.negated());
@@ -94,17 +94,17 @@ impl Store {
     ///
     /// Automatic top-up must not charge again what was just refunded or disputed.
     async fn pause_write(
-        &self,
+        self,
         reason: ClawBackReason,
         granted: &Granted,
     ) -> Result<Option<TransactWriteItem>, Fault> {
         let workspace = &granted.workspace_id;
-        let Some(read) = self.auto_top_up(workspace).await? else { return Ok(None) };
+        let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(None) };
         let paused = read.kept.paused(reason);
         if paused == read.kept {
             return Ok(None);
         }
-        Ok(Some(self.auto_top_up_write(workspace, Some(&read), &paused)?))
+        Ok(Some(self.store.auto_top_ups().write(workspace, Some(&read), &paused)?))
     }
 
     /// Returns the write that records or removes a payment method's open or lost dispute; `None` if that has not
@@ -112,7 +112,7 @@ impl Store {
     ///
     /// Such a method is never charged automatically.
     pub(crate) fn disputed_write(
-        &self,
+        self,
         before: &Payment,
         after: &Payment,
     ) -> Result<Option<TransactWriteItem>, Corrupt> {
@@ -123,12 +123,12 @@ impl Store {
             Some((_, method)) => Expression::new().set(&name, text(method)),
             None => Expression::new().remove(&name),
         };
-        write.update(&self.table, &ItemKey::disputed_methods(workspace)).map(Some)
+        write.update(&self.store.table, &ItemKey::disputed_methods(workspace)).map(Some)
     }
 
     /// Returns whether a payment by this method has a dispute that is open or lost.
-    pub async fn is_disputed_method(&self, workspace: &WorkspaceId, method: &str) -> Result<bool, Fault> {
-        let item = self.get(&ItemKey::disputed_methods(workspace)).await?;
+    pub async fn is_disputed_method(self, workspace: &WorkspaceId, method: &str) -> Result<bool, Fault> {
+        let item = self.store.get(&ItemKey::disputed_methods(workspace)).await?;
         Ok(item.is_some_and(|item| {
             item.iter().any(|(name, value)| {
                 name.starts_with("payment_") && value.as_s().is_ok_and(|disputed| disputed == method)

@@ -52,19 +52,25 @@ pub enum MethodStored {
     WorkspaceUnknown,
 }
 
-impl Store {
+/// Payment methods.
+#[derive(Debug, Clone, Copy)]
+pub struct PaymentMethodStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl PaymentMethodStore<'_> {
     /// Returns the workspace's chosen method, if it ever stored one.
-    pub async fn method_choice(&self, workspace: &WorkspaceId) -> Result<Option<MethodChoice>, Fault> {
-        let item = self.get(&ItemKey::card(workspace)).await?;
+    pub async fn choice(self, workspace: &WorkspaceId) -> Result<Option<MethodChoice>, Fault> {
+        let item = self.store.get(&ItemKey::card(workspace)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// Returns whether a method exists that may be charged off-session, as far as is known without a request to Stripe.
-    pub async fn has_chargeable_method(&self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        let choice = self.method_choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
+    pub async fn has_chargeable_method(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
+        let choice = self.choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
         match choice {
             Some(MethodChoice { payment_method: Some(method), .. }) => {
-                Ok(!self.is_disputed_method(workspace, &method).await?)
+                Ok(!self.store.payments().is_disputed_method(workspace, &method).await?)
             }
             // Stripe knows the customer's latest method.
             Some(_) => Ok(true),
@@ -73,35 +79,35 @@ impl Store {
     }
 
     /// Returns Stripe's id of the customer to open checkouts for, if there is one.
-    pub async fn customer(&self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
-        Ok(self.method_choice(workspace).await?.map(|choice| choice.customer))
+    pub async fn customer(self, workspace: &WorkspaceId) -> Result<Option<String>, Fault> {
+        Ok(self.choice(workspace).await?.map(|choice| choice.customer))
     }
 
     /// Chooses a method that a person has stored, unless a newer one is chosen. The next sweep retries what waits for a
     /// method.
-    pub async fn choose_method(
-        &self,
+    pub async fn choose(
+        self,
         workspace: &WorkspaceId,
         customer: &str,
         payment_method: Option<&str>,
         at: Timestamp,
     ) -> Result<MethodStored, Fault> {
         let known = ItemKey::workspace(workspace);
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
             let used = UsedMethod { customer, payment_method, at };
-            let Some(write) = self.method_write(workspace, used).await? else {
+            let Some(write) = self.write(workspace, used).await? else {
                 return self.chosen_before(workspace, at).await;
             };
-            let exists = Expression::new().when_exists().check(&self.table, &known)?;
-            match self.transact(vec![write, exists]).await? {
+            let exists = Expression::new().when_exists().check(&self.store.table, &known)?;
+            match self.store.transact(vec![write, exists]).await? {
                 TransactionOutcome::Written => {
                     self.retry_with_new_method(workspace).await?;
                     return Ok(MethodStored::Chosen);
                 }
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons)
-                    if !is_busy(&reasons) && self.get(&known).await?.is_none() =>
+                    if !is_busy(&reasons) && self.store.get(&known).await?.is_none() =>
                 {
                     return Ok(MethodStored::WorkspaceUnknown);
                 }
@@ -111,8 +117,8 @@ impl Store {
     }
 
     /// Handles a redelivered event. An earlier delivery may have stopped before it made the waiting charges due.
-    async fn chosen_before(&self, workspace: &WorkspaceId, at: Timestamp) -> Result<MethodStored, Fault> {
-        let choice = self.method_choice(workspace).await?;
+    async fn chosen_before(self, workspace: &WorkspaceId, at: Timestamp) -> Result<MethodStored, Fault> {
+        let choice = self.choice(workspace).await?;
         if choice.is_none_or(|choice| choice.chosen_at != Some(at)) {
             return Ok(MethodStored::Outdated);
         }
@@ -121,26 +127,26 @@ impl Store {
     }
 
     /// Makes due what waits for a payment method: a declined charge, an automatic top-up.
-    async fn retry_with_new_method(&self, workspace: &WorkspaceId) -> Result<(), Fault> {
+    async fn retry_with_new_method(self, workspace: &WorkspaceId) -> Result<(), Fault> {
         loop {
-            let read = self.enrolment(workspace).await?;
-            let after = read.enrolment.with_new_method(self.now());
-            if after == read.enrolment || self.change_enrolment(workspace, &read, &after).await? {
+            let read = self.store.enrolments().get(workspace).await?;
+            let after = read.enrolment.with_new_method(self.store.now());
+            if after == read.enrolment || self.store.enrolments().change(workspace, &read, &after).await? {
                 break;
             }
         }
         loop {
-            let Some(read) = self.auto_top_up(workspace).await? else { return Ok(()) };
-            let after = read.kept.with_new_method(self.now());
-            if after == read.kept || self.change_auto_top_up(workspace, &read, &after).await? {
+            let Some(read) = self.store.auto_top_ups().get(workspace).await? else { return Ok(()) };
+            let after = read.kept.with_new_method(self.store.now());
+            if after == read.kept || self.store.auto_top_ups().change(workspace, &read, &after).await? {
                 return Ok(());
             }
         }
     }
 
     /// Returns the setup checkout that was opened under the key; refuses a key that was used for another call.
-    pub async fn earlier_setup(&self, claim: &Claim) -> Result<Option<Checkout>, ClaimRefusal> {
-        let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
+    pub async fn earlier_setup(self, claim: &Claim) -> Result<Option<Checkout>, ClaimRefusal> {
+        let Some(item) = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
             return Ok(None);
         };
         Ok(Some(read_setup(claim, &item)?))
@@ -148,7 +154,7 @@ impl Store {
 
     /// Records the setup checkout under the caller's key. Returns the recorded checkout, and whether it is this one.
     pub async fn record_setup(
-        &self,
+        self,
         claim: &Claim,
         checkout: &Checkout,
     ) -> Result<(Checkout, bool), ClaimRefusal> {
@@ -157,8 +163,8 @@ impl Store {
         let value =
             serde_dynamo::to_attribute_value(checkout).map_err(|error| Fault::from(Corrupt::from(error)))?;
         item.insert(SETUP.into(), value);
-        let put = Expression::new().when_absent(PK).put(&self.table, item).map_err(Fault::from)?;
-        if self.transact_unless_changed(vec![put]).await? {
+        let put = Expression::new().when_absent(PK).put(&self.store.table, item).map_err(Fault::from)?;
+        if self.store.transact_unless_changed(vec![put]).await? {
             return Ok((checkout.clone(), true));
         }
         let recorded = self.earlier_setup(claim).await?;
@@ -167,27 +173,28 @@ impl Store {
 
     /// Removes the method that was read, so that nothing is charged until another is stored. Returns `false` if it has
     /// changed.
-    pub async fn remove_method(&self, workspace: &WorkspaceId, read: &MethodChoice) -> Result<bool, Fault> {
-        let removed = Expression::new().set(REMOVED_AT, instant(self.now())).remove(METHOD);
-        let write = read.unchanged(removed).update(&self.table, &ItemKey::card(workspace))?;
-        self.transact_unless_changed(vec![write]).await
+    pub async fn remove(self, workspace: &WorkspaceId, read: &MethodChoice) -> Result<bool, Fault> {
+        let removed = Expression::new().set(REMOVED_AT, instant(self.store.now())).remove(METHOD);
+        let write = read.unchanged(removed).update(&self.store.table, &ItemKey::card(workspace))?;
+        self.store.transact_unless_changed(vec![write]).await
     }
 
     /// Forgets a customer that Stripe no longer has, so that the next checkout creates another.
-    pub async fn forget_customer(&self, workspace: &WorkspaceId, customer: &str) -> Result<(), Fault> {
+    pub async fn forget_customer(self, workspace: &WorkspaceId, customer: &str) -> Result<(), Fault> {
         let gone = Expression::new().when(CUSTOMER, "=", text(customer));
-        self.transact_unless_changed(vec![gone.delete(&self.table, &ItemKey::card(workspace))?])
+        self.store
+            .transact_unless_changed(vec![gone.delete(&self.store.table, &ItemKey::card(workspace))?])
             .await
             .map(drop)
     }
 
     /// Builds the write that chooses a method; `None` if it is already chosen, or a newer one is.
-    pub(crate) async fn method_write(
-        &self,
+    pub(crate) async fn write(
+        self,
         workspace: &WorkspaceId,
         used: UsedMethod<'_>,
     ) -> Result<Option<TransactWriteItem>, Fault> {
-        let read = self.method_choice(workspace).await?;
+        let read = self.choice(workspace).await?;
         if read.as_ref().is_some_and(|read| read.outlives(used)) {
             return Ok(None);
         }
@@ -204,7 +211,7 @@ impl Store {
             Some(read) => read.unchanged(write),
             None => write.when_absent(CUSTOMER),
         };
-        Ok(Some(write.update(&self.table, &ItemKey::card(workspace))?))
+        Ok(Some(write.update(&self.store.table, &ItemKey::card(workspace))?))
     }
 }
 

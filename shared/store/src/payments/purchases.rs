@@ -166,23 +166,29 @@ fn idempotency_key(purchase: &Id, used_up: u64) -> String {
     if used_up == 0 { purchase.to_string() } else { format!("{purchase}-k{used_up}") }
 }
 
-impl Store {
+/// Purchases and their checkouts.
+#[derive(Debug, Clone, Copy)]
+pub struct PurchaseStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl PurchaseStore<'_> {
     /// Stores a top-up under the caller's key. The same call under the same key returns the top-up that is stored.
     ///
     /// The caller then opens the checkout under the purchase's idempotency key, and records it with
     /// [`Self::record_checkout`].
     pub async fn begin_top_up(
-        &self,
+        self,
         claim: &Claim,
         purchase: &Purchase,
         form: &CheckoutForm,
     ) -> Result<StoredPurchase, ClaimRefusal> {
         let means = NewMeans::Checkout(form, CheckoutReason::Requested);
         let new = NewPurchase { purchase, means };
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
             let writes = self.begin_writes(claim, new).map_err(Fault::from)?;
-            match self.transact(writes).await? {
+            match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(StoredPurchase::begun(new)),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
@@ -195,9 +201,9 @@ impl Store {
     }
 
     /// Records the checkout of a purchase. Returns whether this call recorded it, or may have done so.
-    pub async fn record_checkout(&self, purchase: &Purchase, checkout: &Checkout) -> Result<bool, Fault> {
-        let expires_at = self.now().checked_add(CHECKOUT_TIMEOUT).unwrap_or(Timestamp::MAX);
-        let mut attempts = self.attempts();
+    pub async fn record_checkout(self, purchase: &Purchase, checkout: &Checkout) -> Result<bool, Fault> {
+        let expires_at = self.store.now().checked_add(CHECKOUT_TIMEOUT).unwrap_or(Timestamp::MAX);
+        let mut attempts = self.store.attempts();
         let mut unanswered = false;
         loop {
             let update = dated(purchase, expires_at, Expression::new())
@@ -206,8 +212,8 @@ impl Store {
                 .when_absent("checkout_id")
                 .when_absent("paid_by")
                 .when_absent(STATE)
-                .update(&self.table, &ItemKey::purchase(&purchase.purchase_id))?;
-            match self.transact(vec![update]).await? {
+                .update(&self.store.table, &ItemKey::purchase(&purchase.purchase_id))?;
+            match self.store.transact(vec![update]).await? {
                 TransactionOutcome::Written => return Ok(true),
                 TransactionOutcome::Unknown(error) => {
                     unanswered = true;
@@ -224,15 +230,15 @@ impl Store {
     }
 
     /// Returns the purchase with this id.
-    pub async fn purchase(&self, id: &Id) -> Result<Option<StoredPurchase>, Fault> {
-        let item = self.get(&ItemKey::purchase(id)).await?;
+    pub async fn get(self, id: &Id) -> Result<Option<StoredPurchase>, Fault> {
+        let item = self.store.get(&ItemKey::purchase(id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// Returns the top-up that was begun under the key; `None` if the key is unused or was used for another call. The
     /// caller asks this before it refuses a pack that is no longer in the catalogue.
-    pub async fn earlier_top_up(&self, claim: &Claim) -> Result<Option<StoredPurchase>, Fault> {
-        let Some(item) = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
+    pub async fn earlier_top_up(self, claim: &Claim) -> Result<Option<StoredPurchase>, Fault> {
+        let Some(item) = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await? else {
             return Ok(None);
         };
         match self.begun(claim, &item).await {
@@ -243,14 +249,15 @@ impl Store {
     }
 
     /// Records that Stripe answered with a 5xx under the present key. Stripe repeats that answer under the same key.
-    pub async fn record_failed_key(&self, stored: &StoredPurchase) -> Result<(), Fault> {
-        let failed = Expression::new().set(KEY_FAILED_AT, instant(self.now())).when_absent(KEY_FAILED_AT);
+    pub async fn record_failed_key(self, stored: &StoredPurchase) -> Result<(), Fault> {
+        let failed =
+            Expression::new().set(KEY_FAILED_AT, instant(self.store.now())).when_absent(KEY_FAILED_AT);
         self.at_key(stored, failed).await.map(drop)
     }
 
     /// Advances to the next idempotency key, and returns the purchase with it. If another caller has advanced it,
     /// returns the purchase as it is now.
-    pub async fn next_key(&self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
+    pub async fn next_key(self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
         let keys = stored.keys.saturating_add(1);
         let next = Expression::new().set(KEYS, number(keys)).remove(KEY_FAILED_AT);
         if self.at_key(stored, next).await? {
@@ -262,7 +269,7 @@ impl Store {
     /// Like [`Self::next_key`], with another form: Stripe can't carry out the one that was sent, and a key stands for
     /// one form.
     pub async fn next_form(
-        &self,
+        self,
         stored: &StoredPurchase,
         form: &CheckoutForm,
     ) -> Result<StoredPurchase, Fault> {
@@ -276,59 +283,61 @@ impl Store {
         self.read_again(stored).await
     }
 
-    async fn read_again(&self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
-        let again = self.purchase(&stored.purchase.purchase_id).await?;
+    async fn read_again(self, stored: &StoredPurchase) -> Result<StoredPurchase, Fault> {
+        let again = self.get(&stored.purchase.purchase_id).await?;
         Ok(again.ok_or(Corrupt::Attribute("purchase"))?)
     }
 
-    async fn at_key(&self, stored: &StoredPurchase, change: Expression) -> Result<bool, Fault> {
+    async fn at_key(self, stored: &StoredPurchase, change: Expression) -> Result<bool, Fault> {
         let change = match stored.keys {
             0 => change.when_absent(KEYS),
             keys => change.when(KEYS, "=", number(keys)),
         };
         let key = ItemKey::purchase(&stored.purchase.purchase_id);
-        self.transact_unless_changed(vec![change.when_exists().update(&self.table, &key)?]).await
+        self.store.transact_unless_changed(vec![change.when_exists().update(&self.store.table, &key)?]).await
     }
 
-    async fn begun(&self, claim: &Claim, taken: &Item) -> Result<StoredPurchase, ClaimRefusal> {
+    async fn begun(self, claim: &Claim, taken: &Item) -> Result<StoredPurchase, ClaimRefusal> {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
             return Err(ClaimRefusal::KeyReused);
         }
         // A key of another kind of call has another path, and so another fingerprint.
         let id: Id = Reader(taken).parsed("purchase_id").map_err(Fault::from)?;
-        let stored = self.purchase(&id).await?;
+        let stored = self.get(&id).await?;
         Ok(stored.ok_or(Corrupt::Attribute("purchase_id")).map_err(Fault::from)?)
     }
 
-    fn begin_writes(&self, claim: &Claim, new: NewPurchase<'_>) -> Result<Vec<TransactWriteItem>, Corrupt> {
+    fn begin_writes(self, claim: &Claim, new: NewPurchase<'_>) -> Result<Vec<TransactWriteItem>, Corrupt> {
         let mut key = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
         let fingerprint = Blob::new(claim.fingerprint.bytes());
         key.insert("fingerprint".into(), AttributeValue::B(fingerprint));
         key.insert("purchase_id".into(), text(new.purchase.purchase_id.as_str()));
         let workspace = ItemKey::workspace(&claim.workspace_id);
         Ok(vec![
-            Expression::new().when_absent(PK).put(&self.table, key)?,
-            Expression::new().when_exists().check(&self.table, &workspace)?,
-            begin_write(&self.table, new)?,
+            Expression::new().when_absent(PK).put(&self.store.table, key)?,
+            Expression::new().when_exists().check(&self.store.table, &workspace)?,
+            begin_write(&self.store.table, new)?,
         ])
     }
 
     /// Builds the write of a state, on the condition that the purchase is not paid.
     pub(crate) fn state_write(
-        &self,
+        self,
         stored: &StoredPurchase,
         state: PurchaseState,
     ) -> Result<TransactWriteItem, Corrupt> {
         let moved = Expression::new().set(STATE, text(state.name())).when_absent("paid_by");
         let moved = match state {
             PurchaseState::Processing => {
-                let next = self.now().checked_add(PROCESSING_INTERVAL).unwrap_or(Timestamp::MAX);
+                let next = self.store.now().checked_add(PROCESSING_INTERVAL).unwrap_or(Timestamp::MAX);
                 dated(&stored.purchase, next, moved)
             }
-            PurchaseState::Withdrawn | PurchaseState::Open => dated(&stored.purchase, self.now(), moved),
+            PurchaseState::Withdrawn | PurchaseState::Open => {
+                dated(&stored.purchase, self.store.now(), moved)
+            }
             PurchaseState::Failed | PurchaseState::Expired => moved.remove(INDEX_PK).remove(INDEX_SK),
         };
-        moved.update(&self.table, &ItemKey::purchase(&stored.purchase.purchase_id))
+        moved.update(&self.store.table, &ItemKey::purchase(&stored.purchase.purchase_id))
     }
 }
 

@@ -85,29 +85,31 @@ impl StoredRefund {
     }
 }
 
-impl Store {
+/// Refunds of payments.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl RefundStore<'_> {
     /// Stores a refund under the caller's key, before the request to Stripe. The same call under the same key returns
     /// the first refund.
-    pub async fn begin_refund(
-        &self,
-        claim: &Claim,
-        refund: &OwedRefund,
-    ) -> Result<StoredRefund, ClaimRefusal> {
-        let mut attempts = self.attempts();
+    pub async fn begin(self, claim: &Claim, refund: &OwedRefund) -> Result<StoredRefund, ClaimRefusal> {
+        let mut attempts = self.store.attempts();
         loop {
             let mut claimed = entry_item::claimed(claim);
             claimed.insert(REFUND_ID.into(), text(refund.refund_id.as_str()));
             let writes = vec![
-                entry_item::put(&self.table, claimed).map_err(Fault::from)?,
-                owe_write(&self.table, refund).map_err(Fault::from)?,
+                entry_item::put(&self.store.table, claimed).map_err(Fault::from)?,
+                owe_write(&self.store.table, refund).map_err(Fault::from)?,
             ];
-            match self.transact(writes).await.map_err(ClaimRefusal::from)? {
+            match self.store.transact(writes).await.map_err(ClaimRefusal::from)? {
                 TransactionOutcome::Written => {
                     return Ok(StoredRefund { refund: refund.clone(), end: None, keys: 0 });
                 }
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
-                    Some(Reason::Condition(Some(taken))) => return self.begun_refund(claim, taken).await,
+                    Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
                     _ if is_busy(&reasons) => attempts.after_conflict().await?,
                     _ => return Err(Fault::from(Corrupt::Attribute(REFUND_ID)).into()),
                 },
@@ -116,47 +118,53 @@ impl Store {
     }
 
     /// Returns the refund that was begun under the key; refuses a key that was used for another call.
-    pub async fn earlier_refund(&self, claim: &Claim) -> Result<Option<StoredRefund>, ClaimRefusal> {
-        let item = self.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+    pub async fn earlier(self, claim: &Claim) -> Result<Option<StoredRefund>, ClaimRefusal> {
+        let item = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
         match item {
-            Some(taken) => self.begun_refund(claim, &taken).await.map(Some),
+            Some(taken) => self.begun(claim, &taken).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn begun_refund(&self, claim: &Claim, taken: &Item) -> Result<StoredRefund, ClaimRefusal> {
+    async fn begun(self, claim: &Claim, taken: &Item) -> Result<StoredRefund, ClaimRefusal> {
         if !entry_item::is_of(taken, Some(claim.fingerprint)) {
             return Err(ClaimRefusal::KeyReused);
         }
         let id: Id = Reader(taken).parsed(REFUND_ID).map_err(Fault::from)?;
-        let stored = self.owed_refund(&id).await?;
+        let stored = self.owed(&id).await?;
         Ok(stored.ok_or(Corrupt::Attribute(REFUND_ID)).map_err(Fault::from)?)
     }
 
     /// Returns the refund with this id.
-    pub async fn owed_refund(&self, id: &Id) -> Result<Option<StoredRefund>, Fault> {
-        let item = self.get(&ItemKey::refund(id)).await?;
+    pub async fn owed(self, id: &Id) -> Result<Option<StoredRefund>, Fault> {
+        let item = self.store.get(&ItemKey::refund(id)).await?;
         Ok(item.as_ref().map(read).transpose()?)
     }
 
     /// Records Stripe's answer. The first answer stands.
-    pub async fn end_refund(&self, id: &Id, end: &RefundResult) -> Result<(), Fault> {
+    pub async fn end(self, id: &Id, end: &RefundResult) -> Result<(), Fault> {
         let value = serde_dynamo::to_attribute_value(end).map_err(Corrupt::from)?;
         let ended = Expression::new().remove(INDEX_PK).remove(INDEX_SK).set(ENDED, value);
         let ended = ended.when_exists().when_absent(ENDED);
-        self.transact_unless_changed(vec![ended.update(&self.table, &ItemKey::refund(id))?]).await.map(drop)
+        self.store
+            .transact_unless_changed(vec![ended.update(&self.store.table, &ItemKey::refund(id))?])
+            .await
+            .map(drop)
     }
 
     /// Advances to the next idempotency key, after Stripe answered with a 5xx under the present one. Stripe repeats
     /// that answer under the same key.
-    pub async fn next_refund_key(&self, stored: &StoredRefund) -> Result<(), Fault> {
+    pub async fn next_key(self, stored: &StoredRefund) -> Result<(), Fault> {
         let next = Expression::new().set(KEYS, number(stored.keys.saturating_add(1)));
         let next = match stored.keys {
             0 => next.when_absent(KEYS),
             keys => next.when(KEYS, "=", number(keys)),
         };
         let key = ItemKey::refund(&stored.refund.refund_id);
-        self.transact_unless_changed(vec![next.when_exists().update(&self.table, &key)?]).await.map(drop)
+        self.store
+            .transact_unless_changed(vec![next.when_exists().update(&self.store.table, &key)?])
+            .await
+            .map(drop)
     }
 }
 

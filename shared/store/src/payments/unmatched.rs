@@ -59,10 +59,16 @@ pub enum ResolveRefusal {
     Fault(#[from] Fault),
 }
 
-impl Store {
+/// Payments that match no purchase.
+#[derive(Debug, Clone, Copy)]
+pub struct UnmatchedPaymentStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl UnmatchedPaymentStore<'_> {
     /// Returns a page of unmatched payments, newest first.
-    pub async fn unmatched_payments(
-        &self,
+    pub async fn list(
+        self,
         status: UnmatchedStatus,
         limit: usize,
         after: Option<&Cursor>,
@@ -72,8 +78,8 @@ impl Store {
             UnmatchedStatus::Resolved => RESOLVED,
         };
         let listing = IndexQuery { partition, limit, after, filter: None };
-        let listed = self.page(listing, payment_of).await?;
-        let mut items = self.get_many(&listed.items).await?;
+        let listed = self.store.page(listing, payment_of).await?;
+        let mut items = self.store.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
         let payments = found.map(|item| payment_item::read(&item)).collect::<Result<Vec<_>, _>>()?;
         // The index may lag: a payment that was matched or resolved meanwhile is no longer open.
@@ -85,11 +91,11 @@ impl Store {
     }
 
     /// Counts the payments that wait for an operator. Stops after `MAX_COUNTED_PAGES` pages of the index.
-    pub async fn count_unmatched_payments(&self) -> Result<u32, Fault> {
+    pub async fn count(self) -> Result<u32, Fault> {
         let (mut count, mut from) = (0_u32, None);
         for _ in 0..MAX_COUNTED_PAGES {
-            let query = self.backwards(UNMATCHED, None, i32::MAX).select(Select::Count);
-            let page = self.found(query.set_exclusive_start_key(from)).await?;
+            let query = self.store.backwards(UNMATCHED, None, i32::MAX).select(Select::Count);
+            let page = self.store.found(query.set_exclusive_start_key(from)).await?;
             count = count.saturating_add(u32::try_from(page.count).unwrap_or(0));
             from = page.last_evaluated_key;
             if from.is_none() {
@@ -100,14 +106,14 @@ impl Store {
     }
 
     /// Resolves an unmatched payment. The same resolution again changes nothing, and returns the first one.
-    pub async fn resolve_payment(
-        &self,
+    pub async fn resolve(
+        self,
         payment_id: &str,
         resolved: &Resolved,
     ) -> Result<UnmatchedPayment, ResolveRefusal> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.store.attempts();
         loop {
-            let payment = self.payment(payment_id).await?.ok_or(ResolveRefusal::NotFound)?;
+            let payment = self.store.payments().get(payment_id).await?.ok_or(ResolveRefusal::NotFound)?;
             if let Some(known) = payment.resolved.clone() {
                 let same = known.resolution == resolved.resolution;
                 let shown = UnmatchedPayment::of(payment).filter(|_| same);
@@ -118,12 +124,12 @@ impl Store {
             }
             let after = Payment { resolved: Some(resolved.clone()), ..next_version(payment) };
             let shown = UnmatchedPayment::of(after.clone()).ok_or(ResolveRefusal::NotFound)?;
-            let place = Expression::new().when_absent(PK).put(&self.table, place_of(&after));
+            let place = Expression::new().when_absent(PK).put(&self.store.table, place_of(&after));
             let writes = vec![
-                payment_item::write_of(&self.table, &after).map_err(Fault::from)?,
+                payment_item::write_of(&self.store.table, &after).map_err(Fault::from)?,
                 place.map_err(Fault::from)?,
             ];
-            match self.transact(writes).await? {
+            match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(shown),
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 // An event was merged meanwhile, or another call resolved the payment: read it again.

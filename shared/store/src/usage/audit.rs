@@ -62,19 +62,25 @@ struct Recount {
     usage: Usage,
 }
 
-impl Store {
+/// The audit of usage against the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageAuditStore<'a> {
+    pub(crate) store: &'a Store,
+}
+
+impl UsageAuditStore<'_> {
     /// Compares a month's usage with its ledger, unless credits have moved within `quiet_after`.
     ///
     /// Callers pass [`QUIET_AFTER`], or less if they know that the stream is drained.
-    pub async fn audit(
-        &self,
+    pub async fn check(
+        self,
         workspace: &WorkspaceId,
         month: Month,
         quiet_after: SignedDuration,
     ) -> Result<Audit, Fault> {
         let counted = self.recount(workspace, month, quiet_after).await?;
         let Some(recount) = counted else { return Ok(Audit::Moving) };
-        let mut kept = self.month_usage(workspace, month).await?;
+        let mut kept = self.store.usage().month(workspace, month).await?;
         kept.groups.extend(self.open_groups(workspace, month).await?);
         if !self.is_still(workspace, month, recount.version).await? {
             return Ok(Audit::Moving);
@@ -104,7 +110,7 @@ impl Store {
     /// Replaces a month's usage by a count from its ledger.
     ///
     /// Returns `false` if credits moved or another write of the usage was in the way. The caller then retries later.
-    pub async fn mend_usage(&self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
+    pub async fn mend(self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
         let counted = self.recount(workspace, month, QUIET_AFTER).await?;
         let Some(recount) = counted else { return Ok(false) };
         let mut next = MonthItem { summary: recount.summary.clone(), ..MonthItem::default() };
@@ -130,55 +136,56 @@ impl Store {
         let write = Moved::ALL
             .into_iter()
             .fold(write, |write, moved| write.set(moved.name(), credits(next.summary.moved(moved))));
-        Ok(self.write_all(writes).await? && self.update_if_unchanged(write, &key).await?)
+        Ok(self.store.usage().write_all(writes).await? && self.store.update_if_unchanged(write, &key).await?)
     }
 
     /// Returns the checks that are due, at most `MAX_CHECKS`.
-    pub async fn due_checks(&self) -> Result<Vec<Check>, Fault> {
-        let end = position(self.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
-        let found = self.dated(CHECKS, "", &end, MAX_CHECKS).await?;
+    pub async fn due_checks(self) -> Result<Vec<Check>, Fault> {
+        let end =
+            position(self.store.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
+        let found = self.store.dated(CHECKS, "", &end, MAX_CHECKS).await?;
         Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
     }
 
     /// Returns the time at which the next check is due.
-    pub async fn next_check(&self) -> Result<Option<Timestamp>, Fault> {
-        self.first_date(CHECKS).await
+    pub async fn next_check(self) -> Result<Option<Timestamp>, Fault> {
+        self.store.first_date(CHECKS).await
     }
 
     /// Ends a check that found the month right. Schedules the next one, unless the month's ledger is complete.
-    pub async fn end_check(&self, check: &Check) -> Result<(), Fault> {
+    pub async fn end_check(self, check: &Check) -> Result<(), Fault> {
         if !self.is_settled(check.month) {
             return self.repeat_check(check).await;
         }
         let write = Expression::new().when(INDEX_SK, "=", text(&check.position));
         let write = write.remove(INDEX_PK).remove(INDEX_SK);
-        self.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
+        self.store.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 
     /// Schedules the next check of a month.
-    pub async fn repeat_check(&self, check: &Check) -> Result<(), Fault> {
-        let now = self.now();
+    pub async fn repeat_check(self, check: &Check) -> Result<(), Fault> {
+        let now = self.store.now();
         let named = format!("{}#{}", check.workspace_id, check.month);
         let next = text(position(now.checked_add(EVERY).unwrap_or(now), &named));
         let write = Expression::new().when(INDEX_SK, "=", text(&check.position)).set(INDEX_SK, next);
-        self.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
+        self.store.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
     }
 
     /// Counts a month from its ledger.
     ///
     /// Returns `None` if credits moved during the count or within `quiet_after` before it, or if there is no workspace.
     async fn recount(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         quiet_after: SignedDuration,
     ) -> Result<Option<Recount>, Fault> {
-        let Some(version) = self.balance_version(workspace).await? else { return Ok(None) };
+        let Some(version) = self.store.balances().version(workspace).await? else { return Ok(None) };
         let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
         let (start, end) = (position(month.start(), ""), position(month.end(), ""));
         let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
         loop {
-            let (items, more) = self.forwards(&ledger(workspace), &from, &end, None).await?;
+            let (items, more) = self.store.forwards(&ledger(workspace), &from, &end, None).await?;
             for entry in self.with_lines(&items).await? {
                 latest = latest.max(entry.at);
                 summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
@@ -188,7 +195,7 @@ impl Store {
                 None => break,
             }
         }
-        let quiet = self.now().duration_since(latest) >= quiet_after;
+        let quiet = self.store.now().duration_since(latest) >= quiet_after;
         let still = quiet && self.is_still(workspace, month, version).await?;
         Ok(still.then_some(Recount { version, summary, usage }))
     }
@@ -196,10 +203,10 @@ impl Store {
     /// Returns the ledger entries of an index page.
     ///
     /// Reads entries with lines from the table, because the index does not hold lines.
-    async fn with_lines(&self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
+    async fn with_lines(self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
         let batches = items.iter().filter(|item| batch_item::has_lines(item));
         let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
-        let whole = self.get_many(&keys).await?;
+        let whole = self.store.get_many(&keys).await?;
         let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));
         Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
     }
@@ -207,17 +214,17 @@ impl Store {
     /// Returns whether no credits can have moved in the month since a version of the balance.
     ///
     /// A busy balance goes on to new versions, but none of them moves credits in a month whose ledger is complete.
-    async fn is_still(&self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
-        Ok(self.is_settled(month) || self.balance_version(workspace).await? == Some(version))
+    async fn is_still(self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
+        Ok(self.is_settled(month) || self.store.balances().version(workspace).await? == Some(version))
     }
 
-    fn is_settled(&self, month: Month) -> bool {
-        month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| self.now() > settled)
+    fn is_settled(self, month: Month) -> bool {
+        month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| self.store.now() > settled)
     }
 
     /// Returns the groups of a month that have their own items.
     async fn open_groups(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
     ) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Fault> {
@@ -225,13 +232,14 @@ impl Store {
         let mut from = None;
         loop {
             let query = self
+                .store
                 .query()
                 .key_condition_expression("#pk = :pk")
                 .expression_attribute_names("#pk", PK)
                 .expression_attribute_values(":pk", text(format!("usage#{workspace}#{month}")))
                 .consistent_read(true)
                 .set_exclusive_start_key(from);
-            let output = self.found(query).await?;
+            let output = self.store.found(query).await?;
             for item in output.items.unwrap_or_default() {
                 let (group_by, key) =
                     Reader(&item).text(SK)?.split_once('#').ok_or(Corrupt::Attribute(SK))?;

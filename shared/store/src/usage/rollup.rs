@@ -14,13 +14,13 @@ use credits_core::usage::{GroupBy, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::entry_item;
 use crate::items::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
 use crate::table::attribute::{number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
+use crate::usage::UsageStore;
 
 /// Groups that are written concurrently.
 const AT_A_TIME: usize = 16;
@@ -41,15 +41,15 @@ pub struct Spending {
     pub consumed: Credits,
 }
 
-impl Store {
+impl UsageStore<'_> {
     /// Counts what a workspace consumed, in the order of its versions, and skips what was counted before.
-    pub async fn roll_up(&self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
+    pub async fn roll_up(self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
         let mut months: BTreeMap<Month, Vec<&Spending>> = BTreeMap::new();
         for spending in spendings {
             months.entry(spending.month).or_default().push(spending);
         }
         for (month, spendings) in months {
-            let mut attempts = self.attempts();
+            let mut attempts = self.store.attempts();
             while !self.roll_up_month(workspace, month, &spendings).await? {
                 // Another invocation counts the same records. The next attempt skips what it has counted.
                 attempts.after_conflict().await?;
@@ -60,13 +60,13 @@ impl Store {
 
     /// Counts what a month's item has not counted yet. Returns `false` if another invocation wrote an item meanwhile.
     async fn roll_up_month(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         spendings: &[&Spending],
     ) -> Result<bool, Fault> {
         let key = ItemKey::usage(workspace, month);
-        let read = self.get(&key).await?.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
+        let read = self.store.get(&key).await?.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
         let new: Vec<&Spending> =
             spendings.iter().copied().filter(|it| Some(it.version) > read.counted).collect();
         let Some(last) = new.iter().max_by_key(|spending| spending.version) else { return Ok(true) };
@@ -84,19 +84,19 @@ impl Store {
         }
         let write = unchanged(next.counting(last.version), read.counted)
             .set_once(INDEX_PK, text(CHECKS))
-            .set_once(INDEX_SK, text(check_position(self.now(), workspace, month)));
-        self.update_if_unchanged(write, &key).await
+            .set_once(INDEX_SK, text(check_position(self.store.now(), workspace, month)));
+        self.store.update_if_unchanged(write, &key).await
     }
 
     /// Reads the ledger entries of some writes, with their versions.
     async fn entries_of(
-        &self,
+        self,
         workspace: &WorkspaceId,
         spendings: &[&Spending],
     ) -> Result<Vec<(u64, Entry)>, Fault> {
         let keys: Vec<ItemKey> =
             spendings.iter().map(|spending| ItemKey::named(workspace, &spending.last)).collect();
-        let items = self.get_many(&keys).await?;
+        let items = self.store.get_many(&keys).await?;
         let entry = |(key, spending): (&ItemKey, &&Spending)| {
             let item = items.get(key).ok_or(Corrupt::Attribute("last"))?;
             Ok((spending.version, entry_item::read(item)?))
@@ -107,7 +107,7 @@ impl Store {
     /// Counts entries in the groups that have their own items. Returns `false` if another invocation wrote one
     /// meanwhile.
     async fn count_groups(
-        &self,
+        self,
         workspace: &WorkspaceId,
         month: Month,
         entries: &[(u64, Entry)],
@@ -115,7 +115,7 @@ impl Store {
         let groups = groups_of(entries).map_err(Corrupt::from)?;
         let keys: Vec<ItemKey> =
             groups.keys().map(|(group_by, key)| ItemKey::group(workspace, month, *group_by, key)).collect();
-        let items = self.get_many(&keys).await?;
+        let items = self.store.get_many(&keys).await?;
         let mut writes = Vec::new();
         for ((group, shares), item_key) in groups.into_iter().zip(keys) {
             let read = items.get(&item_key).map(GroupItem::read).transpose()?;
@@ -134,12 +134,12 @@ impl Store {
     }
 
     /// Writes groups concurrently. Returns `false` if another invocation wrote one meanwhile.
-    pub(crate) async fn write_all(&self, mut writes: Vec<(Expression, ItemKey)>) -> Result<bool, Fault> {
+    pub(crate) async fn write_all(self, mut writes: Vec<(Expression, ItemKey)>) -> Result<bool, Fault> {
         let mut all = true;
         while !writes.is_empty() {
             let mut running = JoinSet::new();
             for (write, key) in writes.drain(..writes.len().min(AT_A_TIME)) {
-                let store = self.clone();
+                let store = self.store.clone();
                 running.spawn(async move { store.update_if_unchanged(write, &key).await });
             }
             for written in running.join_all().await {
