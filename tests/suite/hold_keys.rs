@@ -106,7 +106,8 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     let again = capture("run-1/step-1", "first").await.unwrap();
     assert_eq!((again.replayed, again.remaining.to_string().as_str()), (true, "40"));
     assert!(again.capture_id.as_str().ends_with(&format!("_{UNSALTED_KEY}")), "{:?}", again.capture_id);
-    let earlier = table.store.holds().captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();
+    let earlier =
+        table.store.holds().captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();
     assert_eq!(earlier, Some(again));
     assert!(matches!(capture("run-1/step-1", "second").await, Err(HoldRefusal::KeyReused)));
     assert_eq!(capture("run-1/step-2", "first").await.unwrap().remaining.to_string(), "30");

@@ -117,8 +117,12 @@ async fn is_as_spent(world: &World, table: &Table, debits: usize) {
     }
     // The audit compares the month, since it has ended.
     table.at("2026-12-01T02:00:00Z");
-    let audit =
-        table.store.usage_audit().check(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER).await.unwrap();
+    let audit = table
+        .store
+        .usage_audit()
+        .check(&"acme".parse().unwrap(), "2026-11".parse().unwrap(), QUIET_AFTER)
+        .await
+        .unwrap();
     let Audit::Compared(differences) = audit else { panic!("expected a comparison") };
     // The records of the top-ups were not delivered, so these may differ.
     assert!(differences.iter().all(|difference| difference.of == "topped_up"), "{differences:?}");

@@ -6,6 +6,7 @@ use credits_core::price::{Currency, Price};
 use credits_core::workspace::Plan;
 use credits_runtime::fields::{Fields, count, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use serde_json::Value;
 
 use crate::Account;
@@ -14,11 +15,10 @@ use crate::Account;
 const MAX_MONEY: u64 = 1_000_000_000_000;
 
 impl Account {
-    pub(crate) async fn put_agreement(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn put_agreement(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let agreement = read_agreement(&call.json()?)?;
-        let store = self.store.until(call.deadline());
         let known = store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         if known.profile.plan != Plan::Enterprise {
             return Err(Problem::agreement_forbidden());
@@ -27,10 +27,9 @@ impl Account {
         Ok(if first { Answer::created(&agreement) } else { Answer::ok(&agreement) })
     }
 
-    pub(crate) async fn agreement(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn agreement(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&store.agreements().get(&workspace).await?.unwrap_or_else(Agreement::none)))
     }

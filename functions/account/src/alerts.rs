@@ -4,6 +4,7 @@ use credits_core::alert::LowBalance;
 use credits_core::credits::Amount;
 use credits_runtime::fields::{Fields, mail_address, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,18 +19,16 @@ struct AlertsBody {
 }
 
 impl Account {
-    pub(crate) async fn put_alerts(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn put_alerts(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let low_balance = read_alerts(&call.json()?)?;
-        let store = self.store.until(call.deadline());
         let first = store.alerts().set(&workspace, &low_balance).await?;
         let body = AlertsBody { low_balance };
         Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
-    pub(crate) async fn alerts(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn alerts(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let low_balance = store.alerts().get(&workspace).await?.unwrap_or_else(LowBalance::off);
         Ok(Answer::ok(&AlertsBody { low_balance }))

@@ -11,6 +11,7 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -66,38 +67,37 @@ fn status_of(kept: &AutoTopUp) -> (AutoTopUpStatus, Option<PausedReason>) {
 }
 
 impl Account {
-    pub(crate) async fn put_auto_top_up(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn put_auto_top_up(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let settings = read_settings(&call.json()?, &self.catalogue)?;
-        let store = self.store.until(call.deadline());
         let (kept, first) = store.auto_top_ups().set(&workspace, &settings).await?;
-        let body = self.auto_top_up_body(call, &workspace, kept).await?;
+        let body = self.auto_top_up_body(call, store, &workspace, kept).await?;
         Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
-    pub(crate) async fn auto_top_up(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn auto_top_up(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let kept = store.auto_top_ups().get(&workspace).await?.map(|read| read.kept);
         let kept = kept.unwrap_or_else(|| AutoTopUp::set(AutoTopUpSettings::off(), None, store.now()));
-        Ok(Answer::ok(&self.auto_top_up_body(call, &workspace, kept).await?))
+        Ok(Answer::ok(&self.auto_top_up_body(call, store, &workspace, kept).await?))
     }
 
     /// Returns the settings with the payment method that they charge. If Stripe does not answer, the method is absent.
     async fn auto_top_up_body(
         &self,
         call: &Call,
+        store: &Store,
         workspace: &WorkspaceId,
         kept: AutoTopUp,
     ) -> Result<AutoTopUpBody, Problem> {
-        let bought_this_month = kept.bought_in(Month::of(self.store.now()));
-        let shown = self.billing(call).await?.stored_method(workspace).await;
+        let bought_this_month = kept.bought_in(Month::of(store.now()));
+        let shown = self.billing(call, store).await?.stored_method(workspace).await;
         let (card_stored, payment_method) = match shown {
             Ok(method) => (method.is_some(), method.map(MethodBody::from)),
             Err(BillingFault::Provider(error)) => {
                 tracing::warn!(%workspace, %error, "the stored payment method is not shown");
-                (self.store.until(call.deadline()).payment_methods().customer(workspace).await?.is_some(), None)
+                (store.payment_methods().customer(workspace).await?.is_some(), None)
             }
             Err(BillingFault::Store(fault)) => return Err(fault.into()),
         };

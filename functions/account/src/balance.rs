@@ -67,9 +67,8 @@ struct RunningGrantBody {
 }
 
 impl Account {
-    pub(crate) async fn balance(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn balance(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let store = self.store.until(call.deadline());
         let now = store.now();
         let (balance, enrolled, known, usage) = tokio::try_join!(
             store.balances().get(&workspace),
@@ -81,7 +80,7 @@ impl Account {
         let enrolment = enrolled.enrolment.as_of(now);
         let running = enrolment.running();
         let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
-        let renewals = renewals(&store, &known, running, now).await?;
+        let renewals = renewals(store, &known, running, now).await?;
         let seen =
             ForecastInput { days: &days, since: known.created_at, balance: &balance, renewals: &renewals };
         let body = forecasts(&seen, now)

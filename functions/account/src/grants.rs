@@ -7,6 +7,7 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
 use credits_runtime::fields::{Fields, choice, parsed, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::grants::{GrantOrder, Term};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -35,11 +36,10 @@ struct VoidBody {
 }
 
 impl Account {
-    pub(crate) async fn grant(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn grant(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = operators_workspace(call)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let store = self.store.until(call.deadline());
         let posted = match read_grant(&body, store.now()) {
             Ok(grant) => store.grants().grant(&claim, &grant).await?,
             // A retry whose `expires_at` has passed meanwhile gets the answer of the first call.
@@ -49,7 +49,7 @@ impl Account {
         Ok(Answer::once(posted.replayed, &answer))
     }
 
-    pub(crate) async fn void_grant(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn void_grant(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = operators_workspace(call)?;
         let grant_id: Id = call.path_parameter("grant_id").parse().map_err(|_| Problem::not_found())?;
         let body = call.json()?;
@@ -57,7 +57,7 @@ impl Account {
         let mut fields = Fields::of(&body)?;
         let reason = fields.required("reason", remark);
         let reason = fields.finish(reason)?;
-        let posted = self.store.until(call.deadline()).grants().void(&claim, &grant_id, &reason).await?;
+        let posted = store.grants().void(&claim, &grant_id, &reason).await?;
         let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(if posted.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }

@@ -12,6 +12,7 @@ use credits_core::usage::{MonthSummary, Moved};
 use credits_core::workspace::{Plan, Workspace};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Fault;
+use credits_store::Store;
 use credits_store::usage::MonthUsage;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -97,10 +98,9 @@ struct ReplayBody {
 }
 
 impl Account {
-    pub(crate) async fn usage_history(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn usage_history(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let asked = read_query(call)?;
-        let store = self.store.until(call.deadline());
         let (now, this_month) = (store.now(), Month::of(store.now()));
         let mut months = vec![this_month];
         months.extend((1..asked).scan(this_month, |month, _| {

@@ -4,6 +4,7 @@ use credits_core::id::Id;
 use credits_core::invoice::{Invoice, InvoiceStatus};
 use credits_runtime::fields::{Fields, choice, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::invoices::StatusChange;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,22 +17,20 @@ struct InvoicesBody {
 }
 
 impl Account {
-    pub(crate) async fn invoices(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn invoices(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&InvoicesBody { invoices: store.invoices().list(&workspace).await? }))
     }
 
     /// Sets an invoice's status. It moves no credits and charges nothing.
-    pub(crate) async fn set_invoice_status(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn set_invoice_status(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let invoice_id: Id = call.path_parameter("invoice_id").parse().map_err(|_| Problem::not_found())?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let change = read_status(&body)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let (invoice, replayed) = store.invoices().set_status(&claim, &invoice_id, &change).await?;
         Ok(if replayed { Answer::once(true, &invoice) } else { Answer::ok(&invoice) })

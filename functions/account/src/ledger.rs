@@ -2,6 +2,7 @@
 
 use credits_core::ledger::{Entry, KINDS};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::ledger::LedgerQuery;
 use credits_store::table::index::{Cursor, Page};
 use serde::Serialize;
@@ -28,7 +29,7 @@ struct LedgerParameters {
 }
 
 impl Account {
-    pub(crate) async fn ledger(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn ledger(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let as_csv = wants_csv(call);
         let asked = if as_csv {
@@ -37,7 +38,6 @@ impl Account {
             read_query(call, MAX_ENTRIES, USUAL_ENTRIES)
         };
         let asked = asked?;
-        let store = self.store.until(call.deadline());
         // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
         store.balances().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let query =

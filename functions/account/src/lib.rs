@@ -12,7 +12,6 @@ use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::secrets::Secrets;
 use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, TopUpUrl, catalogue, start};
 use credits_store::Store;
-use credits_store::error::Chain;
 use serde_json::Value;
 
 mod agreement;
@@ -94,15 +93,20 @@ impl Account {
 }
 
 impl Account {
-    /// Returns the billing service for one call, bound to the call's deadline.
-    async fn billing(&self, call: &Call) -> Result<Billing, Problem> {
-        self.billing_returning(call, None).await
+    /// Returns the billing service for one call.
+    async fn billing(&self, call: &Call, store: &Store) -> Result<Billing, Problem> {
+        self.billing_returning(call, store, None).await
     }
 
     /// Returns the billing service for one call whose checkouts return to `return_url`, or to the settings page.
-    async fn billing_returning(&self, call: &Call, return_url: Option<&str>) -> Result<Billing, Problem> {
+    async fn billing_returning(
+        &self,
+        call: &Call,
+        store: &Store,
+        return_url: Option<&str>,
+    ) -> Result<Billing, Problem> {
         let key = self.provider_key.first().await?;
-        let (store, catalogue) = (self.store.until(call.deadline()), Arc::clone(&self.catalogue));
+        let (store, catalogue) = (store.clone(), Arc::clone(&self.catalogue));
         let urls = self.return_urls(call, return_url);
         Ok(Billing::new(store, self.provider.clone(), key, catalogue, urls))
     }
@@ -121,49 +125,46 @@ impl Account {
 impl Function for Account {
     type Route = AccountRoute;
 
-    async fn warm_up(&self) {
-        if let Err(fault) = self.store.connect().await {
-            // The first call connects again and reports a failure.
-            tracing::debug!(error = %Chain(&fault), "the warm-up could not connect to the table");
-        }
+    fn store(&self) -> &Store {
+        &self.store
     }
 
-    async fn answer(&self, route: AccountRoute, call: &Call) -> Result<Answer, Problem> {
+    async fn answer(&self, route: AccountRoute, call: &Call, store: &Store) -> Result<Answer, Problem> {
         match route {
-            AccountRoute::PutWorkspace => self.put_workspace(call).await,
-            AccountRoute::Workspace => self.workspace(call).await,
+            AccountRoute::PutWorkspace => self.put_workspace(call, store).await,
+            AccountRoute::Workspace => self.workspace(call, store).await,
             AccountRoute::Catalog => Ok(Answer::ok(&*self.catalogue)),
-            AccountRoute::Balance => self.balance(call).await,
-            AccountRoute::Ledger => self.ledger(call).await,
-            AccountRoute::TopUp => self.top_up(call).await,
-            AccountRoute::TopUpStatus => self.top_up_status(call).await,
-            AccountRoute::PaymentMethod => self.payment_method(call).await,
-            AccountRoute::ReplacePaymentMethod => self.replace_payment_method(call).await,
-            AccountRoute::RemovePaymentMethod => self.remove_payment_method(call).await,
-            AccountRoute::Payments => self.payments(call).await,
-            AccountRoute::RefundPayment => self.refund_payment(call).await,
-            AccountRoute::Preview => self.preview(call).await,
-            AccountRoute::Subscribe => self.subscribe(call).await,
-            AccountRoute::Subscription => self.subscription(call).await,
-            AccountRoute::Unsubscribe => self.unsubscribe(call).await,
-            AccountRoute::PutAgreement => self.put_agreement(call).await,
-            AccountRoute::Agreement => self.agreement(call).await,
-            AccountRoute::Invoices => self.invoices(call).await,
-            AccountRoute::SetInvoiceStatus => self.set_invoice_status(call).await,
-            AccountRoute::PutAlerts => self.put_alerts(call).await,
-            AccountRoute::Alerts => self.alerts(call).await,
-            AccountRoute::PutAutoTopUp => self.put_auto_top_up(call).await,
-            AccountRoute::AutoTopUp => self.auto_top_up(call).await,
-            AccountRoute::Grant => self.grant(call).await,
-            AccountRoute::VoidGrant => self.void_grant(call).await,
-            AccountRoute::StartRun => self.start_run(call).await,
-            AccountRoute::Runs => self.runs(call).await,
-            AccountRoute::Run => self.run(call).await,
-            AccountRoute::CompleteRun => self.complete_run(call).await,
-            AccountRoute::Usage => self.usage(call).await,
-            AccountRoute::UsageHistory => self.usage_history(call).await,
-            AccountRoute::UnmatchedPayments => self.unmatched_payments(call).await,
-            AccountRoute::ResolvePayment => self.resolve_payment(call).await,
+            AccountRoute::Balance => self.balance(call, store).await,
+            AccountRoute::Ledger => self.ledger(call, store).await,
+            AccountRoute::TopUp => self.top_up(call, store).await,
+            AccountRoute::TopUpStatus => self.top_up_status(call, store).await,
+            AccountRoute::PaymentMethod => self.payment_method(call, store).await,
+            AccountRoute::ReplacePaymentMethod => self.replace_payment_method(call, store).await,
+            AccountRoute::RemovePaymentMethod => self.remove_payment_method(call, store).await,
+            AccountRoute::Payments => self.payments(call, store).await,
+            AccountRoute::RefundPayment => self.refund_payment(call, store).await,
+            AccountRoute::Preview => self.preview(call, store).await,
+            AccountRoute::Subscribe => self.subscribe(call, store).await,
+            AccountRoute::Subscription => self.subscription(call, store).await,
+            AccountRoute::Unsubscribe => self.unsubscribe(call, store).await,
+            AccountRoute::PutAgreement => self.put_agreement(call, store).await,
+            AccountRoute::Agreement => self.agreement(call, store).await,
+            AccountRoute::Invoices => self.invoices(call, store).await,
+            AccountRoute::SetInvoiceStatus => self.set_invoice_status(call, store).await,
+            AccountRoute::PutAlerts => self.put_alerts(call, store).await,
+            AccountRoute::Alerts => self.alerts(call, store).await,
+            AccountRoute::PutAutoTopUp => self.put_auto_top_up(call, store).await,
+            AccountRoute::AutoTopUp => self.auto_top_up(call, store).await,
+            AccountRoute::Grant => self.grant(call, store).await,
+            AccountRoute::VoidGrant => self.void_grant(call, store).await,
+            AccountRoute::StartRun => self.start_run(call, store).await,
+            AccountRoute::Runs => self.runs(call, store).await,
+            AccountRoute::Run => self.run(call, store).await,
+            AccountRoute::CompleteRun => self.complete_run(call, store).await,
+            AccountRoute::Usage => self.usage(call, store).await,
+            AccountRoute::UsageHistory => self.usage_history(call, store).await,
+            AccountRoute::UnmatchedPayments => self.unmatched_payments(call, store).await,
+            AccountRoute::ResolvePayment => self.resolve_payment(call, store).await,
             AccountRoute::Openapi => Ok(Self::openapi(call)),
             AccountRoute::Page => Ok(Self::page(call)),
             AccountRoute::PageFile => Self::page_file(call),

@@ -4,6 +4,7 @@ use credits_core::purchase::Checkout;
 use credits_payments::provider::PaymentMethod;
 use credits_runtime::fields::Fields;
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,33 +33,31 @@ struct SetupBody {
 }
 
 impl Account {
-    pub(crate) async fn payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn payment_method(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let method = self.billing(call).await?.stored_method(&workspace).await?;
+        let method = self.billing(call, store).await?.stored_method(&workspace).await?;
         Ok(Answer::ok(&StoredMethodBody { payment_method: method.map(MethodBody::from) }))
     }
 
-    pub(crate) async fn replace_payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn replace_payment_method(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         let return_url = self.read_return_url(call, &body)?;
-        let store = self.store.until(call.deadline());
         if let Some(checkout) = store.payment_methods().earlier_setup(&claim).await? {
             return Ok(Answer::once(true, &SetupBody { checkout }));
         }
-        let billing = self.billing(call).await?;
+        let billing = self.billing(call, store).await?;
         let urls = self.return_urls(call, return_url.as_deref());
         let opened = billing.replace_method(&workspace, &claim.key, &urls).await?;
         let (checkout, first) = store.payment_methods().record_setup(&claim, &opened.0).await?;
         Ok(Answer::once(!first, &SetupBody { checkout }))
     }
 
-    pub(crate) async fn remove_payment_method(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn remove_payment_method(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        self.billing(call).await?.remove_method(&workspace).await?;
+        self.billing(call, store).await?.remove_method(&workspace).await?;
         Ok(Answer::ok(&StoredMethodBody { payment_method: None }))
     }
 

@@ -8,6 +8,7 @@ use credits_core::price::Price;
 use credits_core::refund::RefundStatus;
 use credits_runtime::fields::{Fields, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::payments::refunds::{OwedRefund, RefundResult, StoredRefund};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,14 +32,13 @@ struct RefundRequest {
 }
 
 impl Account {
-    pub(crate) async fn refund_payment(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn refund_payment(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let asked = read_refund(&body)?;
-        let store = self.store.until(call.deadline());
-        let billing = self.billing(call).await?;
+        let billing = self.billing(call, store).await?;
         if let Some(stored) = store.refunds().earlier(&claim).await? {
             let end = billing.refund(&stored, RefundAttempt::Again).await?;
             return answer(&stored, &end);

@@ -4,6 +4,7 @@ use credits_core::credits::Amount;
 use credits_core::payment::{Payment, PaymentStatus};
 use credits_core::price::Price;
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::table::index::Cursor;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -39,10 +40,9 @@ struct PaymentBody {
 }
 
 impl Account {
-    pub(crate) async fn payments(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn payments(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let (limit, after) = read_query(call)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let page = store.payments().list(&workspace, limit.into(), after.as_ref()).await?;
         let payments = page.items.into_iter().filter_map(PaymentBody::of).collect();

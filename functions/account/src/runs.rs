@@ -4,6 +4,7 @@ use credits_core::id::Id;
 use credits_core::run::{Allowance, Run, RunStatus, Trigger};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::table::index::Cursor;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,38 +26,36 @@ struct RunsBody {
 }
 
 impl Account {
-    pub(crate) async fn start_run(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn start_run(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let (workflow_id, trigger) = read_start(&body)?;
         let limit = |plan| self.catalogue.terms(plan).and_then(|terms| terms.monthly_runs);
-        let store = self.store.until(call.deadline());
         let started = store.runs().start(&claim, &workflow_id, trigger, limit).await?;
         let body = StartedBody { run: started.run, allowance: started.allowance };
         Ok(Answer::once(started.replayed, &body))
     }
 
-    pub(crate) async fn complete_run(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn complete_run(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let run_id = named_run(call)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         Fields::of(&body)?.finish(Some(()))?;
-        let (run, replayed) = self.store.until(call.deadline()).runs().complete(&claim, &run_id).await?;
+        let (run, replayed) = store.runs().complete(&claim, &run_id).await?;
         Ok(if replayed { Answer::once(true, &run) } else { Answer::ok(&run) })
     }
 
-    pub(crate) async fn run(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn run(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let run = self.store.until(call.deadline()).runs().get(&workspace, &named_run(call)?).await?;
+        let run = store.runs().get(&workspace, &named_run(call)?).await?;
         Ok(Answer::ok(&run.ok_or_else(Problem::not_found)?))
     }
 
-    pub(crate) async fn runs(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn runs(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let (status, after) = read_query(call)?;
-        let store = self.store.until(call.deadline());
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         let page = store.runs().list(&workspace, status, after.as_ref()).await?;
         Ok(Answer::ok(&RunsBody {

@@ -10,6 +10,7 @@ use credits_core::purchase::Checkout;
 use credits_core::subscription::{Status, Subscription, Terms};
 use credits_runtime::fields::{Fields, count, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -83,29 +84,29 @@ enum EffectiveBody {
 }
 
 impl Account {
-    pub(crate) async fn subscribe(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn subscribe(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let order = self.read_order(call, &workspace, &call.json()?).await?;
-        let subscribed = self.billing(call).await?.subscribe(&workspace, &order).await?;
+        let order = self.read_order(store, &workspace, &call.json()?).await?;
+        let subscribed = self.billing(call, store).await?.subscribe(&workspace, &order).await?;
         let created = subscribed.created;
         let body = self.subscription_body(subscribed)?;
         Ok(if created { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
-    pub(crate) async fn preview(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn preview(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let body = call.json()?;
         let mut fields = Fields::of(&body)?;
         let tier = fields.required("tier", parsed::<Id>);
         let tier = fields.finish(tier)?;
-        let preview = self.billing(call).await?.preview(&workspace, &tier).await?;
+        let preview = self.billing(call, store).await?.preview(&workspace, &tier).await?;
         Ok(Answer::ok(&PreviewBody::from(preview)))
     }
 
-    pub(crate) async fn subscription(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn subscription(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let subscribed = self.billing(call).await?.subscription(&workspace).await?;
-        let allows = self.plan_allows(call, &workspace).await?;
+        let subscribed = self.billing(call, store).await?.subscription(&workspace).await?;
+        let allows = self.plan_allows(store, &workspace).await?;
         let mut body = self.subscription_body(subscribed)?;
         if body.status == Status::Active && !allows {
             // If the plan has no subscriptions any more, the subscription ends with its period.
@@ -115,9 +116,9 @@ impl Account {
         Ok(Answer::ok(&body))
     }
 
-    pub(crate) async fn unsubscribe(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn unsubscribe(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let subscribed = self.billing(call).await?.unsubscribe(&workspace).await?;
+        let subscribed = self.billing(call, store).await?.unsubscribe(&workspace).await?;
         let mut body = self.subscription_body(subscribed)?;
         if body.status == Status::Pending {
             body.status = Status::Cancelled;
@@ -128,7 +129,7 @@ impl Account {
     /// Reads the tier, which must be in the catalogue or in the workspace's own subscription, and the expected charge.
     async fn read_order(
         &self,
-        call: &Call,
+        store: &Store,
         workspace: &WorkspaceId,
         body: &Value,
     ) -> Result<TierOrder, Problem> {
@@ -136,7 +137,6 @@ impl Account {
         let tier = fields.required("tier", parsed::<Id>);
         let expected_due_now = fields.nested("expected_due_now", read_price);
         if let Some(tier) = tier.as_ref().filter(|tier| self.catalogue.tier(tier).is_none()) {
-            let store = self.store.until(call.deadline());
             let enrolment = store.enrolments().get(workspace).await?.enrolment;
             if enrolment.kept_terms(tier, store.now()).is_none() {
                 fields.refuse("tier", "is not a tier of the catalogue");
@@ -145,8 +145,8 @@ impl Account {
         fields.finish(tier.map(|tier| TierOrder { tier, expected_due_now }))
     }
 
-    async fn plan_allows(&self, call: &Call, workspace: &WorkspaceId) -> Result<bool, Problem> {
-        let known = self.store.until(call.deadline()).workspaces().get(workspace).await?;
+    async fn plan_allows(&self, store: &Store, workspace: &WorkspaceId) -> Result<bool, Problem> {
+        let known = store.workspaces().get(workspace).await?;
         Ok(known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan)))
     }
 

@@ -8,6 +8,7 @@ use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::payments::purchases::{PurchaseState, StoredPurchase};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -55,13 +56,12 @@ struct TopUpOrder<'a> {
 }
 
 impl Account {
-    pub(crate) async fn top_up(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn top_up(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let order = self.read_top_up(call, &body)?;
-        let store = self.store.until(call.deadline());
-        let billing = self.billing_returning(call, order.return_url.as_deref()).await?;
+        let billing = self.billing_returning(call, store, order.return_url.as_deref()).await?;
         let stored = match order.pack {
             Ok(pack) => {
                 let purchase = billing.pack_of(&workspace, pack);
@@ -77,10 +77,9 @@ impl Account {
         Ok(Answer::once(!first, &body))
     }
 
-    pub(crate) async fn top_up_status(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn top_up_status(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let id: Id = call.path_parameter("top_up_id").parse().map_err(|_| Problem::not_found())?;
-        let store = self.store.until(call.deadline());
         let stored = store.purchases().get(&id).await?;
         let stored = stored.filter(|stored| stored.purchase.workspace_id == workspace);
         let stored = stored.ok_or_else(Problem::not_found)?;

@@ -5,6 +5,7 @@ use credits_core::payment::{Resolution, Resolved};
 use credits_core::price::Currency;
 use credits_runtime::fields::{Fields, choice, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use credits_store::payments::unmatched::{UnmatchedPayment, UnmatchedStatus};
 use credits_store::table::index::Cursor;
 use jiff::Timestamp;
@@ -48,11 +49,10 @@ struct UnmatchedParameters {
 }
 
 impl Account {
-    pub(crate) async fn unmatched_payments(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn unmatched_payments(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let UnmatchedParameters { status, limit, after } = UnmatchedParameters::read(call)?;
-        let store = self.store.until(call.deadline());
         let page = store.unmatched_payments().list(status, limit.into(), after.as_ref()).await?;
         let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
         let payments = page.items.into_iter().map(UnmatchedPaymentBody::from).collect();
@@ -60,12 +60,12 @@ impl Account {
     }
 
     /// Resolves a payment. A repeated call changes nothing, so the call takes no idempotency key.
-    pub(crate) async fn resolve_payment(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn resolve_payment(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let resolved = read_resolved(&call.json()?)?;
         let payment_id = named_payment(call)?;
-        let payment = self.store.until(call.deadline()).unmatched_payments().resolve(payment_id, &resolved).await?;
+        let payment = store.unmatched_payments().resolve(payment_id, &resolved).await?;
         tracing::info!(payment_id = payment.payment_id, "an unmatched payment was resolved");
         Ok(Answer::ok(&UnmatchedPaymentBody::from(payment)))
     }

@@ -64,15 +64,14 @@ struct GroupPage {
 }
 
 impl Account {
-    pub(crate) async fn usage(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn usage(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let store = self.store.until(call.deadline());
         let asked = UsageParameters::read(call, Month::of(store.now()))?;
         let (balance, month) =
             tokio::try_join!(store.balances().get(&workspace), store.usage().month(&workspace, asked.month))?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let page = if asked.group_by.is_open() {
-            open_page(&store, call, &asked, &month).await?
+            open_page(store, call, &asked, &month).await?
         } else {
             GroupPage { groups: closed_groups(&month, asked.group_by), next: None, other: None }
         };
@@ -113,7 +112,8 @@ async fn open_page(
     let workspace = call.workspace(Scope::Read)?;
     let after = asked.after.as_ref().map(|place| &place.position);
     let limit = asked.limit.saturating_add(1);
-    let mut groups = store.usage().largest_groups(&workspace, asked.month, asked.group_by, after, limit).await?;
+    let mut groups =
+        store.usage().largest_groups(&workspace, asked.month, asked.group_by, after, limit).await?;
     // The month's item holds the group of calls without this attribute. Insert it by its size.
     let none = month.groups.get(&(asked.group_by, None)).map(|tally| Group { key: None, tally: *tally });
     if let Some(none) = none.filter(|none| after.is_none_or(|position| none.is_after(position))) {

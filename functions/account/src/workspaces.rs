@@ -4,6 +4,7 @@ use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Plan, Profile, Workspace};
 use credits_runtime::fields::{FieldError, Fields, line, mail_address, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::Store;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -22,7 +23,7 @@ struct WorkspaceBody {
 }
 
 impl Account {
-    pub(crate) async fn put_workspace(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn put_workspace(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         call.claims().demand(Scope::Manage)?;
         call.claims().demand_all_workspaces()?;
         let id = call.named_workspace().parse().map_err(|invalid: credits_core::id::InvalidId| {
@@ -32,7 +33,6 @@ impl Account {
             }])
         })?;
         let profile = read_profile(&call.json()?)?;
-        let store = self.store.until(call.deadline());
         let put = store.workspaces().put(&id, &profile).await?;
         if !put.created && profile.plan != Plan::Enterprise {
             store.agreements().end(&id).await?;
@@ -41,9 +41,9 @@ impl Account {
         Ok(if put.created { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
-    pub(crate) async fn workspace(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn workspace(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let id = call.workspace(Scope::Read)?;
-        let workspace = self.store.until(call.deadline()).workspaces().get(&id).await?;
+        let workspace = store.workspaces().get(&id).await?;
         let workspace = workspace.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&WorkspaceBody::from(workspace)))
     }

@@ -5,6 +5,7 @@ use credits_core::hold::Hold;
 use credits_core::id::Id;
 use credits_core::rate_card::RateCard;
 use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
+use credits_store::Store;
 use credits_store::holds::capture::{CaptureOrder, Captured};
 use credits_store::holds::settle::{SettleOrder, Settled};
 use credits_store::holds::{HoldOrder, Placed};
@@ -17,26 +18,26 @@ use crate::request::PricedBody;
 use crate::response::{CaptureAnswer, HoldAnswer};
 
 impl Debits {
-    pub(crate) async fn place_hold(&self, call: &Call) -> Result<Answer, Problem> {
-        let placed = self.place(call, hold_request::read_hold).await?;
+    pub(crate) async fn place_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
+        let placed = self.place(call, store, hold_request::read_hold).await?;
         let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
         Ok(Answer::once(placed.replayed, &shown(hold)?))
     }
 
-    pub(crate) async fn place_holds(&self, call: &Call) -> Result<Answer, Problem> {
-        let placed = self.place(call, hold_request::read_holds).await?;
+    pub(crate) async fn place_holds(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
+        let placed = self.place(call, store, hold_request::read_holds).await?;
         Ok(Answer::once(placed.replayed, &json!({ "holds": all_shown(&placed.holds)? })))
     }
 
     async fn place(
         &self,
         call: &Call,
+        store: &Store,
         read: fn(&Value, &RateCard) -> Result<HoldBody, Problem>,
     ) -> Result<Placed, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
         let HoldBody { amount, count, lasts, purpose, unpriced } = read(&body, card)?;
         let order = HoldOrder { amount, count, lasts, purpose: &purpose };
@@ -55,23 +56,22 @@ impl Debits {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
                 let line = PricedCall { operation, model: None, units: None, consumer, amount };
                 let lines = vec![line; usize::from(count.unwrap_or(1))];
-                Err(self.refused(call, &store, &workspace, &lines, refusal).await?)
+                Err(self.refused(call, store, &workspace, &lines, refusal).await?)
             }
         }
     }
 
-    pub(crate) async fn hold(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
-        let hold = self.store.until(call.deadline()).holds().get(&workspace, &named_hold(call)?).await?;
+        let hold = store.holds().get(&workspace, &named_hold(call)?).await?;
         Ok(Answer::ok(&shown(&hold.ok_or_else(Problem::not_found)?)?))
     }
 
-    pub(crate) async fn capture(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn capture(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let hold_id = named_hold(call)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
         let captured = match hold_request::read_capture(&body, card)? {
             PricedBody::Priced((line, extend)) => {
@@ -80,11 +80,13 @@ impl Debits {
                 match store.holds().capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
-                        return Err(self.hold_refused(call, &store, &workspace, refusal).await?);
+                        return Err(self.hold_refused(call, store, &workspace, refusal).await?);
                     }
                 }
             }
-            PricedBody::Unpriced(problem) => store.holds().captured_before(&claim, &hold_id).await?.ok_or(problem)?,
+            PricedBody::Unpriced(problem) => {
+                store.holds().captured_before(&claim, &hold_id).await?.ok_or(problem)?
+            }
         };
         let Captured { capture_id, amount, remaining, replayed } = captured;
         if !replayed {
@@ -93,38 +95,43 @@ impl Debits {
         Ok(Answer::once(replayed, &CaptureAnswer { capture_id, credits: amount, remaining }))
     }
 
-    pub(crate) async fn settle_hold(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn settle_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let hold_id = named_hold(call)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         let (last, extend) = hold_request::read_settlement(&body)?;
         let order = SettleOrder { hold_ids: &[hold_id], last, extend };
-        let settled = self.settle(call, &claim, order).await?;
+        let settled = self.settle(call, store, &claim, order).await?;
         let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
         let answer = shown(hold)?;
         Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }
 
-    pub(crate) async fn settle_holds(&self, call: &Call) -> Result<Answer, Problem> {
+    pub(crate) async fn settle_holds(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let hold_ids = hold_request::read_hold_ids(&body)?;
         let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
-        let settled = self.settle(call, &claim, order).await?;
+        let settled = self.settle(call, store, &claim, order).await?;
         let answer = json!({ "holds": all_shown(&settled.holds)? });
         Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
     }
 
-    async fn settle(&self, call: &Call, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, Problem> {
-        let store = self.store.until(call.deadline());
+    async fn settle(
+        &self,
+        call: &Call,
+        store: &Store,
+        claim: &Claim,
+        order: SettleOrder<'_>,
+    ) -> Result<Settled, Problem> {
         match store.holds().settle(claim, order).await {
             Ok(settled) => {
                 telemetry::spent(settled.captured);
                 Ok(settled)
             }
-            Err(refusal) => Err(self.hold_refused(call, &store, &claim.workspace_id, refusal).await?),
+            Err(refusal) => Err(self.hold_refused(call, store, &claim.workspace_id, refusal).await?),
         }
     }
 }

@@ -13,7 +13,6 @@ use credits_runtime::{
 };
 use credits_store::batches::BatchOrder;
 use credits_store::debits::Posted;
-use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 
 mod hold_request;
@@ -50,19 +49,20 @@ impl Debits {
         Ok(Self::new(start::store(settings)?, catalogue, settings.top_up_url_of_calls()))
     }
 
-    async fn debit(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn debit(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let store = self.store.until(call.deadline());
         let posted = match request::read(&body, self.catalogue.rate_card())? {
-            PricedBody::Priced(line) => match store.debits().debit(&claim, line.amount, self.cause_of(&line)).await {
-                Ok(posted) => posted,
-                Err(refusal) => {
-                    let lines = std::slice::from_ref(&line);
-                    return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
+            PricedBody::Priced(line) => {
+                match store.debits().debit(&claim, line.amount, self.cause_of(&line)).await {
+                    Ok(posted) => posted,
+                    Err(refusal) => {
+                        let lines = std::slice::from_ref(&line);
+                        return Err(self.refused(call, store, &workspace, lines, refusal).await?);
+                    }
                 }
-            },
+            }
             // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
             PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
@@ -71,11 +71,10 @@ impl Debits {
         Ok(Answer::once(posted.replayed, &body))
     }
 
-    async fn debit_batch(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn debit_batch(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let store = self.store.until(call.deadline());
         let card = self.catalogue.rate_card();
         let posted = match request::read_batch(&body, card)? {
             PricedBody::Priced(batch) => {
@@ -84,7 +83,7 @@ impl Debits {
                 match store.debits().debit_batch(&claim, order).await {
                     Ok(posted) => posted,
                     Err(refusal) => {
-                        return Err(self.refused(call, &store, &workspace, lines, refusal).await?);
+                        return Err(self.refused(call, store, &workspace, lines, refusal).await?);
                     }
                 }
             }
@@ -101,13 +100,13 @@ impl Debits {
         Cause::Debit { operation, model, units, rate_card, consumer }
     }
 
-    async fn quote(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn quote(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
         let debit = match request::read(&call.json()?, self.catalogue.rate_card())? {
             PricedBody::Priced(debit) => debit,
             PricedBody::Unpriced(problem) => return Err(problem),
         };
-        let balance = self.store.until(call.deadline()).balances().peek(&workspace).await?;
+        let balance = store.balances().peek(&workspace).await?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let card = self.catalogue.rate_card().version().clone();
         let body = QuoteBody::of(debit.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;
@@ -126,24 +125,21 @@ fn count(posted: &Posted) {
 impl Function for Debits {
     type Route = DebitRoute;
 
-    async fn warm_up(&self) {
-        if let Err(fault) = self.store.connect().await {
-            // The first call connects again and reports a failure.
-            tracing::debug!(error = %Chain(&fault), "the warm-up could not connect to the table");
-        }
+    fn store(&self) -> &Store {
+        &self.store
     }
 
-    async fn answer(&self, route: DebitRoute, call: &Call) -> Result<Answer, Problem> {
+    async fn answer(&self, route: DebitRoute, call: &Call, store: &Store) -> Result<Answer, Problem> {
         match route {
-            DebitRoute::Debit => self.debit(call).await,
-            DebitRoute::DebitBatch => self.debit_batch(call).await,
-            DebitRoute::Quote => self.quote(call).await,
-            DebitRoute::PlaceHold => self.place_hold(call).await,
-            DebitRoute::PlaceHolds => self.place_holds(call).await,
-            DebitRoute::SettleHolds => self.settle_holds(call).await,
-            DebitRoute::Hold => self.hold(call).await,
-            DebitRoute::Capture => self.capture(call).await,
-            DebitRoute::SettleHold => self.settle_hold(call).await,
+            DebitRoute::Debit => self.debit(call, store).await,
+            DebitRoute::DebitBatch => self.debit_batch(call, store).await,
+            DebitRoute::Quote => self.quote(call, store).await,
+            DebitRoute::PlaceHold => self.place_hold(call, store).await,
+            DebitRoute::PlaceHolds => self.place_holds(call, store).await,
+            DebitRoute::SettleHolds => self.settle_holds(call, store).await,
+            DebitRoute::Hold => self.hold(call, store).await,
+            DebitRoute::Capture => self.capture(call, store).await,
+            DebitRoute::SettleHold => self.settle_hold(call, store).await,
         }
     }
 }

@@ -48,7 +48,8 @@ pub(crate) async fn count(store: &Store, records: &[ParsedRecord<'_>]) -> Result
             of_workspace.push(spending);
         }
         for note in notes_of(written, known.at) {
-            let counted = store.usage().note(&note.fact_id, &note.workspace_id, note.month, &note.noted).await;
+            let counted =
+                store.usage().note(&note.fact_id, &note.workspace_id, note.month, &note.noted).await;
             if let Err(fault) = counted {
                 fail(place, fault);
             }

@@ -65,17 +65,25 @@ impl TopUpWebhook {
 impl Function for TopUpWebhook {
     type Route = WebhookRoute;
 
-    async fn answer(&self, WebhookRoute::Stripe: WebhookRoute, call: &Call) -> Result<Answer, Problem> {
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn answer(
+        &self,
+        WebhookRoute::Stripe: WebhookRoute,
+        call: &Call,
+        store: &Store,
+    ) -> Result<Answer, Problem> {
         let body = call.raw_body()?;
         let header = call.header("stripe-signature").ok_or(SignatureInvalid)?;
         self.verify(header, body).await?;
-        let store = self.store.until(call.deadline());
         match event::read(body, self.mode)? {
-            StripeEvent::Payment { payment_id, news } => apply(&store, &payment_id, &news).await?,
+            StripeEvent::Payment { payment_id, news } => apply(store, &payment_id, &news).await?,
             StripeEvent::Checkout { checkout_id, purchase_id, news } => {
-                end_checkout(&store, &checkout_id, &purchase_id, news).await?;
+                end_checkout(store, &checkout_id, &purchase_id, news).await?;
             }
-            StripeEvent::Method(method) => choose_method(&store, &method).await?,
+            StripeEvent::Method(method) => choose_method(store, &method).await?,
             StripeEvent::Ignored(ignored) => {
                 metrics::counter!("EventsIgnored", "Reason" => ignored.name()).increment(1);
             }

@@ -101,7 +101,8 @@ impl Verified {
         for _ in 0..MAX_LOOKS {
             // An unprocessed stream record is not yet counted in the usage.
             shared.worker.drain(shared).await;
-            let Audit::Compared(differences) = store.usage_audit().check(workspace, month, SignedDuration::ZERO).await?
+            let Audit::Compared(differences) =
+                store.usage_audit().check(workspace, month, SignedDuration::ZERO).await?
             else {
                 continue;
             };

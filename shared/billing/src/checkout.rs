@@ -112,7 +112,8 @@ impl Billing {
         let form = self.checkout_form(&purchase.workspace_id, CheckoutOptions::default()).await?;
         let after = change(&read.enrolment).awaiting_person(purchase);
         let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
-        let begun = self.store.enrolments().begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
+        let begun =
+            self.store.enrolments().begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
         Ok(begun.then(|| purchase.purchase_id.clone()))
     }
 
@@ -215,7 +216,10 @@ impl Billing {
         let event = match self.provider.checkout(&self.key, checkout_id).await? {
             // An event said that the payer confirmed the checkout, and a signed event is trusted.
             CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
-                self.store.enrolments().end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
+                self.store
+                    .enrolments()
+                    .end_checkout(purchase_id, checkout_id, PurchaseState::Processing)
+                    .await?;
                 return Ok(false);
             }
             CheckoutStatus::Open => {
@@ -234,7 +238,10 @@ impl Billing {
                 Ok(true)
             }
             StripeEvent::Checkout { news: CheckoutNews::Processing, .. } => {
-                self.store.enrolments().end_checkout(purchase_id, checkout_id, PurchaseState::Processing).await?;
+                self.store
+                    .enrolments()
+                    .end_checkout(purchase_id, checkout_id, PurchaseState::Processing)
+                    .await?;
                 Ok(false)
             }
             StripeEvent::Checkout { .. } => self.end_unpaid(stored, checkout_id, PurchaseState::Failed).await,

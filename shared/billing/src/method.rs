@@ -40,7 +40,12 @@ impl Billing {
         &self,
         workspace: &WorkspaceId,
     ) -> Result<Option<PaymentMethod>, BillingFault> {
-        let choice = self.store.payment_methods().choice(workspace).await?.filter(|choice| choice.removed_at.is_none());
+        let choice = self
+            .store
+            .payment_methods()
+            .choice(workspace)
+            .await?
+            .filter(|choice| choice.removed_at.is_none());
         let Some(MethodChoice { customer, payment_method, .. }) = choice else { return Ok(None) };
         Ok(self.provider.stored_method(&self.key, &customer, payment_method.as_deref()).await?)
     }
@@ -52,7 +57,8 @@ impl Billing {
         workspace: &WorkspaceId,
     ) -> Result<Option<PaymentMethod>, BillingFault> {
         let Some(method) = self.stored_method(workspace).await? else { return Ok(None) };
-        let is_disputed = self.store.payments().is_disputed_method(workspace, &method.stored.payment_method).await?;
+        let is_disputed =
+            self.store.payments().is_disputed_method(workspace, &method.stored.payment_method).await?;
         Ok(Some(method).filter(|_| !is_disputed))
     }
 

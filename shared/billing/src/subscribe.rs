@@ -218,7 +218,8 @@ impl Billing {
     }
 
     async fn check_plan(&self, workspace: &WorkspaceId) -> Result<(), SubscribeRefusal> {
-        let known = self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
+        let known =
+            self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         let allows = self.catalogue.allows_subscription(known.profile.plan);
         if allows { Ok(()) } else { Err(SubscribeRefusal::PlanForbids) }
     }

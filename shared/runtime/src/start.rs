@@ -45,14 +45,16 @@ pub trait Function: Send + Sync + 'static {
     /// The calls that the function answers.
     type Route: Route;
 
-    /// Prepares what the first call needs. Nothing waits for it.
-    fn warm_up(&self) -> impl Future<Output = ()> + Send {
-        async {}
-    }
+    /// Returns the store of the function, bound to no deadline.
+    fn store(&self) -> &Store;
 
-    /// Answers a call.
-    fn answer(&self, route: Self::Route, call: &Call)
-    -> impl Future<Output = Result<Answer, Problem>> + Send;
+    /// Answers a call. `store` ends its retries before the call's deadline.
+    fn answer(
+        &self,
+        route: Self::Route,
+        call: &Call,
+        store: &Store,
+    ) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
 
 /// A function that handles events of a schedule, a stream or a bus.
@@ -88,7 +90,10 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
             for _ in 0..TURNS_UNTIL_IT_IS_ASKED_FOR {
                 tokio::task::yield_now().await;
             }
-            warmed.warm_up().await;
+            if let Err(fault) = warmed.store().connect().await {
+                // The first call connects again and reports a failure.
+                tracing::debug!(error = %Chain(&fault), "the warm-up could not connect to the table");
+            }
         });
         // `lambda_runtime::run` would add a span to each line. The line `answered` has the request id without it.
         Runtime::new(serve).run().await
@@ -137,7 +142,7 @@ pub async fn respond<F: Function>(
 ) -> ApiGatewayV2httpResponse {
     let call = Call::read(event, deadline);
     let answer = match read_route::<F>(&call) {
-        Ok(route) => function.answer(route, &call).await,
+        Ok(route) => function.answer(route, &call, &function.store().until(deadline)).await,
         Err(refused) => Err(refused),
     };
     let answer = answer.unwrap_or_else(Answer::from);
