@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use credits_aws::connection::loopback_client;
+use credits_aws::sources::{SystemClock, SystemRandomness};
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Plan, Profile};
 use credits_local::database::{Database, Stream, create_table};
-use credits_runtime::connection::loopback_client;
-use credits_runtime::sources::{SystemClock, SystemRandomness};
 use credits_store::grants::{GrantOrder, Term};
 use credits_store::{Claim, Fingerprint, Sources, Store};
 use model::report::{measured_on, table, write_section};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use credits_runtime::sources::SystemClock;
+use credits_aws::sources::SystemClock;
 use credits_store::Clock;
 
 fn docs() -> PathBuf {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use credits_aws::telemetry;
 use credits_local::Options;
 use credits_payments::signature::{Secret, sign};
-use credits_runtime::telemetry;
 use jiff::Timestamp;
 use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use credits_runtime::connection::loopback_client;
+use credits_aws::connection::loopback_client;
 use credits_store::{Clock, Randomness, Sources, Store};
 use jiff::{SignedDuration, Timestamp};
 

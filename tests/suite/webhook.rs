@@ -92,9 +92,9 @@ async fn only_a_fresh_signature_of_an_active_secret_is_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_base64_body_is_verified_over_its_raw_bytes() {
     use base64::Engine as _;
-    use credits_runtime::Settings;
-    use credits_runtime::secrets::Secrets;
-    use credits_runtime::settings::SecretSetting;
+    use credits_aws::Settings;
+    use credits_aws::secrets::Secrets;
+    use credits_aws::settings::SecretSetting;
 
     let world = World::with_packs(0).await;
     let sale = Sale::open(&world, "order").await;
@@ -103,11 +103,8 @@ async fn a_base64_body_is_verified_over_its_raw_bytes() {
             .to_string();
     let signature = sign(event.as_bytes(), &Secret::new(WEBHOOK_SECRET), Timestamp::now_for_tests()).unwrap();
     let setting = SecretSetting::Plain(Secret::new(format!("whsec_next {WEBHOOK_SECRET}")));
-    let store = credits_store::Store::new(
-        world.stack.client(),
-        world.stack.table(),
-        credits_runtime::sources::system(),
-    );
+    let store =
+        credits_store::Store::new(world.stack.client(), world.stack.table(), credits_aws::sources::system());
     let function = topup_webhook::TopUpWebhook::new(
         store,
         Secrets::from_setting(setting, Settings).unwrap(),

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use credits_aws::secrets::Secrets;
+use credits_aws::{Settings, StartError, dynamodb};
 use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::return_url::ReturnOrigins;
-use credits_runtime::secrets::Secrets;
-use credits_runtime::{Answer, Call, Function, Problem, Settings, StartError, TopUpUrl, catalogue, start};
+use credits_runtime::{Answer, Call, Function, Problem, TopUpUrl, catalogue};
 use credits_store::Store;
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ impl Account {
     /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let checkouts = CheckoutSettings {
-            top_up_url: settings.top_up_url_of_calls(),
+            top_up_url: TopUpUrl::from_settings(settings),
             return_origins: ReturnOrigins::new(settings.return_origins()),
             options: settings.checkout_options()?,
         };
@@ -88,7 +89,7 @@ impl Account {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, checkouts))
+        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, checkouts))
     }
 }
 

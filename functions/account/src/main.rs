@@ -1,5 +1,5 @@
 //! The account function's Lambda binary.
 
-fn main() -> Result<(), credits_runtime::StartError> {
+fn main() -> Result<(), credits_aws::StartError> {
     credits_runtime::run(account::Account::start)
 }

@@ -1,10 +1,11 @@
 //! `/v1/workspaces/{workspace_id}/holds`: places holds, captures calls from them, and settles them (M4).
 
+use credits_aws::telemetry;
 use credits_core::batch::PricedCall;
 use credits_core::hold::Hold;
 use credits_core::id::Id;
 use credits_core::rate_card::RateCard;
-use credits_runtime::{Answer, Call, Problem, Scope, telemetry};
+use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
 use credits_store::holds::capture::{CaptureOrder, Captured};
 use credits_store::holds::settle::{SettleOrder, Settled};

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
+use credits_aws::{Settings, StartError, dynamodb, telemetry};
 use credits_core::batch::PricedCall;
 use credits_core::catalogue::Catalogue;
 use credits_core::ledger::Cause;
-use credits_runtime::{
-    Answer, Call, Function, Problem, Scope, Settings, StartError, TopUpUrl, catalogue, start, telemetry,
-};
+use credits_runtime::{Answer, Call, Function, Problem, Scope, TopUpUrl, catalogue};
 use credits_store::batches::BatchOrder;
 use credits_store::debits::Posted;
 use credits_store::{Fault, Store};
@@ -46,7 +45,7 @@ impl Debits {
     /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let catalogue = Arc::new(catalogue::deployed()?);
-        Ok(Self::new(start::store(settings)?, catalogue, settings.top_up_url_of_calls()))
+        Ok(Self::new(dynamodb::store(settings)?, catalogue, TopUpUrl::from_settings(settings)))
     }
 
     async fn debit(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {

@@ -10,11 +10,12 @@ use aws_sdk_sesv2::config::interceptors::InterceptorContext;
 use aws_sdk_sesv2::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use credits_aws::connection::https_client;
+use credits_aws::trace::RequestTracer;
+use credits_aws::{Settings, StartError, dynamodb};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
-use credits_runtime::connection::https_client;
-use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, start};
+use credits_runtime::EventFunction;
 use credits_store::error::Chain;
 use credits_store::failures::Grouped;
 use credits_store::mails::MailClaim;
@@ -89,13 +90,13 @@ impl Notify {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let endpoint = settings.endpoint("AWS_ENDPOINT_URL_SESV2");
         let config = config(&settings.region()?, settings.credentials()?, endpoint, https_client());
-        let ses = Client::from_conf(config.to_builder().interceptor(Steps::new(settings)).build());
+        let ses = Client::from_conf(config.to_builder().interceptor(RequestTracer::new(settings)).build());
         let mail = MailSettings {
             from: settings.mail_from()?,
             configuration_set: settings.mail_configuration_set(),
             top_up_url: settings.top_up_url()?,
         };
-        Self::new(start::store(settings)?, ses, mail)
+        Self::new(dynamodb::store(settings)?, ses, mail)
     }
 
     async fn handle_fact(&self, store: &Store, event: &Event) -> Result<(), NotifyError> {
@@ -250,7 +251,7 @@ pub fn config(
         .region(aws_sdk_sesv2::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
         .http_client(http_client)
-        .timeout_config(start::timeouts())
+        .timeout_config(dynamodb::timeouts())
         .retry_config(aws_sdk_sesv2::config::retry::RetryConfig::standard().with_max_attempts(3))
         .retry_classifier(OnlyWhatWasRefused);
     config.set_endpoint_url(endpoint);

@@ -1,5 +1,5 @@
 //! The Lambda binary.
 
-fn main() -> Result<(), credits_runtime::StartError> {
+fn main() -> Result<(), credits_aws::StartError> {
     credits_runtime::run_on_events(notify::Notify::start)
 }

@@ -7,9 +7,10 @@
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::SharedHttpClient;
-use credits_runtime::connection::https_client;
-use credits_runtime::steps::Steps;
-use credits_runtime::{EventFunction, Settings, StartError, start};
+use credits_aws::connection::https_client;
+use credits_aws::trace::RequestTracer;
+use credits_aws::{Settings, StartError, dynamodb};
+use credits_runtime::EventFunction;
 use credits_store::Store;
 use credits_store::error::Chain;
 use serde_json::{Value, json};
@@ -43,9 +44,9 @@ impl Project {
 
     /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let config = bus_config(settings)?.to_builder().interceptor(Steps::new(settings)).build();
+        let config = bus_config(settings)?.to_builder().interceptor(RequestTracer::new(settings)).build();
         let bus = Client::from_conf(config);
-        Ok(Self::new(start::store(settings)?, bus, settings.bus_name()?))
+        Ok(Self::new(dynamodb::store(settings)?, bus, settings.bus_name()?))
     }
 
     /// Counts and publishes all records of a batch. Returns the sequence number from which the stream has to deliver
@@ -99,7 +100,7 @@ pub fn config(
         .region(aws_sdk_eventbridge::config::Region::new(region.to_owned()))
         .credentials_provider(credentials)
         .http_client(http_client)
-        .timeout_config(start::timeouts())
+        .timeout_config(dynamodb::timeouts())
         .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::standard().with_max_attempts(4));
     config.set_endpoint_url(endpoint);
     config.build()

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use credits_aws::secrets::{SecretError, Secrets};
+use credits_aws::{Settings, StartError, dynamodb};
 use credits_billing::sweep::Swept;
 use credits_billing::{Billing, BillingFault};
 use credits_core::catalogue::Catalogue;
 use credits_core::id::WorkspaceId;
 use credits_payments::provider::{Provider, ReturnUrls};
-use credits_runtime::secrets::{SecretError, Secrets};
-use credits_runtime::{EventFunction, Settings, StartError, catalogue, start};
+use credits_runtime::{EventFunction, catalogue};
 use credits_store::{Fault, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ impl Renewal {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(start::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
+        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
     }
 
     /// Processes due items until the deadline is near. Fails if any item was left, postponed or quarantined.

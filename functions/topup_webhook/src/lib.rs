@@ -4,12 +4,13 @@
 //! The function verifies the signature over the raw body before it parses anything. When it answers 200, the balance
 //! includes the event's credits.
 
+use credits_aws::secrets::Secrets;
+use credits_aws::{Settings, StartError, dynamodb};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::News;
 use credits_payments::event::{self, CheckoutNews, Mode, NewMethod, StripeEvent};
 use credits_payments::signature::{SignatureInvalid, verify};
-use credits_runtime::secrets::Secrets;
-use credits_runtime::{Answer, Call, Function, Problem, Route, Settings, StartError, start};
+use credits_runtime::{Answer, Call, Function, Problem, Route};
 use credits_store::payments::Applied;
 use credits_store::payments::methods::MethodStored;
 use credits_store::payments::purchases::PurchaseState;
@@ -49,7 +50,7 @@ impl TopUpWebhook {
     /// Creates the deployed function from its settings.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let secrets = Secrets::from_setting(settings.webhook_secret()?, settings)?;
-        Ok(Self::new(start::store(settings)?, secrets, settings.provider_mode()))
+        Ok(Self::new(dynamodb::store(settings)?, secrets, settings.provider_mode()))
     }
 
     async fn verify(&self, header: &str, body: &[u8]) -> Result<(), Problem> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use credits_runtime::sources::{SystemClock, SystemRandomness};
+use credits_aws::sources::{SystemClock, SystemRandomness};
 use credits_store::{Clock, Sources};
 use jiff::{SignedDuration, Timestamp};
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use credits_runtime::sources::SystemClock;
+use credits_aws::sources::SystemClock;
 use credits_store::Clock;
 use lexopt::Parser;
 use tracing_subscriber::Layer;

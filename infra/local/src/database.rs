@@ -98,7 +98,7 @@ impl Drop for Home {
         // `drop` can't await, so a thread with a runtime of its own deletes the table.
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let client = crate::functions::client(&endpoint, credits_runtime::connection::loopback_client());
+            let client = crate::functions::client(&endpoint, credits_aws::connection::loopback_client());
             runtime.block_on(client.delete_table().table_name(table).send()).ok()
         });
         if !matches!(deleted.join(), Ok(Some(_))) {

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
+use credits_aws::{Settings, StartError, connection};
 use credits_core::catalogue::Catalogue;
 use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
+use credits_runtime::catalogue;
 use credits_runtime::return_url::ReturnOrigins;
-use credits_runtime::{Settings, StartError, catalogue, connection};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;

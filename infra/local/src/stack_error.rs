@@ -1,7 +1,7 @@
 //! Why a stack could not start or serve.
 
+use credits_aws::StartError;
 use credits_core::catalogue::CatalogueError;
-use credits_runtime::StartError;
 
 use crate::template::TemplateError;
 

@@ -1,9 +1,8 @@
 //! The deployed catalogue: the operator's data file, which is compiled in.
 
+use credits_aws::settings::SettingError;
 use credits_core::catalogue::{Catalogue, CatalogueError};
 use credits_core::purchase::CheckoutOptions;
-
-use crate::settings::SettingError;
 
 /// The content of the operator's file, `infra/catalogue.json`.
 pub const DEPLOYED: &str = include_str!("../../../infra/catalogue.json");

@@ -458,8 +458,8 @@ impl From<SignatureInvalid> for Problem {
     }
 }
 
-impl From<crate::secret_error::SecretError> for Problem {
-    fn from(unread: crate::secret_error::SecretError) -> Self {
+impl From<credits_aws::secrets::SecretError> for Problem {
+    fn from(unread: credits_aws::secrets::SecretError) -> Self {
         let error = Chain(&unread);
         tracing::error!(%error, "a secret could not be read");
         Self::unavailable()

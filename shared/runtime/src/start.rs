@@ -1,15 +1,10 @@
 //! Start-up: creates a function from the environment and serves its calls.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, SharedInterceptor,
-    StalledStreamProtectionConfig,
-};
+use credits_aws::sources::SystemClock;
+use credits_aws::{Settings, StartError, telemetry};
 use credits_core::id::WorkspaceId;
 use credits_store::error::Chain;
 use credits_store::{Clock, Store};
@@ -19,22 +14,9 @@ use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::connection::https_client;
 use crate::event::HttpEvent;
 use crate::problem::Problem;
 use crate::route::Route;
-use crate::settings::Settings;
-use crate::sources::{self, SystemClock};
-use crate::steps::Steps;
-use crate::telemetry;
-
-pub use crate::start_error::StartError;
-
-/// The timeout of a new connection to AWS, including the TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The timeout of one attempt of a request to AWS.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the warm-up task yields first, so that the runtime connects to Lambda's API and requests the first
 /// invocation.
@@ -172,42 +154,4 @@ fn read_route<F: Function>(call: &Call) -> Result<F::Route, Problem> {
         call.refuse_query()?;
     }
     Ok(route)
-}
-
-/// Creates the store of a deployed function.
-pub fn store(settings: Settings) -> Result<Store, StartError> {
-    let endpoint = settings.endpoint("AWS_ENDPOINT_URL_DYNAMODB");
-    let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
-    let steps = SharedInterceptor::permanent(Steps::new(settings));
-    let client = aws_sdk_dynamodb::Client::from_conf(config.to_builder().interceptor(steps).build());
-    Ok(Store::new(client, &settings.table()?, sources::system()))
-}
-
-/// Creates the configuration of a `DynamoDB` client. The SDK retries reads; the store retries writes itself.
-#[must_use]
-pub fn dynamodb_config(
-    region: &str,
-    credentials: Credentials,
-    endpoint: Option<String>,
-    http_client: SharedHttpClient,
-) -> aws_sdk_dynamodb::Config {
-    let mut config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region.to_owned()))
-        .credentials_provider(credentials)
-        .http_client(http_client)
-        .timeout_config(timeouts())
-        // Credentials last as long as the process, and neither requests nor responses are streams.
-        .identity_cache(IdentityCache::no_cache())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .retry_config(RetryConfig::standard().with_max_attempts(4));
-    config.set_endpoint_url(endpoint);
-    config.build()
-}
-
-/// Returns the timeouts of requests to AWS.
-#[must_use]
-pub fn timeouts() -> TimeoutConfig {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
-    timeouts.operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }

@@ -1,5 +1,7 @@
 //! The page to add credits: refusals link to it, and Stripe sends payers back to it (M11).
 
+use credits_aws::Settings;
+
 use crate::call::Call;
 
 /// The path of the page that the function `account` serves.
@@ -14,6 +16,12 @@ impl TopUpUrl {
     #[must_use]
     pub fn new(own: Option<String>) -> Self {
         Self(own)
+    }
+
+    /// Creates the URL from the setting `TOP_UP_URL`.
+    #[must_use]
+    pub fn from_settings(settings: Settings) -> Self {
+        Self(settings.own_top_up_url())
     }
 
     /// Returns the URL for a call.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use credits_aws::dynamodb::dynamodb_config;
 use credits_core::purchase::CheckoutOptions;
 use credits_local::bus::Bus;
 use credits_local::database::{self, create_table};
@@ -19,7 +20,6 @@ use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
 use credits_payments::signature::{Secret, sign};
 use credits_runtime::return_url::ReturnOrigins;
-use credits_runtime::start::dynamodb_config;
 use credits_store::{Clock, Sources, Store};
 use jiff::civil::{Date, date};
 use jiff::{SignedDuration, Timestamp, ToSpan};

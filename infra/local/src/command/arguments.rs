@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use credits_aws::Settings;
+use credits_aws::settings::SecretSetting;
 use credits_payments::signature::Secret;
-use credits_runtime::Settings;
-use credits_runtime::settings::SecretSetting;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::demo::WORKSPACE;

@@ -6,8 +6,6 @@ use aws_credential_types::Credentials;
 use credits_core::purchase::CheckoutOptions;
 use credits_payments::event::Mode;
 
-use crate::top_up_url::TopUpUrl;
-
 /// The source of a secret.
 #[derive(Debug, Clone)]
 pub enum SecretSetting {
@@ -37,11 +35,10 @@ impl Settings {
         required("TOP_UP_URL")
     }
 
-    /// Returns the page to add credits for a function that answers calls. If `TOP_UP_URL` is not set, it is our own
-    /// page.
+    /// Returns the URL of the operator's own page to add credits: `TOP_UP_URL`, if it is set.
     #[must_use]
-    pub fn top_up_url_of_calls(self) -> TopUpUrl {
-        TopUpUrl::new(required("TOP_UP_URL").ok())
+    pub fn own_top_up_url(self) -> Option<String> {
+        optional("TOP_UP_URL")
     }
 
     /// Returns the deployment's name, by which its metrics are distinguished: `STACK_NAME`, `local` if absent.

@@ -10,11 +10,21 @@ use tokio::time::Instant;
 use crate::settings::{SecretSetting, Settings};
 use crate::start_error::StartError;
 
-pub use crate::secret_error::SecretError;
-
 /// The minimum interval of reads after a secret did not match. A flood of forged events must not cause a flood of
 /// reads.
 const SOONEST_REREAD: Duration = Duration::from_secs(10);
+
+/// The reason why a secret could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// SSM did not return the parameter.
+    #[cfg(feature = "ssm")]
+    #[error("the parameter can't be read")]
+    Unread(#[source] Box<aws_sdk_ssm::Error>),
+    /// The parameter is empty.
+    #[error("the parameter holds no secret")]
+    Empty,
+}
 
 /// A cached set of secrets, which are active at the same time.
 #[derive(Debug)]
@@ -126,7 +136,7 @@ fn ssm(settings: Settings) -> Result<aws_sdk_ssm::Client, StartError> {
         .region(aws_sdk_ssm::config::Region::new(settings.region()?))
         .credentials_provider(settings.credentials()?)
         .http_client(crate::connection::https_client())
-        .interceptor(crate::steps::Steps::new(settings));
+        .interceptor(crate::trace::RequestTracer::new(settings));
     config.set_endpoint_url(settings.endpoint("AWS_ENDPOINT_URL_SSM"));
     Ok(aws_sdk_ssm::Client::from_conf(config.build()))
 }

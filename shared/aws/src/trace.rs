@@ -1,4 +1,4 @@
-//! Steps: times each request of a function to AWS, as a metric and as a segment of the invocation's trace.
+//! Traces: times each request of a function to AWS, as a metric and as a segment of the invocation's trace.
 //!
 //! A segment is sent to X-Ray's daemon in one datagram. Lambda runs the daemon beside the function, so the function
 //! does not wait (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
@@ -32,7 +32,7 @@ const MAX_UNWRITTEN: usize = 30;
 
 /// An interceptor that times the requests of an AWS client.
 #[derive(Debug)]
-pub struct Steps {
+pub struct RequestTracer {
     settings: Settings,
     daemon: Option<UdpSocket>,
     unwritten: AtomicUsize,
@@ -55,7 +55,7 @@ struct Trace<'a> {
     parent: &'a str,
 }
 
-impl Steps {
+impl RequestTracer {
     /// Creates the interceptor of a deployed function. Without a daemon it sends no segments.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -85,9 +85,9 @@ impl Steps {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Steps {
+impl Intercept for RequestTracer {
     fn name(&self) -> &'static str {
-        "Steps"
+        "RequestTracer"
     }
 
     fn read_before_execution(
