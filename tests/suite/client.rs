@@ -152,7 +152,7 @@ fn order(credits: i64) -> DebitOrder {
 #[test]
 fn the_integration_page_shows_the_tested_examples() {
     let page = include_str!("../../docs/integrating.md");
-    let rust = include_str!("../../client/examples/debit.rs");
+    let rust = include_str!("../../examples/debit.rs");
     let rust = rust.split("    let order").nth(1).unwrap().split("    Ok(())\n}").next().unwrap();
     let indented = |line: &str| line.strip_prefix("    ").unwrap_or(line).to_owned();
     let rust: Vec<String> = rust.lines().map(indented).collect();

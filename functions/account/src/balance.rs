@@ -72,13 +72,13 @@ impl Account {
         let now = store.now();
         let (balance, enrolled, known, usage) = tokio::try_join!(
             store.balances().get(&workspace),
-            store.enrolments().get(&workspace),
+            store.subscriptions().get(&workspace),
             store.workspaces().get(&workspace),
             store.usage().between(&workspace, Month::of(now).last(), Month::of(now)),
         )?;
         let (balance, known) = balance.zip(known).ok_or_else(Problem::workspace_not_found)?;
-        let enrolment = enrolled.enrolment.as_of(now);
-        let running = enrolment.running();
+        let account = enrolled.account.as_of(now);
+        let running = account.running();
         let days: BTreeMap<_, _> = usage.values().flat_map(days_of).collect();
         let renewals = renewals(store, &known, running, now).await?;
         let seen =

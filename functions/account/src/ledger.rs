@@ -1,6 +1,6 @@
 //! `GET /v1/workspaces/{workspace_id}/ledger`: lists every movement of credits, newest first, as JSON or CSV.
 
-use credits_core::ledger::{Entry, KINDS};
+use credits_core::ledger::{Entry, EntryKind};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
 use credits_store::ledger::LedgerQuery;
@@ -25,7 +25,7 @@ struct LedgerBody {
 struct LedgerParameters {
     limit: u16,
     after: Option<Cursor>,
-    kind: Option<String>,
+    kind: Option<EntryKind>,
 }
 
 impl Account {
@@ -40,8 +40,7 @@ impl Account {
         let asked = asked?;
         // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
         store.balances().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let query =
-            LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind.as_deref() };
+        let query = LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind };
         let Page { items: entries, next } = store.ledger().page(&workspace, &query).await?;
         let next_cursor = next.as_ref().map(|next| listing(call).write_position(next));
         if !as_csv {
@@ -78,7 +77,7 @@ fn weighed(range: &str) -> (&str, f32) {
 
 /// Returns the `Link` header that leads to the next page (RFC 8288).
 fn next_page(call: &Call, asked: &LedgerParameters, cursor: &str) -> String {
-    let kind = asked.kind.as_ref().map(|kind| format!("&kind={kind}")).unwrap_or_default();
+    let kind = asked.kind.map(|kind| format!("&kind={}", kind.name())).unwrap_or_default();
     let (workspace, limit) = (call.named_workspace(), asked.limit);
     format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
 }
@@ -91,8 +90,7 @@ fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerParameters, Pr
             "cursor" => {
                 asked.after = Some(listing(call).read_position(value).map_err(|error| error.to_string())?);
             }
-            "kind" if KINDS.contains(&value) => asked.kind = Some(value.to_owned()),
-            "kind" => return Err(format!("must be one of {}", KINDS.join(", "))),
+            "kind" => asked.kind = Some(query::parsed(value)?),
             _ => return query::unknown(),
         }
         Ok(())

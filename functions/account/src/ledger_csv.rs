@@ -40,7 +40,7 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
     let mut row = Row::default();
     row.set("entry_id", &entry.entry_id);
     row.set("at", &entry.at);
-    row.set("kind", &entry.cause.kind());
+    row.set("kind", &entry.cause.kind().name());
     row.set("credits", &entry.credits);
     match &entry.cause {
         Cause::Debit { operation, model, rate_card, consumer, .. } => {

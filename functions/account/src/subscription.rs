@@ -3,11 +3,11 @@
 
 use credits_billing::subscribe::{Effective, Subscribed, TierOrder, TierPreview};
 use credits_core::credits::{Amount, Credits};
-use credits_core::enrolment::{Enrolment, Pending};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::price::{Currency, Price};
 use credits_core::purchase::Checkout;
 use credits_core::subscription::{Status, Subscription, Terms};
+use credits_core::subscription_account::{Pending, SubscriptionAccount};
 use credits_runtime::fields::{Fields, count, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
@@ -137,8 +137,8 @@ impl Account {
         let tier = fields.required("tier", parsed::<Id>);
         let expected_due_now = fields.nested("expected_due_now", read_price);
         if let Some(tier) = tier.as_ref().filter(|tier| self.catalogue.tier(tier).is_none()) {
-            let enrolment = store.enrolments().get(workspace).await?.enrolment;
-            if enrolment.kept_terms(tier, store.now()).is_none() {
+            let account = store.subscriptions().get(workspace).await?.account;
+            if account.kept_terms(tier, store.now()).is_none() {
                 fields.refuse("tier", "is not a tier of the catalogue");
             }
         }
@@ -151,9 +151,9 @@ impl Account {
     }
 
     fn subscription_body(&self, subscribed: Subscribed) -> Result<SubscriptionBody, Problem> {
-        let Subscribed { enrolment, checkout, action, charging, charged, refunded, .. } = subscribed;
+        let Subscribed { account, checkout, action, charging, charged, refunded, .. } = subscribed;
         let now = self.store.now();
-        let Enrolment { subscription, pending, charge, .. } = enrolment;
+        let SubscriptionAccount { subscription, pending, charge, .. } = account;
         let running = subscription.as_ref().filter(|subscription| subscription.is_running());
         let processing = charge.is_some() || pending.as_ref().is_some_and(|it| it.processing_since.is_some());
         let body = match (running, pending, charging, &subscription) {

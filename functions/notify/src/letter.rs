@@ -7,6 +7,7 @@ use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Credits;
 use credits_core::event::{EndReason, Event, Fact};
 use credits_core::invoice::InvoiceLine;
+use credits_core::ledger::EntryKind;
 use credits_core::month::Month;
 use credits_core::price::Price;
 use credits_core::run::Trigger;
@@ -144,7 +145,9 @@ impl Letter {
                 let disputed = *reason == Some(ClawBackReason::Dispute);
                 ("credits_clawed_back", context! { payment_id, disputed, credits, ..owned(*available) })
             }
-            Fact::CreditsAdded { kind, credits, available, reason, .. } if kind == "claw_back_reversed" => {
+            Fact::CreditsAdded { kind, credits, available, reason, .. }
+                if *kind == EntryKind::ClawBackReversed =>
+            {
                 let disputed = *reason == Some(ClawBackReason::Dispute);
                 ("credits_returned", context! { disputed, credits, ..owned(*available) })
             }
@@ -231,6 +234,7 @@ mod tests {
     use credits_core::credits::Credits;
     use credits_core::event::{EndReason, Event, Fact};
     use credits_core::invoice::InvoiceLine;
+    use credits_core::ledger::EntryKind;
     use credits_core::price::Price;
     use credits_core::run::Trigger;
 
@@ -290,7 +294,7 @@ mod tests {
             clawed_back("-200"),
             event(Fact::CreditsAdded {
                 entry_id: "rev_1".parse().unwrap(),
-                kind: "claw_back_reversed".to_owned(),
+                kind: EntryKind::ClawBackReversed,
                 credits: "1000".parse().unwrap(),
                 available: "800".parse().ok(),
                 reason: Some(ClawBackReason::Dispute),

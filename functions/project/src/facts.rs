@@ -4,15 +4,15 @@ use credits_core::alert::Crossing;
 use credits_core::auto_top_up::AutoTopUp;
 use credits_core::balance::Balance;
 use credits_core::credits::OutOfRange;
-use credits_core::enrolment::Enrolment;
 use credits_core::event::{EndReason, Fact};
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
-use credits_core::ledger::{Cause, Entry};
+use credits_core::ledger::{Cause, Entry, EntryKind};
 use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::run::Run;
 use credits_core::subscription::{Status, Subscription};
+use credits_core::subscription_account::SubscriptionAccount;
 use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::stream::ItemChange;
 use jiff::Timestamp;
@@ -32,7 +32,8 @@ pub struct OutgoingFact {
 }
 
 /// The kinds of ledger entries that add credits.
-const ADDING: [&str; 4] = ["top_up", "allocation", "grant", "claw_back_reversed"];
+const ADDING: [EntryKind; 4] =
+    [EntryKind::TopUp, EntryKind::Allocation, EntryKind::Grant, EntryKind::ClawBackReversed];
 
 /// Returns the facts that follow from a write; an error if a balance's sums leave their range.
 pub fn of(written: &ItemChange) -> Result<Vec<OutgoingFact>, OutOfRange> {
@@ -89,8 +90,7 @@ fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingFact> {
         _ if !ADDING.contains(&kind) => return None,
         cause => {
             let reason = if let Cause::ClawBackReversed { reason, .. } = cause { reason } else { None };
-            let (event_id, kind) = (format!("added-{entry_id}"), kind.to_owned());
-            (event_id, Fact::CreditsAdded { entry_id, kind, credits, available, reason })
+            (format!("added-{entry_id}"), Fact::CreditsAdded { entry_id, kind, credits, available, reason })
         }
     };
     Some(OutgoingFact { at: Some(at), ..outgoing_fact(event_id, workspace, fact) })
@@ -186,7 +186,11 @@ fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Out
     Some(OutgoingFact { version: Some(version), at: run.ended_at, ..outgoing })
 }
 
-fn of_subscription(workspace: &WorkspaceId, before: &Enrolment, after: &Enrolment) -> Vec<OutgoingFact> {
+fn of_subscription(
+    workspace: &WorkspaceId,
+    before: &SubscriptionAccount,
+    after: &SubscriptionAccount,
+) -> Vec<OutgoingFact> {
     let Some(now) = &after.subscription else { return Vec::new() };
     let same = |was: &&Subscription| was.subscription_id == now.subscription_id;
     let was = before.subscription.as_ref().filter(same);

@@ -117,7 +117,7 @@ async fn end_checkout(
         CheckoutNews::Failed => PurchaseState::Failed,
         CheckoutNews::Expired => PurchaseState::Expired,
     };
-    store.enrolments().end_checkout(&purchase_id, checkout_id, state).await
+    store.subscriptions().end_checkout(&purchase_id, checkout_id, state).await
 }
 
 async fn choose_method(store: &Store, method: &NewMethod) -> Result<(), Fault> {

@@ -2,15 +2,15 @@
 
 use credits_core::auto_top_up::{AutoTopUp, TopUpStep};
 use credits_core::credits::Amount;
-use credits_core::enrolment::OpenCharge;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{CheckoutOptions, Purchase};
+use credits_core::subscription_account::OpenCharge;
 use credits_store::Fault;
 use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::error::{Chain, Corrupt};
 use credits_store::payments::purchases::{CheckoutReason, NewMeans, NewPurchase};
 
-use crate::{Billing, BillingFault};
+use crate::billing::{Billing, BillingFault};
 
 /// The maximum number of packs in one run. A burst of debits may need more than one.
 const MAX_ROUNDS: usize = 8;

@@ -2,19 +2,19 @@
 //! decline.
 
 use credits_core::auto_top_up::AutoTopUp;
-use credits_core::enrolment::{Enrolment, OpenCharge, UNANSWERED_TIMEOUT};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::payment::{Named, News, Paid, PaidSource};
 use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use credits_core::subscription::AHEAD;
+use credits_core::subscription_account::{OpenCharge, SubscriptionAccount, UNANSWERED_TIMEOUT};
 use credits_payments::provider::{ChargeOutcome, ProviderError, is_forgotten};
-use credits_store::enrolments::Versioned;
 use credits_store::error::Corrupt;
 use credits_store::payments::Applied;
 use credits_store::payments::purchases::{Means, NewMeans, NewPurchase, StoredPurchase};
 use credits_store::payments::refunds::OwedRefund;
+use credits_store::subscriptions::VersionedAccount;
 
-use crate::{Billing, BillingFault};
+use crate::billing::{Billing, BillingFault};
 
 /// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +32,17 @@ pub(crate) enum ChargeEnd {
 }
 
 impl Billing {
-    /// Stores the purchase and charges the method for it. Returns `None` if another charge is open, or the enrolment
+    /// Stores the purchase and charges the method for it. Returns `None` if another charge is open, or the account
     /// has changed since it was read.
     pub(crate) async fn charge(
         &self,
-        read: &Versioned,
+        read: &VersionedAccount,
         purchase: &Purchase,
         method: &StoredMethod,
     ) -> Result<Option<ChargeEnd>, BillingFault> {
-        let Some(charging) = read.enrolment.charging(purchase) else { return Ok(None) };
+        let Some(charging) = read.account.charging(purchase) else { return Ok(None) };
         let new = NewPurchase { purchase, means: NewMeans::OffSession(method) };
-        if !self.store.enrolments().begin_purchase(read, &charging, new).await? {
+        if !self.store.subscriptions().begin_purchase(read, &charging, new).await? {
             return Ok(None);
         }
         match self.charged_before_restore(read, purchase, method).await? {
@@ -63,12 +63,12 @@ impl Billing {
     /// since, and would charge again.
     async fn charged_before_restore(
         &self,
-        read: &Versioned,
+        read: &VersionedAccount,
         purchase: &Purchase,
         method: &StoredMethod,
     ) -> Result<Option<ChargeOutcome>, BillingFault> {
         let Goods::Period { period, .. } = &purchase.goods else { return Ok(None) };
-        let running = read.enrolment.subscription.as_ref();
+        let running = read.account.subscription.as_ref();
         let starts_at = running.map(|subscription| subscription.start_of(*period));
         let Some(starts_at) = starts_at.filter(|starts_at| is_forgotten(*starts_at, self.store.now())) else {
             return Ok(None);
@@ -196,7 +196,7 @@ impl Billing {
         if matches!(purchase.goods, Goods::Pack { .. }) {
             return self.change_top_up_charge(workspace, id, |kept| kept.processing(now)).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.processing(id, now)).await.map(drop)
+        self.change_charge(workspace, id, |account| account.processing(id, now)).await.map(drop)
     }
 
     async fn record_decline(&self, purchase: &Purchase) -> Result<(), BillingFault> {
@@ -204,7 +204,7 @@ impl Billing {
         if matches!(purchase.goods, Goods::Pack { .. }) {
             return self.change_top_up_charge(workspace, id, |kept| kept.declined(now)).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.declined(purchase, now)).await.map(drop)
+        self.change_charge(workspace, id, |account| account.declined(purchase, now)).await.map(drop)
     }
 
     /// Closes a charge that Stripe did not carry out, without counting a decline.
@@ -214,7 +214,7 @@ impl Billing {
             let closed = |kept: &AutoTopUp| AutoTopUp { charge: None, ..kept.unfinished(now) };
             return self.change_top_up_charge(workspace, id, closed).await;
         }
-        self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await.map(drop)
+        self.change_charge(workspace, id, |account| account.without(id)).await.map(drop)
     }
 
     async fn grant(
@@ -237,7 +237,7 @@ impl Billing {
             return Ok(if bought { ChargeEnd::Paid } else { ChargeEnd::Unmatched });
         }
         // The grant's transaction closes the charge too. A charge that is still open was not granted.
-        if self.change_charge(workspace, id, |enrolment| enrolment.without(id)).await? {
+        if self.change_charge(workspace, id, |account| account.without(id)).await? {
             self.refund_soon(workspace, &[OwedRefund::unwanted_id(payment_id)?]).await;
             return Ok(ChargeEnd::Unmatched);
         }
@@ -249,14 +249,14 @@ impl Billing {
         &self,
         workspace: &WorkspaceId,
         purchase_id: &Id,
-        after: impl Fn(&Enrolment) -> Enrolment,
+        after: impl Fn(&SubscriptionAccount) -> SubscriptionAccount,
     ) -> Result<bool, BillingFault> {
         loop {
-            let read = self.store.enrolments().get(workspace).await?;
-            if read.enrolment.open_charge(purchase_id).is_none() {
+            let read = self.store.subscriptions().get(workspace).await?;
+            if read.account.open_charge(purchase_id).is_none() {
                 return Ok(false);
             }
-            if self.store.enrolments().change(workspace, &read, &after(&read.enrolment)).await? {
+            if self.store.subscriptions().change(workspace, &read, &after(&read.account)).await? {
                 return Ok(true);
             }
         }

@@ -1,20 +1,20 @@
 //! Checkouts: purchases that a person pays on Stripe's page.
 
 use credits_core::catalogue::Pack;
-use credits_core::enrolment::Enrolment;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Purchase};
 use credits_core::subscription::Terms;
+use credits_core::subscription_account::SubscriptionAccount;
 use credits_payments::event::{CheckoutNews, StripeEvent};
 use credits_payments::provider::{CheckoutStatus, Provider, ProviderError};
-use credits_store::enrolments::Versioned;
 use credits_store::error::{Chain, Corrupt};
 use credits_store::payments::purchases::{
     CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase,
 };
+use credits_store::subscriptions::VersionedAccount;
 
+use crate::billing::{Billing, BillingFault};
 use crate::refund::BEST_EFFORT_TIMEOUT;
-use crate::{Billing, BillingFault};
 
 impl Billing {
     /// Builds the form of a checkout for the workspace. The store keeps it with the purchase, so that every retry sends
@@ -84,36 +84,36 @@ impl Billing {
         self.open_as_stored(&stored).await
     }
 
-    /// Stores the purchase of a new subscription's first period, which a checkout pays. Returns `None` if the enrolment
+    /// Stores the purchase of a new subscription's first period, which a checkout pays. Returns `None` if the account
     /// has changed since it was read.
     pub(crate) async fn await_first_period(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         terms: &Terms,
         reason: CheckoutReason,
     ) -> Result<Option<Id>, BillingFault> {
-        let purchase = self.first_period(workspace, &read.enrolment, terms)?;
+        let purchase = self.first_period(workspace, &read.account, terms)?;
         let form = self.checkout_form(workspace, CheckoutOptions::default()).await?;
-        let after = read.enrolment.awaiting_first(&purchase.purchase_id, terms);
+        let after = read.account.awaiting_first(&purchase.purchase_id, terms);
         let new = NewPurchase { purchase: &purchase, means: NewMeans::Checkout(&form, reason) };
-        let begun = self.store.enrolments().begin_purchase(read, &after, new).await?;
+        let begun = self.store.subscriptions().begin_purchase(read, &after, new).await?;
         Ok(begun.then_some(purchase.purchase_id))
     }
 
-    /// Stores the purchase of a renewal or upgrade, which a person pays by a checkout. Returns `None` if the enrolment
-    /// has changed since it was read. The same transaction applies `change` to the enrolment.
+    /// Stores the purchase of a renewal or upgrade, which a person pays by a checkout. Returns `None` if the account
+    /// has changed since it was read. The same transaction applies `change` to the account.
     pub(crate) async fn await_person(
         &self,
-        read: &Versioned,
+        read: &VersionedAccount,
         purchase: &Purchase,
-        change: impl Fn(&Enrolment) -> Enrolment,
+        change: impl Fn(&SubscriptionAccount) -> SubscriptionAccount,
     ) -> Result<Option<Id>, BillingFault> {
         let form = self.checkout_form(&purchase.workspace_id, CheckoutOptions::default()).await?;
-        let after = change(&read.enrolment).awaiting_person(purchase);
+        let after = change(&read.account).awaiting_person(purchase);
         let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
         let begun =
-            self.store.enrolments().begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
+            self.store.subscriptions().begin_purchase(read, &after, NewPurchase { purchase, means }).await?;
         Ok(begun.then(|| purchase.purchase_id.clone()))
     }
 
@@ -125,34 +125,34 @@ impl Billing {
             return self.ask_for_top_up(charged).await;
         }
         loop {
-            let read = self.store.enrolments().get(workspace).await?;
-            let Some(charge) = read.enrolment.open_charge(&charged.purchase_id) else { return Ok(()) };
+            let read = self.store.subscriptions().get(workspace).await?;
+            let Some(charge) = read.account.open_charge(&charged.purchase_id) else { return Ok(()) };
             if charge.withdrawn {
                 return self.close_charge(charged).await;
             }
             let now = self.store.now();
             let asked = match &charged.goods {
                 Goods::Period { period: 1, terms, .. } => {
-                    let after = Versioned {
-                        enrolment: read.enrolment.without(&charged.purchase_id),
+                    let after = VersionedAccount {
+                        account: read.account.without(&charged.purchase_id),
                         version: read.version,
                     };
                     self.await_first_period(workspace, &after, terms, CheckoutReason::Authentication).await?
                 }
                 // The last attempt failed, so the subscription ends.
-                _ if read.enrolment.running().is_some()
-                    && read.enrolment.declined(charged, now).running().is_none() =>
+                _ if read.account.running().is_some()
+                    && read.account.declined(charged, now).running().is_none() =>
                 {
-                    let after = read.enrolment.declined(charged, now);
-                    if self.store.enrolments().change(workspace, &read, &after).await? {
+                    let after = read.account.declined(charged, now);
+                    if self.store.subscriptions().change(workspace, &read, &after).await? {
                         return Ok(());
                     }
                     None
                 }
                 goods => {
-                    let id = self.purchase_name(&read.enrolment, goods)?;
+                    let id = self.purchase_name(&read.account, goods)?;
                     let purchase = self.purchase_of(workspace, id, goods.clone(), charged.price);
-                    self.await_person(&read, &purchase, |enrolment| enrolment.declined(charged, now)).await?
+                    self.await_person(&read, &purchase, |account| account.declined(charged, now)).await?
                 }
             };
             if let Some(purchase_id) = asked {
@@ -192,8 +192,8 @@ impl Billing {
             self.provider.expire_checkout(&self.key, &checkout.checkout_id).await?;
             return Ok(true);
         }
-        let read = self.store.enrolments().get(&stored.purchase.workspace_id).await?;
-        let awaited = read.enrolment.awaited_checkouts().any(|awaited| awaited == purchase_id);
+        let read = self.store.subscriptions().get(&stored.purchase.workspace_id).await?;
+        let awaited = read.account.awaited_checkouts().any(|awaited| awaited == purchase_id);
         match &stored.checkout {
             Some(checkout) => self.settle_checkout(&stored, &checkout.checkout_id).await,
             // The caller retries with the same key, or never does.
@@ -217,7 +217,7 @@ impl Billing {
             // An event said that the payer confirmed the checkout, and a signed event is trusted.
             CheckoutStatus::Open | CheckoutStatus::Expired if stored.state == PurchaseState::Processing => {
                 self.store
-                    .enrolments()
+                    .subscriptions()
                     .end_checkout(purchase_id, checkout_id, PurchaseState::Processing)
                     .await?;
                 return Ok(false);
@@ -239,7 +239,7 @@ impl Billing {
             }
             StripeEvent::Checkout { news: CheckoutNews::Processing, .. } => {
                 self.store
-                    .enrolments()
+                    .subscriptions()
                     .end_checkout(purchase_id, checkout_id, PurchaseState::Processing)
                     .await?;
                 Ok(false)
@@ -257,15 +257,15 @@ impl Billing {
         state: PurchaseState,
     ) -> Result<bool, BillingFault> {
         let purchase = &stored.purchase;
-        let read = self.store.enrolments().get(&purchase.workspace_id).await?;
-        if read.enrolment.asks_for_renewal(&purchase.purchase_id) && read.enrolment.charge.is_none() {
-            let id = self.purchase_name(&read.enrolment, &purchase.goods)?;
+        let read = self.store.subscriptions().get(&purchase.workspace_id).await?;
+        if read.account.asks_for_renewal(&purchase.purchase_id) && read.account.charge.is_none() {
+            let id = self.purchase_name(&read.account, &purchase.goods)?;
             let again = self.purchase_of(&purchase.workspace_id, id, purchase.goods.clone(), purchase.price);
             if let Some(purchase_id) = self.await_person(&read, &again, Clone::clone).await? {
                 self.open_awaited(&purchase_id).await?;
             }
         }
-        self.store.enrolments().end_checkout(&purchase.purchase_id, checkout_id, state).await?;
+        self.store.subscriptions().end_checkout(&purchase.purchase_id, checkout_id, state).await?;
         Ok(true)
     }
 
@@ -273,12 +273,12 @@ impl Billing {
     pub(crate) fn first_period(
         &self,
         workspace: &WorkspaceId,
-        enrolment: &Enrolment,
+        account: &SubscriptionAccount,
         terms: &Terms,
     ) -> Result<Purchase, BillingFault> {
         let subscription_id = self.store.sources().new_id("sub");
         let goods = Goods::Period { subscription_id, period: 1, terms: terms.clone() };
-        let id = self.purchase_name(enrolment, &goods)?;
+        let id = self.purchase_name(account, &goods)?;
         Ok(self.purchase_of(workspace, id, goods, terms.price))
     }
 
@@ -302,13 +302,13 @@ impl Billing {
 
     /// Returns the id of a subscription's next purchase: the subscription, the period, and the count of purchases so
     /// far. So Stripe never repeats the response to a declined attempt for the next one.
-    pub(crate) fn purchase_name(&self, enrolment: &Enrolment, goods: &Goods) -> Result<Id, Corrupt> {
+    pub(crate) fn purchase_name(&self, account: &SubscriptionAccount, goods: &Goods) -> Result<Id, Corrupt> {
         let (subscription_id, period) = match goods {
             Goods::Period { subscription_id, period, .. }
             | Goods::Upgrade { subscription_id, period, .. } => (subscription_id, period),
             Goods::Pack { .. } => return Ok(self.store.sources().new_id("top")),
         };
-        let name = format!("{subscription_id}-{period}-p{}", enrolment.purchases);
+        let name = format!("{subscription_id}-{period}-p{}", account.purchases);
         name.parse().map_err(|_| Corrupt::DerivedId)
     }
 }

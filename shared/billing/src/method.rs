@@ -6,7 +6,7 @@ use credits_payments::provider::{PaymentMethod, Provider, ReturnUrls, SetupOrder
 use credits_store::payments::methods::MethodChoice;
 use credits_store::{Fault, IdempotencyKey};
 
-use crate::{Billing, BillingFault};
+use crate::billing::{Billing, BillingFault};
 
 /// A checkout on which a person stores a new payment method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +94,9 @@ impl Billing {
     /// method is stored.
     pub async fn remove_method(&self, workspace: &WorkspaceId) -> Result<(), MethodRefusal> {
         self.store.workspaces().get(workspace).await?.ok_or(MethodRefusal::WorkspaceNotFound)?;
-        let enrolment = self.store.enrolments().get(workspace).await?.enrolment;
-        let renews = enrolment.running().is_some_and(|running| !running.cancel_at_period_end);
-        if renews || enrolment.charge.is_some() {
+        let account = self.store.subscriptions().get(workspace).await?.account;
+        let renews = account.running().is_some_and(|running| !running.cancel_at_period_end);
+        if renews || account.charge.is_some() {
             return Err(MethodRefusal::InUse);
         }
         self.switch_auto_top_up_off(workspace).await?;

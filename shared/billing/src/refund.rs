@@ -10,7 +10,7 @@ use credits_payments::provider::{PartialRefund, ProviderError, RefundRefusal, Re
 use credits_store::error::{Chain, Corrupt};
 use credits_store::payments::refunds::{OwedRefund, RefundResult, StoredRefund};
 
-use crate::{Billing, BillingFault};
+use crate::billing::{Billing, BillingFault};
 
 /// How long a cancelling caller waits for each refund or checkout at Stripe. The sweep does what is not done by then.
 pub(crate) const BEST_EFFORT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,14 +1,14 @@
 //! Renewal: runs the due steps of a subscription until none is left.
 
-use credits_core::enrolment::{Enrolment, RenewalStep};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{PlanRule, Subscription, Terms};
+use credits_core::subscription_account::{RenewalStep, SubscriptionAccount};
 use credits_store::Fault;
-use credits_store::enrolments::Versioned;
+use credits_store::subscriptions::VersionedAccount;
 
+use crate::billing::{Billing, BillingFault};
 use crate::charge::ChargeEnd;
-use crate::{Billing, BillingFault};
 
 /// The maximum number of steps of one subscription in one sweep.
 const MAX_STEPS: usize = 8;
@@ -18,7 +18,7 @@ impl Billing {
     /// one call, also beside debits.
     pub(crate) async fn renew(&self, workspace: &WorkspaceId) -> Result<(), BillingFault> {
         for _ in 0..MAX_STEPS {
-            let read = self.store.enrolments().get(workspace).await?;
+            let read = self.store.subscriptions().get(workspace).await?;
             let known = self.store.workspaces().get(workspace).await?;
             let plan = match known {
                 Some(known) if self.catalogue.allows_subscription(known.profile.plan) => {
@@ -26,7 +26,7 @@ impl Billing {
                 }
                 _ => PlanRule::EndsSubscriptions,
             };
-            match read.enrolment.step(self.store.now(), plan) {
+            match read.account.step(self.store.now(), plan) {
                 RenewalStep::Wait => return Ok(()),
                 RenewalStep::Finish(charge) => self.finish_open(&charge).await?,
                 RenewalStep::Charge(goods) => {
@@ -46,8 +46,8 @@ impl Billing {
                         // Our clock is ahead of the table's. The next sweep finds the step due again.
                         return Ok(());
                     }
-                    let after = read.enrolment.stepped(&step);
-                    let written = self.store.enrolments().change(workspace, &read, &after).await?;
+                    let after = read.account.stepped(&step);
+                    let written = self.store.subscriptions().change(workspace, &read, &after).await?;
                     if written && after.next_due().is_none_or(|due| due > self.store.now()) {
                         return Ok(());
                     }
@@ -57,47 +57,47 @@ impl Billing {
         Err(Fault::Contended.into())
     }
 
-    /// Charges for the due period. Returns `None` if the enrolment has changed since it was read.
+    /// Charges for the due period. Returns `None` if the account has changed since it was read.
     pub(crate) async fn charge_due(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         goods: Goods,
     ) -> Result<Option<ChargeEnd>, BillingFault> {
-        let (Some(running), Goods::Period { terms, .. }) = (read.enrolment.running(), &goods) else {
+        let (Some(running), Goods::Period { terms, .. }) = (read.account.running(), &goods) else {
             return Ok(Some(ChargeEnd::Unmatched));
         };
         self.close_before(workspace, running).await?;
-        let purchase = self.due_purchase(workspace, &read.enrolment, running, terms)?;
+        let purchase = self.due_purchase(workspace, &read.account, running, terms)?;
         let Some(method) = self.chargeable_method(workspace).await? else {
             tracing::info!(%workspace, "a due period has no payment method to charge");
-            let declined: Enrolment = read.enrolment.declined(&purchase, self.store.now());
-            let written = self.store.enrolments().change(workspace, read, &declined).await?;
+            let declined: SubscriptionAccount = read.account.declined(&purchase, self.store.now());
+            let written = self.store.subscriptions().change(workspace, read, &declined).await?;
             return Ok(written.then(|| ChargeEnd::Declined("no_payment_method".to_owned())));
         };
         self.charge(read, &purchase, &method.stored).await
     }
 
     /// Asks the person again to pay for the due period. After the last attempt the subscription ends. Returns false if
-    /// the enrolment has changed since it was read.
+    /// the account has changed since it was read.
     async fn remind(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         goods: Goods,
     ) -> Result<bool, BillingFault> {
-        let (Some(running), Goods::Period { terms, .. }) = (read.enrolment.running(), &goods) else {
+        let (Some(running), Goods::Period { terms, .. }) = (read.account.running(), &goods) else {
             return Ok(true);
         };
         self.close_before(workspace, running).await?;
         let (purchase, now) =
-            (self.due_purchase(workspace, &read.enrolment, running, terms)?, self.store.now());
-        let counted = read.enrolment.declined(&purchase, now);
+            (self.due_purchase(workspace, &read.account, running, terms)?, self.store.now());
+        let counted = read.account.declined(&purchase, now);
         if counted.running().is_none() {
-            let ended = Enrolment { action: None, ..counted };
-            return Ok(self.store.enrolments().change(workspace, read, &ended).await?);
+            let ended = SubscriptionAccount { action: None, ..counted };
+            return Ok(self.store.subscriptions().change(workspace, read, &ended).await?);
         }
-        match self.await_person(read, &purchase, |enrolment| enrolment.declined(&purchase, now)).await? {
+        match self.await_person(read, &purchase, |account| account.declined(&purchase, now)).await? {
             Some(purchase_id) => self.open_awaited(&purchase_id).await.map(|_| true),
             None => Ok(false),
         }
@@ -115,12 +115,12 @@ impl Billing {
     pub(crate) fn due_purchase(
         &self,
         workspace: &WorkspaceId,
-        enrolment: &Enrolment,
+        account: &SubscriptionAccount,
         running: &Subscription,
         terms: &Terms,
     ) -> Result<Purchase, BillingFault> {
         let goods = running.due_period(self.store.now(), terms);
-        let id = self.purchase_name(enrolment, &goods)?;
+        let id = self.purchase_name(account, &goods)?;
         Ok(self.purchase_of(workspace, id, goods, terms.price))
     }
 }

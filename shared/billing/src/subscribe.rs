@@ -1,20 +1,20 @@
 //! Subscription requests of a person: subscribe, change the tier, cancel (M6, M7).
 
 use credits_core::credits::Credits;
-use credits_core::enrolment::{Enrolment, PaidAhead, RenewalStep};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
 use credits_core::subscription::{PlanRule, Subscription, Terms, Upgrade};
+use credits_core::subscription_account::{PaidAhead, RenewalStep, SubscriptionAccount};
 use credits_core::tier_change::TierChange;
 use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
-use credits_store::enrolments::Versioned;
 use credits_store::payments::purchases::CheckoutReason;
+use credits_store::subscriptions::VersionedAccount;
 use jiff::Timestamp;
 
+use crate::billing::{Billing, BillingFault};
 use crate::charge::ChargeEnd;
-use crate::{Billing, BillingFault};
 
 /// The maximum number of attempts of a change that concurrent callers invalidate.
 const MAX_ROUNDS: usize = 8;
@@ -30,7 +30,7 @@ pub struct TierOrder {
 /// A subscription after a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribed {
-    pub enrolment: Enrolment,
+    pub account: SubscriptionAccount,
     /// The checkout of a first period that waits for payment.
     pub checkout: Option<Checkout>,
     /// The checkout on which a person has to authenticate or pay.
@@ -112,9 +112,9 @@ impl Billing {
         self.check_plan(workspace).await?;
         for _ in 0..MAX_ROUNDS {
             let read = self.settled(workspace).await?;
-            let terms = self.terms_of(&read.enrolment, &order.tier)?;
+            let terms = self.terms_of(&read.account, &order.tier)?;
             if let Some(done) = self.carry_out(workspace, &read, &terms, order.expected_due_now).await? {
-                self.expire_dropped(&read.enrolment, &done.enrolment).await;
+                self.expire_dropped(&read.account, &done.account).await;
                 return Ok(done);
             }
         }
@@ -125,11 +125,11 @@ impl Billing {
     pub async fn preview(&self, workspace: &WorkspaceId, tier: &Id) -> Result<TierPreview, SubscribeRefusal> {
         self.check_plan(workspace).await?;
         let now = self.store.now();
-        let enrolment = self.store.enrolments().get(workspace).await?.enrolment.as_of(now);
-        let terms = self.terms_of(&enrolment, tier)?;
-        let change = enrolment.change_to(&terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        let account = self.store.subscriptions().get(workspace).await?.account.as_of(now);
+        let terms = self.terms_of(&account, tier)?;
+        let change = account.change_to(&terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
         let method = self.stored_method(workspace).await?;
-        let by_person = method.is_none() || enrolment.action.is_some();
+        let by_person = method.is_none() || account.action.is_some();
         let effective = match &change {
             TierChange::Keep => Effective::Now,
             TierChange::NextPeriod(_) | TierChange::InsteadOfPaidAhead(_) => Effective::NextPeriod,
@@ -138,7 +138,7 @@ impl Billing {
         };
         let refund = match &change {
             TierChange::InsteadOfPaidAhead(_) => {
-                enrolment.without_paid_ahead(now).and_then(|(_, ahead)| total(&ahead))
+                account.without_paid_ahead(now).and_then(|(_, ahead)| total(&ahead))
             }
             _ => None,
         };
@@ -147,7 +147,7 @@ impl Billing {
             effective,
             due_now: change.due_now().unwrap_or(nothing),
             credits_now: change.credits_now(),
-            next_charge: change.next_charge(&enrolment, now),
+            next_charge: change.next_charge(&account, now),
             method,
             refund,
             terms,
@@ -159,25 +159,23 @@ impl Billing {
     pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
         self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.enrolments().get(workspace).await?;
-            let Enrolment { subscription, pending, charge, .. } = &read.enrolment;
+            let read = self.store.subscriptions().get(workspace).await?;
+            let SubscriptionAccount { subscription, pending, charge, .. } = &read.account;
             if subscription.is_none() && pending.is_none() && charge.is_none() {
                 return Err(SubscribeRefusal::NoSubscription);
             }
             let now = self.store.now();
-            let (base, ahead) = read
-                .enrolment
-                .without_paid_ahead(now)
-                .unwrap_or_else(|| (read.enrolment.clone(), Vec::new()));
+            let (base, ahead) =
+                read.account.without_paid_ahead(now).unwrap_or_else(|| (read.account.clone(), Vec::new()));
             let after = base.cancelled();
-            if after == read.enrolment || self.write_change(workspace, &read, &after, &ahead).await? {
-                self.expire_dropped(&read.enrolment, &after).await;
+            if after == read.account || self.write_change(workspace, &read, &after, &ahead).await? {
+                self.expire_dropped(&read.account, &after).await;
                 self.refund_soon(workspace, &refund_ids(&ahead)).await;
                 // If only a checkout or a charge was open, the response describes that.
-                let shown = if after.subscription.is_some() { after.as_of(now) } else { read.enrolment };
+                let shown = if after.subscription.is_some() { after.as_of(now) } else { read.account };
                 let charging = self.charging(&shown).await?;
                 let refunded = total(&ahead);
-                return Ok(Subscribed { enrolment: shown, charging, refunded, ..Subscribed::default() });
+                return Ok(Subscribed { account: shown, charging, refunded, ..Subscribed::default() });
             }
         }
         Err(Fault::Contended.into())
@@ -190,15 +188,15 @@ impl Billing {
     }
 
     async fn shown(&self, workspace: &WorkspaceId) -> Result<Subscribed, BillingFault> {
-        let enrolment = self.store.enrolments().get(workspace).await?.enrolment.as_of(self.store.now());
-        let waiting = enrolment
+        let account = self.store.subscriptions().get(workspace).await?.account.as_of(self.store.now());
+        let waiting = account
             .pending
             .as_ref()
-            .filter(|pending| enrolment.running().is_none() && pending.processing_since.is_none());
+            .filter(|pending| account.running().is_none() && pending.processing_since.is_none());
         let checkout = self.checkout_of(waiting.map(|pending| &pending.purchase_id)).await?;
-        let action = self.checkout_of(enrolment.action.as_ref().map(|action| &action.purchase_id)).await?;
-        let charging = self.charging(&enrolment).await?;
-        Ok(Subscribed { enrolment, checkout, action, charging, ..Subscribed::default() })
+        let action = self.checkout_of(account.action.as_ref().map(|action| &action.purchase_id)).await?;
+        let charging = self.charging(&account).await?;
+        Ok(Subscribed { account, checkout, action, charging, ..Subscribed::default() })
     }
 
     async fn checkout_of(&self, purchase_id: Option<&Id>) -> Result<Option<Checkout>, Fault> {
@@ -207,8 +205,8 @@ impl Billing {
     }
 
     /// Returns the terms of a first period whose charge is open.
-    async fn charging(&self, enrolment: &Enrolment) -> Result<Option<Terms>, Fault> {
-        let charge = enrolment.charge.as_ref().filter(|_| enrolment.running().is_none());
+    async fn charging(&self, account: &SubscriptionAccount) -> Result<Option<Terms>, Fault> {
+        let charge = account.charge.as_ref().filter(|_| account.running().is_none());
         let Some(charge) = charge else { return Ok(None) };
         let stored = self.store.purchases().get(&charge.purchase_id).await?;
         Ok(stored.and_then(|stored| match stored.purchase.goods {
@@ -225,57 +223,57 @@ impl Billing {
     }
 
     /// Returns a tier's terms for this workspace: those of its subscription, or else the catalogue's.
-    fn terms_of(&self, enrolment: &Enrolment, tier: &Id) -> Result<Terms, SubscribeRefusal> {
-        let kept = enrolment.kept_terms(tier, self.store.now()).cloned();
+    fn terms_of(&self, account: &SubscriptionAccount, tier: &Id) -> Result<Terms, SubscribeRefusal> {
+        let kept = account.kept_terms(tier, self.store.now()).cloned();
         let sold = || self.catalogue.tier(tier).map(Terms::from);
         kept.or_else(sold).ok_or(SubscribeRefusal::UnknownTier)
     }
 
-    /// Settles an open charge, ends a cancelled subscription whose period is over, and returns the enrolment. So
+    /// Settles an open charge, ends a cancelled subscription whose period is over, and returns the account. So
     /// requests do not depend on a punctual sweep. A charge that is processing stays open.
-    async fn settled(&self, workspace: &WorkspaceId) -> Result<Versioned, SubscribeRefusal> {
+    async fn settled(&self, workspace: &WorkspaceId) -> Result<VersionedAccount, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.enrolments().get(workspace).await?;
-            if let Some(charge) = read.enrolment.unsettled_charge() {
+            let read = self.store.subscriptions().get(workspace).await?;
+            if let Some(charge) = read.account.unsettled_charge() {
                 self.finish_open(charge).await?;
                 continue;
             }
-            let now = read.enrolment.as_of(self.store.now());
-            if now == read.enrolment || !self.store.balances().close(workspace).await? {
+            let now = read.account.as_of(self.store.now());
+            if now == read.account || !self.store.balances().close(workspace).await? {
                 return Ok(read);
             }
-            self.store.enrolments().change(workspace, &read, &now).await?;
+            self.store.subscriptions().change(workspace, &read, &now).await?;
         }
         Err(Fault::Contended.into())
     }
 
-    /// Carries out a request for these terms. Returns `None` if the enrolment has changed since it was read.
+    /// Carries out a request for these terms. Returns `None` if the account has changed since it was read.
     async fn carry_out(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         terms: &Terms,
         expected: Option<Price>,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        if read.enrolment.is_being_paid() {
+        if read.account.is_being_paid() {
             // No other payment is requested meanwhile.
             return Ok(Some(self.shown(workspace).await?));
         }
         let now = self.store.now();
-        let change = read.enrolment.change_to(terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        let change = read.account.change_to(terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
         check_expected(change.due_now(), expected)?;
         match change {
             TierChange::Keep => self.go_on(workspace, read, None).await,
             TierChange::NextPeriod(terms) => self.go_on(workspace, read, Some(terms)).await,
             TierChange::Start(terms) => self.start(workspace, read, &terms).await,
             TierChange::PayDue(terms) => {
-                let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.due_purchase(workspace, &read.enrolment, running, &terms)?;
+                let running = read.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.due_purchase(workspace, &read.account, running, &terms)?;
                 self.pay(workspace, read, &purchase).await
             }
             TierChange::Upgrade(terms, upgrade) => {
-                let running = read.enrolment.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.upgrade_purchase(workspace, &read.enrolment, running, &terms, upgrade)?;
+                let running = read.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.upgrade_purchase(workspace, &read.account, running, &terms, upgrade)?;
                 self.pay(workspace, read, &purchase).await
             }
             TierChange::InsteadOfPaidAhead(terms) => self.replace_paid_ahead(workspace, read, &terms).await,
@@ -285,12 +283,12 @@ impl Billing {
     async fn go_on(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         then: Option<Terms>,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let enrolment = read.enrolment.going_on(then);
-        let same = enrolment == read.enrolment;
-        if same || self.store.enrolments().change(workspace, read, &enrolment).await? {
+        let account = read.account.going_on(then);
+        let same = account == read.account;
+        if same || self.store.subscriptions().change(workspace, read, &account).await? {
             return Ok(Some(self.shown(workspace).await?));
         }
         Ok(None)
@@ -299,16 +297,16 @@ impl Billing {
     async fn start(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         terms: &Terms,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
         if let Some(method) = self.stored_method(workspace).await? {
-            let purchase = self.first_period(workspace, &read.enrolment, terms)?;
+            let purchase = self.first_period(workspace, &read.account, terms)?;
             let Some(end) = self.charge(read, &purchase, &method.stored).await? else { return Ok(None) };
             let done = self.after_charge(workspace, end, purchase.price).await?;
             return Ok(done.map(|done| Subscribed { created: true, ..done }));
         }
-        let same = read.enrolment.pending.as_ref().filter(|pending| pending.terms == *terms);
+        let same = read.account.pending.as_ref().filter(|pending| pending.terms == *terms);
         let created = same.is_none();
         let pending = match same {
             Some(pending) => Some(pending.purchase_id.clone()),
@@ -324,10 +322,10 @@ impl Billing {
     async fn pay(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         purchase: &Purchase,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        if let Some(action) = &read.enrolment.action {
+        if let Some(action) = &read.account.action {
             let same = action.price == purchase.price && same_goods(&action.goods, &purchase.goods);
             let awaited = if same {
                 Some(action.purchase_id.clone())
@@ -357,7 +355,7 @@ impl Billing {
     fn upgrade_purchase(
         &self,
         workspace: &WorkspaceId,
-        enrolment: &Enrolment,
+        account: &SubscriptionAccount,
         running: &Subscription,
         terms: &Terms,
         upgrade: Upgrade,
@@ -366,7 +364,7 @@ impl Billing {
         let price = Price { amount_minor: upgrade.amount_minor, ..terms.price };
         let (terms, credits) = (terms.clone(), upgrade.credits);
         let goods = Goods::Upgrade { subscription_id, period, terms, credits };
-        let id = self.purchase_name(enrolment, &goods)?;
+        let id = self.purchase_name(account, &goods)?;
         Ok(self.purchase_of(workspace, id, goods, price))
     }
 
@@ -374,10 +372,10 @@ impl Billing {
     async fn replace_paid_ahead(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
+        read: &VersionedAccount,
         terms: &Terms,
     ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let Some((back, ahead)) = read.enrolment.without_paid_ahead(self.store.now()) else {
+        let Some((back, ahead)) = read.account.without_paid_ahead(self.store.now()) else {
             return Ok(None);
         };
         let after = back.going_on(Some(terms.clone()));
@@ -385,10 +383,9 @@ impl Billing {
             return Ok(None);
         }
         self.refund_soon(workspace, &refund_ids(&ahead)).await;
-        let due = self.store.enrolments().get(workspace).await?;
+        let due = self.store.subscriptions().get(workspace).await?;
         let mut charged = None;
-        if let RenewalStep::Charge(goods) =
-            due.enrolment.step(self.store.now(), PlanRule::AllowsSubscriptions)
+        if let RenewalStep::Charge(goods) = due.account.step(self.store.now(), PlanRule::AllowsSubscriptions)
         {
             let end = self.charge_due(workspace, &due, goods).await?;
             charged = Some(terms.price).filter(|_| end == Some(ChargeEnd::Paid));
@@ -400,14 +397,14 @@ impl Billing {
     async fn write_change(
         &self,
         workspace: &WorkspaceId,
-        read: &Versioned,
-        after: &Enrolment,
+        read: &VersionedAccount,
+        after: &SubscriptionAccount,
         ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
         if ahead.is_empty() {
-            self.store.enrolments().change(workspace, read, after).await
+            self.store.subscriptions().change(workspace, read, after).await
         } else {
-            self.store.enrolments().withdraw_paid_ahead(workspace, read, after, ahead).await
+            self.store.subscriptions().withdraw_paid_ahead(workspace, read, after, ahead).await
         }
     }
 
@@ -426,9 +423,9 @@ impl Billing {
         }
     }
 
-    /// Expires the checkouts that the enrolment no longer waits for, if Stripe responds in time. The sweep expires the
+    /// Expires the checkouts that the account no longer waits for, if Stripe responds in time. The sweep expires the
     /// rest.
-    async fn expire_dropped(&self, before: &Enrolment, after: &Enrolment) {
+    async fn expire_dropped(&self, before: &SubscriptionAccount, after: &SubscriptionAccount) {
         let kept = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
         let dropped: Vec<Id> = before.awaited_checkouts().filter(kept).cloned().collect();
         self.expire_soon(&dropped).await;

@@ -10,7 +10,7 @@ use credits_store::error::Chain;
 use tokio::task::{Id as TaskId, JoinSet};
 use tokio::time::Instant;
 
-use crate::{Billing, BillingFault};
+use crate::billing::{Billing, BillingFault};
 
 /// The maximum number of items in progress.
 const AT_ONCE: usize = 16;

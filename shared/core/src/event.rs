@@ -12,6 +12,7 @@ use crate::claw_back::ClawBackReason;
 use crate::credits::{Amount, Credits};
 use crate::id::{Id, WorkspaceId};
 use crate::invoice::InvoiceLine;
+use crate::ledger::EntryKind;
 use crate::month::Month;
 use crate::price::Price;
 use crate::run::Trigger;
@@ -44,7 +45,7 @@ pub enum Fact {
         /// The ledger entry.
         entry_id: Id,
         /// The entry's kind: `top_up`, `allocation`, `grant` or `claw_back_reversed`.
-        kind: String,
+        kind: EntryKind,
         credits: Credits,
         /// The available credits now; absent in events from before this field.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -93,37 +93,74 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Returns the kind, as `infra/openapi.json` names it.
+    /// Returns the entry's kind.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> EntryKind {
         match self {
-            Self::Debit { .. } | Self::Batch(_) => "debit",
-            Self::HoldSettled(_) => "hold_settled",
-            Self::TopUp { .. } => "top_up",
-            Self::Grant { .. } => "grant",
-            Self::Allocation { .. } => "allocation",
-            Self::Expiry { .. } => "expiry",
-            Self::Void { .. } => "void",
-            Self::ClawBack { .. } => "claw_back",
-            Self::ClawBackReversed { .. } => "claw_back_reversed",
-            Self::Invoiced { .. } => "invoiced",
+            Self::Debit { .. } | Self::Batch(_) => EntryKind::Debit,
+            Self::HoldSettled(_) => EntryKind::HoldSettled,
+            Self::TopUp { .. } => EntryKind::TopUp,
+            Self::Grant { .. } => EntryKind::Grant,
+            Self::Allocation { .. } => EntryKind::Allocation,
+            Self::Expiry { .. } => EntryKind::Expiry,
+            Self::Void { .. } => EntryKind::Void,
+            Self::ClawBack { .. } => EntryKind::ClawBack,
+            Self::ClawBackReversed { .. } => EntryKind::ClawBackReversed,
+            Self::Invoiced { .. } => EntryKind::Invoiced,
         }
     }
 }
 
-/// All kinds of entries, as the ledger's filter accepts them (`infra/openapi.json`).
-pub const KINDS: [&str; 10] = [
-    "debit",
-    "hold_settled",
-    "top_up",
-    "allocation",
-    "grant",
-    "expiry",
-    "void",
-    "claw_back",
-    "claw_back_reversed",
-    "invoiced",
-];
+/// The kind of an entry: the name of its [`Cause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    Debit,
+    HoldSettled,
+    TopUp,
+    Allocation,
+    Grant,
+    Expiry,
+    Void,
+    ClawBack,
+    ClawBackReversed,
+    Invoiced,
+}
+
+impl EntryKind {
+    /// All kinds with their names in `infra/openapi.json`, which the ledger's filter accepts.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::Debit, "debit"),
+        (Self::HoldSettled, "hold_settled"),
+        (Self::TopUp, "top_up"),
+        (Self::Allocation, "allocation"),
+        (Self::Grant, "grant"),
+        (Self::Expiry, "expiry"),
+        (Self::Void, "void"),
+        (Self::ClawBack, "claw_back"),
+        (Self::ClawBackReversed, "claw_back_reversed"),
+        (Self::Invoiced, "invoiced"),
+    ];
+
+    /// Returns the kind's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find_map(|(kind, name)| (kind == self).then_some(name)).unwrap_or_default()
+    }
+}
+
+impl std::str::FromStr for EntryKind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Self::ALL.into_iter().find_map(|(kind, name)| (name == text).then_some(kind)).ok_or(UnknownKind)
+    }
+}
+
+/// The error for a name that is no kind of entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of {}", EntryKind::ALL.map(|(_, name)| name).join(", "))]
+pub struct UnknownKind;
 
 /// An entry of a workspace's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -153,18 +190,24 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, KINDS};
+    use super::{Cause, EntryKind};
 
     #[test]
-    fn m10_kind_is_the_serialized_name_and_a_filter_accepts_it() {
+    fn m10_kind_is_serialized_by_its_name() {
+        for (kind, name) in EntryKind::ALL {
+            assert_eq!(kind.name(), name);
+            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+            assert_eq!(name.parse(), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn m10_cause_is_tagged_with_its_kind() {
         let month = "2026-11".parse().unwrap();
-        for (cause, kind) in [
-            (Cause::Invoiced { month }, "invoiced"),
-            (Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None }, "claw_back"),
-        ] {
-            assert_eq!(cause.kind(), kind);
-            assert_eq!(serde_json::to_value(&cause).unwrap()["kind"], kind);
-            assert!(KINDS.contains(&kind));
+        for cause in
+            [Cause::Invoiced { month }, Cause::ClawBack { payment_id: "pi_1".to_owned(), reason: None }]
+        {
+            assert_eq!(serde_json::to_value(&cause).unwrap()["kind"], cause.kind().name());
         }
     }
 }

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use crate::credits::{Credits, OutOfRange};
-use crate::enrolment::Enrolment;
 use crate::id::Id;
 use crate::price::Price;
 use crate::subscription::{Status, Subscription, Terms, Upgrade, months_after};
+use crate::subscription_account::SubscriptionAccount;
 
 /// The effect of a request for a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl TierChange {
 
     /// Returns the charge that follows once this change is carried out.
     #[must_use]
-    pub fn next_charge(&self, enrolment: &Enrolment, now: Timestamp) -> Option<(Price, Timestamp)> {
-        match (self, enrolment.running()) {
+    pub fn next_charge(&self, account: &SubscriptionAccount, now: Timestamp) -> Option<(Price, Timestamp)> {
+        match (self, account.running()) {
             (Self::Start(terms), _) => Some((terms.price, months_after(now, 1))),
             (Self::PayDue(terms), Some(running)) => {
                 let due = running.period.saturating_add(1).max(running.period_at(now));
@@ -71,7 +71,7 @@ impl TierChange {
     }
 }
 
-impl Enrolment {
+impl SubscriptionAccount {
     /// Returns the terms that a tier keeps for this workspace, whatever the catalogue says now.
     ///
     /// These are the terms of a subscription that runs at the tier, is planned, or waits for its checkout. Returns
@@ -108,7 +108,7 @@ impl Enrolment {
         })
     }
 
-    /// Returns the enrolment with `then` as the terms from the next period on, and without a cancellation.
+    /// Returns the account with `then` as the terms from the next period on, and without a cancellation.
     ///
     /// With `None` the current terms stay. An upgrade that waits for a person is dropped.
     #[must_use]

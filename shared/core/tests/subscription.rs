@@ -6,11 +6,13 @@
     reason = "tests may calculate and unwrap; the code under test may not"
 )]
 
-use credits_core::enrolment::{Enrolment, NotAwaited, OpenCharge, PaidPeriod, Payer, RenewalStep};
 use credits_core::id::Id;
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{PlanRule, Status, Subscription, Terms};
+use credits_core::subscription_account::{
+    NotAwaited, OpenCharge, PaidPeriod, Payer, RenewalStep, SubscriptionAccount,
+};
 use jiff::{SignedDuration, Timestamp};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -40,33 +42,37 @@ fn grant_id() -> Id {
 
 /// Begins a charge for the purchase, and pays it.
 fn charged(
-    enrolment: &Enrolment,
+    account: &SubscriptionAccount,
     purchase: &Purchase,
     now: Timestamp,
-) -> Result<(Enrolment, PaidPeriod), NotAwaited> {
-    let charging = enrolment.charging(purchase).unwrap();
+) -> Result<(SubscriptionAccount, PaidPeriod), NotAwaited> {
+    let charging = account.charging(purchase).unwrap();
     charging.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now)
 }
 
 /// Pays a purchase for which no charge was begun.
-fn paid_unasked(enrolment: &Enrolment, purchase: &Purchase, now: Timestamp) -> Result<(), NotAwaited> {
-    enrolment.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now).map(drop)
+fn paid_unasked(
+    account: &SubscriptionAccount,
+    purchase: &Purchase,
+    now: Timestamp,
+) -> Result<(), NotAwaited> {
+    account.paid(purchase, Payer { payment_id: "pi_1", grant_id: &grant_id() }, now).map(drop)
 }
 
-fn subscribed(now: &str) -> Enrolment {
+fn subscribed(now: &str) -> SubscriptionAccount {
     let buy = purchase(first(&terms("tier_2k", "2000", 1600)), at(now));
-    charged(&Enrolment::default(), &buy, at(now)).unwrap().0
+    charged(&SubscriptionAccount::default(), &buy, at(now)).unwrap().0
 }
 
-fn subscription(enrolment: &Enrolment) -> &Subscription {
-    enrolment.subscription.as_ref().unwrap()
+fn subscription(account: &SubscriptionAccount) -> &Subscription {
+    account.subscription.as_ref().unwrap()
 }
 
 #[test]
 fn m06_billing_day_31_is_the_last_day_of_shorter_months() {
-    let enrolment = subscribed("2027-01-31T10:00:00.250Z");
+    let account = subscribed("2027-01-31T10:00:00.250Z");
     let starts: Vec<String> =
-        (1..=5).map(|period| subscription(&enrolment).start_of(period).to_string()).collect();
+        (1..=5).map(|period| subscription(&account).start_of(period).to_string()).collect();
     assert_eq!(
         starts,
         [
@@ -81,13 +87,13 @@ fn m06_billing_day_31_is_the_last_day_of_shorter_months() {
 
 #[test]
 fn m06_renewal_is_charged_an_hour_ahead_and_begins_on_time() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
-    assert_eq!(enrolment.step(at("2027-02-28T08:59:59Z"), PlanRule::AllowsSubscriptions), RenewalStep::Wait);
+    let account = subscribed("2027-01-31T10:00:00Z");
+    assert_eq!(account.step(at("2027-02-28T08:59:59Z"), PlanRule::AllowsSubscriptions), RenewalStep::Wait);
     let ahead = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(ahead, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(ahead, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
-    let (renewed, paid) = charged(&enrolment, &purchase(goods.clone(), ahead), ahead).unwrap();
+    let (renewed, paid) = charged(&account, &purchase(goods.clone(), ahead), ahead).unwrap();
     assert_eq!((paid.period, paid.starts_at), (2, at("2027-02-28T10:00:00Z")));
     assert_eq!(subscription(&renewed).current(ahead).0, 1, "the first period continues");
     assert_eq!(renewed.step(ahead, PlanRule::AllowsSubscriptions), RenewalStep::Wait);
@@ -102,47 +108,47 @@ fn m06_renewal_is_charged_an_hour_ahead_and_begins_on_time() {
 
 #[test]
 fn m06_only_the_current_period_is_charged_after_an_outage() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let late = at("2027-06-15T00:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(late, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(late, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
     assert!(matches!(goods, Goods::Period { period: 5, .. }));
-    let (renewed, paid) = charged(&enrolment, &purchase(goods, late), late).unwrap();
+    let (renewed, paid) = charged(&account, &purchase(goods, late), late).unwrap();
     assert_eq!((subscription(&renewed).skipped, paid.expires_at), (3, at("2027-06-30T10:00:00Z")));
 }
 
 #[test]
 fn m06_declined_charge_is_retried_after_1_3_and_5_days() {
-    let mut enrolment = subscribed("2027-01-31T10:00:00Z");
+    let mut account = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
     for (days, next) in [(0, 1), (1, 3), (3, 5)] {
         let now = first + DAY * days;
-        let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+        let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
             panic!("day {days}")
         };
-        enrolment = enrolment.declined(&purchase(goods, now), now);
-        assert_eq!(subscription(&enrolment).status, Status::PastDue);
-        assert_eq!(enrolment.next_due(), Some(first + DAY * next));
+        account = account.declined(&purchase(goods, now), now);
+        assert_eq!(subscription(&account).status, Status::PastDue);
+        assert_eq!(account.next_due(), Some(first + DAY * next));
     }
     let now = first + DAY * 5;
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("day 5")
     };
-    enrolment = enrolment.declined(&purchase(goods, now), now);
-    assert_eq!((subscription(&enrolment).status, enrolment.next_due()), (Status::Cancelled, None));
-    let declines = subscription(&enrolment).declines.map(|declines| (declines.count, declines.first_at));
+    account = account.declined(&purchase(goods, now), now);
+    assert_eq!((subscription(&account).status, account.next_due()), (Status::Cancelled, None));
+    let declines = subscription(&account).declines.map(|declines| (declines.count, declines.first_at));
     assert_eq!(declines, Some((4, first)), "the declines that ended it are kept");
 }
 
 #[test]
 fn m06_recovered_subscription_keeps_its_billing_day() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let first = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(first, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(first, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
-    let declined = enrolment.declined(&purchase(goods.clone(), first), first);
+    let declined = account.declined(&purchase(goods.clone(), first), first);
     let (recovered, paid) = charged(&declined, &purchase(goods, first), first + DAY * 3).unwrap();
     assert_eq!((paid.period, paid.expires_at), (2, at("2027-03-31T10:00:00Z")));
     assert!(subscription(&recovered).before.is_none() && subscription(&recovered).declines.is_none());
@@ -150,13 +156,13 @@ fn m06_recovered_subscription_keeps_its_billing_day() {
 
 #[test]
 fn m06_upgrade_is_prorated_by_the_time_left() {
-    let enrolment = subscribed("2027-04-01T00:00:00Z");
+    let account = subscribed("2027-04-01T00:00:00Z");
     let half = at("2027-04-16T00:00:00Z");
     let up = terms("tier_10k", "10000", 7000);
-    let upgrade = subscription(&enrolment).upgrade(&up, half).unwrap().unwrap();
+    let upgrade = subscription(&account).upgrade(&up, half).unwrap().unwrap();
     assert_eq!((upgrade.amount_minor, upgrade.credits.to_string()), (2700, "4000".into()));
     let last_minute = at("2027-04-30T23:59:00Z");
-    assert_eq!(subscription(&enrolment).upgrade(&up, last_minute), Ok(None), "the minimum is 50 cents");
+    assert_eq!(subscription(&account).upgrade(&up, last_minute), Ok(None), "the minimum is 50 cents");
 }
 
 /// Returns the price of a prorated upgrade from `low` to `high` for half a period, in minor units.
@@ -167,9 +173,9 @@ fn half_an_upgrade(currency: &str, low: u64, high: u64) -> Option<u64> {
     };
     let now = at("2027-04-01T00:00:00Z");
     let buy = purchase(first(&priced("low", "2000", low)), now);
-    let enrolment = charged(&Enrolment::default(), &buy, now).unwrap().0;
+    let account = charged(&SubscriptionAccount::default(), &buy, now).unwrap().0;
     let half = at("2027-04-16T00:00:00Z");
-    let upgrade = subscription(&enrolment).upgrade(&priced("high", "10000", high), half).unwrap();
+    let upgrade = subscription(&account).upgrade(&priced("high", "10000", high), half).unwrap();
     upgrade.map(|upgrade| {
         assert_eq!(upgrade.credits.to_string(), "4000", "credits are prorated by time");
         upgrade.amount_minor
@@ -194,10 +200,10 @@ fn m06_proration_below_the_minimum_waits_for_the_next_period() {
 
 #[test]
 fn m07_plan_without_subscriptions_ends_it_with_its_period() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let ahead = at("2027-02-28T09:30:00Z");
-    assert_eq!(enrolment.step(ahead, PlanRule::EndsSubscriptions), RenewalStep::EndWithPeriod);
-    let ending = enrolment.stepped(&RenewalStep::EndWithPeriod);
+    assert_eq!(account.step(ahead, PlanRule::EndsSubscriptions), RenewalStep::EndWithPeriod);
+    let ending = account.stepped(&RenewalStep::EndWithPeriod);
     assert_eq!(ending.step(ahead, PlanRule::AllowsSubscriptions), RenewalStep::Wait);
     let end = at("2027-02-28T10:00:00Z");
     assert_eq!(ending.step(end, PlanRule::EndsSubscriptions), RenewalStep::End);
@@ -207,26 +213,26 @@ fn m07_plan_without_subscriptions_ends_it_with_its_period() {
 /// Cancelling a subscription whose period is not paid ends it at once.
 #[test]
 fn m06_cancelling_ends_a_paid_period_at_its_end() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
-    assert!(subscription(&enrolment.cancelled()).cancel_at_period_end);
+    let account = subscribed("2027-01-31T10:00:00Z");
+    assert!(subscription(&account.cancelled()).cancel_at_period_end);
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
-    let declined = enrolment.declined(&purchase(goods, now), now);
+    let declined = account.declined(&purchase(goods, now), now);
     assert_eq!(subscription(&declined.cancelled()).status, Status::Cancelled);
 }
 
 #[test]
 fn m06_open_charge_is_finished_first_and_alone() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
     let buy = purchase(goods, now);
-    let charging = enrolment.charging(&buy).unwrap();
-    assert_eq!(charging.subscription, enrolment.subscription);
+    let charging = account.charging(&buy).unwrap();
+    assert_eq!(charging.subscription, account.subscription);
     assert_eq!(
         charging.step(now, PlanRule::AllowsSubscriptions),
         RenewalStep::Wait,
@@ -239,7 +245,7 @@ fn m06_open_charge_is_finished_first_and_alone() {
         RenewalStep::Finish(OpenCharge::of(&buy))
     );
     assert_eq!(charging.unsettled_charge(), charging.charge.as_ref());
-    assert!(charging.is_being_paid() && !enrolment.is_being_paid());
+    assert!(charging.is_being_paid() && !account.is_being_paid());
     assert_eq!(
         charging.processing(&buy.purchase_id, now).unsettled_charge(),
         None,
@@ -258,7 +264,7 @@ fn m06_open_charge_is_finished_first_and_alone() {
 fn m06_a_processing_charge_is_asked_about_hourly() {
     let now = at("2027-01-31T10:00:00Z");
     let buy = purchase(first(&terms("tier_2k", "2000", 1600)), now);
-    let charging = Enrolment::default().charging(&buy).unwrap().processing(&buy.purchase_id, now);
+    let charging = SubscriptionAccount::default().charging(&buy).unwrap().processing(&buy.purchase_id, now);
     assert_eq!(charging.next_due(), Some(now + SignedDuration::from_hours(1)));
 }
 
@@ -267,7 +273,7 @@ fn m06_cancelled_checkout_stays_cancelled() {
     let now = at("2027-01-31T10:00:00Z");
     let two = terms("tier_2k", "2000", 1600);
     let buy = purchase(first(&two), now);
-    let waiting = Enrolment::default().awaiting_first(&buy.purchase_id, &two);
+    let waiting = SubscriptionAccount::default().awaiting_first(&buy.purchase_id, &two);
     let grant_id = grant_id();
     let payer = Payer { payment_id: "pi_1", grant_id: &grant_id };
     let (started, _) = waiting.paid(&buy, payer, now).unwrap();
@@ -280,46 +286,45 @@ fn m06_cancelled_checkout_stays_cancelled() {
 
 #[test]
 fn m06_charge_open_at_the_cancellation_buys_nothing() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
     let buy = purchase(goods, now);
-    let cancelled = enrolment.charging(&buy).unwrap().cancelled();
+    let cancelled = account.charging(&buy).unwrap().cancelled();
     assert!(cancelled.charge.is_some(), "its outcome is still needed");
     assert_eq!(paid_unasked(&cancelled, &buy, now), Err(NotAwaited::Withdrawn));
 }
 
 #[test]
 fn m06_period_paid_ahead_can_be_withdrawn_until_it_begins() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let ahead_at = at("2027-02-28T09:30:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(ahead_at, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(ahead_at, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
-    let (ahead, _) = charged(&enrolment, &purchase(goods, ahead_at), ahead_at).unwrap();
+    let (ahead, _) = charged(&account, &purchase(goods, ahead_at), ahead_at).unwrap();
     let (back, payments) = ahead.without_paid_ahead(ahead_at).unwrap();
     let ids: Vec<&str> = payments.iter().map(|paid| paid.payment_id.as_str()).collect();
     assert_eq!(ids, ["pi_1"]);
-    let before = subscription(&enrolment);
+    let before = subscription(&account);
     let kept = Subscription { then: None, ..subscription(&back).clone() };
     assert_eq!(&kept, before);
     assert_eq!(ahead.without_paid_ahead(at("2027-02-28T10:00:00Z")), None, "it has begun");
-    assert_eq!(enrolment.without_paid_ahead(ahead_at), None);
+    assert_eq!(account.without_paid_ahead(ahead_at), None);
 }
 
 #[test]
 fn m06_renewal_that_needs_a_person_is_not_charged() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
     let charged_for = purchase(goods.clone(), now);
     let asked = Purchase { purchase_id: "p2".parse().unwrap(), ..charged_for.clone() };
-    let waiting =
-        enrolment.charging(&charged_for).unwrap().declined(&charged_for, now).awaiting_person(&asked);
+    let waiting = account.charging(&charged_for).unwrap().declined(&charged_for, now).awaiting_person(&asked);
     let next = now + DAY;
     assert_eq!(waiting.next_due(), Some(next));
     assert!(matches!(waiting.step(next, PlanRule::AllowsSubscriptions), RenewalStep::Remind(_)));
@@ -336,10 +341,9 @@ fn m06_renewal_that_needs_a_person_is_not_charged() {
 
 #[test]
 fn m06_renewal_applies_the_chosen_terms_and_clears_declines() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let small = terms("tier_1k", "1000", 900);
-    let chosen =
-        enrolment.with(Subscription { then: Some(small.clone()), ..subscription(&enrolment).clone() });
+    let chosen = account.with(Subscription { then: Some(small.clone()), ..subscription(&account).clone() });
     let due = at("2027-02-28T09:00:00Z");
     let RenewalStep::Charge(goods) = chosen.step(due, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
@@ -362,13 +366,13 @@ fn m06_renewal_applies_the_chosen_terms_and_clears_declines() {
 
 #[test]
 fn m06_upgrade_is_valid_only_for_its_running_period() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let old = Subscription {
         then: Some(terms("tier_1k", "1000", 900)),
         cancel_at_period_end: true,
-        ..subscription(&enrolment).clone()
+        ..subscription(&account).clone()
     };
-    let enrolment = enrolment.with(old.clone());
+    let account = account.with(old.clone());
     let up = terms("tier_10k", "10000", 7000);
     let upgrade = |subscription_id: &str, period| Goods::Upgrade {
         subscription_id: subscription_id.parse().unwrap(),
@@ -378,11 +382,11 @@ fn m06_upgrade_is_valid_only_for_its_running_period() {
     };
     let end = old.end_of(1);
     let last = end - SignedDuration::from_secs(1);
-    let paid = |goods, now| charged(&enrolment, &purchase(goods, now), now);
+    let paid = |goods, now| charged(&account, &purchase(goods, now), now);
     assert!(paid(upgrade("sub_2", 1), last).is_err(), "the upgrade is for another subscription");
     assert!(paid(upgrade("sub_1", 2), last).is_err(), "the upgrade is for another period");
     assert!(paid(upgrade("sub_1", 1), end).is_err(), "the period has ended");
-    let over = enrolment.stepped(&RenewalStep::End);
+    let over = account.stepped(&RenewalStep::End);
     assert!(charged(&over, &purchase(upgrade("sub_1", 1), last), last).is_err(), "no subscription runs");
     let (upgraded, period) = paid(upgrade("sub_1", 1), last).unwrap();
     let expected = Subscription { terms: up, then: None, cancel_at_period_end: false, upgrades: 1, ..old };
@@ -393,8 +397,8 @@ fn m06_upgrade_is_valid_only_for_its_running_period() {
 /// An upgrade must have the same currency, too.
 #[test]
 fn m06_upgrade_grants_more_and_costs_no_less() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
-    let is_upgrade = |to: &Terms| subscription(&enrolment).is_upgrade(to);
+    let account = subscribed("2027-01-31T10:00:00Z");
+    let is_upgrade = |to: &Terms| subscription(&account).is_upgrade(to);
     assert!(is_upgrade(&terms("more", "2000.000001", 1600)) && is_upgrade(&terms("more", "3000", 1601)));
     assert!(!is_upgrade(&terms("same", "2000", 1700)), "it grants no more");
     assert!(!is_upgrade(&terms("cheaper", "3000", 1599)), "it costs less");
@@ -405,9 +409,9 @@ fn m06_upgrade_grants_more_and_costs_no_less() {
 
 #[test]
 fn m06_previous_period_holds_until_the_next_one_begins() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let before = terms("tier_1k", "1000", 900);
-    let ahead = Subscription { period: 2, before: Some(before.clone()), ..subscription(&enrolment).clone() };
+    let ahead = Subscription { period: 2, before: Some(before.clone()), ..subscription(&account).clone() };
     let start = at("2027-02-28T10:00:00Z");
     assert_eq!(ahead.current(start - SignedDuration::from_millis(1)), (1, &before));
     assert_eq!(ahead.current(start), (2, &ahead.terms));
@@ -416,17 +420,17 @@ fn m06_previous_period_holds_until_the_next_one_begins() {
 
 #[test]
 fn m06_ended_subscription_is_not_running_and_has_no_changes() {
-    let enrolment = subscribed("2027-01-31T10:00:00Z");
+    let account = subscribed("2027-01-31T10:00:00Z");
     let now = at("2027-02-28T09:00:00Z");
-    let RenewalStep::Charge(goods) = enrolment.step(now, PlanRule::AllowsSubscriptions) else {
+    let RenewalStep::Charge(goods) = account.step(now, PlanRule::AllowsSubscriptions) else {
         panic!("it is due")
     };
-    let declined = enrolment.declined(&purchase(goods, now), now);
+    let declined = account.declined(&purchase(goods, now), now);
     let other = terms("tier_1k", "1000", 900);
     let waiting =
         Subscription { then: Some(other.clone()), before: Some(other), ..subscription(&declined).clone() };
     assert!(waiting.is_running());
-    let ended = enrolment.with(waiting).stepped(&RenewalStep::End);
+    let ended = account.with(waiting).stepped(&RenewalStep::End);
     let ended = subscription(&ended);
     assert!(!ended.is_running());
     assert_eq!((&ended.then, &ended.before, &ended.declines), (&None, &None, &None));

@@ -16,11 +16,11 @@ use credits_core::portion::Portion;
 use credits_core::posting::Posting;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::versioned::{self, VersionedItem};
 use crate::items::{balance_item, entry_item};
 use crate::posting::{PostingOrder, Unposted};
+use crate::table::Store;
 use crate::table::attribute::Reader;
 use crate::table::index::{Cursor, IndexQuery};
 use crate::table::keys::{self, ItemKey, position};

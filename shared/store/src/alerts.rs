@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::alert::{Exhaustion, LowBalance};
 use credits_core::id::WorkspaceId;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::balance_item::{ADDED, EXHAUSTED, LOW_AT};
+use crate::table::Store;
 use crate::table::attribute::{credits, keyed, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;

@@ -8,11 +8,11 @@ use credits_core::auto_top_up::{AutoTopUp, AutoTopUpSettings};
 use credits_core::id::WorkspaceId;
 use credits_core::purchase::{Purchase, StoredMethod};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::balance_item::TOP_UP_AT;
 use crate::items::versioned::{self, VersionedItem};
 use crate::payments::purchases::{NewMeans, NewPurchase, begin_write};
+use crate::table::Store;
 use crate::table::attribute::{Item, credits, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;

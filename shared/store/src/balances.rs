@@ -3,10 +3,12 @@
 use credits_core::balance::Balance;
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
+use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Chain, Corrupt, Fault};
-use crate::items::balance_item;
+use crate::items::balance_item::{self, RUNNING_GRANTS};
+use crate::items::running_grants;
+use crate::table::Store;
 use crate::table::keys::ItemKey;
 
 /// The version and the available credits of a balance.
@@ -91,5 +93,32 @@ impl BalanceStore<'_> {
     pub(crate) async fn read_sums(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let item = self.store.get(&ItemKey::balance(workspace)).await?;
         Ok(item.as_ref().map(balance_item::read).transpose()?)
+    }
+
+    /// Reads the balance with its running grants, and the time of DynamoDB's response.
+    pub(crate) async fn read_dated(
+        self,
+        workspace: &WorkspaceId,
+    ) -> Result<(Option<Balance>, Timestamp), Fault> {
+        let mut attempts = self.store.attempts();
+        loop {
+            let (item, answered_at) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
+            let Some(item) = item else { return Ok((None, answered_at)) };
+            let mut balance = balance_item::read(&item)?;
+            if !item.contains_key(RUNNING_GRANTS) {
+                return Ok((Some(balance), answered_at));
+            }
+            let running = self.store.get(&ItemKey::running_grants(workspace)).await?;
+            if running_grants::join(&mut balance, &running.ok_or(Corrupt::Attribute(RUNNING_GRANTS))?)? {
+                return Ok((Some(balance), answered_at));
+            }
+            // A close came between the two reads.
+            attempts.at_once()?;
+        }
+    }
+
+    /// Reads the balance with its running grants; `None` if there is no workspace.
+    pub(crate) async fn read(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        Ok(self.read_dated(workspace).await?.0)
     }
 }

@@ -4,12 +4,12 @@ use credits_core::credits::Amount;
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Posting;
 
-use crate::Store;
 use crate::error::Fault;
 use crate::idempotency::Claim;
 use crate::items::entry_item;
 use crate::posting::{PostingOrder, Unposted};
 use crate::refused::RefusedBalance;
+use crate::table::Store;
 use crate::table::attribute::Item;
 use crate::table::keys::ItemKey;
 

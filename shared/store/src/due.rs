@@ -6,8 +6,8 @@
 use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{

@@ -11,9 +11,9 @@ use credits_core::alert::{WEEK, failure_mail_interval};
 use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::mails::expiry;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
 use credits_core::claw_back::Clawed;
+use credits_core::claw_back::EndedGrant;
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::id::{Id, WorkspaceId};
@@ -10,14 +11,15 @@ use credits_core::ledger::Cause;
 use credits_core::posting::Posting;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::items::balance_item::RUNNING_GRANTS;
+use crate::items::ended_grants;
 use crate::items::entry_item;
 use crate::posting::{PostingOrder, Unposted};
 use crate::sources::Sources;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, credits, keyed, text};
 use crate::table::expression::Expression;
 use crate::table::index::{Cursor, IndexQuery};
@@ -208,6 +210,16 @@ impl GrantStore<'_> {
         let write =
             Expression::new().set("voided_under", text(&key.pk)).when_absent("voided_under").when_exists();
         Ok(write.update(&self.store.table, &ItemKey::grant(&claim.workspace_id, grant_id))?)
+    }
+
+    /// Returns the record of an ended grant; `None` until a close writes it.
+    pub(crate) async fn ended(
+        self,
+        workspace: &WorkspaceId,
+        grant_id: &Id,
+    ) -> Result<Option<EndedGrant>, Fault> {
+        let item = self.store.get(&ItemKey::ended_grant(workspace, grant_id)).await?;
+        Ok(item.as_ref().map(|item| ended_grants::read(item, grant_id)).transpose()?)
     }
 }
 

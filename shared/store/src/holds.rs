@@ -10,12 +10,12 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::posting::{Posting, Refusal};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::debits::DebitRefusal;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::Claim;
 use crate::items::{balance_item, entry_item, hold_item};
 use crate::refused::RefusedBalance;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};

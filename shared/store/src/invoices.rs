@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::invoice::{Invoice, InvoiceStatus};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::Claim;
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, position};

@@ -8,5 +8,6 @@ pub(crate) mod entry_item;
 pub(crate) mod hold_item;
 pub(crate) mod payment_item;
 pub(crate) mod running_grants;
+pub(crate) mod subscription_item;
 pub(crate) mod usage_item;
 pub(crate) mod versioned;

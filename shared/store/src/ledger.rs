@@ -1,11 +1,11 @@
 //! Queries of the ledger.
 
 use credits_core::id::WorkspaceId;
-use credits_core::ledger::Entry;
+use credits_core::ledger::{Entry, EntryKind};
 
-use crate::Store;
 use crate::error::Fault;
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::index::{Cursor, IndexQuery, Page};
 use crate::table::keys;
 
@@ -17,7 +17,7 @@ pub struct LedgerQuery<'a> {
     /// The end of the previous page.
     pub after: Option<&'a Cursor>,
     /// If set, only entries of this kind.
-    pub kind: Option<&'a str>,
+    pub kind: Option<EntryKind>,
 }
 
 /// Ledger entries.
@@ -33,7 +33,7 @@ impl LedgerStore<'_> {
             partition: &keys::ledger(workspace),
             limit: query.limit.into(),
             after: query.after,
-            filter: query.kind.map(|kind| ("kind", kind)),
+            filter: query.kind.map(|kind| ("kind", kind.name())),
         };
         self.store.page(listing, entry_item::read).await
     }

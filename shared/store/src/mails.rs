@@ -4,8 +4,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::id::Id;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::error::Fault;
+use crate::table::Store;
 use crate::table::attribute::{Reader, instant, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};

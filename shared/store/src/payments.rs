@@ -5,26 +5,27 @@ use credits_core::change::Change;
 use credits_core::claw_back::ClawBackReason;
 use credits_core::claw_back::Clawed;
 use credits_core::credits::Credits;
-use credits_core::enrolment::{NotAwaited, PaidPeriod, Payer};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::payment::{Collection, Granted, Mismatch, NamedPurchase, News, Payment, PaymentStep};
 use credits_core::posting::Posting;
 use credits_core::purchase::Goods;
+use credits_core::subscription_account::{NotAwaited, PaidPeriod, Payer};
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
 use crate::items::payment_item;
+use crate::items::subscription_item;
 use crate::payments::methods::UsedMethod;
 use crate::payments::purchases::{PaidWith, StoredPurchase};
 use crate::payments::refunds::{OwedRefund, owe_write};
 use crate::posting::{PostingOrder, Unposted};
+use crate::table::Store;
 use crate::table::index::{Cursor, IndexQuery, Page};
 use crate::table::keys::{self, ItemKey};
 use crate::table::reads::key_of;
 use crate::table::transaction::TransactionOutcome;
-use crate::{Store, enrolments};
 
 pub(crate) mod claw_backs;
 pub mod methods;
@@ -210,13 +211,18 @@ impl PaymentStore<'_> {
             let entry = PaymentEntry { prefix, cause, credits, listed };
             return self.settle(&granted, after, entry, &|now| Posting::top_up(amount, now), also).await;
         }
-        let read = self.store.enrolments().get(&granted.workspace_id).await?;
+        let read = self.store.subscriptions().get(&granted.workspace_id).await?;
         let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
-        let (enrolment, period) = match read.enrolment.paid(purchase, payer, now) {
+        let (account, period) = match read.account.paid(purchase, payer, now) {
             Ok(paid) => paid,
             Err(not_awaited) => return self.keep_not_awaited(payment, &read, &stored, not_awaited).await,
         };
-        also.push(enrolments::write_of(&self.store.table, &granted.workspace_id, read.version, &enrolment)?);
+        also.push(subscription_item::write_of(
+            &self.store.table,
+            &granted.workspace_id,
+            read.version,
+            &account,
+        )?);
         let allocation = allocation(&granted, &after, period, &grant_id, now);
         let listed = matches!(allocation.change, Change::Grant(_));
         let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
@@ -226,13 +232,13 @@ impl PaymentStore<'_> {
 
     /// Stores a payment of a purchase that the subscription no longer waits for.
     ///
-    /// The mismatch is permanent, so the write requires the version of the enrolment that was read. If the enrolment
+    /// The mismatch is permanent, so the write requires the version of the account that was read. If the account
     /// has changed, the next attempt reads it again. A charge of the stored method is refunded; an operator decides
     /// about a checkout that a person has paid.
     async fn keep_not_awaited(
         self,
         payment: Payment,
-        read: &enrolments::Versioned,
+        read: &subscription_item::VersionedAccount,
         stored: &StoredPurchase,
         not_awaited: NotAwaited,
     ) -> Result<Progress, Fault> {
@@ -242,7 +248,7 @@ impl PaymentStore<'_> {
         };
         let workspace = &stored.purchase.workspace_id;
         let mut also =
-            vec![enrolments::write_of(&self.store.table, workspace, read.version, &read.enrolment)?];
+            vec![subscription_item::write_of(&self.store.table, workspace, read.version, &read.account)?];
         if stored.collection() == Collection::OffSession {
             let refund = OwedRefund {
                 refund_id: OwedRefund::unwanted_id(&payment.payment_id)?,

@@ -8,11 +8,11 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::Fault;
 use crate::idempotency::Fingerprint;
 use crate::items::{balance_item, entry_item};
 use crate::refused::RefusedBalance;
+use crate::table::Store;
 use crate::table::attribute::Item;
 use crate::table::keys::ItemKey;
 use crate::table::transaction::{Reason, TransactionOutcome, is_busy};

@@ -14,7 +14,7 @@ pub struct RefusedBalance {
     /// Spendable credits without the credit limit.
     pub available: Credits,
     pub version: u64,
-    /// The exhaustion to note, if there is one ([`crate::Store::note_exhaustion`]).
+    /// The exhaustion to note, if there is one ([`crate::alerts::AlertStore::note_exhaustion`]).
     pub exhaustion: Option<Exhaustion>,
     /// Whether automatic top-up is switched on.
     pub tops_up: bool,

@@ -7,10 +7,10 @@ use credits_core::run::{Allowance, Failure, Run, RunStatus, Trigger};
 use credits_core::workspace::Plan;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::Claim;
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::index::{Cursor, IndexQuery, Page};

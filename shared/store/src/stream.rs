@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use credits_core::balance::Balance;
-use credits_core::enrolment::Enrolment;
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
 use credits_core::ledger::Entry;
@@ -11,18 +10,19 @@ use credits_core::payment::Payment;
 use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Purchase};
 use credits_core::run::{Run, RunStatus};
+use credits_core::subscription_account::SubscriptionAccount;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
 use crate::invoices::VersionedInvoice;
-use crate::items::{balance_item, entry_item, payment_item};
+use crate::items::{balance_item, entry_item, payment_item, subscription_item};
 use crate::payments::purchases;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::PK;
 use crate::usage::rollup::Spending;
-use crate::{auto_top_ups, enrolments, invoices, runs};
+use crate::{auto_top_ups, invoices, runs};
 
 /// A record of the stream, as Lambda delivers it.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,7 @@ pub enum ItemChange {
         version: u64,
     },
     /// A subscription changed.
-    Subscription { workspace: WorkspaceId, before: Box<Enrolment>, after: Box<Enrolment> },
+    Subscription { workspace: WorkspaceId, before: Box<SubscriptionAccount>, after: Box<SubscriptionAccount> },
     /// Automatic top-up changed.
     AutoTopUp {
         workspace: WorkspaceId,
@@ -161,8 +161,8 @@ impl Record {
             }
             "run" => read_run(before, after, workspace()?),
             "subscription" => {
-                let before = before.map(enrolments::read).transpose()?.unwrap_or_default().enrolment;
-                let after = Box::new(enrolments::read(after)?.enrolment);
+                let before = before.map(subscription_item::read).transpose()?.unwrap_or_default().account;
+                let after = Box::new(subscription_item::read(after)?.account);
                 Ok(Some(ItemChange::Subscription {
                     workspace: workspace()?,
                     before: Box::new(before),

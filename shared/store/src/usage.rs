@@ -9,9 +9,9 @@ use credits_core::month::Month;
 use credits_core::price::Price;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, credits, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{

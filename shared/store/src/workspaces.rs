@@ -4,9 +4,9 @@ use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use credits_core::workspace::{Profile, Workspace};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::balance_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, keyed, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};

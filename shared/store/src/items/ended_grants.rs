@@ -4,26 +4,13 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::id::{Id, WorkspaceId};
 
-use crate::error::{Corrupt, Fault};
-use crate::grants::GrantStore;
+use crate::error::Corrupt;
 use crate::items::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
 use crate::table::attribute::{Item, Reader, credits, keyed};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};
 
 const CONSUMED: &str = "consumed";
-
-impl GrantStore<'_> {
-    /// Returns the record of an ended grant; `None` until a close writes it.
-    pub(crate) async fn ended(
-        self,
-        workspace: &WorkspaceId,
-        grant_id: &Id,
-    ) -> Result<Option<EndedGrant>, Fault> {
-        let item = self.store.get(&ItemKey::ended_grant(workspace, grant_id)).await?;
-        Ok(item.as_ref().map(|item| read(item, grant_id)).transpose()?)
-    }
-}
 
 /// Returns the write of the record when a grant ends.
 pub(crate) fn end_write(
@@ -60,7 +47,7 @@ pub(crate) fn runs_check(
     Expression::new().when_absent(PK).check(table, &ItemKey::ended_grant(workspace, grant_id))
 }
 
-fn read(item: &Item, grant_id: &Id) -> Result<EndedGrant, Corrupt> {
+pub(crate) fn read(item: &Item, grant_id: &Id) -> Result<EndedGrant, Corrupt> {
     let reader = Reader(item);
     let clawed =
         Clawed { unused: reader.credits(CLAWED_UNUSED)?, consumed: reader.credits(CLAWED_CONSUMED)? };

@@ -6,7 +6,7 @@ use credits_core::batch::Batch;
 use credits_core::credits::Credits;
 use credits_core::hold::Settlement;
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::ledger::{Cause, Entry};
+use credits_core::ledger::{Cause, Entry, EntryKind};
 use jiff::Timestamp;
 
 use crate::error::Corrupt;
@@ -99,7 +99,9 @@ pub(crate) fn read(item: &Item) -> Result<Entry, Corrupt> {
 pub(crate) fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
     let detail = item.get(DETAIL).cloned().ok_or(Corrupt::Attribute(DETAIL))?;
     let content = batch_item::read_lines_of(item)?;
-    if batch_item::has_lines(item) && Reader(Reader(item).map(DETAIL)?).text("kind")? == "debit" {
+    if batch_item::has_lines(item)
+        && Reader(Reader(item).map(DETAIL)?).text("kind")? == EntryKind::Debit.name()
+    {
         let batch: Batch = serde_dynamo::from_attribute_value(detail)?;
         return Ok(Cause::Batch(Batch { content, ..batch }));
     }

@@ -7,11 +7,9 @@
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
-use jiff::Timestamp;
 
-use crate::balances::BalanceStore;
-use crate::error::{Corrupt, Fault};
-use crate::items::balance_item::{self, RUNNING_GRANTS};
+use crate::error::Corrupt;
+use crate::items::balance_item;
 use crate::table::attribute::{Item, Reader, keyed, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
@@ -19,37 +17,8 @@ use crate::table::keys::ItemKey;
 const GRANTS: &str = "grants";
 const EPOCH: &str = "epoch";
 
-impl BalanceStore<'_> {
-    /// Reads the balance with its running grants, and the time of DynamoDB's response.
-    pub(crate) async fn read_dated(
-        self,
-        workspace: &WorkspaceId,
-    ) -> Result<(Option<Balance>, Timestamp), Fault> {
-        let mut attempts = self.store.attempts();
-        loop {
-            let (item, answered_at) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
-            let Some(item) = item else { return Ok((None, answered_at)) };
-            let mut balance = balance_item::read(&item)?;
-            if !item.contains_key(RUNNING_GRANTS) {
-                return Ok((Some(balance), answered_at));
-            }
-            let running = self.store.get(&ItemKey::running_grants(workspace)).await?;
-            if join(&mut balance, &running.ok_or(Corrupt::Attribute(RUNNING_GRANTS))?)? {
-                return Ok((Some(balance), answered_at));
-            }
-            // A close came between the two reads.
-            attempts.at_once()?;
-        }
-    }
-
-    /// Reads the balance with its running grants; `None` if there is no workspace.
-    pub(crate) async fn read(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        Ok(self.read_dated(workspace).await?.0)
-    }
-}
-
 /// Adds the grants to their balance. Returns whether both come from the same close.
-fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrupt> {
+pub(crate) fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrupt> {
     let reader = Reader(running);
     let epoch = reader.number(EPOCH)?;
     if epoch < balance.epoch {

@@ -6,10 +6,10 @@ use credits_core::id::WorkspaceId;
 use credits_core::purchase::Checkout;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, keyed, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};
@@ -129,9 +129,9 @@ impl PaymentMethodStore<'_> {
     /// Makes due what waits for a payment method: a declined charge, an automatic top-up.
     async fn retry_with_new_method(self, workspace: &WorkspaceId) -> Result<(), Fault> {
         loop {
-            let read = self.store.enrolments().get(workspace).await?;
-            let after = read.enrolment.with_new_method(self.store.now());
-            if after == read.enrolment || self.store.enrolments().change(workspace, &read, &after).await? {
+            let read = self.store.subscriptions().get(workspace).await?;
+            let after = read.account.with_new_method(self.store.now());
+            if after == read.account || self.store.subscriptions().change(workspace, &read, &after).await? {
                 break;
             }
         }

@@ -8,10 +8,10 @@ use credits_core::price::Price;
 use credits_core::purchase::{Checkout, CheckoutForm, Purchase, StoredMethod};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};

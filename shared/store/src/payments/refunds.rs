@@ -7,10 +7,10 @@ use credits_core::refund::RefundStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::{Claim, ClaimRefusal};
 use crate::items::entry_item;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};

@@ -6,10 +6,10 @@ use credits_core::payment::{Mismatch, Payment, Resolved};
 use credits_core::price::Price;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::payment_item;
 use crate::payments::next_version;
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, text};
 use crate::table::expression::Expression;
 use crate::table::index::{Cursor, IndexQuery, Page};

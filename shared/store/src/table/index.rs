@@ -4,8 +4,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, text};
 use crate::table::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
 

@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use jiff::Timestamp;
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed};
 use crate::table::keys::{ItemKey, PK, SK};
 

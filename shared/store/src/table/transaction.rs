@@ -16,10 +16,11 @@ use aws_sdk_dynamodb::types::{CancellationReason, ReturnValue, TransactWriteItem
 use tokio::time::Instant;
 
 use crate::error::{CancelCode, Corrupt, Fault};
+use crate::sources::Sources;
+use crate::table::Store;
 use crate::table::attribute::Item;
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
-use crate::{Sources, Store};
 
 /// Maximum number of attempts at a transaction. With the pauses below they last about two seconds; docs/benchmarks.md
 /// measures other numbers.

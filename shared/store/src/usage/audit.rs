@@ -8,10 +8,10 @@ use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::usage_item::{COUNTED, GroupItem, MonthItem};
 use crate::items::{batch_item, entry_item};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, credits, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};

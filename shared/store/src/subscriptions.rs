@@ -3,72 +3,66 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
 use credits_core::credits::Credits;
-use credits_core::enrolment::{Enrolment, PaidAhead};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::payment::Payment;
 use credits_core::posting::Posting;
+use credits_core::subscription_account::{PaidAhead, SubscriptionAccount};
 
-use crate::Store;
 use crate::error::{Corrupt, Fault};
 use crate::items::payment_item;
-use crate::items::versioned::{self, VersionedItem};
+use crate::items::subscription_item;
 use crate::payments::purchases::{NewPurchase, PurchaseState, begin_write};
 use crate::payments::refunds::{OwedRefund, owe_write};
 use crate::posting::{PostingOrder, Unposted};
-use crate::table::attribute::Item;
+use crate::table::Store;
 use crate::table::keys::ItemKey;
 
-/// The attribute with the serialised [`Enrolment`].
-const ENROLMENT: &str = "enrolment";
+pub use crate::items::subscription_item::VersionedAccount;
 
-/// A workspace's enrolment with its version, which each change must match.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Versioned {
-    /// Empty if none was ever written.
-    pub enrolment: Enrolment,
-    /// Zero if none was ever written; each write adds 1.
-    pub version: u64,
-}
-
-/// Enrolments in plans, with their subscriptions and purchases.
+/// Subscriptions, each with its open charge and what a person still has to pay.
 #[derive(Debug, Clone, Copy)]
-pub struct EnrolmentStore<'a> {
+pub struct SubscriptionStore<'a> {
     pub(crate) store: &'a Store,
 }
 
-impl EnrolmentStore<'_> {
-    /// Returns the workspace's enrolment; an empty one if none was ever written.
-    pub async fn get(self, workspace: &WorkspaceId) -> Result<Versioned, Fault> {
+impl SubscriptionStore<'_> {
+    /// Returns the workspace's account; an empty one if none was ever written.
+    pub async fn get(self, workspace: &WorkspaceId) -> Result<VersionedAccount, Fault> {
         let item = self.store.get(&ItemKey::subscription(workspace)).await?;
-        Ok(item.as_ref().map(read).transpose()?.unwrap_or_default())
+        Ok(item.as_ref().map(subscription_item::read).transpose()?.unwrap_or_default())
     }
 
-    /// Writes a change if the enrolment still has the version that was read. Returns whether it was written.
+    /// Writes a change if the account still has the version that was read. Returns whether it was written.
     ///
-    /// The same transaction withdraws the checkouts that the enrolment no longer waits for.
+    /// The same transaction withdraws the checkouts that the account no longer waits for.
     pub async fn change(
         self,
         workspace: &WorkspaceId,
-        read: &Versioned,
-        after: &Enrolment,
+        read: &VersionedAccount,
+        after: &SubscriptionAccount,
     ) -> Result<bool, Fault> {
-        let mut writes = self.withdrawals(&read.enrolment, after).await?;
-        writes.push(write_of(&self.store.table, workspace, read.version, after)?);
+        let mut writes = self.withdrawals(&read.account, after).await?;
+        writes.push(subscription_item::write_of(&self.store.table, workspace, read.version, after)?);
         self.store.transact_unless_changed(writes).await
     }
 
-    /// Stores a purchase and the enrolment that waits for it. Returns whether both were written.
+    /// Stores a purchase and the account that waits for it. Returns whether both were written.
     ///
     /// Callers store it before they call Stripe, so that a retry finds it after a crash.
     pub async fn begin_purchase(
         self,
-        read: &Versioned,
-        after: &Enrolment,
+        read: &VersionedAccount,
+        after: &SubscriptionAccount,
         new: NewPurchase<'_>,
     ) -> Result<bool, Fault> {
-        let mut writes = self.withdrawals(&read.enrolment, after).await?;
-        writes.push(write_of(&self.store.table, &new.purchase.workspace_id, read.version, after)?);
+        let mut writes = self.withdrawals(&read.account, after).await?;
+        writes.push(subscription_item::write_of(
+            &self.store.table,
+            &new.purchase.workspace_id,
+            read.version,
+            after,
+        )?);
         writes.push(begin_write(&self.store.table, new)?);
         self.store.transact_unless_changed(writes).await
     }
@@ -100,7 +94,7 @@ impl EnrolmentStore<'_> {
             let workspace = &stored.purchase.workspace_id;
             let read = self.get(workspace).await?;
             let ended = matches!(state, PurchaseState::Expired | PurchaseState::Failed);
-            if ended && read.enrolment.asks_for_renewal(purchase_id) {
+            if ended && read.account.asks_for_renewal(purchase_id) {
                 return self
                     .store
                     .transact_unless_changed(vec![
@@ -110,12 +104,12 @@ impl EnrolmentStore<'_> {
                     .map(drop);
             }
             let after = match state {
-                PurchaseState::Processing => read.enrolment.processing(purchase_id, self.store.now()),
-                _ => read.enrolment.without(purchase_id),
+                PurchaseState::Processing => read.account.processing(purchase_id, self.store.now()),
+                _ => read.account.without(purchase_id),
             };
             let mut writes = vec![self.store.purchases().state_write(&stored, state)?];
-            if after != read.enrolment {
-                writes.push(write_of(&self.store.table, workspace, read.version, &after)?);
+            if after != read.account {
+                writes.push(subscription_item::write_of(&self.store.table, workspace, read.version, &after)?);
             }
             if self.store.transact_unless_changed(writes).await? {
                 return Ok(());
@@ -126,17 +120,17 @@ impl EnrolmentStore<'_> {
 
     /// Withdraws the grants of a period that was paid ahead, and records an owed refund for each of its payments.
     ///
-    /// Returns whether this was written; if not, something has changed since the enrolment was read. Marks the payments
+    /// Returns whether this was written; if not, something has changed since the account was read. Marks the payments
     /// as withdrawn, so that the events of their refunds move no credits.
     pub async fn withdraw_paid_ahead(
         self,
         workspace: &WorkspaceId,
-        read: &Versioned,
-        after: &Enrolment,
+        read: &VersionedAccount,
+        after: &SubscriptionAccount,
         paid_ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
-        let mut also = self.withdrawals(&read.enrolment, after).await?;
-        also.push(write_of(&self.store.table, workspace, read.version, after)?);
+        let mut also = self.withdrawals(&read.account, after).await?;
+        also.push(subscription_item::write_of(&self.store.table, workspace, read.version, after)?);
         for paid in paid_ahead {
             let item = self.store.get(&ItemKey::payment(&paid.payment_id)).await?;
             let payment = item.as_ref().map(payment_item::read).transpose()?;
@@ -187,11 +181,11 @@ impl EnrolmentStore<'_> {
         }
     }
 
-    /// Returns the writes that withdraw the checkouts for which the enrolment no longer waits.
+    /// Returns the writes that withdraw the checkouts for which the account no longer waits.
     async fn withdrawals(
         self,
-        before: &Enrolment,
-        after: &Enrolment,
+        before: &SubscriptionAccount,
+        after: &SubscriptionAccount,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let mut writes = Vec::new();
         for dropped in before.awaited_checkouts() {
@@ -204,28 +198,4 @@ impl EnrolmentStore<'_> {
         }
         Ok(writes)
     }
-}
-
-/// Returns the write that replaces the enrolment if it still has the version that was read.
-pub(crate) fn write_of(
-    table: &str,
-    workspace: &WorkspaceId,
-    read_version: u64,
-    after: &Enrolment,
-) -> Result<TransactWriteItem, Corrupt> {
-    let kept = VersionedItem {
-        workspace,
-        key: ItemKey::subscription(workspace),
-        name: ENROLMENT,
-        value: after,
-        read_version,
-        due_at: after.next_due(),
-    };
-    kept.write(table)
-}
-
-/// Reads the enrolment of an item.
-pub(crate) fn read(item: &Item) -> Result<Versioned, Corrupt> {
-    let (enrolment, version) = versioned::read(item, ENROLMENT)?;
-    Ok(Versioned { enrolment, version })
 }

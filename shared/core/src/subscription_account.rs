@@ -1,8 +1,8 @@
-//! The enrolment of a workspace: its subscription, what a person still has to pay, and the open charge (M6).
+//! The subscription account of a workspace: its subscription, what a person still has to pay, and the open charge (M6).
 //!
-//! At most one charge is open: [`Enrolment::charging`] returns `None` while another is, and each write of an enrolment
-//! requires the version that was read. A payment buys a purchase of the subscription only while the enrolment waits
-//! for that purchase.
+//! At most one charge is open: [`SubscriptionAccount::charging`] returns `None` while another is, and each write of an
+//! account requires the version that was read. A payment buys a purchase of the subscription only while the account
+//! waits for that purchase.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct PaymentAction {
 
 /// A workspace's subscription and its payments, which are written together under one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Enrolment {
+pub struct SubscriptionAccount {
     /// The latest subscription that was paid for, running or ended.
     pub subscription: Option<Subscription>,
     pub pending: Option<Pending>,
@@ -91,7 +91,7 @@ impl PaymentAction {
     }
 }
 
-impl Enrolment {
+impl SubscriptionAccount {
     /// Returns when the sweep has to take the next step; `None` if nothing will be due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -126,7 +126,7 @@ impl Enrolment {
         self.action.as_ref().is_some_and(|action| action.is_renewal() && action.purchase_id == *purchase_id)
     }
 
-    /// Returns the enrolment as it is at an instant, even if the sweep is late: a cancelled subscription has ended with
+    /// Returns the account as it is at an instant, even if the sweep is late: a cancelled subscription has ended with
     /// its period.
     #[must_use]
     pub fn as_of(&self, now: Timestamp) -> Self {
@@ -143,7 +143,7 @@ impl Enrolment {
         self.subscription.as_ref().filter(|subscription| subscription.is_running())
     }
 
-    /// Returns the enrolment with a charge begun for a purchase; `None` while another charge is open.
+    /// Returns the account with a charge begun for a purchase; `None` while another charge is open.
     #[must_use]
     pub fn charging(&self, purchase: &Purchase) -> Option<Self> {
         if self.charge.is_some() {
@@ -153,7 +153,7 @@ impl Enrolment {
         Some(Self { charge: Some(OpenCharge::of(purchase)), pending, action: None, ..self.counted() })
     }
 
-    /// Returns the enrolment with a first period that waits for its checkout. It replaces any other pending one.
+    /// Returns the account with a first period that waits for its checkout. It replaces any other pending one.
     #[must_use]
     pub fn awaiting_first(&self, purchase_id: &Id, terms: &Terms) -> Self {
         let (purchase_id, terms) = (purchase_id.clone(), terms.clone());
@@ -161,7 +161,7 @@ impl Enrolment {
         Self { pending, ..self.counted() }
     }
 
-    /// Returns the enrolment with a renewal or upgrade that a person has to pay. It replaces any other.
+    /// Returns the account with a renewal or upgrade that a person has to pay. It replaces any other.
     #[must_use]
     pub fn awaiting_person(&self, purchase: &Purchase) -> Self {
         let Purchase { purchase_id, goods, price, .. } = purchase.clone();
@@ -173,19 +173,19 @@ impl Enrolment {
         Self { purchases: self.purchases.saturating_add(1), ..self.clone() }
     }
 
-    /// Returns the purchases whose checkouts the enrolment waits for.
+    /// Returns the purchases whose checkouts the account waits for.
     pub fn awaited_checkouts(&self) -> impl Iterator<Item = &Id> {
         let pending = self.pending.as_ref().map(|pending| &pending.purchase_id);
         pending.into_iter().chain(self.action.as_ref().map(|action| &action.purchase_id))
     }
 
-    /// Returns the enrolment with a changed subscription.
+    /// Returns the account with a changed subscription.
     #[must_use]
     pub fn with(&self, subscription: Subscription) -> Self {
         Self { subscription: Some(subscription), ..self.clone() }
     }
 
-    /// Returns the enrolment after a step of the sweep that needs no request to Stripe.
+    /// Returns the account after a step of the sweep that needs no request to Stripe.
     #[must_use]
     pub fn stepped(&self, step: &RenewalStep) -> Self {
         let Some(subscription) = &self.subscription else { return self.clone() };
@@ -203,7 +203,7 @@ impl Enrolment {
         }
     }
 
-    /// Returns the enrolment after a cancellation.
+    /// Returns the account after a cancellation.
     ///
     /// The subscription ends with its paid period, or at once if it is past due. An open charge stays open until its
     /// outcome is known, and is marked as withdrawn.
@@ -217,7 +217,7 @@ impl Enrolment {
         Self { subscription, pending: None, action: None, charge, ..self.clone() }
     }
 
-    /// Returns the enrolment without the period that is paid and has not begun, and the payments to refund for it.
+    /// Returns the account without the period that is paid and has not begun, and the payments to refund for it.
     /// Returns `None` if no such period exists.
     #[must_use]
     pub fn without_paid_ahead(&self, now: Timestamp) -> Option<(Self, Vec<PaidAhead>)> {
@@ -258,7 +258,7 @@ impl Enrolment {
         self.charge.as_ref().filter(|charge| charge.processing_since.is_none())
     }
 
-    /// Returns the enrolment without this purchase, because it was paid or can't be paid.
+    /// Returns the account without this purchase, because it was paid or can't be paid.
     #[must_use]
     pub fn without(&self, purchase_id: &Id) -> Self {
         Self {
@@ -269,7 +269,7 @@ impl Enrolment {
         }
     }
 
-    /// Returns the enrolment after Stripe reported the payment of this purchase as processing.
+    /// Returns the account after Stripe reported the payment of this purchase as processing.
     #[must_use]
     pub fn processing(&self, purchase_id: &Id, now: Timestamp) -> Self {
         let mut after = self.clone();
@@ -282,7 +282,7 @@ impl Enrolment {
         after
     }
 
-    /// Returns the enrolment after Stripe declined or refused a charge. A due period is retried on its next retry date,
+    /// Returns the account after Stripe declined or refused a charge. A due period is retried on its next retry date,
     /// unless the charge was cancelled meanwhile.
     #[must_use]
     pub fn declined(&self, purchase: &Purchase, now: Timestamp) -> Self {
@@ -302,7 +302,7 @@ impl Enrolment {
         }
     }
 
-    /// Returns the enrolment after another payment method was stored. The next sweep retries a declined charge, and no
+    /// Returns the account after another payment method was stored. The next sweep retries a declined charge, and no
     /// person has to pay by a checkout any more.
     #[must_use]
     pub fn with_new_method(&self, now: Timestamp) -> Self {

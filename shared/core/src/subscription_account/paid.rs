@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Enrolment, NotAwaited, PaidAhead, PaidPeriod, Payer};
+use super::{NotAwaited, PaidAhead, PaidPeriod, Payer, SubscriptionAccount};
 use crate::id::Id;
 use crate::purchase::{Goods, Purchase};
 use crate::subscription::{Status, Subscription, Terms};
 
-impl Enrolment {
-    /// Returns the enrolment after one of its purchases was paid, and the grant that the payment buys.
+impl SubscriptionAccount {
+    /// Returns the account after one of its purchases was paid, and the grant that the payment buys.
     pub fn paid(
         &self,
         purchase: &Purchase,
