@@ -15,13 +15,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use credits_aws::intercept::answering_client;
 use credits_local::database::{Stream, create_table};
 use credits_store::{Clock, Sources, Store};
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -120,37 +117,29 @@ impl Busy {
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(Credentials::for_tests())
             .endpoint_url("http://model")
-            .http_client(SharedHttpClient::new(self.clone()))
+            .http_client({
+                let inner = Arc::clone(&self.0);
+                answering_client(move |request| Arc::clone(&inner).answer(request))
+            })
             .build();
         Client::from_conf(config)
     }
 }
 
-impl HttpClient for Busy {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Busy {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let inner = Arc::clone(&self.0);
+impl Inner {
+    async fn answer(self: Arc<Self>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
-        HttpConnectorFuture::new(async move {
-            inner.pass(WAY).await;
-            let (status, body) = inner.carry_out(&operation, body).await;
-            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&inner.clock.now()).unwrap();
-            inner.pass(WAY).await;
-            let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
-            response.headers_mut().insert("date", date);
-            Ok(response)
-        })
+        self.pass(WAY).await;
+        let (status, body) = self.carry_out(&operation, body).await;
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.clock.now()).unwrap();
+        self.pass(WAY).await;
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        response.headers_mut().insert("date", date);
+        Ok(response)
     }
-}
 
-impl Inner {
     async fn carry_out(&self, operation: &str, mut body: Value) -> (u16, String) {
         self.state().seen.requests += 1;
         match operation {

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::batch::PricedCall;
 use credits_core::hold::Purpose;
 use credits_core::id::Id;
+use credits_store::KeyUse;
 use credits_store::holds::capture::CaptureOrder;
 use credits_store::holds::settle::SettleOrder;
 use credits_store::holds::{HoldOrder, HoldRefusal};
@@ -100,11 +101,11 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
         let order = CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, extend: false };
         table.store.holds().capture(&claim(key, payload), order).await
     };
-    assert!(!capture("run-1/step-1", "first").await.unwrap().replayed);
+    assert_eq!(capture("run-1/step-1", "first").await.unwrap().key_use, KeyUse::First);
     store_as_before(&world).await;
 
     let again = capture("run-1/step-1", "first").await.unwrap();
-    assert_eq!((again.replayed, again.remaining.to_string().as_str()), (true, "40"));
+    assert_eq!((again.key_use, again.remaining.to_string().as_str()), (KeyUse::Replay, "40"));
     assert!(again.capture_id.as_str().ends_with(&format!("_{UNSALTED_KEY}")), "{:?}", again.capture_id);
     let earlier =
         table.store.holds().captured_before(&claim("run-1/step-1", "first"), hold_id).await.unwrap();

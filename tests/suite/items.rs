@@ -184,15 +184,15 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         detail.failure.required detail.failure.step_id detail.run_id detail.started_at
         detail.status detail.trigger detail.workflow_id index_pk index_sk pk sk
     subscription:
-        account.action account.charge account.pending account.purchases
-        account.subscription.anchor account.subscription.before
-        account.subscription.cancel_at_period_end account.subscription.declines.count
-        account.subscription.declines.first_at account.subscription.declines.next_at
-        account.subscription.period account.subscription.skipped account.subscription.status
-        account.subscription.subscription_id account.subscription.terms.monthly_credits
-        account.subscription.terms.price.amount account.subscription.terms.price.currency
-        account.subscription.terms.tier account.subscription.then
-        account.subscription.upgrades pk sk version
+        enrolment.action enrolment.charge enrolment.pending enrolment.purchases
+        enrolment.subscription.anchor enrolment.subscription.before
+        enrolment.subscription.cancel_at_period_end enrolment.subscription.declines.count
+        enrolment.subscription.declines.first_at enrolment.subscription.declines.next_at
+        enrolment.subscription.period enrolment.subscription.skipped enrolment.subscription.status
+        enrolment.subscription.subscription_id enrolment.subscription.terms.monthly_credits
+        enrolment.subscription.terms.price.amount enrolment.subscription.terms.price.currency
+        enrolment.subscription.terms.tier enrolment.subscription.then
+        enrolment.subscription.upgrades pk sk version
     usage:
         allocated blocked blocked_credits breakdowns.consumer.*[] breakdowns.day.*[]
         breakdowns.none.*[] breakdowns.operation.*[] clawed_back consumed counted entries granted

@@ -3,15 +3,12 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use credits_aws::connection::loopback_client;
+use credits_aws::intercept::intercepting_client;
 use credits_store::{Clock, Randomness, Sources, Store};
 use jiff::{SignedDuration, Timestamp};
 
@@ -100,14 +97,15 @@ impl Table {
         let clocks = Clocks { function: Arc::default(), database: Arc::default() };
         let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
         let transactions: Arc<Mutex<Vec<String>>> = Arc::default();
-        let wire = CommandedClient {
-            inner: loopback_client(),
+        let commands = Commands {
             date: Arc::clone(&clocks.database),
             faults: Arc::clone(&faults),
             transactions: Arc::clone(&transactions),
         };
-        let config =
-            world.stack.client().config().to_builder().http_client(SharedHttpClient::new(wire)).build();
+        let http = intercepting_client(loopback_client(), move |request, inner| {
+            commands.clone().pass(request, inner)
+        });
+        let config = world.stack.client().config().to_builder().http_client(http).build();
         let client = aws_sdk_dynamodb::Client::from_conf(config);
         let clock: Arc<dyn Clock> = clocks.function.clone();
         let store =
@@ -143,61 +141,43 @@ impl Table {
     }
 }
 
-#[derive(Debug, Clone)]
-struct CommandedClient {
-    inner: SharedHttpClient,
+/// What the connection to the table does to requests.
+#[derive(Clone)]
+struct Commands {
     date: Arc<TestClock>,
     faults: Arc<Mutex<Vec<Fault>>>,
     transactions: Arc<Mutex<Vec<String>>>,
 }
 
-#[derive(Debug)]
-struct CommandedConnector {
-    client: CommandedClient,
-    inner: SharedHttpConnector,
-}
-
-impl HttpClient for CommandedClient {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(CommandedConnector { client: self.clone(), inner })
-    }
-}
-
-impl HttpConnector for CommandedConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+impl Commands {
+    async fn pass(
+        self,
+        request: HttpRequest,
+        inner: SharedHttpConnector,
+    ) -> Result<HttpResponse, ConnectorError> {
         let write = request
             .headers()
             .get("x-amz-target")
             .is_some_and(|target| target.ends_with("TransactWriteItems") || target.ends_with("UpdateItem"));
         let fault = write.then(|| self.next_fault(&request)).flatten();
-        let (date, inner) = (Arc::clone(&self.client.date), self.inner.clone());
         let lost = || ConnectorError::io("the connection broke".into());
-        HttpConnectorFuture::new(async move {
-            match fault {
-                Some(Fault::Answers(status, body)) => {
-                    return Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)));
-                }
-                Some(Fault::RequestLost) => return Err(lost()),
-                Some(Fault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
-                Some(Fault::Pass) | None => {}
+        match fault {
+            Some(Fault::Answers(status, body)) => {
+                return Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)));
             }
-            let mut response = inner.call(request).await?;
-            response.headers_mut().insert("date", http_date(date.now()));
-            Ok(response)
-        })
+            Some(Fault::RequestLost) => return Err(lost()),
+            Some(Fault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
+            Some(Fault::Pass) | None => {}
+        }
+        let mut response = inner.call(request).await?;
+        response.headers_mut().insert("date", http_date(self.date.now()));
+        Ok(response)
     }
-}
 
-impl CommandedConnector {
     fn next_fault(&self, request: &HttpRequest) -> Option<Fault> {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
-        self.client.transactions.lock().unwrap().push(body);
-        let mut faults = self.client.faults.lock().unwrap();
+        self.transactions.lock().unwrap().push(body);
+        let mut faults = self.faults.lock().unwrap();
         (!faults.is_empty()).then(|| faults.remove(0))
     }
 }

@@ -46,7 +46,7 @@ impl Account {
             Err(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         let answer = GrantBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
-        Ok(Answer::once(posted.replayed, &answer))
+        Ok(Answer::created_once(posted.key_use, &answer))
     }
 
     pub(crate) async fn void_grant(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
@@ -59,7 +59,7 @@ impl Account {
         let reason = fields.finish(reason)?;
         let posted = store.grants().void(&claim, &grant_id, &reason).await?;
         let answer = VoidBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
-        Ok(if posted.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+        Ok(Answer::changed_once(posted.key_use, &answer))
     }
 }
 

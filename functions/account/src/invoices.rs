@@ -32,8 +32,8 @@ impl Account {
         let claim = call.claim(&workspace, &body)?;
         let change = read_status(&body)?;
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let (invoice, replayed) = store.invoices().set_status(&claim, &invoice_id, &change).await?;
-        Ok(if replayed { Answer::once(true, &invoice) } else { Answer::ok(&invoice) })
+        let (invoice, key_use) = store.invoices().set_status(&claim, &invoice_id, &change).await?;
+        Ok(Answer::changed_once(key_use, &invoice))
     }
 }
 

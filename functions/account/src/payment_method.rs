@@ -46,13 +46,13 @@ impl Account {
         let claim = call.claim(&workspace, &body)?;
         let return_url = self.read_return_url(call, &body)?;
         if let Some(checkout) = store.payment_methods().earlier_setup(&claim).await? {
-            return Ok(Answer::once(true, &SetupBody { checkout }));
+            return Ok(Answer::replay(&SetupBody { checkout }));
         }
         let billing = self.billing(call, store).await?;
         let urls = self.return_urls(call, return_url.as_deref());
         let opened = billing.replace_method(&workspace, &claim.key, &urls).await?;
-        let (checkout, first) = store.payment_methods().record_setup(&claim, &opened.0).await?;
-        Ok(Answer::once(!first, &SetupBody { checkout }))
+        let (checkout, key_use) = store.payment_methods().record_setup(&claim, &opened.0).await?;
+        Ok(Answer::created_once(key_use, &SetupBody { checkout }))
     }
 
     pub(crate) async fn remove_payment_method(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {

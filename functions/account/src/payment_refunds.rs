@@ -8,8 +8,8 @@ use credits_core::price::Price;
 use credits_core::refund::RefundStatus;
 use credits_runtime::fields::{Fields, remark};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::Store;
 use credits_store::payments::refunds::{OwedRefund, RefundResult, StoredRefund};
+use credits_store::{KeyUse, Store};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -102,7 +102,7 @@ fn answer(stored: &StoredRefund, end: &RefundResult) -> Result<Answer, Problem> 
     match end {
         RefundResult::Made { made_as: Some(refund_id), status } => {
             let body = RefundBody { refund_id, payment_id, amount: *amount, status: *status };
-            Ok(Answer::once(stored.end.is_some(), &body))
+            Ok(Answer::created_once(KeyUse::first_if(stored.end.is_none()), &body))
         }
         RefundResult::Made { made_as: None, .. } | RefundResult::ExceedsPayment => {
             Err(Problem::exceeds_payment())

@@ -34,7 +34,7 @@ impl Account {
         let limit = |plan| self.catalogue.terms(plan).and_then(|terms| terms.monthly_runs);
         let started = store.runs().start(&claim, &workflow_id, trigger, limit).await?;
         let body = StartedBody { run: started.run, allowance: started.allowance };
-        Ok(Answer::once(started.replayed, &body))
+        Ok(Answer::created_once(started.key_use, &body))
     }
 
     pub(crate) async fn complete_run(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
@@ -43,8 +43,8 @@ impl Account {
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
         Fields::of(&body)?.finish(Some(()))?;
-        let (run, replayed) = store.runs().complete(&claim, &run_id).await?;
-        Ok(if replayed { Answer::once(true, &run) } else { Answer::ok(&run) })
+        let (run, key_use) = store.runs().complete(&claim, &run_id).await?;
+        Ok(Answer::changed_once(key_use, &run))
     }
 
     pub(crate) async fn run(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {

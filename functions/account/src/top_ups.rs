@@ -8,8 +8,8 @@ use credits_core::price::Price;
 use credits_core::purchase::{Checkout, Goods, Purchase};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
-use credits_store::Store;
 use credits_store::payments::purchases::{PurchaseState, StoredPurchase};
+use credits_store::{KeyUse, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl Account {
         let purchase = stored.purchase.clone();
         let (checkout, first) = billing.open_checkout(stored).await?;
         let body = TopUpBody::of(purchase, checkout).ok_or_else(Problem::unavailable)?;
-        Ok(Answer::once(!first, &body))
+        Ok(Answer::created_once(KeyUse::first_if(first), &body))
     }
 
     pub(crate) async fn top_up_status(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {

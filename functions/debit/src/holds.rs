@@ -6,6 +6,7 @@ use credits_core::hold::Hold;
 use credits_core::id::Id;
 use credits_core::rate_card::RateCard;
 use credits_runtime::{Answer, Call, Problem, Scope};
+use credits_store::KeyUse;
 use credits_store::Store;
 use credits_store::holds::capture::{CaptureOrder, Captured};
 use credits_store::holds::settle::{SettleOrder, Settled};
@@ -22,12 +23,12 @@ impl Debits {
     pub(crate) async fn place_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let placed = self.place(call, store, hold_request::read_hold).await?;
         let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
-        Ok(Answer::once(placed.replayed, &shown(hold)?))
+        Ok(Answer::created_once(placed.key_use, &shown(hold)?))
     }
 
     pub(crate) async fn place_holds(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let placed = self.place(call, store, hold_request::read_holds).await?;
-        Ok(Answer::once(placed.replayed, &json!({ "holds": all_shown(&placed.holds)? })))
+        Ok(Answer::created_once(placed.key_use, &json!({ "holds": all_shown(&placed.holds)? })))
     }
 
     async fn place(
@@ -48,7 +49,7 @@ impl Debits {
         }
         match store.holds().place(&claim, order).await {
             Ok(placed) => {
-                if !placed.replayed {
+                if placed.key_use == KeyUse::First {
                     metrics::counter!("HoldsPlaced").increment(u64::from(count.unwrap_or(1)));
                 }
                 Ok(placed)
@@ -89,11 +90,11 @@ impl Debits {
                 store.holds().captured_before(&claim, &hold_id).await?.ok_or(problem)?
             }
         };
-        let Captured { capture_id, amount, remaining, replayed } = captured;
-        if !replayed {
+        let Captured { capture_id, amount, remaining, key_use } = captured;
+        if key_use == KeyUse::First {
             metrics::counter!("Captures").increment(1);
         }
-        Ok(Answer::once(replayed, &CaptureAnswer { capture_id, credits: amount, remaining }))
+        Ok(Answer::created_once(key_use, &CaptureAnswer { capture_id, credits: amount, remaining }))
     }
 
     pub(crate) async fn settle_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
@@ -106,7 +107,7 @@ impl Debits {
         let settled = self.settle(call, store, &claim, order).await?;
         let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
         let answer = shown(hold)?;
-        Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+        Ok(Answer::changed_once(settled.key_use, &answer))
     }
 
     pub(crate) async fn settle_holds(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
@@ -117,7 +118,7 @@ impl Debits {
         let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
         let settled = self.settle(call, store, &claim, order).await?;
         let answer = json!({ "holds": all_shown(&settled.holds)? });
-        Ok(if settled.replayed { Answer::once(true, &answer) } else { Answer::ok(&answer) })
+        Ok(Answer::changed_once(settled.key_use, &answer))
     }
 
     async fn settle(

@@ -12,7 +12,7 @@ use credits_core::ledger::Cause;
 use credits_runtime::{Answer, Call, Function, Problem, Scope, TopUpUrl, catalogue};
 use credits_store::batches::BatchOrder;
 use credits_store::debits::Posted;
-use credits_store::{Fault, Store};
+use credits_store::{Fault, KeyUse, Store};
 
 mod hold_request;
 mod holds;
@@ -67,7 +67,7 @@ impl Debits {
         };
         count(&posted);
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
-        Ok(Answer::once(posted.replayed, &body))
+        Ok(Answer::created_once(posted.key_use, &body))
     }
 
     async fn debit_batch(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
@@ -90,7 +90,7 @@ impl Debits {
         };
         count(&posted);
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
-        Ok(Answer::once(posted.replayed, &body))
+        Ok(Answer::created_once(posted.key_use, &body))
     }
 
     fn cause_of(&self, line: &PricedCall) -> Cause {
@@ -115,7 +115,7 @@ impl Debits {
 
 /// Counts a posting in the metrics, unless it is a replay.
 fn count(posted: &Posted) {
-    if !posted.replayed {
+    if posted.key_use == KeyUse::First {
         metrics::counter!("Debits").increment(1);
         telemetry::spent(posted.entry.credits.negated());
     }

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use credits_aws::intercept::intercepting_client;
 use credits_store::Clock;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
@@ -44,7 +41,8 @@ impl Wire {
 
     /// Returns a client for one function. Its requests are counted.
     pub fn client(&self, function: &'static str, inner: SharedHttpClient) -> SharedHttpClient {
-        SharedHttpClient::new(CountedClient { function, wire: self.clone(), inner })
+        let wire = self.clone();
+        intercepting_client(inner, move |request, inner| wire.clone().count(function, request, inner))
     }
 
     pub fn recorded(&self) -> Vec<Recorded> {
@@ -65,52 +63,27 @@ impl Wire {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(permissions);
     }
 
-    fn record(&self, recorded: Recorded) {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
-    }
-}
-
-#[derive(Debug)]
-struct CountedClient {
-    function: &'static str,
-    wire: Wire,
-    inner: SharedHttpClient,
-}
-
-#[derive(Debug)]
-struct CountedConnector {
-    function: &'static str,
-    wire: Wire,
-    inner: SharedHttpConnector,
-}
-
-impl HttpClient for CountedClient {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(CountedConnector { function: self.function, wire: self.wire.clone(), inner })
-    }
-}
-
-impl HttpConnector for CountedConnector {
-    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+    async fn count(
+        self,
+        function: &'static str,
+        mut request: HttpRequest,
+        inner: SharedHttpConnector,
+    ) -> Result<HttpResponse, ConnectorError> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         if let Some(Ok(body)) = request.body().bytes().map(serde_json::from_slice::<Value>) {
-            self.wire.note(permissions::of_request(self.function, &operation, &body));
+            self.note(permissions::of_request(function, &operation, &body));
         }
         ask_for_capacity(&mut request);
-        let (function, wire, response) = (self.function, self.wire.clone(), self.inner.call(request));
-        HttpConnectorFuture::new(async move {
-            let mut response = response.await?;
-            date(&mut response, &wire.clock);
-            let (response, body) = read(response).await?;
-            wire.record(recorded(function, operation, &body));
-            Ok(response)
-        })
+        let mut response = inner.call(request).await?;
+        date(&mut response, &self.clock);
+        let (response, body) = read(response).await?;
+        self.record(recorded(function, operation, &body));
+        Ok(response)
+    }
+
+    fn record(&self, recorded: Recorded) {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
     }
 }
 

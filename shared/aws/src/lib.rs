@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod dynamodb;
+pub mod intercept;
 pub mod secrets;
 pub mod settings;
 pub mod sources;

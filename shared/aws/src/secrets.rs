@@ -149,12 +149,11 @@ mod tests {
     use std::time::Duration;
 
     use aws_sdk_ssm::config::http::HttpResponse;
-    use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn};
-    use aws_smithy_runtime_api::shared::IntoShared;
     use aws_smithy_types::body::SdkBody;
     use credits_payments::signature::Secret;
 
     use super::{SOONEST_REREAD, Secrets};
+    use crate::intercept::answering_client;
 
     /// An SSM parameter whose value a test changes, with a count of its reads.
     #[derive(Debug, Clone, Default)]
@@ -163,32 +162,26 @@ mod tests {
         reads: Arc<AtomicUsize>,
     }
 
-    #[derive(Debug)]
-    struct Endpoint(Parameter);
-
-    impl aws_smithy_runtime_api::client::http::HttpConnector for Endpoint {
-        fn call(&self, _: aws_sdk_ssm::config::http::HttpRequest) -> HttpConnectorFuture {
-            self.0.reads.fetch_add(1, Ordering::SeqCst);
-            let parameter = serde_json::json!({ "Name": "/secret", "Value": *self.0.value.lock().unwrap() });
-            let body = serde_json::json!({ "Parameter": parameter }).to_string();
-            let response = HttpResponse::new(200.try_into().unwrap(), SdkBody::from(body));
-            HttpConnectorFuture::ready(Ok(response))
-        }
-    }
-
     impl Parameter {
+        fn answer(&self) -> HttpResponse {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let parameter = serde_json::json!({ "Name": "/secret", "Value": *self.value.lock().unwrap() });
+            let body = serde_json::json!({ "Parameter": parameter }).to_string();
+            HttpResponse::new(200.try_into().unwrap(), SdkBody::from(body))
+        }
+
         fn set(&self, value: &str) {
             value.clone_into(&mut self.value.lock().unwrap());
         }
 
         fn secrets(&self) -> Secrets {
-            let endpoint = self.clone();
-            let http = http_client_fn(move |_, _| SharedHttpConnector::new(Endpoint(endpoint.clone())));
+            let parameter = self.clone();
+            let http = answering_client(move |_| std::future::ready(Ok(parameter.answer())));
             let config = aws_sdk_ssm::Config::builder()
                 .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
                 .region(aws_sdk_ssm::config::Region::new("us-east-1"))
                 .credentials_provider(aws_sdk_ssm::config::Credentials::new("id", "key", None, None, "test"))
-                .http_client(IntoShared::<aws_sdk_ssm::config::SharedHttpClient>::into_shared(http))
+                .http_client(http)
                 .build();
             let client = aws_sdk_ssm::Client::from_conf(config);
             Secrets::in_parameter(client, "/secret".into(), Duration::from_mins(5))

@@ -3,8 +3,8 @@
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use credits_store::Fingerprint;
 use credits_store::error::Chain;
+use credits_store::{Fingerprint, KeyUse};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
@@ -67,13 +67,27 @@ impl Answer {
         self
     }
 
-    /// Builds the response to a call with an idempotency key: 201 at first, and 200 with the header
-    /// `idempotent-replayed` on each replay.
+    /// Builds the response to a call that creates something under an idempotency key: 201 to the first call.
     #[must_use]
-    pub fn once(replayed: bool, body: &impl Serialize) -> Self {
-        if !replayed {
-            return Self::created(body);
+    pub fn created_once(key_use: KeyUse, body: &impl Serialize) -> Self {
+        match key_use {
+            KeyUse::First => Self::created(body),
+            KeyUse::Replay => Self::replay(body),
         }
+    }
+
+    /// Builds the response to a call that changes something under an idempotency key: 200 to the first call.
+    #[must_use]
+    pub fn changed_once(key_use: KeyUse, body: &impl Serialize) -> Self {
+        match key_use {
+            KeyUse::First => Self::ok(body),
+            KeyUse::Replay => Self::replay(body),
+        }
+    }
+
+    /// Builds the response to a replay: 200 with the header `idempotent-replayed`.
+    #[must_use]
+    pub fn replay(body: &impl Serialize) -> Self {
         metrics::counter!("Replays").increment(1);
         let mut answer = Self::ok(body);
         answer.headers.insert("idempotent-replayed", HeaderValue::from_static("true"));

@@ -5,7 +5,7 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::Posting;
 
 use crate::error::Fault;
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::entry_item;
 use crate::posting::{PostingOrder, Unposted};
 use crate::refused::RefusedBalance;
@@ -18,7 +18,7 @@ use crate::table::keys::ItemKey;
 pub struct Posted {
     pub entry: Entry,
     /// Whether an earlier request has written the entry.
-    pub replayed: bool,
+    pub key_use: KeyUse,
 }
 
 /// The reason why a debit is refused.
@@ -59,7 +59,7 @@ impl DebitStore<'_> {
             also: Vec::new(),
         };
         match self.store.postings().post(order).await {
-            Ok(entry) => Ok(Posted { entry, replayed: false }),
+            Ok(entry) => Ok(Posted { entry, key_use: KeyUse::First }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
             Err(Unposted::Insufficient { balance, .. }) => {
                 Err(DebitRefusal::Insufficient { required: amount, balance })
@@ -83,5 +83,5 @@ pub(crate) fn replay(item: &Item, claim: &Claim) -> Result<Option<Posted>, Fault
     if !entry_item::is_of(item, Some(claim.fingerprint)) {
         return Ok(None);
     }
-    Ok(Some(Posted { entry: entry_item::read(item)?, replayed: true }))
+    Ok(Some(Posted { entry: entry_item::read(item)?, key_use: KeyUse::Replay }))
 }

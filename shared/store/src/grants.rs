@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::debits::{Posted, replay};
 use crate::error::{Corrupt, Fault};
-use crate::idempotency::{Claim, ClaimRefusal};
+use crate::idempotency::{Claim, ClaimRefusal, KeyUse};
 use crate::items::balance_item::RUNNING_GRANTS;
 use crate::items::ended_grants;
 use crate::items::entry_item;
@@ -120,7 +120,7 @@ impl GrantStore<'_> {
             also: vec![kept.map_err(Fault::from)?],
         };
         let posted = match self.store.postings().post(order).await {
-            Ok(entry) => Posted { entry, replayed: false },
+            Ok(entry) => Posted { entry, key_use: KeyUse::First },
             Err(Unposted::KeyTaken(item)) => replay(&item, claim)?.ok_or(ClaimRefusal::KeyReused)?,
             Err(Unposted::Fault(fault)) => return Err(fault.into()),
             Err(_) => return Err(ClaimRefusal::WorkspaceNotFound.into()),
@@ -156,9 +156,11 @@ impl GrantStore<'_> {
             posting: &|now| Posting::change(change.clone(), now),
             also: vec![self.voided_write(claim, grant_id, &key)?],
         };
-        let replayed = match self.store.postings().post(order).await {
-            Ok(_) => false,
-            Err(Unposted::KeyTaken(item)) if entry_item::is_of(&item, Some(claim.fingerprint)) => true,
+        let key_use = match self.store.postings().post(order).await {
+            Ok(_) => KeyUse::First,
+            Err(Unposted::KeyTaken(item)) if entry_item::is_of(&item, Some(claim.fingerprint)) => {
+                KeyUse::Replay
+            }
             Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
             Err(Unposted::AlsoRefused) => return Err(VoidRefusal::Voided),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
@@ -168,7 +170,7 @@ impl GrantStore<'_> {
         };
         self.store.balances().close_due(&claim.workspace_id).await?;
         let item = self.store.get(&key).await?.filter(entry_item::is_listed).ok_or(Fault::Contended)?;
-        Ok(Posted { entry: entry_item::read(&item).map_err(Fault::from)?, replayed })
+        Ok(Posted { entry: entry_item::read(&item).map_err(Fault::from)?, key_use })
     }
 
     async fn known_grant(self, workspace: &WorkspaceId, grant_id: &Id) -> Result<VoidableGrant, VoidRefusal> {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::debits::DebitRefusal;
 use crate::error::{Corrupt, Fault};
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::{balance_item, entry_item, hold_item};
 use crate::refused::RefusedBalance;
 use crate::table::Store;
@@ -41,7 +41,7 @@ pub struct HoldOrder<'a> {
 pub struct Placed {
     pub holds: Vec<Hold>,
     /// Whether an earlier call under the key placed them.
-    pub replayed: bool,
+    pub key_use: KeyUse,
 }
 
 /// Why a capture or a settlement is refused.
@@ -112,7 +112,7 @@ impl HoldStore<'_> {
             let posting = Posting::hold(total, now, balance.epoch);
             let writes = self.placing_writes(claim, &posting, &base, &holds)?;
             let reasons = match self.store.transact(writes).await? {
-                TransactionOutcome::Written => return Ok(Placed { holds, replayed: false }),
+                TransactionOutcome::Written => return Ok(Placed { holds, key_use: KeyUse::First }),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
@@ -229,7 +229,7 @@ fn replay(
     let reader = Reader(item);
     let placed: Id = reader.parsed("hold_id")?;
     let holds = order.holds_until(&placed, 0, reader.instant("expires_at")?)?;
-    Ok(Some(Placed { holds, replayed: base != Some(&placed) }))
+    Ok(Some(Placed { holds, key_use: KeyUse::first_if(base == Some(&placed)) }))
 }
 
 /// Reads the cancellation reasons in the only correct order: the key's, then any conflict, then the balance's.

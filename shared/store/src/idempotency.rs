@@ -30,6 +30,23 @@ pub struct Claim {
     pub fingerprint: Fingerprint,
 }
 
+/// Whether a call was the first under its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// The call did what it says.
+    First,
+    /// An earlier call under the key did it, and the caller gets that call's answer.
+    Replay,
+}
+
+impl KeyUse {
+    /// Returns `First` if the call itself made what is answered.
+    #[must_use]
+    pub fn first_if(own: bool) -> Self {
+        if own { Self::First } else { Self::Replay }
+    }
+}
+
 /// Why a call under a key is refused, if only the key and the workspace can be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimRefusal {

@@ -8,7 +8,7 @@ use credits_core::id::{Id, WorkspaceId};
 use credits_core::invoice::{Invoice, InvoiceStatus};
 
 use crate::error::{Corrupt, Fault};
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::entry_item;
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, number, text};
@@ -107,14 +107,14 @@ impl InvoiceStore<'_> {
         }
     }
 
-    /// Sets an invoice's status under the caller's key. Returns the invoice, and whether the call is a replay. A replay
-    /// returns what the first call returned.
+    /// Sets an invoice's status under the caller's key. Returns the invoice. A replay returns what the
+    /// first call returned.
     pub async fn set_status(
         self,
         claim: &Claim,
         invoice_id: &Id,
         change: &StatusChange,
-    ) -> Result<(Invoice, bool), InvoiceRefusal> {
+    ) -> Result<(Invoice, KeyUse), InvoiceRefusal> {
         let mut attempts = self.store.attempts();
         loop {
             let (key, stored) = self.get(&claim.workspace_id, invoice_id).await?;
@@ -128,7 +128,7 @@ impl InvoiceStore<'_> {
                 self.write(&claim.workspace_id, &key, Some(stored.version), &after).map_err(Fault::from)?,
             ];
             let reasons = match self.store.transact(writes).await? {
-                TransactionOutcome::Written => return Ok((after, false)),
+                TransactionOutcome::Written => return Ok((after, KeyUse::First)),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
@@ -137,7 +137,7 @@ impl InvoiceStore<'_> {
             };
             match reasons.into_iter().next() {
                 Some(Reason::Condition(Some(item))) if entry_item::is_of(&item, Some(claim.fingerprint)) => {
-                    return Ok((read(&item).map_err(Fault::from)?.invoice, true));
+                    return Ok((read(&item).map_err(Fault::from)?.invoice, KeyUse::Replay));
                 }
                 Some(Reason::Condition(_)) => return Err(InvoiceRefusal::KeyReused),
                 // The sweep has numbered the invoice, or another call has changed its status: read it again.

@@ -36,6 +36,6 @@ pub mod usage;
 pub mod workspaces;
 
 pub use error::Fault;
-pub use idempotency::{Claim, Fingerprint, IdempotencyKey};
+pub use idempotency::{Claim, Fingerprint, IdempotencyKey, KeyUse};
 pub use sources::{Clock, Randomness, Sources};
 pub use table::Store;

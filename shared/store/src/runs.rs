@@ -8,7 +8,7 @@ use credits_core::workspace::Plan;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::entry_item;
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, keyed, number, text};
@@ -28,7 +28,7 @@ pub struct Started {
     /// The month's allowance, with this run counted.
     pub allowance: Allowance,
     /// Whether an earlier call under the key started it.
-    pub replayed: bool,
+    pub key_use: KeyUse,
 }
 
 /// Why the start of a run is refused.
@@ -87,12 +87,14 @@ impl RunStore<'_> {
             let run = Run { run_id, workflow_id, trigger, status, started_at, ended_at: None, failure: None };
             let writes = self.start_writes(claim, &run, plan, limit(plan)).map_err(Fault::from)?;
             match self.store.transact(writes).await? {
-                TransactionOutcome::Written => return self.started(claim, run, limit(plan), false).await,
+                TransactionOutcome::Written => {
+                    return self.started(claim, run, limit(plan), KeyUse::First).await;
+                }
                 TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
                     StartObstacle::Begun(begun, limit) => {
-                        let replayed = begun.run_id != run.run_id;
-                        return self.started(claim, *begun, limit, replayed).await;
+                        let key_use = KeyUse::first_if(begun.run_id == run.run_id);
+                        return self.started(claim, *begun, limit, key_use).await;
                     }
                     StartObstacle::Exhausted(used) => {
                         let resets_at = Month::of(started_at).end();
@@ -109,8 +111,8 @@ impl RunStore<'_> {
         }
     }
 
-    /// Completes a run under the caller's key. Returns the run, and whether the call is a replay.
-    pub async fn complete(self, claim: &Claim, run_id: &Id) -> Result<(Run, bool), CompleteRefusal> {
+    /// Completes a run under the caller's key. Returns the run.
+    pub async fn complete(self, claim: &Claim, run_id: &Id) -> Result<(Run, KeyUse), CompleteRefusal> {
         let mut attempts = self.store.attempts();
         loop {
             let run = self.get(&claim.workspace_id, run_id).await?.ok_or(CompleteRefusal::RunNotFound)?;
@@ -121,7 +123,7 @@ impl RunStore<'_> {
             let key = entry_item::put(&self.store.table, entry_item::claimed(claim)).map_err(Fault::from)?;
             let writes = vec![key, ended.map_err(Fault::from)?];
             let reasons = match self.store.transact(writes).await? {
-                TransactionOutcome::Written => return Ok((done, false)),
+                TransactionOutcome::Written => return Ok((done, KeyUse::First)),
                 TransactionOutcome::Unknown(error) => {
                     attempts.after_failure(error).await?;
                     continue;
@@ -134,7 +136,7 @@ impl RunStore<'_> {
                 }
                 Some(Reason::Condition(_)) => {
                     let run = self.get(&claim.workspace_id, run_id).await?;
-                    return run.map(|run| (run, true)).ok_or(CompleteRefusal::RunNotFound);
+                    return run.map(|run| (run, KeyUse::Replay)).ok_or(CompleteRefusal::RunNotFound);
                 }
                 _ if is_busy(&reasons) => attempts.after_conflict().await?,
                 _ => return Err(CompleteRefusal::Closed),
@@ -200,12 +202,12 @@ impl RunStore<'_> {
         claim: &Claim,
         run: Run,
         limit: Option<u64>,
-        replayed: bool,
+        key_use: KeyUse,
     ) -> Result<Started, StartRefusal> {
         let month = Month::of(run.started_at);
         let used = self.told_count(claim, month).await?;
         let allowance = Allowance { used, limit, resets_at: month.end() };
-        Ok(Started { run, allowance, replayed })
+        Ok(Started { run, allowance, key_use })
     }
 
     /// Returns the month's count that the key's first response had. If none is stored yet, reads and stores it.

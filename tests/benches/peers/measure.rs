@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use credits_aws::connection::loopback_client;
 use credits_aws::sources::{SystemClock, SystemRandomness};
 use credits_local::database::{Database, Stream, create_table};
@@ -82,7 +81,7 @@ impl Bench {
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(Credentials::for_tests())
             .endpoint_url(self.endpoint())
-            .http_client(SharedHttpClient::new(counted.clone()))
+            .http_client(counted.client())
             .build();
         (Client::from_conf(config), counted)
     }

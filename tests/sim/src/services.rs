@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use credits_aws::intercept::answering_client;
 use credits_local::bus::Bus;
 use credits_local::mailbox::{Mailbox, Refused};
 use credits_store::Clock as _;
@@ -30,31 +29,25 @@ pub struct Services {
     pub ground: Arc<Ground>,
 }
 
-impl HttpClient for Services {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Services {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+impl Services {
+    /// Returns the connection to both.
+    pub fn client(&self) -> SharedHttpClient {
         let services = self.clone();
+        answering_client(move |request| services.clone().answer(request))
+    }
+
+    async fn answer(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let body = request.body().bytes().unwrap_or_default().to_vec();
         let is_mail = request.uri().contains("outbound-emails");
-        HttpConnectorFuture::new(async move {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            let (status, kind, answer) = if is_mail { services.mail(&body) } else { services.put(&body) };
-            let mut response =
-                HttpResponse::new(status.try_into().unwrap(), SdkBody::from(answer.to_string()));
-            if let Some(kind) = kind {
-                response.headers_mut().insert("x-amzn-errortype", kind);
-            }
-            Ok(response)
-        })
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let (status, kind, answer) = if is_mail { self.mail(&body) } else { self.put(&body) };
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(answer.to_string()));
+        if let Some(kind) = kind {
+            response.headers_mut().insert("x-amzn-errortype", kind);
+        }
+        Ok(response)
     }
-}
 
-impl Services {
     /// Handles `PutEvents`.
     fn put(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
         let Ground { faults, bugs, clock, .. } = &*self.ground;

@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use credits_aws::intercept::answering_client;
 use credits_store::Clock as _;
 use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -51,32 +49,26 @@ pub struct Ground {
 
 type Answered = Result<(u16, String), ConnectorError>;
 
-impl HttpClient for Wire {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Wire {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+impl Wire {
+    /// Returns the connection as a client of the SDK.
+    pub fn client(&self) -> SharedHttpClient {
         let wire = self.clone();
+        answering_client(move |request| wire.clone().answer(request, CALL.try_with(|number| *number).ok()))
+    }
+
+    async fn answer(self, request: HttpRequest, by: Option<u64>) -> Result<HttpResponse, ConnectorError> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
-        let by = CALL.try_with(|number| *number).ok();
-        HttpConnectorFuture::new(async move {
-            let (status, body) = wire.send(&operation, body, by).await?;
-            let fast = SignedDuration::from_mins(if wire.ground.bugs.is(Wrong::FastClock) { 15 } else { 0 });
-            let now = wire.ground.clock.now() + fast;
-            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap();
-            let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
-            response.headers_mut().insert("date", date);
-            Ok(response)
-        })
+        let (status, body) = self.send(&operation, body, by).await?;
+        let fast = SignedDuration::from_mins(if self.ground.bugs.is(Wrong::FastClock) { 15 } else { 0 });
+        let now = self.ground.clock.now() + fast;
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap();
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        response.headers_mut().insert("date", date);
+        Ok(response)
     }
-}
 
-impl Wire {
     async fn send(&self, operation: &str, body: Value, by: Option<u64>) -> Answered {
         let Ground { table, bugs, .. } = &*self.ground;
         if self.onlooker {

@@ -323,7 +323,7 @@ impl World {
 
 fn client(wire: Wire) -> aws_sdk_dynamodb::Client {
     let credentials = aws_sdk_dynamodb::config::Credentials::for_tests();
-    let http = aws_smithy_runtime_api::client::http::SharedHttpClient::new(wire);
+    let http = wire.client();
     let config = dynamodb_config("eu-central-1", credentials, Some("http://table".to_owned()), http);
     aws_sdk_dynamodb::Client::from_conf(config)
 }
@@ -340,7 +340,7 @@ fn functions(
         Store::new(client(wire), NAME, sources.clone())
     };
     let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();
-    let http = aws_smithy_runtime_api::client::http::SharedHttpClient::new(services.clone());
+    let http = services.client();
     let bus = project::config("eu-central-1", credentials(), Some("http://bus".to_owned()), http.clone());
     let mail = notify::config("eu-central-1", credentials(), Some("http://mail".to_owned()), http);
     let provider = PROVIDER.get_or_init(|| Provider::new("http://provider").unwrap());

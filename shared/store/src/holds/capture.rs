@@ -13,7 +13,7 @@ use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
 use crate::holds::HoldStore;
 use crate::holds::reclaim::ExpiredHolds;
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::hold_item::ClaimDigests;
 use crate::items::{balance_item, hold_item};
 use crate::refused::RefusedBalance;
@@ -41,7 +41,7 @@ pub struct Captured {
     /// The credits that the hold had left after this capture.
     pub remaining: Credits,
     /// Whether an earlier request has written the capture.
-    pub replayed: bool,
+    pub key_use: KeyUse,
 }
 
 /// The state of a capture across its attempts.
@@ -126,7 +126,7 @@ impl HoldStore<'_> {
         let Some(capture) = hold.captures.get(place) else { return Ok(None) };
         let remaining = hold.left_after(place).map_err(Corrupt::from)?;
         let (capture_id, amount) = (id_of(hold_id, &capture.key)?, capture.line.amount);
-        Ok(Some(Captured { capture_id, amount, remaining, replayed: true }))
+        Ok(Some(Captured { capture_id, amount, remaining, key_use: KeyUse::Replay }))
     }
 
     /// Handles a failed condition. Returns the capture if it is written, or `None` to retry.
@@ -144,7 +144,7 @@ impl HoldStore<'_> {
                 let remaining = hold.left_after(place).map_err(|sum| Fault::Corrupt(sum.into()))?;
                 let kept = hold.captures.get(place).unwrap_or(&course.capture);
                 let (capture_id, amount) = (id_of(order.hold_id, &kept.key)?, kept.line.amount);
-                Ok(Some(Captured { capture_id, amount, remaining, replayed: !course.lost }))
+                Ok(Some(Captured { capture_id, amount, remaining, key_use: KeyUse::first_if(course.lost) }))
             }
             CaptureObstacle::KeyReused => Err(HoldRefusal::KeyReused),
             CaptureObstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
@@ -263,7 +263,7 @@ impl Course<'_> {
     /// Returns the result of a capture that was just written.
     fn captured(&self, hold_id: &Id, remaining: Credits) -> Result<Captured, HoldRefusal> {
         let (capture_id, amount) = (id_of(hold_id, &self.capture.key)?, self.capture.line.amount);
-        Ok(Captured { capture_id, amount, remaining, replayed: false })
+        Ok(Captured { capture_id, amount, remaining, key_use: KeyUse::First })
     }
 
     async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {

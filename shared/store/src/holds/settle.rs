@@ -14,7 +14,7 @@ use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
 use crate::holds::HoldStore;
 use crate::holds::capture::capture_of;
-use crate::idempotency::Claim;
+use crate::idempotency::{Claim, KeyUse};
 use crate::items::hold_item::ClaimDigests;
 use crate::items::{balance_item, batch_item, entry_item, hold_item};
 use crate::refused::RefusedBalance;
@@ -37,7 +37,7 @@ pub struct SettleOrder<'a> {
 pub struct Settled {
     pub holds: Vec<Hold>,
     /// Whether an earlier call under the key settled them.
-    pub replayed: bool,
+    pub key_use: KeyUse,
     /// Sum of the captures of the holds that this call ended; zero for a replay.
     pub captured: Credits,
 }
@@ -111,7 +111,7 @@ impl HoldStore<'_> {
             }
             match self.end(&closing).await? {
                 Ended::Done(captured) => {
-                    return Ok(Settled { holds: closing.among(holds), replayed: false, captured });
+                    return Ok(Settled { holds: closing.among(holds), key_use: KeyUse::First, captured });
                 }
                 Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
                     return Err(HoldRefusal::KeyReused);
@@ -202,7 +202,11 @@ impl HoldStore<'_> {
             if !entry_item::is_of(&item, Some(claim.fingerprint)) {
                 return Err(HoldRefusal::KeyReused);
             }
-            return Ok(Some(Settled { holds: holds.to_vec(), replayed: !lost, captured: Credits::ZERO }));
+            return Ok(Some(Settled {
+                holds: holds.to_vec(),
+                key_use: KeyUse::first_if(lost),
+                captured: Credits::ZERO,
+            }));
         }
         let some_open = holds.iter().any(|hold| hold.status == HoldStatus::Open);
         let refuses = |hold: &&Hold| match hold.status {

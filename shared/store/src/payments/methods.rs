@@ -7,7 +7,7 @@ use credits_core::purchase::Checkout;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
-use crate::idempotency::{Claim, ClaimRefusal};
+use crate::idempotency::{Claim, ClaimRefusal, KeyUse};
 use crate::items::entry_item;
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, keyed, text};
@@ -152,12 +152,12 @@ impl PaymentMethodStore<'_> {
         Ok(Some(read_setup(claim, &item)?))
     }
 
-    /// Records the setup checkout under the caller's key. Returns the recorded checkout, and whether it is this one.
+    /// Records the setup checkout under the caller's key. Returns the checkout of the key's first call.
     pub async fn record_setup(
         self,
         claim: &Claim,
         checkout: &Checkout,
-    ) -> Result<(Checkout, bool), ClaimRefusal> {
+    ) -> Result<(Checkout, KeyUse), ClaimRefusal> {
         let mut item = keyed(&ItemKey::called(&claim.workspace_id, &claim.key));
         item.insert("fingerprint".into(), AttributeValue::B(Blob::new(claim.fingerprint.bytes())));
         let value =
@@ -165,10 +165,10 @@ impl PaymentMethodStore<'_> {
         item.insert(SETUP.into(), value);
         let put = Expression::new().when_absent(PK).put(&self.store.table, item).map_err(Fault::from)?;
         if self.store.transact_unless_changed(vec![put]).await? {
-            return Ok((checkout.clone(), true));
+            return Ok((checkout.clone(), KeyUse::First));
         }
         let recorded = self.earlier_setup(claim).await?;
-        Ok((recorded.unwrap_or_else(|| checkout.clone()), false))
+        Ok((recorded.unwrap_or_else(|| checkout.clone()), KeyUse::Replay))
     }
 
     /// Removes the method that was read, so that nothing is charged until another is stored. Returns `false` if it has
