@@ -31,6 +31,7 @@ pub struct Services {
 
 impl Services {
     /// Returns the connection to both.
+    #[must_use]
     pub fn client(&self) -> SharedHttpClient {
         let services = self.clone();
         answering_client(move |request| services.clone().answer(request))

@@ -51,6 +51,7 @@ type Answered = Result<(u16, String), ConnectorError>;
 
 impl Wire {
     /// Returns the connection as a client of the SDK.
+    #[must_use]
     pub fn client(&self) -> SharedHttpClient {
         let wire = self.clone();
         answering_client(move |request| wire.clone().answer(request, CALL.try_with(|number| *number).ok()))

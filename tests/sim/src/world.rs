@@ -162,7 +162,7 @@ impl World {
             keys: AtomicU64::new(0),
         };
         let onlooker = Wire { function: "onlooker", onlooker: true, slow: false, ground };
-        create_table(&client(onlooker), NAME, database::Stream::Off).await.unwrap();
+        create_table(&client(&onlooker), NAME, database::Stream::Off).await.unwrap();
         world.ground.table.make_replica();
         Arc::new(world)
     }
@@ -321,7 +321,7 @@ impl World {
     }
 }
 
-fn client(wire: Wire) -> aws_sdk_dynamodb::Client {
+fn client(wire: &Wire) -> aws_sdk_dynamodb::Client {
     let credentials = aws_sdk_dynamodb::config::Credentials::for_tests();
     let http = wire.client();
     let config = dynamodb_config("eu-central-1", credentials, Some("http://table".to_owned()), http);
@@ -337,7 +337,7 @@ fn functions(
     static PROVIDER: OnceLock<Provider> = OnceLock::new();
     let store = |function: &'static str| {
         let wire = Wire { function, onlooker: function == "observer", slow, ground: Arc::clone(ground) };
-        Store::new(client(wire), NAME, sources.clone())
+        Store::new(client(&wire), NAME, sources.clone())
     };
     let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();
     let http = services.client();

@@ -132,12 +132,12 @@ impl Provider {
         if !is_possible {
             return Err(PlayError::State("the dispute cannot move to this status"));
         }
-        let was_withdrawn = dispute.is_withdrawn;
+        let read = dispute.clone();
         dispute.status = status;
         dispute.is_withdrawn = !status.is_warning() && status != DisputeStatus::Won;
         let dispute = dispute.clone();
         self.mark_charge(&dispute);
-        self.publish_move(&dispute, was_withdrawn);
+        self.publish_move(&read, &dispute);
         self.keep();
         Ok(())
     }
@@ -149,8 +149,8 @@ impl Provider {
         withheld.fold(0, |sum, dispute| sum.saturating_add(dispute.amount_minor))
     }
 
-    fn publish_move(&mut self, dispute: &Dispute, was_withdrawn: bool) {
-        let funds = match (was_withdrawn, dispute.is_withdrawn) {
+    fn publish_move(&mut self, read: &Dispute, dispute: &Dispute) {
+        let funds = match (read.is_withdrawn, dispute.is_withdrawn) {
             (false, true) => Some("charge.dispute.funds_withdrawn"),
             (true, false) => Some("charge.dispute.funds_reinstated"),
             _ => None,
