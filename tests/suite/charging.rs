@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::subscribing::time;
-use crate::table::{Fault, Table, failed};
+use crate::table::{Table, TableFault, failed};
 use crate::world::World;
 
 /// Builds the billing of the renewal function, on a table whose faults and clocks the test controls.
@@ -47,7 +47,7 @@ pub async fn renewals(world: &World) -> Vec<Value> {
 async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_grant() {
     let (world, table, renews_at) = subscribed().await;
     // The purchase is stored and the card is charged. Every write after that fails.
-    let mut faults = vec![Fault::Pass];
+    let mut faults = vec![TableFault::Pass];
     faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     let swept = billing(&world, &table).sweep(soon()).await.unwrap();
@@ -67,8 +67,8 @@ async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_
 async fn m06_a_renewal_with_a_lost_answer_charges_and_grants_once() {
     for lost_at in 0..4 {
         let (world, table, renews_at) = subscribed().await;
-        let mut faults: Vec<Fault> = (0..lost_at).map(|_| Fault::Pass).collect();
-        faults.push(Fault::AnswerLost);
+        let mut faults: Vec<TableFault> = (0..lost_at).map(|_| TableFault::Pass).collect();
+        faults.push(TableFault::AnswerLost);
         table.suffers(faults);
         for _ in 0..3 {
             billing(&world, &table).sweep(soon()).await.unwrap();
@@ -87,7 +87,7 @@ async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_
     let (world, table, renews_at) = subscribed().await;
     let begun_at = table.store.now();
     world.stack.sleep_until(begun_at - SignedDuration::from_mins(10)).unwrap();
-    let mut faults = vec![Fault::Pass];
+    let mut faults = vec![TableFault::Pass];
     faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     let swept = billing(&world, &table).sweep(soon()).await.unwrap();
@@ -110,7 +110,7 @@ async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_
 async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
     let (world, table, _) = subscribed().await;
     world.stack.sleep_until(table.store.now()).unwrap();
-    let mut faults = vec![Fault::Pass];
+    let mut faults = vec![TableFault::Pass];
     faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
     table.suffers(faults);
     billing(&world, &table).sweep(soon()).await.unwrap();

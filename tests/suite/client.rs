@@ -86,7 +86,7 @@ async fn failed_records_cost_nothing_and_free_their_credits() {
 
 /// The way in which a connection through the proxy fails.
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+enum ClientFault {
     /// It is closed before the request is forwarded.
     Refused,
     /// It is closed after the stack has executed the request, and before the answer.
@@ -98,7 +98,7 @@ enum Fault {
 }
 
 /// Starts a proxy to the stack whose first connections fail, one fault each. Returns its URL and its connection count.
-async fn failing(world: &World, faults: Vec<Fault>) -> (String, Arc<AtomicUsize>) {
+async fn failing(world: &World, faults: Vec<ClientFault>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (port, made) = (world.stack.port(), Arc::new(AtomicUsize::new(0)));
@@ -112,12 +112,12 @@ async fn failing(world: &World, faults: Vec<Fault>) -> (String, Arc<AtomicUsize>
     (address, made)
 }
 
-async fn pass_on(mut near: TcpStream, port: u16, fault: Option<Fault>) {
+async fn pass_on(mut near: TcpStream, port: u16, fault: Option<ClientFault>) {
     let mut request = vec![0; 64 * 1024];
     let length = near.read(&mut request).await.unwrap_or(0);
     match fault {
-        Some(Fault::Refused) => {}
-        Some(Fault::Unavailable) => {
+        Some(ClientFault::Refused) => {}
+        Some(ClientFault::Unavailable) => {
             let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             drop(near.write_all(answer.as_bytes()).await);
         }
@@ -126,7 +126,7 @@ async fn pass_on(mut near: TcpStream, port: u16, fault: Option<Fault>) {
             far.write_all(&request[..length]).await.unwrap();
             let mut answer = vec![0; 64 * 1024];
             let length = far.read(&mut answer).await.unwrap_or(0);
-            if matches!(fault, Some(Fault::BrokenOff)) {
+            if matches!(fault, Some(ClientFault::BrokenOff)) {
                 drop(near.write_all(&answer[..length.saturating_sub(8)]).await);
             } else if fault.is_none() {
                 near.write_all(&answer[..length]).await.unwrap();
@@ -224,7 +224,8 @@ async fn a_backend_spends_and_reads_its_refusals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_failing_connections_is_executed_once() {
     let world = World::with_packs(1).await;
-    let faults = vec![Fault::Refused, Fault::BrokenOff, Fault::Unanswered, Fault::Unavailable];
+    let faults =
+        vec![ClientFault::Refused, ClientFault::BrokenOff, ClientFault::Unanswered, ClientFault::Unavailable];
     let (base, made) = failing(&world, faults).await;
     let acme = workspace(&world, &base).await;
     let debit = acme.debit(IdempotencyKey::random(), &order(10)).await.unwrap();
@@ -237,7 +238,7 @@ async fn a_call_over_failing_connections_is_executed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_call_can_be_retried_with_its_key() {
     let world = World::with_packs(1).await;
-    let (base, _) = failing(&world, vec![Fault::Unanswered; 5]).await;
+    let (base, _) = failing(&world, vec![ClientFault::Unanswered; 5]).await;
     let acme = workspace(&world, &base).await;
     let Err(Error::Unavailable { tries: 5, key: Some(key), .. }) =
         acme.debit(IdempotencyKey::random(), &order(10)).await

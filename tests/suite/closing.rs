@@ -10,7 +10,7 @@ use credits_store::grants::{GrantOrder, Term};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::contention::{cause, claim};
-use crate::table::{Fault, Table, cancelled};
+use crate::table::{Table, TableFault, cancelled};
 use crate::world::World;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -92,7 +92,7 @@ async fn the_next_debit_closes_a_fence_that_was_left_open() {
     let now = table.at("2026-11-23T12:00:00Z");
     // The grant is written, but its close and the close of the read conflict on every attempt.
     let conflict = || cancelled(&["TransactionConflict"]);
-    let mut faults = vec![Fault::AnswerLost];
+    let mut faults = vec![TableFault::AnswerLost];
     faults.extend(std::iter::repeat_with(conflict).take(40));
     table.suffers(faults);
     let order = GrantOrder { amount: "5".parse().unwrap(), term: until(now + HOUR), reason: "a test".into() };

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::enterprise::{enterprise, invoicing};
-use crate::table::{Fault, Table};
+use crate::table::{Table, TableFault};
 use crate::world::{World, micros};
 
 const CREDITS: u64 = 3_000;
@@ -230,7 +230,9 @@ async fn m08_the_sweep_finishes_an_interrupted_end() {
         played.in_the_last_hour().await;
         let table = Table::of(&played.world);
         table.at(&played.world.advance(0).await.to_string());
-        table.suffers(std::iter::once(Fault::Pass).chain(std::iter::repeat_n(Fault::RequestLost, 40)));
+        table.suffers(
+            std::iter::once(TableFault::Pass).chain(std::iter::repeat_n(TableFault::RequestLost, 40)),
+        );
         let ended = table.store.agreements().set(&"acme".parse().unwrap(), &Agreement::none()).await;
         assert!(ended.is_err() && table.transactions() > 1, "only the change is written");
         assert_eq!(played.world.get("/v1/workspaces/acme/agreement").await, nothing());

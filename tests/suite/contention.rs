@@ -12,7 +12,7 @@ use credits_store::debits::DebitRefusal;
 use credits_store::{Claim, Fault as StoreFault, Fingerprint};
 use serde_json::{Value, json};
 
-use crate::table::{Fault, Table, cancelled, failed};
+use crate::table::{Table, TableFault, cancelled, failed};
 use crate::world::{World, consumer, taking};
 
 /// Debits through the store, under a key.
@@ -119,7 +119,7 @@ async fn a_throttled_or_failing_table_is_retried() {
         failed(400, "TransactionInProgressException"),
         failed(500, "InternalServerError"),
         failed(503, "ServiceUnavailable"),
-        Fault::RequestLost,
+        TableFault::RequestLost,
     ]);
     let (status, body, _) = call(&table, "k", "1", LONG).await;
     assert_eq!((status, &body["credits"]), (201, &json!("1")));
@@ -134,7 +134,7 @@ async fn after_30_attempts_the_answer_is_503() {
     let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
     assert_eq!((status, body["code"].as_str(), retry_after.as_deref()), (503, Some("contended"), Some("1")));
     assert_eq!(table.transactions(), 30);
-    table.suffers(std::iter::repeat_n(Fault::RequestLost, 100));
+    table.suffers(std::iter::repeat_n(TableFault::RequestLost, 100));
     let (status, body, retry_after) = call(&table, "k", "1", LONG).await;
     assert_eq!(
         (status, body["code"].as_str(), retry_after.as_deref()),
@@ -160,7 +160,7 @@ async fn no_attempt_starts_beyond_the_deadline() {
 async fn a_debit_with_a_lost_answer_is_made_once_and_answers_201() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
-    table.suffers([Fault::AnswerLost]);
+    table.suffers([TableFault::AnswerLost]);
     let (status, _, _) = call(&table, "k", "1", LONG).await;
     assert_eq!((status, table.transactions()), (201, 2));
     assert_eq!(call(&table, "k", "1", LONG).await.0, 200);

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::enterprise::{enterprise, invoicing};
-use crate::table::{Fault, Table, cancelled, failed};
+use crate::table::{Table, TableFault, cancelled, failed};
 use crate::world::{Answer, World};
 
 const WORKSPACES: [&str; 3] = ["acme", "bolt", "cask"];
@@ -104,7 +104,11 @@ async fn m08_failures_while_numbering_leave_no_gap() {
     let table = Table::of(&world);
     let of = |workspace: &str| workspace.parse::<WorkspaceId>().unwrap();
     // The last request of a function that crashes arrives or is lost.
-    table.suffers([Fault::AnswerLost, Fault::RequestLost, cancelled(&["TransactionConflict", "None"])]);
+    table.suffers([
+        TableFault::AnswerLost,
+        TableFault::RequestLost,
+        cancelled(&["TransactionConflict", "None"]),
+    ]);
     table.store.invoices().number_all(&of("acme")).await.unwrap();
     assert_eq!((world.numbers().await, table.transactions()), (series(1), 1), "a read finds the number");
     table.store.invoices().number_all(&of("bolt")).await.unwrap();

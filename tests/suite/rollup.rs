@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::contention::claim;
-use crate::table::{Fault, Table};
+use crate::table::{Table, TableFault};
 use crate::usage::step;
 use crate::world::{World, micros};
 
@@ -77,8 +77,10 @@ async fn deliver(world: &World, records: &[Value]) {
 
 /// Counts a batch over a connection that fails after `broken_after` writes. Returns whether the batch was counted.
 async fn deliver_badly(table: &Table, records: &[Value], broken_after: usize) -> bool {
-    let lost = [Fault::AnswerLost, Fault::RequestLost, Fault::RequestLost, Fault::RequestLost];
-    let faults = std::iter::repeat_n(Fault::Pass, broken_after).chain(lost.into_iter().cycle().take(200));
+    let lost =
+        [TableFault::AnswerLost, TableFault::RequestLost, TableFault::RequestLost, TableFault::RequestLost];
+    let faults =
+        std::iter::repeat_n(TableFault::Pass, broken_after).chain(lost.into_iter().cycle().take(200));
     table.suffers(faults);
     let read = |record: &Value| Record::parse(record).unwrap().read().unwrap();
     let written: Vec<_> = records.iter().filter_map(read).collect();

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// What happens to a write.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub enum TableFault {
     /// The table executes it and answers.
     Pass,
     /// It does not reach the table. The caller gets this status and body.
@@ -28,20 +28,20 @@ pub enum Fault {
 }
 
 /// Returns a fault that cancels a transaction with these reasons, in DynamoDB's form.
-pub fn cancelled(codes: &[&str]) -> Fault {
+pub fn cancelled(codes: &[&str]) -> TableFault {
     let reasons: Vec<_> = codes.iter().map(|code| serde_json::json!({ "Code": code })).collect();
     let body = serde_json::json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "Message": "Transaction cancelled", "CancellationReasons": reasons,
     });
-    Fault::Answers(400, body.to_string())
+    TableFault::Answers(400, body.to_string())
 }
 
 /// Returns a fault that answers an error of the whole request, in DynamoDB's form.
-pub fn failed(status: u16, kind: &str) -> Fault {
+pub fn failed(status: u16, kind: &str) -> TableFault {
     let body =
         serde_json::json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "no" });
-    Fault::Answers(status, body.to_string())
+    TableFault::Answers(status, body.to_string())
 }
 
 /// Two clocks that stand still until they are set.
@@ -87,7 +87,7 @@ pub struct Table {
     pub store: Store,
     pub clocks: Clocks,
     /// What happens to the next writes, in order.
-    pub faults: Arc<Mutex<Vec<Fault>>>,
+    pub faults: Arc<Mutex<Vec<TableFault>>>,
     /// The bodies of all `TransactWriteItems` and `UpdateItem` requests so far.
     pub transactions: Arc<Mutex<Vec<String>>>,
 }
@@ -95,7 +95,7 @@ pub struct Table {
 impl Table {
     pub fn of(world: &World) -> Self {
         let clocks = Clocks { function: Arc::default(), database: Arc::default() };
-        let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
+        let faults: Arc<Mutex<Vec<TableFault>>> = Arc::default();
         let transactions: Arc<Mutex<Vec<String>>> = Arc::default();
         let commands = Commands {
             date: Arc::clone(&clocks.database),
@@ -131,7 +131,7 @@ impl Table {
     }
 
     /// Sets what happens to the next writes, in order. Later writes pass.
-    pub fn suffers(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub fn suffers(&self, faults: impl IntoIterator<Item = TableFault>) {
         *self.faults.lock().unwrap() = faults.into_iter().collect();
     }
 
@@ -145,7 +145,7 @@ impl Table {
 #[derive(Clone)]
 struct Commands {
     date: Arc<TestClock>,
-    faults: Arc<Mutex<Vec<Fault>>>,
+    faults: Arc<Mutex<Vec<TableFault>>>,
     transactions: Arc<Mutex<Vec<String>>>,
 }
 
@@ -162,19 +162,19 @@ impl Commands {
         let fault = write.then(|| self.next_fault(&request)).flatten();
         let lost = || ConnectorError::io("the connection broke".into());
         match fault {
-            Some(Fault::Answers(status, body)) => {
+            Some(TableFault::Answers(status, body)) => {
                 return Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)));
             }
-            Some(Fault::RequestLost) => return Err(lost()),
-            Some(Fault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
-            Some(Fault::Pass) | None => {}
+            Some(TableFault::RequestLost) => return Err(lost()),
+            Some(TableFault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
+            Some(TableFault::Pass) | None => {}
         }
         let mut response = inner.call(request).await?;
         response.headers_mut().insert("date", http_date(self.date.now()));
         Ok(response)
     }
 
-    fn next_fault(&self, request: &HttpRequest) -> Option<Fault> {
+    fn next_fault(&self, request: &HttpRequest) -> Option<TableFault> {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
         self.transactions.lock().unwrap().push(body);
         let mut faults = self.faults.lock().unwrap();

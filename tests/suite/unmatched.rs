@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::table::{Fault, Table};
+use crate::table::{Table, TableFault};
 use crate::world::{Answer, World, answer};
 
 /// Returns a payment of `acme` for a top-up that does not exist.
@@ -127,7 +127,7 @@ async fn a_granted_or_refunded_payment_is_no_longer_open() {
 async fn a_resolution_with_a_lost_answer_is_stored_once() {
     let world = World::with_strays(1).await;
     let table = Table::of(&world);
-    table.suffers([Fault::RequestLost, Fault::AnswerLost]);
+    table.suffers([TableFault::RequestLost, TableFault::AnswerLost]);
     let resolved = credits_core::payment::Resolved {
         resolution: credits_core::payment::Resolution::Ignored,
         note: "a test".to_owned(),

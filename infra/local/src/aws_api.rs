@@ -28,12 +28,12 @@ struct Count {
 #[serde(deny_unknown_fields)]
 struct Feedback {
     address: String,
-    kind: Kind,
+    kind: ServiceKind,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum ServiceKind {
     Bounce,
     Complaint,
 }
@@ -125,11 +125,11 @@ async fn give_feedback(State(shared): State<Arc<Shared>>, body: Bytes) -> Contro
     };
     let recipients = json!([{ "emailAddress": address }]);
     let (name, detail) = match kind {
-        Kind::Bounce => {
+        ServiceKind::Bounce => {
             let bounce = json!({ "bounceType": "Permanent", "bouncedRecipients": recipients });
             ("Email Bounced", json!({ "eventType": "Bounce", "bounce": bounce }))
         }
-        Kind::Complaint => {
+        ServiceKind::Complaint => {
             let complaint = json!({ "complainedRecipients": recipients });
             ("Email Complaint Received", json!({ "eventType": "Complaint", "complaint": complaint }))
         }

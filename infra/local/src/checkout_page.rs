@@ -1,15 +1,15 @@
 //! The page that a payer sees in place of Stripe's checkout page.
 
-use crate::provider::{Mode, Session, in_major_units};
+use crate::provider::{Session, SessionMode, in_major_units};
 
 /// Renders a page with two buttons. Its texts come from our own functions, and are escaped nevertheless.
 pub(crate) fn page(session: &Session) -> String {
     let (product, amount) = match session.mode {
-        Mode::Payment => {
+        SessionMode::Payment => {
             let amount = in_major_units(session.amount_minor, &session.currency);
             (session.product.as_str(), format!("{} {amount}", session.currency.to_uppercase()))
         }
-        Mode::Setup => ("Store a payment method", "Nothing to pay".to_owned()),
+        SessionMode::Setup => ("Store a payment method", "Nothing to pay".to_owned()),
     };
     format!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Local checkout</title>

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::checkout_page::escaped;
-use crate::provider::{DisputeStatus, PlayedDispute, PlayedPayment, PlayedRefund, RefundStatus};
+use crate::provider::{PlayedDispute, PlayedPayment, PlayedRefund, StripeDisputeStatus, StripeRefundStatus};
 
 /// Renders the payments, with a button for each event that can follow.
 pub(crate) fn page(payments: &[PlayedPayment]) -> String {
@@ -27,7 +27,7 @@ pub(crate) fn page(payments: &[PlayedPayment]) -> String {
     format!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Local payments</title>
 <body style="font-family:system-ui;max-width:64rem;margin:4rem auto;line-height:1.6">
-<h1>Payments</h1><p>A stand-in for Stripe's dashboard and the banks: no money moves.</p>
+<h1>PaymentsDesk</h1><p>A stand-in for Stripe's dashboard and the banks: no money moves.</p>
 <p id="said" role="status"></p>
 <table style="width:100%;text-align:left;border-spacing:0 .75rem">
 <thead><tr><th>Bought</th><th>Paid</th><th>Payment</th><th>What happens</th></tr></thead><tbody>
@@ -66,9 +66,11 @@ fn actions(payment: &PlayedPayment) -> String {
 fn of_refund(refund: &PlayedRefund) -> String {
     let path = format!("refunds/{}", refund.refund_id);
     let (status, ends): (_, &[(&str, &str)]) = match refund.status {
-        RefundStatus::Pending => ("pending", &[("Complete refund", "succeeded"), ("Fail refund", "failed")]),
-        RefundStatus::Succeeded => ("succeeded", &[("Fail refund", "failed")]),
-        RefundStatus::Failed => ("failed", &[]),
+        StripeRefundStatus::Pending => {
+            ("pending", &[("Complete refund", "succeeded"), ("Fail refund", "failed")])
+        }
+        StripeRefundStatus::Succeeded => ("succeeded", &[("Fail refund", "failed")]),
+        StripeRefundStatus::Failed => ("failed", &[]),
     };
     format!("Refund of {}, {status} {}", escaped(&refund.amount), moves(&path, ends))
 }
@@ -76,15 +78,15 @@ fn of_refund(refund: &PlayedRefund) -> String {
 fn of_dispute(dispute: &PlayedDispute) -> String {
     let path = format!("disputes/{}", dispute.dispute_id);
     let (status, ends): (_, &[(&str, &str)]) = match dispute.status {
-        DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => {
+        StripeDisputeStatus::WarningNeedsResponse | StripeDisputeStatus::WarningUnderReview => {
             ("Inquiry", &[("Escalate", "needs_response"), ("Close inquiry", "warning_closed")])
         }
-        DisputeStatus::WarningClosed => ("Inquiry, closed", &[]),
-        DisputeStatus::NeedsResponse | DisputeStatus::UnderReview => {
+        StripeDisputeStatus::WarningClosed => ("Inquiry, closed", &[]),
+        StripeDisputeStatus::NeedsResponse | StripeDisputeStatus::UnderReview => {
             ("Dispute, open", &[("Win dispute", "won"), ("Lose dispute", "lost")])
         }
-        DisputeStatus::Won => ("Dispute, won", &[]),
-        DisputeStatus::Lost => ("Dispute, lost", &[("Win appeal", "won")]),
+        StripeDisputeStatus::Won => ("Dispute, won", &[]),
+        StripeDisputeStatus::Lost => ("Dispute, lost", &[("Win appeal", "won")]),
     };
     format!("{status} {}", moves(&path, ends))
 }

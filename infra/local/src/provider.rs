@@ -41,16 +41,16 @@ use credits_store::error::Chain;
 
 pub(crate) use amounts::in_major_units;
 pub use answering::{Answered, ProviderRequest};
-pub use charges::{ChargeOutcome, Settlement};
-pub use disputes::DisputeStatus;
+pub use charges::{ChargeSettlement, PlayedOutcome};
+pub use disputes::StripeDisputeStatus;
 pub use events::Delivery;
 pub use failures::PlannedFailure;
 pub use methods::MethodKind;
 pub use payers::{PayerOutcome, Paying};
 pub(crate) use played::{PlayedDispute, PlayedPayment, PlayedRefund};
 pub use recorded::RecordedRequest;
-pub use refunds::RefundStatus;
-pub use sessions::{Mode, Session};
+pub use refunds::StripeRefundStatus;
+pub use sessions::{Session, SessionMode};
 pub use versions::API_VERSION;
 
 use events::RequestIds;
@@ -62,7 +62,7 @@ use crate::{StackError, folder};
 
 /// The stand-in for Stripe.
 #[derive(Debug)]
-pub struct Provider {
+pub struct StripeStandIn {
     memory: Memory,
     file: Option<PathBuf>,
     api_keys: Secret,
@@ -111,7 +111,7 @@ pub struct Made {
     pub refund_names: Vec<String>,
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Opens the stand-in with the memory in its folder. `api_keys` holds one key, or several separated by spaces.
     pub fn open(
         folder: Option<&Path>,
@@ -150,14 +150,14 @@ impl Provider {
     #[must_use]
     pub fn payments(&self) -> Vec<Made> {
         let paid = self.memory.intents.values().filter(|intent| intent.is_succeeded());
-        let purchase = |intent: &intents::Intent| {
+        let purchase = |intent: &intents::StripeIntent| {
             let session = intent.session.as_ref().and_then(|id| self.memory.sessions.get(id));
             match session {
                 Some(session) => session.client_reference_id.clone(),
                 None => intent.metadata.get("purchase_id").cloned(),
             }
         };
-        let refunded = |intent: &intents::Intent| {
+        let refunded = |intent: &intents::StripeIntent| {
             let charge = intent.latest_charge.as_ref().and_then(|id| self.memory.charges.get(id));
             charge.map_or(0, |charge| charge.refunded_minor)
         };

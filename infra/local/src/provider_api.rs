@@ -16,8 +16,8 @@ use crate::checkout_page;
 use crate::gateway::{json_response, message};
 use crate::payments_page;
 use crate::provider::{
-    ChargeOutcome, DisputeStatus, MethodKind, PayerOutcome, Paying, PlannedFailure, PlayError, Provider,
-    ProviderRequest, RefundStatus, Settlement,
+    ChargeSettlement, MethodKind, PayerOutcome, Paying, PlannedFailure, PlayError, PlayedOutcome,
+    ProviderRequest, StripeDisputeStatus, StripeRefundStatus, StripeStandIn,
 };
 use crate::reply::{ControlReply, read, reply};
 use crate::state::{OPERATOR_KEY, Shared};
@@ -56,41 +56,41 @@ struct Pay {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Payments {
+struct PaymentsDesk {
     workspace: String,
-    outcome: ChargeOutcome,
+    outcome: PlayedOutcome,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settle {
-    outcome: Settlement,
+    outcome: ChargeSettlement,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RefundControl {
     amount: Option<u64>,
-    status: Option<RefundStatus>,
+    status: Option<StripeRefundStatus>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DisputeControl {
     amount: Option<u64>,
-    status: Option<DisputeStatus>,
+    status: Option<StripeDisputeStatus>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RefundEnd {
-    status: RefundStatus,
+    status: StripeRefundStatus,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DisputeMove {
-    status: DisputeStatus,
+    status: StripeDisputeStatus,
 }
 
 #[derive(Deserialize)]
@@ -159,7 +159,7 @@ async fn payments(State(shared): State<Arc<Shared>>) -> ControlReply {
 }
 
 async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
-    let Payments { workspace, outcome } = order!(body);
+    let PaymentsDesk { workspace, outcome } = order!(body);
     provider(&shared).decide(&workspace, outcome);
     reply(json_response(StatusCode::OK, &json!({ "workspace": workspace, "outcome": outcome })))
 }
@@ -174,7 +174,7 @@ async fn settle(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body:
 /// Refunds a payment, as in Stripe's dashboard.
 async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let RefundControl { amount, status } = order!(body);
-    let status = status.unwrap_or(RefundStatus::Succeeded);
+    let status = status.unwrap_or(StripeRefundStatus::Succeeded);
     let played = provider(&shared).refund(&id, amount, status);
     published(&shared, played.map(|refund| json!({ "payment_id": id, "refund_id": refund }))).await
 }
@@ -182,7 +182,7 @@ async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body:
 /// Opens a dispute.
 async fn dispute(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let DisputeControl { amount, status } = order!(body);
-    let status = status.unwrap_or(DisputeStatus::NeedsResponse);
+    let status = status.unwrap_or(StripeDisputeStatus::NeedsResponse);
     let played = provider(&shared).dispute(&id, amount, status);
     published(&shared, played.map(|dispute| json!({ "payment_id": id, "dispute_id": dispute }))).await
 }
@@ -281,6 +281,6 @@ fn refused(error: PlayError) -> ControlReply {
     reply(message(status, &error.to_string()))
 }
 
-fn provider(shared: &Shared) -> MutexGuard<'_, Provider> {
+fn provider(shared: &Shared) -> MutexGuard<'_, StripeStandIn> {
     shared.provider.lock().unwrap_or_else(PoisonError::into_inner)
 }

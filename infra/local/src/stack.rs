@@ -26,7 +26,7 @@ use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
 use crate::mailbox::Mailbox;
 use crate::permissions::Permission;
-use crate::provider::{PayerOutcome, Provider, RecordedRequest};
+use crate::provider::{PayerOutcome, RecordedRequest, StripeStandIn};
 use crate::stack_error::StackError;
 use crate::state::{OPERATOR_KEY, Shared, Worker};
 use crate::stream::Stream;
@@ -172,7 +172,7 @@ impl Stack {
     /// Plays the payer of a checkout. Returns whether the webhook accepted the event.
     pub async fn pay(&self, checkout_id: &str) -> bool {
         let play =
-            |mut provider: MutexGuard<'_, Provider>| provider.play(checkout_id, PayerOutcome::Succeeded);
+            |mut provider: MutexGuard<'_, StripeStandIn>| provider.play(checkout_id, PayerOutcome::Succeeded);
         let played = play(self.shared.provider.lock().unwrap_or_else(PoisonError::into_inner));
         match played {
             Some(delivery) => deliver(&self.shared, delivery).await.status().is_success(),
@@ -298,7 +298,7 @@ fn shared(
     let gateway = Gateway::new(routes, Functions::start(parts)?, issuer, clock.sources());
     let (folder, secret) = (options.data.as_deref(), options.webhook_secret.clone());
     let api_keys = Secret::new(format!("{OPERATOR_KEY} {PROVIDER_KEY}"));
-    let provider = Provider::open(folder, api_keys, secret, clock.sources())?;
+    let provider = StripeStandIn::open(folder, api_keys, secret, clock.sources())?;
     let (provider, client) =
         (Mutex::new(provider), functions::client(&home.endpoint(), connection::loopback_client()));
     Ok(Shared {

@@ -8,7 +8,7 @@ use crate::bus::Bus;
 use crate::clock::LocalClock;
 use crate::gateway::Gateway;
 use crate::mailbox::Mailbox;
-use crate::provider::Provider;
+use crate::provider::StripeStandIn;
 use crate::schedules::Schedule;
 use crate::stream::Stream;
 use crate::wire::Wire;
@@ -20,7 +20,7 @@ pub(crate) const OPERATOR_KEY: &str = "sk_local";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub gateway: Gateway,
-    pub provider: std::sync::Mutex<Provider>,
+    pub provider: std::sync::Mutex<StripeStandIn>,
     pub worker: Worker,
     pub bus: Bus,
     pub mailbox: Mailbox,

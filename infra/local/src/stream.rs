@@ -27,7 +27,7 @@ pub(crate) struct Stream {
 
 /// A batch of records, and the position after it.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct RecordBatch {
     pub records: Vec<Value>,
     next: String,
 }
@@ -58,7 +58,7 @@ impl Stream {
     }
 
     /// Returns the next batch; `None` if there are no records or delivery is switched off.
-    pub fn next(&self, clock: &LocalClock) -> Option<Batch> {
+    pub fn next(&self, clock: &LocalClock) -> Option<RecordBatch> {
         if self.held {
             return None;
         }
@@ -73,7 +73,7 @@ impl Stream {
         self.read(place, clock).map(|batch| (batch.records, batch.next))
     }
 
-    fn read(&self, shard_iterator: String, clock: &LocalClock) -> Option<Batch> {
+    fn read(&self, shard_iterator: String, clock: &LocalClock) -> Option<RecordBatch> {
         let read =
             self.database.as_ref()?.get_records(GetRecordsRequest { shard_iterator, limit: Some(BATCH) });
         let read = read.inspect_err(|error| tracing::error!(%error, "could not read the stream")).ok()?;
@@ -85,11 +85,11 @@ impl Stream {
             record["dynamodb"]["ApproximateCreationDateTime"] = json!(clock.now().as_second());
             records.push(record);
         }
-        Some(Batch { records, next })
+        Some(RecordBatch { records, next })
     }
 
     /// Moves the position behind a processed batch.
-    pub fn go_on(&self, batch: Batch) {
+    pub fn go_on(&self, batch: RecordBatch) {
         if let Some(file) = &self.file
             && let Err(error) = folder::keep(file, &batch.next)
         {

@@ -4,14 +4,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::ChargeOutcome;
+use credits_local::provider::PlayedOutcome;
 use jiff::SignedDuration;
 use model::Dice;
 use serde_json::{Value, json};
 
 use crate::call::{Order, Reply};
-use crate::faults::Fault;
-use crate::timeline::Event;
+use crate::faults::WireFault;
+use crate::timeline::TimelineEvent;
 use crate::world::World;
 
 mod bodies;
@@ -32,11 +32,11 @@ pub const MAX_AUTO_TOP_UPS: u64 = 1;
 const MAX_TRIES: u32 = 4;
 
 /// The possible outcomes of charges of a stored card. Repeated ones are more likely.
-const CARDS: [ChargeOutcome; 4] = [
-    ChargeOutcome::Succeeded,
-    ChargeOutcome::Succeeded,
-    ChargeOutcome::Declined,
-    ChargeOutcome::AuthenticationRequired,
+const CARDS: [PlayedOutcome; 4] = [
+    PlayedOutcome::Succeeded,
+    PlayedOutcome::Succeeded,
+    PlayedOutcome::Declined,
+    PlayedOutcome::AuthenticationRequired,
 ];
 
 /// An act of an actor.
@@ -185,16 +185,16 @@ impl World {
     /// Repeats a call until its effect is known, the attempts are used up, or the caller gives up.
     pub async fn insist(&self, order: &Order) -> Option<Reply> {
         let faults = &self.ground.faults;
-        if order.key.is_some() && faults.strikes(Fault::CalledLater) {
+        if order.key.is_some() && faults.strikes(WireFault::CalledLater) {
             let at = self.now() + SignedDuration::from_mins(faults.between(11, 40) as i64);
-            self.ground.timeline.put(at, Event::Call(order.clone()));
+            self.ground.timeline.put(at, TimelineEvent::Call(order.clone()));
         }
         for _ in 0..MAX_TRIES {
             let reply = self.call(order).await;
             if let Some(reply) = reply.filter(|reply| !reply.is_unsure()) {
                 return Some(reply);
             }
-            if faults.strikes(Fault::CallerGone) {
+            if faults.strikes(WireFault::CallerGone) {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(faults.between(50, 1_500))).await;

@@ -10,7 +10,7 @@ use crate::call::{Answered, Called, Order};
 use crate::commits::Commits;
 use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable};
 use crate::prices::price;
-use crate::table::{Key, Table};
+use crate::table::{Key, SimTable};
 
 /// The first success under each workspace and key.
 type Firsts = BTreeMap<(String, String), (Order, Value)>;
@@ -27,7 +27,7 @@ pub struct Answers {
 
 impl Answers {
     /// Checks the responses since the last check. Returns the first violation.
-    pub fn check(&mut self, calls: &[Called], commits: &Commits, table: &Table) -> Option<String> {
+    pub fn check(&mut self, calls: &[Called], commits: &Commits, table: &SimTable) -> Option<String> {
         for called in &calls[self.looked_at..] {
             if let Some(key) = called.order.key.clone() {
                 let key = (called.order.workspace.clone(), key);
@@ -55,7 +55,7 @@ impl Answers {
         called: &Called,
         answered: &Answered,
         commits: &Commits,
-        table: &Table,
+        table: &SimTable,
     ) -> Option<String> {
         let reply = &answered.reply;
         match reply.status {
@@ -84,7 +84,7 @@ impl Answers {
     }
 
     /// Checks that a key has one success, and that all attempts get the same response.
-    fn success(&mut self, called: &Called, answered: &Answered, table: &Table) -> Option<String> {
+    fn success(&mut self, called: &Called, answered: &Answered, table: &SimTable) -> Option<String> {
         let (order, reply) = (&called.order, &answered.reply);
         let key = (order.workspace.clone(), order.key.clone().unwrap_or_default());
         if let Some((first, body)) = self.firsts.get(&key) {
@@ -108,7 +108,7 @@ impl Answers {
 }
 
 /// Checks that an answered debit has an entry with the same credits.
-fn paid(order: &Order, body: &Value, table: &Table) -> Option<String> {
+fn paid(order: &Order, body: &Value, table: &SimTable) -> Option<String> {
     let pk = format!("entry#{}#key#{}", order.workspace, order.key.as_deref().unwrap_or_default());
     let key: Key = (pk, "entry".to_owned());
     let Some(entry) = table.item(&key) else { return Some("answered, but no entry exists".to_owned()) };

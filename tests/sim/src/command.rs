@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::bugs::{self, Bug};
 use crate::faults::ALL;
-use crate::run::{Plan, Report, run};
+use crate::run::{Report, RunPlan, run};
 use crate::shrink::{command, shrink};
 
 const USAGE: &str =
@@ -28,7 +28,7 @@ const LINES: usize = 60;
 #[derive(Debug, Clone)]
 struct Asked {
     seeds: Range<u64>,
-    plan: Plan,
+    plan: RunPlan,
     only: Option<Vec<u64>>,
     trace: bool,
 }
@@ -63,7 +63,7 @@ pub fn run_command(asked: &[String]) -> ExitCode {
 }
 
 fn read(asked: &[String]) -> Option<Asked> {
-    let plan = Plan { acts: 500, ..Plan::default() };
+    let plan = RunPlan { acts: 500, ..RunPlan::default() };
     let mut read = Asked { seeds: 1..21, plan, only: None, trace: false };
     let mut asked = asked.iter();
     while let Some(option) = asked.next() {
@@ -104,7 +104,7 @@ fn simulate(asked: &Asked) -> bool {
     let began = Instant::now();
     let sums = Mutex::new(Sums::default());
     on_all_cores(asked.seeds.clone(), |seed| {
-        let plan = Plan { seed, ..asked.plan.clone() };
+        let plan = RunPlan { seed, ..asked.plan.clone() };
         let mut report = run(&plan);
         if report.finding.is_some() && !asked.trace {
             let smaller;
@@ -136,7 +136,7 @@ fn on_all_cores(numbers: Range<u64>, work: impl Fn(u64) + Sync) {
     });
 }
 
-fn show(plan: &Plan, report: &Report) {
+fn show(plan: &RunPlan, report: &Report) {
     let last = report.trace.len().saturating_sub(LINES);
     let trace = report.trace[last..].join("\n");
     let finding = report.finding.as_deref().unwrap_or_default();
@@ -145,7 +145,7 @@ fn show(plan: &Plan, report: &Report) {
 
 /// Plants each bug, or the one of the plan, and searches for it: first with the seed that is known to find it, then
 /// with the other seeds. Returns whether all bugs are found.
-fn hunt(plan: &Plan) -> bool {
+fn hunt(plan: &RunPlan) -> bool {
     let survivors = Mutex::new(Vec::new());
     let bugs = match plan.bug {
         Some(bug) => bug.into()..u64::from(bug) + 1,
@@ -154,7 +154,7 @@ fn hunt(plan: &Plan) -> bool {
     let planted = bugs.clone().count();
     on_all_cores(bugs, |bug| {
         let (name, _, first) = bugs::ALL[bug as usize - 1];
-        let planted = |seed| Plan { seed, bug: Some(bug as Bug), ..plan.clone() };
+        let planted = |seed| RunPlan { seed, bug: Some(bug as Bug), ..plan.clone() };
         let seeds = iter::once(first).chain((1..=MAX_SEEDS).filter(|seed| *seed != first));
         let mut found = seeds.filter_map(|seed| Some((seed, run(&planted(seed)).finding?)));
         if let Some((seed, finding)) = found.next() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::item::{dead, has_changes, held, list, millis, number, plain, text, with_grants};
 use crate::lots::{Listed, Lots, Waiting};
-use crate::table::{Change, Commit, Stored};
+use crate::table::{Commit, Stored, TableChange};
 
 /// The largest deviation of a clock, plus the delay of a write.
 const MAX_OFF: SignedDuration = SignedDuration::from_mins(12);
@@ -146,7 +146,7 @@ impl Commits {
     }
 
     /// Checks that no grant expires before its end, even by a fast clock.
-    fn too_early(&mut self, change: &Change, at: Timestamp) -> Option<String> {
+    fn too_early(&mut self, change: &TableChange, at: Timestamp) -> Option<String> {
         let detail = plain(&change.after.as_deref()?["detail"]);
         if let (Some(id), Some(end)) = (detail["grant_id"].as_str(), detail["expires_at"].as_str()) {
             self.ends.insert(id.to_owned(), end.parse().ok()?);
@@ -191,7 +191,7 @@ impl Commits {
         let waiting = |item: Option<&Value>| item.map_or(0, |item| list(item, "changes").count());
         let waited = balance.map_or(0, |change| waiting(change.before.as_deref()));
         let waits = balance.map_or(0, |change| waiting(change.after.as_deref()));
-        let of_ledger = |change: &&Change| change.key.0.starts_with("entry#hold-free#");
+        let of_ledger = |change: &&TableChange| change.key.0.starts_with("entry#hold-free#");
         let closes = balance
             .is_some_and(|change| epoch_of(change.before.as_deref()) != epoch_of(change.after.as_deref()));
         if waits > waited {
@@ -223,7 +223,7 @@ fn epoch_of(balance: Option<&Value>) -> Decimal {
 }
 
 /// Returns the change that a commit has queued behind the fence, with the entry written beside it.
-fn waiting_of(balance: &Value, written: Option<&Change>) -> Option<Waiting> {
+fn waiting_of(balance: &Value, written: Option<&TableChange>) -> Option<Waiting> {
     let at = Timestamp::from_millisecond(millis(list(balance, "changes").last()?, "at")).ok()?;
     let entry = written.and_then(|change| change.after.as_deref()).filter(|entry| is_listed(Some(entry)));
     let known = entry.map(|entry| (plain(&entry["detail"]), number(entry, "credits")));
@@ -231,7 +231,7 @@ fn waiting_of(balance: &Value, written: Option<&Change>) -> Option<Waiting> {
 }
 
 /// Returns the entry that a change lists in the ledger.
-fn listed_by(change: &Change) -> Option<Listed> {
+fn listed_by(change: &TableChange) -> Option<Listed> {
     if is_listed(change.before.as_deref()) || !is_listed(change.after.as_deref()) {
         return None;
     }
@@ -265,7 +265,7 @@ fn listed(entry: Option<&Value>) -> Decimal {
 }
 
 /// Checks that an entry never changes, except that it may be listed in the ledger later.
-fn entry(change: &Change) -> Option<String> {
+fn entry(change: &TableChange) -> Option<String> {
     let before = change.before.as_deref()?;
     let Some(after) = change.after.as_deref() else { return Some(format!("{} was deleted", change.key.0)) };
     let changed = if is_listed(Some(before)) { before != after } else { before["detail"] != after["detail"] };
@@ -358,7 +358,7 @@ fn is_spent(entry: &Value) -> bool {
 }
 
 /// Checks that a hold or run ends once, and that an ended hold has no further captures.
-fn lasting(change: &Change, latest: Timestamp) -> Option<String> {
+fn lasting(change: &TableChange, latest: Timestamp) -> Option<String> {
     let (pk, before, after) = (&change.key.0, change.before.as_deref()?, change.after.as_deref()?);
     if pk.starts_with("hold#") {
         let captures = after["captures"]["L"].as_array().map(Vec::len).unwrap_or_default();

@@ -7,7 +7,7 @@ use model::Dice;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum WireFault {
     /// A request to the table is lost before it arrives.
     RequestLost,
     /// The table's response is lost after the commit.
@@ -61,32 +61,32 @@ pub enum Fault {
 }
 
 /// All kinds, each with its name and its highest rate, in ten-thousandths.
-pub const ALL: [(Fault, &str, u64); 25] = [
-    (Fault::RequestLost, "request lost", 300),
-    (Fault::AnswerLost, "answer lost", 300),
-    (Fault::Delayed, "delayed", 500),
-    (Fault::ServerError, "server error", 200),
-    (Fault::Throttled, "throttled", 300),
-    (Fault::Conflict, "conflict", 500),
-    (Fault::MixedReasons, "mixed reasons", 3_000),
-    (Fault::Duplicated, "duplicated", 200),
-    (Fault::Stale, "stale", 3_000),
-    (Fault::Crash, "crash", 500),
-    (Fault::CallerGone, "caller gone", 3_000),
-    (Fault::CalledLater, "called later", 500),
-    (Fault::TwoSchedulers, "two schedulers", 3_000),
-    (Fault::WebhookTwice, "webhook twice", 3_000),
-    (Fault::WebhookLate, "webhook late", 3_000),
-    (Fault::ProviderDown, "provider down", 2_000),
-    (Fault::ChargeUnanswered, "charge unanswered", 2_000),
-    (Fault::ProviderFails, "provider fails", 2_000),
-    (Fault::ProviderBusy, "provider busy", 1_000),
-    (Fault::BatchAgain, "batch again", 2_000),
-    (Fault::BatchSplit, "batch split", 3_000),
-    (Fault::Poison, "poison record", 100),
-    (Fault::BusInPart, "bus in part", 1_000),
-    (Fault::EventTwice, "event twice", 2_000),
-    (Fault::MailThrottled, "mail throttled", 2_000),
+pub const ALL: [(WireFault, &str, u64); 25] = [
+    (WireFault::RequestLost, "request lost", 300),
+    (WireFault::AnswerLost, "answer lost", 300),
+    (WireFault::Delayed, "delayed", 500),
+    (WireFault::ServerError, "server error", 200),
+    (WireFault::Throttled, "throttled", 300),
+    (WireFault::Conflict, "conflict", 500),
+    (WireFault::MixedReasons, "mixed reasons", 3_000),
+    (WireFault::Duplicated, "duplicated", 200),
+    (WireFault::Stale, "stale", 3_000),
+    (WireFault::Crash, "crash", 500),
+    (WireFault::CallerGone, "caller gone", 3_000),
+    (WireFault::CalledLater, "called later", 500),
+    (WireFault::TwoSchedulers, "two schedulers", 3_000),
+    (WireFault::WebhookTwice, "webhook twice", 3_000),
+    (WireFault::WebhookLate, "webhook late", 3_000),
+    (WireFault::ProviderDown, "provider down", 2_000),
+    (WireFault::ChargeUnanswered, "charge unanswered", 2_000),
+    (WireFault::ProviderFails, "provider fails", 2_000),
+    (WireFault::ProviderBusy, "provider busy", 1_000),
+    (WireFault::BatchAgain, "batch again", 2_000),
+    (WireFault::BatchSplit, "batch split", 3_000),
+    (WireFault::Poison, "poison record", 100),
+    (WireFault::BusInPart, "bus in part", 1_000),
+    (WireFault::EventTwice, "event twice", 2_000),
+    (WireFault::MailThrottled, "mail throttled", 2_000),
 ];
 
 /// The state of the faults in a run.
@@ -128,7 +128,7 @@ impl Faults {
     }
 
     /// Draws whether a fault occurs now, and counts it.
-    pub fn strikes(&self, fault: Fault) -> bool {
+    pub fn strikes(&self, fault: WireFault) -> bool {
         let at = fault as usize;
         if self.are_off() || self.rates[at] == 0 {
             return false;

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credits_local::provider::{ChargeOutcome, PlannedFailure, Provider, ProviderRequest, Settlement};
+use credits_local::provider::{
+    ChargeSettlement, PlannedFailure, PlayedOutcome, ProviderRequest, StripeStandIn,
+};
 use credits_payments::transport::{Answering, Transport, Unreachable};
 use credits_store::Clock as _;
 use jiff::SignedDuration;
@@ -11,8 +13,8 @@ use model::Dice;
 use serde_json::Value;
 
 use crate::bugs::Wrong;
-use crate::faults::Fault;
-use crate::timeline::Event;
+use crate::faults::WireFault;
+use crate::timeline::TimelineEvent;
 use crate::wire::Ground;
 
 /// The address below which checkouts are shown.
@@ -21,7 +23,7 @@ const CHECKOUTS_URL: &str = "http://hub.example/checkouts";
 /// The stand-in provider, and the faults on the connection to it.
 #[derive(Debug)]
 pub struct Payments {
-    pub provider: Mutex<Provider>,
+    pub provider: Mutex<StripeStandIn>,
     /// The state that all connections share.
     pub ground: Arc<Ground>,
 }
@@ -42,7 +44,7 @@ impl Payments {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let what = format!("{} {}", request.method(), request.url().path());
         tokio::time::sleep(Duration::from_millis(faults.between(80, 400))).await;
-        if faults.strikes(Fault::ProviderDown) {
+        if faults.strikes(WireFault::ProviderDown) {
             trace.line(&format!("  provider: {what} is not delivered"));
             return Err(Unreachable::Unanswered);
         }
@@ -65,7 +67,7 @@ impl Payments {
         };
         trace.line(&format!("  provider: {what} answers {}", answered.status));
         self.tell();
-        if request.method() == "POST" && faults.strikes(Fault::ChargeUnanswered) {
+        if request.method() == "POST" && faults.strikes(WireFault::ChargeUnanswered) {
             trace.line(&format!("  provider: {what}: the answer is lost"));
             return Err(Unreachable::Unanswered);
         }
@@ -75,9 +77,9 @@ impl Payments {
     /// Draws whether the next request fails at Stripe, and how.
     fn planned_failure(&self) -> Option<PlannedFailure> {
         let faults = &self.ground.faults;
-        let (status, executed) = if faults.strikes(Fault::ProviderFails) {
+        let (status, executed) = if faults.strikes(WireFault::ProviderFails) {
             (500, faults.between(0, 1) == 0)
-        } else if faults.strikes(Fault::ProviderBusy) {
+        } else if faults.strikes(WireFault::ProviderBusy) {
             ([409, 429][faults.between(0, 1) as usize], false)
         } else {
             return None;
@@ -101,7 +103,7 @@ impl Payments {
             let event: Value = serde_json::from_str(&delivery.body).unwrap();
             if event["type"] == "payment_intent.processing" {
                 let at = clock.now() + SignedDuration::from_hours(faults.between(1, 120) as i64);
-                timeline.put(at, Event::Settle { payment: delivery.payment_id });
+                timeline.put(at, TimelineEvent::Settle { payment: delivery.payment_id });
             }
             self.put_down(delivery.body);
         }
@@ -109,7 +111,8 @@ impl Payments {
 
     /// Settles a payment that is processing. One in four fails.
     pub fn settle(&self, payment: &str, dice: &Dice) {
-        let settlement = if dice.between(1, 4) == 1 { Settlement::Failed } else { Settlement::Succeeded };
+        let settlement =
+            if dice.between(1, 4) == 1 { ChargeSettlement::Failed } else { ChargeSettlement::Succeeded };
         let settled = self.provider.lock().unwrap().settle(payment, settlement);
         self.ground.trace.line(&format!("  Stripe: {payment} settles as {settlement:?}: {settled:?}"));
         self.tell();
@@ -131,7 +134,7 @@ impl Payments {
     }
 
     /// Sets the outcome of the next charges of a workspace's stored method.
-    pub fn decide(&self, workspace: &str, outcome: ChargeOutcome) {
+    pub fn decide(&self, workspace: &str, outcome: PlayedOutcome) {
         self.provider.lock().unwrap().decide(workspace, outcome);
     }
 
@@ -139,13 +142,13 @@ impl Payments {
     pub fn put_down(&self, body: String) {
         let Ground { faults, timeline, clock, .. } = &*self.ground;
         let wait = || {
-            let late = faults.strikes(Fault::WebhookLate);
+            let late = faults.strikes(WireFault::WebhookLate);
             let seconds = if late { faults.between(60, 3 * 86_400) } else { faults.between(0, 5) };
             SignedDuration::from_secs(seconds as i64)
         };
-        if faults.strikes(Fault::WebhookTwice) {
-            timeline.put(clock.now() + wait(), Event::Webhook { body: body.clone(), tries: 0 });
+        if faults.strikes(WireFault::WebhookTwice) {
+            timeline.put(clock.now() + wait(), TimelineEvent::Webhook { body: body.clone(), tries: 0 });
         }
-        timeline.put(clock.now() + wait(), Event::Webhook { body, tries: 0 });
+        timeline.put(clock.now() + wait(), TimelineEvent::Webhook { body, tries: 0 });
     }
 }

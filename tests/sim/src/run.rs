@@ -12,9 +12,9 @@ use crate::actors::{Act, Actor, LARGE, WORKSPACES};
 use crate::answers::Answers;
 use crate::bugs::Bug;
 use crate::commits::Commits;
-use crate::faults::Fault;
+use crate::faults::WireFault;
 use crate::rest;
-use crate::timeline::Event;
+use crate::timeline::TimelineEvent;
 use crate::world::{SHORT_PAUSE_DAYS, World};
 
 /// The number of acts between two rests.
@@ -51,7 +51,7 @@ pub struct Report {
 }
 
 /// The state of a run.
-struct Run {
+struct SimRun {
     world: Arc<World>,
     tasks: JoinSet<()>,
     commits: Commits,
@@ -64,7 +64,7 @@ struct Run {
 
 /// The parameters of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub struct RunPlan {
     /// The seed of all choices.
     pub seed: u64,
     /// The number of acts.
@@ -79,14 +79,14 @@ pub struct Plan {
 
 /// Runs a plan to its end or to its first finding, on its own clock.
 #[must_use]
-pub fn run(plan: &Plan) -> Report {
+pub fn run(plan: &RunPlan) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     fastrand::seed(plan.seed);
     runtime.block_on(async move {
         let world = World::new(plan).await;
         let began = world.now();
-        let mut run = Run {
+        let mut run = SimRun {
             tasks: JoinSet::new(),
             commits: Commits::default(),
             answers: Answers::default(),
@@ -101,8 +101,8 @@ pub fn run(plan: &Plan) -> Report {
     })
 }
 
-impl Run {
-    async fn all(&mut self, plan: &Plan) -> Option<String> {
+impl SimRun {
+    async fn all(&mut self, plan: &RunPlan) -> Option<String> {
         self.world.set_up().await;
         if self.world.longest_pause_days > SHORT_PAUSE_DAYS {
             // A subscription needs months to pass, so some exist from the first day.
@@ -216,7 +216,7 @@ impl Run {
             if schedule.every.at_or_after(now) != now {
                 continue;
             }
-            let times = 1 + u32::from(self.world.ground.faults.strikes(Fault::TwoSchedulers));
+            let times = 1 + u32::from(self.world.ground.faults.strikes(WireFault::TwoSchedulers));
             for _ in 0..times {
                 let (world, schedule) = (Arc::clone(&self.world), schedule.clone());
                 let input = serde_json::from_str(&schedule.input).unwrap();
@@ -343,46 +343,46 @@ impl Run {
 }
 
 /// Handles an event. If it fails, schedules it again.
-async fn happen(world: &Arc<World>, event: Event) {
+async fn happen(world: &Arc<World>, event: TimelineEvent) {
     let timeline = &world.ground.timeline;
     let later = |seconds: u64| world.now() + SignedDuration::from_secs(seconds as i64);
     match event {
-        Event::Webhook { body, tries } => {
+        TimelineEvent::Webhook { body, tries } => {
             if !world.deliver(&body).await {
                 // After Stripe's three days of attempts, an operator resends the event.
                 let at = later(60 << tries.min(9));
-                timeline.put(at, Event::Webhook { body, tries: tries + 1 });
+                timeline.put(at, TimelineEvent::Webhook { body, tries: tries + 1 });
             }
         }
-        Event::Handed { function, event, tries } => {
+        TimelineEvent::Handed { function, event, tries } => {
             if world.invoke(&function, event.clone()).await.is_none() {
                 // After three attempts the event is in the dead-letter queue. An operator redrives the queue after six
                 // hours.
                 let at = if tries < 2 { later(60 << tries) } else { later(6 * 3_600) };
-                timeline.put(at, Event::Handed { function, event, tries: tries + 1 });
+                timeline.put(at, TimelineEvent::Handed { function, event, tries: tries + 1 });
             }
         }
-        Event::Read { shard } => world.read_shard(shard).await,
-        Event::Request { operation, body } => {
+        TimelineEvent::Read { shard } => world.read_shard(shard).await,
+        TimelineEvent::Request { operation, body } => {
             let (status, _) = world.ground.table.carry_out(&operation, &body, None);
             world.ground.trace.line(&format!("  again: {operation} → {status}"));
         }
-        Event::Settle { payment } => {
+        TimelineEvent::Settle { payment } => {
             world.payments.settle(&payment, &world.dice);
         }
-        Event::EndRefund { refund, status } => {
+        TimelineEvent::EndRefund { refund, status } => {
             let ended = world.payments.provider.lock().unwrap().end_refund(&refund, status);
             world.ground.trace.line(&format!("  Stripe: {refund} ends as {status:?}: {ended:?}"));
             world.payments.tell();
         }
-        Event::MoveDispute { dispute, mut moves } => {
+        TimelineEvent::MoveDispute { dispute, mut moves } => {
             let Some(status) = moves.pop() else { return };
             let moved = world.payments.provider.lock().unwrap().move_dispute(&dispute, status);
             world.ground.trace.line(&format!("  Stripe: {dispute} moves to {status:?}: {moved:?}"));
             world.payments.tell();
             let days = world.dice.between(1, 5);
-            timeline.put(later(days * 86_400), Event::MoveDispute { dispute, moves });
+            timeline.put(later(days * 86_400), TimelineEvent::MoveDispute { dispute, moves });
         }
-        Event::Call(order) => drop(world.call(&order).await),
+        TimelineEvent::Call(order) => drop(world.call(&order).await),
     }
 }

@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bugs::Wrong;
-use crate::faults::Fault;
-use crate::timeline::Event;
+use crate::faults::WireFault;
+use crate::timeline::TimelineEvent;
 use crate::wire::Ground;
 
 /// The bus and the mailbox, and the faults on the connections to them.
@@ -55,7 +55,7 @@ impl Services {
         let mut asked: Value = serde_json::from_slice(body).unwrap();
         let entries = asked["Entries"].as_array_mut().unwrap();
         let all = entries.len();
-        if faults.strikes(Fault::BusInPart) {
+        if faults.strikes(WireFault::BusInPart) {
             entries.truncate(faults.between(0, all as u64 - 1) as usize);
         }
         let taken = entries.len();
@@ -77,7 +77,7 @@ impl Services {
     /// Handles `SendEmail`.
     fn mail(&self, body: &[u8]) -> (u16, Option<&'static str>, Value) {
         let Ground { faults, bugs, clock, .. } = &*self.ground;
-        if faults.strikes(Fault::MailThrottled) {
+        if faults.strikes(WireFault::MailThrottled) {
             if bugs.is(Wrong::RefusedMailsHidden) {
                 return (200, None, json!({ "MessageId": "none" }));
             }
@@ -105,9 +105,9 @@ impl Services {
     fn hand_over(&self) {
         let Ground { faults, clock, timeline, .. } = &*self.ground;
         while let Some(waiting) = self.bus.next() {
-            let event = Event::Handed { function: waiting.function, event: waiting.event, tries: 0 };
+            let event = TimelineEvent::Handed { function: waiting.function, event: waiting.event, tries: 0 };
             let at = clock.now() + SignedDuration::from_millis(faults.between(20, 2_000) as i64);
-            if faults.strikes(Fault::EventTwice) {
+            if faults.strikes(WireFault::EventTwice) {
                 let later = if faults.between(0, 1) == 0 { 0 } else { faults.between(0, 90_000) };
                 timeline.put(at + SignedDuration::from_millis(later as i64), event.clone());
             }

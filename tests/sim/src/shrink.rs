@@ -1,16 +1,16 @@
 //! Shrinking: reduces a run that has a finding to a small run that still has one.
 
 use crate::faults::ALL;
-use crate::run::{Plan, Report, run};
+use crate::run::{Report, RunPlan, run};
 
 /// The largest number of runs that shrinking may take.
 const MAX_RUNS: u32 = 120;
 
 /// Returns a plan with fewer acts and faults that still leads to a finding, and its report.
 #[must_use]
-pub fn shrink(plan: &Plan, report: Report) -> (Plan, Report) {
+pub fn shrink(plan: &RunPlan, report: Report) -> (RunPlan, Report) {
     let mut smallest = Smallest {
-        plan: Plan { acts: ends_at(&report).unwrap_or(plan.acts), ..plan.clone() },
+        plan: RunPlan { acts: ends_at(&report).unwrap_or(plan.acts), ..plan.clone() },
         report,
         runs: 0,
     };
@@ -33,13 +33,13 @@ pub fn shrink(plan: &Plan, report: Report) -> (Plan, Report) {
 }
 
 struct Smallest {
-    plan: Plan,
+    plan: RunPlan,
     report: Report,
     runs: u32,
 }
 
 impl Smallest {
-    fn try_with(&mut self, change: impl FnOnce(&mut Plan)) {
+    fn try_with(&mut self, change: impl FnOnce(&mut RunPlan)) {
         if self.runs >= MAX_RUNS {
             return;
         }
@@ -49,7 +49,7 @@ impl Smallest {
         let report = run(&plan);
         if report.finding.is_some() {
             let acts = ends_at(&report).unwrap_or(plan.acts).min(plan.acts);
-            (self.plan, self.report) = (Plan { acts, ..plan }, report);
+            (self.plan, self.report) = (RunPlan { acts, ..plan }, report);
         }
     }
 }
@@ -66,7 +66,7 @@ fn ends_at(report: &Report) -> Option<u64> {
 
 /// Returns the command that repeats a plan's run with its trace.
 #[must_use]
-pub fn command(plan: &Plan) -> String {
+pub fn command(plan: &RunPlan) -> String {
     let listed = |option: &str, values: Vec<String>| match &values[..] {
         [] => String::new(),
         values => format!(" {option} {}", values.join(",")),

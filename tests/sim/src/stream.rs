@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bugs::Wrong;
-use crate::faults::Fault;
-use crate::table::Change;
-use crate::timeline::Event;
+use crate::faults::WireFault;
+use crate::table::TableChange;
+use crate::timeline::TimelineEvent;
 use crate::world::World;
 
 /// The number of shards.
@@ -25,7 +25,7 @@ const PREFIXES: [&str; 8] =
 
 /// The shards of the stream.
 #[derive(Debug, Default)]
-pub struct Stream(Mutex<State>);
+pub struct SimStream(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -52,7 +52,7 @@ impl World {
         for commit in commits {
             for change in commit.changes.iter().filter(|change| is_told(change)) {
                 state.put(change, commit.at);
-                if self.ground.faults.strikes(Fault::Poison) {
+                if self.ground.faults.strikes(WireFault::Poison) {
                     state.poison(change);
                 }
             }
@@ -61,18 +61,18 @@ impl World {
         for (shard, it) in unread {
             it.read = true;
             let at = self.now() + SignedDuration::from_millis(self.ground.faults.between(50, 400) as i64);
-            self.ground.timeline.put(at, Event::Read { shard });
+            self.ground.timeline.put(at, TimelineEvent::Read { shard });
         }
     }
 
     /// Invokes the function with the next records of a shard.
     pub async fn read_shard(self: &Arc<Self>, shard: usize) {
         let faults = &self.ground.faults;
-        let most = if faults.strikes(Fault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
+        let most = if faults.strikes(WireFault::BatchSplit) { faults.between(1, 5) as usize } else { BATCH };
         let batch: Vec<Value> =
             self.stream.0.lock().unwrap().shards[shard].records.iter().take(most).cloned().collect();
         let event = json!({ "Records": batch });
-        let again = faults.strikes(Fault::BatchAgain);
+        let again = faults.strikes(WireFault::BatchAgain);
         let overlaps = again && faults.between(0, 1) == 0;
         if overlaps {
             // Lambda has given up this slow invocation, which runs on beside the next one.
@@ -94,7 +94,7 @@ impl World {
         if !it.records.is_empty() {
             it.read = true;
             let at = self.now() + SignedDuration::from_millis(faults.between(200, 3_000) as i64);
-            self.ground.timeline.put(at, Event::Read { shard });
+            self.ground.timeline.put(at, TimelineEvent::Read { shard });
         }
     }
 
@@ -106,7 +106,7 @@ impl World {
 }
 
 impl State {
-    fn put(&mut self, change: &Change, at: Timestamp) {
+    fn put(&mut self, change: &TableChange, at: Timestamp) {
         let (pk, sk) = &change.key;
         let shard = pk.bytes().map(usize::from).sum::<usize>() % SHARDS;
         let event = match (&change.before, &change.after) {
@@ -131,7 +131,7 @@ impl State {
         self.shards[shard].records.push_back(record);
     }
 
-    fn poison(&mut self, change: &Change) {
+    fn poison(&mut self, change: &TableChange) {
         let mut change = change.clone();
         change.key.0 = format!("balance#poison{}", self.poisoned);
         let item = Arc::new(json!({
@@ -149,6 +149,6 @@ impl State {
     }
 }
 
-fn is_told(change: &Change) -> bool {
+fn is_told(change: &TableChange) -> bool {
     PREFIXES.iter().any(|prefix| change.key.0.starts_with(prefix))
 }

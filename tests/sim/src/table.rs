@@ -26,7 +26,7 @@ pub type Stored = Arc<Value>;
 
 /// A change of an item.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct TableChange {
     pub key: Key,
     /// The item before; `None` if it is new.
     pub before: Option<Stored>,
@@ -40,12 +40,12 @@ pub struct Commit {
     pub at: Timestamp,
     /// The number of the call that made it; `None` for a background task.
     pub by: Option<u64>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<TableChange>,
 }
 
 /// The table with its lagging replica and its log of commits.
 #[derive(Debug)]
-pub struct Table {
+pub struct SimTable {
     clock: VirtualClock,
     database: Embedded,
     replica: Embedded,
@@ -62,7 +62,7 @@ struct State {
     replicated: usize,
 }
 
-impl Table {
+impl SimTable {
     /// Creates a table without items.
     #[must_use]
     pub fn new(clock: VirtualClock, database: Embedded, replica: Embedded) -> Self {
@@ -179,7 +179,7 @@ impl Table {
                 None => state.items.remove(&key),
             };
             if before != after {
-                changes.push(Change { key, before, after });
+                changes.push(TableChange { key, before, after });
             }
         }
         state.commits.push(Commit { at: self.clock.now(), by, changes });
@@ -188,7 +188,7 @@ impl Table {
     fn replicate(&self, until: Timestamp) {
         let mut state = self.state.lock().unwrap();
         while let Some(commit) = state.commits.get(state.replicated).filter(|commit| commit.at <= until) {
-            for Change { key, after, .. } in &commit.changes {
+            for TableChange { key, after, .. } in &commit.changes {
                 let (operation, body) = if let Some(item) = after {
                     ("PutItem", json!({ "TableName": NAME, "Item": **item }))
                 } else {
@@ -223,7 +223,7 @@ fn key_of(write: &Value) -> Key {
     (text("pk"), text("sk"))
 }
 
-impl Table {
+impl SimTable {
     /// Creates the replica's table with the schema of the first.
     pub fn make_replica(&self) {
         let (_, described) = self.database.answer("DescribeTable", &json!({ "TableName": NAME }).to_string());

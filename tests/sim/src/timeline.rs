@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use credits_local::provider::{DisputeStatus, RefundStatus};
+use credits_local::provider::{StripeDisputeStatus, StripeRefundStatus};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::call::Order;
 
 /// A scheduled event.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum TimelineEvent {
     /// Stripe delivers an event to the webhook.
     Webhook {
         /// The event's body.
@@ -43,14 +43,14 @@ pub enum Event {
     EndRefund {
         /// Stripe's id of the refund.
         refund: String,
-        status: RefundStatus,
+        status: StripeRefundStatus,
     },
     /// A dispute moves to another status.
     MoveDispute {
         /// Stripe's id of the dispute.
         dispute: String,
         /// The statuses to move to; the next one is the last.
-        moves: Vec<DisputeStatus>,
+        moves: Vec<StripeDisputeStatus>,
     },
     /// A call is made again.
     Call(Order),
@@ -63,12 +63,12 @@ pub struct Timeline(Mutex<Ordered>);
 #[derive(Debug, Default)]
 struct Ordered {
     made: u64,
-    events: BTreeMap<(Timestamp, u64), Event>,
+    events: BTreeMap<(Timestamp, u64), TimelineEvent>,
 }
 
 impl Timeline {
     /// Schedules an event.
-    pub fn put(&self, at: Timestamp, event: Event) {
+    pub fn put(&self, at: Timestamp, event: TimelineEvent) {
         let mut ordered = self.0.lock().unwrap();
         ordered.made += 1;
         let made = ordered.made;
@@ -83,7 +83,7 @@ impl Timeline {
 
     /// Takes the next event.
     #[must_use]
-    pub fn take(&self) -> Option<(Timestamp, Event)> {
+    pub fn take(&self) -> Option<(Timestamp, TimelineEvent)> {
         self.0.lock().unwrap().events.pop_first().map(|((at, _), event)| (at, event))
     }
 }

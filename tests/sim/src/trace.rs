@@ -8,12 +8,12 @@ use model::VirtualClock;
 
 /// The lines of a run.
 #[derive(Debug)]
-pub struct Trace {
+pub struct SimTrace {
     clock: VirtualClock,
     lines: Mutex<Vec<String>>,
 }
 
-impl Trace {
+impl SimTrace {
     /// Creates an empty trace.
     #[must_use]
     pub fn new(clock: VirtualClock) -> Self {

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::item::{credits_owned, has_run_out, number, plain, text};
-use crate::table::{Change, Commit};
+use crate::table::{Commit, TableChange};
 use crate::world::World;
 
 /// Checks that each crossing of a limit has one event, and each event a crossing. Checks that a paid pack is recorded
@@ -32,7 +32,7 @@ pub fn check(world: &World) -> Option<String> {
 }
 
 /// Returns the ids of the events that a write of a balance must cause.
-fn crossings(change: &Change) -> Vec<String> {
+fn crossings(change: &TableChange) -> Vec<String> {
     let Some(workspace) = change.key.0.strip_prefix("balance#") else { return Vec::new() };
     let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref()) else {
         return Vec::new();
@@ -61,7 +61,7 @@ fn added(commit: &Commit) -> Option<String> {
 }
 
 /// Returns the key and the credits of a top-up's entry that a write adds.
-fn top_up(change: &Change) -> Option<(&str, Decimal)> {
+fn top_up(change: &TableChange) -> Option<(&str, Decimal)> {
     let entry = change.after.as_deref().filter(|_| change.key.0.starts_with("entry#"))?;
     let is_top_up = change.before.is_none() && text(&entry["detail"]["M"], "kind") == "top_up";
     is_top_up.then(|| (change.key.0.as_str(), number(entry, "credits")))

@@ -17,15 +17,15 @@ use serde_json::{Value, json};
 
 use crate::bugs::{Bugs, Wrong};
 use crate::call::CALL;
-use crate::faults::{Fault, Faults};
+use crate::faults::{Faults, WireFault};
 use crate::item::{number, text};
-use crate::table::{Key, NAME, Stored, Table, keys_of};
-use crate::timeline::{Event, Timeline};
-use crate::trace::Trace;
+use crate::table::{Key, NAME, SimTable, Stored, keys_of};
+use crate::timeline::{Timeline, TimelineEvent};
+use crate::trace::SimTrace;
 
 /// The connection of one function. It injects faults unless it is the onlooker's.
 #[derive(Debug, Clone)]
-pub struct Wire {
+pub struct SimWire {
     pub function: &'static str,
     /// Whether the connection has no faults and no latency.
     pub onlooker: bool,
@@ -38,18 +38,18 @@ pub struct Wire {
 /// The state that all connections share.
 #[derive(Debug)]
 pub struct Ground {
-    pub table: Table,
+    pub table: SimTable,
     pub faults: Faults,
     pub clock: VirtualClock,
     /// The scheduled events.
     pub timeline: Timeline,
-    pub trace: Trace,
+    pub trace: SimTrace,
     pub bugs: Bugs,
 }
 
 type Answered = Result<(u16, String), ConnectorError>;
 
-impl Wire {
+impl SimWire {
     /// Returns the connection as a client of the SDK.
     #[must_use]
     pub fn client(&self) -> SharedHttpClient {
@@ -93,7 +93,7 @@ impl Wire {
         self.before(operation, "").await?;
         self.pass(2_000, 4_000).await;
         let consistent = body["ConsistentRead"] == true || operation == "BatchGetItem";
-        if !consistent && faults.strikes(Fault::Stale) {
+        if !consistent && faults.strikes(WireFault::Stale) {
             let behind = SignedDuration::from_millis(faults.between(1, 2_000) as i64);
             return Ok(table.read_behind(operation, body, behind));
         }
@@ -113,11 +113,11 @@ impl Wire {
             self.pass(20_000, 8_000_000).await;
         }
         self.before(operation, &what).await?;
-        if faults.strikes(Fault::Throttled) {
+        if faults.strikes(WireFault::Throttled) {
             self.note(operation, &what, "throttled");
             return Ok(failed("ProvisionedThroughputExceededException"));
         }
-        if faults.strikes(Fault::Conflict) {
+        if faults.strikes(WireFault::Conflict) {
             self.note(operation, &what, "meets a conflict");
             let met: Vec<bool> = keys.iter().map(|_| faults.between(0, 1) == 0).collect();
             return Ok(conflict(operation, &met));
@@ -178,7 +178,7 @@ impl Wire {
                 reasons[place] = answer["CancellationReasons"][0].clone();
                 return cancelled(&reasons);
             }
-            if faults.strikes(Fault::Crash) {
+            if faults.strikes(WireFault::Crash) {
                 return (500, "{}".to_owned());
             }
             self.pass(2_000, 6_000).await;
@@ -198,20 +198,20 @@ impl Wire {
         let (status, mut answer) = self.commit(operation, body, read, by).await;
         table.unlock(keys);
         self.note(operation, what, if status == 200 { "is written" } else { "is refused" });
-        if faults.strikes(Fault::AnswerLost) {
+        if faults.strikes(WireFault::AnswerLost) {
             self.note(operation, what, "the answer is lost");
             return Err(self.lost().await);
         }
-        if faults.strikes(Fault::ServerError) {
+        if faults.strikes(WireFault::ServerError) {
             self.note(operation, what, "is answered with 500 after the commit");
             return Ok((500, json!({ "message": "internal" }).to_string()));
         }
         let token = body["ClientRequestToken"].is_string();
-        if status == 200 && token && faults.strikes(Fault::Duplicated) {
+        if status == 200 && token && faults.strikes(WireFault::Duplicated) {
             let at = clock.now() + SignedDuration::from_mins(faults.between(11, 60) as i64);
-            timeline.put(at, Event::Request { operation: operation.to_owned(), body: body.clone() });
+            timeline.put(at, TimelineEvent::Request { operation: operation.to_owned(), body: body.clone() });
         }
-        if status != 200 && faults.strikes(Fault::MixedReasons) {
+        if status != 200 && faults.strikes(WireFault::MixedReasons) {
             answer = mixed(&answer);
             self.note(operation, what, "reasons are mixed");
         }
@@ -222,13 +222,13 @@ impl Wire {
     async fn before(&self, operation: &str, what: &str) -> Result<(), ConnectorError> {
         let faults = &self.ground.faults;
         self.pass(300, 800).await;
-        if faults.strikes(Fault::Delayed) {
+        if faults.strikes(WireFault::Delayed) {
             self.note(operation, what, "is delayed");
             // One request in five may arrive after its sender has given up.
             let most = if faults.between(1, 5) == 1 { 10_000_000 } else { 2_000_000 };
             self.pass(20_000, most).await;
         }
-        if faults.strikes(Fault::RequestLost) {
+        if faults.strikes(WireFault::RequestLost) {
             self.note(operation, what, "is lost");
             return Err(self.lost().await);
         }

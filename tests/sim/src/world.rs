@@ -12,7 +12,7 @@ use credits_local::database::{self, create_table};
 use credits_local::functions::{Functions, Parts};
 use credits_local::gateway::{Gateway, Request};
 use credits_local::mailbox::Mailbox;
-use credits_local::provider::Provider as StandIn;
+use credits_local::provider::StripeStandIn;
 use credits_local::schedules::Schedule;
 use credits_local::template::{DEPLOYED, Template};
 use credits_local::tokens::{Issuer, TokenOrder};
@@ -29,17 +29,17 @@ use serde_json::Value;
 use crate::actors::WORKSPACES;
 use crate::bugs::{Bugs, Wrong};
 use crate::call::{Answered, CALL, Called, Order, Reply};
-use crate::faults::{Fault, Faults};
+use crate::faults::{Faults, WireFault};
 use crate::item::text;
 use crate::payments::{Payments, Way};
 use crate::prices::catalogue;
-use crate::run::Plan;
+use crate::run::RunPlan;
 use crate::services::Services;
-use crate::stream::Stream;
-use crate::table::{NAME, Table};
+use crate::stream::SimStream;
+use crate::table::{NAME, SimTable};
 use crate::timeline::Timeline;
-use crate::trace::Trace;
-use crate::wire::{Ground, Wire};
+use crate::trace::SimTrace;
+use crate::wire::{Ground, SimWire};
 
 /// The date of the first possible start. A run starts within a year of it.
 const BEGINS: Date = date(2026, 1, 1);
@@ -90,7 +90,7 @@ pub struct World {
     pub services: Services,
     pub schedules: Vec<Schedule>,
     pub calls: Mutex<Vec<Called>>,
-    pub stream: Stream,
+    pub stream: SimStream,
     pub known: Mutex<Known>,
     fleet: Vec<Gateway>,
     /// An instance whose writes are slow. Its clock is right.
@@ -102,23 +102,23 @@ pub struct World {
 
 impl World {
     /// Creates a world with an empty table.
-    pub async fn new(plan: &Plan) -> Arc<Self> {
+    pub async fn new(plan: &RunPlan) -> Arc<Self> {
         let seed = plan.seed;
         let dice = Dice::of(seed);
         let clock = VirtualClock::at(&begins(&dice));
         let ground = Arc::new(Ground {
-            table: Table::new(clock.clone(), Embedded::default(), Embedded::default()),
+            table: SimTable::new(clock.clone(), Embedded::default(), Embedded::default()),
             faults: Faults::of(seed, &plan.calm),
             clock: clock.clone(),
             timeline: Timeline::default(),
-            trace: Trace::new(clock.clone()),
+            trace: SimTrace::new(clock.clone()),
             bugs: Bugs::planted(plan.bug),
         });
         let template = Template::parse(DEPLOYED).unwrap();
         let sources =
             |salt: u64, clock: Arc<dyn Clock>| Sources::new(clock, Arc::new(Seeded::of(seed ^ salt)));
         let own = sources(1, Arc::new(clock.clone()));
-        let stand_in = StandIn::open(
+        let stand_in = StripeStandIn::open(
             None,
             Secret::new("sk"),
             Secret::new(WEBHOOK_SECRET),
@@ -157,11 +157,11 @@ impl World {
             services,
             calls: Mutex::default(),
             known: Mutex::default(),
-            stream: Stream::default(),
+            stream: SimStream::default(),
             skews,
             keys: AtomicU64::new(0),
         };
-        let onlooker = Wire { function: "onlooker", onlooker: true, slow: false, ground };
+        let onlooker = SimWire { function: "onlooker", onlooker: true, slow: false, ground };
         create_table(&client(&onlooker), NAME, database::Stream::Off).await.unwrap();
         world.ground.table.make_replica();
         Arc::new(world)
@@ -206,7 +206,7 @@ impl World {
             calls.len() - 1
         };
         trace.line(&format!("#{number} {}", order.shown()));
-        let crash = if faults.strikes(Fault::Crash) {
+        let crash = if faults.strikes(WireFault::Crash) {
             Duration::from_micros(faults.between(0, 60_000))
         } else {
             PATIENCE
@@ -296,7 +296,7 @@ impl World {
 
     fn lifetime(&self) -> Duration {
         let faults = &self.ground.faults;
-        if faults.strikes(Fault::Crash) {
+        if faults.strikes(WireFault::Crash) {
             Duration::from_micros(faults.between(0, 200_000))
         } else {
             Duration::from_mins(15)
@@ -321,7 +321,7 @@ impl World {
     }
 }
 
-fn client(wire: &Wire) -> aws_sdk_dynamodb::Client {
+fn client(wire: &SimWire) -> aws_sdk_dynamodb::Client {
     let credentials = aws_sdk_dynamodb::config::Credentials::for_tests();
     let http = wire.client();
     let config = dynamodb_config("eu-central-1", credentials, Some("http://table".to_owned()), http);
@@ -336,7 +336,7 @@ fn functions(
     // The HTTP client of the provider reads the machine's certificates, so all worlds share one.
     static PROVIDER: OnceLock<Provider> = OnceLock::new();
     let store = |function: &'static str| {
-        let wire = Wire { function, onlooker: function == "observer", slow, ground: Arc::clone(ground) };
+        let wire = SimWire { function, onlooker: function == "observer", slow, ground: Arc::clone(ground) };
         Store::new(client(&wire), NAME, sources.clone())
     };
     let credentials = || aws_sdk_eventbridge::config::Credentials::for_tests();

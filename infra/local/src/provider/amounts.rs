@@ -1,7 +1,7 @@
 //! Currencies and amounts, after <https://docs.stripe.com/currencies>. The stand-in has its own table, because it
 //! checks the product's table.
 
-use super::errors::ProviderRefusal;
+use super::errors::StripeRefusal;
 
 /// The currencies that Stripe charges.
 const CURRENCIES: &str = "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd \
@@ -62,23 +62,23 @@ pub(super) enum Charging {
 }
 
 /// Refuses a currency that Stripe does not charge.
-pub(super) fn check_currency(currency: &str, param: &str) -> Result<(), ProviderRefusal> {
+pub(super) fn check_currency(currency: &str, param: &str) -> Result<(), StripeRefusal> {
     if CURRENCIES.split_whitespace().any(|known| known == currency) {
         return Ok(());
     }
     let known = CURRENCIES.split_whitespace().collect::<Vec<_>>().join(", ");
     let message =
         format!("Invalid currency: {currency}. Stripe currently supports these currencies: {known}");
-    Err(ProviderRefusal::validation(message).param(param))
+    Err(StripeRefusal::validation(message).param(param))
 }
 
 /// Refuses an amount that Stripe does not charge in this currency.
-pub(super) fn check_amount(amount: u64, currency: &str, charging: Charging) -> Result<(), ProviderRefusal> {
+pub(super) fn check_amount(amount: u64, currency: &str, charging: Charging) -> Result<(), StripeRefusal> {
     check_granularity(amount, currency, charging)?;
     let least = MINIMUMS.iter().find(|(named, _)| *named == currency).map_or(1, |(_, least)| *least);
     if amount < least {
         let least = format!("{}{} {currency}", symbol(currency), in_major_units(least, currency));
-        let refusal = ProviderRefusal::execution(match charging {
+        let refusal = StripeRefusal::execution(match charging {
             Charging::Checkout => {
                 format!("The Checkout Session's total amount due must add up to at least {least}")
             }
@@ -90,13 +90,13 @@ pub(super) fn check_amount(amount: u64, currency: &str, charging: Charging) -> R
     let most = if EIGHT_DIGITS.contains(&currency) { MAX_EIGHT_DIGITS } else { MAX_AMOUNT };
     if amount > most {
         let most = format!("{}{} {currency}", symbol(currency), in_major_units(most, currency));
-        let refusal = ProviderRefusal::execution(format!("Amount must be no more than {most}"));
+        let refusal = StripeRefusal::execution(format!("Amount must be no more than {most}"));
         return Err(refusal.code("amount_too_large").param("amount"));
     }
     Ok(())
 }
 
-fn check_granularity(amount: u64, currency: &str, charging: Charging) -> Result<(), ProviderRefusal> {
+fn check_granularity(amount: u64, currency: &str, charging: Charging) -> Result<(), StripeRefusal> {
     let step = if THREE_DECIMAL.contains(&currency) {
         10
     } else if WHOLE_WITH_TWO_DECIMALS.contains(&currency) {
@@ -113,7 +113,7 @@ fn check_granularity(amount: u64, currency: &str, charging: Charging) -> Result<
         Charging::Checkout => "line_items[0][price_data][unit_amount]",
         Charging::Intent => "amount",
     };
-    Err(ProviderRefusal::execution(message).code("parameter_invalid_integer").param(param))
+    Err(StripeRefusal::execution(message).code("parameter_invalid_integer").param(param))
 }
 
 /// Formats an amount with the currency's decimals.

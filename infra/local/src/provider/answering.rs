@@ -4,14 +4,14 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use credits_payments::signature::Secret;
 use serde_json::Value;
 
-use super::errors::{ErrorType, ProviderRefusal, Stage};
+use super::errors::{ErrorType, Stage, StripeRefusal};
 use super::events::RequestIds;
 use super::failures::Planned;
 use super::form::Form;
 use super::idempotency::{KeptAnswer, SavedAnswer};
 use super::routes::Endpoint;
 use super::versions::{API_VERSION, is_known};
-use super::{Provider, idempotency};
+use super::{StripeStandIn, idempotency};
 use crate::gateway::json_response;
 
 /// A request to the provider.
@@ -64,7 +64,7 @@ enum Replay {
     Of(Option<String>),
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Answers a request of the application. The page of a checkout has its address below `checkouts_url`.
     pub fn answer(&mut self, asked: &ProviderRequest<'_>, checkouts_url: &str) -> Answered {
         let answered = self.respond(asked, checkouts_url);
@@ -102,7 +102,7 @@ impl Provider {
 
     fn result(&mut self, asked: &ProviderRequest<'_>, id: &str, checkouts_url: &str) -> Reached {
         let now = self.now();
-        let refused = |refusal: ProviderRefusal| Reached {
+        let refused = |refusal: StripeRefusal| Reached {
             status: refusal.status,
             body: refusal.body(id, now),
             replay: Replay::No,
@@ -149,7 +149,7 @@ impl Provider {
         endpoint: Endpoint<'_>,
         asked: &ProviderRequest<'_>,
         url: &str,
-    ) -> ProviderRefusal {
+    ) -> StripeRefusal {
         let published = self.memory.outbox.len();
         if planned.is_executed {
             drop(self.execute(endpoint, asked, url));
@@ -171,21 +171,21 @@ impl Provider {
     }
 
     /// Refuses a request without a valid API key or version, to an unknown path, or during an outage.
-    fn admit<'a>(&mut self, asked: &ProviderRequest<'a>) -> Result<Endpoint<'a>, ProviderRefusal> {
+    fn admit<'a>(&mut self, asked: &ProviderRequest<'a>) -> Result<Endpoint<'a>, StripeRefusal> {
         if self.down {
-            let refusal = ProviderRefusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");
+            let refusal = StripeRefusal::new(ErrorType::Api, Stage::Validation, "Service unavailable");
             return Err(refusal.status(503));
         }
         let key = asked.authorization.and_then(|header| header.strip_prefix("Bearer "));
         let Some(key) = key.filter(|key| !key.is_empty()) else {
             let message = "You did not provide an API key. You need to provide your API key in the Authorization \
                            header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
-            return Err(ProviderRefusal::validation(message).status(401));
+            return Err(StripeRefusal::validation(message).status(401));
         };
         if !Secret::list(self.api_keys.expose()).iter().any(|known| known.expose() == key) {
             let shown = key.get(..3).unwrap_or_default();
             return Err(
-                ProviderRefusal::validation(format!("Invalid API Key provided: {shown}****")).status(401)
+                StripeRefusal::validation(format!("Invalid API Key provided: {shown}****")).status(401)
             );
         }
         check_version(asked.version)?;
@@ -195,7 +195,7 @@ impl Provider {
                  https://support.stripe.com/.",
                 asked.method, asked.path
             );
-            return Err(ProviderRefusal::validation(message).status(404));
+            return Err(StripeRefusal::validation(message).status(404));
         };
         match self.planned_failure(Stage::Validation, asked.path, asked.key) {
             Some(planned) => Err(planned.refusal),
@@ -208,7 +208,7 @@ impl Provider {
         endpoint: Endpoint<'_>,
         asked: &ProviderRequest<'_>,
         url: &str,
-    ) -> Result<Value, ProviderRefusal> {
+    ) -> Result<Value, StripeRefusal> {
         let (query, body) = (asked.query.as_bytes(), asked.body);
         if asked.method == "POST" {
             Form::read(query, &[])?;
@@ -236,16 +236,16 @@ impl Provider {
     }
 }
 
-fn check_version(version: Option<&str>) -> Result<(), ProviderRefusal> {
+fn check_version(version: Option<&str>) -> Result<(), StripeRefusal> {
     match version {
         Some(version) if is_known(version) => Ok(()),
-        Some(version) => Err(ProviderRefusal::validation(format!("Invalid Stripe API version: {version}"))),
+        Some(version) => Err(StripeRefusal::validation(format!("Invalid Stripe API version: {version}"))),
         None => {
             let message = format!(
                 "No Stripe-Version header. Stripe would use the account's default version; our code must pin one, \
                  such as {API_VERSION}."
             );
-            Err(ProviderRefusal::validation(message))
+            Err(StripeRefusal::validation(message))
         }
     }
 }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::intents::{Intent, IntentStatus};
+use super::intents::{IntentStatus, StripeIntent};
 use super::methods::{Method, billing_details};
-use super::sessions::PaymentStatus;
-use super::{PlayError, Provider};
+use super::sessions::SessionPaymentStatus;
+use super::{PlayError, StripeStandIn};
 
 /// The outcome of the next charges of a workspace's stored method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ChargeOutcome {
+pub enum PlayedOutcome {
     /// The charge succeeds. A bank debit is processing first.
     Succeeded,
     /// The method is declined.
@@ -33,7 +33,7 @@ pub enum ChargeOutcome {
 /// The end of a payment that is processing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Settlement {
+pub enum ChargeSettlement {
     Succeeded,
     Failed,
 }
@@ -123,7 +123,7 @@ impl Failing {
 
 impl Charge {
     /// Creates the charge of an intent, with the intent's status.
-    pub fn new(id: String, intent: &Intent, method: Option<&Method>, created: i64) -> Self {
+    pub fn new(id: String, intent: &StripeIntent, method: Option<&Method>, created: i64) -> Self {
         let status = match intent.status {
             IntentStatus::Succeeded => ChargeStatus::Succeeded,
             IntentStatus::Processing => ChargeStatus::Pending,
@@ -206,23 +206,23 @@ impl Charge {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Sets the outcome of the next charges of a workspace's stored method.
-    pub fn decide(&mut self, workspace: &str, outcome: ChargeOutcome) {
+    pub fn decide(&mut self, workspace: &str, outcome: PlayedOutcome) {
         self.memory.outcomes.insert(workspace.to_owned(), outcome);
         self.keep();
     }
 
     /// Ends a payment that is processing, and publishes the result.
-    pub fn settle(&mut self, payment: &str, settlement: Settlement) -> Result<(), PlayError> {
+    pub fn settle(&mut self, payment: &str, settlement: ChargeSettlement) -> Result<(), PlayError> {
         let intent = self.memory.intents.get_mut(payment).ok_or(PlayError::Unknown("payment"))?;
         if intent.status != IntentStatus::Processing {
             return Err(PlayError::State("the payment is not processing"));
         }
         let session = intent.session.clone();
         match settlement {
-            Settlement::Succeeded => self.succeed(payment),
-            Settlement::Failed => self.fail(payment, Failing::Returned),
+            ChargeSettlement::Succeeded => self.succeed(payment),
+            ChargeSettlement::Failed => self.fail(payment, Failing::Returned),
         }
         if let Some(id) = session {
             self.settle_session(&id, payment, settlement);
@@ -231,14 +231,14 @@ impl Provider {
         Ok(())
     }
 
-    fn settle_session(&mut self, id: &str, payment: &str, settlement: Settlement) {
+    fn settle_session(&mut self, id: &str, payment: &str, settlement: ChargeSettlement) {
         let Some(session) = self.memory.sessions.get_mut(id) else { return };
         let kind = match settlement {
-            Settlement::Succeeded => {
-                session.payment_status = PaymentStatus::Paid;
+            ChargeSettlement::Succeeded => {
+                session.payment_status = SessionPaymentStatus::Paid;
                 "checkout.session.async_payment_succeeded"
             }
-            Settlement::Failed => "checkout.session.async_payment_failed",
+            ChargeSettlement::Failed => "checkout.session.async_payment_failed",
         };
         let object = session.object(None);
         self.emit(kind, &object, payment);

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Provider;
-use super::errors::ProviderRefusal;
+use super::StripeStandIn;
+use super::errors::StripeRefusal;
 use super::form::{EXPAND, Form};
 
 /// The email that a payer enters if the session has none.
@@ -69,12 +69,12 @@ impl Customer {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `GET /v1/customers/{id}`.
-    pub(super) fn read_customer(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn read_customer(&self, id: &str, query: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let customer = self.memory.customers.get(id);
-        let customer = customer.ok_or_else(|| ProviderRefusal::missing("customer", id, "id").status(404))?;
+        let customer = customer.ok_or_else(|| StripeRefusal::missing("customer", id, "id").status(404))?;
         self.expanded(customer.object(), &form)
     }
 
@@ -84,7 +84,7 @@ impl Provider {
         id: &str,
         query: &[u8],
         body: &[u8],
-    ) -> Result<Value, ProviderRefusal> {
+    ) -> Result<Value, StripeRefusal> {
         Form::read(query, &[])?;
         Form::read(body, &[])?;
         let before = self.existing_customer(id, "id").map_err(|refusal| refusal.status(404))?.object();
@@ -102,8 +102,8 @@ impl Provider {
     }
 
     /// Returns a customer that has not been deleted.
-    pub(super) fn existing_customer(&self, id: &str, param: &str) -> Result<&Customer, ProviderRefusal> {
+    pub(super) fn existing_customer(&self, id: &str, param: &str) -> Result<&Customer, StripeRefusal> {
         let customer = self.memory.customers.get(id).filter(|customer| !customer.is_deleted);
-        customer.ok_or_else(|| ProviderRefusal::missing("customer", id, param))
+        customer.ok_or_else(|| StripeRefusal::missing("customer", id, param))
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{PlayError, Provider};
+use super::{PlayError, StripeStandIn};
 
 /// The time to submit evidence, in seconds.
 const EVIDENCE_SECONDS: i64 = 8 * 86_400;
@@ -11,7 +11,7 @@ const EVIDENCE_SECONDS: i64 = 8 * 86_400;
 /// The status of a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DisputeStatus {
+pub enum StripeDisputeStatus {
     /// An open inquiry. It withdraws no money.
     WarningNeedsResponse,
     /// An answered inquiry.
@@ -28,7 +28,7 @@ pub enum DisputeStatus {
     Lost,
 }
 
-impl DisputeStatus {
+impl StripeDisputeStatus {
     fn is_warning(self) -> bool {
         matches!(self, Self::WarningNeedsResponse | Self::WarningUnderReview | Self::WarningClosed)
     }
@@ -39,19 +39,19 @@ impl DisputeStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Dispute {
+pub(super) struct StripeDispute {
     pub id: String,
     pub charge: String,
     pub intent: String,
     pub amount_minor: u64,
     pub currency: String,
-    pub status: DisputeStatus,
+    pub status: StripeDisputeStatus,
     /// Whether the money is withdrawn.
     pub is_withdrawn: bool,
     pub created: i64,
 }
 
-impl Dispute {
+impl StripeDispute {
     /// Returns the dispute as a Stripe object.
     pub fn object(&self) -> Value {
         let case = if self.status.is_warning() { "inquiry" } else { "chargeback" };
@@ -83,23 +83,23 @@ impl Dispute {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Opens a dispute of a payment, and returns its id. Without an amount it disputes the whole payment.
     pub fn dispute(
         &mut self,
         payment: &str,
         amount_minor: Option<u64>,
-        status: DisputeStatus,
+        status: StripeDisputeStatus,
     ) -> Result<String, PlayError> {
         let charge = self.paid_charge(payment)?;
         let amount_minor = amount_minor.unwrap_or(charge.amount_minor);
         if amount_minor == 0 || amount_minor > charge.amount_minor {
             return Err(PlayError::Range("amount"));
         }
-        if !matches!(status, DisputeStatus::NeedsResponse | DisputeStatus::WarningNeedsResponse) {
+        if !matches!(status, StripeDisputeStatus::NeedsResponse | StripeDisputeStatus::WarningNeedsResponse) {
             return Err(PlayError::State("a dispute begins as needs_response or warning_needs_response"));
         }
-        let dispute = Dispute {
+        let dispute = StripeDispute {
             id: self.new_id("du"),
             charge: charge.id.clone(),
             intent: payment.to_owned(),
@@ -121,12 +121,12 @@ impl Provider {
     }
 
     /// Moves a dispute to another status, and publishes the events. A lost dispute may still be won.
-    pub fn move_dispute(&mut self, id: &str, status: DisputeStatus) -> Result<(), PlayError> {
+    pub fn move_dispute(&mut self, id: &str, status: StripeDisputeStatus) -> Result<(), PlayError> {
         let dispute = self.memory.disputes.get_mut(id).ok_or(PlayError::Unknown("dispute"))?;
         let before = dispute.status;
         let is_possible = match before {
-            DisputeStatus::WarningClosed | DisputeStatus::Won => false,
-            DisputeStatus::Lost => status == DisputeStatus::Won,
+            StripeDisputeStatus::WarningClosed | StripeDisputeStatus::Won => false,
+            StripeDisputeStatus::Lost => status == StripeDisputeStatus::Won,
             before => before != status && (before.is_warning() || !status.is_warning()),
         };
         if !is_possible {
@@ -134,7 +134,7 @@ impl Provider {
         }
         let read = dispute.clone();
         dispute.status = status;
-        dispute.is_withdrawn = !status.is_warning() && status != DisputeStatus::Won;
+        dispute.is_withdrawn = !status.is_warning() && status != StripeDisputeStatus::Won;
         let dispute = dispute.clone();
         self.mark_charge(&dispute);
         self.publish_move(&read, &dispute);
@@ -149,7 +149,7 @@ impl Provider {
         withheld.fold(0, |sum, dispute| sum.saturating_add(dispute.amount_minor))
     }
 
-    fn publish_move(&mut self, read: &Dispute, dispute: &Dispute) {
+    fn publish_move(&mut self, read: &StripeDispute, dispute: &StripeDispute) {
         let funds = match (read.is_withdrawn, dispute.is_withdrawn) {
             (false, true) => Some("charge.dispute.funds_withdrawn"),
             (true, false) => Some("charge.dispute.funds_reinstated"),
@@ -161,7 +161,7 @@ impl Provider {
         }
     }
 
-    fn mark_charge(&mut self, dispute: &Dispute) {
+    fn mark_charge(&mut self, dispute: &StripeDispute) {
         if let Some(charge) = self.memory.charges.get_mut(&dispute.charge) {
             charge.is_disputed = true;
             charge.is_charged_back = dispute.is_withdrawn;

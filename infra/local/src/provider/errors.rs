@@ -34,13 +34,13 @@ pub(super) enum Stage {
 
 /// An error response.
 #[derive(Debug, Clone)]
-pub(super) struct ProviderRefusal {
+pub(super) struct StripeRefusal {
     pub status: u16,
     pub stage: Stage,
     members: Map<String, Value>,
 }
 
-impl ProviderRefusal {
+impl StripeRefusal {
     /// Creates an `invalid_request_error` for wrong parameters.
     pub fn validation(message: impl Into<String>) -> Self {
         Self::new(ErrorType::InvalidRequest, Stage::Validation, message)

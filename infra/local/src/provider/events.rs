@@ -4,7 +4,7 @@ use credits_payments::signature::{Secret, sign};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Provider};
+use super::{API_VERSION, StripeStandIn};
 
 /// A signed event, ready for delivery.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct RequestIds {
     pub key: Option<String>,
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Takes all events from the outbox, oldest first, signed with the current time.
     pub fn take_outbox(&mut self) -> Vec<Delivery> {
         self.expire_due();

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Provider;
-use super::errors::ProviderRefusal;
+use super::StripeStandIn;
+use super::errors::StripeRefusal;
 use super::form::Form;
 
 /// The members that can be expanded.
@@ -13,14 +13,14 @@ const EXPANDABLE: [&str; 7] =
 /// The largest depth of a path.
 const MAX_DEPTH: usize = 4;
 
-impl Provider {
+impl StripeStandIn {
     /// Replaces the references that the form's `expand` lists.
-    pub(super) fn expanded(&self, mut object: Value, form: &Form) -> Result<Value, ProviderRefusal> {
+    pub(super) fn expanded(&self, mut object: Value, form: &Form) -> Result<Value, StripeRefusal> {
         for (at, path) in form.expand().iter().enumerate() {
             let parts: Vec<&str> = path.split('.').collect();
             if parts.len() > MAX_DEPTH || !self.expand(&mut object, &parts) {
                 let refusal =
-                    ProviderRefusal::validation(format!("This property cannot be expanded ({path})."));
+                    StripeRefusal::validation(format!("This property cannot be expanded ({path})."));
                 return Err(refusal.param(&format!("expand[{at}]")));
             }
         }
@@ -53,7 +53,7 @@ impl Provider {
     fn object(&self, id: &str) -> Option<Value> {
         let memory = &self.memory;
         match id.split_once('_')?.0 {
-            "pi" => memory.intents.get(id).map(super::intents::Intent::object),
+            "pi" => memory.intents.get(id).map(super::intents::StripeIntent::object),
             "ch" => memory.charges.get(id).map(super::charges::Charge::object),
             "pm" => memory.methods.get(id).map(super::methods::Method::object),
             "cus" => memory.customers.get(id).map(super::customers::Customer::object),

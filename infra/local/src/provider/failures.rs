@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Provider;
-use super::errors::{ErrorType, ProviderRefusal, Stage};
+use super::StripeStandIn;
+use super::errors::{ErrorType, Stage, StripeRefusal};
 use super::idempotency::key_in_use;
 
 /// A planned failure, in the form of `POST /_local/provider/failures`.
@@ -37,14 +37,14 @@ pub(super) struct RemainingFailure {
 
 /// The failure of one request.
 pub(super) struct Planned {
-    pub refusal: ProviderRefusal,
+    pub refusal: StripeRefusal,
     /// Whether the request is executed first.
     pub is_executed: bool,
     /// Whether its events are lost.
     pub is_lost: bool,
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Makes the next requests fail. A 401, 409 or 429 is never kept, as at Stripe.
     pub fn plan_failure(&mut self, order: &PlannedFailure) {
         let is_executed = order.executed.unwrap_or_default();
@@ -71,22 +71,22 @@ impl Provider {
     }
 }
 
-fn refusal(status: u16, stage: Stage, key: &str) -> ProviderRefusal {
+fn refusal(status: u16, stage: Stage, key: &str) -> StripeRefusal {
     let (kind, message) = match status {
         409 => return key_in_use(key),
         429 => {
             let message = "Request rate limit exceeded. Learn more about rate limits here \
                            https://stripe.com/docs/rate-limits.";
-            let refusal = ProviderRefusal::new(ErrorType::InvalidRequest, stage, message);
+            let refusal = StripeRefusal::new(ErrorType::InvalidRequest, stage, message);
             return refusal.status(429).code("rate_limit");
         }
         400..500 => (ErrorType::InvalidRequest, "The request was refused."),
         _ => (ErrorType::Api, "An unknown error occurred"),
     };
-    ProviderRefusal::new(kind, stage, message).status(status)
+    StripeRefusal::new(kind, stage, message).status(status)
 }
 
 /// Returns the response to an internal error of Stripe's.
-pub(super) fn server_error() -> ProviderRefusal {
+pub(super) fn server_error() -> StripeRefusal {
     refusal(500, Stage::Execution, "")
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::amounts;
-use super::errors::ProviderRefusal;
+use super::errors::StripeRefusal;
 
 /// The type of a parameter's value.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     /// Non-empty text of at most this many characters.
     Text(usize),
     /// `true` or `false`.
@@ -28,15 +28,15 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: FieldKind,
 }
 
-pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn field(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind }
 }
 
 /// `expand[]`, which nearly every endpoint accepts.
-pub(super) const EXPAND: Field = field("expand[]", Kind::Text(200));
+pub(super) const EXPAND: Field = field("expand[]", FieldKind::Text(200));
 
 /// The largest number of keys in a `metadata` object.
 const MAX_METADATA_KEYS: usize = 50;
@@ -59,7 +59,7 @@ pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
 
 impl Form {
     /// Parses a body or a query. Refuses a parameter that is not in `known`.
-    pub fn read(text: &[u8], known: &[Field]) -> Result<Self, ProviderRefusal> {
+    pub fn read(text: &[u8], known: &[Field]) -> Result<Self, StripeRefusal> {
         let mut form = Self { fields: BTreeMap::new(), expand: Vec::new() };
         let pairs = pairs(text);
         for (name, _) in &pairs {
@@ -87,8 +87,8 @@ impl Form {
     }
 
     /// Returns the value of a required parameter.
-    pub fn required(&self, name: &str) -> Result<&str, ProviderRefusal> {
-        self.text(name).ok_or_else(|| ProviderRefusal::required(name))
+    pub fn required(&self, name: &str) -> Result<&str, StripeRefusal> {
+        self.text(name).ok_or_else(|| StripeRefusal::required(name))
     }
 
     /// Returns whether a parameter is `true`.
@@ -102,12 +102,12 @@ impl Form {
     }
 
     /// Returns the value of an integer parameter, which must be at least 1.
-    pub fn positive(&self, name: &str) -> Result<Option<u64>, ProviderRefusal> {
+    pub fn positive(&self, name: &str) -> Result<Option<u64>, StripeRefusal> {
         let Some(value) = self.whole(name) else { return Ok(None) };
         match u64::try_from(value) {
             Ok(value) if value > 0 => Ok(Some(value)),
             _ => {
-                let refusal = ProviderRefusal::validation("This value must be greater than or equal to 1.");
+                let refusal = StripeRefusal::validation("This value must be greater than or equal to 1.");
                 Err(refusal.code("parameter_invalid_integer").param(name))
             }
         }
@@ -134,7 +134,7 @@ impl Form {
         &self.expand
     }
 
-    fn check_metadata_keys(&self) -> Result<(), ProviderRefusal> {
+    fn check_metadata_keys(&self) -> Result<(), StripeRefusal> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (set, _) in self.fields.keys().filter_map(|name| name.rsplit_once('[')) {
             if set == "metadata" || set.ends_with("[metadata]") {
@@ -146,7 +146,7 @@ impl Form {
             Some((set, count)) => {
                 let message =
                     format!("Metadata can have up to {MAX_METADATA_KEYS} keys, but you've set {count}.");
-                Err(ProviderRefusal::validation(message).param(set))
+                Err(StripeRefusal::validation(message).param(set))
             }
             None => Ok(()),
         }
@@ -178,64 +178,64 @@ fn matches(name: &[&str], pattern: &str) -> bool {
 }
 
 /// Refuses a name that matches no pattern. The error names it up to the first unknown part, as Stripe's does.
-fn check_known(name: &str, known: &[Field]) -> Result<(), ProviderRefusal> {
+fn check_known(name: &str, known: &[Field]) -> Result<(), StripeRefusal> {
     let parts = segments(name);
     if known.iter().any(|field| matches(&parts, field.name)) {
         return Ok(());
     }
     let deepest = known.iter().map(|field| fitting(&parts, &segments(field.name))).max().unwrap_or_default();
     if deepest == parts.len() {
-        return Err(ProviderRefusal::validation("Invalid object").param(name));
+        return Err(StripeRefusal::validation("Invalid object").param(name));
     }
     let mut path = parts.first().copied().unwrap_or_default().to_owned();
     for part in parts.iter().skip(1).take(deepest).filter(|part| !part.is_empty()) {
         path = format!("{path}[{part}]");
     }
-    let refusal = ProviderRefusal::validation(format!("Received unknown parameter: {path}"));
+    let refusal = StripeRefusal::validation(format!("Received unknown parameter: {path}"));
     Err(refusal.code("parameter_unknown").param(&path))
 }
 
-fn check_value(name: &str, value: &str, kind: Kind) -> Result<(), ProviderRefusal> {
-    if value.is_empty() && !matches!(kind, Kind::Metadata) {
+fn check_value(name: &str, value: &str, kind: FieldKind) -> Result<(), StripeRefusal> {
+    if value.is_empty() && !matches!(kind, FieldKind::Metadata) {
         return Err(empty(name));
     }
     match kind {
-        Kind::Text(longest) if value.chars().count() > longest => {
+        FieldKind::Text(longest) if value.chars().count() > longest => {
             let message = format!("Invalid string: {name} must be at most {longest} characters");
-            Err(ProviderRefusal::validation(message).param(name))
+            Err(StripeRefusal::validation(message).param(name))
         }
-        Kind::Flag if !matches!(value, "true" | "false") => {
-            Err(ProviderRefusal::validation(format!("Invalid boolean: {value}")).param(name))
+        FieldKind::Flag if !matches!(value, "true" | "false") => {
+            Err(StripeRefusal::validation(format!("Invalid boolean: {value}")).param(name))
         }
-        Kind::Whole if value.parse::<i64>().is_err() => {
-            let refusal = ProviderRefusal::validation(format!("Invalid integer: {value}"));
+        FieldKind::Whole if value.parse::<i64>().is_err() => {
+            let refusal = StripeRefusal::validation(format!("Invalid integer: {value}"));
             Err(refusal.code("parameter_invalid_integer").param(name))
         }
-        Kind::Url => check_url(name, value),
-        Kind::Currency => amounts::check_currency(value, name),
-        Kind::Email if !is_address(value) => {
-            let refusal = ProviderRefusal::validation(format!("Invalid email address: {value}"));
+        FieldKind::Url => check_url(name, value),
+        FieldKind::Currency => amounts::check_currency(value, name),
+        FieldKind::Email if !is_address(value) => {
+            let refusal = StripeRefusal::validation(format!("Invalid email address: {value}"));
             Err(refusal.code("email_invalid").param(name))
         }
-        Kind::Choice(choices) if !choices.contains(&value) => {
+        FieldKind::Choice(choices) if !choices.contains(&value) => {
             let message = format!("Invalid {name}: must be one of {}", listing(choices));
-            Err(ProviderRefusal::validation(message).param(name))
+            Err(StripeRefusal::validation(message).param(name))
         }
-        Kind::Metadata => check_metadata(name, value),
+        FieldKind::Metadata => check_metadata(name, value),
         _ => Ok(()),
     }
 }
 
-fn empty(name: &str) -> ProviderRefusal {
+fn empty(name: &str) -> StripeRefusal {
     let message = format!(
         "You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however \
          '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value."
     );
-    ProviderRefusal::validation(message).code("parameter_invalid_empty").param(name)
+    StripeRefusal::validation(message).code("parameter_invalid_empty").param(name)
 }
 
-fn check_url(name: &str, value: &str) -> Result<(), ProviderRefusal> {
-    let refusal = |message: &str| Err(ProviderRefusal::validation(message).code("url_invalid").param(name));
+fn check_url(name: &str, value: &str) -> Result<(), StripeRefusal> {
+    let refusal = |message: &str| Err(StripeRefusal::validation(message).code("url_invalid").param(name));
     let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
     match rest {
         None => refusal("Invalid URL: An explicit scheme (such as https) must be provided."),
@@ -256,7 +256,7 @@ fn is_address(value: &str) -> bool {
     plain && !name.is_empty() && domain.contains('.') && !domain.contains('@') && !domain.ends_with('.')
 }
 
-fn check_metadata(name: &str, value: &str) -> Result<(), ProviderRefusal> {
+fn check_metadata(name: &str, value: &str) -> Result<(), StripeRefusal> {
     let key = segments(name).last().copied().unwrap_or_default();
     let (key_length, length) = (key.chars().count(), value.chars().count());
     if key_length > MAX_METADATA_KEY {
@@ -264,14 +264,14 @@ fn check_metadata(name: &str, value: &str) -> Result<(), ProviderRefusal> {
             "Metadata keys can have up to {MAX_METADATA_KEY} characters, but you passed in a key that is \
              {key_length} characters. Invalid key: {key}"
         );
-        return Err(ProviderRefusal::validation(message).param(name));
+        return Err(StripeRefusal::validation(message).param(name));
     }
     if length > MAX_METADATA_VALUE {
         let message = format!(
             "Metadata values can have up to {MAX_METADATA_VALUE} characters, but you passed in a value that is \
              {length} characters. Invalid value: {value}"
         );
-        return Err(ProviderRefusal::validation(message).param(name));
+        return Err(StripeRefusal::validation(message).param(name));
     }
     Ok(())
 }

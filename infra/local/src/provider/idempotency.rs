@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::errors::{ErrorType, ProviderRefusal, Stage};
-use super::{Provider, form};
+use super::errors::{ErrorType, Stage, StripeRefusal};
+use super::{StripeStandIn, form};
 
 /// How long an answer is kept, in seconds. Stripe removes keys that are at least 24 hours old.
 const KEY_RETENTION_SECONDS: i64 = 86_400;
@@ -40,7 +40,7 @@ pub(super) fn canonical(mut pairs: Vec<(String, String)>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Makes requests with this key conflict, as if its first request were in flight.
     pub fn begin_in_flight(&mut self, key: &str) {
         self.in_flight.insert(key.to_owned());
@@ -57,12 +57,12 @@ impl Provider {
         key: &str,
         path: &str,
         body: &[u8],
-    ) -> Result<Option<KeptAnswer>, ProviderRefusal> {
+    ) -> Result<Option<KeptAnswer>, StripeRefusal> {
         let length = key.chars().count();
         if length > MAX_KEY {
             let message =
                 format!("Idempotency keys can have up to {MAX_KEY} characters; this one has {length}.");
-            return Err(ProviderRefusal::validation(message));
+            return Err(StripeRefusal::validation(message));
         }
         if self.in_flight.contains(key) {
             return Err(key_in_use(key));
@@ -74,7 +74,7 @@ impl Provider {
                 "Keys for idempotent requests can only be used {how}. Try using a key other than '{key}' if you meant to \
                  execute a different request."
             );
-            Err(ProviderRefusal::new(ErrorType::Idempotency, Stage::Validation, message))
+            Err(StripeRefusal::new(ErrorType::Idempotency, Stage::Validation, message))
         };
         if kept.path != path {
             return misused(format!(
@@ -100,12 +100,12 @@ impl Provider {
 }
 
 /// Returns the error for a key whose first request is in flight.
-pub(super) fn key_in_use(key: &str) -> ProviderRefusal {
+pub(super) fn key_in_use(key: &str) -> StripeRefusal {
     let message = format!(
         "There is currently another in-progress request using this Idempotent Key (that probably means you submitted \
          twice, and the other request is still going through): {key}. Please try again later."
     );
-    ProviderRefusal::new(ErrorType::Idempotency, Stage::Validation, message)
+    StripeRefusal::new(ErrorType::Idempotency, Stage::Validation, message)
         .status(409)
         .code("idempotency_key_in_use")
 }

@@ -2,39 +2,39 @@
 
 use serde_json::Value;
 
-use super::Provider;
+use super::StripeStandIn;
 use super::amounts::{Charging, check_amount};
-use super::charges::{ChargeOutcome, Failing, Settlement};
-use super::errors::{ErrorType, ProviderRefusal, Stage};
+use super::charges::{ChargeSettlement, Failing, PlayedOutcome};
+use super::errors::{ErrorType, Stage, StripeRefusal};
 use super::failures::server_error;
-use super::form::{EXPAND, Field, Form, Kind, field};
-use super::intents::{Intent, IntentStatus};
+use super::form::{EXPAND, Field, FieldKind, Form, field};
+use super::intents::{IntentStatus, StripeIntent};
 use super::methods::MethodKind;
 
 /// The parameters that the stand-in supports.
 const KNOWN: [Field; 14] = [
     EXPAND,
-    field("amount", Kind::Whole),
-    field("currency", Kind::Currency),
-    field("customer", Kind::Text(255)),
-    field("payment_method", Kind::Text(255)),
-    field("off_session", Kind::Flag),
-    field("confirm", Kind::Flag),
-    field("error_on_requires_action", Kind::Flag),
-    field("return_url", Kind::Url),
-    field("automatic_payment_methods[enabled]", Kind::Flag),
-    field("automatic_payment_methods[allow_redirects]", Kind::Choice(&["always", "never"])),
-    field("description", Kind::Text(1_000)),
-    field("receipt_email", Kind::Email),
-    field("metadata[*]", Kind::Metadata),
+    field("amount", FieldKind::Whole),
+    field("currency", FieldKind::Currency),
+    field("customer", FieldKind::Text(255)),
+    field("payment_method", FieldKind::Text(255)),
+    field("off_session", FieldKind::Flag),
+    field("confirm", FieldKind::Flag),
+    field("error_on_requires_action", FieldKind::Flag),
+    field("return_url", FieldKind::Url),
+    field("automatic_payment_methods[enabled]", FieldKind::Flag),
+    field("automatic_payment_methods[allow_redirects]", FieldKind::Choice(&["always", "never"])),
+    field("description", FieldKind::Text(1_000)),
+    field("receipt_email", FieldKind::Email),
+    field("metadata[*]", FieldKind::Metadata),
 ];
 
 /// The parameters that require `confirm`.
 const CONFIRMING: [&str; 3] = ["off_session", "error_on_requires_action", "return_url"];
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `POST /v1/payment_intents`.
-    pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn create_intent(&mut self, body: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(body, &KNOWN)?;
         form.required("amount")?;
         form.required("currency")?;
@@ -42,7 +42,7 @@ impl Provider {
         check_confirmation(&form)?;
         let currency = form.text("currency").unwrap_or_default();
         check_amount(amount, currency, Charging::Intent)?;
-        let mut intent = Intent::new(self.new_id("pi"), amount, currency.to_owned(), self.now());
+        let mut intent = StripeIntent::new(self.new_id("pi"), amount, currency.to_owned(), self.now());
         intent.description = form.text("description").map(str::to_owned);
         intent.metadata = form.metadata("metadata");
         let kind = self.read_payer(&form, &mut intent)?;
@@ -57,9 +57,9 @@ impl Provider {
             self.confirm(&id, kind, outcome);
         }
         let ended = self.ended(&id, outcome);
-        if outcome == ChargeOutcome::Declined && ended.is_ok() {
+        if outcome == PlayedOutcome::Declined && ended.is_ok() {
             // Stripe does not decline a bank debit at once. It is processing until the bank returns it.
-            let settled = self.settle(&id, Settlement::Failed);
+            let settled = self.settle(&id, ChargeSettlement::Failed);
             settled.unwrap_or_else(|error| tracing::debug!(%error, "the intent was not confirmed"));
         }
         self.keep();
@@ -67,7 +67,11 @@ impl Provider {
     }
 
     /// Looks up the customer and the method, and checks that they belong together.
-    fn read_payer(&self, form: &Form, intent: &mut Intent) -> Result<Option<MethodKind>, ProviderRefusal> {
+    fn read_payer(
+        &self,
+        form: &Form,
+        intent: &mut StripeIntent,
+    ) -> Result<Option<MethodKind>, StripeRefusal> {
         if let Some(id) = form.text("customer") {
             self.existing_customer(id, "customer")?;
             intent.customer = Some(id.to_owned());
@@ -76,7 +80,7 @@ impl Provider {
             return if form.is_true("confirm") { Err(without_method()) } else { Ok(None) };
         };
         let method = self.memory.methods.get(id);
-        let method = method.ok_or_else(|| ProviderRefusal::missing("PaymentMethod", id, "payment_method"))?;
+        let method = method.ok_or_else(|| StripeRefusal::missing("PaymentMethod", id, "payment_method"))?;
         let message = match (&method.customer, &intent.customer) {
             (None, _) if method.is_detached => {
                 "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, \
@@ -99,33 +103,33 @@ impl Provider {
                 return Ok(Some(method.kind));
             }
         };
-        Err(ProviderRefusal::execution(message).param("payment_method"))
+        Err(StripeRefusal::execution(message).param("payment_method"))
     }
 
-    fn outcome_for(&self, intent: &Intent) -> ChargeOutcome {
+    fn outcome_for(&self, intent: &StripeIntent) -> PlayedOutcome {
         let customer = intent.customer.as_ref().and_then(|id| self.memory.customers.get(id));
         let workspace = customer.map(|customer| &customer.workspace).or(intent.metadata.get("workspace_id"));
         let outcome = workspace.and_then(|workspace| self.memory.outcomes.get(workspace));
-        outcome.copied().unwrap_or(ChargeOutcome::Succeeded)
+        outcome.copied().unwrap_or(PlayedOutcome::Succeeded)
     }
 
-    fn confirm(&mut self, id: &str, kind: MethodKind, outcome: ChargeOutcome) {
+    fn confirm(&mut self, id: &str, kind: MethodKind, outcome: PlayedOutcome) {
         match outcome {
-            ChargeOutcome::AuthenticationRequired => self.fail(id, Failing::AuthenticationRequired),
-            ChargeOutcome::Processing => self.begin_processing(id),
+            PlayedOutcome::AuthenticationRequired => self.fail(id, Failing::AuthenticationRequired),
+            PlayedOutcome::Processing => self.begin_processing(id),
             _ if kind.is_delayed() => self.begin_processing(id),
-            ChargeOutcome::Declined => self.fail(id, Failing::Declined),
+            PlayedOutcome::Declined => self.fail(id, Failing::Declined),
             _ => self.succeed(id),
         }
     }
 
     /// Returns the response to a confirmed charge.
-    fn ended(&self, id: &str, outcome: ChargeOutcome) -> Result<Value, ProviderRefusal> {
+    fn ended(&self, id: &str, outcome: PlayedOutcome) -> Result<Value, StripeRefusal> {
         let Some(intent) = self.memory.intents.get(id) else { return Err(server_error()) };
         if let Some(error) = &intent.last_payment_error {
             return Err(declined(error, intent.object()));
         }
-        if outcome == ChargeOutcome::ServerErrorCharged {
+        if outcome == PlayedOutcome::ServerErrorCharged {
             return Err(server_error());
         }
         Ok(intent.object())
@@ -133,9 +137,9 @@ impl Provider {
 }
 
 /// Returns the error of a declined charge: the intent's error, with the intent.
-fn declined(error: &Value, intent: Value) -> ProviderRefusal {
+fn declined(error: &Value, intent: Value) -> StripeRefusal {
     let message = error["message"].as_str().unwrap_or_default();
-    let mut refusal = ProviderRefusal::new(ErrorType::Card, Stage::Execution, message).status(402);
+    let mut refusal = StripeRefusal::new(ErrorType::Card, Stage::Execution, message).status(402);
     for name in ["code", "decline_code", "charge", "payment_method"] {
         if let Some(value) = error.get(name) {
             refusal = refusal.member(name, value.clone());
@@ -144,37 +148,37 @@ fn declined(error: &Value, intent: Value) -> ProviderRefusal {
     refusal.member("payment_intent", intent)
 }
 
-fn check_outcome(outcome: ChargeOutcome) -> Result<(), ProviderRefusal> {
+fn check_outcome(outcome: PlayedOutcome) -> Result<(), StripeRefusal> {
     match outcome {
-        ChargeOutcome::ServerError => Err(server_error()),
-        ChargeOutcome::Refused => {
-            Err(ProviderRefusal::execution("Your account cannot currently make charges."))
+        PlayedOutcome::ServerError => Err(server_error()),
+        PlayedOutcome::Refused => {
+            Err(StripeRefusal::execution("Your account cannot currently make charges."))
         }
         _ => Ok(()),
     }
 }
 
-fn without_method() -> ProviderRefusal {
+fn without_method() -> StripeRefusal {
     let message = "You cannot confirm this PaymentIntent because it's missing a payment method. To confirm the \
                    PaymentIntent with a customer's payment method, specify a payment method attached to the customer.";
-    ProviderRefusal::execution(message).code("payment_intent_unexpected_state")
+    StripeRefusal::execution(message).code("payment_intent_unexpected_state")
 }
 
-fn check_confirmation(form: &Form) -> Result<(), ProviderRefusal> {
+fn check_confirmation(form: &Form) -> Result<(), StripeRefusal> {
     if !form.is_true("confirm") {
         return match CONFIRMING.into_iter().find(|name| form.has(name)) {
             Some(name) => {
                 let message = format!(
                     "The parameter `{name}` cannot be passed when creating a PaymentIntent unless `confirm` is set to true."
                 );
-                Err(ProviderRefusal::validation(message).param(name))
+                Err(StripeRefusal::validation(message).param(name))
             }
             None => Ok(()),
         };
     }
     let methods = |name: &str| form.text(&format!("automatic_payment_methods[{name}]"));
     if form.has("automatic_payment_methods") && methods("enabled").is_none() {
-        return Err(ProviderRefusal::required("automatic_payment_methods[enabled]"));
+        return Err(StripeRefusal::required("automatic_payment_methods[enabled]"));
     }
     if methods("allow_redirects") != Some("never") && !form.has("return_url") {
         let message = "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because \
@@ -183,7 +187,7 @@ fn check_confirmation(form: &Form) -> Result<(), ProviderRefusal> {
                        `automatic_payment_methods[enabled]` to `true` and \
                        `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment \
                        Intents.";
-        return Err(ProviderRefusal::validation(message).param("return_url"));
+        return Err(StripeRefusal::validation(message).param("return_url"));
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Provider;
-use super::errors::ProviderRefusal;
-use super::form::{EXPAND, Form, Kind, field};
+use super::StripeStandIn;
+use super::errors::StripeRefusal;
+use super::form::{EXPAND, FieldKind, Form, field};
 use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
 use super::sessions::Session;
 
@@ -22,7 +22,7 @@ pub(super) enum IntentStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Intent {
+pub(super) struct StripeIntent {
     pub id: String,
     pub amount_minor: u64,
     pub currency: String,
@@ -39,7 +39,7 @@ pub(super) struct Intent {
     pub created: i64,
 }
 
-impl Intent {
+impl StripeIntent {
     pub fn new(id: String, amount_minor: u64, currency: String, created: i64) -> Self {
         Self {
             id,
@@ -126,19 +126,19 @@ impl Intent {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `GET /v1/payment_intents/{id}`.
-    pub(super) fn read_intent(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn read_intent(&self, id: &str, query: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let intent = self.memory.intents.get(id);
         let intent =
-            intent.ok_or_else(|| ProviderRefusal::missing("payment_intent", id, "intent").status(404))?;
+            intent.ok_or_else(|| StripeRefusal::missing("payment_intent", id, "intent").status(404))?;
         self.expanded(intent.object(), &form)
     }
 
     /// Handles `GET /v1/payment_intents`.
-    pub(super) fn list_intents(&self, query: &[u8]) -> Result<Value, ProviderRefusal> {
-        let mut known = vec![LIMIT, STARTING_AFTER, EXPAND, field("customer", Kind::Text(255))];
+    pub(super) fn list_intents(&self, query: &[u8]) -> Result<Value, StripeRefusal> {
+        let mut known = vec![LIMIT, STARTING_AFTER, EXPAND, field("customer", FieldKind::Text(255))];
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
         let intents = &self.memory.intents;
@@ -147,6 +147,6 @@ impl Provider {
             is_created_as_asked(&form, intent.created)
                 && form.text("customer").is_none_or(|asked| intent.customer.as_deref() == Some(asked))
         });
-        self.expanded(page.of("/v1/payment_intents", newest_first, Intent::object), &form)
+        self.expanded(page.of("/v1/payment_intents", newest_first, StripeIntent::object), &form)
     }
 }

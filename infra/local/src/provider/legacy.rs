@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::charges::{Charge, ChargeOutcome};
+use super::charges::{Charge, PlayedOutcome};
 use super::customers::Customer;
 use super::idempotency::{KeptAnswer, SavedAnswer};
-use super::intents::{Intent, IntentStatus};
+use super::intents::{IntentStatus, StripeIntent};
 use super::memory;
 use super::methods::{Method, MethodKind};
-use super::sessions::{PaymentStatus, SESSION_LIFETIME, Session, SessionStatus};
+use super::sessions::{SESSION_LIFETIME, Session, SessionPaymentStatus, SessionStatus};
 
 /// The member that distinguishes the formats.
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ struct OldMemory {
     #[serde(default)]
     customers: BTreeMap<String, String>,
     #[serde(default)]
-    outcomes: BTreeMap<String, ChargeOutcome>,
+    outcomes: BTreeMap<String, PlayedOutcome>,
 }
 
 #[derive(Deserialize)]
@@ -115,8 +115,8 @@ impl memory::Memory {
         session.payment_intent = Some(old.payment_intent.clone());
         if old.paid {
             session.status = SessionStatus::Complete;
-            session.payment_status = PaymentStatus::Paid;
-            let mut intent = Intent::of_session(&session, old.payment_intent, at);
+            session.payment_status = SessionPaymentStatus::Paid;
+            let mut intent = StripeIntent::of_session(&session, old.payment_intent, at);
             intent.status = IntentStatus::Succeeded;
             self.add_paid(intent);
         } else {
@@ -126,7 +126,7 @@ impl memory::Memory {
     }
 
     fn add_intent(&mut self, old: OldIntent) {
-        let mut intent = Intent::new(old.id, old.amount_minor, old.currency, old.created);
+        let mut intent = StripeIntent::new(old.id, old.amount_minor, old.currency, old.created);
         intent.customer = Some(old.customer);
         intent.metadata = old.metadata;
         if old.succeeded {
@@ -142,7 +142,7 @@ impl memory::Memory {
     }
 
     /// Adds a succeeded payment with its charge and the customer's card.
-    fn add_paid(&mut self, mut intent: Intent) {
+    fn add_paid(&mut self, mut intent: StripeIntent) {
         let customer = intent.customer.as_ref().and_then(|id| self.customers.get(id));
         intent.method = customer.and_then(|customer| customer.methods.first().cloned());
         let method = intent.method.as_ref().and_then(|id| self.methods.get(id));

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::errors::ProviderRefusal;
-use super::form::{Field, Form, Kind, field};
+use super::errors::StripeRefusal;
+use super::form::{Field, FieldKind, Form, field};
 
 /// The default size of a page.
 const DEFAULT_LIMIT: usize = 10;
 /// The largest size of a page.
 const MAX_LIMIT: u64 = 100;
 
-pub(super) const LIMIT: Field = field("limit", Kind::Whole);
-pub(super) const STARTING_AFTER: Field = field("starting_after", Kind::Text(255));
+pub(super) const LIMIT: Field = field("limit", FieldKind::Whole);
+pub(super) const STARTING_AFTER: Field = field("starting_after", FieldKind::Text(255));
 
 /// The requested page of a list.
 #[derive(Debug, Clone, Copy)]
@@ -22,15 +22,11 @@ pub(super) struct ListPage<'a> {
 
 impl<'a> ListPage<'a> {
     /// Reads `limit` and `starting_after`. `exists` returns whether the list's type has an object with this id.
-    pub fn read(
-        form: &'a Form,
-        object: &str,
-        exists: impl Fn(&str) -> bool,
-    ) -> Result<Self, ProviderRefusal> {
+    pub fn read(form: &'a Form, object: &str, exists: impl Fn(&str) -> bool) -> Result<Self, StripeRefusal> {
         let limit = match form.positive("limit")? {
             Some(limit) if limit > MAX_LIMIT => {
                 let message = format!("This value must be less than or equal to {MAX_LIMIT}.");
-                let refusal = ProviderRefusal::validation(message).code("parameter_invalid_integer");
+                let refusal = StripeRefusal::validation(message).code("parameter_invalid_integer");
                 return Err(refusal.param("limit"));
             }
             Some(limit) => usize::try_from(limit).unwrap_or(DEFAULT_LIMIT),
@@ -38,7 +34,7 @@ impl<'a> ListPage<'a> {
         };
         let after = form.text("starting_after");
         if let Some(id) = after.filter(|id| !exists(id)) {
-            return Err(ProviderRefusal::missing(object, id, "starting_after"));
+            return Err(StripeRefusal::missing(object, id, "starting_after"));
         }
         Ok(Self { limit, after })
     }
@@ -65,11 +61,11 @@ impl<'a> ListPage<'a> {
 
 /// The filters on `created`.
 pub(super) const CREATED: [Field; 5] = [
-    field("created", Kind::Whole),
-    field("created[gt]", Kind::Whole),
-    field("created[gte]", Kind::Whole),
-    field("created[lt]", Kind::Whole),
-    field("created[lte]", Kind::Whole),
+    field("created", FieldKind::Whole),
+    field("created[gt]", FieldKind::Whole),
+    field("created[gte]", FieldKind::Whole),
+    field("created[lt]", FieldKind::Whole),
+    field("created[lte]", FieldKind::Whole),
 ];
 
 /// Returns whether an object created at this second passes the filters on `created`.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::charges::{Charge, ChargeOutcome};
+use super::charges::{Charge, PlayedOutcome};
 use super::customers::Customer;
-use super::disputes::Dispute;
+use super::disputes::StripeDispute;
 use super::events::OutboxEvent;
 use super::idempotency::KeptAnswer;
-use super::intents::Intent;
+use super::intents::StripeIntent;
 use super::methods::Method;
-use super::refunds::Refund;
+use super::refunds::StripeRefund;
 use super::sessions::Session;
 use super::setups::Setup;
 
@@ -25,17 +25,17 @@ pub(super) struct Memory {
     pub sessions: BTreeMap<String, Session>,
     /// The open sessions, by the second at which they expire.
     pub expiring: BTreeSet<(i64, String)>,
-    pub intents: BTreeMap<String, Intent>,
+    pub intents: BTreeMap<String, StripeIntent>,
     pub charges: BTreeMap<String, Charge>,
     pub setups: BTreeMap<String, Setup>,
     pub customers: BTreeMap<String, Customer>,
     pub methods: BTreeMap<String, Method>,
-    pub refunds: BTreeMap<String, Refund>,
-    pub disputes: BTreeMap<String, Dispute>,
+    pub refunds: BTreeMap<String, StripeRefund>,
+    pub disputes: BTreeMap<String, StripeDispute>,
     /// The kept answers, by idempotency key.
     pub keys: BTreeMap<String, KeptAnswer>,
     /// The outcome of the next charges, by workspace. Set by a control.
-    pub outcomes: BTreeMap<String, ChargeOutcome>,
+    pub outcomes: BTreeMap<String, PlayedOutcome>,
     /// The events that wait for delivery.
     pub outbox: Vec<OutboxEvent>,
     /// The events in delivery. After a restart they wait again.

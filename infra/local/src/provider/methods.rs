@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Provider;
-use super::errors::ProviderRefusal;
-use super::form::{EXPAND, Field, Form, Kind, field};
+use super::StripeStandIn;
+use super::errors::StripeRefusal;
+use super::form::{EXPAND, Field, FieldKind, Form, field};
 use super::lists::{LIMIT, ListPage, STARTING_AFTER};
 
 /// The types of payment methods that the stand-in supports.
@@ -75,8 +75,8 @@ const LISTED: [Field; 5] = [
     LIMIT,
     STARTING_AFTER,
     EXPAND,
-    field("type", Kind::Choice(&TYPES)),
-    field("allow_redisplay", Kind::Choice(&["always", "limited", "unspecified"])),
+    field("type", FieldKind::Choice(&TYPES)),
+    field("allow_redisplay", FieldKind::Choice(&["always", "limited", "unspecified"])),
 ];
 
 impl Method {
@@ -165,20 +165,20 @@ pub(super) fn billing_details() -> Value {
     })
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `GET /v1/payment_methods/{id}`.
-    pub(super) fn read_method(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn read_method(&self, id: &str, query: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         self.expanded(self.method(id)?.object(), &form)
     }
 
     /// Handles `POST /v1/payment_methods/{id}/detach`.
-    pub(super) fn detach_method(&mut self, id: &str, body: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn detach_method(&mut self, id: &str, body: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(body, &[EXPAND])?;
         let Some(customer) = self.method(id)?.customer.clone() else {
             let message =
                 "The payment method you provided is not attached to a customer so detachment is impossible.";
-            return Err(ProviderRefusal::execution(message).param("payment_method"));
+            return Err(StripeRefusal::execution(message).param("payment_method"));
         };
         self.detach(id);
         if let Some(customer) = self.memory.customers.get_mut(&customer) {
@@ -191,7 +191,7 @@ impl Provider {
     }
 
     /// Handles `GET /v1/customers/{id}/payment_methods`.
-    pub(super) fn list_customer_methods(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn list_customer_methods(&self, id: &str, query: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &LISTED)?;
         let customer = self.existing_customer(id, "customer").map_err(|refusal| refusal.status(404))?;
         let methods = &self.memory.methods;
@@ -211,18 +211,18 @@ impl Provider {
         customer: &str,
         method: &str,
         query: &[u8],
-    ) -> Result<Value, ProviderRefusal> {
+    ) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         self.existing_customer(customer, "customer").map_err(|refusal| refusal.status(404))?;
         let found = self.memory.methods.get(method);
         let attached = found.filter(|method| method.customer.as_deref() == Some(customer));
-        let missing = || ProviderRefusal::missing("PaymentMethod", method, "payment_method").status(404);
+        let missing = || StripeRefusal::missing("PaymentMethod", method, "payment_method").status(404);
         self.expanded(attached.ok_or_else(missing)?.object(), &form)
     }
 
-    fn method(&self, id: &str) -> Result<&Method, ProviderRefusal> {
+    fn method(&self, id: &str) -> Result<&Method, StripeRefusal> {
         let method = self.memory.methods.get(id);
-        method.ok_or_else(|| ProviderRefusal::missing("PaymentMethod", id, "payment_method").status(404))
+        method.ok_or_else(|| StripeRefusal::missing("PaymentMethod", id, "payment_method").status(404))
     }
 
     /// Detaches a method from its customer.

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::charges::Failing;
 use super::customers::Customer;
 use super::events::{Delivery, OutboxEvent};
-use super::intents::{Intent, IntentStatus};
+use super::intents::{IntentStatus, StripeIntent};
 use super::methods::MethodKind;
-use super::sessions::{CustomerCreation, Mode, PaymentStatus, Session, SessionStatus};
+use super::sessions::{CustomerCreation, Session, SessionMode, SessionPaymentStatus, SessionStatus};
 use super::setups::SetupStatus;
-use super::{PlayError, Provider};
+use super::{PlayError, StripeStandIn};
 
 /// The outcome of a payer's attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl Paying {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Pays a checkout with a card. Returns the event of its end; `None` if the checkout is unknown or has expired.
     pub fn play(&mut self, id: &str, outcome: PayerOutcome) -> Option<Delivery> {
         self.pay(id, &Paying::by_card(outcome)).ok()
@@ -68,8 +68,8 @@ impl Provider {
         let waiting = match (session.status, session.mode) {
             (SessionStatus::Expired, _) => return Err(PlayError::State("the checkout has expired")),
             (SessionStatus::Complete, _) => self.completed_again(session),
-            (SessionStatus::Open, Mode::Payment) => self.pay_open(session, paying)?,
-            (SessionStatus::Open, Mode::Setup) => self.set_up(session, paying),
+            (SessionStatus::Open, SessionMode::Payment) => self.pay_open(session, paying)?,
+            (SessionStatus::Open, SessionMode::Setup) => self.set_up(session, paying),
         };
         let delivery = self.begin_delivery(waiting);
         self.keep();
@@ -88,7 +88,7 @@ impl Provider {
         add_up(&mut session, paying).ok_or(PlayError::Range("the amount"))?;
         if session.amount_minor == 0 {
             self.find_payer(&mut session);
-            session.payment_status = PaymentStatus::NoPaymentRequired;
+            session.payment_status = SessionPaymentStatus::NoPaymentRequired;
             return Ok(self.complete(session, ""));
         }
         let payment = session.payment_intent.clone().unwrap_or_else(|| self.new_id("pi"));
@@ -107,7 +107,7 @@ impl Provider {
             self.begin_processing(&payment);
         } else {
             self.succeed(&payment);
-            session.payment_status = PaymentStatus::Paid;
+            session.payment_status = SessionPaymentStatus::Paid;
         }
         Ok(self.complete(session, &payment))
     }
@@ -116,7 +116,7 @@ impl Provider {
     fn attempt(&mut self, session: &Session, payment: &str, method: String) {
         let (now, earlier) = (self.now(), self.memory.intents.get(payment));
         let created = earlier.map_or(now, |intent| intent.created);
-        let mut intent = Intent::of_session(session, payment.to_owned(), created);
+        let mut intent = StripeIntent::of_session(session, payment.to_owned(), created);
         intent.method = Some(method);
         intent.status = IntentStatus::RequiresConfirmation;
         self.memory.intents.insert(payment.to_owned(), intent);

@@ -1,10 +1,10 @@
 //! The payments on the page of `cargo local` where a person plays refunds and disputes.
 
-use super::Provider;
+use super::StripeStandIn;
 use super::amounts::{in_major_units, symbol};
 use super::charges::{Charge, ChargeStatus};
-use super::disputes::DisputeStatus;
-use super::refunds::RefundStatus;
+use super::disputes::StripeDisputeStatus;
+use super::refunds::StripeRefundStatus;
 
 /// A payment with its refunds and disputes.
 #[derive(Debug)]
@@ -24,19 +24,19 @@ pub(crate) struct PlayedPayment {
 pub(crate) struct PlayedRefund {
     pub refund_id: String,
     pub amount: String,
-    pub status: RefundStatus,
+    pub status: StripeRefundStatus,
 }
 
 #[derive(Debug)]
 pub(crate) struct PlayedDispute {
     pub dispute_id: String,
-    pub status: DisputeStatus,
+    pub status: StripeDisputeStatus,
 }
 
 /// The largest number of payments on the page.
 const MAX_SHOWN: usize = 100;
 
-impl Provider {
+impl StripeStandIn {
     /// Returns the succeeded payments, newest first.
     pub(crate) fn played_payments(&self) -> Vec<PlayedPayment> {
         let charges = self.memory.charges.values().rev();

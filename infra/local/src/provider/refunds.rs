@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::amounts::{in_major_units, symbol};
 use super::charges::{Charge, ChargeStatus};
-use super::errors::ProviderRefusal;
-use super::form::{EXPAND, Field, Form, Kind, field};
+use super::errors::StripeRefusal;
+use super::form::{EXPAND, Field, FieldKind, Form, field};
 use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
-use super::{PlayError, Provider};
+use super::{PlayError, StripeStandIn};
 
 /// The status of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RefundStatus {
+pub enum StripeRefundStatus {
     /// The money is on its way.
     Pending,
     /// The payer has the money.
@@ -25,7 +25,7 @@ pub enum RefundStatus {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Refund {
+pub(super) struct StripeRefund {
     pub id: String,
     pub amount_minor: u64,
     pub charge: String,
@@ -35,7 +35,7 @@ pub(super) struct Refund {
     pub method: Option<String>,
     pub reason: Option<String>,
     pub metadata: BTreeMap<String, String>,
-    pub status: RefundStatus,
+    pub status: StripeRefundStatus,
     pub created: i64,
 }
 
@@ -44,19 +44,19 @@ struct RefundOrder {
     amount_minor: u64,
     reason: Option<String>,
     metadata: BTreeMap<String, String>,
-    status: RefundStatus,
+    status: StripeRefundStatus,
 }
 
 const KNOWN: [Field; 6] = [
     EXPAND,
-    field("payment_intent", Kind::Text(255)),
-    field("charge", Kind::Text(255)),
-    field("amount", Kind::Whole),
-    field("reason", Kind::Choice(&["duplicate", "fraudulent", "requested_by_customer"])),
-    field("metadata[*]", Kind::Metadata),
+    field("payment_intent", FieldKind::Text(255)),
+    field("charge", FieldKind::Text(255)),
+    field("amount", FieldKind::Whole),
+    field("reason", FieldKind::Choice(&["duplicate", "fraudulent", "requested_by_customer"])),
+    field("metadata[*]", FieldKind::Metadata),
 ];
 
-impl Refund {
+impl StripeRefund {
     /// Returns the refund as a Stripe object.
     pub fn object(&self) -> Value {
         let mut object = json!({
@@ -85,17 +85,17 @@ impl Refund {
             "transfer_reversal": null,
         });
         match self.status {
-            RefundStatus::Pending => object["pending_reason"] = json!("processing"),
-            RefundStatus::Failed => object["failure_reason"] = json!("unknown"),
-            RefundStatus::Succeeded => {}
+            StripeRefundStatus::Pending => object["pending_reason"] = json!("processing"),
+            StripeRefundStatus::Failed => object["failure_reason"] = json!("unknown"),
+            StripeRefundStatus::Succeeded => {}
         }
         object
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `POST /v1/refunds`.
-    pub(super) fn create_refund(&mut self, body: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn create_refund(&mut self, body: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(body, &KNOWN)?;
         let amount = form.positive("amount")?;
         let charge = self.refundable(&form)?;
@@ -103,7 +103,7 @@ impl Provider {
         let currency = &charge.currency;
         if left == 0 {
             let message = format!("Charge {} has already been refunded.", charge.id);
-            return Err(ProviderRefusal::execution(message).code("charge_already_refunded"));
+            return Err(StripeRefusal::execution(message).code("charge_already_refunded"));
         }
         let amount_minor = amount.unwrap_or(left);
         if amount_minor > left {
@@ -113,13 +113,13 @@ impl Provider {
                 shown(amount_minor),
                 shown(left)
             );
-            return Err(ProviderRefusal::execution(message).param("amount"));
+            return Err(StripeRefusal::execution(message).param("amount"));
         }
         let order = RefundOrder {
             amount_minor,
             reason: form.text("reason").map(str::to_owned),
             metadata: form.metadata("metadata"),
-            status: RefundStatus::Succeeded,
+            status: StripeRefundStatus::Succeeded,
         };
         let charge = charge.clone();
         let object = self.make_refund(&charge, order).object();
@@ -128,40 +128,40 @@ impl Provider {
     }
 
     /// Returns the charge that a form names. Refuses one that can't be refunded.
-    fn refundable(&self, form: &Form) -> Result<&Charge, ProviderRefusal> {
+    fn refundable(&self, form: &Form) -> Result<&Charge, StripeRefusal> {
         let id = match (form.text("charge"), form.text("payment_intent")) {
             (None, None) => {
                 let message = "One of the following params should be provided for this request: payment_intent or charge.";
-                return Err(ProviderRefusal::validation(message));
+                return Err(StripeRefusal::validation(message));
             }
-            (Some(_), Some(_)) => return Err(ProviderRefusal::exclusive("charge", "payment_intent")),
+            (Some(_), Some(_)) => return Err(StripeRefusal::exclusive("charge", "payment_intent")),
             (Some(charge), None) => charge,
             (None, Some(id)) => {
                 let intent = self.memory.intents.get(id);
-                let missing = || ProviderRefusal::missing("payment_intent", id, "payment_intent").status(404);
+                let missing = || StripeRefusal::missing("payment_intent", id, "payment_intent").status(404);
                 intent.ok_or_else(missing)?.latest_charge.as_deref().unwrap_or_default()
             }
         };
         let charge = self.memory.charges.get(id);
         if let (None, Some(charge)) = (charge, form.text("charge")) {
-            return Err(ProviderRefusal::missing("charge", charge, "id").status(404));
+            return Err(StripeRefusal::missing("charge", charge, "id").status(404));
         }
         let Some(charge) = charge.filter(|charge| charge.status == ChargeStatus::Succeeded) else {
             let intent = form.text("payment_intent").unwrap_or(id);
             let message =
                 format!("This PaymentIntent ({intent}) does not have a successful charge to refund.");
-            return Err(ProviderRefusal::execution(message));
+            return Err(StripeRefusal::execution(message));
         };
         if charge.is_charged_back {
             let message = format!("Charge {} has been charged back; cannot issue a refund.", charge.id);
-            return Err(ProviderRefusal::execution(message).code("charge_disputed"));
+            return Err(StripeRefusal::execution(message).code("charge_disputed"));
         }
         Ok(charge)
     }
 
     /// Creates a refund, and publishes the events.
-    fn make_refund(&mut self, charge: &Charge, order: RefundOrder) -> Refund {
-        let refund = Refund {
+    fn make_refund(&mut self, charge: &Charge, order: RefundOrder) -> StripeRefund {
+        let refund = StripeRefund {
             id: self.new_id("re"),
             amount_minor: order.amount_minor,
             charge: charge.id.clone(),
@@ -191,7 +191,7 @@ impl Provider {
         &mut self,
         payment: &str,
         amount_minor: Option<u64>,
-        status: RefundStatus,
+        status: StripeRefundStatus,
     ) -> Result<String, PlayError> {
         let charge = self.paid_charge(payment)?;
         let left = charge.amount_minor.saturating_sub(charge.refunded_minor);
@@ -199,7 +199,7 @@ impl Provider {
         if amount_minor == 0 || amount_minor > left {
             return Err(PlayError::Range("amount"));
         }
-        if status == RefundStatus::Failed {
+        if status == StripeRefundStatus::Failed {
             return Err(PlayError::State("a refund begins pending or succeeded"));
         }
         let order = RefundOrder { amount_minor, reason: None, metadata: BTreeMap::new(), status };
@@ -209,14 +209,14 @@ impl Provider {
     }
 
     /// Ends a refund. A succeeded refund may still fail: the bank sends the money back.
-    pub fn end_refund(&mut self, id: &str, status: RefundStatus) -> Result<(), PlayError> {
+    pub fn end_refund(&mut self, id: &str, status: StripeRefundStatus) -> Result<(), PlayError> {
         let refund = self.memory.refunds.get_mut(id).ok_or(PlayError::Unknown("refund"))?;
-        if refund.status == RefundStatus::Failed || status == RefundStatus::Pending {
+        if refund.status == StripeRefundStatus::Failed || status == StripeRefundStatus::Pending {
             return Err(PlayError::State("the refund has ended"));
         }
         refund.status = status;
         let refund = refund.clone();
-        if status == RefundStatus::Failed {
+        if status == StripeRefundStatus::Failed {
             if let Some(charge) = self.memory.charges.get_mut(&refund.charge) {
                 charge.refunded_minor = charge.refunded_minor.saturating_sub(refund.amount_minor);
             }
@@ -232,7 +232,9 @@ impl Provider {
     /// Returns whether a refund of a payment has failed.
     pub(super) fn has_failed_refund(&self, payment: &str) -> bool {
         let refunds = self.memory.refunds.values();
-        refunds.into_iter().any(|refund| refund.intent == payment && refund.status == RefundStatus::Failed)
+        refunds
+            .into_iter()
+            .any(|refund| refund.intent == payment && refund.status == StripeRefundStatus::Failed)
     }
 
     /// Returns the `metadata[refund_id]` that the application gave a payment's refunds.
@@ -250,21 +252,21 @@ impl Provider {
     }
 
     /// Handles `GET /v1/refunds/{id}`.
-    pub(super) fn read_refund(&self, id: &str, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn read_refund(&self, id: &str, query: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let refund = self.memory.refunds.get(id);
-        let refund = refund.ok_or_else(|| ProviderRefusal::missing("refund", id, "refund").status(404))?;
+        let refund = refund.ok_or_else(|| StripeRefusal::missing("refund", id, "refund").status(404))?;
         self.expanded(refund.object(), &form)
     }
 
     /// Handles `GET /v1/refunds`.
-    pub(super) fn list_refunds(&self, query: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn list_refunds(&self, query: &[u8]) -> Result<Value, StripeRefusal> {
         let mut known = vec![
             LIMIT,
             STARTING_AFTER,
             EXPAND,
-            field("payment_intent", Kind::Text(255)),
-            field("charge", Kind::Text(255)),
+            field("payment_intent", FieldKind::Text(255)),
+            field("charge", FieldKind::Text(255)),
         ];
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
@@ -275,6 +277,6 @@ impl Provider {
                 && form.text("payment_intent").is_none_or(|asked| asked == refund.intent)
                 && form.text("charge").is_none_or(|asked| asked == refund.charge)
         });
-        self.expanded(page.of("/v1/refunds", newest_first, Refund::object), &form)
+        self.expanded(page.of("/v1/refunds", newest_first, StripeRefund::object), &form)
     }
 }

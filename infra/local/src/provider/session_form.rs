@@ -2,49 +2,49 @@
 
 use serde_json::Value;
 
-use super::Provider;
+use super::StripeStandIn;
 use super::amounts::{Charging, check_amount};
-use super::errors::ProviderRefusal;
-use super::form::{EXPAND, Field, Form, Kind, field};
-use super::sessions::{CustomerCreation, Mode, Session};
+use super::errors::StripeRefusal;
+use super::form::{EXPAND, Field, FieldKind, Form, field};
+use super::sessions::{CustomerCreation, Session, SessionMode};
 use super::setups::Setup;
 
 /// The parameters that the stand-in supports.
 const KNOWN: [Field; 31] = [
     EXPAND,
-    field("mode", Kind::Choice(&["payment", "setup", "subscription"])),
-    field("success_url", Kind::Url),
-    field("cancel_url", Kind::Url),
-    field("client_reference_id", Kind::Text(200)),
-    field("customer", Kind::Text(255)),
-    field("customer_email", Kind::Email),
-    field("customer_creation", Kind::Choice(&["always", "if_required"])),
-    field("customer_update[address]", Kind::Choice(&["auto", "never"])),
-    field("customer_update[name]", Kind::Choice(&["auto", "never"])),
-    field("customer_update[shipping]", Kind::Choice(&["auto", "never"])),
-    field("currency", Kind::Currency),
-    field("expires_at", Kind::Whole),
-    field("metadata[*]", Kind::Metadata),
-    field("adaptive_pricing[enabled]", Kind::Flag),
-    field("automatic_tax[enabled]", Kind::Flag),
-    field("tax_id_collection[enabled]", Kind::Flag),
-    field("allow_promotion_codes", Kind::Flag),
-    field("payment_intent_data[description]", Kind::Text(1_000)),
-    field("payment_intent_data[metadata][*]", Kind::Metadata),
-    field("payment_intent_data[setup_future_usage]", Kind::Choice(&["off_session", "on_session"])),
-    field("setup_intent_data[description]", Kind::Text(1_000)),
-    field("setup_intent_data[metadata][*]", Kind::Metadata),
-    field("line_items[#][quantity]", Kind::Whole),
-    field("line_items[#][price_data][currency]", Kind::Currency),
-    field("line_items[#][price_data][unit_amount]", Kind::Whole),
+    field("mode", FieldKind::Choice(&["payment", "setup", "subscription"])),
+    field("success_url", FieldKind::Url),
+    field("cancel_url", FieldKind::Url),
+    field("client_reference_id", FieldKind::Text(200)),
+    field("customer", FieldKind::Text(255)),
+    field("customer_email", FieldKind::Email),
+    field("customer_creation", FieldKind::Choice(&["always", "if_required"])),
+    field("customer_update[address]", FieldKind::Choice(&["auto", "never"])),
+    field("customer_update[name]", FieldKind::Choice(&["auto", "never"])),
+    field("customer_update[shipping]", FieldKind::Choice(&["auto", "never"])),
+    field("currency", FieldKind::Currency),
+    field("expires_at", FieldKind::Whole),
+    field("metadata[*]", FieldKind::Metadata),
+    field("adaptive_pricing[enabled]", FieldKind::Flag),
+    field("automatic_tax[enabled]", FieldKind::Flag),
+    field("tax_id_collection[enabled]", FieldKind::Flag),
+    field("allow_promotion_codes", FieldKind::Flag),
+    field("payment_intent_data[description]", FieldKind::Text(1_000)),
+    field("payment_intent_data[metadata][*]", FieldKind::Metadata),
+    field("payment_intent_data[setup_future_usage]", FieldKind::Choice(&["off_session", "on_session"])),
+    field("setup_intent_data[description]", FieldKind::Text(1_000)),
+    field("setup_intent_data[metadata][*]", FieldKind::Metadata),
+    field("line_items[#][quantity]", FieldKind::Whole),
+    field("line_items[#][price_data][currency]", FieldKind::Currency),
+    field("line_items[#][price_data][unit_amount]", FieldKind::Whole),
     field(
         "line_items[#][price_data][tax_behavior]",
-        Kind::Choice(&["exclusive", "inclusive", "unspecified"]),
+        FieldKind::Choice(&["exclusive", "inclusive", "unspecified"]),
     ),
-    field("line_items[#][price_data][product_data][name]", Kind::Text(5_000)),
-    field("line_items[#][price_data][product_data][description]", Kind::Text(40_000)),
-    field("line_items[#][price_data][product_data][tax_code]", Kind::Text(5_000)),
-    field("line_items[#][price_data][product_data][metadata][*]", Kind::Metadata),
+    field("line_items[#][price_data][product_data][name]", FieldKind::Text(5_000)),
+    field("line_items[#][price_data][product_data][description]", FieldKind::Text(40_000)),
+    field("line_items[#][price_data][product_data][tax_code]", FieldKind::Text(5_000)),
+    field("line_items[#][price_data][product_data][metadata][*]", FieldKind::Metadata),
 ];
 
 /// The parameters that require payment mode.
@@ -60,9 +60,9 @@ const PAYMENT_ONLY: [&str; 6] = [
 /// The allowed time from a session's creation to its expiry, in seconds.
 const EXPIRES_AFTER: std::ops::RangeInclusive<i64> = 1_800..=86_400;
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `POST /v1/checkout/sessions`.
-    pub(super) fn create_session(&mut self, body: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
+    pub(super) fn create_session(&mut self, body: &[u8], url: &str) -> Result<Value, StripeRefusal> {
         let form = Form::read(body, &KNOWN)?;
         let mode = mode(&form)?;
         let mut session = Session::new(self.new_id("cs"), self.now());
@@ -71,12 +71,12 @@ impl Provider {
         check_customer_parameters(&form)?;
         read_expiry(&form, &mut session)?;
         match mode {
-            Mode::Payment => read_payment(&form, &mut session)?,
-            Mode::Setup => read_setup(&form, &mut session)?,
+            SessionMode::Payment => read_payment(&form, &mut session)?,
+            SessionMode::Setup => read_setup(&form, &mut session)?,
         }
         read_rest(&form, &mut session);
         self.check_customer(&form)?;
-        if mode == Mode::Payment {
+        if mode == SessionMode::Payment {
             check_amount(session.amount_minor, &session.currency, Charging::Checkout)?;
         }
         let object = self.expanded(session.object(Some(url)), &form)?;
@@ -91,7 +91,7 @@ impl Provider {
     }
 
     /// Looks up the customer, and checks what tax requires of an existing one.
-    fn check_customer(&self, form: &Form) -> Result<(), ProviderRefusal> {
+    fn check_customer(&self, form: &Form) -> Result<(), StripeRefusal> {
         let Some(id) = form.text("customer") else { return Ok(()) };
         let customer = self.existing_customer(id, "customer")?;
         let updates = |name: &str| form.text(&format!("customer_update[{name}]")) == Some("auto");
@@ -100,43 +100,42 @@ impl Provider {
             let message = "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid \
                            address to the Customer or set `customer_update[address]` to 'auto' to save the billing \
                            address entered in Checkout to the Customer.";
-            return Err(ProviderRefusal::execution(message).code("customer_tax_location_invalid"));
+            return Err(StripeRefusal::execution(message).code("customer_tax_location_invalid"));
         }
         if form.is_true("tax_id_collection[enabled]") && !updates("name") {
             let message = "Tax ID collection requires updating business name on the customer. To enable tax ID \
                            collection for an existing customer, please set `customer_update[name]` to `auto`.";
-            return Err(ProviderRefusal::execution(message));
+            return Err(StripeRefusal::execution(message));
         }
         Ok(())
     }
 }
 
-fn mode(form: &Form) -> Result<Mode, ProviderRefusal> {
+fn mode(form: &Form) -> Result<SessionMode, StripeRefusal> {
     match form.required("mode")? {
-        "payment" => Ok(Mode::Payment),
-        "setup" => Ok(Mode::Setup),
+        "payment" => Ok(SessionMode::Payment),
+        "setup" => Ok(SessionMode::Setup),
         _ => {
-            Err(ProviderRefusal::validation("The stand-in does not support `subscription` mode.")
-                .param("mode"))
+            Err(StripeRefusal::validation("The stand-in does not support `subscription` mode.").param("mode"))
         }
     }
 }
 
-fn check_customer_parameters(form: &Form) -> Result<(), ProviderRefusal> {
+fn check_customer_parameters(form: &Form) -> Result<(), StripeRefusal> {
     if form.has("customer") {
         for other in ["customer_email", "customer_creation"] {
             if form.has(other) {
-                return Err(ProviderRefusal::exclusive("customer", other));
+                return Err(StripeRefusal::exclusive("customer", other));
             }
         }
     } else if form.has("customer_update") {
         let message = "`customer_update` can only be used with `customer`.";
-        return Err(ProviderRefusal::validation(message).param("customer_update"));
+        return Err(StripeRefusal::validation(message).param("customer_update"));
     }
     Ok(())
 }
 
-fn read_expiry(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
+fn read_expiry(form: &Form, session: &mut Session) -> Result<(), StripeRefusal> {
     let Some(at) = form.whole("expires_at") else { return Ok(()) };
     let after = at.saturating_sub(session.created);
     if !EXPIRES_AFTER.contains(&after) {
@@ -146,18 +145,18 @@ fn read_expiry(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal
             "must be less than 24 hours from"
         };
         let message = format!("The `expires_at` timestamp {bound} Checkout Session creation.");
-        return Err(ProviderRefusal::validation(message).param("expires_at"));
+        return Err(StripeRefusal::validation(message).param("expires_at"));
     }
     session.expires_at = at;
     Ok(())
 }
 
-fn read_payment(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
+fn read_payment(form: &Form, session: &mut Session) -> Result<(), StripeRefusal> {
     if form.has("setup_intent_data") {
         return Err(not_in_mode("setup_intent_data", "payment"));
     }
     if !form.has("line_items") {
-        return Err(ProviderRefusal::required("line_items"));
+        return Err(StripeRefusal::required("line_items"));
     }
     let mut at = 0_u32;
     while at == 0 || form.has(&format!("line_items[{at}]")) {
@@ -166,13 +165,13 @@ fn read_payment(form: &Form, session: &mut Session) -> Result<(), ProviderRefusa
     }
     if form.text("currency").is_some_and(|currency| currency != session.currency) {
         let message = "The currency of the session must be the currency of its prices.";
-        return Err(ProviderRefusal::validation(message).param("currency"));
+        return Err(StripeRefusal::validation(message).param("currency"));
     }
     session.amount_minor = session.amount_subtotal;
     Ok(())
 }
 
-fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), ProviderRefusal> {
+fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), StripeRefusal> {
     let name = |member: &str| format!("line_items[{at}]{member}");
     let currency = form.required(&name("[price_data][currency]"))?;
     let product = form.required(&name("[price_data][product_data][name]"))?;
@@ -183,12 +182,12 @@ fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), Pro
     let quantity_of = form.positive(&quantity)?.unwrap_or_default();
     let Ok(unit_amount) = u64::try_from(form.whole(&unit).unwrap_or_default()) else {
         let refusal =
-            ProviderRefusal::validation("Invalid non-negative integer").code("parameter_invalid_integer");
+            StripeRefusal::validation("Invalid non-negative integer").code("parameter_invalid_integer");
         return Err(refusal.param(&unit));
     };
     if at > 0 && currency != session.currency {
         let message = "All line items must have the same currency.";
-        return Err(ProviderRefusal::validation(message).param("line_items"));
+        return Err(StripeRefusal::validation(message).param("line_items"));
     }
     let sum = unit_amount.checked_mul(quantity_of).and_then(|item| item.checked_add(session.amount_subtotal));
     session.amount_subtotal = sum.unwrap_or(u64::MAX);
@@ -199,18 +198,18 @@ fn read_line_item(form: &Form, at: u32, session: &mut Session) -> Result<(), Pro
     Ok(())
 }
 
-fn read_setup(form: &Form, session: &mut Session) -> Result<(), ProviderRefusal> {
+fn read_setup(form: &Form, session: &mut Session) -> Result<(), StripeRefusal> {
     if let Some(name) = PAYMENT_ONLY.into_iter().find(|name| form.has(name)) {
         return Err(not_in_mode(name, "setup"));
     }
     form.required("currency")?.clone_into(&mut session.currency);
-    session.payment_status = super::sessions::PaymentStatus::NoPaymentRequired;
+    session.payment_status = super::sessions::SessionPaymentStatus::NoPaymentRequired;
     session.setup_intent = Some(session.id.replacen("cs", "seti", 1));
     Ok(())
 }
 
-fn not_in_mode(name: &str, mode: &str) -> ProviderRefusal {
-    ProviderRefusal::validation(format!("You can not pass `{name}` in `{mode}` mode.")).param(name)
+fn not_in_mode(name: &str, mode: &str) -> StripeRefusal {
+    StripeRefusal::validation(format!("You can not pass `{name}` in `{mode}` mode.")).param(name)
 }
 
 fn read_rest(form: &Form, session: &mut Session) {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Provider;
-use super::errors::ProviderRefusal;
+use super::StripeStandIn;
+use super::errors::StripeRefusal;
 use super::events::OutboxEvent;
-use super::form::{EXPAND, Form, Kind, field};
+use super::form::{EXPAND, FieldKind, Form, field};
 use super::lists::{CREATED, LIMIT, ListPage, STARTING_AFTER, is_created_as_asked};
 
 /// The default time until a session expires, in seconds.
@@ -17,7 +17,7 @@ pub(super) const SESSION_LIFETIME: i64 = 86_400;
 /// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum SessionMode {
     /// The payer pays.
     Payment,
     /// The payer stores a method and pays nothing.
@@ -36,7 +36,7 @@ pub(super) enum SessionStatus {
 /// The status of a session's payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PaymentStatus {
+pub(super) enum SessionPaymentStatus {
     Unpaid,
     Paid,
     NoPaymentRequired,
@@ -53,7 +53,7 @@ pub(super) enum CustomerCreation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub id: String,
-    pub mode: Mode,
+    pub mode: SessionMode,
     /// The amount that the payer pays, after discount and tax, in the currency's smallest unit.
     pub amount_minor: u64,
     /// The currency, in lowercase.
@@ -64,7 +64,7 @@ pub struct Session {
     pub payment_intent: Option<String>,
     pub(super) setup_intent: Option<String>,
     pub(super) status: SessionStatus,
-    pub(super) payment_status: PaymentStatus,
+    pub(super) payment_status: SessionPaymentStatus,
     pub(super) created: i64,
     pub(super) expires_at: i64,
     pub(super) amount_subtotal: u64,
@@ -94,14 +94,14 @@ impl Session {
     pub(super) fn new(id: String, created: i64) -> Self {
         Self {
             id,
-            mode: Mode::Payment,
+            mode: SessionMode::Payment,
             amount_minor: 0,
             currency: String::new(),
             product: String::new(),
             payment_intent: None,
             setup_intent: None,
             status: SessionStatus::Open,
-            payment_status: PaymentStatus::Unpaid,
+            payment_status: SessionPaymentStatus::Unpaid,
             created,
             expires_at: created.saturating_add(SESSION_LIFETIME),
             amount_subtotal: 0,
@@ -181,7 +181,7 @@ impl Session {
     }
 
     fn add_amounts(&self, object: &mut Value) {
-        let is_payment = self.mode == Mode::Payment;
+        let is_payment = self.mode == SessionMode::Payment;
         let tax_status =
             if self.status == SessionStatus::Complete { "complete" } else { "requires_location_inputs" };
         let email = self.customer_email.as_deref().unwrap_or(super::customers::PAYER_EMAIL);
@@ -205,25 +205,25 @@ impl Session {
     }
 }
 
-impl Provider {
+impl StripeStandIn {
     /// Handles `GET /v1/checkout/sessions/{id}`.
-    pub(super) fn read_session(&self, id: &str, query: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
+    pub(super) fn read_session(&self, id: &str, query: &[u8], url: &str) -> Result<Value, StripeRefusal> {
         let form = Form::read(query, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
         let session =
-            session.ok_or_else(|| ProviderRefusal::missing("checkout.session", id, "session").status(404))?;
+            session.ok_or_else(|| StripeRefusal::missing("checkout.session", id, "session").status(404))?;
         self.expanded(session.object(Some(url)), &form)
     }
 
     /// Handles `GET /v1/checkout/sessions`.
-    pub(super) fn list_sessions(&self, query: &[u8], url: &str) -> Result<Value, ProviderRefusal> {
+    pub(super) fn list_sessions(&self, query: &[u8], url: &str) -> Result<Value, StripeRefusal> {
         let mut known = vec![
             LIMIT,
             STARTING_AFTER,
             EXPAND,
-            field("customer", Kind::Text(255)),
-            field("payment_intent", Kind::Text(255)),
-            field("status", Kind::Choice(&["open", "complete", "expired"])),
+            field("customer", FieldKind::Text(255)),
+            field("payment_intent", FieldKind::Text(255)),
+            field("status", FieldKind::Choice(&["open", "complete", "expired"])),
         ];
         known.extend(CREATED);
         let form = Form::read(query, &known)?;
@@ -244,11 +244,11 @@ impl Provider {
     }
 
     /// Handles `POST /v1/checkout/sessions/{id}/expire`.
-    pub(super) fn expire_session(&mut self, id: &str, body: &[u8]) -> Result<Value, ProviderRefusal> {
+    pub(super) fn expire_session(&mut self, id: &str, body: &[u8]) -> Result<Value, StripeRefusal> {
         let form = Form::read(body, &[EXPAND])?;
         let session = self.memory.sessions.get(id);
         let session =
-            session.ok_or_else(|| ProviderRefusal::missing("checkout.session", id, "session").status(404))?;
+            session.ok_or_else(|| StripeRefusal::missing("checkout.session", id, "session").status(404))?;
         let status = match session.status {
             SessionStatus::Open => {
                 let object = self.expire(id).unwrap_or_default();
@@ -258,7 +258,7 @@ impl Provider {
             SessionStatus::Complete => "complete",
             SessionStatus::Expired => "expired",
         };
-        Err(ProviderRefusal::execution(format!(
+        Err(StripeRefusal::execution(format!(
             "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of \
              `{status}`."
         ))
@@ -309,7 +309,7 @@ impl Provider {
                     (402, json!({ "error": error }))
                 }
             },
-            None => (404, ProviderRefusal::missing("object", id, "id").body("req_unknown", self.now())),
+            None => (404, StripeRefusal::missing("object", id, "id").body("req_unknown", self.now())),
         }
     }
 }

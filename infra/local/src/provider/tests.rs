@@ -17,7 +17,7 @@ use credits_store::{Clock, Randomness, Sources};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{API_VERSION, Answered, Delivery, PayerOutcome, Provider, ProviderRequest};
+use super::{API_VERSION, Answered, Delivery, PayerOutcome, ProviderRequest, StripeStandIn};
 
 const START: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -47,7 +47,7 @@ impl Randomness for Counting {
 
 /// A provider with a clock that the test moves.
 struct Desk {
-    provider: Provider,
+    provider: StripeStandIn,
     clock: Arc<TestClock>,
 }
 
@@ -127,7 +127,8 @@ fn encoded(form: &Pairs) -> Vec<u8> {
 impl Desk {
     fn new() -> Self {
         let (sources, clock) = sources();
-        let provider = Provider::open(None, Secret::new("sk_test"), Secret::new("whsec"), sources).unwrap();
+        let provider =
+            StripeStandIn::open(None, Secret::new("sk_test"), Secret::new("whsec"), sources).unwrap();
         Self { provider, clock }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credits_local::provider::{DisputeStatus, MethodKind, PayerOutcome, Paying, RefundStatus};
+use credits_local::provider::{MethodKind, PayerOutcome, Paying, StripeDisputeStatus, StripeRefundStatus};
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{Act, Actor};
 use crate::call::{Order, Reply};
 use crate::item::text;
-use crate::timeline::Event;
+use crate::timeline::TimelineEvent;
 
 impl Actor {
     pub(super) async fn top_up(&self, workspace: &str) {
@@ -115,14 +115,18 @@ impl Actor {
         let days = |most: u64| SignedDuration::from_secs(self.dice.between(60, most * 86_400) as i64);
         let timeline = &self.ground.timeline;
         if act == Act::Refund {
-            let begins = if self.once_in(2) { RefundStatus::Pending } else { RefundStatus::Succeeded };
+            let begins =
+                if self.once_in(2) { StripeRefundStatus::Pending } else { StripeRefundStatus::Succeeded };
             if let Ok(refund) = provider.refund(&payment.payment_id, part, begins) {
-                let ends = if self.once_in(3) { RefundStatus::Failed } else { RefundStatus::Succeeded };
-                timeline.put(self.now() + days(4), Event::EndRefund { refund, status: ends });
+                let ends =
+                    if self.once_in(3) { StripeRefundStatus::Failed } else { StripeRefundStatus::Succeeded };
+                timeline.put(self.now() + days(4), TimelineEvent::EndRefund { refund, status: ends });
             }
         } else {
-            use DisputeStatus::{Lost, NeedsResponse, UnderReview, WarningClosed, WarningNeedsResponse, Won};
-            let ends: &[DisputeStatus] =
+            use StripeDisputeStatus::{
+                Lost, NeedsResponse, UnderReview, WarningClosed, WarningNeedsResponse, Won,
+            };
+            let ends: &[StripeDisputeStatus] =
                 self.one_of(&[&[Won][..], &[Lost], &[UnderReview, Won], &[Lost, Won]]).unwrap();
             let (begins, mut moves) =
                 (self.one_of(&[NeedsResponse, WarningNeedsResponse]).unwrap(), ends.to_vec());
@@ -134,7 +138,7 @@ impl Actor {
             }
             if let Ok(dispute) = provider.dispute(&payment.payment_id, part, begins) {
                 moves.reverse();
-                timeline.put(self.now() + days(6), Event::MoveDispute { dispute, moves });
+                timeline.put(self.now() + days(6), TimelineEvent::MoveDispute { dispute, moves });
             }
         }
         drop(provider);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{ChargeOutcome, MethodKind, PayerOutcome, Paying, PlayError, Settlement};
+use super::super::{ChargeSettlement, MethodKind, PayerOutcome, Paying, PlayError, PlayedOutcome};
 use super::{Desk, INTENTS, SESSIONS, charge, checkout, error};
 
 #[test]
@@ -30,7 +30,7 @@ fn a_charge_succeeds_and_publishes_its_events() {
 fn a_declined_charge_is_402_with_its_intent() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
-    desk.provider.decide("acme", ChargeOutcome::Declined);
+    desk.provider.decide("acme", PlayedOutcome::Declined);
     let answered = desk.post(INTENTS, &charge(&customer, &method, &[]));
     let error = &answered.body["error"];
     assert_eq!((answered.status, &error["type"]), (402, &json!("card_error")));
@@ -53,7 +53,7 @@ fn a_declined_charge_is_402_with_its_intent() {
 fn an_unauthenticated_charge_is_402_and_a_checkout_succeeds() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
-    desk.provider.decide("acme", ChargeOutcome::AuthenticationRequired);
+    desk.provider.decide("acme", PlayedOutcome::AuthenticationRequired);
     let answered = desk.post(INTENTS, &charge(&customer, &method, &[]));
     assert_eq!(error(&answered), (402, "authentication_required", ""));
     let failed = &answered.body["error"];
@@ -81,8 +81,12 @@ fn debtor(desk: &mut Desk) -> (String, String) {
 #[test]
 fn a_bank_debit_is_processing_and_settles_either_way() {
     for (settlement, status, last) in [
-        (Settlement::Succeeded, "succeeded", ["charge.succeeded", "payment_intent.succeeded"]),
-        (Settlement::Failed, "requires_payment_method", ["charge.failed", "payment_intent.payment_failed"]),
+        (ChargeSettlement::Succeeded, "succeeded", ["charge.succeeded", "payment_intent.succeeded"]),
+        (
+            ChargeSettlement::Failed,
+            "requires_payment_method",
+            ["charge.failed", "payment_intent.payment_failed"],
+        ),
     ] {
         let mut desk = Desk::new();
         let (customer, method) = debtor(&mut desk);
@@ -97,14 +101,17 @@ fn a_bank_debit_is_processing_and_settles_either_way() {
         let again = desk.provider.settle(id, settlement);
         assert_eq!(again, Err(PlayError::State("the payment is not processing")));
     }
-    assert_eq!(Desk::new().provider.settle("pi_no", Settlement::Failed), Err(PlayError::Unknown("payment")));
+    assert_eq!(
+        Desk::new().provider.settle("pi_no", ChargeSettlement::Failed),
+        Err(PlayError::Unknown("payment"))
+    );
 }
 
 #[test]
 fn a_declined_bank_debit_is_processing_first() {
     let mut desk = Desk::new();
     let (customer, method) = debtor(&mut desk);
-    desk.provider.decide("acme", ChargeOutcome::Declined);
+    desk.provider.decide("acme", PlayedOutcome::Declined);
     let answered = desk.post(INTENTS, &charge(&customer, &method, &[]));
     assert_eq!((answered.status, &answered.body["status"]), (200, &json!("processing")));
     let types = desk.event_types();

@@ -1,6 +1,6 @@
 //! Idempotency keys.
 
-use super::super::{ChargeOutcome, PlannedFailure};
+use super::super::{PlannedFailure, PlayedOutcome};
 use super::{DAY, Desk, INTENTS, SESSIONS, charge, checkout, error, header};
 
 #[test]
@@ -65,13 +65,13 @@ fn a_key_has_at_most_255_characters() {
 fn a_decline_is_kept_and_validation_is_not() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
-    desk.provider.decide("acme", ChargeOutcome::Declined);
+    desk.provider.decide("acme", PlayedOutcome::Declined);
     let unknown = charge(&customer, &method, &[("colour", Some("red"))]);
     assert_eq!(desk.post_with_key("key", INTENTS, &unknown).status, 400);
     let form = charge(&customer, &method, &[]);
     let declined = desk.post_with_key("key", INTENTS, &form);
     assert_eq!(error(&declined), (402, "card_declined", ""));
-    desk.provider.decide("acme", ChargeOutcome::Succeeded);
+    desk.provider.decide("acme", PlayedOutcome::Succeeded);
     let again = desk.post_with_key("key", INTENTS, &form);
     assert_eq!((again.status, &again.body), (402, &declined.body));
     assert_eq!(desk.post_with_key("another", INTENTS, &form).status, 200);
@@ -88,14 +88,14 @@ fn an_execution_error_is_kept() {
 
 #[test]
 fn a_server_error_is_kept_whether_it_has_charged_or_not() {
-    for (outcome, intents) in [(ChargeOutcome::ServerError, 0), (ChargeOutcome::ServerErrorCharged, 1)] {
+    for (outcome, intents) in [(PlayedOutcome::ServerError, 0), (PlayedOutcome::ServerErrorCharged, 1)] {
         let mut desk = Desk::new();
         let (customer, method) = desk.customer();
         desk.provider.decide("acme", outcome);
         let form = charge(&customer, &method, &[]);
         let failed = desk.post_with_key("key", INTENTS, &form);
         assert_eq!((failed.status, &failed.body["error"]["type"]), (500, &"api_error".into()));
-        desk.provider.decide("acme", ChargeOutcome::Succeeded);
+        desk.provider.decide("acme", PlayedOutcome::Succeeded);
         assert_eq!(desk.post_with_key("key", INTENTS, &form).body, failed.body);
         let made = desk.get(INTENTS).body["data"].as_array().unwrap().len() - 1;
         assert_eq!(made, intents, "{outcome:?}");
@@ -107,10 +107,10 @@ fn a_server_error_is_kept_whether_it_has_charged_or_not() {
 fn an_execution_refusal_is_kept_and_charges_nothing() {
     let mut desk = Desk::new();
     let (customer, method) = desk.customer();
-    desk.provider.decide("acme", ChargeOutcome::Refused);
+    desk.provider.decide("acme", PlayedOutcome::Refused);
     let form = charge(&customer, &method, &[]);
     assert_eq!(desk.post_with_key("key", INTENTS, &form).status, 400);
-    desk.provider.decide("acme", ChargeOutcome::Succeeded);
+    desk.provider.decide("acme", PlayedOutcome::Succeeded);
     assert_eq!(desk.post_with_key("key", INTENTS, &form).status, 400);
     assert_eq!(desk.provider.payments().len(), 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use credits_payments::signature::Secret;
 use serde_json::json;
 
-use super::super::{PayerOutcome, Provider, ProviderRequest};
+use super::super::{PayerOutcome, ProviderRequest, StripeStandIn};
 use super::{Desk, INTENTS, SESSIONS, asked, charge, checkout, header, sources};
 
 /// A temporary folder, deleted when dropped.
@@ -23,7 +23,7 @@ impl Folder {
         let (sources, clock) = sources();
         clock.0.store(at, Ordering::SeqCst);
         let keys = (Secret::new("sk_test"), Secret::new("whsec"));
-        Desk { provider: Provider::open(Some(&self.0), keys.0, keys.1, sources).unwrap(), clock }
+        Desk { provider: StripeStandIn::open(Some(&self.0), keys.0, keys.1, sources).unwrap(), clock }
     }
 }
 
@@ -92,7 +92,7 @@ fn the_first_format_opens_with_customers_and_payments() {
             .body
             .contains("checkout.session.completed")
     );
-    assert!(desk.provider.refund("pi_1", None, super::super::RefundStatus::Succeeded).is_ok());
+    assert!(desk.provider.refund("pi_1", None, super::super::StripeRefundStatus::Succeeded).is_ok());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use credits_payments::signature::Secret;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::{MethodKind, PayerOutcome, Paying, PlayError, Provider, Settlement};
+use super::super::{ChargeSettlement, MethodKind, PayerOutcome, Paying, PlayError, StripeStandIn};
 use super::{DAY, Desk, SESSIONS, START, checkout, error};
 
 fn played(desk: &mut Desk, id: &str, paying: &Paying) -> (String, Value) {
@@ -73,8 +73,8 @@ fn a_declined_checkout_stays_open_with_the_same_payment() {
 #[test]
 fn a_bank_debit_completes_unpaid_and_is_settled_later() {
     for (settlement, last, status) in [
-        (Settlement::Succeeded, "checkout.session.async_payment_succeeded", "paid"),
-        (Settlement::Failed, "checkout.session.async_payment_failed", "unpaid"),
+        (ChargeSettlement::Succeeded, "checkout.session.async_payment_succeeded", "paid"),
+        (ChargeSettlement::Failed, "checkout.session.async_payment_failed", "unpaid"),
     ] {
         let mut desk = Desk::new();
         let id = desk.open(&checkout(&[]));
@@ -183,7 +183,7 @@ fn an_event_in_delivery_during_a_kill_waits_again() {
     let (sources, clock) = super::sources();
     let open = || {
         let secrets = (Secret::new("sk_test"), Secret::new("whsec"));
-        Provider::open(Some(&folder), secrets.0, secrets.1, sources.clone()).unwrap()
+        StripeStandIn::open(Some(&folder), secrets.0, secrets.1, sources.clone()).unwrap()
     };
     let mut desk = Desk { provider: open(), clock };
     let id = desk.open(&checkout(&[]));

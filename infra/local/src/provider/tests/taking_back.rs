@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{DisputeStatus, PayerOutcome, PlayError, RefundStatus};
+use super::super::{PayerOutcome, PlayError, StripeDisputeStatus, StripeRefundStatus};
 use super::{Desk, INTENTS, REFUNDS, checkout, error, form};
 
 /// Pays a checkout of 1000, and returns the payment's id.
@@ -72,18 +72,18 @@ fn a_refund_with_wrong_parameters_is_refused() {
 fn a_pending_refund_succeeds_or_fails() {
     let mut desk = Desk::new();
     let payment = paid(&mut desk);
-    let refund = desk.provider.refund(&payment, Some(400), RefundStatus::Pending).unwrap();
+    let refund = desk.provider.refund(&payment, Some(400), StripeRefundStatus::Pending).unwrap();
     assert_eq!(desk.get(&format!("{REFUNDS}/{refund}")).body["pending_reason"], "processing");
     assert_eq!(refunded(&mut desk, &payment), (400, false));
     desk.events();
-    desk.provider.end_refund(&refund, RefundStatus::Succeeded).unwrap();
+    desk.provider.end_refund(&refund, StripeRefundStatus::Succeeded).unwrap();
     assert_eq!(desk.event_types(), ["refund.updated", "charge.refund.updated"]);
-    desk.provider.end_refund(&refund, RefundStatus::Failed).unwrap();
+    desk.provider.end_refund(&refund, StripeRefundStatus::Failed).unwrap();
     assert_eq!(desk.event_types(), ["refund.failed", "refund.updated", "charge.refund.updated"]);
     assert_eq!(refunded(&mut desk, &payment), (0, false), "a failed refund no longer counts");
-    let again = desk.provider.end_refund(&refund, RefundStatus::Failed);
+    let again = desk.provider.end_refund(&refund, StripeRefundStatus::Failed);
     assert_eq!(again, Err(PlayError::State("the refund has ended")));
-    let above = desk.provider.refund(&payment, Some(1001), RefundStatus::Succeeded);
+    let above = desk.provider.refund(&payment, Some(1001), StripeRefundStatus::Succeeded);
     assert_eq!(above, Err(PlayError::Range("amount")));
 }
 
@@ -91,37 +91,39 @@ fn a_pending_refund_succeeds_or_fails() {
 fn a_dispute_withdraws_and_reinstates_the_money() {
     let mut desk = Desk::new();
     let payment = paid(&mut desk);
-    let dispute = desk.provider.dispute(&payment, None, DisputeStatus::NeedsResponse).unwrap();
+    let dispute = desk.provider.dispute(&payment, None, StripeDisputeStatus::NeedsResponse).unwrap();
     let events = desk.events();
     let types: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(types, ["charge.dispute.created", "charge.dispute.funds_withdrawn"]);
     assert_eq!((&events[0].1["amount"], &events[0].1["status"]), (&json!(1000), &json!("needs_response")));
     let ask = form(&[("payment_intent", payment.as_str())], &[]);
     assert_eq!(error(&desk.post(REFUNDS, &ask)), (400, "charge_disputed", ""));
-    desk.provider.move_dispute(&dispute, DisputeStatus::UnderReview).unwrap();
+    desk.provider.move_dispute(&dispute, StripeDisputeStatus::UnderReview).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.updated"]);
-    desk.provider.move_dispute(&dispute, DisputeStatus::Won).unwrap();
+    desk.provider.move_dispute(&dispute, StripeDisputeStatus::Won).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.funds_reinstated", "charge.dispute.closed"]);
     assert_eq!(desk.post(REFUNDS, &ask).status, 200);
-    assert!(desk.provider.move_dispute(&dispute, DisputeStatus::Lost).is_err());
+    assert!(desk.provider.move_dispute(&dispute, StripeDisputeStatus::Lost).is_err());
 }
 
 #[test]
 fn an_inquiry_withdraws_nothing_until_it_escalates() {
     let mut desk = Desk::new();
     let payment = paid(&mut desk);
-    let dispute = desk.provider.dispute(&payment, Some(100), DisputeStatus::WarningNeedsResponse).unwrap();
+    let dispute =
+        desk.provider.dispute(&payment, Some(100), StripeDisputeStatus::WarningNeedsResponse).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.created"]);
-    desk.provider.move_dispute(&dispute, DisputeStatus::NeedsResponse).unwrap();
+    desk.provider.move_dispute(&dispute, StripeDisputeStatus::NeedsResponse).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.funds_withdrawn", "charge.dispute.updated"]);
-    desk.provider.move_dispute(&dispute, DisputeStatus::Lost).unwrap();
+    desk.provider.move_dispute(&dispute, StripeDisputeStatus::Lost).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.closed"]);
-    let other = desk.provider.dispute(&payment, Some(100), DisputeStatus::WarningNeedsResponse).unwrap();
+    let other =
+        desk.provider.dispute(&payment, Some(100), StripeDisputeStatus::WarningNeedsResponse).unwrap();
     desk.events();
-    desk.provider.move_dispute(&other, DisputeStatus::WarningClosed).unwrap();
+    desk.provider.move_dispute(&other, StripeDisputeStatus::WarningClosed).unwrap();
     assert_eq!(desk.event_types(), ["charge.dispute.closed"]);
     assert_eq!(
-        desk.provider.dispute(&payment, None, DisputeStatus::Won),
+        desk.provider.dispute(&payment, None, StripeDisputeStatus::Won),
         Err(PlayError::State("a dispute begins as needs_response or warning_needs_response"))
     );
 }
