@@ -1,12 +1,15 @@
 //! How holds end: by a settlement, or by their expiry (M4).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::id::WorkspaceId;
+use credits_store::table::keys;
 use jiff::SignedDuration;
-use model::items::{every_item, of_kind};
+use model::items::{every_item, of_kind, put_all, renamed};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::holds::{capturing, placing, shown, step};
 use crate::subscribing::time;
@@ -286,4 +289,51 @@ async fn credits_that_expire_under_a_hold_do_not_return() {
         (&late["credits"], &late["hold_ids"], &late["grant_ids"]),
         (&json!("-10"), &json!([hold]), &json!([]))
     );
+}
+
+/// Returns a workspace whose open holds are in the same index partition as those of `acme`.
+fn neighbour_of_acme() -> String {
+    let partition = |name: &str| keys::holds(&name.parse::<WorkspaceId>().unwrap());
+    (0..)
+        .map(|number| format!("neighbour-{number}"))
+        .find(|name| partition(name) == partition("acme"))
+        .unwrap()
+}
+
+/// A call that looks for expired holds reads those of its own workspace, however many another workspace has.
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_holds_of_another_workspace_add_no_reads() {
+    let world = World::with_packs(1).await;
+    let neighbour = neighbour_of_acme();
+    assert_eq!(world.put_workspace(&neighbour).await.status, 201);
+    world.buy(&neighbour, "pack_1k", "pack").await;
+    assert_eq!(world.holds("", "long", &placing("10", 3_600)).await.status, 201);
+    let path = format!("/v1/workspaces/{neighbour}/holds");
+    let placed = world.call(Method::POST, &path, Some("short"), Some(&placing("1", 60))).await;
+    let hold = placed.body["hold_id"].as_str().unwrap().to_owned();
+    let item =
+        of_kind(&every_item(&world.stack).await, &format!("hold#{neighbour}#")).next().unwrap().clone();
+    world.stack.sleep_until(time(&placed.body["expires_at"]) + SignedDuration::from_secs(2)).unwrap();
+
+    let reads = async |key: &str| {
+        let calls = async {
+            assert_eq!(world.take("acme", "too-much", "5000").await.status, 402);
+            assert_eq!(world.balance("acme").await["held"], "10");
+            assert_eq!(world.take("acme", key, "1").await.status, 201);
+        };
+        let (_, requests) = world.requests_of(calls).await;
+        // Some requests are concurrent, so their order differs.
+        let mut requests: Vec<String> = requests.iter().map(Value::to_string).collect();
+        requests.sort();
+        requests
+    };
+    let before = reads("before").await;
+    let copy = |number: usize| {
+        let mut copy = renamed(&item, &BTreeMap::from([(hold.as_str(), format!("hold_{number}"))]));
+        let position = format!("{}{number}", copy["index_sk"].as_s().unwrap());
+        copy.insert("index_sk".into(), AttributeValue::S(position));
+        copy
+    };
+    put_all(&world.stack, (0..10_000).map(copy).collect()).await;
+    assert_eq!(reads("after").await, before);
 }

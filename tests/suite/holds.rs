@@ -365,7 +365,7 @@ async fn twenty_captures_cost_what_the_readme_says() {
         assert_eq!(captured.status, 201, "{}", captured.body);
         let requests = of_debit(requests);
         assert_eq!((requests.len(), &requests[0]["operation"]), (1, &json!("UpdateItem")), "{requests:?}");
-        if number < 15 {
+        if number < 14 {
             assert!(units(&requests) < 1.5, "after {number}");
         }
         all.extend(requests);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use credits_core::id::WorkspaceId;
 use credits_store::Fault;
-use credits_store::due::{Due, DueItem, Failed};
+use credits_store::due::{Due, DueItem, DueList, Failed};
 use credits_store::error::Chain;
 use tokio::task::{Id as TaskId, JoinSet};
 use tokio::time::Instant;
@@ -46,14 +46,14 @@ impl Billing {
         let now = self.store.now();
         let mut swept = Swept::default();
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
-        let shards: Vec<u8> = self.store.due_items().shards().collect();
-        // Concurrent sweeps start at different shards.
-        let first = self.store.sources().below(u64::try_from(shards.len()).unwrap_or(1));
+        let lists: Vec<DueList> = self.store.due_items().lists().collect();
+        // Concurrent sweeps start at different lists.
+        let first = self.store.sources().below(u64::try_from(lists.len()).unwrap_or(1));
         let first = usize::try_from(first).unwrap_or(0);
-        for shard in shards.iter().cycle().skip(first).take(shards.len()) {
+        for list in lists.iter().cycle().skip(first).take(lists.len()) {
             let mut last: Option<DueItem> = None;
             loop {
-                let page = self.store.due_items().page(*shard, now, last.as_ref()).await?;
+                let page = self.store.due_items().page(*list, now, last.as_ref()).await?;
                 let Some(end) = page.last().cloned() else { break };
                 last = Some(end);
                 for item in page {

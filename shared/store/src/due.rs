@@ -1,4 +1,5 @@
-//! Due items: a few index partitions that hold the items with a due date, sorted by that date, and no others (M6).
+//! Due items: a few index partitions that hold the items with a due date, sorted by that date, and no others (M6). Open
+//! holds have partitions of their own, sorted by workspace and date.
 //!
 //! A sweep reads each partition from its oldest date on. A handled item gets another date or none. So a sweep needs no
 //! state of its own, even if it was cut short or two run at once.
@@ -11,11 +12,15 @@ use crate::table::Store;
 use crate::table::attribute::{Item, Reader, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{
-    self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, position, read_position,
+    self, DUE_SHARDS, INDEX_PK, INDEX_SK, ItemKey, PK, STUCK, due_shard, hold_position, holds_shard,
+    position, read_hold_position, read_position,
 };
 
 /// The maximum number of due items in one page of a partition.
 const PAGE: i32 = 100;
+
+/// A position after every other: ids and dates begin with a letter or a digit.
+const LAST_POSITION: &str = "~";
 
 /// The delay before the retry after the first failure. Each further failure doubles it.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
@@ -50,6 +55,15 @@ pub enum Due {
     Hold(WorkspaceId, Id),
 }
 
+/// A list of due items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DueList {
+    /// The items of an index partition with dates, oldest first.
+    Dated(u8),
+    /// The open holds of an index partition, workspace by workspace.
+    Holds(u8),
+}
+
 /// The state of a due item after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
@@ -66,34 +80,75 @@ pub struct DueItemStore<'a> {
 }
 
 impl DueItemStore<'_> {
-    /// Returns every partition of due items.
-    pub fn shards(self) -> impl Iterator<Item = u8> + use<> {
-        0..DUE_SHARDS
+    /// Returns every list of due items.
+    pub fn lists(self) -> impl Iterator<Item = DueList> + use<> {
+        (0..DUE_SHARDS).flat_map(|shard| [DueList::Dated(shard), DueList::Holds(shard)])
     }
 
-    /// Returns a page of the items in one partition that are due by an instant, oldest first.
+    /// Returns a page of the items in one list that are due by an instant; empty after the last page.
     ///
     /// `after` is the last item of the previous page.
     pub async fn page(
         self,
-        shard: u8,
+        list: DueList,
         by: Timestamp,
         after: Option<&DueItem>,
     ) -> Result<Vec<DueItem>, Fault> {
-        let end = position(by.checked_add(SignedDuration::from_millis(1)).unwrap_or(by), "");
-        let start = after.map_or_else(String::new, |item| item.position.clone());
-        let items = self.store.dated(&due_shard(shard), &start, &end, PAGE).await?;
+        let start = after.map_or("", |item| item.position.as_str());
+        let end = by.checked_add(SignedDuration::from_millis(1)).unwrap_or(by);
+        let items = match list {
+            DueList::Dated(shard) => {
+                self.store.dated(&due_shard(shard), start, &position(end, ""), PAGE).await?
+            }
+            DueList::Holds(shard) => self.expired_holds(shard, end, start).await?,
+        };
         Ok(items.iter().map(DueItem::read).collect::<Result<_, _>>()?)
     }
 
-    /// Returns the earliest date in any partition. A test clock that is moved ahead must not jump over it.
+    /// Returns the earliest date in any list. A test clock that is moved ahead must not jump over it.
     pub async fn next(self) -> Result<Option<Timestamp>, Fault> {
         let mut next = None;
-        for shard in self.shards() {
-            let first = self.store.first_date(&due_shard(shard)).await?;
+        for list in self.lists() {
+            let first = match list {
+                DueList::Dated(shard) => self.store.first_date(&due_shard(shard)).await?,
+                DueList::Holds(shard) => self.first_expiry(shard).await?,
+            };
             next = [next, first].into_iter().flatten().min();
         }
         Ok(next)
+    }
+
+    /// Returns a page of the holds that expire before `end`. Skips the other open holds: one request for each workspace
+    /// that has any.
+    async fn expired_holds(self, shard: u8, end: Timestamp, after: &str) -> Result<Vec<Item>, Fault> {
+        let mut after = after.to_owned();
+        while let Some((workspace, first)) = self.first_hold(shard, &after).await? {
+            if first < end {
+                let end = hold_position(&workspace, end, "");
+                return self.store.dated(&holds_shard(shard), &after, &end, PAGE).await;
+            }
+            after = behind(&workspace);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn first_expiry(self, shard: u8) -> Result<Option<Timestamp>, Fault> {
+        let (mut earliest, mut after) = (None, String::new());
+        while let Some((workspace, first)) = self.first_hold(shard, &after).await? {
+            earliest = [earliest, Some(first)].into_iter().flatten().min();
+            after = behind(&workspace);
+        }
+        Ok(earliest)
+    }
+
+    /// Returns the workspace and the expiry of the first open hold after a position.
+    async fn first_hold(self, shard: u8, after: &str) -> Result<Option<(WorkspaceId, Timestamp)>, Fault> {
+        let items = self.store.dated(&holds_shard(shard), after, LAST_POSITION, 1).await?;
+        let Some(item) = items.first() else { return Ok(None) };
+        let position = Reader(item).text(INDEX_SK)?;
+        let (workspace, expires_at, _) = read_hold_position(position).ok_or(Corrupt::Attribute(INDEX_SK))?;
+        let workspace = workspace.parse().map_err(|_| Corrupt::Attribute(INDEX_SK))?;
+        Ok(Some((workspace, expires_at)))
     }
 
     /// Removes an item's due date, if it is still the one at which the item was found.
@@ -108,15 +163,21 @@ impl DueItemStore<'_> {
         let failures = failures.unwrap_or(0_u64).saturating_add(1);
         let counted = Expression::new().set("failures", number(failures));
         if failures >= MAX_FAILURES {
-            self.redate(item, counted.set(INDEX_PK, text(STUCK))).await?;
+            let (due_at, id) = item.date()?;
+            let stuck = counted.set(INDEX_PK, text(STUCK)).set(INDEX_SK, text(position(due_at, id)));
+            self.redate(item, stuck).await?;
             return Ok(Failed::Stuck);
         }
         let further = u32::try_from(failures.saturating_sub(1)).unwrap_or(0);
         let pauses = i32::try_from(1_u64.checked_shl(further).unwrap_or(1));
         let pause = FIRST_PAUSE.checked_mul(pauses.unwrap_or(1)).unwrap_or(FIRST_PAUSE);
         let later = self.store.now().checked_add(pause).unwrap_or_else(|_| self.store.now());
-        let (_, name) = read_position(&item.position).ok_or(Corrupt::Attribute(INDEX_SK))?;
-        self.redate(item, counted.set(INDEX_SK, text(position(later, name)))).await?;
+        let (_, id) = item.date()?;
+        let position = match &item.what {
+            Due::Hold(workspace, _) => hold_position(workspace, later, id),
+            _ => position(later, id),
+        };
+        self.redate(item, counted.set(INDEX_SK, text(position))).await?;
         Ok(Failed::Postponed)
     }
 
@@ -144,7 +205,15 @@ impl DueItemStore<'_> {
                 None => return Ok(()),
             },
         };
-        let again = Expression::new().remove("failures").set(INDEX_PK, text(keys::due(&workspace)));
+        let again = Expression::new().remove("failures");
+        let again = match &item.what {
+            Due::Hold(workspace, _) => {
+                let (due_at, id) = item.date()?;
+                let position = hold_position(workspace, due_at, id);
+                again.set(INDEX_PK, text(keys::holds(workspace))).set(INDEX_SK, text(position))
+            }
+            _ => again.set(INDEX_PK, text(keys::due(&workspace))),
+        };
         self.redate(item, again).await
     }
 
@@ -154,7 +223,19 @@ impl DueItemStore<'_> {
     }
 }
 
+/// Returns the position behind all holds of a workspace.
+fn behind(workspace: &WorkspaceId) -> String {
+    format!("{workspace}#{LAST_POSITION}")
+}
+
 impl DueItem {
+    /// Returns the date at which the item was found, and the id in its index position.
+    fn date(&self) -> Result<(Timestamp, &str), Corrupt> {
+        let of_hold = read_hold_position(&self.position).filter(|_| matches!(self.what, Due::Hold(..)));
+        let date = of_hold.map(|(_, due_at, id)| (due_at, id)).or_else(|| read_position(&self.position));
+        date.ok_or(Corrupt::Attribute(INDEX_SK))
+    }
+
     /// Reads a due item from the index.
     pub(crate) fn read(item: &Item) -> Result<Self, Corrupt> {
         let reader = Reader(item);

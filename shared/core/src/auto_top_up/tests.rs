@@ -139,3 +139,22 @@ fn giving_up_clears_the_wait_and_the_open_charge() {
     assert_eq!((&given_up.charge, given_up.waits_until), (&None, None));
     assert!(given_up.gave_up && !given_up.settings.enabled);
 }
+
+#[test]
+fn charge_ends_a_limit_and_notes_that_none_is_set() {
+    let limited = on(Some(MonthlyLimit::TopUps(5))).waiting_until(at(1));
+    assert!(limited.limited_by.is_some());
+    let charging = limited.charging(&purchase(1));
+    assert_eq!((charging.limited_by, charging.unlimited_noted), (None, false));
+    let noted = AutoTopUp { unlimited_noted: true, ..limited };
+    assert!(noted.charging(&purchase(1)).unlimited_noted, "a note stays");
+    assert!(on(None).charging(&purchase(1)).unlimited_noted, "settings without a limit are noted");
+}
+
+#[test]
+fn charge_of_an_hour_ago_no_longer_counts() {
+    let first = on(None).charging(&purchase(0)).paid(&purchase(0));
+    assert_eq!(first.charging(&purchase(1)).charged_at, [at(1)]);
+    let sooner = Purchase { begun_at: at(1) - SignedDuration::from_millis(1), ..purchase(1) };
+    assert_eq!(first.charging(&sooner).charged_at.len(), 2);
+}

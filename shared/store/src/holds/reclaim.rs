@@ -7,7 +7,7 @@ use crate::due::{Due, DueItem};
 use crate::error::{Chain, Fault};
 use crate::holds::HoldStore;
 use crate::items::hold_item;
-use crate::table::keys::{ItemKey, due, position};
+use crate::table::keys::{self, ItemKey};
 
 /// Holds that one transaction releases. Five full holds have as many calls as fit into one ledger entry.
 const TOGETHER: usize = 5;
@@ -47,8 +47,9 @@ impl<'a> HoldStore<'a> {
     }
 
     async fn find_expired_holds(self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
-        let (partition, now) = (due(workspace), position(self.store.now(), "~"));
-        let items = self.store.before(&partition, &now, &format!("hold#{workspace}#")).await?;
+        let until = keys::hold_position(workspace, self.store.now(), "~");
+        let (items, _) =
+            self.store.forwards(&keys::holds(workspace), &format!("{workspace}#"), &until, None).await?;
         let hold = |item| match DueItem::read(item)?.what {
             Due::Hold(_, hold_id) => Ok(Some(hold_id)),
             _ => Ok(None),

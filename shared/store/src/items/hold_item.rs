@@ -33,7 +33,7 @@ use crate::idempotency::Claim;
 use crate::items::consumer_code;
 use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::table::expression::Expression;
-use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
+use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK};
 
 const CAPTURES: &str = "captures";
 const WORDS: &str = "words";
@@ -188,8 +188,8 @@ pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
     let purpose = words.around("");
     item.extend(
         [
-            (INDEX_PK, text(due(workspace))),
-            (INDEX_SK, text(position(hold.expires_at, place))),
+            (INDEX_PK, text(keys::holds(workspace))),
+            (INDEX_SK, text(keys::hold_position(workspace, hold.expires_at, place))),
             ("credits", credits(hold.placement.amount.credits())),
             ("remaining", credits(hold.placement.amount.credits())),
             ("expires_at", instant(hold.expires_at)),

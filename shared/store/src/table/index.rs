@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::error::{Corrupt, Fault};
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, text};
-use crate::table::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, PK, read_position};
+use crate::table::keys::{DETAIL, INDEX, INDEX_PK, INDEX_SK, read_position};
 
 /// Index pages that one request reads at most, however rarely its filter matches.
 const MAX_PAGES: usize = 10;
@@ -151,38 +151,6 @@ impl Store {
             .expression_attribute_values(":before", text(before));
         let output = self.found(query).await?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
-    }
-
-    /// Reads the items before a position whose partition key has a prefix, oldest first. Returns the matches of the
-    /// first index page that has any, and none if the first `MAX_PAGES` pages have none.
-    pub(crate) async fn before(
-        &self,
-        partition: &str,
-        position: &str,
-        prefix: &str,
-    ) -> Result<Vec<Item>, Fault> {
-        let mut from = None;
-        for _ in 0..MAX_PAGES {
-            let query = self
-                .query()
-                .index_name(INDEX)
-                .key_condition_expression("#partition = :partition AND #position < :position")
-                .filter_expression("begins_with(#pk, :prefix)")
-                .expression_attribute_names("#partition", INDEX_PK)
-                .expression_attribute_names("#position", INDEX_SK)
-                .expression_attribute_names("#pk", PK)
-                .expression_attribute_values(":partition", text(partition))
-                .expression_attribute_values(":position", text(position))
-                .expression_attribute_values(":prefix", text(prefix))
-                .set_exclusive_start_key(from);
-            let output = self.found(query).await?;
-            let items = output.items.unwrap_or_default();
-            from = output.last_evaluated_key;
-            if !items.is_empty() || from.is_none() {
-                return Ok(items);
-            }
-        }
-        Ok(Vec::new())
     }
 
     /// Returns the earliest date in an index partition.

@@ -17,7 +17,7 @@
 //! | last invoice number of the seller | `invoice_numbers#seller` | `last` | | |
 //! | stored payment method | `card#W` | `card` | | |
 //! | payment methods with disputes | `card#W` | `disputed` | | |
-//! | hold | `hold#W#H` | `hold` | `due#NN` while it is open | `TIME#END OF H` |
+//! | hold | `hold#W#H` | `hold` | `holds#NN` while it is open | `W#TIME#END OF H` |
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | number of runs in a month | `allowance#W` | `runs#YYYY-MM` | | |
 //! | a month's usage | `usage#W` | `YYYY-MM` | `checks` until it is checked | `TIME#W#YYYY-MM` |
@@ -32,7 +32,8 @@
 //! | payment that an operator resolved | `resolution#P` | `resolution` | `resolved` | `TIME#P` |
 //! | refund that we owe | `refund#R` | `refund` | `due#NN` until Stripe has answered | `TIME#R` |
 //!
-//! A due item that fails too often moves from `due#NN` to `stuck`.
+//! A due item that fails too often moves to `stuck`. In `holds#NN` the holds of each workspace are together, so that a call
+//! reads the expired holds of its own workspace only.
 //!
 //! Each ledger entry has its own partition, apart from the balance's: a partition takes 1,000 write units a second.
 //! `TIME` is milliseconds since 1970 in 15 digits, so texts sort like numbers until the year 9999. `SIZE` is millionths
@@ -78,7 +79,7 @@ pub const CHECKS: &str = "checks";
 /// The index partition of due items that keep failing and wait for an operator.
 pub const STUCK: &str = "stuck";
 
-/// Number of index partitions for due items. Several, so that none is hot.
+/// The number of index partitions for due items, and of those for open holds. Several, so that none is hot.
 pub const DUE_SHARDS: u8 = 8;
 
 /// The key of an item.
@@ -311,14 +312,44 @@ pub fn runs(workspace: &WorkspaceId) -> String {
 /// Returns the index partition of a workspace's due items.
 #[must_use]
 pub fn due(workspace: &WorkspaceId) -> String {
-    let digest = sha256(&[workspace.as_str().as_bytes()]);
-    due_shard(digest.first().copied().unwrap_or_default().checked_rem(DUE_SHARDS).unwrap_or_default())
+    due_shard(shard_of(workspace))
 }
 
 /// Returns the name of one of the index partitions of due items.
 #[must_use]
 pub fn due_shard(shard: u8) -> String {
     format!("due#{shard:02}")
+}
+
+/// Returns the index partition of a workspace's open holds.
+#[must_use]
+pub fn holds(workspace: &WorkspaceId) -> String {
+    holds_shard(shard_of(workspace))
+}
+
+/// Returns the name of one of the index partitions of open holds.
+#[must_use]
+pub fn holds_shard(shard: u8) -> String {
+    format!("holds#{shard:02}")
+}
+
+fn shard_of(workspace: &WorkspaceId) -> u8 {
+    let digest = sha256(&[workspace.as_str().as_bytes()]);
+    digest.first().copied().unwrap_or_default().checked_rem(DUE_SHARDS).unwrap_or_default()
+}
+
+/// Formats the index position of an open hold: its workspace, its expiry, and an id that distinguishes equal instants.
+#[must_use]
+pub fn hold_position(workspace: &WorkspaceId, expires_at: Timestamp, id: &str) -> String {
+    format!("{workspace}#{}", position(expires_at, id))
+}
+
+/// Parses the workspace, the instant and the id of an open hold's index position.
+#[must_use]
+pub fn read_hold_position(position: &str) -> Option<(&str, Timestamp, &str)> {
+    let (workspace, rest) = position.split_once('#')?;
+    let (expires_at, id) = read_position(rest)?;
+    Some((workspace, expires_at, id))
 }
 
 /// Formats an index position: an instant, and an id that distinguishes equal instants.
