@@ -1,29 +1,42 @@
-"""Prints the template as CloudFormation gets it, with SAM's resources expanded. Checks of policies need this form."""
+"""Prints the template as CloudFormation gets it from infra/deploy, with SAM's resources expanded."""
 
 import json
+import logging
+from importlib.machinery import SourceFileLoader
 from unittest import mock
 
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+# The translator warns of metrics about itself.
+logging.disable(logging.WARNING)
+# The loader reads the command, which has no suffix, as a module.
+deploy = SourceFileLoader("deploy", "infra/deploy").load_module()
+
 PARAMETERS = {
-    "Stage": "prod", "JwtIssuer": "https://issuer.example", "JwtAudience": "ai-credits",
-    "MailFrom": "credits@hub.example", "Architecture": "arm64",
+    "Stage": "prod", "JwtIssuer": "https://issuer.example", "JwtAudience": "ai-credits", "MailFrom": "credits@hub.example",
 }
 
 
-def source():
-    with open("template.yaml", encoding="utf-8") as file:
+def source(path="template.yaml"):
+    with open(path, encoding="utf-8") as file:
         return yaml_parse(file.read())
 
 
-def expanded():
+def expanded(template=None, code_of=lambda function: b"", **given):
     """Returns the template as CloudFormation gets it, with the S3 addresses that `sam package` would insert."""
-    template = source()
+    template = template or source()
+    values = deploy.complete(template, PARAMETERS | given)
+    deploy.release(template, values, code_of)
     template["Globals"]["Function"]["CodeUri"] = "s3://deploys/code"
     template["Resources"]["Operations"]["Properties"]["Location"] = "https://deploys.s3.amazonaws.com/operations.yaml"
     with mock.patch("boto3.session.Session.region_name", "eu-west-1"):
-        return transform(template, PARAMETERS, mock.Mock(load=lambda: {}))
+        return transform(template, values, mock.Mock(load=lambda: {}))
+
+
+def of_type(template, kind):
+    """Returns the resources of a type, by logical id."""
+    return {name: it for name, it in template["Resources"].items() if it["Type"] == kind}
 
 
 if __name__ == "__main__":
