@@ -62,10 +62,11 @@ class Alarm:
 
     def __init__(self, properties):
         self.properties = properties
-        self.math, self.metrics = None, {}
+        self.math, self.metrics = {}, {}
         for metric in properties.get("Metrics", [{"Id": "m", "MetricStat": {"Stat": properties.get("Statistic"), **self.single()}}]):
             if "Expression" in metric:
-                self.math = ast.parse(metric["Expression"].replace("AND", "and"), mode="eval").body
+                self.math[metric["Id"]] = ast.parse(metric["Expression"].replace("AND", "and"), mode="eval").body
+                self.result = metric["Id"] if metric.get("ReturnData", True) else self.result
             else:
                 self.metrics[metric["Id"]] = metric["MetricStat"]
         self.period = next(iter(self.metrics.values()))["Period"] // 60
@@ -81,7 +82,7 @@ class Alarm:
             there = samples.get(key(stat["Metric"])[0], {})
             there = [there[minute] for minute in range(start, start + self.period) if there.get(minute) is not None]
             values[name] = {"Sum": sum, "Maximum": max, "SampleCount": len}[stat["Stat"]](there) if there else None
-        return evaluated(self.math, values) if self.math else values["m"]
+        return evaluated(self.math[self.result], values, self.math) if self.math else values["m"]
 
     def rings(self, samples):
         """Returns the minutes at which the alarm's state is ALARM."""
@@ -99,23 +100,23 @@ class Alarm:
         return ringing
 
 
-def evaluated(node, values):
+def evaluated(node, values, math):
     """Evaluates metric math for one period. A missing value makes the result missing; in an array it is left out."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
-        return values[node.id]
+        return evaluated(math[node.id], values, math) if node.id in math else values[node.id]
     if isinstance(node, ast.Call) and node.func.id in ("SUM", "MAX"):
         array = node.args[0]
-        parts = [evaluated(part, values) for part in array.elts] if isinstance(array, ast.List) else list(values.values())
+        parts = [evaluated(part, values, math) for part in array.elts] if isinstance(array, ast.List) else list(values.values())
         parts = [part for part in parts if part is not None]
         return {"SUM": sum, "MAX": max}[node.func.id](parts) if parts else None
     if isinstance(node, ast.Call):
         assert node.func.id == "IF", node.func.id
-        condition, then, otherwise = (evaluated(part, values) for part in node.args)
+        condition, then, otherwise = (evaluated(part, values, math) for part in node.args)
         return None if condition is None else then if condition else otherwise
     parts = node.values if isinstance(node, ast.BoolOp) else [node.left, *node.comparators] if isinstance(node, ast.Compare) else [node.left, node.right]
-    parts = [evaluated(part, values) for part in parts]
+    parts = [evaluated(part, values, math) for part in parts]
     if None in parts:
         return None
     operation = node.ops[0] if isinstance(node, ast.Compare) else node.op

@@ -34,6 +34,37 @@ def expanded(template=None, code_of=lambda function: b"", **given):
         return transform(template, values, mock.Mock(load=lambda: {}))
 
 
+def settled(**given):
+    """Returns the template with its parameters, mappings and conditions resolved. What a condition excludes is left out."""
+    values = deploy.complete(source(), PARAMETERS | given)
+    template = expanded(**given)
+
+    def holds(condition):
+        (kind, of), = condition.items()
+        if kind == "Condition":
+            return holds(template["Conditions"][of])
+        return not holds(of[0]) if kind == "Fn::Not" else final(of[0]) == final(of[1])
+
+    def final(value):
+        if isinstance(value, list):
+            return [part for part in map(final, value) if part != {"Ref": "AWS::NoValue"}]
+        if not isinstance(value, dict):
+            return value
+        kind, of = next(iter(value.items()), (None, None))
+        if kind == "Ref" and of in values:
+            return values[of]
+        if kind == "Fn::FindInMap":
+            name, first, second = map(final, of)
+            return template["Mappings"][name][first][second]
+        if kind == "Fn::If":
+            return final(of[1] if holds(template["Conditions"][of[0]]) else of[2])
+        parts = {name: final(part) for name, part in value.items()}
+        return {name: part for name, part in parts.items() if part != {"Ref": "AWS::NoValue"}}
+
+    there = {name: it for name, it in template["Resources"].items() if "Condition" not in it or holds({"Condition": it["Condition"]})}
+    return {"Resources": {name: final(it) for name, it in there.items()}}
+
+
 def of_type(template, kind):
     """Returns the resources of a type, by logical id."""
     return {name: it for name, it in template["Resources"].items() if it["Type"] == kind}
