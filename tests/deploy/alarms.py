@@ -172,6 +172,8 @@ FAULTS = {
     "the stream is switched off": ({"AWS/Lambda IteratorAge ProjectFunction": each(None)}, {"StreamStopped"}),
     "the stream is switched off, at one debit in ten minutes": (
         {"AWS/Lambda IteratorAge ProjectFunction": each(None), "AiCredits Debits": each(None) | each(1, 10)}, {"StreamStopped"}),
+    "the stream is switched off, and credits are held": (
+        {"AWS/Lambda IteratorAge ProjectFunction": each(None), "AiCredits Debits": each(None), "AiCredits HoldsPlaced": each(1)}, {"StreamStopped"}),
     "the schedules may not invoke": (
         {"AWS/Scheduler TargetErrorCount Schedules": each(1, 5), "AiCredits SweepLagSeconds": each(None)}, {"SchedulesFailed", "SweepLate"}),
     "a schedule's event is dropped": ({"AWS/Scheduler InvocationDroppedCount Schedules": each(3, 30)}, {"SchedulesFailed"}),

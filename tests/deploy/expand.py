@@ -3,6 +3,7 @@
 import json
 import logging
 from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from unittest import mock
 
 from samtranslator.translator.transform import transform
@@ -10,8 +11,10 @@ from samtranslator.yaml_helper import yaml_parse
 
 # The translator warns of metrics about itself.
 logging.disable(logging.WARNING)
-# The loader reads the command, which has no suffix, as a module.
-deploy = SourceFileLoader("deploy", "infra/deploy").load_module()
+# The command has no suffix, so it is no module by itself.
+loader = SourceFileLoader("deploy", "infra/deploy")
+deploy = module_from_spec(spec_from_loader("deploy", loader))
+loader.exec_module(deploy)
 
 PARAMETERS = {
     "Stage": "prod", "JwtIssuer": "https://issuer.example", "JwtAudience": "ai-credits", "MailFrom": "credits@hub.example",
