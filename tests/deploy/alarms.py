@@ -7,6 +7,7 @@ a fault in FAULTS fails.
 import ast
 import json
 import math
+import operator
 import re
 
 from expand import expanded, of_type, source
@@ -14,7 +15,9 @@ from expand import expanded, of_type, source
 # The metrics that AWS documents, each with its dimensions. An alarm on any other metric of AWS would never ring.
 OF_AWS = {
     "AWS/ApiGateway": {"5xx": {"ApiId"}},
-    "AWS/Lambda": {"Errors": {"FunctionName"}, "Invocations": {"FunctionName"}, "IteratorAge": {"FunctionName"}, "Throttles": set()},
+    "AWS/Lambda": {
+        "Errors": {"FunctionName"}, "Invocations": {"FunctionName"}, "IteratorAge": {"FunctionName"}, "Throttles": set(),
+    },
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible": {"QueueName"}},
     "AWS/Scheduler": {"TargetErrorCount": {"ScheduleGroup"}, "InvocationDroppedCount": {"ScheduleGroup"}},
     "AWS/SES": {"Reputation.BounceRate": {"ses:configuration-set"}, "Reputation.ComplaintRate": {"ses:configuration-set"}},
@@ -63,7 +66,8 @@ class Alarm:
     def __init__(self, properties):
         self.properties = properties
         self.math, self.metrics = {}, {}
-        for metric in properties.get("Metrics", [{"Id": "m", "MetricStat": {"Stat": properties.get("Statistic"), **self.single()}}]):
+        alone = {"Stat": properties.get("Statistic"), "Period": properties.get("Period"), "Metric": properties}
+        for metric in properties.get("Metrics", [{"Id": "m", "MetricStat": alone}]):
             if "Expression" in metric:
                 self.math[metric["Id"]] = ast.parse(metric["Expression"].replace("AND", "and"), mode="eval").body
                 self.result = metric["Id"] if metric.get("ReturnData", True) else self.result
@@ -71,9 +75,6 @@ class Alarm:
                 self.metrics[metric["Id"]] = metric["MetricStat"]
         self.period = next(iter(self.metrics.values()))["Period"] // 60
         assert all(it["Period"] // 60 == self.period for it in self.metrics.values())
-
-    def single(self):
-        return {"Period": self.properties.get("Period"), "Metric": self.properties}
 
     def point(self, samples, start):
         """Returns the data point of the period that starts at a minute; None if it has none."""
@@ -90,8 +91,8 @@ class Alarm:
         missing = {"notBreaching": False, "breaching": True, "ignore": None}[it["TreatMissingData"]]
         for start in range(0, len(HOURS), self.period):
             point = self.point(samples, start)
-            above = {"GreaterThanThreshold": lambda: point > it["Threshold"], "GreaterThanOrEqualToThreshold": lambda: point >= it["Threshold"]}
-            points.append(missing if point is None else above[it["ComparisonOperator"]]())
+            above = {"GreaterThanThreshold": operator.gt, "GreaterThanOrEqualToThreshold": operator.ge}[it["ComparisonOperator"]]
+            points.append(missing if point is None else above(point, it["Threshold"]))
             recent = points[-it["EvaluationPeriods"]:]
             if None not in recent and len(recent) == it["EvaluationPeriods"]:
                 state = recent.count(True) >= it.get("DatapointsToAlarm", it["EvaluationPeriods"])
@@ -115,15 +116,15 @@ def evaluated(node, values, math):
         assert node.func.id == "IF", node.func.id
         condition, then, otherwise = (evaluated(part, values, math) for part in node.args)
         return None if condition is None else then if condition else otherwise
-    parts = node.values if isinstance(node, ast.BoolOp) else [node.left, *node.comparators] if isinstance(node, ast.Compare) else [node.left, node.right]
-    parts = [evaluated(part, values, math) for part in parts]
-    if None in parts:
-        return None
-    operation = node.ops[0] if isinstance(node, ast.Compare) else node.op
-    return {
-        ast.And: lambda: all(parts), ast.Gt: lambda: parts[0] > parts[1], ast.Eq: lambda: parts[0] == parts[1],
-        ast.Mult: lambda: parts[0] * parts[1], ast.Div: lambda: parts[0] / parts[1],
-    }[type(operation)]()
+    if isinstance(node, ast.BoolOp):
+        (first, second), operation = node.values, node.op
+    elif isinstance(node, ast.Compare):
+        first, (second,), (operation,) = node.left, node.comparators, node.ops
+    else:
+        first, second, operation = node.left, node.right, node.op
+    first, second = evaluated(first, values, math), evaluated(second, values, math)
+    both = {ast.And: operator.and_, ast.Gt: operator.gt, ast.Eq: operator.eq, ast.Mult: operator.mul, ast.Div: operator.truediv}
+    return None if None in (first, second) else both[type(operation)](first, second)
 
 
 def each(value, every=1, minutes=FAULT):
@@ -151,10 +152,12 @@ BUSY = IDLE | {
 }
 # What each fault sends, and the alarms that ring.
 FAULTS = {
-    "a table's failure answers 5xx": ({"AiCredits Failures": each(30), "AWS/ApiGateway 5xx Api": each(30)}, {"Failures", "ApiServerErrors"}),
+    "the table fails": ({"AiCredits Failures": each(30), "AWS/ApiGateway 5xx Api": each(30)}, {"Failures", "ApiServerErrors"}),
     **{f"{name} crashes": ({f"AWS/Lambda Errors {name}Function": each(1, 60)}, {"Crashes"}) for name in FUNCTIONS[:3]},
     # Lambda counts the crash among the errors, too.
-    **{f"{name} crashes": ({f"AWS/Lambda Errors {name}Function": each(1, 60), f"AiCredits/STACK {name}Crashes": each(1, 60)}, {"Crashes"}) for name in FUNCTIONS[3:]},
+    **{f"{name} crashes": (
+        {f"AWS/Lambda Errors {name}Function": each(1, 60), f"AiCredits/STACK {name}Crashes": each(1, 60)}, {"Crashes"})
+       for name in FUNCTIONS[3:]},
     "API Gateway can't invoke a function": ({"AWS/ApiGateway 5xx Api": each(60)}, {"ApiServerErrors"}),
     "SES refuses all mails": (
         {"AiCredits MailsFailed": each(5), "AiCredits EventsFailed": each(5), "AWS/Lambda Errors NotifyFunction": each(5),
@@ -173,11 +176,14 @@ FAULTS = {
     "the stream is switched off, at one debit in ten minutes": (
         {"AWS/Lambda IteratorAge ProjectFunction": each(None), "AiCredits Debits": each(None) | each(1, 10)}, {"StreamStopped"}),
     "the stream is switched off, and credits are held": (
-        {"AWS/Lambda IteratorAge ProjectFunction": each(None), "AiCredits Debits": each(None), "AiCredits HoldsPlaced": each(1)}, {"StreamStopped"}),
+        {"AWS/Lambda IteratorAge ProjectFunction": each(None), "AiCredits Debits": each(None), "AiCredits HoldsPlaced": each(1)},
+        {"StreamStopped"}),
     "the schedules may not invoke": (
-        {"AWS/Scheduler TargetErrorCount Schedules": each(1, 5), "AiCredits SweepLagSeconds": each(None)}, {"SchedulesFailed", "SweepLate"}),
+        {"AWS/Scheduler TargetErrorCount Schedules": each(1, 5), "AiCredits SweepLagSeconds": each(None)},
+        {"SchedulesFailed", "SweepLate"}),
     "a schedule's event is dropped": ({"AWS/Scheduler InvocationDroppedCount Schedules": each(3, 30)}, {"SchedulesFailed"}),
-    "a sweep leaves something": ({"AWS/SQS ApproximateNumberOfMessagesVisible RenewalDeadLetters.QueueName": each(1)}, {"RenewalDeadLetters"}),
+    "a sweep leaves something": (
+        {"AWS/SQS ApproximateNumberOfMessagesVisible RenewalDeadLetters.QueueName": each(1)}, {"RenewalDeadLetters"}),
     "a payment fits nothing": ({"AiCredits PaymentsUnmatchedOpen": each(1, 15)}, {"PaymentsUnmatched"}),
     "usage differs": ({"AiCredits UsageDifferences": each(1, 60)}, {"UsageDifferences"}),
     "no sweep ends": ({"AiCredits SweepLagSeconds": each(None)}, {"SweepLate"}),
@@ -210,8 +216,8 @@ def check_metrics(alarms, filters):
         for stat in alarm.metrics.values():
             metric, dimensions = key(stat["Metric"])
             space, called = metric.split(" ")[:2]
-            documented = OF_AWS.get(space, {}).get(called)
-            assert metric in written or space == "AiCredits" or (documented is not None and set(dimensions) <= documented), f"{name}: {metric}"
+            documented = called in OF_AWS.get(space, {}) and set(dimensions) <= OF_AWS[space][called]
+            assert metric in written or space == "AiCredits" or documented, f"{name}: {metric}"
     assert len(written) == len(filters) == 4, written
 
 
@@ -233,7 +239,8 @@ def check_filters(stack, filters):
     (GetValidRuntimeOrFunctionErrorType in aws/aws-lambda-runtime-interface-emulator)."""
     def report(status, error=None):
         return {"type": "platform.report", "record": {"requestId": "1", "status": status} | ({"errorType": error} if error else {})}
-    crashes = [report("error", "Runtime.ExitError"), report("timeout"), report("timeout", "Sandbox.Timedout"), report("failure", "Runtime.OutOfMemory")]
+    crashes = [report("error", "Runtime.ExitError"), report("failure", "Runtime.OutOfMemory")]
+    crashes += [report("timeout"), report("timeout", "Sandbox.Timedout")]
     others = [report("success"), report("error", "Runtime.Unknown"), {"level": "ERROR", "message": "an event failed"}]
     for name in FUNCTIONS[3:]:
         pattern = filters[f"{name}Crashes"]["FilterPattern"]
@@ -255,9 +262,8 @@ def check_canary(failures):
 
 def main():
     stack, operations = templates()
-    alarms = {
-        name: Alarm(it["Properties"]) for template in (stack, operations) for name, it in of_type(template, "AWS::CloudWatch::Alarm").items()
-    }
+    alarms = of_type(stack, "AWS::CloudWatch::Alarm") | of_type(operations, "AWS::CloudWatch::Alarm")
+    alarms = {name: Alarm(it["Properties"]) for name, it in alarms.items()}
     filters = {name: it["Properties"] for name, it in of_type(stack, "AWS::Logs::MetricFilter").items()}
     check_metrics(alarms, filters)
     check_filters(stack, filters)

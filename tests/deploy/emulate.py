@@ -1,7 +1,8 @@
 """Runs the emulator with enforced policies (AUTH), and adds what it lacks.
 
 CodeDeploy's resources deploy nothing here: an alias moves to a new version at once. The bus's archive keeps nothing. An
-alarm on several metrics watches the first. Sending a mail requires permission for the sender's identity, as in AWS, and not for `*`.
+alarm on several metrics watches the first. Sending a mail requires permission for the sender's identity, as in AWS, and
+not for `*`.
 """
 
 import json
