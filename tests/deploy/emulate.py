@@ -1,17 +1,19 @@
 """Runs the emulator with enforced policies (AUTH), and adds what it lacks.
 
-CodeDeploy's resources deploy nothing here: an alias moves to a new version at once. An alarm on a sum of metrics
-watches the first metric. Sending a mail requires permission for the sender's identity, as in AWS, and not for `*`.
+CodeDeploy's resources deploy nothing here: an alias moves to a new version at once. The bus's archive keeps nothing. An
+alarm on several metrics watches the first. Sending a mail requires permission for the sender's identity, as in AWS, and
+not for `*`.
 """
 
 import json
+from email.utils import parseaddr
 
 from ministack.app import main
 from ministack.core import iam_actions
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
-for kind in ("Application", "DeploymentGroup"):
-    _RESOURCE_HANDLERS[f"AWS::CodeDeploy::{kind}"] = {
+for kind in ("CodeDeploy::Application", "CodeDeploy::DeploymentGroup", "Events::Archive"):
+    _RESOURCE_HANDLERS[f"AWS::{kind}"] = {
         "create": lambda logical_id, properties, stack: (f"{stack}-{logical_id}", {}),
         "delete": lambda *_: None,
     }
@@ -34,7 +36,7 @@ resource_of_mail = iam_actions._ses_v2_resource_arn
 
 def resource_of_sent_mail(method, path, body, region, account_id):
     if path.endswith("/outbound-emails"):
-        return f"arn:aws:ses:{region}:{account_id}:identity/{json.loads(body)['FromEmailAddress']}"
+        return f"arn:aws:ses:{region}:{account_id}:identity/{parseaddr(json.loads(body)['FromEmailAddress'])[1]}"
     return resource_of_mail(method, path, body, region, account_id)
 
 

@@ -50,34 +50,45 @@ def template():
 def parameters(issuer, provider):
     return {
         "Stage": "dev",
-        "Architecture": "x86_64",
+        "Tracing": "Active",
         "JwtIssuer": issuer,
         "JwtAudience": "ai-credits",
-        "MailFrom": "credits@hub.example",
+        "MailFrom": "AI Credits <credits@hub.example>",
         "StripeApiBase": provider,
     }
 
 
-def deploy(sam, work, values):
-    """Deploys the output of `sam build` with `sam deploy`. Returns the resources' physical ids by logical id."""
+def prepare(work):
+    """Creates what a deployment needs beforehand."""
     client("s3").create_bucket(Bucket="deploys")
     parameter = client("ssm").put_parameter
-    parameter(Name="/ai-credits/stripe/api-key", Value="sk_local", Type="SecureString")
-    parameter(Name="/ai-credits/stripe/webhook-secret", Value="whsec_test", Type="SecureString")
+    parameter(Name="/ai-credits/dev/stripe/api-key", Value="sk_local", Type="SecureString")
+    parameter(Name="/ai-credits/dev/stripe/webhook-secret", Value="whsec_test", Type="SecureString")
     client("sesv2").create_email_identity(EmailIdentity="credits@hub.example")
     with open(f"{work}/samconfig.toml", "w", encoding="utf-8") as config:
         config.write("version = 0.1\n")
+
+
+def deploy(sam, work, values, *options):
+    """Deploys the output of `sam build` with infra/deploy. Returns the resources' physical ids by logical id."""
     command = [
-        sam, "deploy", "--template-file", f"{work}/build/template.yaml", "--stack-name", STACK,
+        os.path.join(os.path.dirname(sam), "python"), "infra/deploy", "--built", f"{work}/build", "--stack-name", STACK,
         "--s3-bucket", "deploys", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset",
-        "--no-progressbar", "--config-file", f"{work}/samconfig.toml",
-        "--parameter-overrides", *[f"{name}={value}" for name, value in values.items()],
+        "--no-progressbar", "--config-file", f"{work}/samconfig.toml", *options,
+        *[f"{name}={value}" for name, value in values.items()],
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)
     described = client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
     return {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in described}
+
+
+def live_versions(resources):
+    """Returns the version to which the alias of each function points."""
+    names = [name for name in resources if name.endswith("Function")]
+    alias = lambda name: client("lambda").get_alias(FunctionName=resources[name], Name="live")
+    return {name: alias(name)["FunctionVersion"] for name in names}
 
 
 def add_routes(resources, values):
@@ -142,7 +153,9 @@ def logs():
 
 
 def delete():
+    """Deletes the stack, and waits until it is gone."""
     client("cloudformation").delete_stack(StackName=STACK)
+    client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
 
 
 def age_subscription(table, workspace):

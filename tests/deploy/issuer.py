@@ -43,28 +43,45 @@ def make_certificate(folder):
         file.write(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-class Issuer:
-    """Issues tokens, and serves the public keys."""
+class Signer:
+    """Signs tokens of an issuer."""
+
+    def __init__(self, url, key):
+        self.url, self.key = url, key
+
+    def documents(self):
+        """Returns what the issuer serves, by path."""
+        numbers = self.key.public_key().public_numbers()
+        whole = lambda number: text64(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+        keys = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "n": whole(numbers.n), "e": whole(numbers.e)}]}
+        return {"/.well-known/openid-configuration": {"issuer": self.url, "jwks_uri": self.url + "/keys"}, "/keys": keys}
+
+    def token(self, workspace, scope="credits:spend credits:read credits:manage", audience="ai-credits"):
+        now = int(time.time())
+        claims = {"iss": self.url, "aud": audience, "iat": now, "exp": now + 3600, "scope": scope, "workspace": workspace}
+        signed = text64(b'{"alg":"RS256","kid":"1"}') + "." + text64(json.dumps(claims).encode())
+        return signed + "." + text64(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))
+
+
+class Issuer(Signer):
+    """Serves its public keys from this machine."""
 
     def __init__(self, folder):
         with open(f"{folder}/issuer.key", "rb") as file:
-            self.key = serialization.load_pem_private_key(file.read(), None)
+            key = serialization.load_pem_private_key(file.read(), None)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{folder}/issuer.pem", f"{folder}/issuer.key")
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{server.server_address[1]}"
+        super().__init__(f"https://127.0.0.1:{server.server_address[1]}", key)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def handler(self):
-        numbers = self.key.public_key().public_numbers()
-        whole = lambda number: text64(number.to_bytes((number.bit_length() + 7) // 8, "big"))
-        keys = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "n": whole(numbers.n), "e": whole(numbers.e)}]}
         issuer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                known = {"/.well-known/openid-configuration": {"jwks_uri": issuer.url + "/keys"}, "/keys": keys}
+                known = issuer.documents()
                 self.send_response(200 if self.path in known else 404)
                 self.end_headers()
                 self.wfile.write(json.dumps(known.get(self.path, {})).encode())
@@ -73,12 +90,6 @@ class Issuer:
                 pass
 
         return Handler
-
-    def token(self, workspace, scope="credits:spend credits:read credits:manage", audience="ai-credits"):
-        now = int(time.time())
-        claims = {"iss": self.url, "aud": audience, "iat": now, "exp": now + 3600, "scope": scope, "workspace": workspace}
-        signed = text64(b'{"alg":"RS256","kid":"1"}') + "." + text64(json.dumps(claims).encode())
-        return signed + "." + text64(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
 if __name__ == "__main__":

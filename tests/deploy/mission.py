@@ -104,6 +104,36 @@ def renew(api, resources):
     said("a subscription whose month is over was charged and renewed by the schedule")
 
 
+def change_a_parameter(api, resources, values):
+    """Checks that a change of a parameter alone reaches the aliases, and that nothing is published without a change."""
+    before = emulator.live_versions(resources)
+    values = values | {"TopUpUrl": "https://hub.example/credits"}
+    emulator.deploy(sam, work, values)
+    after = emulator.live_versions(resources)
+    assert not set(before.items()) & set(after.items()), (before, after)
+    refused = check(api("POST", "/v1/workspaces/acme/debits", debit("99999"), key="too-much"), 402)
+    assert refused["top_up_url"] == values["TopUpUrl"], refused
+    said(f"each of the {len(after)} aliases has a new version, and a refusal has the new address")
+    emulator.deploy(sam, work, values, "--no-fail-on-empty-changeset")
+    assert emulator.live_versions(resources) == after
+    said("the same again: no new version")
+
+
+def adopt_the_table(issuer, resources, values, credits):
+    """Deletes the stack, and creates it again with its table."""
+    table = resources["Table"]
+    emulator.delete()
+    assert table in emulator.client("dynamodb").list_tables()["TableNames"], "the table went with the stack"
+    groups = {group["logGroupName"] for group in emulator.client("logs").describe_log_groups()["logGroups"]}
+    assert resources["DebitLogs"] in groups and resources["ApiLogs"] in groups, groups
+    said("the stack is deleted; table and log groups are still there")
+    resources = emulator.deploy(sam, work, values, "--adopt", table)
+    assert resources["Table"] == table, resources["Table"]
+    url, _ = emulator.add_routes(resources, values)
+    assert available(Api(url, issuer.token("*"))) == credits
+    said(f"a new stack has adopted it, with the {credits} credits of acme")
+
+
 def allocations(api):
     entries = check(api("GET", "/v1/workspaces/acme/ledger?kind=allocation"), 200)["entries"]
     return [entry["period"] for entry in entries]
@@ -116,7 +146,8 @@ def main():
     wire = Wire(int(os.environ["WIRE_PORT"]), os.environ["AWS_ENDPOINT_URL"])
     provider_wire = Wire(int(os.environ["PROVIDER_WIRE_PORT"]), os.environ["PROVIDER"])
     values = emulator.parameters(issuer.url, f"http://127.0.0.1:{os.environ['PROVIDER_WIRE_PORT']}")
-    print("-- sam deploy", flush=True)
+    print("-- infra/deploy", flush=True)
+    emulator.prepare(work)
     resources = emulator.deploy(sam, work, values)
     url, routes = emulator.add_routes(resources, values)
     said(f"{len(resources)} resources; {routes} routes, each of them the template's")
@@ -129,13 +160,16 @@ def main():
         kills.play(api, resources, [wire, provider_wire])
         print("-- a month later", flush=True)
         renew(api, resources)
+        print("-- a change of a parameter alone", flush=True)
+        change_a_parameter(api, resources, values)
+        print("-- the stack is deleted, and its table adopted", flush=True)
+        adopt_the_table(issuer, resources, values, available(api))
     except Exception:
         for group, line in emulator.logs():
             if "ERROR" in line or "WARN" in line:
                 print(group, line)
         raise
     emulator.delete()
-    said("the stack is deleted")
 
 
 main()

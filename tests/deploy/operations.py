@@ -1,5 +1,6 @@
 """Checks the operators' tools in the deployed stack: metrics, traces, alarms, the dashboard, dead letters."""
 
+import hashlib
 import json
 import os
 import socket
@@ -57,9 +58,23 @@ def check(resources, traces):
     alarms = emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
     dashboard = emulator.client("cloudwatch").get_dashboard(DashboardName=emulator.STACK)
     widgets = json.loads(dashboard["DashboardBody"])["widgets"]
-    assert len(alarms) >= 13 and len(widgets) >= 10, (len(alarms), len(widgets))
+    assert len(alarms) >= 18 and len(widgets) >= 10, (len(alarms), len(widgets))
     said(f"{len(alarms)} alarms, and a dashboard with {len(widgets)} widgets")
     lay_aside(resources)
+    switch_off(resources)
+
+
+def switch_off(resources):
+    """Delivers SES's events as AWS documents them, and checks that the addresses get no more mails."""
+    with open("tests/deploy/ses-events.json", encoding="utf-8") as file:
+        for event in json.load(file):
+            answer = emulator.client("lambda").invoke(FunctionName=resources["NotifyFunction"] + ":live", Payload=json.dumps(event))
+            assert "FunctionError" not in answer, answer
+    for address in ("recipient@example.com", "annoyed@example.com"):
+        digest = hashlib.sha256(address.encode()).hexdigest()
+        key = {"pk": {"S": f"address#{digest}"}, "sk": {"S": "address"}}
+        assert "Item" in emulator.client("dynamodb").get_item(TableName=resources["Table"], Key=key), address
+    said("SES's sample events of a bounce and a complaint switch the addresses off")
 
 
 def lay_aside(resources):

@@ -93,7 +93,8 @@ pub fn run_on_events<F: EventFunction>(
         let deadline = deadline_of(&event.context);
         let handled = Box::pin(function.handle(event.payload, deadline)).await;
         if handled.is_err() {
-            metrics::counter!("Failures").increment(1);
+            // Not `Failures`, which stops a deployment: the event is retried, and SES may refuse a mail for good reason.
+            metrics::counter!("EventsFailed").increment(1);
         }
         telemetry::flush();
         handled.map_err(|error| {
