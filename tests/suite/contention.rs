@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credits_core::ledger::Cause;
+use credits_core::top_up_page::TopUpPage;
 use credits_runtime::event::HttpEvent;
 use credits_runtime::start::respond;
 use credits_runtime::{TopUpUrl, catalogue};
@@ -87,7 +88,7 @@ fn debit_function(table: &Table) -> debit::Debits {
     debit::Debits::new(
         table.store.clone(),
         Arc::new(catalogue::deployed().unwrap()),
-        TopUpUrl::new(Some("https://hub.test".into())),
+        TopUpUrl::new(Some(TopUpPage::at("https://hub.test".into()))),
     )
 }
 

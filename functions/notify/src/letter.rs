@@ -6,11 +6,13 @@ use credits_core::auto_top_up::TopUpLimit;
 use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Credits;
 use credits_core::event::{EndReason, Event, Fact};
+use credits_core::id::WorkspaceId;
 use credits_core::invoice::InvoiceLine;
 use credits_core::ledger::EntryKind;
 use credits_core::month::Month;
 use credits_core::price::Price;
 use credits_core::run::Trigger;
+use credits_core::top_up_page::TopUpPage;
 use credits_store::failures::Digest;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -57,7 +59,7 @@ const MAX_LISTED: usize = 20;
 #[derive(Debug)]
 pub struct LetterDesk {
     templates: Environment<'static>,
-    top_up_url: String,
+    top_up_page: TopUpPage,
 }
 
 const TEMPLATES: [(&str, &str); 29] = [
@@ -181,17 +183,23 @@ impl Letter {
 
 impl LetterDesk {
     /// Parses the templates.
-    pub fn new(top_up_url: String) -> Result<Self, RenderError> {
+    pub fn new(top_up_page: TopUpPage) -> Result<Self, RenderError> {
         let mut templates = Environment::new();
         for (name, source) in TEMPLATES {
             templates.add_template(name, source)?;
         }
-        Ok(Self { templates, top_up_url })
+        Ok(Self { templates, top_up_page })
     }
 
-    /// Renders a letter for the workspace with this name.
-    pub fn write(&self, letter: &Letter, workspace: &str) -> Result<RenderedLetter, RenderError> {
-        let common = context! { workspace, top_up_url => self.top_up_url };
+    /// Renders a letter for a workspace, which it calls by this name.
+    pub fn write(
+        &self,
+        letter: &Letter,
+        workspace: &WorkspaceId,
+        name: &str,
+    ) -> Result<RenderedLetter, RenderError> {
+        let top_up_url = self.top_up_page.url_for(workspace.as_str());
+        let common = context! { workspace => name, top_up_url };
         let values = context! { ..letter.values.clone(), ..common };
         let text = self.templates.get_template(&format!("{}.txt", letter.template))?.render(&values)?;
         let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));

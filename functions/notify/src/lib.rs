@@ -15,6 +15,7 @@ use credits_aws::trace::RequestTracer;
 use credits_aws::{Settings, StartError, dynamodb};
 use credits_core::event::{Event, Fact, SOURCE};
 use credits_core::id::WorkspaceId;
+use credits_core::top_up_page::TopUpPage;
 use credits_runtime::EventFunction;
 use credits_store::error::Chain;
 use credits_store::failures::Grouped;
@@ -37,7 +38,7 @@ pub struct MailSettings {
     /// The SES configuration set that publishes bounces and complaints.
     pub configuration_set: Option<String>,
     /// The page on which people add credits.
-    pub top_up_url: String,
+    pub top_up_page: TopUpPage,
 }
 
 /// The notify function with its store, its SES client and its templates.
@@ -82,7 +83,7 @@ impl Notify {
     /// Creates the function and parses its templates.
     pub fn new(store: Store, ses: Client, settings: MailSettings) -> Result<Self, StartError> {
         let desk =
-            LetterDesk::new(settings.top_up_url.clone()).map_err(|_| StartError::Part("mail templates"))?;
+            LetterDesk::new(settings.top_up_page.clone()).map_err(|_| StartError::Part("mail templates"))?;
         Ok(Self { store, ses, desk, settings })
     }
 
@@ -94,7 +95,7 @@ impl Notify {
         let mail = MailSettings {
             from: settings.mail_from()?,
             configuration_set: settings.mail_configuration_set(),
-            top_up_url: settings.top_up_url()?,
+            top_up_page: settings.top_up_page()?,
         };
         Self::new(dynamodb::store(settings)?, ses, mail)
     }
@@ -139,7 +140,7 @@ impl Notify {
     ) -> Result<(), NotifyError> {
         let found = recipients(store, workspace, letter.recipient).await?;
         let (name, recipients) = found.ok_or(NotifyError::UnknownWorkspace)?;
-        let written = self.desk.write(letter, &name)?;
+        let written = self.desk.write(letter, workspace, &name)?;
         let claim = match store.mails().claim(&letter.mail_id).await? {
             MailClaim::Ours(claim) => claim,
             MailClaim::Sent => return Ok(()),

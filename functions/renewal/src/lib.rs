@@ -12,6 +12,7 @@ use credits_billing::sweep::Swept;
 use credits_billing::{Billing, BillingFault};
 use credits_core::catalogue::Catalogue;
 use credits_core::id::WorkspaceId;
+use credits_core::top_up_page::TopUpPage;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::{EventFunction, catalogue};
 use credits_store::{Fault, Store};
@@ -26,7 +27,7 @@ pub struct Renewal {
     catalogue: Arc<Catalogue>,
     provider: Provider,
     provider_key: Secrets,
-    top_up_url: String,
+    top_up_page: TopUpPage,
 }
 
 /// The event of an invocation. Without these members, such as from a schedule, it asks for a sweep.
@@ -72,9 +73,9 @@ impl Renewal {
         catalogue: Arc<Catalogue>,
         provider: Provider,
         provider_key: Secrets,
-        top_up_url: String,
+        top_up_page: TopUpPage,
     ) -> Self {
-        Self { store, catalogue, provider, provider_key, top_up_url }
+        Self { store, catalogue, provider, provider_key, top_up_page }
     }
 
     /// Creates the deployed function from its settings.
@@ -83,7 +84,7 @@ impl Renewal {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, settings.top_up_url()?))
+        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, settings.top_up_page()?))
     }
 
     /// Processes due items until the deadline is near. Fails if any item was left, postponed or quarantined.
@@ -112,7 +113,13 @@ impl Renewal {
     async fn billing(&self, deadline: Instant) -> Result<Billing, RenewalError> {
         let key = self.provider_key.first().await?;
         let (store, catalogue) = (self.store.until(deadline), Arc::clone(&self.catalogue));
-        Ok(Billing::new(store, self.provider.clone(), key, catalogue, ReturnUrls::to(&self.top_up_url)))
+        Ok(Billing::new(
+            store,
+            self.provider.clone(),
+            key,
+            catalogue,
+            ReturnUrls::to(self.top_up_page.template()),
+        ))
     }
 }
 

@@ -11,6 +11,7 @@ use credits_aws::settings::SecretSetting;
 use credits_aws::{Settings, StartError};
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
 use credits_payments::signature::Secret;
@@ -57,7 +58,7 @@ pub struct Parts<'a> {
     /// The secret that signs the provider's events.
     pub webhook_secret: Secret,
     /// The address of the page where people add credits.
-    pub top_up_url: String,
+    pub top_up_page: TopUpPage,
     /// The origins to which a checkout may return besides the page's own.
     pub return_origins: ReturnOrigins,
     /// The optional features of checkouts for packs.
@@ -97,16 +98,16 @@ impl Functions {
             provider,
             provider_key,
             webhook_secret,
-            top_up_url,
+            top_up_page,
             return_origins,
             checkout_options,
             provider_mode,
         } = parts;
-        let url = || TopUpUrl::new(Some(top_up_url.clone()));
+        let url = || TopUpUrl::new(Some(top_up_page.clone()));
         let settings = MailSettings {
             from: "AI Credits <credits@hub.example>".to_owned(),
             configuration_set: None,
-            top_up_url: top_up_url.clone(),
+            top_up_page: top_up_page.clone(),
         };
         Ok(Self {
             renewal: Renewal::new(
@@ -114,7 +115,7 @@ impl Functions {
                 Arc::clone(&catalogue),
                 provider.clone(),
                 secrets(&provider_key)?,
-                top_up_url.clone(),
+                top_up_page.clone(),
             ),
             project: Project::new(store("project"), bus, "ai-credits".to_owned()),
             notify: Notify::new(store("notify"), mail, settings)?,

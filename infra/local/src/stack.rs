@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::Method;
 use credits_aws::{Settings, StartError, connection};
 use credits_core::catalogue::Catalogue;
+use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
 use credits_runtime::catalogue;
@@ -283,7 +284,7 @@ fn shared(
         provider: payments.map_err(|_| StackError::Part("provider's client"))?,
         provider_key,
         webhook_secret: options.webhook_secret.clone(),
-        top_up_url: format!("{url}/settings/ai-credits"),
+        top_up_page: TopUpPage::on_origin(&url),
         return_origins: ReturnOrigins::new(Settings.return_origins()),
         checkout_options,
         provider_mode: Mode::Test,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 
 /// The source of a secret.
@@ -30,15 +31,10 @@ impl Settings {
         required("TABLE_NAME")
     }
 
-    /// Returns the URL of the page to add credits: `TOP_UP_URL`.
-    pub fn top_up_url(self) -> Result<String, SettingError> {
-        required("TOP_UP_URL")
-    }
-
-    /// Returns the URL of the operator's own page to add credits: `TOP_UP_URL`, if it is set.
-    #[must_use]
-    pub fn own_top_up_url(self) -> Option<String> {
-        optional("TOP_UP_URL")
+    /// Returns the page on which people add credits: `TOP_UP_URL`, or our page on the origin `PUBLIC_URL`.
+    pub fn top_up_page(self) -> Result<TopUpPage, SettingError> {
+        let own = || required("PUBLIC_URL").map(|origin| TopUpPage::on_origin(&origin));
+        optional("TOP_UP_URL").map_or_else(own, |url| Ok(TopUpPage::at(url)))
     }
 
     /// Returns the deployment's name, by which its metrics are distinguished: `STACK_NAME`, `local` if absent.

@@ -6,7 +6,7 @@ use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Pur
 use credits_core::subscription::Terms;
 use credits_core::subscription_account::SubscriptionAccount;
 use credits_payments::event::{CheckoutNews, StripeEvent};
-use credits_payments::provider::{CheckoutStatus, Provider, ProviderError};
+use credits_payments::provider::{CheckoutStatus, Provider, ProviderError, ReturnUrls};
 use credits_store::error::{Chain, Corrupt};
 use credits_store::payments::purchases::{
     CheckoutReason, Means, NewMeans, NewPurchase, PurchaseState, StoredPurchase,
@@ -26,7 +26,7 @@ impl Billing {
     ) -> Result<CheckoutForm, BillingFault> {
         let customer = self.store.payment_methods().customer(workspace).await?;
         let profile = self.store.workspaces().get(workspace).await?.map(|known| known.profile);
-        let (success_url, cancel_url) = (self.urls.success.clone(), self.urls.cancel.clone());
+        let ReturnUrls { success: success_url, cancel: cancel_url } = self.urls.of(workspace);
         let email = profile.map(|profile| profile.billing_email);
         Ok(CheckoutForm { customer, email, success_url, cancel_url, options })
     }

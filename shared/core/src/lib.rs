@@ -44,6 +44,7 @@ pub mod run;
 pub mod subscription;
 pub mod subscription_account;
 pub mod tier_change;
+pub mod top_up_page;
 pub mod usage;
 pub mod waterfall;
 pub mod workspace;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use credits_aws::dynamodb::dynamodb_config;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::top_up_page::TopUpPage;
 use credits_local::bus::Bus;
 use credits_local::database::{self, create_table};
 use credits_local::functions::{Functions, Parts};
@@ -352,7 +353,7 @@ fn functions(
         provider: provider.clone().over(Arc::new(Way(Arc::clone(payments)))),
         provider_key: Secret::new("sk"),
         webhook_secret: Secret::new(WEBHOOK_SECRET),
-        top_up_url: "https://hub.example/credits".to_owned(),
+        top_up_page: TopUpPage::at("https://hub.example/credits".to_owned()),
         return_origins: ReturnOrigins::default(),
         checkout_options: CheckoutOptions::default(),
         provider_mode: Mode::Test,

@@ -3,10 +3,12 @@ use credits_core::auto_top_up::TopUpLimit;
 use credits_core::claw_back::ClawBackReason;
 use credits_core::credits::Credits;
 use credits_core::event::{EndReason, Event, Fact};
+use credits_core::id::WorkspaceId;
 use credits_core::invoice::InvoiceLine;
 use credits_core::ledger::EntryKind;
 use credits_core::price::Price;
 use credits_core::run::Trigger;
+use credits_core::top_up_page::TopUpPage;
 
 fn event(fact: Fact) -> Event {
     let at = "2026-11-23T12:00:00Z".parse().unwrap();
@@ -22,6 +24,10 @@ fn failed(trigger: Trigger) -> Event {
         required: "3.4".parse().unwrap(),
         available: "1.2".parse().unwrap(),
     })
+}
+
+fn acme() -> WorkspaceId {
+    "acme".parse().unwrap()
 }
 
 fn price() -> Price {
@@ -112,14 +118,14 @@ fn invoice_line(description: &str, credits: &str, amount_minor: u64) -> InvoiceL
 }
 
 fn desk() -> LetterDesk {
-    LetterDesk::new("https://hub.test/settings".into()).unwrap()
+    LetterDesk::new(TopUpPage::at("https://hub.test/settings?org={workspace}".to_owned())).unwrap()
 }
 
 #[test]
 fn letters_have_a_subject_and_a_link_in_text_and_html() {
     let mut subjects = Vec::new();
     for event in told() {
-        let written = desk().write(&Letter::of(&event).unwrap(), "Acme").unwrap();
+        let written = desk().write(&Letter::of(&event).unwrap(), &acme(), "Acme").unwrap();
         let link = if matches!(event.fact, Fact::PaymentActionRequired { .. }) {
             "checkout.test/cs_1"
         } else {
@@ -153,7 +159,7 @@ fn letters_have_a_subject_and_a_link_in_text_and_html() {
 
 #[test]
 fn m12_failed_run_letter_says_what_failed_and_what_to_do() {
-    let written = desk().write(&Letter::of(&failed(Trigger::Event)).unwrap(), "Acme").unwrap();
+    let written = desk().write(&Letter::of(&failed(Trigger::Event)).unwrap(), &acme(), "Acme").unwrap();
     insta::assert_snapshot!(written.text.trim(), @r"
     Hello,
 
@@ -163,7 +169,7 @@ fn m12_failed_run_letter_says_what_failed_and_what_to_do() {
 
     Failed runs are not retried. After you add credits, the workflow runs again at its next trigger, and you can start this run again by hand. If more runs fail, one mail lists them together, at most once an hour.
 
-    Add credits: https://hub.test/settings
+    Add credits: https://hub.test/settings?org=acme
     ");
     assert!(Letter::of(&failed(Trigger::Manual)).is_none(), "a manual run sends no mail");
 }
@@ -171,7 +177,7 @@ fn m12_failed_run_letter_says_what_failed_and_what_to_do() {
 #[test]
 fn m15_low_and_exhausted_letters_say_how_much_is_left() {
     let text = |event: &Event| {
-        let written = desk().write(&Letter::of(event).unwrap(), "Acme").unwrap();
+        let written = desk().write(&Letter::of(event).unwrap(), &acme(), "Acme").unwrap();
         written.text.trim().to_owned()
     };
     let [_, low, exhausted, ..] = &told()[..] else { panic!("fewer than 3 events") };
@@ -180,7 +186,7 @@ fn m15_low_and_exhausted_letters_say_how_much_is_left() {
 
     Acme has 30 AI credits available, and calls in progress hold 60 more. Your alert is set to 100 credits.
 
-    Add credits now so that your workflows keep running: https://hub.test/settings
+    Add credits now so that your workflows keep running: https://hub.test/settings?org=acme
     ---
     Hello,
 
@@ -188,13 +194,13 @@ fn m15_low_and_exhausted_letters_say_how_much_is_left() {
 
     After you add credits, workflows run again at their next trigger. Failed runs are not retried.
 
-    Add credits: https://hub.test/settings
+    Add credits: https://hub.test/settings?org=acme
     ");
 }
 
 #[test]
 fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
-    let text = |event: &Event| desk().write(&Letter::of(event).unwrap(), "Acme").unwrap().text;
+    let text = |event: &Event| desk().write(&Letter::of(event).unwrap(), &acme(), "Acme").unwrap().text;
     insta::assert_snapshot!(text(&clawed_back("500")).trim(), @r"
     Hello,
 
@@ -202,7 +208,7 @@ fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
 
     500 credits are left. If the payment stands after the dispute, the credits are returned. If automatic top-up was on, it is paused until you switch it on again.
 
-    Your balance and payments: https://hub.test/settings
+    Your balance and payments: https://hub.test/settings?org=acme
     ");
     assert!(text(&clawed_back("-200")).contains("now owes 200 credits"));
     assert!(text(&limited(TopUpLimit::Hourly)).contains("three times within an hour"));
@@ -212,7 +218,7 @@ fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
 #[test]
 fn m08_invoice_letter_lists_commitment_and_usage() {
     let invoice = told().pop().unwrap();
-    let written = desk().write(&Letter::of(&invoice).unwrap(), "Acme").unwrap();
+    let written = desk().write(&Letter::of(&invoice).unwrap(), &acme(), "Acme").unwrap();
     insta::assert_snapshot!(written.text.trim(), @r"
     Hello,
 
@@ -224,7 +230,7 @@ fn m08_invoice_letter_lists_commitment_and_usage() {
     Invoice number: INV-2026-000123
     Date: 23 November 2026
 
-    Your invoices: https://hub.test/settings
+    Your invoices: https://hub.test/settings?org=acme
     ");
     assert!(written.html.contains("text.generate") && written.html.contains("USD 2.40"));
 }
@@ -241,7 +247,8 @@ fn only_the_low_balance_letter_goes_to_alert_recipients() {
 #[test]
 fn a_workspace_name_injects_no_header_and_no_html() {
     let low = &told()[1];
-    let written = desk().write(&Letter::of(low).unwrap(), "<b>Acme</b>\r\nBcc: x@y.example").unwrap();
+    let written =
+        desk().write(&Letter::of(low).unwrap(), &acme(), "<b>Acme</b>\r\nBcc: x@y.example").unwrap();
     assert!(!written.subject.contains(['\r', '\n']), "{:?}", written.subject);
     assert!(!written.html.contains("<b>Acme") && written.html.contains("&lt;b&gt;Acme"));
 }

@@ -3,6 +3,7 @@
 use credits_core::id::WorkspaceId;
 use credits_core::price::{Currency, Unchargeable};
 use credits_core::purchase::{Checkout, CheckoutForm, CheckoutOptions, Goods, Purchase};
+use credits_core::top_up_page::TopUpPage;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -81,6 +82,13 @@ impl ReturnUrls {
         let hash = if fragment.is_empty() { "" } else { "#" };
         let back = |outcome: &str| format!("{address}{separator}top_up={outcome}{hash}{fragment}");
         Self { success: back("paid"), cancel: back("cancelled") }
+    }
+
+    /// Returns the URLs for a workspace: `{workspace}` is replaced by its id.
+    #[must_use]
+    pub fn of(&self, workspace: &WorkspaceId) -> Self {
+        let url = |page: &String| TopUpPage::at(page.clone()).url_for(workspace.as_str());
+        Self { success: url(&self.success), cancel: url(&self.cancel) }
     }
 }
 
