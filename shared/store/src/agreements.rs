@@ -207,7 +207,7 @@ impl AgreementStore<'_> {
             credits: amount,
             cause,
             listed: !ahead,
-            posting: &|now| Posting::change(change.clone(), now),
+            posting: &|now| Posting::queue_change(change.clone(), now),
             also: vec![self.standing_write(workspace, version, &after)?],
         };
         self.post_step(order).await
@@ -247,7 +247,7 @@ impl AgreementStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id, reason },
             listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
+            posting: &|now| Posting::queue_change(change.clone(), now),
             also: vec![standing_write],
         };
         self.post_step(order).await
@@ -296,7 +296,7 @@ impl AgreementStore<'_> {
             writes.push(self.store.invoices().write(workspace, &key, None, invoice)?);
         }
         if standing.ends {
-            let ends = Posting::change(Change::Invoicing(None), self.store.now());
+            let ends = Posting::queue_change(Change::Invoicing(None), self.store.now());
             writes.push(balance_item::write_of(&self.store.table, workspace, &ends, "agreement")?);
         }
         match self.store.transact(writes).await? {

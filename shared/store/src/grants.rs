@@ -153,7 +153,7 @@ impl GrantStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
             listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
+            posting: &|now| Posting::queue_change(change.clone(), now),
             also: vec![self.voided_write(claim, grant_id, &key)?],
         };
         let key_use = match self.store.postings().post(order).await {
@@ -259,7 +259,7 @@ impl GrantOrder {
             expires_at,
             clawed: Clawed::default(),
         };
-        Posting::change(Change::Grant(grant), now)
+        Posting::queue_change(Change::Grant(grant), now)
     }
 }
 

@@ -253,7 +253,7 @@ fn refusal_of(posting: &Posting, balance: &Balance) -> Result<PlacementObstacle,
             let holds = balance.has_holds();
             Ok(PlacementObstacle::Insufficient { balance: RefusedBalance::of(balance)?, holds })
         }
-        Err(Refusal::Due | Refusal::Moved) => Ok(PlacementObstacle::Moved),
+        Err(Refusal::Due | Refusal::EpochChanged) => Ok(PlacementObstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
         Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(PlacementObstacle::Busy),
     }

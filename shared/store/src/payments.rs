@@ -226,7 +226,7 @@ impl PaymentStore<'_> {
         let allocation = allocation(&granted, &after, period, &grant_id, now);
         let listed = matches!(allocation.change, Change::Grant(_));
         let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
-        let posting = |now| Posting::change(allocation.change.clone(), now);
+        let posting = |now| Posting::queue_change(allocation.change.clone(), now);
         self.settle(&granted, after, entry, &posting, also).await
     }
 

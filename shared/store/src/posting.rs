@@ -158,7 +158,9 @@ impl PostingOrder<'_> {
             Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
             // The item has changed between DynamoDB's check and its read, and now satisfies the condition. No posting
             // with an entry has a condition on the credit limit or the epoch.
-            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(AttemptEnd::Again(Next::Pause)),
+            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::EpochChanged) => {
+                Ok(AttemptEnd::Again(Next::Pause))
+            }
         }
     }
 }

@@ -153,7 +153,7 @@ impl SubscriptionStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
             listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
+            posting: &|now| Posting::queue_change(change.clone(), now),
             also,
         };
         match self.store.postings().post(order).await {

@@ -29,7 +29,7 @@ impl PaymentStore<'_> {
     ) -> Result<Progress, Fault> {
         also.extend(self.pause_write(reason, granted).await?);
         let entry = PaymentEntry::claw_back(&payment, reason, amount.credits().negated());
-        let posting = move |now| Posting::change(Change::ClawBack(amount), now);
+        let posting = move |now| Posting::queue_change(Change::ClawBack(amount), now);
         self.settle(granted, payment, entry, &posting, also).await
     }
 
@@ -71,7 +71,7 @@ impl PaymentStore<'_> {
             let key = payment_key(granted, &payment, direction.prefix()).pk;
             let change = Change::ClawBackTo { key, grant_id: grant_id.clone(), target };
             let entry = PaymentEntry::waiting(&payment, reason, direction);
-            let posting = |now| Posting::change(change.clone(), now);
+            let posting = |now| Posting::queue_change(change.clone(), now);
             return self.settle(granted, payment, entry, &posting, also).await;
         };
         let (after, debt) = ended.claw_back_to(target).map_err(Corrupt::from)?;
@@ -82,7 +82,7 @@ impl PaymentStore<'_> {
         match (Amount::new(debt), Amount::new(debt.negated())) {
             (Ok(amount), _) => {
                 let entry = PaymentEntry::claw_back(&payment, reason, debt.negated());
-                let posting = move |now| Posting::change(Change::ClawBack(amount), now);
+                let posting = move |now| Posting::queue_change(Change::ClawBack(amount), now);
                 self.settle(granted, payment, entry, &posting, also).await
             }
             (_, Ok(returned)) => self.return_credits(granted, returned, payment, reason, also).await,
