@@ -76,9 +76,9 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let card = self.catalogue.rate_card();
         let captured = match hold_request::read_capture(&body, card)? {
-            PricedBody::Priced((line, extend)) => {
+            PricedBody::Priced((line, on_excess)) => {
                 let order =
-                    CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
+                    CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), on_excess };
                 match store.holds().capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
@@ -102,8 +102,8 @@ impl Debits {
         let hold_id = named_hold(call)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
-        let (last, extend) = hold_request::read_settlement(&body)?;
-        let order = SettleOrder { hold_ids: &[hold_id], last, extend };
+        let final_capture = hold_request::read_settlement(&body)?;
+        let order = SettleOrder { hold_ids: &[hold_id], final_capture };
         let settled = self.settle(call, store, &claim, order).await?;
         let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
         let answer = shown(hold)?;
@@ -115,7 +115,7 @@ impl Debits {
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let hold_ids = hold_request::read_hold_ids(&body)?;
-        let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
+        let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
         let settled = self.settle(call, store, &claim, order).await?;
         let answer = json!({ "holds": all_shown(&settled.holds)? });
         Ok(Answer::changed_once(settled.key_use, &answer))

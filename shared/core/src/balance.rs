@@ -138,7 +138,7 @@ impl Balance {
 
     /// Returns whether any hold is open.
     #[must_use]
-    pub fn has_holds(&self) -> bool {
+    pub fn has_open_holds(&self) -> bool {
         !self.held.is_zero() || self.earlier_epochs.values().any(|holds| !holds.held.is_zero())
     }
 

@@ -26,10 +26,9 @@ pub struct Placement {
     pub amount: Amount,
 }
 
-/// The end of one or more holds.
+/// A posting that ends one or more holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The posting that ends the holds.
+pub struct EndPosting {
     pub posting: Posting,
     /// Released credits that have expired meanwhile. Their ledger entry is an expiry.
     pub expired: Credits,
@@ -86,18 +85,18 @@ impl Balance {
         &self,
         holds: impl IntoIterator<Item = (Placement, Credits)>,
         now: Timestamp,
-    ) -> Result<Ending, HoldError> {
+    ) -> Result<EndPosting, HoldError> {
         let mut balance = self.clone();
-        let mut all = Ending { posting: Posting::default(), expired: Credits::ZERO };
+        let mut all = EndPosting { posting: Posting::default(), expired: Credits::ZERO };
         for (hold, captured) in holds {
-            let Ending { posting, expired } = balance.end_hold(hold, captured, now)?;
+            let EndPosting { posting, expired } = balance.end_hold(hold, captured, now)?;
             balance = posting.movement.applied_to(&balance)?;
-            all = Ending { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
+            all = EndPosting { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
         }
         Ok(all)
     }
 
-    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<Ending, HoldError> {
+    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<EndPosting, HoldError> {
         let kept = hold.amount.credits();
         let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
         let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
@@ -108,7 +107,7 @@ impl Balance {
             let movement =
                 Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
             let condition = Condition { epoch: Some(hold.epoch), ..ends };
-            return Ok(Ending { posting: Posting { condition, movement }, expired: Credits::ZERO });
+            return Ok(EndPosting { posting: Posting { condition, movement }, expired: Credits::ZERO });
         }
         let read = self.holds_of(hold.epoch)?;
         let of_dead = captured.min(read.dead);
@@ -123,7 +122,7 @@ impl Balance {
         let movement =
             Movement { spendable: back.minus(above)?, used, consumed, earlier_epochs, ..Movement::default() };
         let condition = Condition { earlier_epochs: BTreeMap::from([(hold.epoch, read)]), ..ends };
-        Ok(Ending { posting: Posting { condition, movement }, expired })
+        Ok(EndPosting { posting: Posting { condition, movement }, expired })
     }
 
     fn holds_of(&self, epoch: u64) -> Result<ClosedHolds, HoldError> {

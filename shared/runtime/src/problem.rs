@@ -261,7 +261,7 @@ impl Problem {
         match refusal {
             HoldRefusal::KeyReused => Self::idempotency_key_reused(),
             HoldRefusal::NotFound => Self::not_found(),
-            HoldRefusal::Closed(hold_id) => {
+            HoldRefusal::AlreadyEnded(hold_id) => {
                 let detail = "The hold was settled, or its time has run out.";
                 Self::new(409, "hold_closed", "Hold closed", detail).with("hold_id", json!(hold_id))
             }

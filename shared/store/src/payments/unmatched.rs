@@ -131,9 +131,9 @@ impl UnmatchedPaymentStore<'_> {
             ];
             match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(shown),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 // An event was merged meanwhile, or another call resolved the payment: read it again.
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }
