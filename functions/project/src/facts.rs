@@ -250,7 +250,7 @@ fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<OutgoingFact>
     };
     Some(OutgoingFact {
         event_id: format!("unmatched-{}-{reason}", after.payment_id),
-        workspace_id: paid.named.workspace_id.as_deref().and_then(|named| named.parse().ok()),
+        workspace_id: paid.ids.workspace_id.as_deref().and_then(|named| named.parse().ok()),
         version: None,
         at: Some(after.first_heard_at),
         fact: unmatched,

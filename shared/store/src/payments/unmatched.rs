@@ -158,7 +158,7 @@ impl UnmatchedPayment {
     fn of(payment: Payment) -> Option<Self> {
         let (paid, reason) = payment.paid.zip(payment.mismatch)?;
         let sold = payment.sale.map(|sale| sale.workspace_id);
-        let named = paid.named.workspace_id.and_then(|named| named.parse().ok());
+        let named = paid.ids.workspace_id.and_then(|named| named.parse().ok());
         Some(Self {
             payment_id: payment.payment_id,
             price: Price { amount_minor: paid.amount_minor, currency: paid.currency },
