@@ -59,6 +59,12 @@ impl Problem {
         Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid JSON.")
     }
 
+    /// Builds a 400: the body is not valid base64, although its event says so. Its code is that of malformed JSON.
+    #[must_use]
+    pub fn malformed_base64() -> Self {
+        Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid base64.")
+    }
+
     /// Builds a 400: the call has no idempotency key.
     #[must_use]
     pub fn idempotency_key_missing() -> Self {

@@ -122,7 +122,7 @@ pub async fn respond<F: Function>(
     event: HttpEvent,
     deadline: Instant,
 ) -> ApiGatewayV2httpResponse {
-    let call = Call::read(event, deadline);
+    let call = Call::from_event(event, deadline);
     let answer = match read_route::<F>(&call) {
         Ok(route) => function.answer(route, &call, &function.store().until(deadline)).await,
         Err(refused) => Err(refused),
@@ -151,7 +151,7 @@ pub async fn respond<F: Function>(
 fn read_route<F: Function>(call: &Call) -> Result<F::Route, Problem> {
     let route = F::Route::of(call.route()).ok_or_else(Problem::not_found)?;
     if !route.has_query() {
-        call.refuse_query()?;
+        call.check_query()?;
     }
     Ok(route)
 }

@@ -41,7 +41,7 @@ mod tests {
     fn m11_default_page_is_ours_on_the_host_of_the_request() {
         let mut event = HttpEvent::default();
         event.request_context.domain_name = Some("credits.example".to_owned());
-        let call = Call::read(event, tokio::time::Instant::now());
+        let call = Call::from_event(event, tokio::time::Instant::now());
         assert_eq!(TopUpUrl::new(None).of(&call), "https://credits.example/settings/ai-credits");
         let own = "https://hub.example/credits";
         assert_eq!(TopUpUrl::new(Some(own.to_owned())).of(&call), own);
