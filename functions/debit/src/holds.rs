@@ -14,12 +14,12 @@ use credits_store::holds::{HoldOrder, Placed};
 use credits_store::{Claim, Fault};
 use serde_json::{Value, json};
 
-use crate::Debits;
+use crate::DebitFunction;
 use crate::hold_request::{self, HoldBody};
 use crate::request::PricedBody;
 use crate::response::{CaptureAnswer, HoldAnswer};
 
-impl Debits {
+impl DebitFunction {
     pub(crate) async fn place_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let placed = self.place(call, store, hold_request::read_hold).await?;
         let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
@@ -58,12 +58,12 @@ impl Debits {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
                 let line = PricedCall { operation, model: None, units: None, consumer, amount };
                 let lines = vec![line; usize::from(count.unwrap_or(1))];
-                Err(self.refused(call, store, &workspace, &lines, refusal).await?)
+                Err(self.problem_for(call, store, &workspace, &lines, refusal).await?)
             }
         }
     }
 
-    pub(crate) async fn hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
+    pub(crate) async fn get_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let hold = store.holds().get(&workspace, &named_hold(call)?).await?;
         Ok(Answer::ok(&shown(&hold.ok_or_else(Problem::not_found)?)?))
@@ -82,7 +82,7 @@ impl Debits {
                 match store.holds().capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
-                        return Err(self.hold_refused(call, store, &workspace, refusal).await?);
+                        return Err(self.hold_problem_for(call, store, &workspace, refusal).await?);
                     }
                 }
             }
@@ -133,7 +133,7 @@ impl Debits {
                 telemetry::spent(settled.captured);
                 Ok(settled)
             }
-            Err(refusal) => Err(self.hold_refused(call, store, &claim.workspace_id, refusal).await?),
+            Err(refusal) => Err(self.hold_problem_for(call, store, &claim.workspace_id, refusal).await?),
         }
     }
 }
