@@ -26,7 +26,7 @@ pub struct OutgoingEvent {
     pub workspace_id: Option<WorkspaceId>,
     /// `None` if the write does not contain it: the publisher then reads the balance.
     pub balance_version: Option<u64>,
-    /// When the fact happened; `None` if the write does not say, and the record's time has to do.
+    /// When the fact happened; `None` if the write does not contain it: the publisher uses the record's time.
     pub at: Option<Timestamp>,
     pub fact: Fact,
 }

@@ -15,8 +15,8 @@ use crate::fields::FieldError;
 use crate::problem::Problem;
 use crate::{json, query};
 
-/// The maximum size of a request body. A batch of 500 calls fits into it, and API Gateway would pass 10 MB on, which take
-/// long to parse.
+/// The maximum size of a request body. It bounds the time and memory that an invocation spends on JSON: Lambda accepts
+/// events of up to 6 MB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// An HTTP request that API Gateway has routed to a function, with the claims of its token.
@@ -77,7 +77,7 @@ impl Call {
 
     /// Returns the path parameter `workspace_id` without any check: it may be any text. [`Self::workspace`] checks it.
     #[must_use]
-    pub fn named_workspace(&self) -> &str {
+    pub fn unchecked_workspace_id(&self) -> &str {
         self.path_parameter("workspace_id")
     }
 
@@ -122,7 +122,7 @@ impl Call {
     /// a path that names no valid workspace id (404).
     pub fn workspace(&self, scope: Scope) -> Result<WorkspaceId, Problem> {
         self.token_claims.demand(scope)?;
-        self.token_claims.workspace(self.named_workspace())
+        self.token_claims.workspace(self.unchecked_workspace_id())
     }
 
     /// Returns the raw body. Refuses a body above [`MAX_BODY_BYTES`], and one that is not in the base64 that its event

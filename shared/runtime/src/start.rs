@@ -135,7 +135,7 @@ pub async fn respond<F: Function>(
         metrics::counter!("Refusals", "Code" => code).increment(1);
     }
     // A path segment that is not a workspace id is arbitrary text, which is not logged.
-    let workspace_id = call.named_workspace().parse::<WorkspaceId>().ok();
+    let workspace_id = call.unchecked_workspace_id().parse::<WorkspaceId>().ok();
     tracing::info!(
         request_id = call.request_id(),
         route = call.route(),

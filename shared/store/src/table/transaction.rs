@@ -235,7 +235,7 @@ impl Attempts {
         self.pause().await.ok_or(Fault::Unavailable(error))
     }
 
-    /// Counts an attempt that needs no pause, because the obstacle was removed.
+    /// Counts the next attempt without a pause, because the caller has removed the obstacle.
     pub fn retry_now(&mut self) -> Result<(), Fault> {
         self.count().ok_or_else(given_up)
     }
