@@ -17,7 +17,7 @@ use credits_store::debits::DebitRefusal;
 use credits_store::grants::{GrantOrder, Term};
 use credits_store::holds::capture::CaptureOrder;
 use credits_store::holds::settle::SettleOrder;
-use credits_store::holds::{HoldOrder, HoldRefusal};
+use credits_store::holds::{HoldOrder, HoldRefusal, OnExcess};
 use credits_store::{Claim, Fault, Fingerprint, Store};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
@@ -219,7 +219,7 @@ impl Crowd {
             let (crowd, store) = (Arc::clone(self), store.clone());
             // The next round begins while this one is settled.
             settling.spawn(async move {
-                let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
+                let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
                 let claim = crowd.claim();
                 while let Err(refused) = store.holds().settle(&claim, order).await {
                     assert!(matches!(refused, HoldRefusal::Fault(Fault::Contended)), "{refused:?}");
@@ -243,7 +243,8 @@ impl Crowd {
                         break;
                     }
                     let hold_id = &hold_ids[number as usize % hold_ids.len()];
-                    let order = CaptureOrder { hold_id, line: &line, rate_card: &card, extend: false };
+                    let order =
+                        CaptureOrder { hold_id, line: &line, rate_card: &card, on_excess: OnExcess::Refuse };
                     let (claim, since) = (crowd.claim(), Instant::now());
                     loop {
                         match store.holds().capture(&claim, order).await {

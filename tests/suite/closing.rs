@@ -170,7 +170,7 @@ async fn postings_in_the_table_match_the_domain_model() {
                     expires_at,
                     clawed: Clawed::default(),
                 });
-                model = Posting::change(change, now).apply(&model, "").unwrap();
+                model = Posting::queue_change(change, now).apply(&model, "").unwrap();
             }
             2 => {
                 table.pass(SignedDuration::from_hours(7));
@@ -180,7 +180,7 @@ async fn postings_in_the_table_match_the_domain_model() {
                 (Ok(()), Ok(next)) => model = next,
                 (
                     Err(DebitRefusal::Insufficient { balance, .. }),
-                    Err(Refusal::Insufficient { available: expected }),
+                    Err(Refusal::Insufficient { spendable: expected }),
                 ) => {
                     assert_eq!(balance.spendable, expected);
                 }

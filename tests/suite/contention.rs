@@ -84,8 +84,8 @@ async fn call_with(table: &Table, key: &str, body: &Value, time: Duration) -> (i
     (response.status_code, body, retry_after)
 }
 
-fn debit_function(table: &Table) -> debit::Debits {
-    debit::Debits::new(
+fn debit_function(table: &Table) -> debit::DebitFunction {
+    debit::DebitFunction::new(
         table.store.clone(),
         Arc::new(catalogue::deployed().unwrap()),
         TopUpUrl::new(Some(TopUpPage::at("https://hub.test".into()))),

@@ -5,14 +5,20 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::id::WorkspaceId;
+use credits_store::Fault;
+use credits_store::KeyUse;
+use credits_store::holds::HoldRefusal;
+use credits_store::holds::settle::{SettleOrder, Settled};
 use credits_store::table::keys;
 use jiff::SignedDuration;
 use model::items::{every_item, of_kind, put_all, renamed};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::contention::claim;
 use crate::holds::{capturing, placing, shown, step};
 use crate::subscribing::time;
+use crate::table::{Table, TableFault};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,4 +340,46 @@ async fn m04_holds_of_another_workspace_add_no_reads() {
     };
     put_all(&world.stack, (0..10_000).map(copy).collect()).await;
     assert_eq!(reads("after").await, before);
+}
+
+/// A store whose clocks stand a minute before the hold expires.
+async fn table_before_expiry(world: &World, hold: &str) -> Table {
+    let table = Table::of(world);
+    let expires_at = time(&world.held(hold).await["expires_at"]);
+    table.at(&(expires_at - SignedDuration::from_mins(1)).to_string());
+    table
+}
+
+async fn settle_in(table: &Table, hold: &str) -> Result<Settled, HoldRefusal> {
+    let hold_ids = [hold.parse().unwrap()];
+    let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
+    table.store.holds().settle(&claim("settle", "settle"), order).await
+}
+
+/// The metric of spent credits adds up the captures of first uses.
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_a_settlement_with_a_lost_response_returns_its_sum() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "50").await;
+    assert_eq!(world.capture(&hold, "c", "20").await.status, 201);
+    let table = table_before_expiry(&world, &hold).await;
+    table.suffers([TableFault::AnswerLost]);
+    let settled = settle_in(&table, &hold).await.unwrap();
+    assert_eq!((settled.key_use, settled.captured.to_string().as_str()), (KeyUse::First, "20"));
+    let again = settle_in(&table, &hold).await.unwrap();
+    assert_eq!((again.key_use, again.captured.to_string().as_str()), (KeyUse::Replay, "0"));
+}
+
+/// A sum out of range stays out of range, so a retry is of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_whose_sum_is_out_of_range_is_not_retried() {
+    let world = World::with_packs(1).await;
+    let hold = world.place("place", "50").await;
+    assert_eq!(world.capture(&hold, "c", "20").await.status, 201);
+    let table = table_before_expiry(&world, &hold).await;
+    let mut balance = of_kind(&every_item(&world.stack).await, "balance").next().unwrap().clone();
+    balance.insert("used".to_owned(), AttributeValue::N("79228162514264337593543.950335".to_owned()));
+    put_all(&world.stack, vec![balance]).await;
+    let refused = settle_in(&table, &hold).await;
+    assert!(matches!(refused, Err(HoldRefusal::Fault(Fault::Corrupt(_)))), "{refused:?}");
 }

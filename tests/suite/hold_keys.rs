@@ -11,7 +11,7 @@ use credits_core::id::Id;
 use credits_store::KeyUse;
 use credits_store::holds::capture::CaptureOrder;
 use credits_store::holds::settle::SettleOrder;
-use credits_store::holds::{HoldOrder, HoldRefusal};
+use credits_store::holds::{HoldOrder, HoldRefusal, OnExcess};
 use jiff::SignedDuration;
 use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
@@ -98,7 +98,8 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
         amount: "10".parse().unwrap(),
     };
     let capture = async |key: &str, payload: &str| {
-        let order = CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, extend: false };
+        let order =
+            CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, on_excess: OnExcess::Refuse };
         table.store.holds().capture(&claim(key, payload), order).await
     };
     assert_eq!(capture("run-1/step-1", "first").await.unwrap().key_use, KeyUse::First);
@@ -112,7 +113,7 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     assert_eq!(earlier, Some(again));
     assert!(matches!(capture("run-1/step-1", "second").await, Err(HoldRefusal::KeyReused)));
     assert_eq!(capture("run-1/step-2", "first").await.unwrap().remaining.to_string(), "30");
-    let settle = SettleOrder { hold_ids: std::slice::from_ref(hold_id), last: None, extend: false };
+    let settle = SettleOrder { hold_ids: std::slice::from_ref(hold_id), final_capture: None };
     let settled = table.store.holds().settle(&claim("settle", "settle"), settle).await.unwrap();
     assert_eq!(settled.captured.to_string(), "20");
 }

@@ -17,7 +17,7 @@ const MAX_MONEY: u64 = 1_000_000_000_000;
 impl Account {
     pub(crate) async fn put_agreement(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand_all_workspaces()?;
         let agreement = read_agreement(&call.json()?)?;
         let known = store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         if known.profile.plan != Plan::Enterprise {
@@ -29,7 +29,7 @@ impl Account {
 
     pub(crate) async fn agreement(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand_all_workspaces()?;
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
         Ok(Answer::ok(&store.agreements().get(&workspace).await?.unwrap_or_else(Agreement::none)))
     }

@@ -66,7 +66,7 @@ impl Account {
 /// Returns the workspace of a call that needs a token for all workspaces, so that no customer can grant itself credits.
 fn operators_workspace(call: &Call) -> Result<WorkspaceId, Problem> {
     let workspace = call.workspace(Scope::Manage)?;
-    call.claims().demand_all_workspaces()?;
+    call.token_claims().demand_all_workspaces()?;
     Ok(workspace)
 }
 

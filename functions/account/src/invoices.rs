@@ -26,7 +26,7 @@ impl Account {
     /// Sets an invoice's status. It moves no credits and charges nothing.
     pub(crate) async fn set_invoice_status(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand_all_workspaces()?;
         let invoice_id: Id = call.path_parameter("invoice_id").parse().map_err(|_| Problem::not_found())?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;

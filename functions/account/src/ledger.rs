@@ -78,7 +78,7 @@ fn weighed(range: &str) -> (&str, f32) {
 /// Returns the `Link` header that leads to the next page (RFC 8288).
 fn next_page(call: &Call, asked: &LedgerParameters, cursor: &str) -> String {
     let kind = asked.kind.map(|kind| format!("&kind={}", kind.name())).unwrap_or_default();
-    let (workspace, limit) = (call.named_workspace(), asked.limit);
+    let (workspace, limit) = (call.unchecked_workspace_id(), asked.limit);
     format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
 }
 
@@ -100,5 +100,5 @@ fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerParameters, Pr
 
 /// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> CursorScope<'_> {
-    CursorScope { name: "ledger", workspace: call.named_workspace() }
+    CursorScope { name: "ledger", workspace: call.unchecked_workspace_id() }
 }

@@ -34,7 +34,7 @@ struct RefundRequest {
 impl Account {
     pub(crate) async fn refund_payment(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand_all_workspaces()?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let asked = read_refund(&body)?;

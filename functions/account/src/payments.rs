@@ -75,7 +75,7 @@ fn read_query(call: &Call) -> Result<(u16, Option<Cursor>), Problem> {
 
 /// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> CursorScope<'_> {
-    CursorScope { name: "payments", workspace: call.named_workspace() }
+    CursorScope { name: "payments", workspace: call.unchecked_workspace_id() }
 }
 
 impl PaymentBody {

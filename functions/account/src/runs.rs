@@ -91,5 +91,5 @@ fn read_query(call: &Call) -> Result<(Option<RunStatus>, Option<Cursor>), Proble
 
 /// Returns the listing that a cursor must belong to.
 fn listing(call: &Call) -> CursorScope<'_> {
-    CursorScope { name: "runs", workspace: call.named_workspace() }
+    CursorScope { name: "runs", workspace: call.unchecked_workspace_id() }
 }

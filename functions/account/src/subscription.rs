@@ -1,7 +1,9 @@
 //! `PUT`, `GET` and `DELETE /v1/workspaces/{workspace_id}/subscription`, and `POST …/subscription/preview`:
 //! subscriptions, which allocate a tier's credits on each billing date (M6, M7).
 
-use credits_billing::subscribe::{Effective, Subscribed, TierOrder, TierPreview};
+use credits_billing::preview::{Effective, TierPreview};
+use credits_billing::subscribe::TierOrder;
+use credits_billing::subscription_view::SubscriptionView;
 use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::price::{Currency, Price};
@@ -87,9 +89,9 @@ impl Account {
     pub(crate) async fn subscribe(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         let order = self.read_order(store, &workspace, &call.json()?).await?;
-        let subscribed = self.billing(call, store).await?.subscribe(&workspace, &order).await?;
-        let created = subscribed.created;
-        let body = self.subscription_body(subscribed)?;
+        let view = self.billing(call, store).await?.subscribe(&workspace, &order).await?;
+        let created = view.created;
+        let body = self.subscription_body(view)?;
         Ok(if created { Answer::created(&body) } else { Answer::ok(&body) })
     }
 
@@ -105,9 +107,9 @@ impl Account {
 
     pub(crate) async fn subscription(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let subscribed = self.billing(call, store).await?.subscription(&workspace).await?;
+        let view = self.billing(call, store).await?.subscription(&workspace).await?;
         let allows = self.plan_allows(store, &workspace).await?;
-        let mut body = self.subscription_body(subscribed)?;
+        let mut body = self.subscription_body(view)?;
         if body.status == Status::Active && !allows {
             // If the plan has no subscriptions any more, the subscription ends with its period.
             body.cancel_at_period_end = true;
@@ -118,8 +120,8 @@ impl Account {
 
     pub(crate) async fn unsubscribe(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let subscribed = self.billing(call, store).await?.unsubscribe(&workspace).await?;
-        let mut body = self.subscription_body(subscribed)?;
+        let view = self.billing(call, store).await?.unsubscribe(&workspace).await?;
+        let mut body = self.subscription_body(view)?;
         if body.status == Status::Pending {
             body.status = Status::Cancelled;
         }
@@ -150,8 +152,8 @@ impl Account {
         Ok(known.is_some_and(|known| self.catalogue.allows_subscription(known.profile.plan)))
     }
 
-    fn subscription_body(&self, subscribed: Subscribed) -> Result<SubscriptionBody, Problem> {
-        let Subscribed { account, checkout, action, charging, charged, refunded, .. } = subscribed;
+    fn subscription_body(&self, view: SubscriptionView) -> Result<SubscriptionBody, Problem> {
+        let SubscriptionView { account, checkout, action, charging, charged, refunded, .. } = view;
         let now = self.store.now();
         let SubscriptionAccount { subscription, pending, charge, .. } = account;
         let running = subscription.as_ref().filter(|subscription| subscription.is_running());

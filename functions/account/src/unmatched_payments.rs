@@ -50,8 +50,8 @@ struct UnmatchedParameters {
 
 impl Account {
     pub(crate) async fn unmatched_payments(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
-        call.claims().demand(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand(Scope::Manage)?;
+        call.token_claims().demand_all_workspaces()?;
         let UnmatchedParameters { status, limit, after } = UnmatchedParameters::read(call)?;
         let page = store.unmatched_payments().list(status, limit.into(), after.as_ref()).await?;
         let next_cursor = page.next.as_ref().map(|next| listing(status).write_position(next));
@@ -61,8 +61,8 @@ impl Account {
 
     /// Resolves a payment. A repeated call changes nothing, so the call takes no idempotency key.
     pub(crate) async fn resolve_payment(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
-        call.claims().demand(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
+        call.token_claims().demand(Scope::Manage)?;
+        call.token_claims().demand_all_workspaces()?;
         let resolved = read_resolved(&call.json()?)?;
         let payment_id = named_payment(call)?;
         let payment = store.unmatched_payments().resolve(payment_id, &resolved).await?;

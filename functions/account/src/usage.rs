@@ -163,7 +163,10 @@ impl UsageParameters {
 
     /// Returns the listing that a cursor must belong to.
     fn listing<'a>(&self, call: &'a Call) -> UsageListing<'a> {
-        UsageListing { workspace: call.named_workspace(), scope: format!("{} {}", self.month, self.group_by) }
+        UsageListing {
+            workspace: call.unchecked_workspace_id(),
+            scope: format!("{} {}", self.month, self.group_by),
+        }
     }
 }
 

@@ -24,9 +24,9 @@ struct WorkspaceBody {
 
 impl Account {
     pub(crate) async fn put_workspace(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
-        call.claims().demand(Scope::Manage)?;
-        call.claims().demand_all_workspaces()?;
-        let id = call.named_workspace().parse().map_err(|invalid: credits_core::id::InvalidId| {
+        call.token_claims().demand(Scope::Manage)?;
+        call.token_claims().demand_all_workspaces()?;
+        let id = call.unchecked_workspace_id().parse().map_err(|invalid: credits_core::id::InvalidId| {
             Problem::invalid_request(&[FieldError {
                 field: "workspace_id".into(),
                 message: invalid.to_string(),

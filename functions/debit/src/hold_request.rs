@@ -9,6 +9,8 @@ use credits_core::id::{Id, Name};
 use credits_core::rate_card::RateCard;
 use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed, truth};
+use credits_store::holds::OnExcess;
+use credits_store::holds::settle::FinalCapture;
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -67,21 +69,31 @@ fn read_placement(mut fields: Fields<'_>, card: &RateCard, number: Option<u8>) -
     }
 }
 
-/// Reads a capture's body: that of a debit, and whether the balance pays what exceeds the hold.
-pub(crate) fn read_capture(body: &Value, card: &RateCard) -> Result<PricedBody<(PricedCall, bool)>, Problem> {
+/// Reads a capture's body: that of a debit, and what happens to an amount that exceeds the hold.
+pub(crate) fn read_capture(
+    body: &Value,
+    card: &RateCard,
+) -> Result<PricedBody<(PricedCall, OnExcess)>, Problem> {
     let mut fields = Fields::of(body)?;
-    let extend = fields.optional("extend", truth);
+    let on_excess = read_on_excess(&mut fields);
     let mut of_its_shape = fields.is_sound();
     let line = read_line(&mut fields, card, &mut of_its_shape);
-    finish(fields, line.map(|line| (line, extend.unwrap_or_default())), of_its_shape)
+    finish(fields, line.map(|line| (line, on_excess)), of_its_shape)
 }
 
-/// Reads a settlement's body: a last capture, and whether the balance pays what exceeds the hold.
-pub(crate) fn read_settlement(body: &Value) -> Result<(Option<Amount>, bool), Problem> {
+/// Reads a settlement's body: a final capture, if it has one.
+pub(crate) fn read_settlement(body: &Value) -> Result<Option<FinalCapture>, Problem> {
     let mut fields = Fields::of(body)?;
-    let last = fields.optional("credits", parsed::<Amount>);
-    let extend = fields.optional("extend", truth);
-    fields.finish(Some((last, extend.unwrap_or_default())))
+    let amount = fields.optional("credits", parsed::<Amount>);
+    let on_excess = read_on_excess(&mut fields);
+    fields.finish(Some(amount.map(|amount| FinalCapture { amount, on_excess })))
+}
+
+fn read_on_excess(fields: &mut Fields<'_>) -> OnExcess {
+    match fields.optional("extend", truth) {
+        Some(true) => OnExcess::TakeFromBalance,
+        Some(false) | None => OnExcess::Refuse,
+    }
 }
 
 /// Reads the ids of the holds to settle together.

@@ -14,12 +14,12 @@ use credits_store::holds::{HoldOrder, Placed};
 use credits_store::{Claim, Fault};
 use serde_json::{Value, json};
 
-use crate::Debits;
+use crate::DebitFunction;
 use crate::hold_request::{self, HoldBody};
 use crate::request::PricedBody;
 use crate::response::{CaptureAnswer, HoldAnswer};
 
-impl Debits {
+impl DebitFunction {
     pub(crate) async fn place_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let placed = self.place(call, store, hold_request::read_hold).await?;
         let hold = placed.holds.first().ok_or_else(Problem::unavailable)?;
@@ -58,12 +58,12 @@ impl Debits {
                 let (operation, consumer) = (purpose.operation.clone(), purpose.consumer.clone());
                 let line = PricedCall { operation, model: None, units: None, consumer, amount };
                 let lines = vec![line; usize::from(count.unwrap_or(1))];
-                Err(self.refused(call, store, &workspace, &lines, refusal).await?)
+                Err(self.problem_for(call, store, &workspace, &lines, refusal).await?)
             }
         }
     }
 
-    pub(crate) async fn hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
+    pub(crate) async fn get_hold(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let hold = store.holds().get(&workspace, &named_hold(call)?).await?;
         Ok(Answer::ok(&shown(&hold.ok_or_else(Problem::not_found)?)?))
@@ -76,13 +76,13 @@ impl Debits {
         let claim = call.claim(&workspace, &body)?;
         let card = self.catalogue.rate_card();
         let captured = match hold_request::read_capture(&body, card)? {
-            PricedBody::Priced((line, extend)) => {
+            PricedBody::Priced((line, on_excess)) => {
                 let order =
-                    CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), extend };
+                    CaptureOrder { hold_id: &hold_id, line: &line, rate_card: card.version(), on_excess };
                 match store.holds().capture(&claim, order).await {
                     Ok(captured) => captured,
                     Err(refusal) => {
-                        return Err(self.hold_refused(call, store, &workspace, refusal).await?);
+                        return Err(self.hold_problem_for(call, store, &workspace, refusal).await?);
                     }
                 }
             }
@@ -102,8 +102,8 @@ impl Debits {
         let hold_id = named_hold(call)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
-        let (last, extend) = hold_request::read_settlement(&body)?;
-        let order = SettleOrder { hold_ids: &[hold_id], last, extend };
+        let final_capture = hold_request::read_settlement(&body)?;
+        let order = SettleOrder { hold_ids: &[hold_id], final_capture };
         let settled = self.settle(call, store, &claim, order).await?;
         let hold = settled.holds.first().ok_or_else(Problem::unavailable)?;
         let answer = shown(hold)?;
@@ -115,7 +115,7 @@ impl Debits {
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
         let hold_ids = hold_request::read_hold_ids(&body)?;
-        let order = SettleOrder { hold_ids: &hold_ids, last: None, extend: false };
+        let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
         let settled = self.settle(call, store, &claim, order).await?;
         let answer = json!({ "holds": all_shown(&settled.holds)? });
         Ok(Answer::changed_once(settled.key_use, &answer))
@@ -133,7 +133,7 @@ impl Debits {
                 telemetry::spent(settled.captured);
                 Ok(settled)
             }
-            Err(refusal) => Err(self.hold_refused(call, store, &claim.workspace_id, refusal).await?),
+            Err(refusal) => Err(self.hold_problem_for(call, store, &claim.workspace_id, refusal).await?),
         }
     }
 }

@@ -29,13 +29,14 @@ use response::{BatchBody, DebitBody, QuoteBody};
 
 /// The debit function with its store, its prices, and the page on which people add credits.
 #[derive(Debug)]
-pub struct Debits {
+pub struct DebitFunction {
+    /// The store without a deadline. Handlers use their `store` parameter, which stops at the request's deadline.
     store: Store,
     catalogue: Arc<Catalogue>,
     top_up_url: TopUpUrl,
 }
 
-impl Debits {
+impl DebitFunction {
     /// Creates the function.
     #[must_use]
     pub fn new(store: Store, catalogue: Arc<Catalogue>, top_up_url: TopUpUrl) -> Self {
@@ -58,7 +59,7 @@ impl Debits {
                     Ok(posted) => posted,
                     Err(refusal) => {
                         let lines = std::slice::from_ref(&line);
-                        return Err(self.refused(call, store, &workspace, lines, refusal).await?);
+                        return Err(self.problem_for(call, store, &workspace, lines, refusal).await?);
                     }
                 }
             }
@@ -66,6 +67,7 @@ impl Debits {
             PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
+        // `None` only if the stored entry is of another kind.
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
     }
@@ -82,13 +84,14 @@ impl Debits {
                 match store.debits().debit_batch(&claim, order).await {
                     Ok(posted) => posted,
                     Err(refusal) => {
-                        return Err(self.refused(call, store, &workspace, lines, refusal).await?);
+                        return Err(self.problem_for(call, store, &workspace, lines, refusal).await?);
                     }
                 }
             }
             PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
         count(&posted);
+        // `None` only if the stored entry is of another kind.
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
     }
@@ -101,14 +104,14 @@ impl Debits {
 
     async fn quote(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
-        let debit = match request::read(&call.json()?, self.catalogue.rate_card())? {
-            PricedBody::Priced(debit) => debit,
+        let line = match request::read(&call.json()?, self.catalogue.rate_card())? {
+            PricedBody::Priced(line) => line,
             PricedBody::Unpriced(problem) => return Err(problem),
         };
         let balance = store.balances().peek(&workspace).await?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
         let card = self.catalogue.rate_card().version().clone();
-        let body = QuoteBody::of(debit.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        let body = QuoteBody::of(line.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;
         Ok(Answer::ok(&body))
     }
 }
@@ -121,7 +124,7 @@ fn count(posted: &Posted) {
     }
 }
 
-impl Function for Debits {
+impl Function for DebitFunction {
     type Route = DebitRoute;
 
     fn store(&self) -> &Store {
@@ -136,7 +139,7 @@ impl Function for Debits {
             DebitRoute::PlaceHold => self.place_hold(call, store).await,
             DebitRoute::PlaceHolds => self.place_holds(call, store).await,
             DebitRoute::SettleHolds => self.settle_holds(call, store).await,
-            DebitRoute::Hold => self.hold(call, store).await,
+            DebitRoute::GetHold => self.get_hold(call, store).await,
             DebitRoute::Capture => self.capture(call, store).await,
             DebitRoute::SettleHold => self.settle_hold(call, store).await,
         }

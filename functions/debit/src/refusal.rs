@@ -15,7 +15,7 @@ use credits_store::holds::HoldRefusal;
 use credits_store::refused::RefusedBalance;
 use credits_store::{Fault, Store};
 
-use crate::Debits;
+use crate::DebitFunction;
 
 /// A call that the balance does not cover.
 struct UncoveredCall<'a> {
@@ -27,10 +27,10 @@ struct UncoveredCall<'a> {
     required: Amount,
 }
 
-impl Debits {
+impl DebitFunction {
     /// Returns the problem for a refused debit, batch or placement of holds. Fails if a write that has to precede the
     /// answer fails.
-    pub(crate) async fn refused(
+    pub(crate) async fn problem_for(
         &self,
         call: &Call,
         store: &Store,
@@ -50,7 +50,7 @@ impl Debits {
 
     /// Returns the problem for a refused capture or settlement. It marks a run failed only if the balance was to pay
     /// the rest and did not cover it. An amount above the hold fails no run by itself.
-    pub(crate) async fn hold_refused(
+    pub(crate) async fn hold_problem_for(
         &self,
         call: &Call,
         store: &Store,

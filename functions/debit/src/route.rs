@@ -11,7 +11,7 @@ pub enum DebitRoute {
     PlaceHold,
     PlaceHolds,
     SettleHolds,
-    Hold,
+    GetHold,
     Capture,
     SettleHold,
 }
@@ -24,7 +24,7 @@ impl Route for DebitRoute {
         ("POST /v1/workspaces/{workspace_id}/holds", Self::PlaceHold),
         ("POST /v1/workspaces/{workspace_id}/holds/batch", Self::PlaceHolds),
         ("POST /v1/workspaces/{workspace_id}/holds/batch/settle", Self::SettleHolds),
-        ("GET /v1/workspaces/{workspace_id}/holds/{hold_id}", Self::Hold),
+        ("GET /v1/workspaces/{workspace_id}/holds/{hold_id}", Self::GetHold),
         ("POST /v1/workspaces/{workspace_id}/holds/{hold_id}/captures", Self::Capture),
         ("POST /v1/workspaces/{workspace_id}/holds/{hold_id}/settle", Self::SettleHold),
     ];

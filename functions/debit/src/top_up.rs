@@ -7,12 +7,12 @@ use credits_runtime::problem::TopUpOfCall;
 use credits_store::error::{Chain, Corrupt};
 use credits_store::{Fault, Store};
 
-use crate::Debits;
+use crate::DebitFunction;
 
 /// The maximum number of times that the settings are read because another caller changes them at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
-impl Debits {
+impl DebitFunction {
     /// Starts automatic top-up for a refused call, and returns what the refusal says about it; `None` if it is off.
     ///
     /// A failure is logged and returns `None`: the call is refused in any case, and its retry starts the top-up.

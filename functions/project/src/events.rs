@@ -11,7 +11,7 @@ use credits_store::error::Chain;
 use credits_store::{Fault, Store};
 use serde_json::{Value, json};
 
-use crate::facts::OutgoingFact;
+use crate::facts::OutgoingEvent;
 use crate::records::{ParsedRecord, UNREAD};
 
 /// The `detail-type` of the event that every write of a low balance repeats.
@@ -108,9 +108,9 @@ async fn events_of(
     standings: &mut HashMap<WorkspaceId, BalanceStanding>,
 ) -> Result<Vec<(&'static str, Value)>, Fault> {
     let mut events = Vec::new();
-    for outgoing in known.facts.clone() {
-        let OutgoingFact { event_id, workspace_id, version, at, fact } = outgoing;
-        let (version, fact) = match (version, &workspace_id) {
+    for outgoing in known.events.clone() {
+        let OutgoingEvent { event_id, workspace_id, balance_version, at, fact } = outgoing;
+        let (version, fact) = match (balance_version, &workspace_id) {
             (Some(version), _) => (version, fact),
             (None, Some(workspace)) => {
                 let standing = standing_of(store, workspace, standings).await?;

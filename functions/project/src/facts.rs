@@ -1,4 +1,4 @@
-//! Derives facts from the writes in the table's stream. A fact's id is the same on every redelivery.
+//! Derives events from the table's stream. An event carries one fact. A redelivery produces the same event id.
 
 use credits_core::alert::Crossing;
 use credits_core::auto_top_up::AutoTopUp;
@@ -17,26 +17,25 @@ use credits_store::auto_top_ups::VersionedTopUp;
 use credits_store::stream::ItemChange;
 use jiff::Timestamp;
 
-/// A fact to publish.
+/// An event to publish, without the members that the stream's record or the balance supply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutgoingFact {
-    /// Identifies the fact. A redelivery repeats it.
+pub struct OutgoingEvent {
+    /// A redelivery repeats it, so that consumers can ignore the repetition.
     pub event_id: String,
     /// `None` for a payment that names no valid workspace id.
     pub workspace_id: Option<WorkspaceId>,
-    /// The balance's version; `None` if the write does not contain it.
-    pub version: Option<u64>,
-    /// When the fact happened; `None` if the write does not say, and the record's time has to do.
+    /// `None` if the write does not contain it: the publisher then reads the balance.
+    pub balance_version: Option<u64>,
+    /// When the fact happened; `None` if the write does not contain it: the publisher uses the record's time.
     pub at: Option<Timestamp>,
     pub fact: Fact,
 }
 
-/// The kinds of ledger entries that add credits.
-const ADDING: [EntryKind; 4] =
-    [EntryKind::TopUp, EntryKind::Allocation, EntryKind::Grant, EntryKind::ClawBackReversed];
+/// The kinds of ledger entries that `CreditsAdded` reports. The arm of a reversal also has a reason.
+const KINDS_THAT_ADD_CREDITS: [EntryKind; 3] = [EntryKind::TopUp, EntryKind::Allocation, EntryKind::Grant];
 
-/// Returns the facts that follow from a write; an error if a balance's sums leave their range.
-pub fn of(written: &ItemChange) -> Result<Vec<OutgoingFact>, OutOfRange> {
+/// Returns the events that follow from a write; an error if a balance's sums leave their range.
+pub fn of(written: &ItemChange) -> Result<Vec<OutgoingEvent>, OutOfRange> {
     Ok(match written {
         ItemChange::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
         ItemChange::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
@@ -59,7 +58,7 @@ pub fn of(written: &ItemChange) -> Result<Vec<OutgoingFact>, OutOfRange> {
                 checkout_url: checkout.checkout_url.clone(),
             };
             let event_id = format!("action-{}", purchase.purchase_id);
-            vec![outgoing_fact(event_id, &purchase.workspace_id, required)]
+            vec![outgoing_event(event_id, &purchase.workspace_id, required)]
         }
         ItemChange::Paid { purchase, payment_id, charged } => {
             let received = Fact::PaymentReceived {
@@ -69,35 +68,40 @@ pub fn of(written: &ItemChange) -> Result<Vec<OutgoingFact>, OutOfRange> {
                 credits: purchase.goods.credits(),
                 price: *charged,
             };
-            vec![outgoing_fact(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
+            vec![outgoing_event(format!("paid-{}", purchase.purchase_id), &purchase.workspace_id, received)]
         }
     })
 }
 
-fn outgoing_fact(event_id: String, workspace: &WorkspaceId, fact: Fact) -> OutgoingFact {
-    OutgoingFact { event_id, workspace_id: Some(workspace.clone()), version: None, at: None, fact }
+fn outgoing_event(event_id: String, workspace: &WorkspaceId, fact: Fact) -> OutgoingEvent {
+    OutgoingEvent { event_id, workspace_id: Some(workspace.clone()), balance_version: None, at: None, fact }
 }
 
-/// Returns the fact of a ledger entry that adds credits or claws them back; `None` for entries of other kinds.
-fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingFact> {
+/// Returns the event of a ledger entry that adds credits or claws them back; `None` for entries of other kinds.
+fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingEvent> {
     let Entry { entry_id, cause, credits, at } = entry.clone();
-    let (kind, available) = (cause.kind(), None);
+    let kind = cause.kind();
+    // The entry does not contain the balance. The publisher fills this in.
+    let available = None;
     let (event_id, fact) = match cause {
         Cause::ClawBack { payment_id, reason } => {
             let (event_id, credits) = (format!("clawed-{entry_id}"), credits.negated());
             (event_id, Fact::CreditsClawedBack { entry_id, payment_id, reason, credits, available })
         }
-        _ if !ADDING.contains(&kind) => return None,
-        cause => {
-            let reason = if let Cause::ClawBackReversed { reason, .. } = cause { reason } else { None };
+        Cause::ClawBackReversed { reason, .. } => {
             (format!("added-{entry_id}"), Fact::CreditsAdded { entry_id, kind, credits, available, reason })
         }
+        _ if KINDS_THAT_ADD_CREDITS.contains(&kind) => {
+            let reason = None;
+            (format!("added-{entry_id}"), Fact::CreditsAdded { entry_id, kind, credits, available, reason })
+        }
+        _ => return None,
     };
-    Some(OutgoingFact { at: Some(at), ..outgoing_fact(event_id, workspace, fact) })
+    Some(OutgoingEvent { at: Some(at), ..outgoing_event(event_id, workspace, fact) })
 }
 
-/// Returns `InvoiceReady` for the write that numbered the invoice.
-fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<OutgoingFact> {
+/// Returns `InvoiceReady` if this write has numbered the invoice.
+fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice) -> Option<OutgoingEvent> {
     let number = after.number.clone()?;
     if before.is_some_and(|before| before.number.is_some()) {
         return None;
@@ -105,74 +109,87 @@ fn of_invoice(workspace: &WorkspaceId, before: Option<&Invoice>, after: &Invoice
     let Invoice { invoice_id, month, lines, total, issued_at, .. } = after.clone();
     let event_id = format!("invoice-{workspace}-{invoice_id}");
     let ready = Fact::InvoiceReady { invoice_id, number, month, lines, total };
-    Some(OutgoingFact { at: Some(issued_at), ..outgoing_fact(event_id, workspace, ready) })
+    Some(OutgoingEvent { at: Some(issued_at), ..outgoing_event(event_id, workspace, ready) })
 }
 
-/// Returns the thresholds that a write crossed, found by comparing the balance before and after it, and whether the
-/// balance wants a top-up.
+/// Returns `CreditsLow` and `CreditsExhausted` if this write has crossed their thresholds, and `TopUpWanted` while the
+/// balance is low. A new balance has crossed none.
 fn of_balance(
     workspace: &WorkspaceId,
     before: Option<&Balance>,
     after: &Balance,
-) -> Result<Vec<OutgoingFact>, OutOfRange> {
+) -> Result<Vec<OutgoingEvent>, OutOfRange> {
     let Some(before) = before else { return Ok(Vec::new()) };
     let (available, held) = (after.available()?, after.all_held()?);
     let crossing = Crossing::of(before, after)?;
-    let mut facts = Vec::new();
+    let mut events = Vec::new();
     if let Some(threshold) = crossing.low {
         let event_id = format!("low-{workspace}-{}", after.version);
-        facts.push(outgoing_fact(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
+        events.push(outgoing_event(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
     }
-    facts.extend(top_up_wanted(workspace, after)?);
+    events.extend(top_up_wanted(workspace, after)?);
     if crossing.exhausted {
         let event_id = format!("exhausted-{workspace}-{}", after.version);
-        facts.push(outgoing_fact(event_id, workspace, Fact::CreditsExhausted { available, held }));
+        events.push(outgoing_event(event_id, workspace, Fact::CreditsExhausted { available, held }));
     }
-    Ok(facts.into_iter().map(|outgoing| OutgoingFact { version: Some(after.version), ..outgoing }).collect())
+    Ok(events
+        .into_iter()
+        .map(|outgoing| OutgoingEvent { balance_version: Some(after.version), ..outgoing })
+        .collect())
 }
 
-/// Returns `TopUpWanted` while the balance is low. Every write repeats it: an earlier event may have been lost, or a
+/// Returns `TopUpWanted` while the balance is low. Its id has another prefix than that of a refused call's need
+/// (`top-up-needed`), since the versions in the two ids count different items. Every write repeats it: an earlier event may have been lost, or a
 /// payment method or new settings may have been stored since.
-fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<OutgoingFact>, OutOfRange> {
+fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<OutgoingEvent>, OutOfRange> {
     let (available, wanted) = (after.available()?, after.wants_top_up()?);
     let Some(threshold) = after.top_up_at.filter(|_| wanted) else { return Ok(None) };
     let event_id = format!("top-up-wanted-{workspace}-{}", after.version);
-    Ok(Some(outgoing_fact(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) })))
+    Ok(Some(outgoing_event(event_id, workspace, Fact::TopUpWanted { threshold, available: Some(available) })))
 }
 
-/// Returns the facts of a change of automatic top-up, and `TopUpWanted` while a refused call still needs packs.
+/// Returns the events of a change of automatic top-up, and `TopUpWanted` while a refused call still needs packs.
 fn of_auto_top_up(
     workspace: &WorkspaceId,
     before: Option<&AutoTopUp>,
-    VersionedTopUp { kept, version }: &VersionedTopUp,
-) -> Vec<OutgoingFact> {
+    VersionedTopUp { kept, version: record_version }: &VersionedTopUp,
+) -> Vec<OutgoingEvent> {
     let Some(pack) = kept.settings.pack.clone() else { return Vec::new() };
-    let mut facts = Vec::new();
+    let mut events = Vec::new();
     if kept.gave_up && !before.is_some_and(|before| before.gave_up) {
         let switched_off = Fact::AutoTopUpSwitchedOff { pack: pack.clone(), declines: kept.declines };
-        facts.push(outgoing_fact(format!("top-up-off-{workspace}-{version}"), workspace, switched_off));
+        events.push(outgoing_event(
+            format!("top-up-off-{workspace}-{record_version}"),
+            workspace,
+            switched_off,
+        ));
     }
     if let Some((limit, until)) = kept.limited_by.zip(kept.waits_until)
         && before.and_then(|before| before.limited_by) != Some(limit)
     {
         let limited = Fact::AutoTopUpLimited { pack: pack.clone(), limit, until };
-        facts.push(outgoing_fact(format!("top-up-limited-{workspace}-{version}"), workspace, limited));
+        events.push(outgoing_event(
+            format!("top-up-limited-{workspace}-{record_version}"),
+            workspace,
+            limited,
+        ));
     }
+    // The first charge without a monthly limit sets `unlimited_noted`. Only settings of an older version have no limit.
     if kept.unlimited_noted && !before.is_some_and(|before| before.unlimited_noted) {
-        let event_id = format!("top-up-unlimited-{workspace}-{version}");
-        facts.push(outgoing_fact(event_id, workspace, Fact::AutoTopUpUnlimited { pack }));
+        let event_id = format!("top-up-unlimited-{workspace}-{record_version}");
+        events.push(outgoing_event(event_id, workspace, Fact::AutoTopUpUnlimited { pack }));
     }
     if let Some(threshold) = kept.settings.active_threshold()
         && kept.need.is_some()
         && kept.charge.is_none()
     {
         let wanted = Fact::TopUpWanted { threshold, available: None };
-        facts.push(outgoing_fact(format!("top-up-needed-{workspace}-{version}"), workspace, wanted));
+        events.push(outgoing_event(format!("top-up-needed-{workspace}-{record_version}"), workspace, wanted));
     }
-    facts
+    events
 }
 
-fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<OutgoingFact> {
+fn of_failed_run(workspace: &WorkspaceId, run: &Run, balance_version: u64) -> Option<OutgoingEvent> {
     let failure = run.failure.clone()?;
     let failed = Fact::RunFailed {
         run_id: run.run_id.clone(),
@@ -182,62 +199,65 @@ fn of_failed_run(workspace: &WorkspaceId, run: &Run, version: u64) -> Option<Out
         required: failure.required,
         available: failure.available,
     };
-    let outgoing = outgoing_fact(format!("run-failed-{}", run.run_id), workspace, failed);
-    Some(OutgoingFact { version: Some(version), at: run.ended_at, ..outgoing })
+    let outgoing = outgoing_event(format!("run-failed-{}", run.run_id), workspace, failed);
+    Some(OutgoingEvent { balance_version: Some(balance_version), at: run.ended_at, ..outgoing })
 }
 
 fn of_subscription(
     workspace: &WorkspaceId,
     before: &SubscriptionAccount,
     after: &SubscriptionAccount,
-) -> Vec<OutgoingFact> {
-    let Some(now) = &after.subscription else { return Vec::new() };
-    let same = |was: &&Subscription| was.subscription_id == now.subscription_id;
-    let was = before.subscription.as_ref().filter(same);
-    let id = &now.subscription_id;
-    let mut facts = Vec::new();
-    if was.is_none_or(|was| was.period < now.period) {
-        let renewed = renewed(now, was.map_or(0, |was| was.skipped));
-        facts.push(outgoing_fact(format!("renewed-{id}-{}", now.period), workspace, renewed));
+) -> Vec<OutgoingEvent> {
+    let Some(current) = &after.subscription else { return Vec::new() };
+    let is_same = |previous: &&Subscription| previous.subscription_id == current.subscription_id;
+    let previous = before.subscription.as_ref().filter(is_same);
+    let id = &current.subscription_id;
+    let mut events = Vec::new();
+    // The first period counts as a renewal: its event announces the credits of every period alike.
+    if previous.is_none_or(|previous| previous.period < current.period) {
+        let renewed = renewed(current, previous.map_or(0, |previous| previous.skipped));
+        events.push(outgoing_event(format!("renewed-{id}-{}", current.period), workspace, renewed));
     }
-    let declines = |of: Option<&Subscription>| of.and_then(|of| of.declines).map_or(0, |it| it.count);
+    let declines_before =
+        previous.and_then(|previous| previous.declines).map_or(0, |declines| declines.count);
     // If a person has to authenticate, nothing was declined, and `PaymentActionRequired` asks that person.
     let asked = after.action.is_some();
-    if let Some(declined) = now.declines.filter(|_| now.status == Status::PastDue && !asked)
-        && declined.count > declines(was)
+    if let Some(declined) = current.declines.filter(|_| current.status == Status::PastDue && !asked)
+        && declined.count > declines_before
     {
         let failed = Fact::RenewalFailed {
             subscription_id: id.clone(),
-            tier: now.next_terms().tier.clone(),
-            price: now.next_terms().price,
+            tier: current.next_terms().tier.clone(),
+            price: current.next_terms().price,
             declines: declined.count,
             next_attempt_at: declined.next_at,
         };
-        let event_id = format!("renewal-failed-{id}-{}-{}", now.period, declined.count);
-        facts.push(outgoing_fact(event_id, workspace, failed));
+        let event_id = format!("renewal-failed-{id}-{}-{}", current.period, declined.count);
+        events.push(outgoing_event(event_id, workspace, failed));
     }
-    if now.status == Status::Cancelled && was.is_some_and(Subscription::is_running) {
-        let reason = if now.declines.is_some() { EndReason::PaymentFailed } else { EndReason::Cancelled };
-        let (subscription_id, tier) = (id.clone(), now.terms.tier.clone());
+    if current.status == Status::Cancelled && previous.is_some_and(Subscription::is_running) {
+        // The account does not store why the subscription ended. Only an end by a last decline keeps the declines.
+        let reason = if current.declines.is_some() { EndReason::PaymentFailed } else { EndReason::Cancelled };
+        let (subscription_id, tier) = (id.clone(), current.terms.tier.clone());
         let cancelled = Fact::SubscriptionCancelled { subscription_id, tier, reason };
-        facts.push(outgoing_fact(format!("cancelled-{id}"), workspace, cancelled));
+        events.push(outgoing_event(format!("cancelled-{id}"), workspace, cancelled));
     }
-    facts
+    events
 }
 
-fn renewed(now: &Subscription, skipped_before: u64) -> Fact {
+fn renewed(current: &Subscription, skipped_before: u64) -> Fact {
     Fact::SubscriptionRenewed {
-        subscription_id: now.subscription_id.clone(),
-        tier: now.terms.tier.clone(),
-        monthly_credits: now.terms.monthly_credits,
-        period: now.period,
-        period_start: now.start_of(now.period),
-        renews_at: now.end_of(now.period),
-        skipped_periods: now.skipped.saturating_sub(skipped_before),
+        subscription_id: current.subscription_id.clone(),
+        tier: current.terms.tier.clone(),
+        monthly_credits: current.terms.monthly_credits,
+        period: current.period,
+        period_start: current.start_of(current.period),
+        renews_at: current.end_of(current.period),
+        skipped_periods: current.skipped.saturating_sub(skipped_before),
     }
 }
 
-fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<OutgoingFact> {
+fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<OutgoingEvent> {
     let reason = after.mismatch.filter(|_| after.is_unmatched())?;
     if before.is_some_and(|before| before.mismatch == Some(reason)) {
         return None;
@@ -248,10 +268,10 @@ fn of_payment(before: Option<&Payment>, after: &Payment) -> Option<OutgoingFact>
         price: Price { amount_minor: paid.amount_minor, currency: paid.currency },
         reason: reason.to_string(),
     };
-    Some(OutgoingFact {
+    Some(OutgoingEvent {
         event_id: format!("unmatched-{}-{reason}", after.payment_id),
-        workspace_id: paid.named.workspace_id.as_deref().and_then(|named| named.parse().ok()),
-        version: None,
+        workspace_id: paid.ids.workspace_id.as_deref().and_then(|named| named.parse().ok()),
+        balance_version: None,
         at: Some(after.first_heard_at),
         fact: unmatched,
     })

@@ -5,7 +5,7 @@ use credits_store::stream::{ItemChange, Record, UnreadRecord};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::facts::{self, OutgoingFact};
+use crate::facts::{self, OutgoingEvent};
 
 /// The `detail-type` of the event that reports a record that can't be read.
 pub const UNREAD: &str = "RecordUnread";
@@ -18,8 +18,8 @@ pub(crate) struct ParsedRecord<'a> {
     pub at: Timestamp,
     /// `None` if nothing follows from the write, or the record can't be read.
     pub written: Option<ItemChange>,
-    /// The facts that follow from the write.
-    pub facts: Vec<OutgoingFact>,
+    /// The events that follow from the write.
+    pub events: Vec<OutgoingEvent>,
     /// Why the record can't be read; `None` if it can.
     pub unread: Option<Unread>,
 }
@@ -41,14 +41,14 @@ impl<'a> ParsedRecord<'a> {
         let read = || {
             let record = Record::parse(raw)?;
             let written = record.read()?;
-            let facts = written.as_ref().map(facts::of).transpose().map_err(Corrupt::from)?;
-            Ok((record.at, written, facts.unwrap_or_default()))
+            let events = written.as_ref().map(facts::of).transpose().map_err(Corrupt::from)?;
+            Ok((record.at, written, events.unwrap_or_default()))
         };
         match read() {
-            Ok((at, written, facts)) => Self { raw, at, written, facts, unread: None },
+            Ok((at, written, events)) => Self { raw, at, written, events, unread: None },
             Err(unread) => {
-                let (at, facts) = (Timestamp::UNIX_EPOCH, Vec::new());
-                Self { raw, at, written: None, facts, unread: Some(unread) }
+                let (at, events) = (Timestamp::UNIX_EPOCH, Vec::new());
+                Self { raw, at, written: None, events, unread: Some(unread) }
             }
         }
     }

@@ -21,7 +21,7 @@ use credits_runtime::start::respond;
 use credits_runtime::{EventFunction, TopUpUrl};
 use credits_store::error::Chain;
 use credits_store::{Fault, Store};
-use debit::Debits;
+use debit::DebitFunction;
 use jiff::Timestamp;
 use notify::{MailSettings, Notify};
 use project::Project;
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Parts<'_> {
 /// All functions of the product.
 #[derive(Debug)]
 pub struct Functions {
-    debit: Debits,
+    debit: DebitFunction,
     account: Account,
     topup_webhook: TopUpWebhook,
     renewal: Renewal,
@@ -120,7 +120,7 @@ impl Functions {
             project: Project::new(store("project"), bus, "ai-credits".to_owned()),
             notify: Notify::new(store("notify"), mail, settings)?,
             observer: store("observer"),
-            debit: Debits::new(store("debit"), Arc::clone(&catalogue), url()),
+            debit: DebitFunction::new(store("debit"), Arc::clone(&catalogue), url()),
             account: Account::new(
                 store("account"),
                 catalogue,

@@ -1,4 +1,7 @@
 //! The stand-in for API Gateway: matches the route, checks the token, invokes the function, and returns its response.
+//!
+//! The first route that matches is taken, so the template must list a literal path before one with a parameter in its
+//! place. API Gateway itself prefers the more specific route, whatever the order.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,10 +61,11 @@ impl Gateway {
         };
         let event = self.event(route, &request, &parameters, claims.as_ref());
         let Ok(event) = serde_json::from_value::<HttpEvent>(event) else {
-            return message(StatusCode::BAD_REQUEST, "Bad Request");
+            tracing::error!(route = route.key, "the stand-in has built an event that can't be read");
+            return message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         };
         match self.functions.invoke(&route.function, event).await {
-            Some(response) => hand_back(response),
+            Some(response) => http_response(response),
             None => message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
         }
     }
@@ -165,21 +169,21 @@ fn encoded(request: &Request) -> (Option<String>, bool) {
     }
 }
 
-fn hand_back(response: ApiGatewayV2httpResponse) -> Response<Vec<u8>> {
+fn http_response(response: ApiGatewayV2httpResponse) -> Response<Vec<u8>> {
     let body = match response.body {
         Some(EventBody::Text(text)) => text.into_bytes(),
         Some(EventBody::Binary(bytes)) => bytes,
         _ => Vec::new(),
     };
-    let mut handed = Response::new(body);
+    let mut converted = Response::new(body);
     let status = u16::try_from(response.status_code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    *handed.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *converted.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let copies = response.headers.iter().filter_map(|(name, value)| {
         let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
         Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
     });
-    handed.headers_mut().extend(copies);
-    handed
+    converted.headers_mut().extend(copies);
+    converted
 }
 
 /// Builds a response of API Gateway's own, such as 401 or 404.

@@ -10,20 +10,26 @@ use tokio::time::Instant;
 use crate::settings::{SecretSetting, Settings};
 use crate::start_error::StartError;
 
-/// The minimum interval of reads after a secret did not match. A flood of forged events must not cause a flood of
+/// The minimum interval between two attempts to read a parameter. A flood of forged events must not cause a flood of
 /// reads.
-const SOONEST_REREAD: Duration = Duration::from_secs(10);
+const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The reason why a secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// SSM did not return the parameter.
     #[cfg(feature = "ssm")]
-    #[error("the parameter can't be read")]
-    Unread(#[source] Box<aws_sdk_ssm::Error>),
-    /// The parameter is empty.
-    #[error("the parameter holds no secret")]
-    Empty,
+    #[error(
+        "the SSM parameter {name} can't be read; check that it exists and that the function's role may read it"
+    )]
+    Unread {
+        name: String,
+        #[source]
+        source: Box<aws_sdk_ssm::Error>,
+    },
+    /// The setting or parameter is empty. Holds its description.
+    #[error("{0} is empty; put a secret into it")]
+    Empty(String),
 }
 
 /// A cached set of secrets, which are active at the same time.
@@ -31,7 +37,7 @@ pub enum SecretError {
 pub struct Secrets {
     source: Source,
     ttl: Duration,
-    kept: Mutex<Option<CachedSecrets>>,
+    cache: Mutex<Option<CachedSecrets>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +53,8 @@ enum Source {
 #[derive(Debug)]
 struct CachedSecrets {
     secrets: Vec<Secret>,
-    read_at: Instant,
+    /// When the last attempt to read the secrets was made, whether it succeeded or failed.
+    attempted_at: Instant,
 }
 
 impl Secrets {
@@ -57,57 +64,56 @@ impl Secrets {
             SecretSetting::Plain(secret) => Source::Plain(Secret::list(secret.expose())),
             #[cfg(feature = "ssm")]
             SecretSetting::Parameter(name) => {
-                return Ok(Self::in_parameter(ssm(settings)?, name, settings.secret_ttl()));
+                return Ok(Self::from_parameter(ssm(settings)?, name, settings.secret_ttl()));
             }
             #[cfg(not(feature = "ssm"))]
-            SecretSetting::Parameter(_) => return Err(StartError::Part("client of SSM")),
+            SecretSetting::Parameter(name) => return Err(StartError::WithoutSsm(name)),
         };
-        Ok(Self { source, ttl: settings.secret_ttl(), kept: Mutex::new(None) })
+        Ok(Self { source, ttl: settings.secret_ttl(), cache: Mutex::new(None) })
     }
 
     /// Creates the secrets of an SSM parameter, cached for `ttl`.
     #[cfg(feature = "ssm")]
     #[must_use]
-    pub fn in_parameter(client: aws_sdk_ssm::Client, name: String, ttl: Duration) -> Self {
-        Self { source: Source::Parameter { client, name }, ttl, kept: Mutex::new(None) }
+    pub fn from_parameter(client: aws_sdk_ssm::Client, name: String, ttl: Duration) -> Self {
+        Self { source: Source::Parameter { client, name }, ttl, cache: Mutex::new(None) }
     }
 
-    /// Returns the active secrets. Reads them again if the last read is older than the TTL.
+    /// Returns the active secrets. Reads them again if the last attempt is older than the TTL.
     pub async fn active(&self) -> Result<Vec<Secret>, SecretError> {
-        self.younger_than(self.ttl).await
+        self.cached_or_read(self.ttl).await
     }
 
     /// Returns the first active secret, for requests that carry one, such as an API key.
     pub async fn first(&self) -> Result<Secret, SecretError> {
-        self.active().await?.into_iter().next().ok_or(SecretError::Empty)
+        self.active().await?.into_iter().next().ok_or_else(|| self.source.empty_error())
     }
 
-    /// Returns the active secrets after one did not match. Reads them again, unless the last read is more recent than
-    /// `SOONEST_REREAD`.
+    /// Returns the active secrets after one did not match. Reads them again, unless the last attempt is more recent than
+    /// `MIN_REREAD_INTERVAL`.
     pub async fn reread(&self) -> Result<Vec<Secret>, SecretError> {
-        self.younger_than(SOONEST_REREAD.min(self.ttl)).await
+        self.cached_or_read(MIN_REREAD_INTERVAL.min(self.ttl)).await
     }
 
-    fn not_empty(secrets: Vec<Secret>) -> Result<Vec<Secret>, SecretError> {
-        if secrets.is_empty() { Err(SecretError::Empty) } else { Ok(secrets) }
-    }
-
-    async fn younger_than(&self, age: Duration) -> Result<Vec<Secret>, SecretError> {
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.read_at.elapsed() < age) {
-            return Ok(kept.secrets.clone());
+    /// Returns the cached secrets if the last attempt to read them is more recent than `max_age`, else reads them. If the
+    /// read fails, the cached secrets stay in use until the next attempt.
+    async fn cached_or_read(&self, max_age: Duration) -> Result<Vec<Secret>, SecretError> {
+        let mut cache = self.cache.lock().await;
+        if let Some(cached) = cache.as_ref().filter(|cached| cached.attempted_at.elapsed() < max_age) {
+            return Ok(cached.secrets.clone());
         }
         let read = self.source.read().await;
-        let secrets = match (read.and_then(Self::not_empty), kept.as_ref()) {
+        let attempted_at = Instant::now();
+        let secrets = match (read, cache.take()) {
             (Ok(secrets), _) => secrets,
-            // While the parameter can't be read, the last known secrets stay in use.
-            (Err(error), Some(kept)) => {
+            (Err(error), Some(cached)) => {
                 tracing::warn!(error = %Chain(&error), "a secret could not be read again");
-                return Ok(kept.secrets.clone());
+                cached.secrets
             }
+            // Without secrets, each caller tries again: nothing can be verified meanwhile.
             (Err(error), None) => return Err(error),
         };
-        *kept = Some(CachedSecrets { secrets: secrets.clone(), read_at: Instant::now() });
+        *cache = Some(CachedSecrets { secrets: secrets.clone(), attempted_at });
         Ok(secrets)
     }
 }
@@ -115,17 +121,30 @@ impl Secrets {
 impl Source {
     #[cfg_attr(not(feature = "ssm"), expect(clippy::unused_async, reason = "`ssm` awaits the read"))]
     async fn read(&self) -> Result<Vec<Secret>, SecretError> {
-        match self {
-            Self::Plain(secrets) => Ok(secrets.clone()),
+        let secrets = match self {
+            Self::Plain(secrets) => secrets.clone(),
             #[cfg(feature = "ssm")]
             Self::Parameter { client, name } => {
                 let request = client.get_parameter().name(name).with_decryption(true);
-                let output =
-                    request.send().await.map_err(|error| SecretError::Unread(Box::new(error.into())))?;
+                let unread = |error| SecretError::Unread {
+                    name: name.clone(),
+                    source: Box::new(aws_sdk_ssm::Error::from(error)),
+                };
+                let output = request.send().await.map_err(unread)?;
                 let value = output.parameter.and_then(|parameter| parameter.value);
-                Ok(Secret::list(&value.unwrap_or_default()))
+                value.as_deref().map(Secret::list).unwrap_or_default()
             }
-        }
+        };
+        if secrets.is_empty() { Err(self.empty_error()) } else { Ok(secrets) }
+    }
+
+    /// Builds the error of a source that is empty.
+    fn empty_error(&self) -> SecretError {
+        SecretError::Empty(match self {
+            Self::Plain(_) => "the setting of the secret".to_owned(),
+            #[cfg(feature = "ssm")]
+            Self::Parameter { name, .. } => format!("the SSM parameter {name}"),
+        })
     }
 }
 
@@ -152,7 +171,7 @@ mod tests {
     use aws_smithy_types::body::SdkBody;
     use credits_payments::signature::Secret;
 
-    use super::{SOONEST_REREAD, Secrets};
+    use super::{MIN_REREAD_INTERVAL, Secrets};
     use crate::intercept::answering_client;
 
     /// An SSM parameter whose value a test changes, with a count of its reads.
@@ -184,7 +203,7 @@ mod tests {
                 .http_client(http)
                 .build();
             let client = aws_sdk_ssm::Client::from_conf(config);
-            Secrets::in_parameter(client, "/secret".into(), Duration::from_mins(5))
+            Secrets::from_parameter(client, "/secret".into(), Duration::from_mins(5))
         }
     }
 
@@ -199,7 +218,7 @@ mod tests {
         // A flood of forged events does not cause a flood of reads.
         secrets.reread().await.unwrap();
         assert_eq!(parameter.reads.load(Ordering::SeqCst), 1);
-        tokio::time::advance(SOONEST_REREAD).await;
+        tokio::time::advance(MIN_REREAD_INTERVAL).await;
         assert_eq!(secrets.reread().await.unwrap(), [Secret::new("whsec_new"), Secret::new("whsec_old")]);
         parameter.set("whsec_new");
         tokio::time::advance(Duration::from_mins(5)).await;
@@ -210,6 +229,26 @@ mod tests {
     async fn an_empty_parameter_is_an_error() {
         let parameter = Parameter::default();
         parameter.set("  ");
-        assert!(parameter.secrets().active().await.is_err());
+        let error = parameter.secrets().active().await.unwrap_err();
+        assert_eq!(error.to_string(), "the SSM parameter /secret is empty; put a secret into it");
+    }
+
+    /// While SSM fails, a flood of forged events must not cause a flood of reads either.
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_read_keeps_the_secrets_until_the_next_attempt() {
+        let parameter = Parameter::default();
+        parameter.set("whsec_old");
+        let secrets = parameter.secrets();
+        secrets.active().await.unwrap();
+        parameter.set(" ");
+        tokio::time::advance(Duration::from_mins(5)).await;
+        for _ in 0..3 {
+            assert_eq!(secrets.active().await.unwrap(), [Secret::new("whsec_old")]);
+            assert_eq!(secrets.reread().await.unwrap(), [Secret::new("whsec_old")]);
+        }
+        assert_eq!(parameter.reads.load(Ordering::SeqCst), 2);
+        parameter.set("whsec_new");
+        tokio::time::advance(MIN_REREAD_INTERVAL).await;
+        assert_eq!(secrets.reread().await.unwrap(), [Secret::new("whsec_new")]);
     }
 }

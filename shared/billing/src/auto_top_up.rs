@@ -120,7 +120,7 @@ impl Billing {
             let means = NewMeans::Checkout(&form, CheckoutReason::Authentication);
             let new = NewPurchase { purchase: &purchase, means };
             if self.store.auto_top_ups().begin_asked(&read, &after, new).await? {
-                return self.open_awaited(&purchase.purchase_id).await.map(drop);
+                return self.open_checkout_of(&purchase.purchase_id).await.map(drop);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use credits_core::auto_top_up::AutoTopUp;
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::payment::{Named, News, Paid, PaidSource};
+use credits_core::payment::{MetadataIds, News, Paid, PaidSource};
 use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use credits_core::subscription::AHEAD;
 use credits_core::subscription_account::{OpenCharge, SubscriptionAccount, UNANSWERED_TIMEOUT};
@@ -277,7 +277,7 @@ fn paid(purchase: &Purchase, method: &StoredMethod) -> Paid {
         amount_minor: purchase.price.amount_minor,
         subtotal_minor: None,
         currency: purchase.price.currency,
-        named: Named {
+        ids: MetadataIds {
             purchase_id: Some(purchase.purchase_id.to_string()),
             workspace_id: Some(purchase.workspace_id.to_string()),
         },

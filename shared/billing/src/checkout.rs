@@ -102,8 +102,9 @@ impl Billing {
     }
 
     /// Stores the purchase of a renewal or upgrade, which a person pays by a checkout. Returns `None` if the account
-    /// has changed since it was read. The same transaction applies `change` to the account.
-    pub(crate) async fn await_person(
+    /// has changed since it was read. The same transaction applies `change` to the account, for example to count a
+    /// decline.
+    pub(crate) async fn request_checkout(
         &self,
         read: &VersionedAccount,
         purchase: &Purchase,
@@ -152,17 +153,17 @@ impl Billing {
                 goods => {
                     let id = self.purchase_name(&read.account, goods)?;
                     let purchase = self.purchase_of(workspace, id, goods.clone(), charged.price);
-                    self.await_person(&read, &purchase, |account| account.declined(charged, now)).await?
+                    self.request_checkout(&read, &purchase, |account| account.declined(charged, now)).await?
                 }
             };
             if let Some(purchase_id) = asked {
-                return self.open_awaited(&purchase_id).await.map(drop);
+                return self.open_checkout_of(&purchase_id).await.map(drop);
             }
         }
     }
 
     /// Opens the checkout of a purchase that a subscription waits for.
-    pub(crate) async fn open_awaited(&self, purchase_id: &Id) -> Result<Option<Checkout>, BillingFault> {
+    pub(crate) async fn open_checkout_of(&self, purchase_id: &Id) -> Result<Option<Checkout>, BillingFault> {
         match self.store.purchases().get(purchase_id).await? {
             Some(stored) => Ok(Some(self.open_checkout(stored).await?.0)),
             None => Ok(None),
@@ -261,8 +262,10 @@ impl Billing {
         if read.account.asks_for_renewal(&purchase.purchase_id) && read.account.charge.is_none() {
             let id = self.purchase_name(&read.account, &purchase.goods)?;
             let again = self.purchase_of(&purchase.workspace_id, id, purchase.goods.clone(), purchase.price);
-            if let Some(purchase_id) = self.await_person(&read, &again, Clone::clone).await? {
-                self.open_awaited(&purchase_id).await?;
+            if let Some(purchase_id) =
+                self.request_checkout(&read, &again, SubscriptionAccount::clone).await?
+            {
+                self.open_checkout_of(&purchase_id).await?;
             }
         }
         self.store.subscriptions().end_checkout(&purchase.purchase_id, checkout_id, state).await?;

@@ -9,9 +9,11 @@ mod billing;
 mod charge;
 mod checkout;
 mod method;
+pub mod preview;
 mod refund;
 mod renew;
 pub mod subscribe;
+pub mod subscription_view;
 pub mod sweep;
 
 pub use billing::{Billing, BillingFault};

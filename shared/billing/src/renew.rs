@@ -97,8 +97,8 @@ impl Billing {
             let ended = SubscriptionAccount { action: None, ..counted };
             return Ok(self.store.subscriptions().change(workspace, read, &ended).await?);
         }
-        match self.await_person(read, &purchase, |account| account.declined(&purchase, now)).await? {
-            Some(purchase_id) => self.open_awaited(&purchase_id).await.map(|_| true),
+        match self.request_checkout(read, &purchase, |account| account.declined(&purchase, now)).await? {
+            Some(purchase_id) => self.open_checkout_of(&purchase_id).await.map(|_| true),
             None => Ok(false),
         }
     }

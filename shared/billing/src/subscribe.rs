@@ -1,20 +1,18 @@
 //! Subscription requests of a person: subscribe, change the tier, cancel (M6, M7).
 
-use credits_core::credits::Credits;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::price::Price;
-use credits_core::purchase::{Checkout, Goods, Purchase};
+use credits_core::purchase::{Goods, Purchase};
 use credits_core::subscription::{PlanRule, Subscription, Terms, Upgrade};
 use credits_core::subscription_account::{PaidAhead, RenewalStep, SubscriptionAccount};
 use credits_core::tier_change::TierChange;
-use credits_payments::provider::PaymentMethod;
 use credits_store::Fault;
 use credits_store::payments::purchases::CheckoutReason;
 use credits_store::subscriptions::VersionedAccount;
-use jiff::Timestamp;
 
 use crate::billing::{Billing, BillingFault};
 use crate::charge::ChargeEnd;
+use crate::subscription_view::SubscriptionView;
 
 /// The maximum number of attempts of a change that concurrent callers invalidate.
 const MAX_ROUNDS: usize = 8;
@@ -23,52 +21,9 @@ const MAX_ROUNDS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierOrder {
     pub tier: Id,
-    /// The maximum price that the caller expects to be charged now.
+    /// The highest price that this request may charge now, in its currency; `None` accepts any. A request that would charge
+    /// more, or in another currency, is refused with [`SubscribeRefusal::PriceChanged`].
     pub expected_due_now: Option<Price>,
-}
-
-/// A subscription after a request.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Subscribed {
-    pub account: SubscriptionAccount,
-    /// The checkout of a first period that waits for payment.
-    pub checkout: Option<Checkout>,
-    /// The checkout on which a person has to authenticate or pay.
-    pub action: Option<Checkout>,
-    /// The terms of a first period whose charge is open.
-    pub charging: Option<Terms>,
-    /// Whether the request created the subscription instead of changing it.
-    pub created: bool,
-    /// What this request charged.
-    pub charged: Option<Price>,
-    /// What this request refunds: a period that was paid ahead.
-    pub refunded: Option<Price>,
-}
-
-/// A preview of a tier: its terms, and what a request for it would charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierPreview {
-    pub terms: Terms,
-    pub effective: Effective,
-    pub due_now: Price,
-    /// The credits that the charge now grants.
-    pub credits_now: Credits,
-    /// The price and time of the charge after that.
-    pub next_charge: Option<(Price, Timestamp)>,
-    /// The payment method that would be charged.
-    pub method: Option<PaymentMethod>,
-    /// The refund of a period that was paid ahead.
-    pub refund: Option<Price>,
-}
-
-/// When a change of tier takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effective {
-    Now,
-    /// At the start of the next period.
-    NextPeriod,
-    /// After a person pays a checkout.
-    Checkout,
 }
 
 /// The reason why a subscription request was refused.
@@ -108,114 +63,49 @@ impl Billing {
         &self,
         workspace: &WorkspaceId,
         order: &TierOrder,
-    ) -> Result<Subscribed, SubscribeRefusal> {
+    ) -> Result<SubscriptionView, SubscribeRefusal> {
         self.check_plan(workspace).await?;
         for _ in 0..MAX_ROUNDS {
-            let read = self.settled(workspace).await?;
-            let terms = self.terms_of(&read.account, &order.tier)?;
-            if let Some(done) = self.carry_out(workspace, &read, &terms, order.expected_due_now).await? {
-                self.expire_dropped(&read.account, &done.account).await;
+            let stored = self.settle_and_read(workspace).await?;
+            let terms = self.terms_of(&stored.account, &order.tier)?;
+            if let Some(done) = self.carry_out(workspace, &stored, &terms, order.expected_due_now).await? {
+                self.expire_dropped(&stored.account, &done.account).await;
                 return Ok(done);
             }
         }
         Err(Fault::Contended.into())
     }
 
-    /// Previews a subscription to a tier. Writes nothing.
-    pub async fn preview(&self, workspace: &WorkspaceId, tier: &Id) -> Result<TierPreview, SubscribeRefusal> {
-        self.check_plan(workspace).await?;
-        let now = self.store.now();
-        let account = self.store.subscriptions().get(workspace).await?.account.as_of(now);
-        let terms = self.terms_of(&account, tier)?;
-        let change = account.change_to(&terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
-        let method = self.stored_method(workspace).await?;
-        let by_person = method.is_none() || account.action.is_some();
-        let effective = match &change {
-            TierChange::Keep => Effective::Now,
-            TierChange::NextPeriod(_) | TierChange::InsteadOfPaidAhead(_) => Effective::NextPeriod,
-            _ if by_person => Effective::Checkout,
-            _ => Effective::Now,
-        };
-        let refund = match &change {
-            TierChange::InsteadOfPaidAhead(_) => {
-                account.without_paid_ahead(now).and_then(|(_, ahead)| total(&ahead))
-            }
-            _ => None,
-        };
-        let nothing = Price { amount_minor: 0, ..terms.price };
-        Ok(TierPreview {
-            effective,
-            due_now: change.due_now().unwrap_or(nothing),
-            credits_now: change.credits_now(),
-            next_charge: change.next_charge(&account, now),
-            method,
-            refund,
-            terms,
-        })
-    }
-
     /// Cancels the subscription at the end of what is paid, and refunds a period that was paid ahead. A failure of
     /// Stripe does not fail the request: the sweep completes what is left at Stripe.
-    pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
+    pub async fn unsubscribe(&self, workspace: &WorkspaceId) -> Result<SubscriptionView, SubscribeRefusal> {
         self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.subscriptions().get(workspace).await?;
-            let SubscriptionAccount { subscription, pending, charge, .. } = &read.account;
+            let stored = self.store.subscriptions().get(workspace).await?;
+            let SubscriptionAccount { subscription, pending, charge, .. } = &stored.account;
             if subscription.is_none() && pending.is_none() && charge.is_none() {
                 return Err(SubscribeRefusal::NoSubscription);
             }
             let now = self.store.now();
-            let (base, ahead) =
-                read.account.without_paid_ahead(now).unwrap_or_else(|| (read.account.clone(), Vec::new()));
+            let (base, ahead) = stored
+                .account
+                .without_paid_ahead(now)
+                .unwrap_or_else(|| (stored.account.clone(), Vec::new()));
             let after = base.cancelled();
-            if after == read.account || self.write_change(workspace, &read, &after, &ahead).await? {
-                self.expire_dropped(&read.account, &after).await;
+            if after == stored.account || self.write_change(workspace, &stored, &after, &ahead).await? {
+                self.expire_dropped(&stored.account, &after).await;
                 self.refund_soon(workspace, &refund_ids(&ahead)).await;
                 // If only a checkout or a charge was open, the response describes that.
-                let shown = if after.subscription.is_some() { after.as_of(now) } else { read.account };
-                let charging = self.charging(&shown).await?;
+                let account = if after.subscription.is_some() { after.as_of(now) } else { stored.account };
+                let charging = self.charging(&account).await?;
                 let refunded = total(&ahead);
-                return Ok(Subscribed { account: shown, charging, refunded, ..Subscribed::default() });
+                return Ok(SubscriptionView { account, charging, refunded, ..SubscriptionView::default() });
             }
         }
         Err(Fault::Contended.into())
     }
 
-    /// Returns the workspace's subscription with the checkouts that wait for a person. Sends no request to Stripe.
-    pub async fn subscription(&self, workspace: &WorkspaceId) -> Result<Subscribed, SubscribeRefusal> {
-        self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
-        Ok(self.shown(workspace).await?)
-    }
-
-    async fn shown(&self, workspace: &WorkspaceId) -> Result<Subscribed, BillingFault> {
-        let account = self.store.subscriptions().get(workspace).await?.account.as_of(self.store.now());
-        let waiting = account
-            .pending
-            .as_ref()
-            .filter(|pending| account.running().is_none() && pending.processing_since.is_none());
-        let checkout = self.checkout_of(waiting.map(|pending| &pending.purchase_id)).await?;
-        let action = self.checkout_of(account.action.as_ref().map(|action| &action.purchase_id)).await?;
-        let charging = self.charging(&account).await?;
-        Ok(Subscribed { account, checkout, action, charging, ..Subscribed::default() })
-    }
-
-    async fn checkout_of(&self, purchase_id: Option<&Id>) -> Result<Option<Checkout>, Fault> {
-        let Some(purchase_id) = purchase_id else { return Ok(None) };
-        Ok(self.store.purchases().get(purchase_id).await?.and_then(|stored| stored.checkout))
-    }
-
-    /// Returns the terms of a first period whose charge is open.
-    async fn charging(&self, account: &SubscriptionAccount) -> Result<Option<Terms>, Fault> {
-        let charge = account.charge.as_ref().filter(|_| account.running().is_none());
-        let Some(charge) = charge else { return Ok(None) };
-        let stored = self.store.purchases().get(&charge.purchase_id).await?;
-        Ok(stored.and_then(|stored| match stored.purchase.goods {
-            Goods::Period { period: 1, terms, .. } => Some(terms),
-            Goods::Pack { .. } | Goods::Period { .. } | Goods::Upgrade { .. } => None,
-        }))
-    }
-
-    async fn check_plan(&self, workspace: &WorkspaceId) -> Result<(), SubscribeRefusal> {
+    pub(crate) async fn check_plan(&self, workspace: &WorkspaceId) -> Result<(), SubscribeRefusal> {
         let known =
             self.store.workspaces().get(workspace).await?.ok_or(SubscribeRefusal::WorkspaceNotFound)?;
         let allows = self.catalogue.allows_subscription(known.profile.plan);
@@ -223,73 +113,86 @@ impl Billing {
     }
 
     /// Returns a tier's terms for this workspace: those of its subscription, or else the catalogue's.
-    fn terms_of(&self, account: &SubscriptionAccount, tier: &Id) -> Result<Terms, SubscribeRefusal> {
+    pub(crate) fn terms_of(
+        &self,
+        account: &SubscriptionAccount,
+        tier: &Id,
+    ) -> Result<Terms, SubscribeRefusal> {
         let kept = account.kept_terms(tier, self.store.now()).cloned();
         let sold = || self.catalogue.tier(tier).map(Terms::from);
         kept.or_else(sold).ok_or(SubscribeRefusal::UnknownTier)
     }
 
-    /// Settles an open charge, ends a cancelled subscription whose period is over, and returns the account. So
+    /// Settles an open charge, ends a cancelled subscription whose period is over, and returns the stored account. So
     /// requests do not depend on a punctual sweep. A charge that is processing stays open.
-    async fn settled(&self, workspace: &WorkspaceId) -> Result<VersionedAccount, SubscribeRefusal> {
+    async fn settle_and_read(&self, workspace: &WorkspaceId) -> Result<VersionedAccount, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
-            let read = self.store.subscriptions().get(workspace).await?;
-            if let Some(charge) = read.account.unsettled_charge() {
+            let stored = self.store.subscriptions().get(workspace).await?;
+            if let Some(charge) = stored.account.unsettled_charge() {
                 self.finish_open(charge).await?;
                 continue;
             }
-            let now = read.account.as_of(self.store.now());
-            if now == read.account || !self.store.balances().close(workspace).await? {
-                return Ok(read);
+            let current = stored.account.as_of(self.store.now());
+            if current == stored.account {
+                return Ok(stored);
             }
-            self.store.subscriptions().change(workspace, &read, &now).await?;
+            // The period's credits expire before the subscription ends, as in the sweep. If the balance is still due
+            // after the close, this clock is ahead of DynamoDB's, and the subscription has not ended yet.
+            if !self.store.balances().close(workspace).await? {
+                return Ok(stored);
+            }
+            // The next round reads the result, whether this call or another one has written it.
+            self.store.subscriptions().change(workspace, &stored, &current).await?;
         }
         Err(Fault::Contended.into())
     }
 
-    /// Carries out a request for these terms. Returns `None` if the account has changed since it was read.
+    /// Carries out a request for these terms. Returns `None` if the account has changed since it was read, so that the
+    /// caller starts again.
     async fn carry_out(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
+        stored: &VersionedAccount,
         terms: &Terms,
         expected: Option<Price>,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        if read.account.is_being_paid() {
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
+        if stored.account.is_being_paid() {
             // No other payment is requested meanwhile.
-            return Ok(Some(self.shown(workspace).await?));
+            return Ok(Some(self.view(workspace).await?));
         }
         let now = self.store.now();
-        let change = read.account.change_to(terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
+        let change = stored.account.change_to(terms, now).map_err(|sum| Fault::Corrupt(sum.into()))?;
         check_expected(change.due_now(), expected)?;
         match change {
-            TierChange::Keep => self.go_on(workspace, read, None).await,
-            TierChange::NextPeriod(terms) => self.go_on(workspace, read, Some(terms)).await,
-            TierChange::Start(terms) => self.start(workspace, read, &terms).await,
+            TierChange::Keep => self.keep_running(workspace, stored, None).await,
+            TierChange::NextPeriod(terms) => self.keep_running(workspace, stored, Some(terms)).await,
+            TierChange::Start(terms) => self.start(workspace, stored, &terms).await,
             TierChange::PayDue(terms) => {
-                let running = read.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.due_purchase(workspace, &read.account, running, &terms)?;
-                self.pay(workspace, read, &purchase).await
+                let running = stored.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.due_purchase(workspace, &stored.account, running, &terms)?;
+                self.pay(workspace, stored, &purchase).await
             }
             TierChange::Upgrade(terms, upgrade) => {
-                let running = read.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
-                let purchase = self.upgrade_purchase(workspace, &read.account, running, &terms, upgrade)?;
-                self.pay(workspace, read, &purchase).await
+                let running = stored.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let purchase = self.upgrade_purchase(workspace, &stored.account, running, &terms, upgrade)?;
+                self.pay(workspace, stored, &purchase).await
             }
-            TierChange::InsteadOfPaidAhead(terms) => self.replace_paid_ahead(workspace, read, &terms).await,
+            TierChange::ReplacePaidAhead(terms) => self.replace_paid_ahead(workspace, stored, &terms).await,
         }
     }
 
-    async fn go_on(
+    /// Keeps the subscription running, without a cancellation. `next_terms` are those from the next period on; `None`
+    /// keeps the current ones.
+    async fn keep_running(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
-        then: Option<Terms>,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let account = read.account.going_on(then);
-        let same = account == read.account;
-        if same || self.store.subscriptions().change(workspace, read, &account).await? {
-            return Ok(Some(self.shown(workspace).await?));
+        stored: &VersionedAccount,
+        next_terms: Option<Terms>,
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
+        let account = stored.account.keep_running(next_terms);
+        let is_unchanged = account == stored.account;
+        if is_unchanged || self.store.subscriptions().change(workspace, stored, &account).await? {
+            return Ok(Some(self.view(workspace).await?));
         }
         Ok(None)
     }
@@ -297,24 +200,24 @@ impl Billing {
     async fn start(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
+        stored: &VersionedAccount,
         terms: &Terms,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
         if let Some(method) = self.stored_method(workspace).await? {
-            let purchase = self.first_period(workspace, &read.account, terms)?;
-            let Some(end) = self.charge(read, &purchase, &method.stored).await? else { return Ok(None) };
+            let purchase = self.first_period(workspace, &stored.account, terms)?;
+            let Some(end) = self.charge(stored, &purchase, &method.stored).await? else { return Ok(None) };
             let done = self.after_charge(workspace, end, purchase.price).await?;
-            return Ok(done.map(|done| Subscribed { created: true, ..done }));
+            return Ok(done.map(|done| SubscriptionView { created: true, ..done }));
         }
-        let same = read.account.pending.as_ref().filter(|pending| pending.terms == *terms);
+        let same = stored.account.pending.as_ref().filter(|pending| pending.terms == *terms);
         let created = same.is_none();
         let pending = match same {
             Some(pending) => Some(pending.purchase_id.clone()),
-            None => self.await_first_period(workspace, read, terms, CheckoutReason::Requested).await?,
+            None => self.await_first_period(workspace, stored, terms, CheckoutReason::Requested).await?,
         };
         let Some(purchase_id) = pending else { return Ok(None) };
-        self.open_awaited(&purchase_id).await?;
-        Ok(Some(Subscribed { created, ..self.shown(workspace).await? }))
+        self.open_checkout_of(&purchase_id).await?;
+        Ok(Some(SubscriptionView { created, ..self.view(workspace).await? }))
     }
 
     /// Pays for a due period or an upgrade: by the stored method, or by a checkout if there is none or it needs the
@@ -322,34 +225,37 @@ impl Billing {
     async fn pay(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
+        stored: &VersionedAccount,
         purchase: &Purchase,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        if let Some(action) = &read.account.action {
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
+        // A request by a person counts no decline and changes nothing else.
+        let unchanged = SubscriptionAccount::clone;
+        if let Some(action) = &stored.account.action {
             let same = action.price == purchase.price && same_goods(&action.goods, &purchase.goods);
-            let awaited = if same {
+            let requested = if same {
                 Some(action.purchase_id.clone())
             } else {
-                self.await_person(read, purchase, Clone::clone).await?
+                self.request_checkout(stored, purchase, unchanged).await?
             };
-            return self.after_asking(workspace, awaited).await;
+            return self.open_checkout_and_view(workspace, requested).await;
         }
         let Some(method) = self.stored_method(workspace).await? else {
-            let awaited = self.await_person(read, purchase, Clone::clone).await?;
-            return self.after_asking(workspace, awaited).await;
+            let requested = self.request_checkout(stored, purchase, unchanged).await?;
+            return self.open_checkout_and_view(workspace, requested).await;
         };
-        let Some(end) = self.charge(read, purchase, &method.stored).await? else { return Ok(None) };
+        let Some(end) = self.charge(stored, purchase, &method.stored).await? else { return Ok(None) };
         self.after_charge(workspace, end, purchase.price).await
     }
 
-    async fn after_asking(
+    /// Opens the requested checkout, if the request was stored, and returns the view with it.
+    async fn open_checkout_and_view(
         &self,
         workspace: &WorkspaceId,
-        awaited: Option<Id>,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let Some(purchase_id) = awaited else { return Ok(None) };
-        self.open_awaited(&purchase_id).await?;
-        Ok(Some(self.shown(workspace).await?))
+        requested: Option<Id>,
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
+        let Some(purchase_id) = requested else { return Ok(None) };
+        self.open_checkout_of(&purchase_id).await?;
+        Ok(Some(self.view(workspace).await?))
     }
 
     fn upgrade_purchase(
@@ -372,39 +278,41 @@ impl Billing {
     async fn replace_paid_ahead(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
+        stored: &VersionedAccount,
         terms: &Terms,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
-        let Some((back, ahead)) = read.account.without_paid_ahead(self.store.now()) else {
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
+        let Some((base, ahead)) = stored.account.without_paid_ahead(self.store.now()) else {
             return Ok(None);
         };
-        let after = back.going_on(Some(terms.clone()));
-        if !self.write_change(workspace, read, &after, &ahead).await? {
+        let after = base.keep_running(Some(terms.clone()));
+        if !self.write_change(workspace, stored, &after, &ahead).await? {
             return Ok(None);
         }
         self.refund_soon(workspace, &refund_ids(&ahead)).await;
         let due = self.store.subscriptions().get(workspace).await?;
         let mut charged = None;
+        // `subscribe` has checked that the plan allows subscriptions. A decline is no failure of the request: the tier has
+        // changed, and the sweep retries the charge.
         if let RenewalStep::Charge(goods) = due.account.step(self.store.now(), PlanRule::AllowsSubscriptions)
         {
             let end = self.charge_due(workspace, &due, goods).await?;
             charged = Some(terms.price).filter(|_| end == Some(ChargeEnd::Paid));
         }
         let refunded = total(&ahead);
-        Ok(Some(Subscribed { charged, refunded, ..self.shown(workspace).await? }))
+        Ok(Some(SubscriptionView { charged, refunded, ..self.view(workspace).await? }))
     }
 
     async fn write_change(
         &self,
         workspace: &WorkspaceId,
-        read: &VersionedAccount,
+        stored: &VersionedAccount,
         after: &SubscriptionAccount,
         ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
         if ahead.is_empty() {
-            self.store.subscriptions().change(workspace, read, after).await
+            self.store.subscriptions().change(workspace, stored, after).await
         } else {
-            self.store.subscriptions().withdraw_paid_ahead(workspace, read, after, ahead).await
+            self.store.subscriptions().withdraw_paid_ahead(workspace, stored, after, ahead).await
         }
     }
 
@@ -413,31 +321,39 @@ impl Billing {
         workspace: &WorkspaceId,
         end: ChargeEnd,
         price: Price,
-    ) -> Result<Option<Subscribed>, SubscribeRefusal> {
+    ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
         match end {
             ChargeEnd::Declined(reason) => Err(SubscribeRefusal::Declined(reason)),
             // The purchase is no longer wanted: the payment is refunded, and the change starts again.
             ChargeEnd::Unmatched => Ok(None),
-            ChargeEnd::Processing | ChargeEnd::ActionRequired => Ok(Some(self.shown(workspace).await?)),
-            ChargeEnd::Paid => Ok(Some(Subscribed { charged: Some(price), ..self.shown(workspace).await? })),
+            ChargeEnd::Processing | ChargeEnd::ActionRequired => Ok(Some(self.view(workspace).await?)),
+            ChargeEnd::Paid => {
+                Ok(Some(SubscriptionView { charged: Some(price), ..self.view(workspace).await? }))
+            }
         }
     }
 
     /// Expires the checkouts that the account no longer waits for, if Stripe responds in time. The sweep expires the
     /// rest.
     async fn expire_dropped(&self, before: &SubscriptionAccount, after: &SubscriptionAccount) {
-        let kept = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
-        let dropped: Vec<Id> = before.awaited_checkouts().filter(kept).cloned().collect();
+        let is_dropped = |id: &&Id| !after.awaited_checkouts().any(|awaited| awaited == *id);
+        let dropped: Vec<Id> = before.awaited_checkouts().filter(is_dropped).cloned().collect();
         self.expire_soon(&dropped).await;
     }
 }
 
-/// Returns whether two purchases buy the same goods, whatever the credits of an upgrade, which depend on the time left.
+/// Returns whether two purchases buy the same goods. Ignores the credits of an upgrade, which depend on the time left.
 fn same_goods(one: &Goods, other: &Goods) -> bool {
     match (one, other) {
-        (Goods::Upgrade { period, terms, .. }, Goods::Upgrade { period: other_period, terms: other, .. }) => {
-            period == other_period && terms == other
-        }
+        (
+            Goods::Upgrade { subscription_id, period, terms, credits: _ },
+            Goods::Upgrade {
+                subscription_id: other_id,
+                period: other_period,
+                terms: other_terms,
+                credits: _,
+            },
+        ) => (subscription_id, period, terms) == (other_id, other_period, other_terms),
         _ => one == other,
     }
 }
@@ -457,7 +373,34 @@ fn refund_ids(ahead: &[PaidAhead]) -> Vec<Id> {
     ahead.iter().map(PaidAhead::refund_id).collect()
 }
 
-fn total(ahead: &[PaidAhead]) -> Option<Price> {
+/// Returns the sum of what was paid ahead, for the response. All payments of a period have the first one's currency, since
+/// an upgrade keeps it, and a sum beyond `u64` can't be charged.
+pub(crate) fn total(ahead: &[PaidAhead]) -> Option<Price> {
     let sum = ahead.iter().fold(0_u64, |sum, paid| sum.saturating_add(paid.price.amount_minor));
     ahead.first().map(|paid| Price { amount_minor: sum, ..paid.price })
+}
+
+#[cfg(test)]
+mod tests {
+    use credits_core::price::Price;
+    use credits_core::purchase::Goods;
+    use credits_core::subscription::Terms;
+
+    use super::same_goods;
+
+    #[test]
+    fn upgrades_of_two_subscriptions_are_not_the_same_goods() {
+        let upgrade = |subscription_id: &str, credits: &str| Goods::Upgrade {
+            subscription_id: subscription_id.parse().unwrap(),
+            period: 1,
+            terms: Terms {
+                tier: "pro".parse().unwrap(),
+                monthly_credits: "10".parse().unwrap(),
+                price: Price { amount_minor: 900, currency: "usd".parse().unwrap() },
+            },
+            credits: credits.parse().unwrap(),
+        };
+        assert!(same_goods(&upgrade("sub_1", "5"), &upgrade("sub_1", "4")));
+        assert!(!same_goods(&upgrade("sub_1", "5"), &upgrade("sub_2", "5")));
+    }
 }

@@ -4,7 +4,7 @@
 //! closes. At any time:
 //!
 //! ```text
-//! spendable = Σ grants + prepaid + credit_limit − used − held − Σ (closed.held − closed.dead)
+//! spendable = Σ grants + prepaid + credit_limit − used − held − Σ (earlier.held − earlier.dead)
 //! ```
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ pub struct Balance {
     /// Credits in open holds of this epoch.
     pub held: Credits,
     /// Open holds of earlier epochs, by epoch.
-    pub closed: BTreeMap<u64, ClosedHolds>,
+    pub earlier_epochs: BTreeMap<u64, ClosedHolds>,
     /// Consumption by month. Closes and debits remove months before the last one.
     pub consumed: BTreeMap<Month, Credits>,
     /// The number of closes so far.
@@ -94,7 +94,7 @@ impl Default for Balance {
             exhaustion_noted: false,
             changes: Vec::new(),
             held: Credits::ZERO,
-            closed: BTreeMap::new(),
+            earlier_epochs: BTreeMap::new(),
             consumed: BTreeMap::new(),
             epoch: 0,
             version: 0,
@@ -133,18 +133,20 @@ impl Balance {
 
     /// Returns the credits in all open holds.
     pub fn all_held(&self) -> Result<Credits, OutOfRange> {
-        Credits::sum(self.closed.values().map(|closed| closed.held))?.plus(self.held)
+        Credits::sum(self.earlier_epochs.values().map(|holds| holds.held))?.plus(self.held)
     }
 
     /// Returns whether any hold is open.
     #[must_use]
-    pub fn has_holds(&self) -> bool {
-        !self.held.is_zero() || self.closed.values().any(|closed| !closed.held.is_zero())
+    pub fn has_open_holds(&self) -> bool {
+        !self.held.is_zero() || self.earlier_epochs.values().any(|holds| !holds.held.is_zero())
     }
 
     /// Returns the credits in open holds of earlier epochs that have not expired.
-    pub fn live_in_closed(&self) -> Result<Credits, OutOfRange> {
-        self.closed.values().try_fold(Credits::ZERO, |sum, closed| sum.plus(closed.held.minus(closed.dead)?))
+    pub fn live_in_earlier_epochs(&self) -> Result<Credits, OutOfRange> {
+        self.earlier_epochs
+            .values()
+            .try_fold(Credits::ZERO, |sum, holds| sum.plus(holds.held.minus(holds.dead)?))
     }
 
     /// Returns the consumption of a month.
@@ -165,7 +167,7 @@ impl Balance {
     /// Returns whether the counters satisfy the equation of this module.
     pub fn is_consistent(&self) -> Result<bool, OutOfRange> {
         let owned = Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)?;
-        let taken = self.used.plus(self.held)?.plus(self.live_in_closed()?)?;
+        let taken = self.used.plus(self.held)?.plus(self.live_in_earlier_epochs()?)?;
         Ok(self.spendable == owned.plus(self.credit_limit)?.minus(taken)?)
     }
 }

@@ -79,7 +79,7 @@ struct CloseReplay {
     waterfall: Waterfall,
     next: Vec<NextGrant>,
     invoices_at: Option<Timestamp>,
-    closed: BTreeMap<u64, ClosedHolds>,
+    earlier_epochs: BTreeMap<u64, ClosedHolds>,
     outcomes: Vec<CloseEntry>,
     ended: Vec<EndedGrant>,
     /// The latest addition of credits.
@@ -103,15 +103,15 @@ impl Balance {
 
     /// Computes the balance of the next epoch. The caller must write it only if the stored balance is still this one.
     pub fn close(&self, now: Timestamp) -> Result<CloseResult, CloseError> {
-        let mut closed = self.closed.clone();
+        let mut earlier_epochs = self.earlier_epochs.clone();
         if !self.held.is_zero() {
-            closed.insert(self.epoch, ClosedHolds { held: self.held, dead: Credits::ZERO });
+            earlier_epochs.insert(self.epoch, ClosedHolds { held: self.held, dead: Credits::ZERO });
         }
         let mut replay = CloseReplay {
             waterfall: self.waterfall()?,
             next: self.next.clone(),
             invoices_at: self.invoices_at,
-            closed,
+            earlier_epochs,
             outcomes: Vec::new(),
             ended: Vec::new(),
             added: self.added,
@@ -142,7 +142,7 @@ impl Balance {
             added: replay.added,
             exhaustion_noted: replay.exhaustion_noted,
             changes,
-            closed: replay.closed,
+            earlier_epochs: replay.earlier_epochs,
             consumed: kept_months(&self.consumed, Month::of(now)),
             epoch: self.epoch.saturating_add(1),
             version: self.version.saturating_add(1),
@@ -151,7 +151,7 @@ impl Balance {
         };
         let total = replay.waterfall.total()?;
         next.grants = replay.waterfall.grants;
-        next.spendable = total.plus(self.credit_limit)?.minus(next.live_in_closed()?)?;
+        next.spendable = total.plus(self.credit_limit)?.minus(next.live_in_earlier_epochs()?)?;
         Ok(next)
     }
 }
@@ -209,7 +209,7 @@ impl CloseReplay {
         }
         let left: Vec<_> = gone.into_iter().filter(|grant| !grant.amount.is_zero()).collect();
         let total = Credits::sum(left.iter().map(|grant| grant.amount))?;
-        let expired = let_die(&mut self.closed, total)?;
+        let expired = let_die(&mut self.earlier_epochs, total)?;
         let grant_ids = left.into_iter().map(|grant| grant.grant_id).collect();
         self.happened(at, expired.negated(), Happened::Expired(grant_ids));
         Ok(())
@@ -340,9 +340,9 @@ pub fn close_entry_key(epoch: u64, place: usize) -> String {
 ///
 /// Open holds take credits directly after what is used, older epochs first. Dead credits expire only when their hold
 /// releases them.
-fn let_die(closed: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<Credits, OutOfRange> {
+fn let_die(earlier_epochs: &mut BTreeMap<u64, ClosedHolds>, expired: Credits) -> Result<Credits, OutOfRange> {
     let mut left = expired;
-    for holds in closed.values_mut() {
+    for holds in earlier_epochs.values_mut() {
         let dying = left.min(holds.held.minus(holds.dead)?);
         holds.dead = holds.dead.plus(dying)?;
         left = left.minus(dying)?;

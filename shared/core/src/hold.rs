@@ -117,7 +117,7 @@ impl Hold {
 
     /// Returns whether the hold has expired.
     #[must_use]
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now
     }
 }
@@ -213,6 +213,6 @@ mod tests {
     fn m04_hold_expires_at_its_last_instant() {
         let hold = hold(&[]);
         let before = hold.expires_at - jiff::SignedDuration::from_millis(1);
-        assert!(hold.is_over(hold.expires_at) && !hold.is_over(before));
+        assert!(hold.has_expired(hold.expires_at) && !hold.has_expired(before));
     }
 }

@@ -26,10 +26,9 @@ pub struct Placement {
     pub amount: Amount,
 }
 
-/// The end of one or more holds.
+/// A posting that ends one or more holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The posting that ends the holds.
+pub struct EndPosting {
     pub posting: Posting,
     /// Released credits that have expired meanwhile. Their ledger entry is an expiry.
     pub expired: Credits,
@@ -65,10 +64,13 @@ impl Balance {
         }
         let read = self.holds_of(hold.epoch)?;
         let grown = ClosedHolds { held: read.held.plus(more.credits())?, ..read };
-        let condition =
-            Condition { holds: BTreeMap::from([(hold.epoch, read)]), ..Condition::covering(more, now) };
-        let closed = BTreeMap::from([(hold.epoch, Some(grown))]);
-        let movement = Movement { spendable: more.credits().negated(), closed, ..Movement::default() };
+        let condition = Condition {
+            earlier_epochs: BTreeMap::from([(hold.epoch, read)]),
+            ..Condition::covering(more, now)
+        };
+        let earlier_epochs = BTreeMap::from([(hold.epoch, Some(grown))]);
+        let movement =
+            Movement { spendable: more.credits().negated(), earlier_epochs, ..Movement::default() };
         Ok(Posting { condition, movement })
     }
 
@@ -83,18 +85,18 @@ impl Balance {
         &self,
         holds: impl IntoIterator<Item = (Placement, Credits)>,
         now: Timestamp,
-    ) -> Result<Ending, HoldError> {
+    ) -> Result<EndPosting, HoldError> {
         let mut balance = self.clone();
-        let mut all = Ending { posting: Posting::default(), expired: Credits::ZERO };
+        let mut all = EndPosting { posting: Posting::default(), expired: Credits::ZERO };
         for (hold, captured) in holds {
-            let Ending { posting, expired } = balance.end_hold(hold, captured, now)?;
-            balance = posting.movement.of(&balance)?;
-            all = Ending { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
+            let EndPosting { posting, expired } = balance.end_hold(hold, captured, now)?;
+            balance = posting.movement.applied_to(&balance)?;
+            all = EndPosting { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
         }
         Ok(all)
     }
 
-    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<Ending, HoldError> {
+    fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<EndPosting, HoldError> {
         let kept = hold.amount.credits();
         let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
         let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
@@ -105,7 +107,7 @@ impl Balance {
             let movement =
                 Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
             let condition = Condition { epoch: Some(hold.epoch), ..ends };
-            return Ok(Ending { posting: Posting { condition, movement }, expired: Credits::ZERO });
+            return Ok(EndPosting { posting: Posting { condition, movement }, expired: Credits::ZERO });
         }
         let read = self.holds_of(hold.epoch)?;
         let of_dead = captured.min(read.dead);
@@ -116,16 +118,15 @@ impl Balance {
         let left =
             ClosedHolds { held: read.held.minus(kept)?, dead: read.dead.minus(of_dead)?.minus(expired)? };
         let left = (!left.held.is_zero()).then_some(left);
-        let closed = BTreeMap::from([(hold.epoch, left)]);
+        let earlier_epochs = BTreeMap::from([(hold.epoch, left)]);
         let movement =
-            Movement { spendable: back.minus(above)?, used, consumed, closed, ..Movement::default() };
-        let holds = BTreeMap::from([(hold.epoch, read)]);
-        let condition = Condition { holds, ..ends };
-        Ok(Ending { posting: Posting { condition, movement }, expired })
+            Movement { spendable: back.minus(above)?, used, consumed, earlier_epochs, ..Movement::default() };
+        let condition = Condition { earlier_epochs: BTreeMap::from([(hold.epoch, read)]), ..ends };
+        Ok(EndPosting { posting: Posting { condition, movement }, expired })
     }
 
     fn holds_of(&self, epoch: u64) -> Result<ClosedHolds, HoldError> {
-        self.closed.get(&epoch).copied().ok_or(HoldError::UnknownEpoch)
+        self.earlier_epochs.get(&epoch).copied().ok_or(HoldError::UnknownEpoch)
     }
 }
 
@@ -135,9 +136,9 @@ impl Posting {
         let (mut condition, first, second) = (self.condition, self.movement, next.movement);
         condition.epoch = condition.epoch.or(next.condition.epoch);
         condition.nothing_due_at = condition.nothing_due_at.or(next.condition.nothing_due_at);
-        for (epoch, holds) in next.condition.holds {
+        for (epoch, holds) in next.condition.earlier_epochs {
             // If both change an epoch, the second has read what the first leaves, so the first condition holds.
-            condition.holds.entry(epoch).or_insert(holds);
+            condition.earlier_epochs.entry(epoch).or_insert(holds);
         }
         condition.covers = match (condition.covers, next.condition.covers) {
             (Some(one), Some(other)) => {
@@ -150,13 +151,13 @@ impl Posting {
             (Some((month, one)), Some((_, other))) => Some((month, one.plus(other)?)),
             (one, other) => one.or(other),
         };
-        let mut closed = first.closed;
-        closed.extend(second.closed);
+        let mut earlier_epochs = first.earlier_epochs;
+        earlier_epochs.extend(second.earlier_epochs);
         let movement = Movement {
             spendable: first.spendable.plus(second.spendable)?,
             used: first.used.plus(second.used)?,
             held: first.held.plus(second.held)?,
-            closed,
+            earlier_epochs,
             consumed,
             ..Movement::default()
         };

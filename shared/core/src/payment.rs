@@ -16,7 +16,7 @@ use crate::price::Price;
 use crate::purchase::Purchase;
 use crate::refund::Refunds;
 
-pub use crate::payment_news::{AttemptStatus, Attempted, Named, News, Paid, PaidSource};
+pub use crate::payment_news::{AttemptStatus, Attempted, MetadataIds, News, Paid, PaidSource};
 
 /// The stored purchase that a payment names.
 #[derive(Debug, Clone, Copy)]
@@ -227,8 +227,8 @@ impl Payment {
             self.paid = Some(paid.clone());
             return;
         };
-        let names_more = (paid.named.purchase_id.is_some(), paid.source == PaidSource::Session)
-            >= (known.named.purchase_id.is_some(), known.source == PaidSource::Session);
+        let names_more = (paid.ids.purchase_id.is_some(), paid.source == PaidSource::Session)
+            >= (known.ids.purchase_id.is_some(), known.source == PaidSource::Session);
         let stays = self.granted.is_some() || !names_more;
         let base = if stays { &known } else { paid };
         self.paid = Some(Paid {
@@ -261,18 +261,18 @@ impl Payment {
     /// Returns the purchase that the payment names, if the name is a valid id.
     #[must_use]
     pub fn named_purchase(&self) -> Option<Id> {
-        let paid = self.paid.as_ref().map(|paid| &paid.named);
-        let named = paid.or(self.attempted.as_ref().map(|attempted| &attempted.named))?;
-        named.purchase_id.as_deref()?.parse().ok()
+        let paid = self.paid.as_ref().map(|paid| &paid.ids);
+        let ids = paid.or(self.attempted.as_ref().map(|attempted| &attempted.ids))?;
+        ids.purchase_id.as_deref()?.parse().ok()
     }
 
     /// Returns the sale; `None` without a purchase, or if the payment names a workspace other than the purchase's.
     #[must_use]
     pub fn sale_of(&self, bought: Option<NamedPurchase<'_>>) -> Option<Sale> {
         let purchase = bought?.purchase;
-        let named = self.paid.as_ref().map(|paid| &paid.named);
-        let named = named.or(self.attempted.as_ref().map(|attempted| &attempted.named))?;
-        let of_it = named.workspace_id.as_deref().is_none_or(|named| named == purchase.workspace_id.as_str());
+        let paid = self.paid.as_ref().map(|paid| &paid.ids);
+        let ids = paid.or(self.attempted.as_ref().map(|attempted| &attempted.ids))?;
+        let of_it = ids.workspace_id.as_deref().is_none_or(|named| named == purchase.workspace_id.as_str());
         of_it.then(|| Sale {
             workspace_id: purchase.workspace_id.clone(),
             description: purchase.goods.description(),
@@ -370,7 +370,7 @@ impl Payment {
     }
 
     fn fit(&self, paid: &Paid, bought: Option<NamedPurchase<'_>>) -> Result<Granted, Mismatch> {
-        if paid.named.purchase_id.is_none() {
+        if paid.ids.purchase_id.is_none() {
             return Err(Mismatch::NoReference);
         }
         // The purchase is obsolete for good: no later event may fulfil it.
@@ -378,7 +378,7 @@ impl Payment {
             return Err(passed);
         }
         let NamedPurchase { purchase, paid_by, .. } = bought.ok_or(Mismatch::UnknownTopUp)?;
-        let named = paid.named.workspace_id.as_deref();
+        let named = paid.ids.workspace_id.as_deref();
         if named.is_some_and(|named| named != purchase.workspace_id.as_str()) {
             return Err(Mismatch::Workspace);
         }

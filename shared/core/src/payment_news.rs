@@ -41,7 +41,7 @@ pub struct Paid {
     /// The amount of a checkout before tax and discounts, in minor units; `None` if only the received amount is known.
     pub subtotal_minor: Option<u64>,
     pub currency: Currency,
-    pub named: Named,
+    pub ids: MetadataIds,
     /// Stripe's id of the customer, whose payment method may be charged again.
     pub customer: Option<String>,
     /// Stripe's id of the payment method that paid.
@@ -51,9 +51,9 @@ pub struct Paid {
     pub source: PaidSource,
 }
 
-/// The ids that a payment names. They come from outside and are unchecked until they are looked up.
+/// The ids in a payment's metadata. They come from outside and are unchecked until they are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Named {
+pub struct MetadataIds {
     pub purchase_id: Option<String>,
     pub workspace_id: Option<String>,
 }
@@ -74,7 +74,7 @@ pub struct Attempted {
     /// In minor units.
     pub amount_minor: u64,
     pub currency: Currency,
-    pub named: Named,
+    pub ids: MetadataIds,
 }
 
 /// The status of an attempt at a payment.

@@ -1,7 +1,12 @@
 //! Postings: what a debit, a top-up or a change does to a balance, and under which condition.
 //!
-//! This crate states a posting, and the store makes one conditional write of it. [`Posting::apply`] states what that
-//! write does. So property tests check the rules here at full speed, and the store is tested against this statement.
+//! This crate describes a posting. The store makes one conditional write of it. [`Posting::apply`] is the model of that
+//! write: property tests check the rules on the model, and the store's tests compare the stored balance with it.
+//!
+//! A posting changes counters only, so it needs no read of the grants. The *waterfall* is the order in which credits are
+//! spent: expiring grants, earliest end first, then prepaid credits. A change that reorders or shrinks the waterfall
+//! needs the grants. So its posting only queues it and sets `expires_next` to the [`FENCE`], an instant in the past.
+//! The balance is then due, and no debit is written before a close has applied the queued changes.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +17,23 @@ use crate::change::{Change, QueuedChange};
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::month::Month;
 
-/// The condition under which the store writes a posting. All of its parts must hold, and the workspace must have a
+/// The condition under which the store writes a posting. All of its parts must be true, and the workspace must have a
 /// balance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Condition {
     /// `spendable` covers this amount.
     pub covers: Option<Amount>,
-    /// Nothing is due at this instant: `expires_next > now`. The caller closes first what is due.
+    /// The balance is not due at this instant: `expires_next > now`. The caller closes a due balance first.
     pub nothing_due_at: Option<Timestamp>,
     /// The balance is in this epoch. A hold keeps the epoch in which it was placed.
     pub epoch: Option<u64>,
-    /// The holds of these earlier epochs still keep these credits.
-    pub holds: BTreeMap<u64, ClosedHolds>,
-    /// The credit limit is still this one.
+    /// Each of these earlier epochs has exactly these holds.
+    pub earlier_epochs: BTreeMap<u64, ClosedHolds>,
+    /// The credit limit is this one.
     pub credit_limit: Option<Credits>,
 }
 
-/// What a posting adds to the balance's counters, and what it queues behind the fence.
+/// The changes of the balance's counters, and the change that waits for the next close.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Movement {
     /// Added to `spendable`.
@@ -37,17 +42,17 @@ pub struct Movement {
     pub used: Credits,
     /// Added to `prepaid`.
     pub prepaid: Credits,
-    /// Added to the credits that holds of the current epoch keep.
+    /// Added to `held`, the credits in holds of the current epoch.
     pub held: Credits,
-    /// Replaces the credits that holds of earlier epochs keep; `None` if no hold of that epoch is left.
-    pub closed: BTreeMap<u64, Option<ClosedHolds>>,
+    /// Replaces the holds of earlier epochs, by epoch. `None` removes the epoch, because none of its holds is left.
+    pub earlier_epochs: BTreeMap<u64, Option<ClosedHolds>>,
     /// Added to a month's consumption. This removes the counters of the months that [`Month::retired`] returns.
     pub consumed: Option<(Month, Credits)>,
-    /// Replaces the credit limit, and ends a noted exhaustion.
+    /// Replaces the credit limit and clears `exhaustion_noted`.
     pub credit_limit: Option<Credits>,
-    /// Replaces the credits that were added last, and ends a noted exhaustion.
+    /// Replaces `added`, the latest addition of credits, and clears `exhaustion_noted`.
     pub added: Option<Amount>,
-    /// Waits for the next close. A queued change sets `expires_next` to the fence.
+    /// Appended to the changes that wait for the next close. Sets `expires_next` to the fence.
     pub change: Option<QueuedChange>,
 }
 
@@ -61,20 +66,20 @@ pub struct Posting {
 /// The reason why the balance refuses a posting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Something has expired, or changes wait. The caller closes the balance first.
+    /// A grant has expired or changes wait. The caller closes the balance first.
     #[error("the balance is due and has to be closed first")]
     Due,
     /// Another caller has changed the credit limit since it was read.
     #[error("the credit limit has changed to {current}")]
     OtherLimit { current: Credits },
-    /// The epoch, or the credits that its holds keep, have changed. The caller reads the balance again.
+    /// The epoch, or the holds of an earlier epoch, have changed. The caller reads the balance again.
     #[error("the epoch or its holds have changed")]
-    Moved,
+    EpochChanged,
     /// The balance has insufficient credits.
-    #[error("insufficient credits: {available} are available")]
+    #[error("insufficient credits: {spendable} can be spent")]
     Insufficient {
-        /// The spendable credits, including the credit limit.
-        available: Credits,
+        /// Includes the credit limit.
+        spendable: Credits,
     },
     /// A sum is out of range.
     #[error(transparent)]
@@ -99,7 +104,7 @@ impl Posting {
 
     /// Creates the posting of prepaid credits (M5).
     ///
-    /// Prepaid credits pay debt, so what is due is closed first: a month's debt is billed before later credits pay it.
+    /// A due balance is closed first. Otherwise the new credits would pay a month's debt before it is billed.
     #[must_use]
     pub fn top_up(amount: Amount, now: Timestamp) -> Self {
         let credits = amount.credits();
@@ -108,7 +113,8 @@ impl Posting {
         Self { condition: Condition { nothing_due_at: Some(now), ..Condition::default() }, movement }
     }
 
-    /// Creates the posting of a new credit limit (M8). A lower limit may take the spendable credits below zero.
+    /// Creates the posting that replaces the credit limit `old` by `new` (M8). `spendable` changes by the difference, and
+    /// a lower limit may take it below zero. The posting is refused if the limit is no longer `old`.
     pub fn limit(old: Credits, new: Credits) -> Result<Self, OutOfRange> {
         let movement =
             Movement { spendable: new.minus(old)?, credit_limit: Some(new), ..Movement::default() };
@@ -116,45 +122,47 @@ impl Posting {
         Ok(Self { condition, movement })
     }
 
-    /// Creates the posting that queues a change behind the fence, because it reorders or shrinks the waterfall.
+    /// Creates the posting that queues a change until the next close.
     #[must_use]
-    pub fn change(change: Change, now: Timestamp) -> Self {
+    pub fn queue_change(change: Change, now: Timestamp) -> Self {
         let movement = Movement { change: Some(QueuedChange { at: now, change }), ..Movement::default() };
         Self { condition: Condition::default(), movement }
     }
 
-    /// Checks the condition against a balance. A balance that is due takes precedence over one with insufficient
-    /// credits (`docs/design.md`).
+    /// Checks the condition against a balance. Returns the first refusal in this order: due, epoch changed, insufficient
+    /// credits, other limit (`docs/design.md`).
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
-        let Condition { covers, nothing_due_at, epoch, holds, credit_limit } = &self.condition;
+        let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit } = &self.condition;
         if nothing_due_at.is_some_and(|now| balance.is_due(now)) {
             return Err(Refusal::Due);
         }
-        let moved = holds.iter().any(|(epoch, holds)| balance.closed.get(epoch) != Some(holds));
-        if moved || epoch.is_some_and(|epoch| balance.epoch != epoch) {
-            return Err(Refusal::Moved);
+        let epoch_changed = epoch.is_some_and(|expected| balance.epoch != expected);
+        let has_other_holds = |(earlier, expected)| balance.earlier_epochs.get(earlier) != Some(expected);
+        if epoch_changed || earlier_epochs.iter().any(has_other_holds) {
+            return Err(Refusal::EpochChanged);
         }
         if covers.is_some_and(|amount| balance.spendable < amount.credits()) {
-            return Err(Refusal::Insufficient { available: balance.spendable });
+            return Err(Refusal::Insufficient { spendable: balance.spendable });
         }
         match credit_limit {
-            Some(limit) if *limit != balance.credit_limit => {
+            Some(expected) if *expected != balance.credit_limit => {
                 Err(Refusal::OtherLimit { current: balance.credit_limit })
             }
             _ => Ok(()),
         }
     }
 
-    /// Returns the balance after the posting, as the database's conditional write makes it.
-    pub fn apply(&self, balance: &Balance, last: &str) -> Result<Balance, Refusal> {
+    /// Returns the balance after the posting, as the conditional write leaves it. `entry_key` is the key of the posting's
+    /// ledger entry, which the balance records in `last`.
+    pub fn apply(&self, balance: &Balance, entry_key: &str) -> Result<Balance, Refusal> {
         self.check(balance)?;
-        let next = self.movement.of(balance)?;
-        Ok(Balance { version: next.version.saturating_add(1), last: last.to_owned(), ..next })
+        let next = self.movement.applied_to(balance)?;
+        Ok(Balance { version: next.version.saturating_add(1), last: entry_key.to_owned(), ..next })
     }
 }
 
 impl Condition {
-    /// Creates the condition that a balance covers an amount and nothing is due.
+    /// Creates the condition that the balance covers an amount and is not due.
     #[must_use]
     pub fn covering(amount: Amount, now: Timestamp) -> Self {
         Self { covers: Some(amount), nothing_due_at: Some(now), ..Self::default() }
@@ -163,16 +171,16 @@ impl Condition {
 
 impl Movement {
     /// Returns the balance with its counters changed, without a check of the condition.
-    pub(crate) fn of(&self, balance: &Balance) -> Result<Balance, OutOfRange> {
+    pub(crate) fn applied_to(&self, balance: &Balance) -> Result<Balance, OutOfRange> {
         let mut next = balance.clone();
         next.spendable = next.spendable.plus(self.spendable)?;
         next.used = next.used.plus(self.used)?;
         next.prepaid = next.prepaid.plus(self.prepaid)?;
         next.held = next.held.plus(self.held)?;
-        for (epoch, holds) in &self.closed {
+        for (epoch, holds) in &self.earlier_epochs {
             match holds {
-                Some(holds) => drop(next.closed.insert(*epoch, *holds)),
-                None => drop(next.closed.remove(epoch)),
+                Some(holds) => drop(next.earlier_epochs.insert(*epoch, *holds)),
+                None => drop(next.earlier_epochs.remove(epoch)),
             }
         }
         if let Some((month, credits)) = self.consumed {

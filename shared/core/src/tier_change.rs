@@ -22,7 +22,7 @@ pub enum TierChange {
     /// The next period begins at these terms, and nothing is charged now.
     NextPeriod(Terms),
     /// The period that was paid ahead is refunded and charged again at these terms.
-    InsteadOfPaidAhead(Terms),
+    ReplacePaidAhead(Terms),
 }
 
 impl TierChange {
@@ -31,7 +31,7 @@ impl TierChange {
     pub fn due_now(&self) -> Option<Price> {
         match self {
             Self::Keep | Self::NextPeriod(_) => None,
-            Self::Start(terms) | Self::PayDue(terms) | Self::InsteadOfPaidAhead(terms) => Some(terms.price),
+            Self::Start(terms) | Self::PayDue(terms) | Self::ReplacePaidAhead(terms) => Some(terms.price),
             Self::Upgrade(terms, upgrade) => {
                 Some(Price { amount_minor: upgrade.amount_minor, ..terms.price })
             }
@@ -45,7 +45,7 @@ impl TierChange {
     pub fn credits_now(&self) -> Credits {
         match self {
             Self::Keep | Self::NextPeriod(_) => Credits::ZERO,
-            Self::Start(terms) | Self::PayDue(terms) | Self::InsteadOfPaidAhead(terms) => {
+            Self::Start(terms) | Self::PayDue(terms) | Self::ReplacePaidAhead(terms) => {
                 terms.monthly_credits.credits()
             }
             Self::Upgrade(_, upgrade) => upgrade.credits.credits(),
@@ -61,10 +61,9 @@ impl TierChange {
                 let due = running.period.saturating_add(1).max(running.period_at(now));
                 Some((terms.price, running.end_of(due)))
             }
-            (
-                Self::Upgrade(terms, _) | Self::NextPeriod(terms) | Self::InsteadOfPaidAhead(terms),
-                Some(it),
-            ) => Some((terms.price, it.end_of(it.period))),
+            (Self::Upgrade(terms, _) | Self::NextPeriod(terms) | Self::ReplacePaidAhead(terms), Some(it)) => {
+                Some((terms.price, it.end_of(it.period)))
+            }
             (Self::Keep, Some(running)) => Some((running.terms.price, running.end_of(running.period))),
             (_, None) => None,
         }
@@ -102,19 +101,19 @@ impl SubscriptionAccount {
         }
         let refundable = running.is_paid_ahead(now) && !running.paid_ahead.is_empty();
         Ok(if refundable {
-            TierChange::InsteadOfPaidAhead(wanted.clone())
+            TierChange::ReplacePaidAhead(wanted.clone())
         } else {
             TierChange::NextPeriod(wanted.clone())
         })
     }
 
-    /// Returns the account with `then` as the terms from the next period on, and without a cancellation.
+    /// Returns the account with `next_terms` from the next period on, and without a cancellation.
     ///
     /// With `None` the current terms stay. An upgrade that waits for a person is dropped.
     #[must_use]
-    pub fn going_on(&self, then: Option<Terms>) -> Self {
+    pub fn keep_running(&self, next_terms: Option<Terms>) -> Self {
         let Some(running) = self.running() else { return self.clone() };
-        let then = then.filter(|then| *then != running.terms);
+        let then = next_terms.filter(|terms| *terms != running.terms);
         let changed = Subscription { then, cancel_at_period_end: false, ..running.clone() };
         Self { action: None, ..self.with(changed) }
     }

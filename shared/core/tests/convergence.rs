@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use credits_core::credits::Credits;
 use credits_core::dispute::{Dispute, DisputeStatus};
-use credits_core::payment::{Collection, Named, NamedPurchase, News, Paid, PaidSource, Payment, PaymentStep};
+use credits_core::payment::{
+    Collection, MetadataIds, NamedPurchase, News, Paid, PaidSource, Payment, PaymentStep,
+};
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus};
@@ -37,7 +39,7 @@ fn paid() -> News {
         amount_minor: PRICE,
         currency: "usd".parse().unwrap(),
         subtotal_minor: None,
-        named: Named { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
+        ids: MetadataIds { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
         customer: None,
         payment_method: None,
         at: None,

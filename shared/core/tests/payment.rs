@@ -7,8 +7,8 @@
 
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    Collection, Granted, Mismatch, Named, NamedPurchase, News, Paid, PaidSource, Payment, PaymentStatus,
-    PaymentStep, Resolution, Resolved,
+    Collection, Granted, MetadataIds, Mismatch, NamedPurchase, News, Paid, PaidSource, Payment,
+    PaymentStatus, PaymentStep, Resolution, Resolved,
 };
 use credits_core::price::Price;
 use credits_core::purchase::{Goods, Purchase};
@@ -34,7 +34,7 @@ fn paid() -> Paid {
         amount_minor: 900,
         currency: "usd".parse().unwrap(),
         subtotal_minor: None,
-        named: Named { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
+        ids: MetadataIds { purchase_id: Some("top_1".into()), workspace_id: Some("acme".into()) },
         customer: None,
         payment_method: None,
         at: None,
@@ -75,8 +75,8 @@ fn m05_unmatched_payment_is_kept_once_with_its_reason() {
         heard(&[News::Paid(paid)])
     };
     for (payment, reason) in [
-        (other(|paid| paid.named.purchase_id = None), Mismatch::NoReference),
-        (other(|paid| paid.named.workspace_id = Some("other".into())), Mismatch::Workspace),
+        (other(|paid| paid.ids.purchase_id = None), Mismatch::NoReference),
+        (other(|paid| paid.ids.workspace_id = Some("other".into())), Mismatch::Workspace),
         (other(|paid| paid.currency = "eur".parse().unwrap()), Mismatch::Currency),
         (other(|paid| paid.amount_minor = 899), Mismatch::Amount),
         (other(|paid| paid.amount_minor = 901), Mismatch::Amount),
@@ -92,7 +92,7 @@ fn m05_unmatched_payment_is_kept_once_with_its_reason() {
     assert_eq!(fits.next_step(None), Ok(Some(PaymentStep::KeepUnmatched(Mismatch::UnknownTopUp))));
     let twice = fits.next_step(Some(bought(&top_up(), Some("pi_2"))));
     assert_eq!(twice, Ok(Some(PaymentStep::KeepUnmatched(Mismatch::AlreadyPaid))));
-    assert!(matches!(comes_to(&other(|paid| paid.named.workspace_id = None)), PaymentStep::Grant(_)));
+    assert!(matches!(comes_to(&other(|paid| paid.ids.workspace_id = None)), PaymentStep::Grant(_)));
     assert_eq!("no_reason".parse::<Mismatch>(), Err(()));
 }
 
@@ -119,7 +119,7 @@ fn granted_or_refunded_payment_is_no_longer_unmatched() {
 
 #[test]
 fn later_event_replaces_neither_a_grant_nor_a_named_purchase() {
-    let without = |amount_minor| News::Paid(Paid { named: Named::default(), amount_minor, ..paid() });
+    let without = |amount_minor| News::Paid(Paid { ids: MetadataIds::default(), amount_minor, ..paid() });
     assert_eq!(heard(&[News::Paid(paid()), without(1)]).paid, Some(paid()));
     assert_eq!(heard(&[without(1), News::Paid(paid())]).paid, Some(paid()));
     let amount = |payment: &Payment| payment.paid.as_ref().unwrap().amount_minor;
@@ -135,7 +135,7 @@ fn customer_is_known_from_either_event() {
     let by = |customer: &str| Some(customer.to_owned());
     let session = News::Paid(Paid { customer: by("cus_1"), ..paid() });
     let intent = News::Paid(Paid { customer: None, ..paid() });
-    let unnamed = News::Paid(Paid { named: Named::default(), customer: by("cus_1"), ..paid() });
+    let unnamed = News::Paid(Paid { ids: MetadataIds::default(), customer: by("cus_1"), ..paid() });
     for news in
         [[session.clone(), intent.clone()], [intent.clone(), session.clone()], [intent.clone(), unnamed]]
     {
@@ -313,7 +313,7 @@ fn m05_an_attempt_is_listed_and_success_replaces_it() {
     use credits_core::payment::{AttemptStatus, Attempted};
     let attempt = |status| {
         let currency = "usd".parse().unwrap();
-        News::Attempted(Attempted { status, amount_minor: 900, currency, named: paid().named })
+        News::Attempted(Attempted { status, amount_minor: 900, currency, ids: paid().ids })
     };
     let (processing, failed) = (attempt(AttemptStatus::Processing), attempt(AttemptStatus::Failed));
     let status = |news: &[News]| heard(news).status();

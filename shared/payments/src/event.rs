@@ -1,7 +1,7 @@
 //! Webhook events: the types and members of Stripe's events that this crate reads, in every API version from 2020-08-27
 //! on.
 
-use credits_core::payment::{AttemptStatus, Attempted, Named, News, Paid, PaidSource};
+use credits_core::payment::{AttemptStatus, Attempted, MetadataIds, News, Paid, PaidSource};
 use credits_core::price::{Currency, Price};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -61,11 +61,11 @@ pub enum Ignored {
     OtherAccount,
     /// The event is of test mode and live mode is expected, or the reverse.
     OtherMode,
-    /// The object lacks our metadata: another application on the same Stripe account created it.
+    /// The object lacks the metadata of this application: another application on the Stripe account created it.
     NotOurs,
     /// This crate does not read the event type.
     UnknownType,
-    /// The object is in a state that has no effect.
+    /// The object is in a state that has no effect, or lacks what the effect needs.
     NothingFollows,
 }
 
@@ -115,7 +115,7 @@ pub fn read(body: &[u8], mode: Mode) -> Result<StripeEvent, EventError> {
     let Some(kind) = event.get("type").and_then(Value::as_str) else {
         return Err(vec![BadMember { field: "type".to_owned(), message: "must be a text" }].into());
     };
-    if let Some(ignored) = not_for_us(&event, mode) {
+    if let Some(ignored) = ignored_by_origin(&event, mode) {
         return Ok(StripeEvent::Ignored(ignored));
     }
     let at = event.get("created").and_then(Value::as_i64).and_then(|at| Timestamp::from_second(at).ok());
@@ -124,14 +124,14 @@ pub fn read(body: &[u8], mode: Mode) -> Result<StripeEvent, EventError> {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             completed_session(object, at)?
         }
-        "checkout.session.async_payment_failed" => ended_session(object, CheckoutNews::Failed)?,
-        "checkout.session.expired" => ended_session(object, CheckoutNews::Expired)?,
+        "checkout.session.async_payment_failed" => unpaid_session(object, CheckoutNews::Failed)?,
+        "checkout.session.expired" => unpaid_session(object, CheckoutNews::Expired)?,
         "payment_intent.succeeded" => paid_intent(object, at)?,
         "payment_intent.processing" => attempted_intent(object, AttemptStatus::Processing)?,
         "payment_intent.payment_failed" => attempted_intent(object, AttemptStatus::Failed)?,
         "setup_intent.succeeded" => setup_intent(object, at)?,
         "charge.succeeded" => receipt(object)?,
-        "charge.refunded" => refund::figure(object, at)?,
+        "charge.refunded" => refund::read_charge(object, at)?,
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             refund::read(object, at)?
         }
@@ -144,10 +144,14 @@ pub fn read(body: &[u8], mode: Mode) -> Result<StripeEvent, EventError> {
     })
 }
 
-fn not_for_us(event: &Value, mode: Mode) -> Option<Ignored> {
+/// Returns why an event is ignored for its account or mode; `None` to accept it.
+///
+/// An event without `livemode` is accepted. Stripe always sets it; only events that tests make lack it.
+fn ignored_by_origin(event: &Value, mode: Mode) -> Option<Ignored> {
     if event.get("account").is_some_and(|account| !account.is_null()) {
         return Some(Ignored::OtherAccount);
     }
+    // Here `?` accepts the event.
     let live = event.get("livemode").and_then(Value::as_bool)?;
     let expected = match mode {
         Mode::Live => live,
@@ -159,9 +163,9 @@ fn not_for_us(event: &Value, mode: Mode) -> Option<Ignored> {
 
 /// Reads a completed session that was fetched from Stripe's API with its expanded payment intent.
 pub(crate) fn of_session(session: &Value) -> Result<StripeEvent, EventError> {
-    let failed = session.pointer("/payment_intent/status").and_then(Value::as_str);
-    if session["payment_status"] == "unpaid" && failed == Some("requires_payment_method") {
-        return Ok(ended_session(session, CheckoutNews::Failed)?);
+    let intent_status = session.pointer("/payment_intent/status").and_then(Value::as_str);
+    if session["payment_status"] == "unpaid" && intent_status == Some("requires_payment_method") {
+        return Ok(unpaid_session(session, CheckoutNews::Failed)?);
     }
     Ok(completed_session(session, None)?)
 }
@@ -170,12 +174,13 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<StripeEven
     let mut session = Object::of(object)?;
     match session.optional_text("mode") {
         Some("setup") => return Ok(setup_session(&session, at)),
+        // This application renews subscriptions itself and never opens a session of this mode.
         Some("subscription") => return Ok(StripeEvent::Ignored(Ignored::NotOurs)),
         _ => {}
     }
-    let Some(named) = named(&session) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
+    let Some(ids) = metadata_ids(&session) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
     match session.text("payment_status") {
-        Some("unpaid") => return ended_session(object, CheckoutNews::Processing),
+        Some("unpaid") => return unpaid_session(object, CheckoutNews::Processing),
         // A missing status is already recorded as a bad member.
         Some("paid" | "no_payment_required") | None => {}
         Some(_) => return Ok(StripeEvent::Ignored(Ignored::NothingFollows)),
@@ -186,12 +191,12 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<StripeEven
     let amount_minor = amount(&mut session, "amount_total", currency);
     let subtotal = session.optional_number("amount_subtotal").zip(currency);
     let subtotal = subtotal.and_then(|(subtotal, currency)| Price::from_provider(subtotal, currency).ok());
-    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+    let parsed = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
         let paid = Paid {
             amount_minor,
             subtotal_minor: subtotal.map(|subtotal| subtotal.amount_minor),
             currency,
-            named,
+            ids,
             customer: session.reference("customer"),
             payment_method: None,
             at,
@@ -199,23 +204,26 @@ fn completed_session(object: &Value, at: Option<Timestamp>) -> Result<StripeEven
         };
         StripeEvent::Payment { payment_id, news: News::Paid(paid) }
     });
-    session.finish(read)
+    session.finish(parsed)
 }
 
 fn setup_session(session: &Object<'_>, at: Option<Timestamp>) -> StripeEvent {
-    let stored = session.metadata("workspace_id").zip(session.reference("customer"));
-    match stored {
-        Some((workspace_id, customer)) => {
-            StripeEvent::Method(NewMethod { workspace_id, customer, payment_method: None, at })
-        }
-        None => StripeEvent::Ignored(Ignored::NotOurs),
-    }
+    let Some(workspace_id) = session.metadata("workspace_id") else {
+        return StripeEvent::Ignored(Ignored::NotOurs);
+    };
+    // Without a customer, there is no one whose method can be charged.
+    let Some(customer) = session.reference("customer") else {
+        return StripeEvent::Ignored(Ignored::NothingFollows);
+    };
+    StripeEvent::Method(NewMethod { workspace_id, customer, payment_method: None, at })
 }
 
-fn ended_session(object: &Value, news: CheckoutNews) -> Result<StripeEvent, Vec<BadMember>> {
+fn unpaid_session(object: &Value, news: CheckoutNews) -> Result<StripeEvent, Vec<BadMember>> {
     let mut session = Object::of(object)?;
-    let Some(purchase_id) = named(&session).and_then(|named| named.purchase_id) else {
-        return Ok(StripeEvent::Ignored(Ignored::NotOurs));
+    let Some(ids) = metadata_ids(&session) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
+    // A session that stores a payment method names only the workspace.
+    let Some(purchase_id) = ids.purchase_id else {
+        return Ok(StripeEvent::Ignored(Ignored::NothingFollows));
     };
     let checkout_id = session.id("id");
     session.finish(checkout_id.map(|checkout_id| StripeEvent::Checkout { checkout_id, purchase_id, news }))
@@ -223,17 +231,17 @@ fn ended_session(object: &Value, news: CheckoutNews) -> Result<StripeEvent, Vec<
 
 fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
     let mut intent = Object::of(object)?;
+    let Some(ids) = metadata_ids(&intent) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
     let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
-    let received =
+    let amount_member =
         if intent.optional_number("amount_received").is_some() { "amount_received" } else { "amount" };
-    let amount_minor = amount(&mut intent, received, currency);
-    let Some(named) = named(&intent) else { return ignored_unless_bad(intent) };
-    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+    let amount_minor = amount(&mut intent, amount_member, currency);
+    let parsed = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
         let paid = Paid {
             amount_minor,
             subtotal_minor: None,
             currency,
-            named,
+            ids,
             customer: intent.reference("customer"),
             payment_method: intent.reference("payment_method"),
             at,
@@ -241,19 +249,19 @@ fn paid_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec
         };
         StripeEvent::Payment { payment_id, news: News::Paid(paid) }
     });
-    intent.finish(read)
+    intent.finish(parsed)
 }
 
 fn attempted_intent(object: &Value, status: AttemptStatus) -> Result<StripeEvent, Vec<BadMember>> {
     let mut intent = Object::of(object)?;
-    let Some(named) = named(&intent) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
+    let Some(ids) = metadata_ids(&intent) else { return Ok(StripeEvent::Ignored(Ignored::NotOurs)) };
     let (payment_id, currency) = (intent.id("id"), currency(&mut intent));
     let amount_minor = amount(&mut intent, "amount", currency);
-    let read = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
-        let attempted = Attempted { status, amount_minor, currency, named };
+    let parsed = payment_id.zip(amount_minor.zip(currency)).map(|(payment_id, (amount_minor, currency))| {
+        let attempted = Attempted { status, amount_minor, currency, ids };
         StripeEvent::Payment { payment_id, news: News::Attempted(attempted) }
     });
-    intent.finish(read)
+    intent.finish(parsed)
 }
 
 fn setup_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Vec<BadMember>> {
@@ -262,29 +270,33 @@ fn setup_intent(object: &Value, at: Option<Timestamp>) -> Result<StripeEvent, Ve
         return Ok(StripeEvent::Ignored(Ignored::NotOurs));
     };
     let (customer, payment_method) = (intent.id("customer"), intent.reference("payment_method"));
-    let read = customer
+    let parsed = customer
         .map(|customer| StripeEvent::Method(NewMethod { workspace_id, customer, payment_method, at }));
-    intent.finish(read)
+    intent.finish(parsed)
 }
 
 fn receipt(object: &Value) -> Result<StripeEvent, Vec<BadMember>> {
     let mut charge = Object::of(object)?;
-    let receipt_url = charge.optional_text("receipt_url").map(str::to_owned);
-    let (Some(_), Some(receipt_url)) = (named(&charge), receipt_url) else {
+    if metadata_ids(&charge).is_none() {
         return Ok(StripeEvent::Ignored(Ignored::NotOurs));
+    }
+    let Some(receipt_url) = charge.optional_text("receipt_url").map(str::to_owned) else {
+        return Ok(StripeEvent::Ignored(Ignored::NothingFollows));
     };
     let payment_id = charge.first_reference(&["payment_intent", "id"]);
     let news = News::Receipt(receipt_url);
     charge.finish(payment_id.map(|payment_id| StripeEvent::Payment { payment_id, news }))
 }
 
-/// Reads the ids in our metadata; `None` if the object has none of them. A top-up has `top_up_id`, every other purchase
-/// `purchase_id`.
-fn named(object: &Object<'_>) -> Option<Named> {
+/// Reads the ids that this application puts into metadata; `None` if the object has none of them. A top-up has
+/// `top_up_id`, every other purchase `purchase_id`.
+///
+/// Functions call this before they read other members, so that a bad object of another application is ignored.
+fn metadata_ids(object: &Object<'_>) -> Option<MetadataIds> {
     let purchase_id = object.metadata("top_up_id").or_else(|| object.metadata("purchase_id"));
     let workspace_id = object.metadata("workspace_id");
     let ours = purchase_id.is_some() || workspace_id.is_some();
-    ours.then_some(Named { purchase_id, workspace_id })
+    ours.then_some(MetadataIds { purchase_id, workspace_id })
 }
 
 fn currency(object: &mut Object<'_>) -> Option<Currency> {
@@ -298,13 +310,11 @@ fn optional_currency(object: &Object<'_>) -> Option<Currency> {
 /// Reads an amount in Stripe's unit and converts it to the currency's minor units by ISO 4217.
 fn amount(object: &mut Object<'_>, name: &str, currency: Option<Currency>) -> Option<u64> {
     let amount = object.number(name)?;
+    // Without a currency nothing can be converted: a bad one is already recorded, and an absent optional one leaves the
+    // amount in Stripe's unit.
     let Some(currency) = currency else { return Some(amount) };
-    let read = Price::from_provider(amount, currency).ok().map(|price| price.amount_minor);
-    object.expect(name, read, "must be a whole number of the currency's minor units")
-}
-
-fn ignored_unless_bad(object: Object<'_>) -> Result<StripeEvent, Vec<BadMember>> {
-    object.finish(Some(StripeEvent::Ignored(Ignored::NotOurs)))
+    let converted = Price::from_provider(amount, currency).ok().map(|price| price.amount_minor);
+    object.expect(name, converted, "must be a whole number of the currency's minor units")
 }
 
 #[cfg(test)]

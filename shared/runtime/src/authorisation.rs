@@ -18,7 +18,7 @@ pub enum Scope {
 
 /// The claims of a token that API Gateway has verified.
 #[derive(Debug, Clone, Default)]
-pub struct Claims {
+pub struct TokenClaims {
     scopes: Vec<String>,
     workspace: String,
 }
@@ -35,7 +35,7 @@ impl Scope {
     }
 }
 
-impl Claims {
+impl TokenClaims {
     /// Reads the claims that API Gateway's authorizer passes on.
     #[must_use]
     pub fn read(claims: JwtClaims) -> Self {

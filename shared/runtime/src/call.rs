@@ -1,4 +1,4 @@
-//! A call: an HTTP request from API Gateway, with the checks that every function needs.
+//! Calls: HTTP requests that API Gateway has routed to a function, with the checks that every function needs.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,17 @@ use credits_store::{Claim, Fingerprint};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::authorisation::{Claims, Scope};
+use crate::authorisation::{Scope, TokenClaims};
 use crate::event::HttpEvent;
 use crate::fields::FieldError;
 use crate::problem::Problem;
 use crate::{json, query};
 
-/// The maximum size of a request body.
+/// The maximum size of a request body. It bounds the time and memory that an invocation spends on JSON: Lambda accepts
+/// events of up to 6 MB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// An HTTP request to this API.
+/// An HTTP request that API Gateway has routed to a function, with the claims of its token.
 #[derive(Debug, Clone)]
 pub struct Call {
     route: String,
@@ -26,7 +27,8 @@ pub struct Call {
     path_parameters: HashMap<String, String>,
     query: HashMap<String, String>,
     headers: HashMap<String, String>,
-    claims: Claims,
+    token_claims: TokenClaims,
+    /// `None` if API Gateway says that the body is in base64 and it is not.
     body: Option<Vec<u8>>,
     request_id: String,
     domain_name: String,
@@ -34,9 +36,9 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads an event, and decodes a body that API Gateway encoded in base64.
+    /// Creates the call of an event. Decodes a body that API Gateway encoded in base64.
     #[must_use]
-    pub fn read(event: HttpEvent, deadline: Instant) -> Self {
+    pub fn from_event(event: HttpEvent, deadline: Instant) -> Self {
         let body = event.body.unwrap_or_default();
         let body = if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) };
         let context = event.request_context;
@@ -47,7 +49,7 @@ impl Call {
             path_parameters: event.path_parameters.unwrap_or_default(),
             query: event.query_string_parameters.unwrap_or_default(),
             headers: event.headers,
-            claims: jwt.map(|jwt| Claims::read(jwt.claims)).unwrap_or_default(),
+            token_claims: jwt.map(|jwt| TokenClaims::read(jwt.claims)).unwrap_or_default(),
             body,
             request_id: context.request_id.unwrap_or_default(),
             domain_name: context.domain_name.unwrap_or_default(),
@@ -61,21 +63,21 @@ impl Call {
         &self.route
     }
 
-    /// Returns API Gateway's id of the request.
+    /// Returns API Gateway's id of the request, for the log.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 
-    /// Returns the host name of the request.
+    /// Returns the host name that the request was sent to.
     #[must_use]
     pub fn domain_name(&self) -> &str {
         &self.domain_name
     }
 
-    /// Returns the workspace id in the path, unchecked.
+    /// Returns the path parameter `workspace_id` without any check: it may be any text. [`Self::workspace`] checks it.
     #[must_use]
-    pub fn named_workspace(&self) -> &str {
+    pub fn unchecked_workspace_id(&self) -> &str {
         self.path_parameter("workspace_id")
     }
 
@@ -85,16 +87,16 @@ impl Call {
         self.path_parameters.get(name).map_or("", String::as_str)
     }
 
-    /// Returns the deadline for the response.
+    /// Returns the instant at which Lambda ends the invocation, or the test's limit.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Returns the token's claims.
+    /// Returns the claims of the token; empty on a route without authorisation.
     #[must_use]
-    pub fn claims(&self) -> &Claims {
-        &self.claims
+    pub fn token_claims(&self) -> &TokenClaims {
+        &self.token_claims
     }
 
     /// Returns a header by its lowercase name.
@@ -103,28 +105,30 @@ impl Call {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// Returns the query parameters.
+    /// Returns the query parameters, decoded. Several values of one name are joined by commas.
     #[must_use]
     pub fn query(&self) -> &HashMap<String, String> {
         &self.query
     }
 
-    /// Refuses query parameters on a `/v1/` route. Other routes, such as the settings page, accept any that their
+    /// Refuses all query parameters on a `/v1/` route. Other routes, such as the settings page, accept any that their
     /// callers add.
-    pub(crate) fn refuse_query(&self) -> Result<(), Problem> {
+    pub(crate) fn check_query(&self) -> Result<(), Problem> {
         let of_api = self.route.split(' ').nth(1).is_some_and(|path| path.starts_with("/v1/"));
         if of_api { query::none(&self.query) } else { Ok(()) }
     }
 
-    /// Returns the workspace in the path, if the token has the scope and is for that workspace.
+    /// Returns the workspace in the path. Refuses a token that lacks the scope (403) or is for another workspace (403), and
+    /// a path that names no valid workspace id (404).
     pub fn workspace(&self, scope: Scope) -> Result<WorkspaceId, Problem> {
-        self.claims.demand(scope)?;
-        self.claims.workspace(self.named_workspace())
+        self.token_claims.demand(scope)?;
+        self.token_claims.workspace(self.unchecked_workspace_id())
     }
 
-    /// Returns the raw body, if it is not too large.
+    /// Returns the raw body. Refuses a body above [`MAX_BODY_BYTES`], and one that is not in the base64 that its event
+    /// states.
     pub fn raw_body(&self) -> Result<&[u8], Problem> {
-        let body = self.body.as_deref().ok_or_else(Problem::malformed_json)?;
+        let body = self.body.as_deref().ok_or_else(Problem::malformed_base64)?;
         if body.len() > MAX_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }
     }
 
@@ -144,12 +148,12 @@ impl Call {
         Err(Problem::invalid_request(&errors.collect::<Vec<_>>()))
     }
 
-    /// Parses the body as JSON for a call without required members: an empty body counts as `{}`.
+    /// Parses the body as JSON, for a route without required members: an empty body counts as `{}`.
     pub fn json_if_any(&self) -> Result<Value, Problem> {
         if self.body.as_ref().is_some_and(Vec::is_empty) { Ok(json!({})) } else { self.json() }
     }
 
-    /// Builds the claim of the call's idempotency key for its method, path and payload.
+    /// Builds the claim of the request's idempotency key for its method, path and payload.
     ///
     /// The fingerprint covers the parsed payload, so white space and the order of members do not change it.
     pub fn claim(&self, workspace_id: &WorkspaceId, body: &Value) -> Result<Claim, Problem> {
@@ -159,5 +163,26 @@ impl Call {
         let fingerprint = Fingerprint::of(&[method.as_bytes(), self.path.as_bytes(), &payload]);
         let key = key.parse().map_err(|_| Problem::idempotency_key_invalid())?;
         Ok(Claim { workspace_id: workspace_id.clone(), key, fingerprint })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::Call;
+    use crate::event::HttpEvent;
+    use crate::problem::Problem;
+
+    #[test]
+    fn a_body_that_is_not_in_its_base64_says_so() {
+        let body = |body: &str| {
+            let event =
+                HttpEvent { body: Some(body.to_owned()), is_base64_encoded: true, ..HttpEvent::default() };
+            Call::from_event(event, Instant::now()).raw_body().map(<[u8]>::to_vec)
+        };
+        assert_eq!(body("e30="), Ok(b"{}".to_vec()));
+        assert_eq!(body("%"), Err(Problem::malformed_base64()));
+        assert_ne!(Problem::malformed_base64(), Problem::malformed_json());
     }
 }

@@ -59,6 +59,12 @@ impl Problem {
         Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid JSON.")
     }
 
+    /// Builds a 400: the body is not valid base64, although its event says so. Its code is that of malformed JSON.
+    #[must_use]
+    pub fn malformed_base64() -> Self {
+        Self::new(400, "malformed_json", "Malformed JSON", "The body is not valid base64.")
+    }
+
     /// Builds a 400: the call has no idempotency key.
     #[must_use]
     pub fn idempotency_key_missing() -> Self {
@@ -261,7 +267,7 @@ impl Problem {
         match refusal {
             HoldRefusal::KeyReused => Self::idempotency_key_reused(),
             HoldRefusal::NotFound => Self::not_found(),
-            HoldRefusal::Closed(hold_id) => {
+            HoldRefusal::AlreadyEnded(hold_id) => {
                 let detail = "The hold was settled, or its time has run out.";
                 Self::new(409, "hold_closed", "Hold closed", detail).with("hold_id", json!(hold_id))
             }

@@ -123,7 +123,7 @@ pub async fn respond<F: Function>(
     event: HttpEvent,
     deadline: Instant,
 ) -> ApiGatewayV2httpResponse {
-    let call = Call::read(event, deadline);
+    let call = Call::from_event(event, deadline);
     let answer = match read_route::<F>(&call) {
         Ok(route) => function.answer(route, &call, &function.store().until(deadline)).await,
         Err(refused) => Err(refused),
@@ -136,7 +136,7 @@ pub async fn respond<F: Function>(
         metrics::counter!("Refusals", "Code" => code).increment(1);
     }
     // A path segment that is not a workspace id is arbitrary text, which is not logged.
-    let workspace_id = call.named_workspace().parse::<WorkspaceId>().ok();
+    let workspace_id = call.unchecked_workspace_id().parse::<WorkspaceId>().ok();
     tracing::info!(
         request_id = call.request_id(),
         route = call.route(),
@@ -152,7 +152,7 @@ pub async fn respond<F: Function>(
 fn read_route<F: Function>(call: &Call) -> Result<F::Route, Problem> {
     let route = F::Route::of(call.route()).ok_or_else(Problem::not_found)?;
     if !route.has_query() {
-        call.refuse_query()?;
+        call.check_query()?;
     }
     Ok(route)
 }

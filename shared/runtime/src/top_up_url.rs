@@ -29,7 +29,7 @@ impl TopUpUrl {
     #[must_use]
     pub fn of(&self, call: &Call) -> String {
         let ours = || TopUpPage::on_origin(&format!("https://{}", call.domain_name()));
-        self.0.clone().unwrap_or_else(ours).url_for(call.named_workspace())
+        self.0.clone().unwrap_or_else(ours).url_for(call.unchecked_workspace_id())
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
         let mut event = HttpEvent::default();
         event.request_context.domain_name = Some("abc.execute-api.example".to_owned());
         event.path_parameters = Some([("workspace_id".to_owned(), "acme".to_owned())].into());
-        let call = Call::read(event, tokio::time::Instant::now());
+        let call = Call::from_event(event, tokio::time::Instant::now());
         assert_eq!(TopUpUrl::new(None).of(&call), "https://abc.execute-api.example/settings/ai-credits");
         let public = TopUpUrl::new(Some(TopUpPage::on_origin("https://credits.example")));
         assert_eq!(public.of(&call), "https://credits.example/settings/ai-credits");

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use crate::error::{Corrupt, Fault};
 use crate::items::versioned::{self, VersionedItem};
 use crate::items::{balance_item, entry_item};
-use crate::posting::{PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::table::Store;
 use crate::table::attribute::Reader;
 use crate::table::index::{Cursor, IndexQuery};
@@ -156,13 +156,13 @@ impl AgreementStore<'_> {
                     self.store.balances().settle_fence(workspace).await;
                     return Ok(first);
                 }
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(_)
                     if self.store.workspaces().get(workspace).await?.is_none() =>
                 {
                     return Err(AgreementRefusal::WorkspaceNotFound);
                 }
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -206,9 +206,9 @@ impl AgreementStore<'_> {
             entry_id: grant_id,
             credits: amount,
             cause,
-            listed: !ahead,
-            posting: &|now| Posting::change(change.clone(), now),
-            also: vec![self.standing_write(workspace, version, &after)?],
+            state: if ahead { EntryState::WaitsForClose } else { EntryState::Complete },
+            build_posting: &|now| Posting::queue_change(change.clone(), now),
+            extra_writes: vec![self.standing_write(workspace, version, &after)?],
         };
         self.post_step(order).await
     }
@@ -246,9 +246,9 @@ impl AgreementStore<'_> {
             entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id, reason },
-            listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
-            also: vec![standing_write],
+            state: EntryState::WaitsForClose,
+            build_posting: &|now| Posting::queue_change(change.clone(), now),
+            extra_writes: vec![standing_write],
         };
         self.post_step(order).await
     }
@@ -258,7 +258,7 @@ impl AgreementStore<'_> {
         let workspace = order.workspace;
         match self.store.postings().post(order).await {
             Ok(_) => self.store.balances().settle_fence(workspace).await,
-            Err(Unposted::KeyTaken(_) | Unposted::AlsoRefused) => {}
+            Err(Unposted::KeyTaken(_) | Unposted::ExtraConditionFailed) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
                 return Err(Corrupt::Attribute("balance").into());
@@ -296,7 +296,7 @@ impl AgreementStore<'_> {
             writes.push(self.store.invoices().write(workspace, &key, None, invoice)?);
         }
         if standing.ends {
-            let ends = Posting::change(Change::Invoicing(None), self.store.now());
+            let ends = Posting::queue_change(Change::Invoicing(None), self.store.now());
             writes.push(balance_item::write_of(&self.store.table, workspace, &ends, "agreement")?);
         }
         match self.store.transact(writes).await? {

@@ -52,9 +52,9 @@ impl AlertStore<'_> {
         loop {
             match self.store.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(first),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
+                    attempts.retry_after_conflict().await?;
                 }
                 TransactionOutcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
             }
@@ -82,8 +82,8 @@ impl AlertStore<'_> {
                 .await?
             {
                 Updated::Written(_) | Updated::Refused(_) => return Ok(()),
-                Updated::Busy => attempts.after_conflict().await?,
-                Updated::Unknown(error) => attempts.after_failure(error).await?,
+                Updated::Busy => attempts.retry_after_conflict().await?,
+                Updated::Unknown(error) => attempts.retry_after_failure(error).await?,
             }
         }
     }

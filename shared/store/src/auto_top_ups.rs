@@ -58,13 +58,13 @@ impl AutoTopUpStore<'_> {
             let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
             match self.store.transact(vec![kept, threshold]).await? {
                 TransactionOutcome::Written => return Ok((after, read.is_none())),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons)
                     if !is_busy(&reasons) && self.is_unknown(workspace).await? =>
                 {
                     return Err(WorkspaceRefusal::WorkspaceNotFound);
                 }
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

@@ -35,7 +35,7 @@ impl BalanceStore<'_> {
     /// contended, returns the balance as if it had been closed.
     pub async fn get(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
         let Some(mut balance) = self.read(workspace).await? else { return Ok(None) };
-        if balance.has_holds() {
+        if balance.has_open_holds() {
             let released =
                 self.store.holds().release_expired_holds(workspace).await.unwrap_or_else(|fault| {
                     let error = Chain(&fault);
@@ -64,7 +64,7 @@ impl BalanceStore<'_> {
         let Some(balance) = self.read(workspace).await? else { return Ok(None) };
         let now = self.store.now();
         let balance = balance.as_of(now).map_err(Corrupt::from)?;
-        if !balance.has_holds() {
+        if !balance.has_open_holds() {
             return Ok(Some(balance));
         }
         let mut ends = Vec::new();
@@ -72,8 +72,8 @@ impl BalanceStore<'_> {
             ends.push((hold.placement, hold.captured().map_err(Corrupt::from)?));
         }
         // The balance and the holds come from two reads. If they don't fit together, the balance keeps its holds.
-        let ending = balance.end_holds(ends, now).ok();
-        let released = ending.and_then(|ending| ending.posting.apply(&balance, &balance.last).ok());
+        let end = balance.end_holds(ends, now).ok();
+        let released = end.and_then(|end| end.posting.apply(&balance, &balance.last).ok());
         Ok(Some(released.unwrap_or(balance)))
     }
 
@@ -113,7 +113,7 @@ impl BalanceStore<'_> {
                 return Ok((Some(balance), answered_at));
             }
             // A close came between the two reads.
-            attempts.at_once()?;
+            attempts.retry_now()?;
         }
     }
 

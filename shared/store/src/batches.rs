@@ -46,7 +46,7 @@ impl DebitStore<'_> {
             if fits == 0 {
                 return Err(of_the_first(lines, refused));
             }
-            attempts.at_once()?;
+            attempts.retry_now()?;
             taken = fits;
         }
     }

@@ -16,12 +16,13 @@ use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
 use crate::table::transaction::TransactionOutcome;
 
-/// A balance with nothing due, and the latest time that a caller may assume for it.
+/// A balance that is not due, and DynamoDB's time.
 pub(crate) struct Current {
     /// `None` if there is no workspace.
     pub balance: Option<Balance>,
-    /// The latest instant that DynamoDB's clock confirms.
-    pub no_later_than: Timestamp,
+    /// The time by DynamoDB's clock. The caller uses the earlier of this and its own clock, so a fast clock can't expire a
+    /// grant or a hold too early.
+    pub database_now: Timestamp,
 }
 
 impl BalanceStore<'_> {
@@ -35,27 +36,27 @@ impl BalanceStore<'_> {
 
     /// Reads the balance, and closes its epoch until nothing is due.
     ///
-    /// A fast local clock must not destroy credits. So a grant stays if it has not expired by DynamoDB's clock.
+    /// A grant stays if it has not expired by DynamoDB's clock ([`Current::database_now`]).
     pub(crate) async fn close_due(self, workspace: &WorkspaceId) -> Result<Current, Fault> {
         let mut attempts = self.store.attempts();
         loop {
-            let (balance, no_later_than) = self.read_dated(workspace).await?;
-            let now = self.store.now().min(no_later_than);
+            let (balance, database_now) = self.read_dated(workspace).await?;
+            let now = self.store.now().min(database_now);
             let due = match balance {
                 Some(balance) if balance.is_due(now) => balance,
-                balance => return Ok(Current { balance, no_later_than }),
+                balance => return Ok(Current { balance, database_now }),
             };
             let closing = due.close(now).map_err(Corrupt::from)?;
             match self.store.transact(self.closing_writes(workspace, &due, &closing)?).await? {
                 TransactionOutcome::Written => {
                     tracing::debug!(%workspace, epoch = due.epoch, "closed an epoch");
                     if !closing.next.is_due(now) {
-                        return Ok(Current { balance: Some(closing.next), no_later_than });
+                        return Ok(Current { balance: Some(closing.next), database_now });
                     }
                 }
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 // Another write came first: read the balance again.
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

@@ -7,7 +7,7 @@ use credits_core::posting::Posting;
 use crate::error::Fault;
 use crate::idempotency::{Claim, KeyUse};
 use crate::items::entry_item;
-use crate::posting::{PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::refused::RefusedBalance;
 use crate::table::Store;
 use crate::table::attribute::Item;
@@ -54,9 +54,9 @@ impl DebitStore<'_> {
             entry_id: self.store.sources.new_id("deb"),
             credits: amount.credits().negated(),
             cause,
-            listed: true,
-            posting: &|now| Posting::debit(amount, now),
-            also: Vec::new(),
+            state: EntryState::Complete,
+            build_posting: &|now| Posting::debit(amount, now),
+            extra_writes: Vec::new(),
         };
         match self.store.postings().post(order).await {
             Ok(entry) => Ok(Posted { entry, key_use: KeyUse::First }),
@@ -64,7 +64,7 @@ impl DebitStore<'_> {
             Err(Unposted::Insufficient { balance, .. }) => {
                 Err(DebitRefusal::Insufficient { required: amount, balance })
             }
-            Err(Unposted::NoBalance | Unposted::AlsoRefused) => Err(DebitRefusal::WorkspaceNotFound),
+            Err(Unposted::NoBalance | Unposted::ExtraConditionFailed) => Err(DebitRefusal::WorkspaceNotFound),
             Err(Unposted::Fault(fault)) => Err(fault.into()),
         }
     }

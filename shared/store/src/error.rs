@@ -31,6 +31,11 @@ pub enum Corrupt {
     DerivedId,
     #[error("a write is not an update")]
     NotAnUpdate,
+    #[error("a ledger entry of expired holds names no hold")]
+    NoExpiredHold,
+    /// The database refused a posting for a condition that the posting does not have.
+    #[error("a posting was refused for a condition that it does not have")]
+    UnexpectedRefusal(#[source] credits_core::posting::Refusal),
     /// A transaction was cancelled with a code that only a bug can cause.
     #[error("a transaction was cancelled for {0}")]
     Cancelled(CancelCode),

@@ -99,14 +99,14 @@ impl FailureStore<'_> {
             };
             match self.store.transact(vec![self.store.mails().fact_write(event_id, role)?, write]).await? {
                 TransactionOutcome::Written => return Ok(grouped),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     // An earlier delivery of the event has decided it.
                     Some(Reason::Condition(Some(fact))) => {
                         let first = Reader(fact).optional_text("role") == Some("first");
                         return Ok(if first { Grouped::First } else { Grouped::Counted });
                     }
-                    _ => attempts.after_conflict().await?,
+                    _ => attempts.retry_after_conflict().await?,
                 },
             }
         }
@@ -146,8 +146,8 @@ impl FailureStore<'_> {
             match self.store.transact(vec![write.update(&self.store.table, key)?]).await? {
                 TransactionOutcome::Written if spell.waiting == 0 => return Ok(None),
                 TransactionOutcome::Written => {}
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

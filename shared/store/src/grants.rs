@@ -17,7 +17,7 @@ use crate::idempotency::{Claim, ClaimRefusal, KeyUse};
 use crate::items::balance_item::RUNNING_GRANTS;
 use crate::items::ended_grants;
 use crate::items::entry_item;
-use crate::posting::{PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::sources::Sources;
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, credits, keyed, text};
@@ -115,9 +115,9 @@ impl GrantStore<'_> {
             entry_id: grant_id.clone(),
             credits: grant.amount.credits(),
             cause: grant.cause(&grant_id),
-            listed: true,
-            posting: &|now| grant.posting(&grant_id, now),
-            also: vec![kept.map_err(Fault::from)?],
+            state: EntryState::Complete,
+            build_posting: &|now| grant.posting(&grant_id, now),
+            extra_writes: vec![kept.map_err(Fault::from)?],
         };
         let posted = match self.store.postings().post(order).await {
             Ok(entry) => Posted { entry, key_use: KeyUse::First },
@@ -152,9 +152,9 @@ impl GrantStore<'_> {
             entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
-            listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
-            also: vec![self.voided_write(claim, grant_id, &key)?],
+            state: EntryState::WaitsForClose,
+            build_posting: &|now| Posting::queue_change(change.clone(), now),
+            extra_writes: vec![self.voided_write(claim, grant_id, &key)?],
         };
         let key_use = match self.store.postings().post(order).await {
             Ok(_) => KeyUse::First,
@@ -162,7 +162,7 @@ impl GrantStore<'_> {
                 KeyUse::Replay
             }
             Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
-            Err(Unposted::AlsoRefused) => return Err(VoidRefusal::Voided),
+            Err(Unposted::ExtraConditionFailed) => return Err(VoidRefusal::Voided),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
                 return Err(VoidRefusal::WorkspaceNotFound);
             }
@@ -259,7 +259,7 @@ impl GrantOrder {
             expires_at,
             clawed: Clawed::default(),
         };
-        Posting::change(Change::Grant(grant), now)
+        Posting::queue_change(Change::Grant(grant), now)
     }
 }
 

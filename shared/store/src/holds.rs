@@ -22,6 +22,7 @@ use crate::table::keys::{ItemKey, PK};
 use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 pub mod capture;
+mod ending;
 pub(crate) mod reclaim;
 pub mod settle;
 
@@ -44,6 +45,15 @@ pub struct Placed {
     pub key_use: KeyUse,
 }
 
+/// What happens if a capture exceeds the credits that the hold has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExcess {
+    /// The capture is refused.
+    Refuse,
+    /// The balance pays the excess, and the hold grows by it.
+    TakeFromBalance,
+}
+
 /// Why a capture or a settlement is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldRefusal {
@@ -52,8 +62,8 @@ pub enum HoldRefusal {
     #[error("the hold does not exist")]
     NotFound,
     /// The hold was settled or has expired.
-    #[error("the hold {0} is closed")]
-    Closed(Id),
+    #[error("the hold {0} has already ended")]
+    AlreadyEnded(Id),
     #[error("the hold has no room for another capture")]
     Full,
     /// The hold's credits would exceed the maximum of an amount.
@@ -81,8 +91,8 @@ pub enum HoldRefusal {
 enum PlacementObstacle {
     /// The caller's key is already used.
     KeyTaken(Item),
-    /// The balance doesn't cover the holds. `holds` says whether holds are open, some of which may have expired.
-    Insufficient { balance: RefusedBalance, holds: bool },
+    /// The balance doesn't cover the holds. If holds are open, some of them may have expired.
+    Insufficient { balance: RefusedBalance, has_open_holds: bool },
     /// Another transaction was on the same items.
     Busy,
     /// The balance is due to be closed or has changed: read it again.
@@ -102,19 +112,19 @@ impl HoldStore<'_> {
     pub async fn place(self, claim: &Claim, order: HoldOrder<'_>) -> Result<Placed, DebitRefusal> {
         let total = order.total().map_err(Fault::from)?;
         let base = self.store.sources.new_short_id("hold");
-        let (mut attempts, mut expired_holds) =
-            (self.store.attempts(), self.expired_holds(&claim.workspace_id));
+        let (mut attempts, mut releaser) =
+            (self.store.attempts(), self.expired_hold_releaser(&claim.workspace_id));
         loop {
             let current = self.store.balances().close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
-            let now = self.store.now().min(current.no_later_than);
+            let now = self.store.now().min(current.database_now);
             let holds = order.holds(&base, balance.epoch, now).map_err(Fault::from)?;
             let posting = Posting::hold(total, now, balance.epoch);
             let writes = self.placing_writes(claim, &posting, &base, &holds)?;
             let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(Placed { holds, key_use: KeyUse::First }),
                 TransactionOutcome::Unknown(error) => {
-                    attempts.after_failure(error).await?;
+                    attempts.retry_after_failure(error).await?;
                     continue;
                 }
                 TransactionOutcome::Cancelled(reasons) => reasons,
@@ -124,14 +134,14 @@ impl HoldStore<'_> {
                     let placed = replay(&item, claim, Some(&base), &order)?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                PlacementObstacle::Insufficient { balance, holds } => {
-                    if !holds || !expired_holds.release(balance.version).await? {
+                PlacementObstacle::Insufficient { balance, has_open_holds } => {
+                    if !has_open_holds || !releaser.release(balance.version).await? {
                         return Err(DebitRefusal::Insufficient { required: total, balance });
                     }
-                    attempts.at_once()?;
+                    attempts.retry_now()?;
                 }
-                PlacementObstacle::Busy => attempts.after_conflict().await?,
-                PlacementObstacle::Moved => attempts.at_once()?,
+                PlacementObstacle::Busy => attempts.retry_after_conflict().await?,
+                PlacementObstacle::Moved => attempts.retry_now()?,
             }
         }
     }
@@ -148,7 +158,7 @@ impl HoldStore<'_> {
         let read =
             async || Ok::<_, Fault>(self.store.get(&key).await?.as_ref().map(hold_item::read).transpose()?);
         match read().await? {
-            Some(hold) if hold.status == HoldStatus::Open && hold.is_over(self.store.now()) => {
+            Some(hold) if hold.status == HoldStatus::Open && hold.has_expired(self.store.now()) => {
                 self.expire(workspace, hold_id).await?;
                 read().await
             }
@@ -250,10 +260,10 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<PlacementObs
 fn refusal_of(posting: &Posting, balance: &Balance) -> Result<PlacementObstacle, Fault> {
     match posting.check(balance) {
         Err(Refusal::Insufficient { .. }) => {
-            let holds = balance.has_holds();
-            Ok(PlacementObstacle::Insufficient { balance: RefusedBalance::of(balance)?, holds })
+            let has_open_holds = balance.has_open_holds();
+            Ok(PlacementObstacle::Insufficient { balance: RefusedBalance::of(balance)?, has_open_holds })
         }
-        Err(Refusal::Due | Refusal::Moved) => Ok(PlacementObstacle::Moved),
+        Err(Refusal::Due | Refusal::EpochChanged) => Ok(PlacementObstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
         Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(PlacementObstacle::Busy),
     }

@@ -101,8 +101,8 @@ impl InvoiceStore<'_> {
             ];
             match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(()),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -130,7 +130,7 @@ impl InvoiceStore<'_> {
             let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok((after, KeyUse::First)),
                 TransactionOutcome::Unknown(error) => {
-                    attempts.after_failure(error).await?;
+                    attempts.retry_after_failure(error).await?;
                     continue;
                 }
                 TransactionOutcome::Cancelled(reasons) => reasons,
@@ -141,7 +141,7 @@ impl InvoiceStore<'_> {
                 }
                 Some(Reason::Condition(_)) => return Err(InvoiceRefusal::KeyReused),
                 // The sweep has numbered the invoice, or another call has changed its status: read it again.
-                _ => attempts.after_conflict().await?,
+                _ => attempts.retry_after_conflict().await?,
             }
         }
     }

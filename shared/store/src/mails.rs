@@ -54,7 +54,7 @@ impl MailStore<'_> {
             let outcome = self.store.transact(vec![write.update(&self.store.table, &key)?]).await?;
             match outcome {
                 TransactionOutcome::Written => return Ok(MailClaim::Ours(claim)),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(item))) if item.contains_key("sent") => {
                         return Ok(MailClaim::Sent);
@@ -64,7 +64,7 @@ impl MailStore<'_> {
                         let ours = Reader(item).optional_text("claim") == Some(claim.as_str());
                         return Ok(if ours { MailClaim::Ours(claim) } else { MailClaim::Busy });
                     }
-                    _ => attempts.after_conflict().await?,
+                    _ => attempts.retry_after_conflict().await?,
                 },
             }
         }

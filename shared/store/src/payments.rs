@@ -20,7 +20,7 @@ use crate::items::subscription_item;
 use crate::payments::methods::UsedMethod;
 use crate::payments::purchases::{PaidWith, StoredPurchase};
 use crate::payments::refunds::{OwedRefund, owe_write};
-use crate::posting::{PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::table::Store;
 use crate::table::index::{Cursor, IndexQuery, Page};
 use crate::table::keys::{self, ItemKey};
@@ -61,7 +61,7 @@ struct Merged {
     /// The reason of a claw-back or of its reversal, if the step is one.
     reason: ClawBackReason,
     /// Further writes that the event requires, whatever the step.
-    also: Vec<TransactWriteItem>,
+    extra_writes: Vec<TransactWriteItem>,
 }
 
 /// Payments.
@@ -93,7 +93,7 @@ impl PaymentStore<'_> {
                 Progress::Done(Applied::Unchanged) => return Ok(applied),
                 Progress::Done(last) => return Ok(last),
                 Progress::Stepped(step) => applied = step,
-                Progress::Overtaken => attempts.after_conflict().await?,
+                Progress::Overtaken => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -140,15 +140,15 @@ impl PaymentStore<'_> {
             payment.sale = payment.sale_of(bought);
         }
         let step = payment.next_step(bought).map_err(Corrupt::from)?;
-        let also = self.disputed_write(&before, &payment)?.into_iter().collect();
+        let extra_writes = self.disputed_write(&before, &payment)?.into_iter().collect();
         // A dispute that was won just now still counts: what it took is returned.
         let is_disputed = before.is_disputed() || payment.is_disputed();
         let reason = if is_disputed { ClawBackReason::Dispute } else { ClawBackReason::Refund };
-        let mut merged = Merged { payment, purchase, reason, also };
+        let mut merged = Merged { payment, purchase, reason, extra_writes };
         match step {
             Some(PaymentStep::Grant(granted)) => {
                 let method = self.used_method(&merged, &granted.workspace_id).await?;
-                merged.also.extend(method);
+                merged.extra_writes.extend(method);
                 self.grant_purchase(merged, granted).await
             }
             Some(step) => self.take(merged, step).await,
@@ -177,9 +177,9 @@ impl PaymentStore<'_> {
         if merged.payment != *before {
             if let Some(granted) = merged.payment.granted.clone() {
                 let method = self.used_method(&merged, &granted.workspace_id).await?;
-                merged.also.extend(method);
+                merged.extra_writes.extend(method);
             }
-            return self.keep(merged.payment, merged.also, Applied::Changed).await;
+            return self.keep(merged.payment, merged.extra_writes, Applied::Changed).await;
         }
         // An earlier delivery may have stopped before its close.
         if let Some(granted) = &merged.payment.granted {
@@ -192,7 +192,7 @@ impl PaymentStore<'_> {
 
     /// Grants what was bought. A pack adds to the prepaid credits, a subscription's period becomes an allocation.
     async fn grant_purchase(self, merged: Merged, granted: Granted) -> Result<Progress, Fault> {
-        let Merged { payment, purchase, mut also, .. } = merged;
+        let Merged { payment, purchase, mut extra_writes, .. } = merged;
         let stored = purchase.ok_or(Corrupt::Attribute("purchase"))?;
         let purchase = &stored.purchase;
         let (amount, now) = (granted.credits, self.store.now());
@@ -203,13 +203,15 @@ impl PaymentStore<'_> {
         let paid_at = after.paid.as_ref().and_then(|paid| paid.at).unwrap_or(now);
         let paid =
             PaidWith { payment_id: &after.payment_id, at: paid_at, received_minor: granted.amount_minor };
-        also.push(purchases::paid_write(&self.store.table, &granted.purchase_id, &paid)?);
-        let (prefix, credits, listed) = ("pay", amount.credits(), true);
+        extra_writes.push(purchases::paid_write(&self.store.table, &granted.purchase_id, &paid)?);
+        let (prefix, credits) = ("pay", amount.credits());
         if let Goods::Pack { pack, .. } = &purchase.goods {
             let (top_up_id, payment_id) = (purchase.purchase_id.clone(), after.payment_id.clone());
             let cause = Cause::TopUp { top_up_id, pack: pack.clone(), payment_id };
-            let entry = PaymentEntry { prefix, cause, credits, listed };
-            return self.settle(&granted, after, entry, &|now| Posting::top_up(amount, now), also).await;
+            let entry = PaymentEntry { prefix, cause, credits, state: EntryState::Complete };
+            return self
+                .settle(&granted, after, entry, &|now| Posting::top_up(amount, now), extra_writes)
+                .await;
         }
         let read = self.store.subscriptions().get(&granted.workspace_id).await?;
         let payer = Payer { payment_id: &after.payment_id, grant_id: &grant_id };
@@ -217,17 +219,18 @@ impl PaymentStore<'_> {
             Ok(paid) => paid,
             Err(not_awaited) => return self.keep_not_awaited(payment, &read, &stored, not_awaited).await,
         };
-        also.push(subscription_item::write_of(
+        extra_writes.push(subscription_item::write_of(
             &self.store.table,
             &granted.workspace_id,
             read.version,
             &account,
         )?);
         let allocation = allocation(&granted, &after, period, &grant_id, now);
-        let listed = matches!(allocation.change, Change::Grant(_));
-        let entry = PaymentEntry { prefix, cause: allocation.cause, credits, listed };
-        let posting = |now| Posting::change(allocation.change.clone(), now);
-        self.settle(&granted, after, entry, &posting, also).await
+        let runs_now = matches!(allocation.change, Change::Grant(_));
+        let state = if runs_now { EntryState::Complete } else { EntryState::WaitsForClose };
+        let entry = PaymentEntry { prefix, cause: allocation.cause, credits, state };
+        let posting = |now| Posting::queue_change(allocation.change.clone(), now);
+        self.settle(&granted, after, entry, &posting, extra_writes).await
     }
 
     /// Stores a payment of a purchase that the subscription no longer waits for.
@@ -247,7 +250,7 @@ impl PaymentStore<'_> {
             NotAwaited::Withdrawn => Mismatch::Withdrawn,
         };
         let workspace = &stored.purchase.workspace_id;
-        let mut also =
+        let mut extra_writes =
             vec![subscription_item::write_of(&self.store.table, workspace, read.version, &read.account)?];
         if stored.collection() == Collection::OffSession {
             let refund = OwedRefund {
@@ -259,30 +262,30 @@ impl PaymentStore<'_> {
                 reason: None,
                 begun_at: self.store.now(),
             };
-            also.push(owe_write(&self.store.table, &refund)?);
+            extra_writes.push(owe_write(&self.store.table, &refund)?);
         }
         let payment = PaymentStep::KeepUnmatched(mismatch).taken(&payment).map_err(Corrupt::from)?;
-        self.keep(payment, also, Applied::Unmatched(mismatch)).await
+        self.keep(payment, extra_writes, Applied::Unmatched(mismatch)).await
     }
 
     /// Takes a step that doesn't need the purchase: any but a grant.
     async fn take(self, merged: Merged, step: PaymentStep) -> Result<Progress, Fault> {
-        let Merged { payment, also, reason, .. } = merged;
+        let Merged { payment, extra_writes, reason, .. } = merged;
         let after = step.taken(&payment).map_err(Corrupt::from)?;
         match step {
             PaymentStep::KeepUnmatched(mismatch) => {
-                self.keep(after, also, Applied::Unmatched(mismatch)).await
+                self.keep(after, extra_writes, Applied::Unmatched(mismatch)).await
             }
             // `grant_purchase` takes this step.
             PaymentStep::Grant(_) => Err(Corrupt::Attribute("purchase").into()),
             PaymentStep::ClawBack(granted, amount) => {
-                self.claw_back(&granted, amount, after, reason, also).await
+                self.claw_back(&granted, amount, after, reason, extra_writes).await
             }
             PaymentStep::Reverse(granted, amount) => {
-                self.return_credits(&granted, amount, after, reason, also).await
+                self.return_credits(&granted, amount, after, reason, extra_writes).await
             }
             PaymentStep::ClawBackTo(granted, target) => {
-                self.claw_back_to(&granted, target, &payment, reason, also).await
+                self.claw_back_to(&granted, target, &payment, reason, extra_writes).await
             }
         }
     }
@@ -291,11 +294,11 @@ impl PaymentStore<'_> {
     pub(crate) async fn keep(
         self,
         payment: Payment,
-        mut also: Vec<TransactWriteItem>,
+        mut extra_writes: Vec<TransactWriteItem>,
         applied: Applied,
     ) -> Result<Progress, Fault> {
-        also.push(payment_item::write_of(&self.store.table, &next_version(payment))?);
-        match self.store.transact(also).await? {
+        extra_writes.push(payment_item::write_of(&self.store.table, &next_version(payment))?);
+        match self.store.transact(extra_writes).await? {
             TransactionOutcome::Written => Ok(Progress::Done(applied)),
             TransactionOutcome::Cancelled(_) | TransactionOutcome::Unknown(_) => Ok(Progress::Overtaken),
         }
@@ -307,12 +310,12 @@ impl PaymentStore<'_> {
         granted: &Granted,
         payment: Payment,
         entry: PaymentEntry,
-        posting: &(dyn Fn(Timestamp) -> Posting + Sync),
-        mut also: Vec<TransactWriteItem>,
+        build_posting: &(dyn Fn(Timestamp) -> Posting + Sync),
+        mut extra_writes: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        also.push(payment_item::write_of(&self.store.table, &next_version(payment.clone()))?);
-        let fenced =
-            !entry.listed || matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
+        extra_writes.push(payment_item::write_of(&self.store.table, &next_version(payment.clone()))?);
+        let fenced = entry.state == EntryState::WaitsForClose
+            || matches!(entry.cause, Cause::ClawBack { .. } | Cause::Allocation { .. });
         let order = PostingOrder {
             workspace: &granted.workspace_id,
             key: payment_key(granted, &payment, entry.prefix),
@@ -320,9 +323,9 @@ impl PaymentStore<'_> {
             entry_id: self.store.sources.new_id(entry.prefix),
             credits: entry.credits,
             cause: entry.cause,
-            listed: entry.listed,
-            posting,
-            also,
+            state: entry.state,
+            build_posting,
+            extra_writes,
         };
         match self.store.postings().post(order).await {
             Ok(_) => {
@@ -337,7 +340,7 @@ impl PaymentStore<'_> {
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
                 Err(Corrupt::Attribute("balance").into())
             }
-            Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
+            Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
         }
     }
 }
@@ -347,8 +350,8 @@ pub(crate) struct PaymentEntry {
     pub prefix: &'static str,
     pub cause: Cause,
     pub credits: Credits,
-    /// Whether the amount is known. If not, a close completes the entry and lists it.
-    pub listed: bool,
+    /// The entry waits for a close if only the close can compute its amount.
+    pub state: EntryState,
 }
 
 /// The change and the ledger entry's cause of a paid period.

@@ -1,5 +1,4 @@
-//! Posting: a balance and its ledger entry are written in one transaction, and its refusals are read in the correct
-//! order.
+//! Writes of postings: one transaction for a balance and its ledger entry, with retries.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::credits::Credits;
@@ -8,7 +7,7 @@ use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
-use crate::error::Fault;
+use crate::error::{Corrupt, Fault};
 use crate::idempotency::Fingerprint;
 use crate::items::{balance_item, entry_item};
 use crate::refused::RefusedBalance;
@@ -26,12 +25,19 @@ pub(crate) struct PostingOrder<'a> {
     pub entry_id: Id,
     pub credits: Credits,
     pub cause: Cause,
-    /// Whether the entry is complete. A close completes and lists an incomplete one.
-    pub listed: bool,
+    pub state: EntryState,
     /// Builds the posting for the instant of an attempt.
-    pub posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
-    /// Further writes of the same transaction.
-    pub also: Vec<TransactWriteItem>,
+    pub build_posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
+    pub extra_writes: Vec<TransactWriteItem>,
+}
+
+/// The state in which a ledger entry is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryState {
+    /// The entry is complete and listed in the ledger.
+    Complete,
+    /// The entry is not listed yet. A close computes its credits and lists it.
+    WaitsForClose,
 }
 
 /// Why a posting was not written.
@@ -41,13 +47,13 @@ pub(crate) enum Unposted {
     KeyTaken(Item),
     /// The workspace has no balance.
     NoBalance,
+    /// The balance doesn't cover the posting. If holds are open, some of them may have expired.
     Insufficient {
         balance: RefusedBalance,
-        /// Whether holds are open, some of which may have expired.
-        holds: bool,
+        has_open_holds: bool,
     },
-    /// The condition of a further write failed.
-    AlsoRefused,
+    /// The condition of an extra write failed.
+    ExtraConditionFailed,
     Fault(Fault),
 }
 
@@ -57,11 +63,15 @@ impl<E: Into<Fault>> From<E> for Unposted {
     }
 }
 
-/// What a cancelled transaction needs before the next attempt.
-enum Next {
-    /// Another transaction was on the same items.
-    Pause,
-    Close,
+/// The end of a cancelled attempt that was not refused.
+#[derive(Debug)]
+enum AttemptEnd {
+    /// An earlier attempt of this order is written, and its response was lost. Holds the entry's item.
+    Written(Item),
+    /// Another write was on the same items. The next attempt follows after a backoff.
+    Backoff,
+    /// The balance is due. The next attempt follows after a close.
+    CloseFirst,
 }
 
 /// Postings with their ledger entries.
@@ -74,35 +84,41 @@ impl PostingStore<'_> {
     /// Writes a posting exactly once, or returns why it is not written.
     pub(crate) async fn post(self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
         let mut attempts = self.store.attempts();
-        // A clock that is fast may take a grant for expired. DynamoDB's clock decides.
-        let mut no_later_than = Timestamp::MAX;
-        let mut expired_holds = self.store.holds().expired_holds(order.workspace);
+        // See `Current::database_now`. The first attempt does without it, to save a read.
+        let mut database_now = Timestamp::MAX;
+        let mut releaser = self.store.holds().expired_hold_releaser(order.workspace);
         loop {
-            let now = self.store.now().min(no_later_than);
+            let now = self.store.now().min(database_now);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
-            let posting = (order.posting)(now);
-            match self.store.transact(self.writes(&order, &posting, &entry)?).await? {
+            let posting = (order.build_posting)(now);
+            let reasons = match self.store.transact(self.writes(&order, &posting, &entry)?).await? {
                 TransactionOutcome::Written => return Ok(entry),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
-                TransactionOutcome::Cancelled(reasons) => match order.read(&posting, reasons) {
-                    Ok(AttemptEnd::Ours(kept)) => return Ok(entry_item::read(&kept).unwrap_or(entry)),
-                    Ok(AttemptEnd::Again(Next::Pause)) => attempts.after_conflict().await?,
-                    Ok(AttemptEnd::Again(Next::Close)) => {
-                        attempts.at_once()?;
-                        no_later_than = self.store.balances().close_due(order.workspace).await?.no_later_than;
+                TransactionOutcome::Unknown(error) => {
+                    attempts.retry_after_failure(error).await?;
+                    continue;
+                }
+                TransactionOutcome::Cancelled(reasons) => reasons,
+            };
+            match order.cancelled(&posting, reasons) {
+                Ok(AttemptEnd::Written(item)) => return Ok(order.written(&item, entry)?),
+                Ok(AttemptEnd::Backoff) => attempts.retry_after_conflict().await?,
+                Ok(AttemptEnd::CloseFirst) => {
+                    attempts.retry_now()?;
+                    database_now = self.store.balances().close_due(order.workspace).await?.database_now;
+                }
+                Err(refused @ Unposted::Insufficient { has_open_holds: true, balance }) => {
+                    if !releaser.release(balance.version).await? {
+                        return Err(refused);
                     }
-                    Err(refused @ Unposted::Insufficient { holds: true, balance }) => {
-                        if !expired_holds.release(balance.version).await? {
-                            return Err(refused);
-                        }
-                        attempts.at_once()?;
-                    }
-                    Err(refused) => return Err(refused),
-                },
+                    attempts.retry_now()?;
+                }
+                Err(refused) => return Err(refused),
             }
         }
     }
 
+    /// Returns the writes of one transaction: the balance's first, the ledger entry's second, then the extra ones.
+    /// [`PostingOrder::cancelled`] reads the cancellation reasons in this order.
     fn writes(
         self,
         order: &PostingOrder<'_>,
@@ -110,55 +126,155 @@ impl PostingStore<'_> {
         entry: &Entry,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
-        let item = if order.listed { item } else { entry_item::unlisted(item, entry) };
-        let last = order.key.name();
+        let item = match order.state {
+            EntryState::Complete => item,
+            EntryState::WaitsForClose => entry_item::unlisted(item, entry),
+        };
+        let entry_key = order.key.name();
         let mut writes = vec![
-            balance_item::write_of(&self.store.table, order.workspace, posting, last)?,
+            balance_item::write_of(&self.store.table, order.workspace, posting, entry_key)?,
             entry_item::put(&self.store.table, item)?,
         ];
-        writes.extend(order.also.iter().cloned());
+        writes.extend(order.extra_writes.iter().cloned());
         Ok(writes)
     }
 }
 
-/// The result of a cancelled attempt that was not refused.
-enum AttemptEnd {
-    /// It is written: the response to an earlier attempt was lost.
-    Ours(Item),
-    Again(Next),
-}
-
 impl PostingOrder<'_> {
-    /// Reads the cancellation reasons in the only correct order: the key's (a replay, whatever the balance says), then
-    /// any conflict or throttling, then the other conditions, and the balance's last.
-    fn read(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
+    /// Reads the cancellation reasons, which are in the order of [`PostingStore::writes`].
+    ///
+    /// Checks the entry's key first, because a replay gets its result whatever the balance says. Then checks for a
+    /// conflict or throttling, beside which no failed condition can be trusted. Then checks the extra conditions, and
+    /// the balance last.
+    fn cancelled(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
         let busy = is_busy(&reasons);
         let mut reasons = reasons.into_iter();
-        let (balance, key) = (reasons.next(), reasons.next());
-        if let Some(Reason::Condition(Some(item))) = key {
-            let ours = entry_item::is_written_as(&item, &self.entry_id);
-            return if ours { Ok(AttemptEnd::Ours(item)) } else { Err(Unposted::KeyTaken(item)) };
+        let (balance_reason, key_reason) = (reasons.next(), reasons.next());
+        if let Some(Reason::Condition(Some(item))) = key_reason {
+            let by_this_order = entry_item::is_written_as(&item, &self.entry_id);
+            return if by_this_order { Ok(AttemptEnd::Written(item)) } else { Err(Unposted::KeyTaken(item)) };
         }
         if busy {
-            return Ok(AttemptEnd::Again(Next::Pause));
+            return Ok(AttemptEnd::Backoff);
         }
         if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
-            return Err(Unposted::AlsoRefused);
+            return Err(Unposted::ExtraConditionFailed);
         }
-        let Some(Reason::Condition(item)) = balance else { return Ok(AttemptEnd::Again(Next::Pause)) };
-        let item = item.ok_or(Unposted::NoBalance)?;
-        let balance = balance_item::read(&item).map_err(Fault::from)?;
+        let Some(Reason::Condition(item)) = balance_reason else { return Ok(AttemptEnd::Backoff) };
+        let balance = balance_item::read(&item.ok_or(Unposted::NoBalance)?)?;
         match posting.check(&balance) {
             Err(Refusal::Insufficient { .. }) => {
-                let holds = balance.has_holds();
-                let balance = RefusedBalance::of(&balance).map_err(Fault::from)?;
-                Err(Unposted::Insufficient { balance, holds })
+                let has_open_holds = balance.has_open_holds();
+                let refused_balance = RefusedBalance::of(&balance)?;
+                Err(Unposted::Insufficient { balance: refused_balance, has_open_holds })
             }
-            Err(Refusal::Due) => Ok(AttemptEnd::Again(Next::Close)),
-            Err(Refusal::OutOfRange(error)) => Err(Fault::Corrupt(error.into()).into()),
-            // The item has changed between DynamoDB's check and its read, and now satisfies the condition. No posting
-            // with an entry has a condition on the credit limit or the epoch.
-            Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::Moved) => Ok(AttemptEnd::Again(Next::Pause)),
+            Err(Refusal::Due) => Ok(AttemptEnd::CloseFirst),
+            // The item has changed between DynamoDB's check and its read, and now satisfies the condition.
+            Ok(()) => Ok(AttemptEnd::Backoff),
+            Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
+            // No posting with a ledger entry has a condition on the credit limit or the epoch.
+            Err(refusal @ (Refusal::OtherLimit { .. } | Refusal::EpochChanged)) => {
+                Err(Corrupt::UnexpectedRefusal(refusal).into())
+            }
         }
+    }
+
+    /// Returns the entry that an earlier attempt has written. `entry` is that of the current attempt.
+    ///
+    /// The two differ in their time only. An entry that waits for a close has no time yet, so the current attempt's
+    /// stands for it.
+    fn written(&self, item: &Item, entry: Entry) -> Result<Entry, Corrupt> {
+        match self.state {
+            EntryState::Complete => entry_item::read(item),
+            EntryState::WaitsForClose => Ok(entry),
+        }
+    }
+}
+
+/// Returns the balance that alone refused a posting, for insufficient credits; `None` if another item refused its write
+/// or was busy, or if the balance refused for another reason.
+///
+/// `reasons` are those of a cancelled transaction whose first write is the posting's.
+pub(crate) fn refused_by_balance_alone(
+    posting: &Posting,
+    reasons: &[Reason],
+) -> Result<Option<RefusedBalance>, Corrupt> {
+    let [Reason::Condition(Some(item)), others @ ..] = reasons else { return Ok(None) };
+    if others.iter().any(|reason| !matches!(reason, Reason::None)) {
+        return Ok(None);
+    }
+    let balance = balance_item::read(item)?;
+    match posting.check(&balance) {
+        Err(Refusal::Insufficient { .. }) => Ok(Some(RefusedBalance::of(&balance)?)),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use credits_core::balance::Balance;
+    use credits_core::credits::Credits;
+    use credits_core::ledger::Cause;
+    use credits_core::posting::{Posting, Refusal};
+    use jiff::Timestamp;
+
+    use super::{EntryState, PostingOrder, Unposted};
+    use crate::error::{Corrupt, Fault};
+    use crate::items::{balance_item, entry_item};
+    use crate::table::keys::ItemKey;
+    use crate::table::transaction::Reason;
+
+    fn in_order(state: EntryState, check: impl FnOnce(PostingOrder<'_>)) {
+        let workspace = "acme".parse().unwrap();
+        check(PostingOrder {
+            workspace: &workspace,
+            key: ItemKey::ours(&workspace, "key"),
+            fingerprint: None,
+            entry_id: "top_1".parse().unwrap(),
+            credits: Credits::ZERO,
+            cause: Cause::Void { grant_id: "gr_1".parse().unwrap(), reason: "test".to_owned() },
+            state,
+            build_posting: &|_| Posting::default(),
+            extra_writes: Vec::new(),
+        });
+    }
+
+    #[test]
+    fn a_refusal_for_a_condition_that_no_posting_has_is_a_fault() {
+        in_order(EntryState::Complete, |order| {
+            let limit = Posting::limit("1".parse().unwrap(), Credits::ZERO).unwrap();
+            let stored = balance_item::item_of(order.workspace, &Balance::default());
+            let refused = order.cancelled(&limit, vec![Reason::Condition(Some(stored)), Reason::None]);
+            let Err(Unposted::Fault(Fault::Corrupt(Corrupt::UnexpectedRefusal(refusal)))) = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!(refusal, Refusal::OtherLimit { current: Credits::ZERO });
+        });
+    }
+
+    /// After a lost response, the stored entry counts: it has the time of the attempt that wrote it.
+    #[test]
+    fn an_unreadable_entry_of_an_earlier_attempt_is_a_fault() {
+        in_order(EntryState::Complete, |order| {
+            let at = |second| Timestamp::from_second(second).unwrap();
+            let entry = |at| entry_item::entry(&order.entry_id, &order.cause, order.credits, at);
+            let mut stored = entry_item::item_of(order.workspace, &order.key, None, &entry(at(1))).unwrap();
+            assert_eq!(order.written(&stored, entry(at(2))).unwrap(), entry(at(1)));
+            stored.remove("credits");
+            assert!(order.written(&stored, entry(at(2))).is_err());
+        });
+    }
+
+    /// A waiting entry can't be read: the close that lists it sets its time.
+    #[test]
+    fn a_waiting_entry_of_an_earlier_attempt_is_returned_as_now() {
+        in_order(EntryState::WaitsForClose, |order| {
+            let entry =
+                entry_item::entry(&order.entry_id, &order.cause, order.credits, Timestamp::UNIX_EPOCH);
+            let stored = entry_item::item_of(order.workspace, &order.key, None, &entry).unwrap();
+            let stored = entry_item::unlisted(stored, &entry);
+            assert!(entry_item::read(&stored).is_err());
+            assert_eq!(order.written(&stored, entry.clone()).unwrap(), entry);
+        });
     }
 }

@@ -90,7 +90,7 @@ impl RunStore<'_> {
                 TransactionOutcome::Written => {
                     return self.started(claim, run, limit(plan), KeyUse::First).await;
                 }
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match read_obstacle(&reasons, claim)? {
                     StartObstacle::Begun(begun, limit) => {
                         let key_use = KeyUse::first_if(begun.run_id == run.run_id);
@@ -101,10 +101,10 @@ impl RunStore<'_> {
                         let allowance = Allowance { used, limit: limit(plan), resets_at };
                         return Err(StartRefusal::AllowanceExhausted(allowance));
                     }
-                    StartObstacle::Busy => attempts.after_conflict().await?,
+                    StartObstacle::Busy => attempts.retry_after_conflict().await?,
                     StartObstacle::OtherPlan => {
                         plan = self.plan(&claim.workspace_id).await?;
-                        attempts.after_conflict().await?;
+                        attempts.retry_after_conflict().await?;
                     }
                 },
             }
@@ -125,7 +125,7 @@ impl RunStore<'_> {
             let reasons = match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok((done, KeyUse::First)),
                 TransactionOutcome::Unknown(error) => {
-                    attempts.after_failure(error).await?;
+                    attempts.retry_after_failure(error).await?;
                     continue;
                 }
                 TransactionOutcome::Cancelled(reasons) => reasons,
@@ -138,7 +138,7 @@ impl RunStore<'_> {
                     let run = self.get(&claim.workspace_id, run_id).await?;
                     return run.map(|run| (run, KeyUse::Replay)).ok_or(CompleteRefusal::RunNotFound);
                 }
-                _ if is_busy(&reasons) => attempts.after_conflict().await?,
+                _ if is_busy(&reasons) => attempts.retry_after_conflict().await?,
                 _ => return Err(CompleteRefusal::Closed),
             }
         }
@@ -162,9 +162,9 @@ impl RunStore<'_> {
                 .set("balance_version", number(balance_version))
                 .update(&self.store.table, &ItemKey::run(workspace, run_id))?;
             match self.store.transact(vec![failed]).await? {
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
+                    attempts.retry_after_conflict().await?;
                 }
                 // If it is cancelled, the run has ended or doesn't exist: debits don't look their run up.
                 TransactionOutcome::Written | TransactionOutcome::Cancelled(_) => return Ok(()),
@@ -224,9 +224,9 @@ impl RunStore<'_> {
             let tell = Expression::new().set("used", number(used)).when_absent("used").when_exists();
             match self.store.transact(vec![tell.update(&self.store.table, &key)?]).await? {
                 TransactionOutcome::Written => return Ok(used),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 // Another call under the same key has stored its count, or is storing it.
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

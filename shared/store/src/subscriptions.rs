@@ -14,7 +14,7 @@ use crate::items::payment_item;
 use crate::items::subscription_item;
 use crate::payments::purchases::{NewPurchase, PurchaseState, begin_write};
 use crate::payments::refunds::{OwedRefund, owe_write};
-use crate::posting::{PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::table::Store;
 use crate::table::keys::ItemKey;
 
@@ -114,7 +114,7 @@ impl SubscriptionStore<'_> {
             if self.store.transact_unless_changed(writes).await? {
                 return Ok(());
             }
-            attempts.after_conflict().await?;
+            attempts.retry_after_conflict().await?;
         }
     }
 
@@ -129,16 +129,16 @@ impl SubscriptionStore<'_> {
         after: &SubscriptionAccount,
         paid_ahead: &[PaidAhead],
     ) -> Result<bool, Fault> {
-        let mut also = self.withdrawals(&read.account, after).await?;
-        also.push(subscription_item::write_of(&self.store.table, workspace, read.version, after)?);
+        let mut extra_writes = self.withdrawals(&read.account, after).await?;
+        extra_writes.push(subscription_item::write_of(&self.store.table, workspace, read.version, after)?);
         for paid in paid_ahead {
             let item = self.store.get(&ItemKey::payment(&paid.payment_id)).await?;
             let payment = item.as_ref().map(payment_item::read).transpose()?;
             let payment = payment.ok_or(Corrupt::Attribute("payment_id"))?;
             let version = payment.version.saturating_add(1);
             let withdrawn = Payment { is_withdrawn: true, version, ..payment };
-            also.push(payment_item::write_of(&self.store.table, &withdrawn)?);
-            also.push(owe_write(&self.store.table, &self.refund_of(workspace, paid))?);
+            extra_writes.push(payment_item::write_of(&self.store.table, &withdrawn)?);
+            extra_writes.push(owe_write(&self.store.table, &self.refund_of(workspace, paid))?);
         }
         let Some(first) = paid_ahead.first() else { return Ok(false) };
         let key = ItemKey::ours(workspace, &format!("withdrawn#{}", first.grant_id));
@@ -152,9 +152,9 @@ impl SubscriptionStore<'_> {
             entry_id: self.store.sources.new_id("void"),
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
-            listed: false,
-            posting: &|now| Posting::change(change.clone(), now),
-            also,
+            state: EntryState::WaitsForClose,
+            build_posting: &|now| Posting::queue_change(change.clone(), now),
+            extra_writes,
         };
         match self.store.postings().post(order).await {
             Ok(_) => {
@@ -162,7 +162,7 @@ impl SubscriptionStore<'_> {
                 Ok(true)
             }
             Err(Unposted::Fault(fault)) => Err(fault),
-            Err(Unposted::AlsoRefused | Unposted::KeyTaken(_)) => Ok(false),
+            Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(false),
             Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
                 Err(Corrupt::Attribute("balance").into())
             }

@@ -77,10 +77,10 @@ impl UsageStore<'_> {
         loop {
             match self.store.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(()),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(_)) => return Ok(()),
-                    _ => attempts.after_conflict().await?,
+                    _ => attempts.retry_after_conflict().await?,
                 },
             }
         }

@@ -46,9 +46,9 @@ impl WorkspaceStore<'_> {
             let workspace = Workspace { workspace_id: id.clone(), profile: profile.clone(), created_at };
             match self.store.transact(self.writes(&workspace, created)?).await? {
                 TransactionOutcome::Written => return Ok(Put { workspace, created }),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 // Another call has created the workspace meanwhile, or is doing so.
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

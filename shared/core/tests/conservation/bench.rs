@@ -110,7 +110,7 @@ impl Bench {
 
     /// Queues a change behind the fence. In the model it has taken effect at once.
     fn change(&mut self, change: Change) {
-        self.post(&Posting::change(change, second(self.now))).unwrap();
+        self.post(&Posting::queue_change(change, second(self.now))).unwrap();
         let refused = self.post(&Posting::debit(amount(1), second(self.now)));
         assert_eq!(refused, Err(Refusal::Due), "no debit passes the fence");
         if !self.leaves_fenced && self.closes == Closes::AtOnce {
@@ -130,7 +130,7 @@ impl Bench {
                 assert!(before >= wanted, "a debit never takes the balance below zero");
             }
             Err(refusal) => {
-                assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
+                assert_eq!(refusal, Refusal::Insufficient { spendable: credits(before) });
                 assert!(before < wanted, "a covered debit is not refused");
             }
         }
@@ -141,7 +141,7 @@ impl Bench {
         let before = self.truth.available() + self.truth.limit;
         let epoch = self.balance.epoch;
         let stale = self.post(&Posting::hold(amount(wanted), second(self.now), epoch + 1));
-        assert_eq!(stale, Err(Refusal::Moved), "a hold needs the current epoch");
+        assert_eq!(stale, Err(Refusal::EpochChanged), "a hold needs the current epoch");
         match self.post(&Posting::hold(amount(wanted), second(self.now), epoch)) {
             Ok(()) => {
                 self.truth.held.entry(epoch).or_default()[0] += wanted;
@@ -149,7 +149,7 @@ impl Bench {
                 assert!(before >= wanted, "a hold never takes the balance below zero");
             }
             Err(refusal) => {
-                assert_eq!(refusal, Refusal::Insufficient { available: credits(before) });
+                assert_eq!(refusal, Refusal::Insufficient { spendable: credits(before) });
                 assert!(before < wanted, "a covered hold is not refused");
             }
         }
@@ -165,7 +165,7 @@ impl Bench {
         let read = grown(&self.balance, self.now);
         self.meanwhile(meanwhile);
         let mut outcome = self.post(&read);
-        while matches!(outcome, Err(Refusal::Moved | Refusal::Due)) {
+        while matches!(outcome, Err(Refusal::EpochChanged | Refusal::Due)) {
             self.close(self.now);
             let read_again = grown(&self.balance, self.now);
             outcome = self.post(&read_again);
@@ -179,7 +179,7 @@ impl Bench {
                 kept + more
             }
             refused => {
-                assert_eq!(refused, Err(Refusal::Insufficient { available: credits(before) }));
+                assert_eq!(refused, Err(Refusal::Insufficient { spendable: credits(before) }));
                 assert!(before < more, "a covered growth is not refused");
                 kept
             }
@@ -217,7 +217,7 @@ impl Bench {
         let mut ending = self.balance.end_holds(ends.clone(), now).unwrap();
         self.meanwhile(meanwhile);
         let mut outcome = self.post(&ending.posting);
-        while matches!(outcome, Err(Refusal::Moved | Refusal::Due)) {
+        while matches!(outcome, Err(Refusal::EpochChanged | Refusal::Due)) {
             self.close(self.now);
             now = second(self.now);
             ending = self.balance.end_holds(ends.clone(), now).unwrap();
@@ -225,7 +225,7 @@ impl Bench {
         }
         let before = self.truth.available() + self.truth.limit;
         if outcome.is_err() {
-            assert_eq!(outcome, Err(Refusal::Insufficient { available: credits(before) }));
+            assert_eq!(outcome, Err(Refusal::Insufficient { spendable: credits(before) }));
             assert!(before < above, "a covered amount above a hold is not refused");
             self.holds.extend(ends.into_iter().map(|(hold, _)| hold));
             return;

@@ -73,7 +73,7 @@ proptest! {
         });
         let of = |balance: &Balance| (balance.spendable, balance.waterfall().unwrap(), balance.next.clone());
         prop_assert_eq!(of(&at_once.balance), of(&late.balance));
-        prop_assert_eq!(at_once.balance.closed.values().collect::<Vec<_>>(), late.balance.closed.values().collect::<Vec<_>>());
+        prop_assert_eq!(at_once.balance.earlier_epochs.values().collect::<Vec<_>>(), late.balance.earlier_epochs.values().collect::<Vec<_>>());
         let listed = |bench: &Bench| {
             let mut listed: Vec<_> = bench.outcomes.iter().map(|it| (it.at, format!("{it:?}"))).collect();
             listed.sort();

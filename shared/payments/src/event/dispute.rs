@@ -31,12 +31,12 @@ pub(super) fn read(
     let amount_minor = amount(&mut dispute, "amount", currency);
     let status = dispute.text("status").map(|status| status_after(funds, status_of(status)));
     let payment_id = dispute.first_reference(&["payment_intent", "charge"]);
-    let read = payment_id.zip(dispute_id).zip(amount_minor.zip(status));
-    let read = read.map(|((payment_id, dispute_id), (amount_minor, status))| {
+    let members = payment_id.zip(dispute_id).zip(amount_minor.zip(status));
+    let parsed = members.map(|((payment_id, dispute_id), (amount_minor, status))| {
         let dispute = Dispute { amount_minor, currency, withheld: withheld(object), status, at };
         StripeEvent::Payment { payment_id, news: News::Disputed { dispute_id, dispute } }
     });
-    dispute.finish(read)
+    dispute.finish(parsed)
 }
 
 fn status_after(funds: Funds, status: DisputeStatus) -> DisputeStatus {

@@ -44,6 +44,26 @@ fn what_no_one_reads_is_ignored_with_the_reason() {
     assert_eq!(ignored(r#"{"type":"v2.core.event"}"#, Mode::Any), Ignored::UnknownType);
 }
 
+/// Another application may use amounts that this one refuses. Its events must not fail.
+#[test]
+fn a_bad_intent_of_another_application_is_ignored() {
+    for kind in ["succeeded", "processing", "payment_failed"] {
+        let read = event(&format!("payment_intent.{kind}"), r#"{"id":"pi_1","amount":550,"currency":"isk"}"#);
+        assert_eq!(read.unwrap(), StripeEvent::Ignored(Ignored::NotOurs), "{kind}");
+    }
+}
+
+#[test]
+fn an_event_of_ours_without_effect_is_not_another_applications() {
+    for (kind, object) in [
+        ("charge.succeeded", format!(r#"{{"id":"ch_1","receipt_url":null,{OURS}}}"#)),
+        ("checkout.session.completed", r#"{"mode":"setup","metadata":{"workspace_id":"acme"}}"#.to_owned()),
+        ("checkout.session.expired", r#"{"id":"cs_1","metadata":{"workspace_id":"acme"}}"#.to_owned()),
+    ] {
+        assert_eq!(event(kind, &object).unwrap(), StripeEvent::Ignored(Ignored::NothingFollows), "{kind}");
+    }
+}
+
 #[test]
 fn all_events_of_a_payment_have_the_same_payment_id() {
     let name = |kind: &str, object: &str| match event(kind, object).unwrap() {
@@ -177,7 +197,7 @@ fn all_bad_members_are_reported() {
         Err(EventError::Members(bad)) => bad.into_iter().map(|bad| bad.field).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
-    let intent = bad(event("payment_intent.succeeded", "{}"));
+    let intent = bad(event("payment_intent.succeeded", &format!("{{{OURS}}}")));
     assert_eq!(intent, ["data.object.id", "data.object.currency", "data.object.amount"]);
     let object = format!(r#"{{"id":"pi#1","amount":1,"currency":"usd",{OURS}}}"#);
     assert_eq!(bad(event("payment_intent.succeeded", &object)), ["data.object.id"]);

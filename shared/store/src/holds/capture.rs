@@ -5,21 +5,22 @@
 use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES};
+use credits_core::hold_posting::HoldError;
 use credits_core::id::{Id, Name};
-use credits_core::posting::Refusal;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
 use crate::holds::HoldRefusal;
 use crate::holds::HoldStore;
-use crate::holds::reclaim::ExpiredHolds;
+use crate::holds::OnExcess;
+use crate::holds::reclaim::ExpiredHoldReleaser;
 use crate::idempotency::{Claim, KeyUse};
 use crate::items::hold_item::ClaimDigests;
 use crate::items::{balance_item, hold_item};
-use crate::refused::RefusedBalance;
+use crate::posting::refused_by_balance_alone;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::ItemKey;
-use crate::table::transaction::{Attempts, Reason, TransactionOutcome, Updated, is_busy};
+use crate::table::transaction::{Attempts, TransactionOutcome, Updated};
 
 /// A request to pay an AI call from a hold.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +30,7 @@ pub struct CaptureOrder<'a> {
     pub line: &'a PricedCall,
     /// The version of the rate card.
     pub rate_card: &'a Name,
-    /// Whether the balance pays what the hold doesn't cover.
-    pub extend: bool,
+    pub on_excess: OnExcess,
 }
 
 /// A capture that was written now or under an earlier use of the key.
@@ -53,11 +53,11 @@ struct Course<'a> {
     unsalted: ClaimDigests,
     /// Varies the capture's words until none of them stands for something else in the hold.
     salt: u8,
-    /// The latest instant that DynamoDB's clock confirms; `Timestamp::MAX` until it was read.
-    no_later_than: Timestamp,
+    /// See [`Current::database_now`](crate::close::Current); `Timestamp::MAX` until it was read.
+    database_now: Timestamp,
     /// Whether the response to an attempt was lost. A capture that is found then may be this request's own.
     lost: bool,
-    expired_holds: ExpiredHolds<'a>,
+    releaser: ExpiredHoldReleaser<'a>,
     attempts: Attempts,
 }
 
@@ -66,9 +66,9 @@ enum CaptureObstacle {
     /// The hold has this capture already, at this index.
     Captured(usize),
     KeyReused,
-    Closed,
+    AlreadyEnded,
     /// The hold has expired and is not released yet.
-    Over,
+    Expired,
     Full,
     WordTaken,
     /// The hold keeps fewer credits than required: this many.
@@ -80,8 +80,8 @@ enum CaptureObstacle {
 impl HoldStore<'_> {
     /// Pays a call from a hold, under the caller's key, which has to be unique within the hold.
     ///
-    /// Sends one request. If the hold doesn't cover the call and `extend` is set, a transaction takes the rest from the
-    /// balance.
+    /// Sends one request. If the hold doesn't cover the call and the order takes the excess from the balance, one
+    /// transaction does both.
     pub async fn capture(self, claim: &Claim, order: CaptureOrder<'_>) -> Result<Captured, HoldRefusal> {
         let mut course = Course {
             claim,
@@ -89,14 +89,14 @@ impl HoldStore<'_> {
             capture: capture_of(ClaimDigests::of_capture(order.hold_id, claim), order.line, order.rate_card),
             unsalted: ClaimDigests::unsalted(claim),
             salt: 0,
-            no_later_than: Timestamp::MAX,
+            database_now: Timestamp::MAX,
             lost: false,
-            expired_holds: self.expired_holds(&claim.workspace_id),
+            releaser: self.expired_hold_releaser(&claim.workspace_id),
             attempts: self.store.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
         loop {
-            let now = self.store.now().min(course.no_later_than);
+            let now = self.store.now().min(course.database_now);
             let capture = (&course.capture, course.salt, &course.unsalted);
             let write = hold_item::capture_write(&self.store.table, &course.key, capture, now);
             match self.store.update_once(write.map_err(Fault::from)?).await? {
@@ -104,8 +104,8 @@ impl HoldStore<'_> {
                     let remaining = Reader(&updated).credits("remaining").map_err(Fault::from)?;
                     return course.captured(order.hold_id, remaining);
                 }
-                Updated::Unknown(error) => course.after_failure(error).await?,
-                Updated::Busy => course.attempts.after_conflict().await?,
+                Updated::Unknown(error) => course.retry_after_failure(error).await?,
+                Updated::Busy => course.attempts.retry_after_conflict().await?,
                 Updated::Refused(None) => return Err(HoldRefusal::NotFound),
                 Updated::Refused(Some(item)) => {
                     if let Some(captured) = self.get_past(&mut course, order, &item, now).await? {
@@ -147,25 +147,25 @@ impl HoldStore<'_> {
                 Ok(Some(Captured { capture_id, amount, remaining, key_use: KeyUse::first_if(course.lost) }))
             }
             CaptureObstacle::KeyReused => Err(HoldRefusal::KeyReused),
-            CaptureObstacle::Closed => Err(HoldRefusal::Closed(hold.hold_id)),
+            CaptureObstacle::AlreadyEnded => Err(HoldRefusal::AlreadyEnded(hold.hold_id)),
             CaptureObstacle::Full => Err(HoldRefusal::Full),
-            CaptureObstacle::Over => {
-                course.no_later_than = self.expire(&course.claim.workspace_id, order.hold_id).await?;
-                course.attempts.at_once()?;
+            CaptureObstacle::Expired => {
+                course.database_now = self.expire(&course.claim.workspace_id, order.hold_id).await?;
+                course.attempts.retry_now()?;
                 Ok(None)
             }
             CaptureObstacle::WordTaken => {
                 let next = course.salt.saturating_add(1);
                 course.salt = hold_item::salt_for(&course.capture, Some(item), next);
-                course.attempts.at_once()?;
+                course.attempts.retry_now()?;
                 Ok(None)
             }
-            CaptureObstacle::Short(remaining) if !order.extend => {
+            CaptureObstacle::Short(remaining) if order.on_excess == OnExcess::Refuse => {
                 Err(HoldRefusal::Short { required, kept: remaining })
             }
             CaptureObstacle::Short(remaining) => self.grow_and_capture(course, &hold, remaining).await,
             CaptureObstacle::Passed => {
-                course.attempts.after_conflict().await?;
+                course.attempts.retry_after_conflict().await?;
                 Ok(None)
             }
         }
@@ -188,17 +188,22 @@ impl HoldStore<'_> {
         hold.grown_by(more).ok_or(HoldRefusal::TooLarge)?;
         let current = self.store.balances().close_due(workspace).await?;
         let balance = current.balance.ok_or(HoldRefusal::NotFound)?;
-        let now = self.store.now().min(current.no_later_than);
-        // If the balance doesn't know the hold's epoch, the hold has ended meanwhile.
-        let Ok(posting) = balance.extend_hold(hold.placement, more, now) else {
-            course.attempts.after_conflict().await?;
-            return Ok(None);
+        let now = self.store.now().min(current.database_now);
+        let posting = match balance.extend_hold(hold.placement, more, now) {
+            Ok(posting) => posting,
+            // The hold has ended since it was read.
+            Err(HoldError::UnknownEpoch) => {
+                course.attempts.retry_after_conflict().await?;
+                return Ok(None);
+            }
+            Err(HoldError::OutOfRange(out_of_range)) => return Err(sum(out_of_range).into()),
         };
         let grown = Capture { added: Some(more), ..course.capture.clone() };
-        let last = ItemKey::ours(workspace, &format!("hold#{}", hold.hold_id));
+        let entry_key = ItemKey::ours(workspace, &format!("hold#{}", hold.hold_id));
         let corrupt = Fault::from;
         let writes = vec![
-            balance_item::write_of(&self.store.table, workspace, &posting, last.name()).map_err(corrupt)?,
+            balance_item::write_of(&self.store.table, workspace, &posting, entry_key.name())
+                .map_err(corrupt)?,
             hold_item::growing_write(&self.store.table, &course.key, (hold, &grown, course.salt), now)
                 .map_err(corrupt)?,
         ];
@@ -207,26 +212,21 @@ impl HoldStore<'_> {
                 return course.captured(&hold.hold_id, Credits::ZERO).map(Some);
             }
             TransactionOutcome::Unknown(error) => {
-                course.after_failure(error).await?;
+                course.retry_after_failure(error).await?;
                 return Ok(None);
             }
             TransactionOutcome::Cancelled(reasons) => reasons,
         };
-        if let [Reason::Condition(Some(item)), Reason::None] = &reasons[..]
-            && !is_busy(&reasons)
-            && let balance = balance_item::read(item).map_err(corrupt)?
-            && let Err(Refusal::Insufficient { .. }) = posting.check(&balance)
-        {
-            if course.expired_holds.release(balance.version).await? {
-                course.attempts.at_once()?;
+        if let Some(balance) = refused_by_balance_alone(&posting, &reasons).map_err(corrupt)? {
+            if course.releaser.release(balance.version).await? {
+                course.attempts.retry_now()?;
                 return Ok(None);
             }
             let available = balance.spendable.plus(remaining).map_err(sum)?;
             let line = Box::new(course.capture.line.clone());
-            let balance = RefusedBalance::of(&balance).map_err(corrupt)?;
             return Err(HoldRefusal::Insufficient { line, available, balance });
         }
-        course.attempts.after_conflict().await?;
+        course.attempts.retry_after_conflict().await?;
         Ok(None)
     }
 }
@@ -244,10 +244,10 @@ impl Course<'_> {
             return Ok(if same { CaptureObstacle::Captured(place) } else { CaptureObstacle::KeyReused });
         }
         if hold.status != HoldStatus::Open {
-            return Ok(CaptureObstacle::Closed);
+            return Ok(CaptureObstacle::AlreadyEnded);
         }
-        if hold.is_over(now) {
-            return Ok(CaptureObstacle::Over);
+        if hold.has_expired(now) {
+            return Ok(CaptureObstacle::Expired);
         }
         if hold.captures.len() >= MAX_CAPTURES {
             return Ok(CaptureObstacle::Full);
@@ -266,9 +266,9 @@ impl Course<'_> {
         Ok(Captured { capture_id, amount, remaining, key_use: KeyUse::First })
     }
 
-    async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
+    async fn retry_after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
         self.lost = true;
-        self.attempts.after_failure(error).await
+        self.attempts.retry_after_failure(error).await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::table::keys::{self, ItemKey};
 const TOGETHER: usize = 5;
 
 /// The release of a workspace's expired holds, for a call that would be refused for insufficient credits.
-pub(crate) struct ExpiredHolds<'a> {
+pub(crate) struct ExpiredHoldReleaser<'a> {
     holds: HoldStore<'a>,
     workspace: &'a WorkspaceId,
     /// Whether a retry was already granted because other callers had released holds.
@@ -21,28 +21,28 @@ pub(crate) struct ExpiredHolds<'a> {
 }
 
 impl<'a> HoldStore<'a> {
-    pub(crate) fn expired_holds(self, workspace: &'a WorkspaceId) -> ExpiredHolds<'a> {
-        ExpiredHolds { holds: self, workspace, tried_once_more: false }
+    pub(crate) fn expired_hold_releaser(self, workspace: &'a WorkspaceId) -> ExpiredHoldReleaser<'a> {
+        ExpiredHoldReleaser { holds: self, workspace, tried_once_more: false }
     }
 
     /// Releases all expired holds, as far as possible now. Returns whether there were any.
     pub(crate) async fn release_expired_holds(self, workspace: &'a WorkspaceId) -> Result<bool, Fault> {
-        let (expired_holds, mut attempts, mut any) =
-            (self.expired_holds(workspace), self.store.attempts(), false);
-        while expired_holds.release_some().await? {
+        let (releaser, mut attempts, mut any) =
+            (self.expired_hold_releaser(workspace), self.store.attempts(), false);
+        while releaser.release_some().await? {
             any = true;
-            attempts.at_once()?;
+            attempts.retry_now()?;
         }
         Ok(any)
     }
 
     /// Reads the expired holds without releasing them.
     pub(crate) async fn read_expired_holds(self, workspace: &WorkspaceId) -> Result<Vec<Hold>, Fault> {
-        let expired_holds = self.find_expired_holds(workspace).await?;
-        let keys: Vec<_> = expired_holds.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
+        let hold_ids = self.find_expired_holds(workspace).await?;
+        let keys: Vec<_> = hold_ids.iter().map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
         let items = self.store.get_many(&keys).await?;
         let mut holds = items.values().map(hold_item::read).collect::<Result<Vec<_>, _>>()?;
-        holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(self.store.now()));
+        holds.retain(|hold| hold.status == HoldStatus::Open && hold.has_expired(self.store.now()));
         Ok(holds)
     }
 
@@ -58,7 +58,7 @@ impl<'a> HoldStore<'a> {
     }
 }
 
-impl ExpiredHolds<'_> {
+impl ExpiredHoldReleaser<'_> {
     /// Releases a few expired holds. Returns whether the call that the balance refused at version `refused_at` is worth
     /// a retry.
     pub async fn release(&mut self, refused_at: u64) -> Result<bool, Fault> {
@@ -80,7 +80,7 @@ impl ExpiredHolds<'_> {
         holds.rotate_left(usize::try_from(first).unwrap_or(0));
         for together in holds.chunks(TOGETHER) {
             match self.holds.expire_all(self.workspace, together).await {
-                Ok(expired) if expired.ended => return Ok(true),
+                Ok(expired) if expired.any_expired => return Ok(true),
                 Ok(_) => {}
                 Err(Fault::Corrupt(corrupt)) => {
                     let (workspace, error) = (self.workspace, Chain(&corrupt));

@@ -1,35 +1,35 @@
-//! Ends of holds: one transaction makes a ledger entry of what was captured, and releases the rest (M4).
+//! Settlements: a caller ends holds under its key, all of them or none (M4).
 
-use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::batch::{MAX_LINES, PricedCall};
+use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, Credits};
-use credits_core::hold::{Capture, Hold, HoldStatus, Settlement};
-use credits_core::hold_posting::Ending;
+use credits_core::hold::{Capture, Hold, HoldStatus};
 use credits_core::id::{Id, WorkspaceId};
-use credits_core::ledger::{Cause, Entry};
-use credits_core::posting::Refusal;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
-use crate::holds::HoldRefusal;
-use crate::holds::HoldStore;
 use crate::holds::capture::capture_of;
+use crate::holds::ending::{EndAttempt, HoldEnd, HoldsToEnd};
+use crate::holds::{HoldRefusal, HoldStore, OnExcess};
 use crate::idempotency::{Claim, KeyUse};
 use crate::items::hold_item::ClaimDigests;
-use crate::items::{balance_item, batch_item, entry_item, hold_item};
+use crate::items::{entry_item, hold_item};
 use crate::refused::RefusedBalance;
-use crate::table::attribute::Item;
+use crate::table::attribute::{Item, Reader};
 use crate::table::keys::ItemKey;
-use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// An order to settle holds.
 #[derive(Debug, Clone, Copy)]
 pub struct SettleOrder<'a> {
     pub hold_ids: &'a [Id],
-    /// The amount of a last capture. Only for an order of a single hold.
-    pub last: Option<Amount>,
-    /// Whether the balance pays the part of `last` that the hold doesn't keep.
-    pub extend: bool,
+    /// A last capture before the end. Only for an order of a single hold.
+    pub final_capture: Option<FinalCapture>,
+}
+
+/// A capture that a settlement makes.
+#[derive(Debug, Clone, Copy)]
+pub struct FinalCapture {
+    pub amount: Amount,
+    pub on_excess: OnExcess,
 }
 
 /// The result of a settlement.
@@ -42,41 +42,12 @@ pub struct Settled {
     pub captured: Credits,
 }
 
-/// A hold as it was read and as it ends.
-#[derive(Clone)]
-struct Pair {
-    read: Hold,
-    ended: Hold,
-}
-
-/// Holds that end together.
-struct EndingHolds<'a> {
-    workspace: &'a WorkspaceId,
-    /// The key of their ledger entry. `claim` is the caller's claim to it, if a caller settles the holds.
-    key: ItemKey,
-    claim: Option<&'a Claim>,
-    holds: Vec<Pair>,
-}
-
-/// The result of expiring holds.
-pub(crate) struct ExpiryResult {
-    /// Whether any hold was ended now.
-    pub ended: bool,
-    /// The time by DynamoDB's clock. The caller's own clock counts up to this instant only.
-    pub no_later_than: Timestamp,
-}
-
-/// The result of an attempt to end holds.
-enum Ended {
-    /// The holds have ended, with this sum of captures.
-    Done(Credits),
-    /// The key is already used.
-    KeyTaken(Item),
-    /// The balance doesn't cover what a hold lacks.
-    Insufficient(RefusedBalance),
-    /// Another transaction was on the same items, or has changed them: read again.
-    Again,
-    Unknown(Box<aws_sdk_dynamodb::Error>),
+/// Whether the responses to all attempts of a call have arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Responses {
+    AllReceived,
+    /// A response was lost. Its attempt may have settled the holds.
+    OneLost,
 }
 
 impl HoldStore<'_> {
@@ -84,89 +55,47 @@ impl HoldStore<'_> {
     /// others are still open.
     pub async fn settle(self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
-        let key = ItemKey::called(workspace, &claim.key);
-        let (mut attempts, mut no_later_than) = (self.store.attempts(), Timestamp::MAX);
-        let (mut lost, mut expired_holds) = (false, self.expired_holds(workspace));
+        let mut attempts = self.store.attempts();
+        let mut database_now = Timestamp::MAX;
+        let mut responses = Responses::AllReceived;
+        let mut releaser = self.expired_hold_releaser(workspace);
         loop {
             let holds = self.read_all(workspace, order.hold_ids).await?;
-            if holds.iter().any(|hold| hold.status != HoldStatus::Open)
-                && let Some(settled) = self.settled_before(claim, &holds, lost).await?
-            {
+            if let Some(settled) = self.replay(claim, &holds, responses).await? {
                 return Ok(settled);
             }
-            let now = self.store.now().min(no_later_than);
-            let open = holds.iter().filter(|hold| hold.status == HoldStatus::Open);
-            if let Some(over) = open.clone().find(|hold| hold.is_over(now)) {
-                no_later_than = self.expire(workspace, &over.hold_id).await?;
-                attempts.at_once()?;
+            refuse_ended(&holds)?;
+            let now = self.store.now().min(database_now);
+            if let Some(expired) = open(&holds).find(|hold| hold.has_expired(now)) {
+                // An expired hold can't be settled. If DynamoDB's clock agrees, the hold is ended here, and the next
+                // attempt refuses it. If only this function's clock is fast, the next attempt settles the hold.
+                database_now = self.expire(workspace, &expired.hold_id).await?;
+                attempts.retry_now()?;
                 continue;
             }
-            let pairs: Result<Vec<Pair>, _> = open.map(|hold| settled_of(claim, hold, order)).collect();
-            let closing = match pairs {
-                Ok(pairs) => EndingHolds { workspace, key: key.clone(), claim: Some(claim), holds: pairs },
-                Err(refusal) => return Err(self.unless_key_reused(claim, refusal).await?),
+            let to_end = match settle_all(claim, &holds, order) {
+                Ok(to_end) => to_end,
+                Err(refusal) => return Err(self.refusal_or_key_reused(claim, refusal).await?),
             };
-            if !closing.fits_an_entry() {
-                return Err(self.unless_key_reused(claim, HoldRefusal::TooManyCalls).await?);
-            }
-            match self.end(&closing).await? {
-                Ended::Done(captured) => {
-                    return Ok(Settled { holds: closing.among(holds), key_use: KeyUse::First, captured });
+            match self.end_together(&to_end).await? {
+                EndAttempt::Written(captured) => {
+                    let holds = to_end.final_states(holds);
+                    return Ok(Settled { holds, key_use: KeyUse::First, captured });
                 }
-                Ended::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
+                EndAttempt::KeyTaken(item) if !entry_item::is_of(&item, Some(claim.fingerprint)) => {
                     return Err(HoldRefusal::KeyReused);
                 }
-                Ended::Insufficient(balance) => {
-                    if !expired_holds.release(balance.version).await? {
-                        return Err(closing.short(balance)?);
+                EndAttempt::Insufficient(balance) => {
+                    if !releaser.release(balance.version).await? {
+                        return Err(to_end.insufficient_refusal(balance)?);
                     }
-                    attempts.at_once()?;
+                    attempts.retry_now()?;
                 }
-                // If this call has used the key before, the next read finds the holds settled.
-                Ended::KeyTaken(_) | Ended::Again => attempts.after_conflict().await?,
-                Ended::Unknown(error) => {
-                    lost = true;
-                    attempts.after_failure(error).await?;
-                }
-            }
-        }
-    }
-
-    /// Releases an expired hold, and settles what was captured. Returns the time by DynamoDB's clock: a hold that has
-    /// not expired by then stays open.
-    pub async fn expire(self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
-        Ok(self.expire_all(workspace, std::slice::from_ref(hold_id)).await?.no_later_than)
-    }
-
-    /// Expires several holds, like [`Self::expire`]. Their captures must fit into one ledger entry.
-    pub(crate) async fn expire_all(
-        self,
-        workspace: &WorkspaceId,
-        hold_ids: &[Id],
-    ) -> Result<ExpiryResult, Fault> {
-        let mut attempts = self.store.attempts();
-        loop {
-            let current = self.store.balances().close_due(workspace).await?;
-            let now = self.store.now().min(current.no_later_than);
-            let mut holds = Vec::with_capacity(hold_ids.len());
-            for hold_id in hold_ids {
-                let item = self.store.get(&ItemKey::hold(workspace, hold_id)).await?;
-                holds.extend(item.as_ref().map(hold_item::read).transpose()?);
-            }
-            let no_later_than = current.no_later_than;
-            holds.retain(|hold| hold.status == HoldStatus::Open && hold.is_over(now));
-            let Some(first) = holds.first() else {
-                return Ok(ExpiryResult { ended: false, no_later_than });
-            };
-            let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
-            let expired =
-                |read: Hold| Pair { ended: Hold { status: HoldStatus::Expired, ..read.clone() }, read };
-            let holds = holds.into_iter().map(expired).collect();
-            match self.end(&EndingHolds { workspace, key, claim: None, holds }).await? {
-                Ended::Done(_) => return Ok(ExpiryResult { ended: true, no_later_than }),
-                Ended::Unknown(error) => attempts.after_failure(error).await?,
-                Ended::KeyTaken(_) | Ended::Insufficient { .. } | Ended::Again => {
-                    attempts.after_conflict().await?;
+                // If this call has used the key before, the next attempt finds the holds settled.
+                EndAttempt::KeyTaken(_) | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
+                EndAttempt::Unknown(error) => {
+                    responses = Responses::OneLost;
+                    attempts.retry_after_failure(error).await?;
                 }
             }
         }
@@ -179,173 +108,119 @@ impl HoldStore<'_> {
             [key] => self.store.get(key).await?.map(|item| (key.clone(), item)).into_iter().collect(),
             keys => self.store.get_many(keys).await?,
         };
-        let read = |key| {
+        let stored = |key| {
             let item = items.get(key).ok_or(HoldRefusal::NotFound)?;
             Ok(hold_item::read(item).map_err(Fault::from)?)
         };
-        keys.iter().map(read).collect()
+        keys.iter().map(stored).collect()
     }
 
-    /// Decides a settlement in which some holds are closed. Returns what the key's first call returned; `None` if open
-    /// holds are still to be settled.
-    ///
-    /// Refuses an expired hold. If no hold is open and the key is unused, refuses too: nothing would be stored under
-    /// the key, so a replay could not return the same.
-    async fn settled_before(
+    /// Returns the result of the call that settled the holds under this key; `None` if all holds are open or the key is
+    /// unused. After a lost response, that call may be this one.
+    async fn replay(
         self,
         claim: &Claim,
         holds: &[Hold],
-        lost: bool,
+        responses: Responses,
     ) -> Result<Option<Settled>, HoldRefusal> {
-        let earlier = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
-        if let Some(item) = earlier {
-            if !entry_item::is_of(&item, Some(claim.fingerprint)) {
-                return Err(HoldRefusal::KeyReused);
-            }
-            return Ok(Some(Settled {
-                holds: holds.to_vec(),
-                key_use: KeyUse::first_if(lost),
-                captured: Credits::ZERO,
-            }));
+        if open(holds).count() == holds.len() {
+            return Ok(None);
         }
-        let some_open = holds.iter().any(|hold| hold.status == HoldStatus::Open);
-        let refuses = |hold: &&Hold| match hold.status {
-            HoldStatus::Open => false,
-            HoldStatus::Settled => !some_open,
-            HoldStatus::Expired => true,
+        let stored = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+        let Some(item) = stored else { return Ok(None) };
+        if !entry_item::is_of(&item, Some(claim.fingerprint)) {
+            return Err(HoldRefusal::KeyReused);
+        }
+        let (key_use, captured) = match responses {
+            Responses::AllReceived => (KeyUse::Replay, Credits::ZERO),
+            Responses::OneLost => (KeyUse::First, captured_under(&item)?),
         };
-        match holds.iter().find(refuses) {
-            Some(closed) => Err(HoldRefusal::Closed(closed.hold_id.clone())),
-            None => Ok(None),
-        }
+        Ok(Some(Settled { holds: holds.to_vec(), key_use, captured }))
     }
 
-    /// Checks a refusal that was found before any write. The refusal of a reused key takes precedence.
-    async fn unless_key_reused(self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
-        let kept = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
-        let reused = kept.is_some_and(|item| !entry_item::is_of(&item, Some(claim.fingerprint)));
+    /// Checks a refusal that was found before any write. Returns it, or `KeyReused` if another call has used the key,
+    /// because that refusal takes precedence.
+    async fn refusal_or_key_reused(self, claim: &Claim, refusal: HoldRefusal) -> Result<HoldRefusal, Fault> {
+        let stored = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
+        let reused = stored.is_some_and(|item| !entry_item::is_of(&item, Some(claim.fingerprint)));
         Ok(if reused { HoldRefusal::KeyReused } else { refusal })
     }
+}
 
-    async fn end(self, closing: &EndingHolds<'_>) -> Result<Ended, Fault> {
-        let current = self.store.balances().close_due(closing.workspace).await?;
-        let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
-        let now = self.store.now().min(current.no_later_than);
-        let ended = closing.holds.iter().map(|pair| &pair.ended);
-        let captured: Vec<Credits> =
-            ended.map(Hold::captured).collect::<Result<_, _>>().map_err(Corrupt::from)?;
-        let placements = closing.holds.iter().map(|pair| pair.read.placement);
-        let ends = placements.zip(captured.iter().copied());
-        // If its epoch is missing, a hold has ended meanwhile.
-        let Ok(ending) = balance.end_holds(ends, now) else { return Ok(Ended::Again) };
-        let writes = self.ending_writes(closing, &ending, now)?;
-        let reasons = match self.store.transact(writes).await? {
-            TransactionOutcome::Written => {
-                return Ok(Ended::Done(Credits::sum(captured).map_err(Corrupt::from)?));
-            }
-            TransactionOutcome::Unknown(error) => return Ok(Ended::Unknown(error)),
-            TransactionOutcome::Cancelled(reasons) => reasons,
-        };
-        if let Some(Reason::Condition(Some(item))) = reasons.get(1).filter(|_| closing.claim.is_some()) {
-            return Ok(Ended::KeyTaken(item.clone()));
-        }
-        let others = reasons.iter().skip(1).any(|reason| matches!(reason, Reason::Condition(_)));
-        if let Some(Reason::Condition(Some(item))) = reasons.first()
-            && !others
-            && !is_busy(&reasons)
-            && let balance = balance_item::read(item)?
-            && let Err(Refusal::Insufficient { .. }) = ending.posting.check(&balance)
-        {
-            return Ok(Ended::Insufficient(RefusedBalance::of(&balance)?));
-        }
-        Ok(Ended::Again)
-    }
+fn open(holds: &[Hold]) -> impl Iterator<Item = &Hold> {
+    holds.iter().filter(|hold| hold.status == HoldStatus::Open)
+}
 
-    fn ending_writes(
-        self,
-        closing: &EndingHolds<'_>,
-        ending: &Ending,
-        now: Timestamp,
-    ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let EndingHolds { workspace, key, claim, holds } = closing;
-        let ended: Vec<Hold> = holds.iter().map(|pair| pair.ended.clone()).collect();
-        let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
-        let mut writes =
-            vec![balance_item::write_of(&self.store.table, workspace, &ending.posting, key.name())?];
-        if !captured.is_zero() {
-            let entry = self.entry(("hset", Cause::HoldSettled(settlement)), captured, now);
-            let fingerprint = claim.map(|claim| claim.fingerprint);
-            let item = entry_item::item_of(workspace, key, fingerprint, &entry)?;
-            writes.push(entry_item::put(&self.store.table, item)?);
-        } else if let Some(claim) = claim {
-            writes.push(entry_item::put(&self.store.table, entry_item::claimed(claim))?);
-        }
-        for Pair { read, ended } in holds {
-            writes.push(hold_item::ending_write(&self.store.table, workspace, read, ended)?);
-        }
-        if !ending.expired.is_zero() {
-            let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();
-            let name = hold_ids.first().map(|first| format!("hold#{first}#expired")).unwrap_or_default();
-            let entry =
-                self.entry(("exp", Cause::Expiry { grant_ids: Vec::new(), hold_ids }), ending.expired, now);
-            let item = entry_item::item_of(workspace, &ItemKey::ours(workspace, &name), None, &entry)?;
-            writes.push(entry_item::put(&self.store.table, item)?);
-        }
-        Ok(writes)
-    }
-
-    fn entry(self, (prefix, cause): (&str, Cause), taken: Credits, at: Timestamp) -> Entry {
-        Entry { entry_id: self.store.sources.new_id(prefix), cause, credits: taken.negated(), at }
+/// Refuses holds of which one has expired, or none is open. If none is open, nothing would be stored under the key, so a
+/// replay could not return the same.
+fn refuse_ended(holds: &[Hold]) -> Result<(), HoldRefusal> {
+    let any_open = open(holds).next().is_some();
+    let refuses = |hold: &&Hold| match hold.status {
+        HoldStatus::Open => false,
+        HoldStatus::Settled => !any_open,
+        HoldStatus::Expired => true,
+    };
+    match holds.iter().find(refuses) {
+        Some(ended) => Err(HoldRefusal::AlreadyEnded(ended.hold_id.clone())),
+        None => Ok(()),
     }
 }
 
-/// Returns a hold as it was read, and as it ends if it is settled now.
-fn settled_of(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<Pair, HoldRefusal> {
-    let mut ended = Hold { status: HoldStatus::Settled, ..hold.clone() };
-    if let Some(amount) = order.last {
+/// Returns the captures' sum of the settlement under a key. The key has a ledger entry only if credits were captured.
+fn captured_under(item: &Item) -> Result<Credits, Fault> {
+    if !entry_item::is_listed(item) {
+        return Ok(Credits::ZERO);
+    }
+    Ok(Reader(item).credits("credits")?.negated())
+}
+
+/// Settles the open holds in memory. Refuses captures that don't fit into one ledger entry.
+fn settle_all<'a>(
+    claim: &'a Claim,
+    holds: &[Hold],
+    order: SettleOrder<'_>,
+) -> Result<HoldsToEnd<'a>, HoldRefusal> {
+    let workspace = &claim.workspace_id;
+    let ends = open(holds).map(|hold| settle_hold(claim, hold, order)).collect::<Result<_, _>>()?;
+    let key = ItemKey::called(workspace, &claim.key);
+    let to_end = HoldsToEnd { workspace, key, claim: Some(claim), ends };
+    if to_end.fits_an_entry() { Ok(to_end) } else { Err(HoldRefusal::TooManyCalls) }
+}
+
+/// Settles a hold in memory, with the order's final capture. If the capture exceeds the hold, grows the hold by the
+/// excess or refuses, as the order says.
+fn settle_hold(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<HoldEnd, HoldRefusal> {
+    let mut after = Hold { status: HoldStatus::Settled, ..hold.clone() };
+    if let Some(FinalCapture { amount, on_excess }) = order.final_capture {
         let corrupt = |sum| Fault::Corrupt(Corrupt::Sum(sum));
-        let available = hold.remaining().map_err(corrupt)?;
-        let added = Amount::new(amount.credits().minus(available).map_err(corrupt)?).ok();
-        if added.is_some() && !order.extend {
-            return Err(HoldRefusal::Short { required: amount, kept: available });
+        let remaining = hold.remaining().map_err(corrupt)?;
+        // An `Amount` is positive, so there is none if the hold covers the capture.
+        let excess = Amount::new(amount.credits().minus(remaining).map_err(corrupt)?).ok();
+        if let Some(excess) = excess {
+            after.placement = match on_excess {
+                OnExcess::Refuse => return Err(HoldRefusal::Short { required: amount, kept: remaining }),
+                OnExcess::TakeFromBalance => hold.grown_by(excess).ok_or(HoldRefusal::TooLarge)?,
+            };
         }
-        if let Some(added) = added {
-            ended.placement = hold.grown_by(added).ok_or(HoldRefusal::TooLarge)?;
-        }
-        ended.captures.push(Capture { added, ..last_capture(claim, hold, amount) });
+        after.captures.push(Capture { added: excess, ..final_capture_of(claim, hold, amount) });
     }
-    Ok(Pair { read: hold.clone(), ended })
+    Ok(HoldEnd { before: hold.clone(), after })
 }
 
-/// Builds the last capture of a settlement: the hold's own call.
-fn last_capture(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
+/// Builds the final capture of a settlement: the hold's own call.
+fn final_capture_of(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
     let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
     let line = PricedCall { operation, model: None, units: None, consumer, amount };
     capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, &hold.purpose.rate_card)
 }
 
-impl EndingHolds<'_> {
-    fn fits_an_entry(&self) -> bool {
-        let calls = self.holds.iter().flat_map(|pair| &pair.ended.captures).map(|capture| &capture.line);
-        // As many lines as a batch may have always fit.
-        calls.clone().count() <= MAX_LINES || batch_item::have_room(&calls.cloned().collect::<Vec<_>>())
-    }
-
-    /// Returns the holds, with those that have ended in their final state.
-    fn among(&self, holds: Vec<Hold>) -> Vec<Hold> {
-        let now = |hold: Hold| {
-            let ended = self.holds.iter().find(|pair| pair.ended.hold_id == hold.hold_id);
-            ended.map_or(hold, |pair| pair.ended.clone())
-        };
-        holds.into_iter().map(now).collect()
-    }
-
-    /// Builds the refusal of a settlement whose last capture the hold and the balance don't cover.
-    fn short(&self, balance: RefusedBalance) -> Result<HoldRefusal, Fault> {
-        let last = self.holds.first().and_then(|pair| Some((&pair.read, pair.ended.captures.last()?)));
-        let (read, last) = last.ok_or(Corrupt::Attribute("captures"))?;
-        let kept = read.remaining().map_err(Corrupt::from)?;
-        let available = balance.spendable.plus(kept).map_err(Corrupt::from)?;
-        Ok(HoldRefusal::Insufficient { line: Box::new(last.line.clone()), available, balance })
+impl HoldsToEnd<'_> {
+    /// Builds the refusal of a settlement whose final capture the hold and the balance don't cover.
+    fn insufficient_refusal(&self, balance: RefusedBalance) -> Result<HoldRefusal, Fault> {
+        let last = self.ends.first().and_then(|end| Some((&end.before, end.after.captures.last()?)));
+        let (before, final_capture) = last.ok_or(Corrupt::Attribute("captures"))?;
+        let remaining = before.remaining().map_err(Corrupt::from)?;
+        let available = balance.spendable.plus(remaining).map_err(Corrupt::from)?;
+        Ok(HoldRefusal::Insufficient { line: Box::new(final_capture.line.clone()), available, balance })
     }
 }

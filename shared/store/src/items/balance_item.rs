@@ -48,10 +48,10 @@ pub(crate) fn write_of(
     table: &str,
     workspace: &WorkspaceId,
     posting: &Posting,
-    last: &str,
+    entry_key: &str,
 ) -> Result<TransactWriteItem, Corrupt> {
     let movement = &posting.movement;
-    let mut write = Expression::new().set("last", text(last)).add("version", number(1));
+    let mut write = Expression::new().set("last", text(entry_key)).add("version", number(1));
     for (counter, moved) in [
         ("spendable", movement.spendable),
         ("used", movement.used),
@@ -75,13 +75,13 @@ pub(crate) fn write_of(
     if let Some(change) = &movement.change {
         write = write.append("changes", change_value(change)).set("expires_next", instant(FENCE));
     }
-    for (epoch, holds) in &movement.closed {
+    for (epoch, holds) in &movement.earlier_epochs {
         write = match holds {
             Some(holds) => write.set(&holds_of(*epoch), holds_value(*holds)),
             None => write.remove(&holds_of(*epoch)),
         };
     }
-    let Condition { covers, nothing_due_at, epoch, holds, credit_limit } = &posting.condition;
+    let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit } = &posting.condition;
     if posting.condition == Condition::default() {
         write = write.when_exists();
     }
@@ -94,7 +94,7 @@ pub(crate) fn write_of(
     if let Some(epoch) = epoch {
         write = write.when("epoch", "=", number(*epoch));
     }
-    for (epoch, holds) in holds {
+    for (epoch, holds) in earlier_epochs {
         write = write.when(&holds_of(*epoch), "=", holds_value(*holds));
     }
     if let Some(limit) = credit_limit {
@@ -115,7 +115,7 @@ fn holds_value(holds: ClosedHolds) -> AttributeValue {
 /// Makes the item of a balance, without the running grants, which are in another item.
 pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     let mut item = keyed(&ItemKey::balance(workspace));
-    let closed = balance.closed.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
+    let closed = balance.earlier_epochs.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
     let attributes = [
         ("spendable", credits(balance.spendable)),
         ("used", credits(balance.used)),
@@ -171,7 +171,7 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         exhaustion_noted: item.contains_key(EXHAUSTED),
         changes: reader.list("changes")?.iter().map(read_queued).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
-        closed: read_closed(reader.map("closed")?)?,
+        earlier_epochs: read_closed(reader.map("closed")?)?,
         consumed: item.iter().filter_map(read_counter).collect(),
         epoch: reader.number("epoch")?,
         version: reader.number("version")?,

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::credits::Amount;
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
-    AttemptStatus, Attempted, Granted, Named, Paid, PaidSource, Payment, Resolution, Resolved, Sale,
+    AttemptStatus, Attempted, Granted, MetadataIds, Paid, PaidSource, Payment, Resolution, Resolved, Sale,
 };
 use credits_core::price::Price;
 use credits_core::refund::{ChargeFigure, Refund, RefundStatus, Refunds};
@@ -52,8 +52,8 @@ fn item_of(payment: &Payment) -> Item {
         put("currency", text(paid.currency.as_str()));
         put("source", text(source_name(paid.source)));
         paid.subtotal_minor.iter().for_each(|minor| put("subtotal_minor", number(*minor)));
-        paid.named.purchase_id.iter().for_each(|id| put("named_purchase", text(id)));
-        paid.named.workspace_id.iter().for_each(|id| put("named_workspace", text(id)));
+        paid.ids.purchase_id.iter().for_each(|id| put("named_purchase", text(id)));
+        paid.ids.workspace_id.iter().for_each(|id| put("named_workspace", text(id)));
         paid.customer.iter().for_each(|id| put("customer", text(id)));
         paid.payment_method.iter().for_each(|id| put("payment_method", text(id)));
         paid.at.iter().for_each(|at| put("paid_at", instant(*at)));
@@ -113,7 +113,10 @@ fn read_paid(reader: Reader<'_>) -> Result<Paid, Corrupt> {
         amount_minor: reader.number("amount_minor")?,
         subtotal_minor: subtotal_minor.then(|| reader.number("subtotal_minor")).transpose()?,
         currency: reader.parsed("currency")?,
-        named: Named { purchase_id: optional("named_purchase"), workspace_id: optional("named_workspace") },
+        ids: MetadataIds {
+            purchase_id: optional("named_purchase"),
+            workspace_id: optional("named_workspace"),
+        },
         customer: optional("customer"),
         payment_method: optional("payment_method"),
         at: reader.optional_instant("paid_at")?,
@@ -162,7 +165,7 @@ fn attempt_value(attempted: &Attempted) -> AttributeValue {
         ("amount_minor".to_owned(), number(attempted.amount_minor)),
         ("currency".to_owned(), text(attempted.currency.as_str())),
     ]);
-    let Named { purchase_id, workspace_id } = &attempted.named;
+    let MetadataIds { purchase_id, workspace_id } = &attempted.ids;
     for (name, id) in [("named_purchase", purchase_id), ("named_workspace", workspace_id)] {
         item.extend(id.as_ref().map(|id| (name.to_owned(), text(id))));
     }
@@ -178,7 +181,10 @@ fn read_attempt(reader: Reader<'_>) -> Result<Attempted, Corrupt> {
         status,
         amount_minor: reader.number("amount_minor")?,
         currency: reader.parsed("currency")?,
-        named: Named { purchase_id: optional("named_purchase"), workspace_id: optional("named_workspace") },
+        ids: MetadataIds {
+            purchase_id: optional("named_purchase"),
+            workspace_id: optional("named_workspace"),
+        },
     })
 }
 

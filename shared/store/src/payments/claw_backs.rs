@@ -13,6 +13,7 @@ use crate::error::{Corrupt, Fault};
 use crate::items::ended_grants::{clawed_write, runs_check};
 use crate::payments::PaymentStore;
 use crate::payments::{Applied, PaymentEntry, Progress, payment_key};
+use crate::posting::EntryState;
 use crate::table::attribute::text;
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
@@ -25,12 +26,12 @@ impl PaymentStore<'_> {
         amount: Amount,
         payment: Payment,
         reason: ClawBackReason,
-        mut also: Vec<TransactWriteItem>,
+        mut extra_writes: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
-        also.extend(self.pause_write(reason, granted).await?);
+        extra_writes.extend(self.pause_write(reason, granted).await?);
         let entry = PaymentEntry::claw_back(&payment, reason, amount.credits().negated());
-        let posting = move |now| Posting::change(Change::ClawBack(amount), now);
-        self.settle(granted, payment, entry, &posting, also).await
+        let posting = move |now| Posting::queue_change(Change::ClawBack(amount), now);
+        self.settle(granted, payment, entry, &posting, extra_writes).await
     }
 
     /// Gives credits that were clawed back to the workspace again, as prepaid credits.
@@ -40,10 +41,10 @@ impl PaymentStore<'_> {
         amount: Amount,
         payment: Payment,
         reason: ClawBackReason,
-        also: Vec<TransactWriteItem>,
+        extra_writes: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         let entry = PaymentEntry::returned(&payment, reason, amount.credits());
-        self.settle(granted, payment, entry, &move |now| Posting::top_up(amount, now), also).await
+        self.settle(granted, payment, entry, &move |now| Posting::top_up(amount, now), extra_writes).await
     }
 
     /// Takes back or returns credits of an expiring grant, so that `target` is taken back in total.
@@ -56,7 +57,7 @@ impl PaymentStore<'_> {
         target: Credits,
         before: &Payment,
         reason: ClawBackReason,
-        mut also: Vec<TransactWriteItem>,
+        mut extra_writes: Vec<TransactWriteItem>,
     ) -> Result<Progress, Fault> {
         let step = PaymentStep::ClawBackTo(granted.clone(), target);
         let payment = step.taken(before).map_err(Corrupt::from)?;
@@ -64,28 +65,28 @@ impl PaymentStore<'_> {
         let grant_id = granted.grant_id.as_ref().ok_or(Corrupt::Attribute("grant_id"))?;
         let direction = if target > before.clawed { Direction::Take } else { Direction::Return };
         if direction == Direction::Take {
-            also.extend(self.pause_write(reason, granted).await?);
+            extra_writes.extend(self.pause_write(reason, granted).await?);
         }
         let Some(ended) = self.store.grants().ended(workspace, grant_id).await? else {
-            also.push(runs_check(&self.store.table, workspace, grant_id)?);
+            extra_writes.push(runs_check(&self.store.table, workspace, grant_id)?);
             let key = payment_key(granted, &payment, direction.prefix()).pk;
             let change = Change::ClawBackTo { key, grant_id: grant_id.clone(), target };
             let entry = PaymentEntry::waiting(&payment, reason, direction);
-            let posting = |now| Posting::change(change.clone(), now);
-            return self.settle(granted, payment, entry, &posting, also).await;
+            let posting = |now| Posting::queue_change(change.clone(), now);
+            return self.settle(granted, payment, entry, &posting, extra_writes).await;
         };
         let (after, debt) = ended.claw_back_to(target).map_err(Corrupt::from)?;
         if debt.is_zero() {
-            return self.keep(payment, also, Applied::Changed).await;
+            return self.keep(payment, extra_writes, Applied::Changed).await;
         }
-        also.push(clawed_write(&self.store.table, workspace, &ended, &after)?);
+        extra_writes.push(clawed_write(&self.store.table, workspace, &ended, &after)?);
         match (Amount::new(debt), Amount::new(debt.negated())) {
             (Ok(amount), _) => {
                 let entry = PaymentEntry::claw_back(&payment, reason, debt.negated());
-                let posting = move |now| Posting::change(Change::ClawBack(amount), now);
-                self.settle(granted, payment, entry, &posting, also).await
+                let posting = move |now| Posting::queue_change(Change::ClawBack(amount), now);
+                self.settle(granted, payment, entry, &posting, extra_writes).await
             }
-            (_, Ok(returned)) => self.return_credits(granted, returned, payment, reason, also).await,
+            (_, Ok(returned)) => self.return_credits(granted, returned, payment, reason, extra_writes).await,
             _ => Err(Corrupt::Attribute("clawed").into()),
         }
     }
@@ -156,11 +157,11 @@ impl Direction {
 
 impl PaymentEntry {
     fn claw_back(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, reason, Direction::Take) }
+        Self { credits, state: EntryState::Complete, ..Self::waiting(payment, reason, Direction::Take) }
     }
 
     fn returned(payment: &Payment, reason: ClawBackReason, credits: Credits) -> Self {
-        Self { credits, listed: true, ..Self::waiting(payment, reason, Direction::Return) }
+        Self { credits, state: EntryState::Complete, ..Self::waiting(payment, reason, Direction::Return) }
     }
 
     /// Makes the entry of a claw-back or its reversal that waits for a close to compute the credits.
@@ -170,6 +171,6 @@ impl PaymentEntry {
             Direction::Take => Cause::ClawBack { payment_id, reason },
             Direction::Return => Cause::ClawBackReversed { payment_id, reason },
         };
-        Self { prefix: direction.prefix(), cause, credits: Credits::ZERO, listed: false }
+        Self { prefix: direction.prefix(), cause, credits: Credits::ZERO, state: EntryState::WaitsForClose }
     }
 }

@@ -105,13 +105,13 @@ impl PaymentMethodStore<'_> {
                     self.retry_with_new_method(workspace).await?;
                     return Ok(MethodStored::Chosen);
                 }
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons)
                     if !is_busy(&reasons) && self.store.get(&known).await?.is_none() =>
                 {
                     return Ok(MethodStored::WorkspaceUnknown);
                 }
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }

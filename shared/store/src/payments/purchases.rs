@@ -190,10 +190,10 @@ impl PurchaseStore<'_> {
             let writes = self.begin_writes(claim, new).map_err(Fault::from)?;
             match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(StoredPurchase::begun(new)),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
-                    _ if is_busy(&reasons) => attempts.after_conflict().await?,
+                    _ if is_busy(&reasons) => attempts.retry_after_conflict().await?,
                     _ => return Err(ClaimRefusal::WorkspaceNotFound),
                 },
             }
@@ -217,10 +217,10 @@ impl PurchaseStore<'_> {
                 TransactionOutcome::Written => return Ok(true),
                 TransactionOutcome::Unknown(error) => {
                     unanswered = true;
-                    attempts.after_failure(error).await?;
+                    attempts.retry_after_failure(error).await?;
                 }
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
+                    attempts.retry_after_conflict().await?;
                 }
                 // Either this call's write, whose response was lost, or another caller's. Or the purchase is paid, or
                 // its state is set.

@@ -107,10 +107,10 @@ impl RefundStore<'_> {
                 TransactionOutcome::Written => {
                     return Ok(StoredRefund { refund: refund.clone(), end: None, keys: 0 });
                 }
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) => match reasons.first() {
                     Some(Reason::Condition(Some(taken))) => return self.begun(claim, taken).await,
-                    _ if is_busy(&reasons) => attempts.after_conflict().await?,
+                    _ if is_busy(&reasons) => attempts.retry_after_conflict().await?,
                     _ => return Err(Fault::from(Corrupt::Attribute(REFUND_ID)).into()),
                 },
             }

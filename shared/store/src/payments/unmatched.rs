@@ -131,9 +131,9 @@ impl UnmatchedPaymentStore<'_> {
             ];
             match self.store.transact(writes).await? {
                 TransactionOutcome::Written => return Ok(shown),
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 // An event was merged meanwhile, or another call resolved the payment: read it again.
-                TransactionOutcome::Cancelled(_) => attempts.after_conflict().await?,
+                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -158,7 +158,7 @@ impl UnmatchedPayment {
     fn of(payment: Payment) -> Option<Self> {
         let (paid, reason) = payment.paid.zip(payment.mismatch)?;
         let sold = payment.sale.map(|sale| sale.workspace_id);
-        let named = paid.named.workspace_id.and_then(|named| named.parse().ok());
+        let named = paid.ids.workspace_id.and_then(|named| named.parse().ok());
         Some(Self {
             payment_id: payment.payment_id,
             price: Price { amount_minor: paid.amount_minor, currency: paid.currency },

@@ -90,7 +90,7 @@ impl Store {
                 let left = read.unprocessed_keys.unwrap_or_default().into_values().next();
                 wanted = left.map(|left| left.keys).unwrap_or_default();
                 if !wanted.is_empty() {
-                    attempts.after_conflict().await?;
+                    attempts.retry_after_conflict().await?;
                 }
             }
         }

@@ -104,9 +104,9 @@ impl Store {
             match self.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(true),
                 // If it was written, the condition of the next attempt fails, and the caller reads again.
-                TransactionOutcome::Unknown(error) => attempts.after_failure(error).await?,
+                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
                 TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.after_conflict().await?;
+                    attempts.retry_after_conflict().await?;
                 }
                 TransactionOutcome::Cancelled(_) => return Ok(false),
             }
@@ -225,18 +225,18 @@ fn update_request(client: &Client, update: Update) -> UpdateItemFluentBuilder {
 
 impl Attempts {
     /// Waits before the next attempt, after a conflict or throttling.
-    pub async fn after_conflict(&mut self) -> Result<(), Fault> {
+    pub async fn retry_after_conflict(&mut self) -> Result<(), Fault> {
         metrics::counter!("Conflicts").increment(1);
         self.pause().await.ok_or_else(given_up)
     }
 
     /// Waits before the next attempt, after a lost response.
-    pub async fn after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
+    pub async fn retry_after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
         self.pause().await.ok_or(Fault::Unavailable(error))
     }
 
-    /// Counts an attempt that needs no pause, because the obstacle was removed.
-    pub fn at_once(&mut self) -> Result<(), Fault> {
+    /// Counts the next attempt without a pause, because the caller has removed the obstacle.
+    pub fn retry_now(&mut self) -> Result<(), Fault> {
         self.count().ok_or_else(given_up)
     }
 

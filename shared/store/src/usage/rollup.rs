@@ -52,7 +52,7 @@ impl UsageStore<'_> {
             let mut attempts = self.store.attempts();
             while !self.roll_up_month(workspace, month, &spendings).await? {
                 // Another invocation counts the same records. The next attempt skips what it has counted.
-                attempts.after_conflict().await?;
+                attempts.retry_after_conflict().await?;
             }
         }
         Ok(())

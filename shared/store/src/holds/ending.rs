@@ -1,0 +1,222 @@
+//! Ends of holds: one transaction makes a ledger entry of the captures, and releases the rest (M4).
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::batch::MAX_LINES;
+use credits_core::credits::Credits;
+use credits_core::hold::{Hold, HoldStatus, Settlement};
+use credits_core::hold_posting::{EndPosting, HoldError};
+use credits_core::id::{Id, WorkspaceId};
+use credits_core::ledger::{Cause, Entry};
+use jiff::Timestamp;
+
+use crate::error::{Corrupt, Fault};
+use crate::holds::HoldStore;
+use crate::idempotency::Claim;
+use crate::items::{balance_item, batch_item, entry_item, hold_item};
+use crate::posting::refused_by_balance_alone;
+use crate::refused::RefusedBalance;
+use crate::table::attribute::Item;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{Reason, TransactionOutcome};
+
+/// The prefix of the id of a settlement's ledger entry.
+const SETTLEMENT_PREFIX: &str = "hset";
+
+/// The prefix of the id of an expiry's ledger entry.
+const EXPIRY_PREFIX: &str = "exp";
+
+/// A hold as it was read, and as it is after its end.
+#[derive(Clone)]
+pub(super) struct HoldEnd {
+    pub before: Hold,
+    pub after: Hold,
+}
+
+/// Holds that one transaction ends.
+pub(super) struct HoldsToEnd<'a> {
+    pub workspace: &'a WorkspaceId,
+    /// The key of their ledger entry.
+    pub key: ItemKey,
+    /// The caller's claim to the key; `None` if the holds expire.
+    pub claim: Option<&'a Claim>,
+    pub ends: Vec<HoldEnd>,
+}
+
+/// The result of expiring holds.
+pub(crate) struct ExpiryResult {
+    /// Whether this call ended any hold.
+    pub any_expired: bool,
+    /// See [`Current::database_now`](crate::close::Current).
+    pub database_now: Timestamp,
+}
+
+/// The result of an attempt to end holds.
+pub(super) enum EndAttempt {
+    /// The holds have ended, with this sum of captures.
+    Written(Credits),
+    /// The key is already used.
+    KeyTaken(Item),
+    /// The balance doesn't cover what the captures exceed their holds by.
+    Insufficient(RefusedBalance),
+    /// Another transaction was on the same items or has changed them. The caller reads the holds again.
+    Conflict,
+    /// The response was lost, so the holds may have ended.
+    Unknown(Box<aws_sdk_dynamodb::Error>),
+}
+
+impl HoldStore<'_> {
+    /// Releases an expired hold, and settles what was captured. Returns [`Current::database_now`](crate::close::Current):
+    /// a hold that has not expired by then stays open.
+    pub async fn expire(self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
+        Ok(self.expire_all(workspace, std::slice::from_ref(hold_id)).await?.database_now)
+    }
+
+    /// Expires several holds, like [`Self::expire`]. Their captures must fit into one ledger entry.
+    pub(crate) async fn expire_all(
+        self,
+        workspace: &WorkspaceId,
+        hold_ids: &[Id],
+    ) -> Result<ExpiryResult, Fault> {
+        let mut attempts = self.store.attempts();
+        loop {
+            let database_now = self.store.balances().close_due(workspace).await?.database_now;
+            let now = self.store.now().min(database_now);
+            let mut holds = Vec::with_capacity(hold_ids.len());
+            for hold_id in hold_ids {
+                let item = self.store.get(&ItemKey::hold(workspace, hold_id)).await?;
+                holds.extend(item.as_ref().map(hold_item::read).transpose()?);
+            }
+            holds.retain(|hold| hold.status == HoldStatus::Open && hold.has_expired(now));
+            let Some(first) = holds.first() else {
+                return Ok(ExpiryResult { any_expired: false, database_now });
+            };
+            let key = ItemKey::ours(workspace, &format!("hold#{}", first.hold_id));
+            let expired = |before: Hold| HoldEnd {
+                after: Hold { status: HoldStatus::Expired, ..before.clone() },
+                before,
+            };
+            let ends = holds.into_iter().map(expired).collect();
+            match self.end_together(&HoldsToEnd { workspace, key, claim: None, ends }).await? {
+                EndAttempt::Written(_) => return Ok(ExpiryResult { any_expired: true, database_now }),
+                EndAttempt::Unknown(error) => attempts.retry_after_failure(error).await?,
+                EndAttempt::KeyTaken(_) | EndAttempt::Insufficient(_) | EndAttempt::Conflict => {
+                    attempts.retry_after_conflict().await?;
+                }
+            }
+        }
+    }
+
+    /// Sends one transaction that ends all of the holds.
+    pub(super) async fn end_together(self, to_end: &HoldsToEnd<'_>) -> Result<EndAttempt, Fault> {
+        let current = self.store.balances().close_due(to_end.workspace).await?;
+        let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
+        let now = self.store.now().min(current.database_now);
+        let captured = to_end.captured()?;
+        let placements = to_end.ends.iter().map(|end| end.before.placement);
+        let end = match balance.end_holds(placements.zip(captured.iter().copied()), now) {
+            Ok(end) => end,
+            // A hold has ended since it was read.
+            Err(HoldError::UnknownEpoch) => return Ok(EndAttempt::Conflict),
+            Err(HoldError::OutOfRange(sum)) => return Err(Corrupt::from(sum).into()),
+        };
+        let reasons = match self.store.transact(self.end_writes(to_end, &end, now)?).await? {
+            TransactionOutcome::Written => {
+                return Ok(EndAttempt::Written(Credits::sum(captured).map_err(Corrupt::from)?));
+            }
+            TransactionOutcome::Unknown(error) => return Ok(EndAttempt::Unknown(error)),
+            TransactionOutcome::Cancelled(reasons) => reasons,
+        };
+        // `end_writes` writes the balance first. If a caller claims the key, the second write is that of the key.
+        if to_end.claim.is_some()
+            && let Some(Reason::Condition(Some(item))) = reasons.get(1)
+        {
+            return Ok(EndAttempt::KeyTaken(item.clone()));
+        }
+        let balance = refused_by_balance_alone(&end.posting, &reasons)?;
+        Ok(balance.map_or(EndAttempt::Conflict, EndAttempt::Insufficient))
+    }
+
+    /// Returns the writes of the transaction: the balance's first, then that of the key (a ledger entry, or the claim
+    /// alone if nothing was captured), then the holds', and the expiry's entry last.
+    ///
+    /// `end_together` reads the cancellation reasons in this order. Expiring holds without captures write no key.
+    fn end_writes(
+        self,
+        to_end: &HoldsToEnd<'_>,
+        end: &EndPosting,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Fault> {
+        let HoldsToEnd { workspace, key, claim, ends } = to_end;
+        let ended: Vec<Hold> = ends.iter().map(|end| end.after.clone()).collect();
+        let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
+        let mut writes =
+            vec![balance_item::write_of(&self.store.table, workspace, &end.posting, key.name())?];
+        if !captured.is_zero() {
+            let cause = Cause::HoldSettled(settlement);
+            let entry = self.entry_of(SETTLEMENT_PREFIX, cause, captured, now);
+            let fingerprint = claim.map(|claim| claim.fingerprint);
+            let item = entry_item::item_of(workspace, key, fingerprint, &entry)?;
+            writes.push(entry_item::put(&self.store.table, item)?);
+        } else if let Some(claim) = claim {
+            writes.push(entry_item::put(&self.store.table, entry_item::claimed(claim))?);
+        }
+        for HoldEnd { before, after } in ends {
+            writes.push(hold_item::ending_write(&self.store.table, workspace, before, after)?);
+        }
+        if !end.expired.is_zero() {
+            let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();
+            let key = expiry_key(workspace, &hold_ids)?;
+            let cause = Cause::Expiry { grant_ids: Vec::new(), hold_ids };
+            let entry = self.entry_of(EXPIRY_PREFIX, cause, end.expired, now);
+            let item = entry_item::item_of(workspace, &key, None, &entry)?;
+            writes.push(entry_item::put(&self.store.table, item)?);
+        }
+        Ok(writes)
+    }
+
+    /// Creates a ledger entry that takes credits.
+    fn entry_of(self, id_prefix: &str, cause: Cause, taken: Credits, at: Timestamp) -> Entry {
+        Entry { entry_id: self.store.sources.new_id(id_prefix), cause, credits: taken.negated(), at }
+    }
+}
+
+/// Returns the key of the ledger entry of credits that had expired in holds.
+fn expiry_key(workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<ItemKey, Corrupt> {
+    let first = hold_ids.first().ok_or(Corrupt::NoExpiredHold)?;
+    Ok(ItemKey::ours(workspace, &format!("hold#{first}#expired")))
+}
+
+impl HoldsToEnd<'_> {
+    /// Returns the captured credits of each hold.
+    fn captured(&self) -> Result<Vec<Credits>, Corrupt> {
+        self.ends.iter().map(|end| Ok(end.after.captured()?)).collect()
+    }
+
+    /// Returns whether one ledger entry has room for all captures.
+    pub(super) fn fits_an_entry(&self) -> bool {
+        let lines = self.ends.iter().flat_map(|end| &end.after.captures).map(|capture| &capture.line);
+        // `MAX_LINES` lines always fit. More lines fit only if they are short.
+        lines.clone().count() <= MAX_LINES || batch_item::have_room(&lines.cloned().collect::<Vec<_>>())
+    }
+
+    /// Returns the holds, with those that have ended in their final state.
+    pub(super) fn final_states(&self, holds: Vec<Hold>) -> Vec<Hold> {
+        let final_state = |hold: Hold| {
+            let end = self.ends.iter().find(|end| end.after.hold_id == hold.hold_id);
+            end.map_or(hold, |end| end.after.clone())
+        };
+        holds.into_iter().map(final_state).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expiry_key;
+    use crate::error::Corrupt;
+
+    #[test]
+    fn an_expiry_without_holds_has_no_key() {
+        let workspace = "acme".parse().unwrap();
+        assert!(matches!(expiry_key(&workspace, &[]), Err(Corrupt::NoExpiredHold)));
+    }
+}
