@@ -5,6 +5,7 @@ use credits_core::grant::GrantKind;
 use credits_store::grants::{GrantOrder, Term};
 use jiff::{SignedDuration, Timestamp};
 use model::items::{TableItem, every_item, of_kind};
+use reqwest::Method;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
@@ -34,6 +35,50 @@ async fn a_debit_a_replay_and_a_refusal_are_one_request_each() {
     is_one_transaction_of_the_debit_function(&requests);
     let (answer, requests) = world.requests_of(world.take("acme", "other", "1000")).await;
     assert_eq!(answer.status, 402);
+    is_one_transaction_of_the_debit_function(&requests);
+}
+
+/// Returns the operations of the debit function, and checks that they wrote nothing and read at most two units.
+fn operations_of_a_refusal(requests: &[Value]) -> Vec<&str> {
+    let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] == "debit").collect();
+    let units = |name: &str| requests.iter().map(|it| it[name].as_f64().unwrap()).sum::<f64>();
+    assert!(units("write_units") == 0.0 && units("read_units") <= 2.0, "{requests:?}");
+    requests.iter().map(|it| it["operation"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m11_a_second_refusal_reads_and_writes_nothing() {
+    let world = World::with_packs(1).await;
+    assert_eq!(world.take("acme", "all", "1000").await.status, 201);
+    assert_eq!(world.take("acme", "first", "1").await.status, 402);
+    let (answer, requests) = world.requests_of(world.take("acme", "second", "1")).await;
+    assert_eq!((answer.status, &answer.body["available"]), (402, &json!("0")));
+    assert_eq!(operations_of_a_refusal(&requests), ["BatchGetItem"]);
+
+    let replay = world.take("acme", "all", "1000").await;
+    assert_eq!((replay.status, replay.replayed), (200, true), "a replay is answered at zero");
+    let reused = world.take("acme", "all", "2").await;
+    assert_eq!((reused.status, reused.body["code"].as_str()), (409, Some("idempotency_key_reused")));
+}
+
+/// Credits that arrive are seen by the next call, through whichever instance they came.
+#[tokio::test(flavor = "multi_thread")]
+async fn m11_no_refusal_outlives_the_balance_that_caused_it() {
+    let world = World::with_packs(0).await;
+    for round in 0..3 {
+        let key = |name: &str| format!("{name}-{round}");
+        assert_eq!(world.take("acme", &key("early"), "10").await.status, 402);
+        assert_eq!(world.take("acme", &key("again"), "10").await.status, 402);
+        let grant = json!({ "credits": "10", "kind": "prepaid", "reason": "welcome" });
+        let path = "/v1/workspaces/acme/grants";
+        assert_eq!(world.call(Method::POST, path, Some(&key("grant")), Some(&grant)).await.status, 201);
+        assert_eq!(world.take("acme", &key("again"), "10").await.status, 201);
+    }
+    // A call that the refused balance covers costs no read.
+    world.buy("acme", "pack_1k", "pack").await;
+    assert_eq!(world.take("acme", "above", "5000").await.status, 402);
+    let (answer, requests) = world.requests_of(world.take("acme", "covered", "1")).await;
+    assert_eq!(answer.status, 201);
     is_one_transaction_of_the_debit_function(&requests);
 }
 

@@ -260,7 +260,7 @@ impl AgreementStore<'_> {
             Ok(_) => self.store.balances().settle_fence(workspace).await,
             Err(Unposted::KeyTaken(_) | Unposted::ExtraConditionFailed) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
-            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => {
                 return Err(Corrupt::Attribute("balance").into());
             }
         }

@@ -7,7 +7,7 @@ use credits_core::posting::Posting;
 use crate::error::Fault;
 use crate::idempotency::{Claim, KeyUse};
 use crate::items::entry_item;
-use crate::posting::{EntryState, PostingOrder, Unposted};
+use crate::posting::{EntryState, PostingOrder, RefusedPosting, Unposted};
 use crate::refused::RefusedBalance;
 use crate::table::Store;
 use crate::table::attribute::Item;
@@ -61,7 +61,7 @@ impl DebitStore<'_> {
         match self.store.postings().post(order).await {
             Ok(entry) => Ok(Posted { entry, key_use: KeyUse::First }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
-            Err(Unposted::Insufficient { balance, .. }) => {
+            Err(Unposted::Insufficient(RefusedPosting { balance, .. })) => {
                 Err(DebitRefusal::Insufficient { required: amount, balance })
             }
             Err(Unposted::NoBalance | Unposted::ExtraConditionFailed) => Err(DebitRefusal::WorkspaceNotFound),

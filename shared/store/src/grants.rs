@@ -163,7 +163,7 @@ impl GrantStore<'_> {
             }
             Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
             Err(Unposted::ExtraConditionFailed) => return Err(VoidRefusal::Voided),
-            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
+            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => {
                 return Err(VoidRefusal::WorkspaceNotFound);
             }
             Err(Unposted::Fault(fault)) => return Err(fault.into()),

@@ -22,6 +22,7 @@ pub mod holds;
 pub mod idempotency;
 pub mod invoices;
 mod items;
+mod known_refusals;
 pub mod ledger;
 pub mod mails;
 pub mod payments;

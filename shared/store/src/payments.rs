@@ -337,9 +337,7 @@ impl PaymentStore<'_> {
                 Ok(if more { Progress::Stepped(Applied::Changed) } else { Progress::Done(Applied::Changed) })
             }
             Err(Unposted::Fault(fault)) => Err(fault),
-            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
-                Err(Corrupt::Attribute("balance").into())
-            }
+            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => Err(Corrupt::Attribute("balance").into()),
             Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
         }
     }

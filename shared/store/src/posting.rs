@@ -1,6 +1,7 @@
 //! Writes of postings: one transaction for a balance and its ledger entry, with retries.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::balance::Balance;
 use credits_core::credits::Credits;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
@@ -48,13 +49,23 @@ pub(crate) enum Unposted {
     /// The workspace has no balance.
     NoBalance,
     /// The balance doesn't cover the posting. If holds are open, some of them may have expired.
-    Insufficient {
-        balance: RefusedBalance,
-        has_open_holds: bool,
-    },
+    Insufficient(RefusedPosting),
     /// The condition of an extra write failed.
     ExtraConditionFailed,
     Fault(Fault),
+}
+
+/// A posting that the balance does not cover.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefusedPosting {
+    pub balance: RefusedBalance,
+    pub has_open_holds: bool,
+}
+
+impl From<RefusedPosting> for Unposted {
+    fn from(refused: RefusedPosting) -> Self {
+        Self::Insufficient(refused)
+    }
 }
 
 impl<E: Into<Fault>> From<E> for Unposted {
@@ -87,6 +98,12 @@ impl PostingStore<'_> {
         // See `Current::database_now`. The first attempt does without it, to save a read.
         let mut database_now = Timestamp::MAX;
         let mut releaser = self.store.holds().expired_hold_releaser(order.workspace);
+        if let Some(refused) = self.refused_without_write(&order).await? {
+            let RefusedPosting { balance, has_open_holds } = refused;
+            if !has_open_holds || !releaser.release(balance.version).await? {
+                return Err(refused.into());
+            }
+        }
         loop {
             let now = self.store.now().min(database_now);
             let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
@@ -106,15 +123,39 @@ impl PostingStore<'_> {
                     attempts.retry_now()?;
                     database_now = self.store.balances().close_due(order.workspace).await?.database_now;
                 }
-                Err(refused @ Unposted::Insufficient { has_open_holds: true, balance }) => {
-                    if !releaser.release(balance.version).await? {
-                        return Err(refused);
+                Err(Unposted::Insufficient(refused)) => {
+                    let RefusedPosting { balance, has_open_holds } = refused;
+                    if !has_open_holds || !releaser.release(balance.version).await? {
+                        self.store.known_refusals.remember(order.workspace, &balance);
+                        return Err(refused.into());
                     }
                     attempts.retry_now()?;
                 }
                 Err(refused) => return Err(refused),
             }
         }
+    }
+
+    /// Refuses a posting by reading the balance and the entry, if the balance has refused a call of this instance and has
+    /// not changed since (see [`crate::known_refusals`]). Returns `None` if only the write can tell.
+    async fn refused_without_write(self, order: &PostingOrder<'_>) -> Result<Option<RefusedPosting>, Fault> {
+        let Some(known) = self.store.known_refusals.of(order.workspace) else { return Ok(None) };
+        let is_covered = known.spendable >= order.credits.negated();
+        if is_covered || !order.extra_writes.is_empty() {
+            return Ok(None);
+        }
+        let balance_key = ItemKey::balance(order.workspace);
+        let items = self.store.get_many(&[balance_key.clone(), order.key.clone()]).await?;
+        let Some(item) = items.get(&balance_key) else { return Ok(None) };
+        let balance = balance_item::read(item)?;
+        if balance.version != known.version {
+            self.store.known_refusals.forget(order.workspace);
+            return Ok(None);
+        }
+        let posting = (order.build_posting)(self.store.now());
+        let is_refused = matches!(posting.check(&balance), Err(Refusal::Insufficient { .. }));
+        let is_new = !items.contains_key(&order.key);
+        Ok((is_new && is_refused).then(|| RefusedPosting::of(&balance)).transpose()?)
     }
 
     /// Returns the writes of one transaction: the balance's first, the ledger entry's second, then the extra ones.
@@ -137,6 +178,12 @@ impl PostingStore<'_> {
         ];
         writes.extend(order.extra_writes.iter().cloned());
         Ok(writes)
+    }
+}
+
+impl RefusedPosting {
+    fn of(balance: &Balance) -> Result<Self, Corrupt> {
+        Ok(Self { balance: RefusedBalance::of(balance)?, has_open_holds: balance.has_open_holds() })
     }
 }
 
@@ -163,11 +210,7 @@ impl PostingOrder<'_> {
         let Some(Reason::Condition(item)) = balance_reason else { return Ok(AttemptEnd::Backoff) };
         let balance = balance_item::read(&item.ok_or(Unposted::NoBalance)?)?;
         match posting.check(&balance) {
-            Err(Refusal::Insufficient { .. }) => {
-                let has_open_holds = balance.has_open_holds();
-                let refused_balance = RefusedBalance::of(&balance)?;
-                Err(Unposted::Insufficient { balance: refused_balance, has_open_holds })
-            }
+            Err(Refusal::Insufficient { .. }) => Err(RefusedPosting::of(&balance)?.into()),
             Err(Refusal::Due) => Ok(AttemptEnd::CloseFirst),
             // The item has changed between DynamoDB's check and its read, and now satisfies the condition.
             Ok(()) => Ok(AttemptEnd::Backoff),

@@ -163,9 +163,7 @@ impl SubscriptionStore<'_> {
             }
             Err(Unposted::Fault(fault)) => Err(fault),
             Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(false),
-            Err(Unposted::NoBalance | Unposted::Insufficient { .. }) => {
-                Err(Corrupt::Attribute("balance").into())
-            }
+            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => Err(Corrupt::Attribute("balance").into()),
         }
     }
 

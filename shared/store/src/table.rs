@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::known_refusals::KnownRefusals;
 use crate::sources::Sources;
 
 /// The table, with the clock, randomness and deadline of the calls on it.
@@ -24,6 +25,7 @@ pub struct Store {
     pub(crate) table: Arc<str>,
     pub(crate) sources: Sources,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) known_refusals: KnownRefusals,
 }
 
 impl Store {
@@ -31,7 +33,14 @@ impl Store {
     #[must_use]
     pub fn new(client: Client, table: &str, sources: Sources) -> Self {
         let writer = transaction::writer(&client);
-        Self { client, writer, table: table.into(), sources, deadline: None }
+        Self {
+            client,
+            writer,
+            table: table.into(),
+            sources,
+            deadline: None,
+            known_refusals: KnownRefusals::default(),
+        }
     }
 
     /// Returns the same store for one invocation, whose retries end before `deadline`.
