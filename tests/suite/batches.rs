@@ -118,11 +118,11 @@ async fn m12_a_refused_batch_reports_each_run_its_own_cost() {
     );
     let required: Vec<_> = world.events("RunFailed").await.iter().map(|it| it["required"].clone()).collect();
     assert_eq!(required, ["1000", "200"]);
+    let history = world.get("/v1/workspaces/acme/usage/history?months=1").await;
+    assert_eq!(history["months"][0]["blocked_credits"], "1200");
     world.advance(3_900).await;
     let subjects = world.subjects().await;
     assert_eq!(subjects.last().unwrap(), "1 more run of hourly failed: out of AI credits");
-    let history = world.get("/v1/workspaces/acme/usage/history?months=1").await;
-    assert_eq!(history["months"][0]["blocked_credits"], "1200");
 }
 
 #[tokio::test(flavor = "multi_thread")]
