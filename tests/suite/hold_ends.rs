@@ -331,6 +331,8 @@ async fn m04_holds_of_another_workspace_add_no_reads() {
         requests.sort();
         requests
     };
+    // The first refusal is a failed write. The function remembers it, and reads before the next one.
+    reads("first").await;
     let before = reads("before").await;
     let copy = |number: usize| {
         let mut copy = renamed(&item, &BTreeMap::from([(hold.as_str(), format!("hold_{number}"))]));

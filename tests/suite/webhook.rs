@@ -370,7 +370,8 @@ async fn only_the_operator_lists_unmatched_payments() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_event_that_is_not_what_its_type_says_is_refused_whole() {
     let world = World::with_packs(0).await;
-    let answer = world.tell("payment_intent.succeeded", &json!({ "id": 7 })).await;
+    let intent = json!({ "id": 7, "metadata": { "workspace_id": "acme" } });
+    let answer = world.tell("payment_intent.succeeded", &intent).await;
     assert_eq!(answer.fields(), ["data.object.id", "data.object.currency", "data.object.amount"]);
     let body = b"{\"id\":".to_vec();
     let signature = sign(&body, &Secret::new(WEBHOOK_SECRET), Timestamp::now_for_tests()).unwrap();
