@@ -12,6 +12,7 @@ use crate::object::{BadMember, Object};
 mod dispute;
 mod refund;
 
+#[cfg(feature = "client")]
 pub(crate) use refund::refund_status;
 
 /// A webhook event in the terms of this application.
@@ -162,6 +163,7 @@ fn ignored_by_origin(event: &Value, mode: Mode) -> Option<Ignored> {
 }
 
 /// Reads a completed session that was fetched from Stripe's API with its expanded payment intent.
+#[cfg(feature = "client")]
 pub(crate) fn of_session(session: &Value) -> Result<StripeEvent, EventError> {
     let intent_status = session.pointer("/payment_intent/status").and_then(Value::as_str);
     if session["payment_status"] == "unpaid" && intent_status == Some("requires_payment_method") {

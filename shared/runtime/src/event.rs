@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// An HTTP call from API Gateway. Absent members are `None` or empty.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,12 +54,26 @@ pub struct Jwt {
     pub claims: JwtClaims,
 }
 
+/// The scopes of a token, as text or as a list.
+///
+/// API Gateway's HTTP API passes a list on as a text, such as `[credits:read credits:spend]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum ScopeClaim {
+    Text(String),
+    List(Vec<String>),
+    /// Anything else names no scope.
+    Other(IgnoredAny),
+}
+
 /// The claims of a token that this API uses (docs/api.md).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct JwtClaims {
-    /// The scopes, separated by white space.
-    pub scope: Option<String>,
+    /// The scopes, as most issuers name them.
+    pub scope: Option<ScopeClaim>,
+    /// The scopes, as Entra and Okta name them.
+    pub scp: Option<ScopeClaim>,
     /// The workspace's id, or `*` for all.
     pub workspace: Option<String>,
 }
