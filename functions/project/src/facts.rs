@@ -31,7 +31,8 @@ pub struct OutgoingEvent {
     pub fact: Fact,
 }
 
-/// The kinds of ledger entries that `CreditsAdded` reports. The arm of a reversal also has a reason.
+/// The kinds of ledger entries that `CreditsAdded` reports without a reason. It also reports a reversed claw-back, with
+/// its reason.
 const KINDS_THAT_ADD_CREDITS: [EntryKind; 3] = [EntryKind::TopUp, EntryKind::Allocation, EntryKind::Grant];
 
 /// Returns the events that follow from a write; an error if a balance's sums leave their range.
@@ -138,9 +139,11 @@ fn of_balance(
         .collect())
 }
 
-/// Returns `TopUpWanted` while the balance is low. Its id has another prefix than that of a refused call's need
-/// (`top-up-needed`), since the versions in the two ids count different items. Every write repeats it: an earlier event may have been lost, or a
-/// payment method or new settings may have been stored since.
+/// Returns `TopUpWanted` while the balance is low. Every write of the balance repeats the event: an earlier one may have
+/// been lost, or a payment method or new settings may have been stored since.
+///
+/// A refused call causes the same fact under the prefix `top-up-needed`. The prefixes differ because this id contains the
+/// version of the balance, and that one the version of automatic top-up.
 fn top_up_wanted(workspace: &WorkspaceId, after: &Balance) -> Result<Option<OutgoingEvent>, OutOfRange> {
     let (available, wanted) = (after.available()?, after.wants_top_up()?);
     let Some(threshold) = after.top_up_at.filter(|_| wanted) else { return Ok(None) };
@@ -236,7 +239,8 @@ fn of_subscription(
         events.push(outgoing_event(event_id, workspace, failed));
     }
     if current.status == Status::Cancelled && previous.is_some_and(Subscription::is_running) {
-        // The account does not store why the subscription ended. Only an end by a last decline keeps the declines.
+        // The account does not store why the subscription ended. If a declined charge ended it, the declines are still
+        // stored; a cancellation clears them.
         let reason = if current.declines.is_some() { EndReason::PaymentFailed } else { EndReason::Cancelled };
         let (subscription_id, tier) = (id.clone(), current.terms.tier.clone());
         let cancelled = Fact::SubscriptionCancelled { subscription_id, tier, reason };

@@ -7,6 +7,7 @@ use credits_core::subscription::{PlanRule, Subscription, Terms, Upgrade};
 use credits_core::subscription_account::{PaidAhead, RenewalStep, SubscriptionAccount};
 use credits_core::tier_change::TierChange;
 use credits_store::Fault;
+use credits_store::error::Corrupt;
 use credits_store::payments::purchases::CheckoutReason;
 use credits_store::subscriptions::VersionedAccount;
 
@@ -128,6 +129,7 @@ impl Billing {
     async fn settle_and_read(&self, workspace: &WorkspaceId) -> Result<VersionedAccount, SubscribeRefusal> {
         for _ in 0..MAX_ROUNDS {
             let stored = self.store.subscriptions().get(workspace).await?;
+            // A charge that is processing is not among these, so this does not repeat for it.
             if let Some(charge) = stored.account.unsettled_charge() {
                 self.finish_open(charge).await?;
                 continue;
@@ -168,12 +170,12 @@ impl Billing {
             TierChange::NextPeriod(terms) => self.keep_running(workspace, stored, Some(terms)).await,
             TierChange::Start(terms) => self.start(workspace, stored, &terms).await,
             TierChange::PayDue(terms) => {
-                let running = stored.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let running = running(&stored.account)?;
                 let purchase = self.due_purchase(workspace, &stored.account, running, &terms)?;
                 self.pay(workspace, stored, &purchase).await
             }
             TierChange::Upgrade(terms, upgrade) => {
-                let running = stored.account.running().ok_or(SubscribeRefusal::NoSubscription)?;
+                let running = running(&stored.account)?;
                 let purchase = self.upgrade_purchase(workspace, &stored.account, running, &terms, upgrade)?;
                 self.pay(workspace, stored, &purchase).await
             }
@@ -228,19 +230,20 @@ impl Billing {
         stored: &VersionedAccount,
         purchase: &Purchase,
     ) -> Result<Option<SubscriptionView>, SubscribeRefusal> {
-        // A request by a person counts no decline and changes nothing else.
-        let unchanged = SubscriptionAccount::clone;
+        // `request_checkout` stores the checkout with the account that this function returns. A person's request counts no
+        // decline, so the account stays as it is.
+        let keep_account = SubscriptionAccount::clone;
         if let Some(action) = &stored.account.action {
             let same = action.price == purchase.price && same_goods(&action.goods, &purchase.goods);
             let requested = if same {
                 Some(action.purchase_id.clone())
             } else {
-                self.request_checkout(stored, purchase, unchanged).await?
+                self.request_checkout(stored, purchase, keep_account).await?
             };
             return self.open_checkout_and_view(workspace, requested).await;
         }
         let Some(method) = self.stored_method(workspace).await? else {
-            let requested = self.request_checkout(stored, purchase, unchanged).await?;
+            let requested = self.request_checkout(stored, purchase, keep_account).await?;
             return self.open_checkout_and_view(workspace, requested).await;
         };
         let Some(end) = self.charge(stored, purchase, &method.stored).await? else { return Ok(None) };
@@ -403,4 +406,9 @@ mod tests {
         assert!(same_goods(&upgrade("sub_1", "5"), &upgrade("sub_1", "4")));
         assert!(!same_goods(&upgrade("sub_1", "5"), &upgrade("sub_2", "5")));
     }
+}
+
+/// Returns the running subscription, which the changes of its tier presuppose.
+fn running(account: &SubscriptionAccount) -> Result<&Subscription, Fault> {
+    account.running().ok_or_else(|| Corrupt::Attribute("subscription").into())
 }

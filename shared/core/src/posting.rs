@@ -7,6 +7,9 @@
 //! spent: expiring grants, earliest end first, then prepaid credits. A change that reorders or shrinks the waterfall
 //! needs the grants. So its posting only queues it and sets `expires_next` to the [`FENCE`], an instant in the past.
 //! The balance is then due, and no debit is written before a close has applied the queued changes.
+//!
+//! A *close* brings a due balance up to date: it expires grants, applies the queued changes and begins a new *epoch*. The
+//! holds of an earlier epoch that are still open are counted by epoch, as [`ClosedHolds`].
 
 use std::collections::BTreeMap;
 
@@ -25,9 +28,9 @@ pub struct Condition {
     pub covers: Option<Amount>,
     /// The balance is not due at this instant: `expires_next > now`. The caller closes a due balance first.
     pub nothing_due_at: Option<Timestamp>,
-    /// The balance is in this epoch. A hold keeps the epoch in which it was placed.
+    /// The balance is in this epoch. Each close begins another one; a hold keeps the epoch in which it was placed.
     pub epoch: Option<u64>,
-    /// Each of these earlier epochs has exactly these holds.
+    /// The open holds of these earlier epochs have exactly these sums.
     pub earlier_epochs: BTreeMap<u64, ClosedHolds>,
     /// The credit limit is this one.
     pub credit_limit: Option<Credits>,

@@ -310,10 +310,11 @@ fn optional_currency(object: &Object<'_>) -> Option<Currency> {
 }
 
 /// Reads an amount in Stripe's unit and converts it to the currency's minor units by ISO 4217.
+///
+/// If `currency` is `None`, returns the amount in Stripe's unit. A required currency that is bad is already recorded as a
+/// bad member, so the caller's `finish` fails.
 fn amount(object: &mut Object<'_>, name: &str, currency: Option<Currency>) -> Option<u64> {
     let amount = object.number(name)?;
-    // Without a currency nothing can be converted: a bad one is already recorded, and an absent optional one leaves the
-    // amount in Stripe's unit.
     let Some(currency) = currency else { return Some(amount) };
     let converted = Price::from_provider(amount, currency).ok().map(|price| price.amount_minor);
     object.expect(name, converted, "must be a whole number of the currency's minor units")

@@ -28,7 +28,7 @@ pub struct Call {
     query: HashMap<String, String>,
     headers: HashMap<String, String>,
     token_claims: TokenClaims,
-    /// `None` if API Gateway says that the body is in base64 and it is not.
+    /// `None` if the event marks the body as base64 but it can't be decoded.
     body: Option<Vec<u8>>,
     request_id: String,
     domain_name: String,
@@ -125,8 +125,8 @@ impl Call {
         self.token_claims.workspace(self.unchecked_workspace_id())
     }
 
-    /// Returns the raw body. Refuses a body above [`MAX_BODY_BYTES`], and one that is not in the base64 that its event
-    /// states.
+    /// Returns the raw body. Refuses a body above [`MAX_BODY_BYTES`], and a body that the event marks as base64 but that
+    /// can't be decoded.
     pub fn raw_body(&self) -> Result<&[u8], Problem> {
         let body = self.body.as_deref().ok_or_else(Problem::malformed_base64)?;
         if body.len() > MAX_BODY_BYTES { Err(Problem::body_too_large()) } else { Ok(body) }

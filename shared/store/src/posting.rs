@@ -24,6 +24,7 @@ pub(crate) struct PostingOrder<'a> {
     pub key: ItemKey,
     pub fingerprint: Option<Fingerprint>,
     pub entry_id: Id,
+    /// The credits of the ledger entry: negative for a debit.
     pub credits: Credits,
     pub cause: Cause,
     pub state: EntryState,
@@ -95,7 +96,8 @@ impl PostingStore<'_> {
     /// Writes a posting exactly once, or returns why it is not written.
     pub(crate) async fn post(self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
         let mut attempts = self.store.attempts();
-        // See `Current::database_now`. The first attempt does without it, to save a read.
+        // Caps `now` at DynamoDB's clock, in case this function's clock is fast (`close::Current`). `MAX` caps nothing: the
+        // first attempt uses this function's clock alone, to save a read.
         let mut database_now = Timestamp::MAX;
         let mut releaser = self.store.holds().expired_hold_releaser(order.workspace);
         if let Some(refused) = self.refused_without_write(&order).await? {
@@ -116,8 +118,8 @@ impl PostingStore<'_> {
                 }
                 TransactionOutcome::Cancelled(reasons) => reasons,
             };
-            match order.cancelled(&posting, reasons) {
-                Ok(AttemptEnd::Written(item)) => return Ok(order.written(&item, entry)?),
+            match order.read_cancellation(&posting, reasons) {
+                Ok(AttemptEnd::Written(item)) => return Ok(order.entry_of_earlier_attempt(&item, entry)?),
                 Ok(AttemptEnd::Backoff) => attempts.retry_after_conflict().await?,
                 Ok(AttemptEnd::CloseFirst) => {
                     attempts.retry_now()?;
@@ -141,6 +143,7 @@ impl PostingStore<'_> {
     async fn refused_without_write(self, order: &PostingOrder<'_>) -> Result<Option<RefusedPosting>, Fault> {
         let Some(known) = self.store.known_refusals.of(order.workspace) else { return Ok(None) };
         let is_covered = known.spendable >= order.credits.negated();
+        // Extra writes have conditions that only the write checks, and their failure takes precedence.
         if is_covered || !order.extra_writes.is_empty() {
             return Ok(None);
         }
@@ -159,7 +162,7 @@ impl PostingStore<'_> {
     }
 
     /// Returns the writes of one transaction: the balance's first, the ledger entry's second, then the extra ones.
-    /// [`PostingOrder::cancelled`] reads the cancellation reasons in this order.
+    /// [`PostingOrder::read_cancellation`] reads the cancellation reasons in this order.
     fn writes(
         self,
         order: &PostingOrder<'_>,
@@ -190,10 +193,13 @@ impl RefusedPosting {
 impl PostingOrder<'_> {
     /// Reads the cancellation reasons, which are in the order of [`PostingStore::writes`].
     ///
-    /// Checks the entry's key first, because a replay gets its result whatever the balance says. Then checks for a
-    /// conflict or throttling, beside which no failed condition can be trusted. Then checks the extra conditions, and
-    /// the balance last.
-    fn cancelled(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
+    /// Checks in this order:
+    ///
+    /// 1. The entry's key. A taken key stays taken, so it counts even beside a conflict: a replay gets its stored result.
+    /// 2. A conflict or throttling. Other conditions that failed beside it may be stale, so the next attempt decides.
+    /// 3. The extra conditions.
+    /// 4. The balance.
+    fn read_cancellation(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
         let busy = is_busy(&reasons);
         let mut reasons = reasons.into_iter();
         let (balance_reason, key_reason) = (reasons.next(), reasons.next());
@@ -207,7 +213,9 @@ impl PostingOrder<'_> {
         if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
             return Err(Unposted::ExtraConditionFailed);
         }
+        // DynamoDB gave no reason that this store knows. The next attempt decides.
         let Some(Reason::Condition(item)) = balance_reason else { return Ok(AttemptEnd::Backoff) };
+        // A failed condition returns the stored item. Without an item, the workspace has no balance.
         let balance = balance_item::read(&item.ok_or(Unposted::NoBalance)?)?;
         match posting.check(&balance) {
             Err(Refusal::Insufficient { .. }) => Err(RefusedPosting::of(&balance)?.into()),
@@ -224,9 +232,8 @@ impl PostingOrder<'_> {
 
     /// Returns the entry that an earlier attempt has written. `entry` is that of the current attempt.
     ///
-    /// The two differ in their time only. An entry that waits for a close has no time yet, so the current attempt's
-    /// stands for it.
-    fn written(&self, item: &Item, entry: Entry) -> Result<Entry, Corrupt> {
+    /// The two differ in their time only. A stored entry that waits for a close has no time yet, so this returns `entry`.
+    fn entry_of_earlier_attempt(&self, item: &Item, entry: Entry) -> Result<Entry, Corrupt> {
         match self.state {
             EntryState::Complete => entry_item::read(item),
             EntryState::WaitsForClose => Ok(entry),

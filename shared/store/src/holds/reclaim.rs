@@ -60,7 +60,7 @@ impl<'a> HoldStore<'a> {
 
 impl ExpiredHoldReleaser<'_> {
     /// Releases a few expired holds. Returns whether the call that the balance refused at version `refused_at` is worth
-    /// a retry.
+    /// a retry: holds were released now, or by other callers since that version.
     pub async fn release(&mut self, refused_at: u64) -> Result<bool, Fault> {
         if self.release_some().await? {
             return Ok(true);

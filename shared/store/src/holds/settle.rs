@@ -51,11 +51,12 @@ enum Responses {
 }
 
 impl HoldStore<'_> {
-    /// Settles holds under the caller's key, all of them or none. Holds that are already settled stay as they are if
-    /// others are still open.
+    /// Settles the open holds of an order under the caller's key, all of them or none. Holds that are already settled stay
+    /// unchanged. Refuses the order if a hold has expired or none is open.
     pub async fn settle(self, claim: &Claim, order: SettleOrder<'_>) -> Result<Settled, HoldRefusal> {
         let workspace = &claim.workspace_id;
         let mut attempts = self.store.attempts();
+        // Caps `now` at DynamoDB's clock, as in `PostingStore::post`. `MAX` caps nothing.
         let mut database_now = Timestamp::MAX;
         let mut responses = Responses::AllReceived;
         let mut releaser = self.expired_hold_releaser(workspace);
@@ -116,7 +117,10 @@ impl HoldStore<'_> {
     }
 
     /// Returns the result of the call that settled the holds under this key; `None` if all holds are open or the key is
-    /// unused. After a lost response, that call may be this one.
+    /// unused.
+    ///
+    /// After a lost response, the stored result counts as this call's own and is returned as `First`. This does not check
+    /// which call wrote it, so a concurrent call under the same key may report `First` too.
     async fn replay(
         self,
         claim: &Claim,
@@ -151,8 +155,8 @@ fn open(holds: &[Hold]) -> impl Iterator<Item = &Hold> {
     holds.iter().filter(|hold| hold.status == HoldStatus::Open)
 }
 
-/// Refuses holds of which one has expired, or none is open. If none is open, nothing would be stored under the key, so a
-/// replay could not return the same.
+/// Refuses the holds if one of them has expired or none is open. If none is open, this call would store nothing under the
+/// key, so a replay could not return the same result.
 fn refuse_ended(holds: &[Hold]) -> Result<(), HoldRefusal> {
     let any_open = open(holds).next().is_some();
     let refuses = |hold: &&Hold| match hold.status {
@@ -166,7 +170,8 @@ fn refuse_ended(holds: &[Hold]) -> Result<(), HoldRefusal> {
     }
 }
 
-/// Returns the captures' sum of the settlement under a key. The key has a ledger entry only if credits were captured.
+/// Returns the sum of the captures of the settlement under a key. The key's item is listed as a ledger entry only if
+/// credits were captured; otherwise the sum is zero.
 fn captured_under(item: &Item) -> Result<Credits, Fault> {
     if !entry_item::is_listed(item) {
         return Ok(Credits::ZERO);
@@ -217,8 +222,9 @@ fn final_capture_of(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
 impl HoldsToEnd<'_> {
     /// Builds the refusal of a settlement whose final capture the hold and the balance don't cover.
     fn insufficient_refusal(&self, balance: RefusedBalance) -> Result<HoldRefusal, Fault> {
-        let last = self.ends.first().and_then(|end| Some((&end.before, end.after.captures.last()?)));
-        let (before, final_capture) = last.ok_or(Corrupt::Attribute("captures"))?;
+        // Only an order of a single hold has a final capture, so the first end is the only one.
+        let only = self.ends.first().and_then(|end| Some((&end.before, end.after.captures.last()?)));
+        let (before, final_capture) = only.ok_or(Corrupt::Attribute("captures"))?;
         let remaining = before.remaining().map_err(Corrupt::from)?;
         let available = balance.spendable.plus(remaining).map_err(Corrupt::from)?;
         Ok(HoldRefusal::Insufficient { line: Box::new(final_capture.line.clone()), available, balance })
