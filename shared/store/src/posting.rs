@@ -294,7 +294,8 @@ mod tests {
         in_order(EntryState::Complete, |order| {
             let limit = Posting::limit("1".parse().unwrap(), Credits::ZERO).unwrap();
             let stored = balance_item::item_of(order.workspace, &Balance::default());
-            let refused = order.cancelled(&limit, vec![Reason::Condition(Some(stored)), Reason::None]);
+            let refused =
+                order.read_cancellation(&limit, vec![Reason::Condition(Some(stored)), Reason::None]);
             let Err(Unposted::Fault(Fault::Corrupt(Corrupt::UnexpectedRefusal(refusal)))) = refused else {
                 panic!("{refused:?}")
             };
@@ -309,9 +310,9 @@ mod tests {
             let at = |second| Timestamp::from_second(second).unwrap();
             let entry = |at| entry_item::entry(&order.entry_id, &order.cause, order.credits, at);
             let mut stored = entry_item::item_of(order.workspace, &order.key, None, &entry(at(1))).unwrap();
-            assert_eq!(order.written(&stored, entry(at(2))).unwrap(), entry(at(1)));
+            assert_eq!(order.entry_of_earlier_attempt(&stored, entry(at(2))).unwrap(), entry(at(1)));
             stored.remove("credits");
-            assert!(order.written(&stored, entry(at(2))).is_err());
+            assert!(order.entry_of_earlier_attempt(&stored, entry(at(2))).is_err());
         });
     }
 
@@ -324,7 +325,7 @@ mod tests {
             let stored = entry_item::item_of(order.workspace, &order.key, None, &entry).unwrap();
             let stored = entry_item::unlisted(stored, &entry);
             assert!(entry_item::read(&stored).is_err());
-            assert_eq!(order.written(&stored, entry.clone()).unwrap(), entry);
+            assert_eq!(order.entry_of_earlier_attempt(&stored, entry.clone()).unwrap(), entry);
         });
     }
 }
