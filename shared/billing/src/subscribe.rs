@@ -383,6 +383,11 @@ pub(crate) fn total(ahead: &[PaidAhead]) -> Option<Price> {
     ahead.first().map(|paid| Price { amount_minor: sum, ..paid.price })
 }
 
+/// Returns the running subscription, which the changes of its tier presuppose.
+fn running(account: &SubscriptionAccount) -> Result<&Subscription, Fault> {
+    account.running().ok_or_else(|| Corrupt::Attribute("subscription").into())
+}
+
 #[cfg(test)]
 mod tests {
     use credits_core::price::Price;
@@ -406,9 +411,4 @@ mod tests {
         assert!(same_goods(&upgrade("sub_1", "5"), &upgrade("sub_1", "4")));
         assert!(!same_goods(&upgrade("sub_1", "5"), &upgrade("sub_2", "5")));
     }
-}
-
-/// Returns the running subscription, which the changes of its tier presuppose.
-fn running(account: &SubscriptionAccount) -> Result<&Subscription, Fault> {
-    account.running().ok_or_else(|| Corrupt::Attribute("subscription").into())
 }
