@@ -278,8 +278,8 @@ def main():
     shown = next(it["properties"]["alarms"] for it in widgets if it["type"] == "alarm")
     assert sorted(shown) == sorted(f"{name}.Arn" for name in alarms), "an alarm is missing on the dashboard"
     metrics = sum(len(alarm.metrics) for alarm in alarms.values())
-    with open("docs/deploying.md", encoding="utf-8") as file:
-        assert f"the stack has {metrics}" in file.read(), f"docs/deploying.md must say that the stack has {metrics}"
+    with open("docs/cost.md", encoding="utf-8") as file:
+        assert f"{len(alarms)} alarms of {metrics} metrics" in file.read(), f"docs/cost.md must count {metrics} metrics"
     print(f"{len(alarms)} alarms of {metrics} metrics, tested with {len(FAULTS)} faults; each is on the dashboard.")
 
 
