@@ -67,6 +67,6 @@ fn after<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 fn number(text: &str, name: &str) -> f64 {
-    let digits: String = after(text, name).chars().take_while(|c| c.is_ascii_digit()).collect();
+    let digits: String = after(text, name).chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("{name} is no number"))
 }
