@@ -43,10 +43,11 @@ async function newWorkspace(workspace, name = 'Acme') {
 }
 
 /** Opens the page of a workspace, runs `act` on it, and checks that no errors occurred. */
-async function onPage(workspace, options, act) {
+async function onPage(workspace, { clock, ...options }, act) {
   const { token } = await local('/_local/tokens', { workspace, scope: options.scope ?? 'credits:read credits:manage' });
   const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
+  if (clock) await page.clock.install();
   const wrong = [];
   let bytes = 0;
   page.on('console', message => ['error', 'warning'].includes(message.type()) && wrong.push(message.text()));
@@ -94,6 +95,36 @@ test('m09_the_breakdown_can_be_switched', async () => {
     await page.getByRole('region', { name: 'Usage by user' }).getByRole('cell', { name: 'chloe' }).waitFor();
     await page.getByText('Day by day').click();
     await page.getByRole('region', { name: 'Usage by day' }).waitFor();
+  });
+});
+
+test('m09_a_quiet_page_makes_few_calls_and_a_hidden_one_none', async () => {
+  await newWorkspace('quiet');
+  await onPage('quiet', { clock: true }, async page => {
+    let calls = 0;
+    page.on('request', request => { calls += request.url().includes('/v1/'); });
+    const passes = async (minutes, hidden) => {
+      await page.evaluate(hidden => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+      calls = 0;
+      for (let step = 0; step < minutes * 4; step += 1) {
+        await page.clock.runFor(15_000);
+        // The answer comes in real time, and sets the next timer.
+        await new Promise(done => setTimeout(done, 50));
+      }
+      return calls;
+    };
+    const quiet = await passes(60, false);
+    assert.ok(quiet > 20 && quiet <= 60, `${quiet} calls in an hour`);
+    assert.equal(await passes(10, true), 0);
+    const again = page.waitForRequest(request => request.url().endsWith('/balance'), { timeout: 1000 });
+    await page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { value: false, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    await again;
   });
 });
 

@@ -45,9 +45,9 @@ def metrics():
 
 def check(resources, traces):
     found = metrics()
-    for name in ["Debits", "CreditsSpent", "Replays", "Refusals", "PaymentsSettled", "EventsTold", "MailsSent"]:
+    for name in ["Replays", "Refusals", "PaymentsSettled", "EventsTold", "MailsSent"]:
         assert name in found, f"{name} of {sorted(found)}"
-    assert found["StepMicroseconds"] == ["Stack", "Step"] and found["Debits"] == ["Stack"], found
+    assert found["Refusals"] == ["Stack", "Code"] and found["Replays"] == ["Stack"], found
     said(f"metrics: {', '.join(sorted(found))}")
 
     asked = {f"{segment['name']} {segment['aws']['operation']}" for segment in traces.segments}

@@ -16,14 +16,19 @@ IDENTITY = "arn:aws:ses:us-east-1:123456789012:identity/sender@example.com"
 
 
 def matches(pattern, event):
-    """Evaluates a pattern of EventBridge with exact values and prefixes. Of an array in the event, one element is enough."""
+    """Evaluates a pattern of EventBridge with exact values, prefixes and `anything-but`. Of an array, one element is enough."""
     if isinstance(pattern, dict):
         return isinstance(event, dict) and all(name in event and matches(part, event[name]) for name, part in pattern.items())
     values = event if isinstance(event, list) else [event]
     return any(
-        isinstance(value, str) and value.startswith(one["prefix"]) if isinstance(one, dict) else value == one
-        for one in pattern for value in values
+        admits(one, value) for one in pattern for value in values
     )
+
+
+def admits(one, value):
+    if not isinstance(one, dict):
+        return value == one
+    return value not in one["anything-but"] if "anything-but" in one else isinstance(value, str) and value.startswith(one["prefix"])
 
 
 def changed(event, *path, to):
@@ -61,10 +66,13 @@ def check_facts(rules):
             assert matches(pattern, event) == (name in pattern["detail-type"])
 
 
-def check_filter(pattern):
-    record = lambda key: {"eventName": "MODIFY", "dynamodb": {"Keys": {"pk": {"S": key}, "sk": {"S": "balance"}}}}
-    assert matches(pattern, record("balance#acme")) and matches(pattern, record("entry#acme#1"))
-    assert not matches(pattern, record("usage#acme#2026-11")) and not matches(pattern, record("mail#1"))
+def check_filter(filters):
+    image = lambda kind: {"NewImage": {"detail": {"M": {"kind": {"S": kind}}}}} if kind else {}
+    record = lambda key, kind=None: {"dynamodb": {"Keys": {"pk": {"S": key}, "sk": {"S": "entry"}}} | image(kind)}
+    passes = lambda *of: any(matches(json.loads(it["Pattern"]), record(*of)) for it in filters)
+    assert passes("balance#acme") and passes("entry#acme#1", "top_up") and passes("entry#acme#1", "claw_back")
+    for of in [("usage#acme#2026-11",), ("mail#1",), ("entry#acme#1", "debit"), ("entry#acme#1", "batch")]:
+        assert not passes(*of), of
 
 
 def main():
@@ -74,7 +82,7 @@ def main():
     check_feedback(feedback)
     facts = [events("NotifyFunction")["Facts"], events("RenewalFunction")["TopUpWanted"]]
     check_facts([it["Properties"]["Pattern"] for it in facts] + [resources["UnreadRecords"]["Properties"]["EventPattern"]])
-    check_filter(json.loads(events("ProjectFunction")["Stream"]["Properties"]["FilterCriteria"]["Filters"][0]["Pattern"]))
+    check_filter(events("ProjectFunction")["Stream"]["Properties"]["FilterCriteria"]["Filters"])
     print("The rules match SES's events in both shapes and the product's own, and no others.")
 
 

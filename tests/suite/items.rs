@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::events::every_event_occurred;
-use crate::world::{World, taking};
+use crate::world::World;
 
 /// The width of a line of the snapshot.
 const MAX_WIDTH: usize = 90;
@@ -26,10 +26,19 @@ fn kind_of(item: &TableItem) -> String {
 fn add_paths(value: &AttributeValue, path: &str, paths: &mut BTreeSet<String>) {
     match value {
         AttributeValue::M(members) => {
-            let are_ours =
-                !["words", "closed", "operations", "breakdowns.consumer", "day", "none", "operation"]
-                    .iter()
-                    .any(|of_others| path.ends_with(of_others));
+            let are_ours = ![
+                "words",
+                "closed",
+                "operations",
+                "breakdowns.consumer",
+                "day",
+                "none",
+                "operation",
+                "feature",
+                "user",
+            ]
+            .iter()
+            .any(|of_others| path.ends_with(of_others));
             for (name, member) in members {
                 let name = if are_ours { shown(name) } else { "*" };
                 add_paths(member, &format!("{path}.{name}"), paths);
@@ -69,7 +78,7 @@ fn in_lines(kind: &str, paths: &BTreeSet<String>) -> String {
 
 /// Makes the items that no event needs: calls, holds, runs, a void and a resolved payment.
 async fn make_the_rest(world: &World) {
-    let grant = json!({ "credits": "500", "kind": "promotional", "expires_at": "2099-01-01T00:00:00Z",
+    let grant = json!({ "credits": "5000", "kind": "promotional", "expires_at": "2099-01-01T00:00:00Z",
         "reason": "launch" });
     let granted = world.call(Method::POST, "/v1/workspaces/acme/grants", Some("grant"), Some(&grant)).await;
     assert_eq!(granted.status, 201, "{}", granted.body);
@@ -77,7 +86,15 @@ async fn make_the_rest(world: &World) {
     let priced = json!({ "operation": "text.generate", "model": "large", "consumer": consumer,
         "units": { "input_tokens": 1_200, "output_tokens": 800 } });
     assert_eq!(world.debit("acme", "priced", &priced).await.status, 201);
-    let lines = json!({ "lines": [priced, taking("1")] });
+    // More features than the month's item takes.
+    let mut lines = vec![priced.clone()];
+    lines.extend((0..40).map(|feature| {
+        let mut line = priced.clone();
+        line["consumer"]["feature"] = json!(format!("feature-{feature}"));
+        line["consumer"]["user_id"] = json!(format!("person-{feature}"));
+        line
+    }));
+    let lines = json!({ "lines": lines });
     let path = "/v1/workspaces/acme/debits/batch";
     assert_eq!(world.call(Method::POST, path, Some("batch"), Some(&lines)).await.status, 201);
     let hold = world.place("hold", "10").await;
@@ -194,13 +211,14 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         enrolment.subscription.terms.tier enrolment.subscription.then
         enrolment.subscription.upgrades pk sk version
     usage:
-        allocated blocked blocked_credits breakdowns.consumer.*[] breakdowns.day.*[]
-        breakdowns.none.*[] breakdowns.operation.*[] clawed_back consumed counted entries granted
-        index_pk index_sk invoiced paid_USD pk refunded_USD sk topped_up voided
+        allocated blocked blocked_credits breakdowns.consumer.* breakdowns.day.*
+        breakdowns.feature.* breakdowns.none.* breakdowns.operation.* breakdowns.user.*
+        clawed_back consumed counted entries granted index_pk index_sk invoiced layout paid_USD pk
+        refunded_USD sk topped_up voided
     usage feature:
-        counted credits detail.count index_pk index_sk pk sk
+        counted credits detail.count pk sk
     usage user:
-        counted credits detail.count index_pk index_sk pk sk
+        counted credits detail.count pk sk
     workspace profile:
         billing_email created_at name pk plan sk
     ");

@@ -11,6 +11,7 @@
 )]
 
 mod alerts;
+mod audit;
 mod auto_top_up;
 mod bad_input;
 mod batches;
@@ -46,6 +47,7 @@ mod requests;
 mod rollup;
 mod runs;
 mod spending;
+mod spill;
 mod stripe_failures;
 mod subscribing;
 mod sweeping;

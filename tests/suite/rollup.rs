@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::ledger::Cause;
 use credits_local::Options;
 use credits_local::database::Stream;
 use credits_store::stream::Record;
 use credits_store::usage::audit::{Audit, QUIET_AFTER};
+use credits_store::usage::rollup::Spending;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ fn share(debit: usize) -> (i128, Value) {
 }
 
 /// Starts a stack in which `acme` has made `debits` debits. Its stream is not delivered, so the test reads the records.
-async fn spent(debits: usize) -> (World, Table) {
+pub(crate) async fn spent(debits: usize) -> (World, Table) {
     let world = World::with(&Options { stream: Stream::Held, ..Options::default() }).await;
     world.put_workspace("acme").await;
     for pack in 0..4 {
@@ -58,7 +60,7 @@ async fn spent(debits: usize) -> (World, Table) {
 }
 
 /// Reads the stream's records of balances. `project` counts debits from these records and not from ledger entries.
-fn balance_records(world: &World) -> Vec<Value> {
+pub(crate) fn balance_records(world: &World) -> Vec<Value> {
     let (mut records, mut place) = (Vec::new(), None);
     while let Some((page, next)) = world.stack.records(place) {
         let of_balance = |record: &Value| {
@@ -70,9 +72,15 @@ fn balance_records(world: &World) -> Vec<Value> {
     records
 }
 
-async fn deliver(world: &World, records: &[Value]) {
+pub(crate) async fn deliver(world: &World, records: &[Value]) {
     let answer = world.stack.fire("project", json!({ "Records": records })).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
+}
+
+/// Returns what the debits of some records spent.
+pub(crate) fn spendings_of(records: &[Value]) -> Vec<Spending> {
+    let read = |record: &Value| Record::parse(record).unwrap().read().unwrap();
+    records.iter().filter_map(read).filter_map(|it| it.spending().map(|(_, of)| of)).collect()
 }
 
 /// Counts a batch over a connection that fails after `broken_after` writes. Returns whether the batch was counted.
@@ -82,10 +90,7 @@ async fn deliver_badly(table: &Table, records: &[Value], broken_after: usize) ->
     let faults =
         std::iter::repeat_n(TableFault::Pass, broken_after).chain(lost.into_iter().cycle().take(200));
     table.suffers(faults);
-    let read = |record: &Value| Record::parse(record).unwrap().read().unwrap();
-    let written: Vec<_> = records.iter().filter_map(read).collect();
-    let spendings: Vec<_> = written.iter().filter_map(|it| it.spending().map(|(_, of)| of)).collect();
-    let counted = table.store.usage().roll_up(&"acme".parse().unwrap(), &spendings).await;
+    let counted = table.store.usage().roll_up(&"acme".parse().unwrap(), &spendings_of(records)).await;
     table.suffers([]);
     counted.is_ok()
 }
@@ -111,7 +116,7 @@ async fn counted(world: &World, group_by: &str) -> BTreeMap<String, (i128, u64)>
     usage["groups"].as_array().unwrap().iter().map(group).collect()
 }
 
-async fn is_as_spent(world: &World, table: &Table, debits: usize) {
+pub(crate) async fn is_as_spent(world: &World, table: &Table, debits: usize) {
     for (group_by, member) in
         [("workflow", "workflow_id"), ("feature", "feature"), ("user", "user_id"), ("consumer", "kind")]
     {
@@ -193,10 +198,10 @@ async fn usage_that_differs_from_the_ledger_raises_the_alarm() {
     #[expect(clippy::disallowed_methods, reason = "the test tampers with the table")]
     let tampered = world.stack.client().update_item().table_name(world.stack.table());
     tampered
-        .key("pk", AttributeValue::S(format!("usage#acme#{month}")))
-        .key("sk", AttributeValue::S("workflow#report".into()))
-        .update_expression("SET credits = :more")
-        .expression_attribute_values(":more", AttributeValue::N("11".into()))
+        .key("pk", AttributeValue::S("usage#acme".into()))
+        .key("sk", AttributeValue::S(month.clone()))
+        .update_expression("SET breakdowns.workflow.report = :more")
+        .expression_attribute_values(":more", AttributeValue::B(Blob::new([3, 0xa7, 0xd8, 0xc0, 5])))
         .send()
         .await
         .unwrap();

@@ -11,6 +11,7 @@ use credits_aws::connection::loopback_client;
 use credits_aws::intercept::intercepting_client;
 use credits_store::{Clock, Randomness, Sources, Store};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
 use crate::world::World;
 
@@ -25,6 +26,8 @@ pub enum TableFault {
     AnswerLost,
     /// It does not reach the table, and the caller gets no answer.
     RequestLost,
+    /// It reaches the table once the test notifies it.
+    Waits(Arc<Notify>),
 }
 
 /// Returns a fault that cancels a transaction with these reasons, in DynamoDB's form.
@@ -167,6 +170,7 @@ impl Commands {
             }
             Some(TableFault::RequestLost) => return Err(lost()),
             Some(TableFault::AnswerLost) => return inner.call(request).await.and(Err(lost())),
+            Some(TableFault::Waits(notified)) => notified.notified().await,
             Some(TableFault::Pass) | None => {}
         }
         let mut response = inner.call(request).await?;

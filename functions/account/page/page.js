@@ -13,7 +13,9 @@ import { Usage } from './usage.js';
 import { credits } from './format.js';
 import './prompt.js';
 
-const LOOKS_EVERY_MS = 2000;
+/** The pause after a change, or after the tab becomes visible. It doubles up to the longest: some 45 calls in a quiet hour. */
+const FIRST_PAUSE_MS = 2000;
+const LONGEST_PAUSE_MS = 90_000;
 /** The table's stream updates the usage shortly after the balance, so the sections load once more after this time. */
 const FOLLOWS_AFTER_MS = 1500;
 
@@ -21,7 +23,7 @@ const FOLLOWS_AFTER_MS = 1500;
 function useBalance(api) {
   const [seen, setSeen] = useState({ balance: null, problem: null, moves: 0 });
   useEffect(() => {
-    let timer, follow, version, ended;
+    let timer, follow, version, ended, pause = FIRST_PAUSE_MS;
     const look = async () => {
       clearTimeout(timer);
       if (document.hidden || ended) return;
@@ -31,6 +33,7 @@ function useBalance(api) {
         version = balance.version;
         setSeen(was => ({ balance, problem: null, moves: was.moves + moved }));
         if (moved) {
+          pause = FIRST_PAUSE_MS;
           clearTimeout(follow);
           follow = setTimeout(() => setSeen(was => ({ ...was, moves: was.moves + 1 })), FOLLOWS_AFTER_MS);
         }
@@ -38,11 +41,16 @@ function useBalance(api) {
         setSeen(was => ({ ...was, problem }));
         if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return;
       }
-      timer = setTimeout(look, LOOKS_EVERY_MS);
+      timer = setTimeout(look, pause);
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+    };
+    const lookAtOnce = () => {
+      pause = FIRST_PAUSE_MS;
+      look();
     };
     look();
-    document.addEventListener('visibilitychange', look);
-    return () => { ended = true; clearTimeout(timer); clearTimeout(follow); document.removeEventListener('visibilitychange', look); };
+    document.addEventListener('visibilitychange', lookAtOnce);
+    return () => { ended = true; clearTimeout(timer); clearTimeout(follow); document.removeEventListener('visibilitychange', lookAtOnce); };
   }, [api]);
   return seen;
 }

@@ -70,10 +70,14 @@ impl Account {
         let (balance, month) =
             tokio::try_join!(store.balances().get(&workspace), store.usage().month(&workspace, asked.month))?;
         let balance = balance.ok_or_else(Problem::workspace_not_found)?;
+        let mut groups = store.usage().groups(&workspace, asked.month, &month, asked.group_by).await?;
+        if asked.group_by == GroupBy::Day {
+            groups.sort_by(|a, b| a.key.cmp(&b.key));
+        }
         let page = if asked.group_by.is_open() {
-            open_page(store, call, &asked, &month).await?
+            GroupPage::of(groups, &asked, &month)?
         } else {
-            GroupPage { groups: closed_groups(&month, asked.group_by), next: None, other: None }
+            GroupPage { groups, next: None, other: None }
         };
         let listing = asked.listing(call);
         let summed = month.summary.consumed;
@@ -91,43 +95,21 @@ impl Account {
     }
 }
 
-/// Returns the groups of a breakdown that has few of them: days by date, others largest first.
-fn closed_groups(month: &MonthUsage, group_by: GroupBy) -> Vec<Group> {
-    let groups = month.groups.iter().filter(|((by, _), _)| *by == group_by);
-    let mut groups: Vec<Group> =
-        groups.map(|((_, key), tally)| Group { key: key.clone(), tally: *tally }).collect();
-    if group_by != GroupBy::Day {
-        groups.sort_by(|a, b| b.tally.credits.cmp(&a.tally.credits).then_with(|| b.key.cmp(&a.key)));
+impl GroupPage {
+    /// Returns the page of an open breakdown that the call requests.
+    fn of(mut groups: Vec<Group>, asked: &UsageParameters, month: &MonthUsage) -> Result<Self, Fault> {
+        let after = asked.after.as_ref().map(|place| &place.position);
+        groups.retain(|group| after.is_none_or(|position| group.is_after(position)));
+        let more = groups.len() > usize::from(asked.limit);
+        groups.truncate(asked.limit.into());
+        let before = asked.after.as_ref().map(|place| place.shown).unwrap_or_default();
+        let shown =
+            groups.iter().try_fold(before, |sum, group| sum.plus(group.tally)).map_err(out_of_range)?;
+        let last = groups.last().filter(|_| more).map(Group::position).transpose()?;
+        let next = last.map(|position| BreakdownCursor { position, shown });
+        let rest = month.summary.consumed.minus(shown).map_err(out_of_range)?;
+        Ok(Self { groups, other: next.is_some().then_some(rest), next })
     }
-    groups
-}
-
-/// Returns a page of a breakdown that may have any number of groups. It takes one query, whatever that number is.
-async fn open_page(
-    store: &Store,
-    call: &Call,
-    asked: &UsageParameters,
-    month: &MonthUsage,
-) -> Result<GroupPage, Problem> {
-    let workspace = call.workspace(Scope::Read)?;
-    let after = asked.after.as_ref().map(|place| &place.position);
-    let limit = asked.limit.saturating_add(1);
-    let mut groups =
-        store.usage().largest_groups(&workspace, asked.month, asked.group_by, after, limit).await?;
-    // The month's item holds the group of calls without this attribute. Insert it by its size.
-    let none = month.groups.get(&(asked.group_by, None)).map(|tally| Group { key: None, tally: *tally });
-    if let Some(none) = none.filter(|none| after.is_none_or(|position| none.is_after(position))) {
-        let place = groups.iter().position(|group| group.tally.credits < none.tally.credits);
-        groups.insert(place.unwrap_or(groups.len()), none);
-    }
-    let more = groups.len() > usize::from(asked.limit);
-    groups.truncate(asked.limit.into());
-    let before = asked.after.as_ref().map(|place| place.shown).unwrap_or_default();
-    let shown = groups.iter().try_fold(before, |sum, group| sum.plus(group.tally)).map_err(out_of_range)?;
-    let last = groups.last().filter(|_| more).map(Group::position).transpose()?;
-    let next = last.map(|position| BreakdownCursor { position, shown });
-    let rest = month.summary.consumed.minus(shown).map_err(out_of_range)?;
-    Ok(GroupPage { groups, other: next.is_some().then_some(rest), next })
 }
 
 fn out_of_range(error: credits_core::credits::OutOfRange) -> Fault {

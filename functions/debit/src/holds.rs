@@ -1,6 +1,5 @@
 //! `/v1/workspaces/{workspace_id}/holds`: places holds, captures calls from them, and settles them (M4).
 
-use credits_aws::telemetry;
 use credits_core::batch::PricedCall;
 use credits_core::hold::Hold;
 use credits_core::id::Id;
@@ -129,10 +128,7 @@ impl DebitFunction {
         order: SettleOrder<'_>,
     ) -> Result<Settled, Problem> {
         match store.holds().settle(claim, order).await {
-            Ok(settled) => {
-                telemetry::spent(settled.captured);
-                Ok(settled)
-            }
+            Ok(settled) => Ok(settled),
             Err(refusal) => Err(self.hold_problem_for(call, store, &claim.workspace_id, refusal).await?),
         }
     }

@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use credits_aws::{Settings, StartError, dynamodb, telemetry};
+use credits_aws::{Settings, StartError, dynamodb};
 use credits_core::batch::PricedCall;
 use credits_core::catalogue::Catalogue;
 use credits_core::ledger::Cause;
 use credits_runtime::{Answer, Call, Function, Problem, Scope, TopUpUrl, catalogue};
 use credits_store::batches::BatchOrder;
-use credits_store::debits::Posted;
-use credits_store::{Fault, KeyUse, Store};
+use credits_store::{Fault, Store};
 
 mod hold_request;
 mod holds;
@@ -66,7 +65,6 @@ impl DebitFunction {
             // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
             PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
-        count(&posted);
         // `None` only if the stored entry is of another kind.
         let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
@@ -90,7 +88,6 @@ impl DebitFunction {
             }
             PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
         };
-        count(&posted);
         // `None` only if the stored entry is of another kind.
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
@@ -113,14 +110,6 @@ impl DebitFunction {
         let card = self.catalogue.rate_card().version().clone();
         let body = QuoteBody::of(line.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;
         Ok(Answer::ok(&body))
-    }
-}
-
-/// Counts a posting in the metrics, unless it is a replay.
-fn count(posted: &Posted) {
-    if posted.key_use == KeyUse::First {
-        metrics::counter!("Debits").increment(1);
-        telemetry::spent(posted.entry.credits.negated());
     }
 }
 

@@ -1,17 +1,24 @@
 //! The usage check: recounts months from their ledgers. An alarm rings if the counted usage differs.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use credits_core::id::WorkspaceId;
 use credits_core::month::Month;
-use credits_store::usage::audit::{Audit, QUIET_AFTER};
+use credits_store::error::Chain;
+use credits_store::usage::audit::{Audit, Check, QUIET_AFTER, UsageAuditStore};
+use credits_store::usage::recount::RecountSlice;
+use credits_store::usage::repair::Repair;
 use credits_store::{Fault, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// The time that must be left of an invocation to begin another month.
-const KEPT_FOR_THE_LAST: Duration = Duration::from_secs(5);
+/// The time that must be left of an invocation to begin another slice.
+const MIN_TIME: Duration = Duration::from_secs(30);
+
+/// The longest slice of a recount. Then the next check gets its turn.
+const MAX_SLICE_TIME: Duration = Duration::from_mins(1);
 
 /// An order of a schedule or an operator.
 #[derive(Debug, Deserialize)]
@@ -19,10 +26,17 @@ const KEPT_FOR_THE_LAST: Duration = Duration::from_secs(5);
 pub(crate) enum CheckOrder {
     Schedule(Scheduled),
     /// Replaces a month's usage by what its ledger says.
-    Recount {
-        workspace_id: WorkspaceId,
-        month: Month,
-    },
+    Recount(RecountOrder),
+}
+
+/// An operator's order to replace a month's usage.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecountOrder {
+    workspace_id: WorkspaceId,
+    month: Month,
+    /// The number of ledger entries after which a slice is stored; by default, only time ends a slice.
+    slice_entries: Option<usize>,
 }
 
 /// An order of a schedule.
@@ -31,6 +45,8 @@ pub(crate) enum CheckOrder {
 pub(crate) enum Scheduled {
     /// Checks the months that are due.
     Checks,
+    /// The same, and stores a slice after this number of ledger entries.
+    ChecksInSlices(usize),
 }
 
 /// Why an invocation failed.
@@ -44,6 +60,12 @@ pub enum CheckError {
     /// The number of months whose usage differs. The log names them.
     #[error("the usage of {0} months differs from the ledger")]
     Differs(usize),
+    /// The number of months whose checks failed, and are postponed. The log says why.
+    #[error("the checks of {0} months failed")]
+    Failed(usize),
+    /// The counted part is stored.
+    #[error("the recount is not finished; send the same order again, and it goes on")]
+    Unfinished,
     /// The ledger changed during the recount, or shortly before it.
     #[error("credits moved while the month was counted; retry when the workspace is quiet")]
     Moving,
@@ -51,44 +73,102 @@ pub enum CheckError {
 
 /// Carries out an order.
 pub(crate) async fn carry_out(store: &Store, order: Value, deadline: Instant) -> Result<Value, CheckError> {
+    let audit = |entries| Checker { store, entries, deadline };
     match serde_json::from_value(order).map_err(|_| CheckError::CheckOrder)? {
-        CheckOrder::Schedule(Scheduled::Checks) => check_due(store, deadline).await,
-        CheckOrder::Recount { workspace_id, month } => {
-            if store.usage_audit().mend(&workspace_id, month).await? {
-                tracing::warn!(workspace_id = %workspace_id, %month, "the usage was recounted");
-                Ok(json!({ "recounted": true }))
-            } else {
-                Err(CheckError::Moving)
-            }
-        }
+        CheckOrder::Schedule(Scheduled::Checks) => audit(usize::MAX).check_due().await,
+        CheckOrder::Schedule(Scheduled::ChecksInSlices(entries)) => audit(entries).check_due().await,
+        CheckOrder::Recount(order) => audit(order.slice_entries.unwrap_or(usize::MAX)).repair(&order).await,
     }
 }
 
-async fn check_due(store: &Store, deadline: Instant) -> Result<Value, CheckError> {
-    let (mut checked, mut differing, mut moving) = (0_usize, 0_usize, 0_usize);
-    for check in store.usage_audit().due_checks().await? {
-        if deadline.saturating_duration_since(Instant::now()) < KEPT_FOR_THE_LAST {
-            // The next scheduled invocation finds the rest.
-            break;
-        }
-        match store.usage_audit().check(&check.workspace_id, check.month, QUIET_AFTER).await? {
-            Audit::Moving => {
-                moving = moving.saturating_add(1);
-                store.usage_audit().repeat_check(&check).await?;
-            }
-            Audit::Compared(differences) if differences.is_empty() => {
-                checked = checked.saturating_add(1);
-                store.usage_audit().end_check(&check).await?;
-            }
-            Audit::Compared(differences) => {
-                differing = differing.saturating_add(1);
-                let (workspace_id, month) = (&check.workspace_id, check.month);
-                let groups = differences.len();
-                metrics::counter!("UsageDifferences").increment(1);
-                tracing::error!(%workspace_id, %month, groups, "the usage differs from the ledger");
+/// The audit within one invocation.
+#[derive(Clone, Copy)]
+struct Checker<'a> {
+    store: &'a Store,
+    /// The number of ledger entries after which a slice ends.
+    entries: usize,
+    deadline: Instant,
+}
+
+/// The number of checks by result.
+#[derive(Debug, Default)]
+struct CheckCounts {
+    right: usize,
+    differing: usize,
+    moving: usize,
+    failed: usize,
+}
+
+impl Checker<'_> {
+    fn has_time(self) -> bool {
+        self.deadline.saturating_duration_since(Instant::now()) >= MIN_TIME
+    }
+
+    /// Returns the audit for one slice, which ends early enough to store its sums.
+    fn audit(&self) -> UsageAuditStore<'_> {
+        let slice_end = Instant::now().checked_add(MAX_SLICE_TIME);
+        let until = [slice_end, self.deadline.checked_sub(MIN_TIME)].into_iter().flatten().min();
+        self.store.usage_audit().in_slices(RecountSlice { entries: self.entries, until })
+    }
+
+    async fn repair(self, order: &RecountOrder) -> Result<Value, CheckError> {
+        let RecountOrder { workspace_id, month, .. } = order;
+        loop {
+            match self.audit().repair(workspace_id, *month).await? {
+                Repair::Done => {
+                    tracing::warn!(%workspace_id, %month, "the usage was recounted");
+                    return Ok(json!({ "recounted": true }));
+                }
+                Repair::Unfinished if self.has_time() => {}
+                Repair::Unfinished => return Err(CheckError::Unfinished),
+                Repair::Moving => return Err(CheckError::Moving),
             }
         }
     }
-    tracing::info!(checked, differing, moving, "checked usage");
-    if differing > 0 { Err(CheckError::Differs(differing)) } else { Ok(json!({ "checked": checked })) }
+
+    /// Checks the months that are due, one slice of each after the other. A check that fails is postponed, and the others
+    /// go on.
+    async fn check_due(self) -> Result<Value, CheckError> {
+        let mut due = VecDeque::from(self.store.usage_audit().due_checks().await?);
+        let mut counts = CheckCounts::default();
+        while let Some(check) = due.pop_front().filter(|_| self.has_time()) {
+            match self.audit().check(&check.workspace_id, check.month, QUIET_AFTER).await {
+                Ok(Audit::Unfinished) => due.push_back(self.store.usage_audit().put_behind(&check).await?),
+                Ok(audit) => self.end(&check, &audit, &mut counts).await?,
+                Err(fault) => {
+                    counts.failed = counts.failed.saturating_add(1);
+                    let (workspace_id, month) = (&check.workspace_id, check.month);
+                    tracing::error!(%workspace_id, %month, error = %Chain(&fault), "a check failed");
+                    self.store.usage_audit().postpone_check(&check).await?;
+                }
+            }
+        }
+        let CheckCounts { right, differing, moving, failed } = counts;
+        if differing > 0 || failed > 0 || right > 0 || moving > 0 {
+            tracing::info!(right, differing, moving, failed, "checked usage");
+        }
+        match counts {
+            CheckCounts { differing: 0, failed: 0, .. } => Ok(json!({ "checked": right })),
+            CheckCounts { differing: 0, .. } => Err(CheckError::Failed(failed)),
+            _ => Err(CheckError::Differs(differing)),
+        }
+    }
+
+    async fn end(self, check: &Check, audit: &Audit, counts: &mut CheckCounts) -> Result<(), Fault> {
+        let Audit::Compared(differences) = audit else {
+            counts.moving = counts.moving.saturating_add(1);
+            return self.store.usage_audit().repeat_check(check).await;
+        };
+        if differences.is_empty() {
+            counts.right = counts.right.saturating_add(1);
+            return self.store.usage_audit().end_check(check).await;
+        }
+        counts.differing = counts.differing.saturating_add(1);
+        let (workspace_id, month) = (&check.workspace_id, check.month);
+        let groups = differences.len();
+        metrics::counter!("UsageDifferences").increment(1);
+        tracing::error!(%workspace_id, %month, groups, "the usage differs from the ledger");
+        // The next invocation checks it again, after the others.
+        self.store.usage_audit().put_behind(check).await.map(drop)
+    }
 }

@@ -16,8 +16,12 @@ use credits_store::usage::Noted;
 use credits_store::usage::rollup::Spending;
 use credits_store::{Fault, Store};
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use crate::records::ParsedRecord;
+
+/// The workspaces that are counted at once.
+const AT_A_TIME: usize = 16;
 
 /// A fact other than consumption that a month counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +59,23 @@ pub(crate) async fn count(store: &Store, records: &[ParsedRecord<'_>]) -> Result
             }
         }
     }
-    for (workspace, (place, spendings)) in &spendings {
-        if let Err(fault) = store.usage().roll_up(workspace, spendings).await {
-            fail(*place, fault);
+    let mut spendings = spendings.into_iter();
+    loop {
+        // An invocation is paid by its time, so it waits for several workspaces at once.
+        let mut running = JoinSet::new();
+        for (workspace, (place, spendings)) in spendings.by_ref().take(AT_A_TIME) {
+            let store = store.clone();
+            running.spawn(async move { (place, store.usage().roll_up(&workspace, &spendings).await) });
+        }
+        if running.is_empty() {
+            return failed.map_or(Ok(()), Err);
+        }
+        for (place, counted) in running.join_all().await {
+            if let Err(fault) = counted {
+                fail(place, fault);
+            }
         }
     }
-    failed.map_or(Ok(()), Err)
 }
 
 fn notes_of(written: &ItemChange, at: Timestamp) -> Vec<Note> {

@@ -77,7 +77,9 @@ impl EventFunction for Project {
         let failed = self.project(records, deadline).await;
         let failures: Vec<Value> =
             failed.into_iter().map(|sequence_number| json!({ "itemIdentifier": sequence_number })).collect();
-        tracing::info!(records = records.len(), failed = failures.len(), "processed a batch");
+        if !failures.is_empty() {
+            tracing::warn!(records = records.len(), "a part of a batch has to be delivered again");
+        }
         Ok(json!({ "batchItemFailures": failures }))
     }
 }

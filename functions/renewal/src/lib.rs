@@ -92,10 +92,12 @@ impl Renewal {
         let swept = self.billing(deadline).await?.sweep(deadline).await?;
         let Swept { done, left, postponed, stuck, cut_short } = swept;
         let lag_seconds = self.lag_seconds().await?;
-        tracing::info!(done, left, postponed, stuck, cut_short, lag_seconds, "swept");
-        metrics::counter!("DueDone").increment(done);
-        metrics::counter!("DuePostponed").increment(postponed);
-        metrics::counter!("DueStuck").increment(stuck);
+        if swept != Swept::default() || lag_seconds > 0 {
+            tracing::info!(done, left, postponed, stuck, cut_short, lag_seconds, "swept");
+            metrics::counter!("DueDone").increment(done);
+            metrics::counter!("DuePostponed").increment(postponed);
+            metrics::counter!("DueStuck").increment(stuck);
+        }
         metrics::histogram!("SweepLagSeconds").record(lag_seconds);
         let open_payments = self.store.until(deadline).unmatched_payments().count().await?;
         metrics::histogram!("PaymentsUnmatchedOpen").record(open_payments);

@@ -1,11 +1,10 @@
-//! Traces: times each request of a function to AWS, as a metric and as a segment of the invocation's trace.
+//! Traces: times each request of a function to AWS as a segment of the invocation's trace. A metric of each request would
+//! cost more than the request.
 //!
 //! A segment is sent to X-Ray's daemon in one datagram. Lambda runs the daemon beside the function, so the function
 //! does not wait (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -18,32 +17,23 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use credits_store::{Clock, Randomness};
 use jiff::Timestamp;
 use serde_json::{Number, Value, json};
-use tokio::time::Instant;
 
 use crate::settings::Settings;
 use crate::sources::{SystemClock, SystemRandomness};
-use crate::telemetry;
 
 /// The header that the daemon requires before each segment.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
-/// The maximum number of timed requests before metrics are flushed. The embedded format takes a hundred values of a
-/// metric, and a function has up to three clients.
-const MAX_UNWRITTEN: usize = 30;
 
 /// An interceptor that times the requests of an AWS client.
 #[derive(Debug)]
 pub struct RequestTracer {
     settings: Settings,
     daemon: Option<UdpSocket>,
-    unwritten: AtomicUsize,
 }
 
 /// The start time of a request.
 #[derive(Debug)]
-struct Begun {
-    at: Timestamp,
-    instant: Instant,
-}
+struct Begun(Timestamp);
 
 impl Storable for Begun {
     type Storer = StoreReplace<Self>;
@@ -64,16 +54,7 @@ impl RequestTracer {
             socket.connect(address).ok()?;
             Some(socket)
         });
-        Self { settings, daemon, unwritten: AtomicUsize::new(0) }
-    }
-
-    fn count(&self, step: String, took: Duration) {
-        let took_micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        metrics::histogram!("StepMicroseconds", "Step" => step).record(took_micros);
-        if self.unwritten.fetch_add(1, Ordering::Relaxed) >= MAX_UNWRITTEN {
-            self.unwritten.store(0, Ordering::Relaxed);
-            telemetry::flush();
-        }
+        Self { settings, daemon }
     }
 
     fn send(&self, segment: &Value) {
@@ -95,7 +76,7 @@ impl Intercept for RequestTracer {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        bag.interceptor_state().store_put(Begun { at: SystemClock.now(), instant: Instant::now() });
+        bag.interceptor_state().store_put(Begun(SystemClock.now()));
         Ok(())
     }
 
@@ -108,11 +89,10 @@ impl Intercept for RequestTracer {
         let (Some(begun), Some(metadata)) = (bag.load::<Begun>(), bag.load::<Metadata>()) else {
             return Ok(());
         };
-        self.count(metadata.name().to_owned(), begun.instant.elapsed());
         let header = self.settings.trace_header().unwrap_or_default();
         if let Some(trace) = Trace::read(&header) {
             let status = context.response().map(|response| response.status().as_u16());
-            self.send(&trace.segment(metadata, begun.at, SystemClock.now(), status));
+            self.send(&trace.segment(metadata, begun.0, SystemClock.now(), status));
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::subscriptions::SubscriptionStore;
 use crate::table::Store;
 use crate::usage::UsageStore;
 use crate::usage::audit::UsageAuditStore;
+use crate::usage::recount::RecountSlice;
 use crate::workspaces::WorkspaceStore;
 
 impl Store {
@@ -152,10 +153,10 @@ impl Store {
         UsageStore { store: self }
     }
 
-    /// Returns the the audit of usage against the ledger.
+    /// Returns the audit of usage against the ledger.
     #[must_use]
     pub fn usage_audit(&self) -> UsageAuditStore<'_> {
-        UsageAuditStore { store: self }
+        UsageAuditStore { store: self, slice: RecountSlice::WHOLE }
     }
 
     /// Returns the workspaces.

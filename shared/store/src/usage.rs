@@ -1,4 +1,6 @@
 //! Queries of usage: a month's breakdowns, largest group first, and the totals of months (M9, M17).
+//!
+//! Groups are sorted when they are read. An index by size would cost two write units for each count.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +12,17 @@ use credits_core::price::Price;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
 use crate::error::{Corrupt, Fault};
-use crate::items::usage_item::{BLOCKED, BLOCKED_CREDITS, MonthItem, PAID, REFUNDED, read_group_tally};
+use crate::items::usage_item::{BLOCKED, BLOCKED_CREDITS, GroupItem, MonthItem, PAID, REFUNDED};
 use crate::table::Store;
-use crate::table::attribute::{Item, Reader, credits, number, text};
+use crate::table::attribute::{Reader, credits, number, text};
 use crate::table::expression::Expression;
-use crate::table::keys::{
-    CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, groups, read_size_position, size_position,
-};
+use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, read_size_position, size_position};
 use crate::table::transaction::{Reason, TransactionOutcome};
 use crate::usage::rollup::check_position;
 
 pub mod audit;
+pub mod recount;
+pub mod repair;
 pub mod rollup;
 
 /// A fact that a month counts besides consumption.
@@ -44,11 +46,15 @@ pub struct Group {
     pub tally: Tally,
 }
 
-/// A month's usage, without the breakdowns that may have any number of groups.
+/// Pages of 1 MB that one call reads at most: the groups of a breakdown that have their own items, some 150,000.
+const MAX_PAGES: usize = 20;
+
+/// A month's usage, without the groups that have their own items.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MonthUsage {
     pub summary: MonthSummary,
-    /// Groups by operation, kind of consumer and day; and of each other breakdown the usage that lacks its attribute.
+    /// Groups by operation, kind of consumer and day; and of each other breakdown the usage that lacks its attribute, and
+    /// the groups for which the month's item has room.
     pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
 }
 
@@ -142,28 +148,70 @@ impl UsageStore<'_> {
         Ok(months)
     }
 
-    /// Returns the largest groups of an open breakdown after a position, at most `limit`, in one query.
-    pub async fn largest_groups(
+    /// Returns all groups of a breakdown, largest first.
+    ///
+    /// Reads at most 20 pages of 1 MB, some 150,000 groups that have their own items. The result lacks those beyond.
+    pub async fn groups(
         self,
         workspace: &WorkspaceId,
         month: Month,
+        usage: &MonthUsage,
         group_by: GroupBy,
-        after: Option<&GroupPosition>,
-        limit: u16,
     ) -> Result<Vec<Group>, Fault> {
-        let before = after.map(GroupPosition::as_str);
-        let request = self.store.backwards(&groups(workspace, month, group_by), before, limit.into());
-        let output = request.customize().config_override(self.store.read_config()).send().await;
-        let items = output.map_err(Fault::unavailable)?.items.unwrap_or_default();
-        let groups: Vec<Group> = items.iter().map(read_group).collect::<Result<_, _>>()?;
+        let mut tallies: BTreeMap<GroupKey, Tally> = usage
+            .groups
+            .iter()
+            .filter(|((by, _), _)| *by == group_by)
+            .map(|((_, key), tally)| (key.clone(), *tally))
+            .collect();
+        if group_by.is_open() {
+            let prefix = format!("{group_by}#");
+            for ((_, key), tally) in self.own_groups(workspace, month, &prefix, MAX_PAGES).await? {
+                let sum = tallies.entry(key).or_default();
+                *sum = sum.plus(tally).map_err(Corrupt::from)?;
+            }
+        }
+        let groups = tallies.into_iter().map(|(key, tally)| Group { key, tally });
         // The repair of a month may leave groups without usage.
-        Ok(groups.into_iter().filter(|group| group.tally.count > 0).collect())
+        let mut groups: Vec<Group> = groups.filter(|group| group.tally.count > 0).collect();
+        groups.sort_by(|a, b| (b.tally.credits, &b.key).cmp(&(a.tally.credits, &a.key)));
+        Ok(groups)
     }
-}
 
-fn read_group(item: &Item) -> Result<Group, Corrupt> {
-    let (_, key) = read_size_position(Reader(item).text(INDEX_SK)?).ok_or(Corrupt::Attribute(INDEX_SK))?;
-    Ok(Group { key: Some(key.to_owned()), tally: read_group_tally(item)? })
+    /// Returns the groups that have their own items and whose sort key has a prefix, from at most `max_pages` pages.
+    pub(crate) async fn own_groups(
+        self,
+        workspace: &WorkspaceId,
+        month: Month,
+        prefix: &str,
+        max_pages: usize,
+    ) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Fault> {
+        let (mut groups, mut from) = (BTreeMap::new(), None);
+        for _ in 0..max_pages {
+            let query = self
+                .store
+                .query()
+                .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_names("#sk", SK)
+                .expression_attribute_values(":pk", text(ItemKey::groups(workspace, month)))
+                .expression_attribute_values(":prefix", text(prefix))
+                .consistent_read(true)
+                .set_exclusive_start_key(from);
+            let output = self.store.found(query).await?;
+            for item in output.items.unwrap_or_default() {
+                let (group_by, key) =
+                    Reader(&item).text(SK)?.split_once('#').ok_or(Corrupt::Attribute(SK))?;
+                let group_by = group_by.parse().map_err(|_| Corrupt::Attribute(SK))?;
+                groups.insert((group_by, Some(key.to_owned())), GroupItem::read(&item)?.tally);
+            }
+            from = output.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(groups)
+    }
 }
 
 impl Group {

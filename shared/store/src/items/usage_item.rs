@@ -1,19 +1,23 @@
-//! The items of a month's usage: one of the month, and one of each workflow, feature and person.
+//! The items of a month's usage: one of the month, and one of each group that the month's item has no room for.
 //!
-//! Operations, kinds of consumer and days are few, so the month's item holds them. Workflows, features and people may
-//! be any number, so each has its own item, which the index sorts by size.
+//! Operations, kinds of consumer and days are few, so the month's item always holds them. Workflows, features and people
+//! may be any number. `usage/rollup.rs` says when the month's item holds them.
+//!
+//! A write of the month's item costs a write unit for each KB, so its tallies are packed: one byte with the length of the
+//! credits, the credits in millionths, and the count, both without leading zeros. A day's name is its day of the month.
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
-use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally};
 
 use crate::error::Corrupt;
 use crate::table::attribute::{Item, Reader, credits, number, read_credits, text};
 use crate::table::expression::Expression;
-use crate::table::keys::{self, DETAIL, INDEX_PK, INDEX_SK};
+use crate::table::keys::{DETAIL, SK};
 
 /// The version of the balance up to which an item counts.
 pub(crate) const COUNTED: &str = "counted";
@@ -30,13 +34,47 @@ const BREAKDOWNS: &str = "breakdowns";
 /// The member of the breakdowns for usage that lacks an attribute.
 const NONE: &str = "none";
 
+/// Where the groups of a month's open breakdowns are.
+const LAYOUT: &str = "layout";
+const OPEN: &str = "open";
+const FULL: &str = "full";
+
+/// The size up to which the month's item takes groups. A write of 1,024 bytes costs one write unit.
+const MAX_BYTES: usize = 1_024;
+/// An upper bound of the attributes besides the breakdowns, with three kinds of movement, payments in one currency, and
+/// without the workspace's id.
+const OTHER_BYTES: usize = 220;
+/// How often the item contains the workspace's id: in its key, and in the index.
+const NAMES_OF_WORKSPACE: usize = 2;
+/// The breakdown of one more day.
+const DAY_BYTES: usize = 10;
+/// The days of the longest month. The item reserves room for all.
+const MAX_DAYS: usize = 31;
+
+/// Where the groups of a month's open breakdowns are, such as those of workflows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Layout {
+    /// Nothing is counted yet.
+    #[default]
+    New,
+    /// All groups are in the month's item.
+    Open,
+    /// The groups that were in the month's item stay there. Every other group has its own item.
+    Full,
+    /// All groups have their own items, and the month's item holds lists instead of packed tallies. Before the version
+    /// that packs tallies, all months were so.
+    Older,
+}
+
 /// A month's item.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct MonthItem {
     /// The version of the balance up to which it counts; `None` while it counts no consumption.
     pub counted: Option<u64>,
+    pub layout: Layout,
     pub summary: MonthSummary,
-    /// The groups of the breakdowns that are not open, and the usage that lacks an attribute.
+    /// The groups of the breakdowns that are not open, the usage that lacks an attribute, and the groups of open breakdowns
+    /// that `layout` places here.
     pub groups: BTreeMap<(GroupBy, GroupKey), Tally>,
 }
 
@@ -47,21 +85,23 @@ pub(crate) struct GroupItem {
     pub tally: Tally,
 }
 
-/// Returns whether the month's item holds a group.
-pub(crate) fn is_in_month_item(group_by: GroupBy, key: &GroupKey) -> bool {
-    !group_by.is_open() || key.is_none()
-}
-
 impl MonthItem {
     pub fn read(item: &Item) -> Result<Self, Corrupt> {
         let reader = Reader(item);
         let counted = item.contains_key(COUNTED).then(|| reader.number(COUNTED)).transpose()?;
+        let layout = match (reader.optional_text(LAYOUT), counted) {
+            (Some(OPEN), _) => Layout::Open,
+            (Some(FULL), _) => Layout::Full,
+            (Some(_), _) => return Err(Corrupt::Attribute(LAYOUT)),
+            (None, Some(_)) => Layout::Older,
+            (None, None) => Layout::New,
+        };
         let mut summary = MonthSummary::default();
         let mut groups = BTreeMap::new();
         if counted.is_some() {
             summary.consumed =
                 Tally { credits: reader.credits("consumed")?, count: reader.number("entries")? };
-            groups = read_breakdowns(reader.map(BREAKDOWNS)?)?;
+            groups = read_breakdowns(reader.text(SK)?, reader.map(BREAKDOWNS)?)?;
         }
         for moved in Moved::ALL.into_iter().filter(|moved| item.contains_key(moved.name())) {
             summary.moved.insert(moved, reader.credits(moved.name())?);
@@ -79,28 +119,80 @@ impl MonthItem {
                 sums.insert(currency, sum.ok_or(Corrupt::Attribute(PAID))?);
             }
         }
-        Ok(Self { counted, summary, groups })
+        Ok(Self { counted, layout, summary, groups })
+    }
+
+    /// Returns whether the item is the home of a group: the one item that counts it.
+    pub fn holds(&self, group: &(GroupBy, GroupKey)) -> bool {
+        let (group_by, key) = group;
+        !group_by.is_open()
+            || key.is_none()
+            || matches!(self.layout, Layout::New | Layout::Open)
+            || self.groups.contains_key(group)
+    }
+
+    /// Returns whether a write of the item costs one write unit until the month's end.
+    pub fn has_room(&self, workspace: &WorkspaceId) -> Result<bool, Corrupt> {
+        let mut bytes =
+            OTHER_BYTES.saturating_add(workspace.as_str().len().saturating_mul(NAMES_OF_WORKSPACE));
+        for (name, map) in self.breakdowns()? {
+            let entries = map.iter().fold(0_usize, |sum, (member, value)| {
+                let value = value.as_b().map_or(0, |packed| packed.as_ref().len());
+                sum.saturating_add(member.len()).saturating_add(value).saturating_add(1)
+            });
+            bytes = bytes.saturating_add(name.len()).saturating_add(4).saturating_add(entries);
+        }
+        let days = self.groups.keys().filter(|(group_by, _)| *group_by == GroupBy::Day).count();
+        let to_come = MAX_DAYS.saturating_sub(days).saturating_mul(DAY_BYTES);
+        Ok(bytes.saturating_add(to_come) <= MAX_BYTES)
     }
 
     /// Builds the update of its consumption. The item's other counters stay, since other writes add to them.
-    pub fn counting(&self, version: u64) -> Expression {
-        let mut maps: HashMap<String, HashMap<String, AttributeValue>> = HashMap::new();
-        for name in GroupBy::ALL.iter().filter(|group_by| !group_by.is_open()).map(|it| it.name()) {
-            maps.insert(name.to_owned(), HashMap::new());
-        }
-        for ((group_by, key), tally) in &self.groups {
-            let (map, member) = match key {
-                Some(key) => (group_by.name(), key.as_str()),
-                None => (NONE, group_by.name()),
-            };
-            maps.entry(map.to_owned()).or_default().insert(member.to_owned(), tally_value(*tally));
-        }
-        let maps = maps.into_iter().map(|(name, map)| (name, AttributeValue::M(map))).collect();
-        Expression::new()
+    pub fn counting(&self, version: u64) -> Result<Expression, Corrupt> {
+        let maps = self.breakdowns()?;
+        let maps = maps.into_iter().map(|(name, map)| (name.to_owned(), AttributeValue::M(map))).collect();
+        Ok(self
+            .placing(Expression::new())
             .set("consumed", credits(self.summary.consumed.credits))
             .set("entries", number(self.summary.consumed.count))
             .set(BREAKDOWNS, AttributeValue::M(maps))
-            .set(COUNTED, number(version))
+            .set(COUNTED, number(version)))
+    }
+
+    /// Adds the layout to an update. A month of an older release keeps its own, which that release can read.
+    pub fn placing(&self, write: Expression) -> Expression {
+        match self.layout {
+            Layout::New | Layout::Older => write,
+            Layout::Open => write.set(LAYOUT, text(OPEN)),
+            Layout::Full => write.set(LAYOUT, text(FULL)),
+        }
+    }
+
+    /// Adds the condition that the item places its groups as this one does.
+    pub fn if_placed_so(&self, write: Expression) -> Expression {
+        match self.layout {
+            Layout::New | Layout::Older => write.when_absent(LAYOUT),
+            Layout::Open => write.when(LAYOUT, "=", text(OPEN)),
+            Layout::Full => write.when(LAYOUT, "=", text(FULL)),
+        }
+    }
+
+    fn breakdowns(&self) -> Result<BTreeMap<&'static str, HashMap<String, AttributeValue>>, Corrupt> {
+        let named = |group_by: &GroupBy| (group_by.name(), HashMap::new());
+        let mut maps: BTreeMap<_, HashMap<_, _>> =
+            GroupBy::ALL.iter().filter(|group_by| !group_by.is_open()).map(named).collect();
+        for ((group_by, key), tally) in &self.groups {
+            let (map, member) = match key {
+                None => (NONE, group_by.name()),
+                Some(key) if *group_by == GroupBy::Day && self.layout != Layout::Older => {
+                    (group_by.name(), key.rsplit('-').next().unwrap_or(key))
+                }
+                Some(key) => (group_by.name(), key.as_str()),
+            };
+            let tally = if self.layout == Layout::Older { listed(*tally) } else { packed(*tally)? };
+            maps.entry(map).or_default().insert(member.to_owned(), tally);
+        }
+        Ok(maps)
     }
 }
 
@@ -109,45 +201,81 @@ impl GroupItem {
         Ok(Self { counted: Reader(item).number(COUNTED)?, tally: read_group_tally(item)? })
     }
 
-    /// Builds the update of its counts, with its position in its breakdown.
-    pub fn counting(
-        (workspace, month, group_by, key): (&WorkspaceId, Month, GroupBy, &str),
-        tally: Tally,
-        version: u64,
-    ) -> Result<Expression, Corrupt> {
-        Ok(Expression::new()
-            .set(INDEX_PK, text(keys::groups(workspace, month, group_by)))
-            .set(INDEX_SK, text(keys::size_position(tally.credits, key)?))
+    /// Builds the update of its counts.
+    pub fn counting(tally: Tally, version: u64) -> Expression {
+        Expression::new()
             .set("credits", credits(tally.credits))
             .set(DETAIL, AttributeValue::M(HashMap::from([("count".to_owned(), number(tally.count))])))
-            .set(COUNTED, number(version)))
+            .set(COUNTED, number(version))
     }
 }
 
-/// Reads the tally of a group's item, from the table or from the index.
+/// Reads the tally of a group's item.
 pub(crate) fn read_group_tally(item: &Item) -> Result<Tally, Corrupt> {
     let reader = Reader(item);
     Ok(Tally { credits: reader.credits("credits")?, count: Reader(reader.map(DETAIL)?).number("count")? })
 }
 
-fn tally_value(tally: Tally) -> AttributeValue {
+fn listed(tally: Tally) -> AttributeValue {
     AttributeValue::L(vec![credits(tally.credits), number(tally.count)])
 }
 
-fn read_tally(value: &AttributeValue) -> Option<Tally> {
+fn read_listed(value: &AttributeValue) -> Option<Tally> {
     let [credits, count] = value.as_l().ok()?.as_slice() else { return None };
     Some(Tally { credits: read_credits(credits)?, count: count.as_n().ok()?.parse().ok()? })
 }
 
-fn read_breakdowns(maps: &Item) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Corrupt> {
+/// Packs a tally. Consumption is never negative.
+fn packed(tally: Tally) -> Result<AttributeValue, Corrupt> {
+    let malformed = || Corrupt::Attribute(BREAKDOWNS);
+    let micros = u64::try_from(tally.credits.micros()?).map_err(|_| malformed())?;
+    let digits = |number: u64| number.to_be_bytes().into_iter().skip_while(|byte| *byte == 0);
+    let length = u8::try_from(digits(micros).count()).map_err(|_| malformed())?;
+    let bytes: Vec<u8> = std::iter::once(length).chain(digits(micros)).chain(digits(tally.count)).collect();
+    Ok(AttributeValue::B(Blob::new(bytes)))
+}
+
+fn read_packed(value: &AttributeValue) -> Option<Tally> {
+    let number = |bytes: &[u8]| {
+        bytes.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)))
+    };
+    let (length, rest) = value.as_b().ok()?.as_ref().split_first()?;
+    let (micros, count) = rest.split_at_checked(usize::from(*length))?;
+    Some(Tally { credits: Credits::from_micros(number(micros)?.into()).ok()?, count: number(count)? })
+}
+
+/// Reads the breakdowns of a month, such as `2026-11`.
+fn read_breakdowns(month: &str, maps: &Item) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Corrupt> {
     let malformed = || Corrupt::Attribute(BREAKDOWNS);
     let mut groups = BTreeMap::new();
     for (name, map) in maps {
         for (member, value) in map.as_m().map_err(|_| malformed())? {
-            let group = if name == NONE { (member, None) } else { (name, Some(member.clone())) };
-            let group_by = group.0.parse().map_err(|_| malformed())?;
-            groups.insert((group_by, group.1), read_tally(value).ok_or_else(malformed)?);
+            let (group_by, key) = if name == NONE { (member, None) } else { (name, Some(member.clone())) };
+            let group_by = group_by.parse().map_err(|_| malformed())?;
+            let day = group_by == GroupBy::Day && member.len() == 2;
+            let key = if day { Some(format!("{month}-{member}")) } else { key };
+            let tally = read_packed(value).or_else(|| read_listed(value)).ok_or_else(malformed)?;
+            groups.insert((group_by, key), tally);
         }
     }
     Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use credits_core::usage::Tally;
+
+    use super::{packed, read_packed};
+
+    #[test]
+    fn packed_tallies_are_read_as_they_were() {
+        for (credits, count, bytes) in
+            [("0", 0, 1), ("0.000001", 1, 3), ("123.45", 300, 7), ("999999999999.999999", u64::MAX, 17)]
+        {
+            let tally = Tally { credits: credits.parse().unwrap(), count };
+            let value = packed(tally).unwrap();
+            assert_eq!((read_packed(&value), value.as_b().unwrap().as_ref().len()), (Some(tally), bytes));
+        }
+        assert!(packed(Tally { credits: "-1".parse().unwrap(), count: 1 }).is_err());
+    }
 }

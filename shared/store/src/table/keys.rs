@@ -21,7 +21,8 @@
 //! | run | `run#W#R` | `run` | `runs#W` | `TIME#R` |
 //! | number of runs in a month | `allowance#W` | `runs#YYYY-MM` | | |
 //! | a month's usage | `usage#W` | `YYYY-MM` | `checks` until it is checked | `TIME#W#YYYY-MM` |
-//! | usage of a workflow, feature or person | `usage#W#YYYY-MM` | `workflow#KEY` | `usage#W#YYYY-MM#workflow` | `SIZE#KEY` |
+//! | usage of a workflow, feature or person | `usage#W#YYYY-MM` | `workflow#KEY` | | |
+//! | recount of a month | `recount#W#YYYY-MM` | `recount`, and `SLICE#NUMBER` for a part of its sums | | |
 //! | alert settings | `alerts#W` | `alerts` | | |
 //! | automatic top-up | `auto_top_up#W` | `auto_top_up` | `due#NN` while it has a date | `TIME#W` |
 //! | mail | `mail#M` | `mail` | | |
@@ -36,8 +37,7 @@
 //! reads the expired holds of its own workspace only.
 //!
 //! Each ledger entry has its own partition, apart from the balance's: a partition takes 1,000 write units a second.
-//! `TIME` is milliseconds since 1970 in 15 digits, so texts sort like numbers until the year 9999. `SIZE` is millionths
-//! of a credit in 27 digits.
+//! `TIME` is milliseconds since 1970 in 15 digits, so texts sort like numbers until the year 9999.
 
 use std::borrow::Cow;
 
@@ -54,14 +54,14 @@ use crate::idempotency::IdempotencyKey;
 pub const PK: &str = "pk";
 /// The table's sort key.
 pub const SK: &str = "sk";
-/// The index: ledger entries, due items, payments, runs, usage and others, by time or size.
+/// The index: ledger entries, due items, payments, runs and others, by time.
 pub const INDEX: &str = "by_time";
 /// The index's partition key.
 pub const INDEX_PK: &str = "index_pk";
 /// The index's sort key.
 pub const INDEX_SK: &str = "index_sk";
 
-/// The only document attribute that the index projects: an entry's cause, a run, or a group's count.
+/// The only document attribute that the index projects: an entry's cause, or a run.
 pub const DETAIL: &str = "detail";
 
 /// The index partition of payments that match no purchase.
@@ -188,7 +188,25 @@ impl ItemKey {
     /// Returns the key of a month's usage by one workflow, feature or person.
     #[must_use]
     pub fn group(workspace: &WorkspaceId, month: Month, group_by: GroupBy, key: &str) -> Self {
-        Self { pk: format!("usage#{workspace}#{month}"), sk: format!("{group_by}#{key}").into() }
+        Self { pk: Self::groups(workspace, month), sk: format!("{group_by}#{key}").into() }
+    }
+
+    /// Returns the partition of a month's groups that have their own items.
+    #[must_use]
+    pub fn groups(workspace: &WorkspaceId, month: Month) -> String {
+        format!("usage#{workspace}#{month}")
+    }
+
+    /// Returns the key of a month's recount.
+    #[must_use]
+    pub fn recount(workspace: &WorkspaceId, month: Month) -> Self {
+        Self::of(format!("recount#{workspace}#{month}"), "recount")
+    }
+
+    /// Returns the key of a part of this recount's sums.
+    #[must_use]
+    pub fn part(&self, slice: &str, number: u64) -> Self {
+        Self { pk: self.pk.clone(), sk: format!("{slice}#{number}").into() }
     }
 
     /// Returns the key of the ledger entry that a balance names in `last`.
@@ -279,18 +297,13 @@ pub fn ledger(workspace: &WorkspaceId) -> String {
     format!("ledger#{workspace}")
 }
 
-/// Returns the index partition of a breakdown's groups, by size.
-#[must_use]
-pub fn groups(workspace: &WorkspaceId, month: Month, group_by: GroupBy) -> String {
-    format!("usage#{workspace}#{month}#{group_by}")
-}
-
-/// Formats an index position: a size, where less than zero counts as zero, and a key that distinguishes equal sizes.
+/// Formats a position by size: millionths in 27 digits, where less than zero counts as zero, and a key that distinguishes
+/// equal sizes.
 pub(crate) fn size_position(credits: Credits, key: &str) -> Result<String, OutOfRange> {
     Ok(format!("{:027}#{key}", credits.or_zero().micros()?))
 }
 
-/// Parses the size and the key of an index position.
+/// Parses the size and the key of a position by size.
 pub(crate) fn read_size_position(position: &str) -> Option<(Credits, &str)> {
     let (micros, key) = position.split_once('#')?;
     let digits = micros.len() == 27 && micros.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,21 +1,19 @@
 //! The usage audit: counts a month again from its ledger and compares the count with the stored usage, group by group.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use credits_core::id::WorkspaceId;
-use credits_core::ledger::Entry;
 use credits_core::month::Month;
-use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
+use credits_core::usage::{GroupBy, GroupKey, Moved, Tally};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Corrupt, Fault};
-use crate::items::usage_item::{COUNTED, GroupItem, MonthItem};
-use crate::items::{batch_item, entry_item};
 use crate::table::Store;
-use crate::table::attribute::{Item, Reader, credits, number, text};
+use crate::table::attribute::{Item, Reader, text};
 use crate::table::expression::Expression;
-use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, PK, SK, ledger, position, read_position};
-use crate::table::reads::key_of;
+use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position, read_position};
+use crate::usage::MonthUsage;
+use crate::usage::recount::{OwnGroups, Recount, RecountSlice, Recounted, is_settled};
 
 /// The time after a month's end from which its ledger counts as complete.
 pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -25,6 +23,9 @@ pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// The interval between two checks of a month.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The pause after a check's first failure. It doubles with each further one, up to the interval between two checks.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 
 /// The maximum number of checks that one invocation reads.
 const MAX_CHECKS: i32 = 1_000;
@@ -44,6 +45,8 @@ pub enum Audit {
     Moving,
     /// The usage was compared with the ledger; empty if they agree.
     Compared(Vec<Difference>),
+    /// A slice of the ledger was counted. Another call goes on.
+    Unfinished,
 }
 
 /// A group or column that the usage counts differently from the ledger.
@@ -55,20 +58,20 @@ pub struct Difference {
     pub usage: Tally,
 }
 
-/// A month's usage, counted from the ledger at one version of the balance.
-struct Recount {
-    version: u64,
-    summary: MonthSummary,
-    usage: Usage,
-}
-
 /// The audit of usage against the ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageAuditStore<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) slice: RecountSlice,
 }
 
 impl UsageAuditStore<'_> {
+    /// Returns the same audit, which counts one slice of a month a call.
+    #[must_use]
+    pub fn in_slices(self, slice: RecountSlice) -> Self {
+        Self { slice, ..self }
+    }
+
     /// Compares a month's usage with its ledger, unless credits have moved within `quiet_after`.
     ///
     /// Callers pass [`QUIET_AFTER`], or less if they know that the stream is drained.
@@ -78,65 +81,25 @@ impl UsageAuditStore<'_> {
         month: Month,
         quiet_after: SignedDuration,
     ) -> Result<Audit, Fault> {
-        let counted = self.recount(workspace, month, quiet_after).await?;
-        let Some(recount) = counted else { return Ok(Audit::Moving) };
+        let recount = match self.recount(workspace, month, quiet_after).await? {
+            Recounted::Whole(recount) => recount,
+            Recounted::Moving => return Ok(Audit::Moving),
+            Recounted::Unfinished => return Ok(Audit::Unfinished),
+        };
         let mut kept = self.store.usage().month(workspace, month).await?;
-        kept.groups.extend(self.open_groups(workspace, month).await?);
+        for (group, tally) in self.own_groups(workspace, month).await? {
+            let sum = kept.groups.entry(group).or_default();
+            *sum = sum.plus(tally).map_err(Corrupt::from)?;
+        }
         if !self.is_still(workspace, month, recount.version).await? {
             return Ok(Audit::Moving);
         }
-        let mut differences = Vec::new();
-        let mut compare = |of: String, ledger: Tally, usage: Tally| {
-            if ledger != usage {
-                differences.push(Difference { of, ledger, usage });
-            }
-        };
-        compare("consumed".to_owned(), recount.summary.consumed, kept.summary.consumed);
-        for moved in Moved::ALL {
-            let alone = |credits| Tally { credits, count: 0 };
-            let (ledger, usage) = (recount.summary.moved(moved), kept.summary.moved(moved));
-            compare(moved.name().to_owned(), alone(ledger), alone(usage));
-        }
-        let groups: BTreeSet<&(GroupBy, GroupKey)> =
-            recount.usage.groups.keys().chain(kept.groups.keys()).collect();
-        for group in groups {
-            let of = |groups: &BTreeMap<_, Tally>| groups.get(group).copied().unwrap_or_default();
-            let named = format!("{} {}", group.0, group.1.as_deref().unwrap_or("null"));
-            compare(named, of(&recount.usage.groups), of(&kept.groups));
-        }
-        Ok(Audit::Compared(differences))
+        self.end_recount(workspace, month).await?;
+        Ok(Audit::Compared(differences(&recount, &kept)))
     }
 
-    /// Replaces a month's usage by a count from its ledger.
-    ///
-    /// Returns `false` if credits moved or another write of the usage was in the way. The caller then retries later.
-    pub async fn mend(self, workspace: &WorkspaceId, month: Month) -> Result<bool, Fault> {
-        let counted = self.recount(workspace, month, QUIET_AFTER).await?;
-        let Some(recount) = counted else { return Ok(false) };
-        let mut next = MonthItem { summary: recount.summary.clone(), ..MonthItem::default() };
-        let stale = self.open_groups(workspace, month).await?;
-        let mut tallies: BTreeMap<_, _> = stale.into_keys().map(|group| (group, Tally::default())).collect();
-        tallies.extend(recount.usage.groups);
-        let mut writes = Vec::new();
-        for ((group_by, key), tally) in tallies {
-            match key {
-                Some(key) if group_by.is_open() => {
-                    let named = (workspace, month, group_by, key.as_str());
-                    let write = GroupItem::counting(named, tally, recount.version)?;
-                    let older = number(recount.version);
-                    let item_key = ItemKey::group(workspace, month, group_by, &key);
-                    writes.push((write.when_absent_or(COUNTED, "<=", older), item_key));
-                }
-                key => drop(next.groups.insert((group_by, key), tally)),
-            }
-        }
-        let key = ItemKey::usage(workspace, month);
-        let older = number(recount.version);
-        let write = next.counting(recount.version).when_absent_or(COUNTED, "<=", older);
-        let write = Moved::ALL
-            .into_iter()
-            .fold(write, |write, moved| write.set(moved.name(), credits(next.summary.moved(moved))));
-        Ok(self.store.usage().write_all(writes).await? && self.store.update_if_unchanged(write, &key).await?)
+    pub(crate) async fn own_groups(self, workspace: &WorkspaceId, month: Month) -> Result<OwnGroups, Fault> {
+        self.store.usage().own_groups(workspace, month, "", usize::MAX).await
     }
 
     /// Returns the checks that are due, at most `MAX_CHECKS`.
@@ -144,7 +107,12 @@ impl UsageAuditStore<'_> {
         let end =
             position(self.store.now().checked_add(SignedDuration::from_millis(1)).unwrap_or_default(), "");
         let found = self.store.dated(CHECKS, "", &end, MAX_CHECKS).await?;
-        Ok(found.iter().map(read_check).collect::<Result<_, _>>()?)
+        let read = found.iter().map(read_check);
+        Ok(read
+            .filter_map(|check| {
+                check.inspect_err(|error| tracing::error!(%error, "a check is unreadable")).ok()
+            })
+            .collect())
     }
 
     /// Returns the time at which the next check is due.
@@ -154,7 +122,7 @@ impl UsageAuditStore<'_> {
 
     /// Ends a check that found the month right. Schedules the next one, unless the month's ledger is complete.
     pub async fn end_check(self, check: &Check) -> Result<(), Fault> {
-        if !self.is_settled(check.month) {
+        if !is_settled(check.month, self.store.now()) {
             return self.repeat_check(check).await;
         }
         let write = Expression::new().when(INDEX_SK, "=", text(&check.position));
@@ -164,94 +132,68 @@ impl UsageAuditStore<'_> {
 
     /// Schedules the next check of a month.
     pub async fn repeat_check(self, check: &Check) -> Result<(), Fault> {
+        self.redate(check, EVERY).await.map(drop)
+    }
+
+    /// Puts a check behind those that are due, and returns it with its new date.
+    pub async fn put_behind(self, check: &Check) -> Result<Check, Fault> {
+        self.redate(check, SignedDuration::ZERO).await
+    }
+
+    /// Postpones a check that failed.
+    pub async fn postpone_check(self, check: &Check) -> Result<(), Fault> {
+        let failures = self.count_failure(&check.workspace_id, check.month).await?;
+        let pauses = 2_i32.checked_pow(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let pause = FIRST_PAUSE.checked_mul(pauses).map_or(EVERY, |pause| pause.min(EVERY));
+        self.redate(check, pause).await.map(drop)
+    }
+
+    async fn redate(self, check: &Check, pause: SignedDuration) -> Result<Check, Fault> {
         let now = self.store.now();
         let named = format!("{}#{}", check.workspace_id, check.month);
-        let next = text(position(now.checked_add(EVERY).unwrap_or(now), &named));
-        let write = Expression::new().when(INDEX_SK, "=", text(&check.position)).set(INDEX_SK, next);
-        self.store.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await
-    }
-
-    /// Counts a month from its ledger.
-    ///
-    /// Returns `None` if credits moved during the count or within `quiet_after` before it, or if there is no workspace.
-    async fn recount(
-        self,
-        workspace: &WorkspaceId,
-        month: Month,
-        quiet_after: SignedDuration,
-    ) -> Result<Option<Recount>, Fault> {
-        let Some(version) = self.store.balances().version(workspace).await? else { return Ok(None) };
-        let (mut summary, mut usage) = (MonthSummary::default(), Usage::default());
-        let (start, end) = (position(month.start(), ""), position(month.end(), ""));
-        let (mut from, mut latest) = (start, Timestamp::UNIX_EPOCH);
-        loop {
-            let (items, more) = self.store.forwards(&ledger(workspace), &from, &end, None).await?;
-            for entry in self.with_lines(&items).await? {
-                latest = latest.max(entry.at);
-                summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
-            }
-            match items.last().filter(|_| more) {
-                Some(last) => Reader(last).text(INDEX_SK)?.clone_into(&mut from),
-                None => break,
-            }
-        }
-        let quiet = self.store.now().duration_since(latest) >= quiet_after;
-        let still = quiet && self.is_still(workspace, month, version).await?;
-        Ok(still.then_some(Recount { version, summary, usage }))
-    }
-
-    /// Returns the ledger entries of an index page.
-    ///
-    /// Reads entries with lines from the table, because the index does not hold lines.
-    async fn with_lines(self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
-        let batches = items.iter().filter(|item| batch_item::has_lines(item));
-        let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
-        let whole = self.store.get_many(&keys).await?;
-        let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));
-        Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
+        let next =
+            Check { position: position(now.checked_add(pause).unwrap_or(now), &named), ..check.clone() };
+        let write = Expression::new().when(INDEX_SK, "=", text(&check.position));
+        let write = write.set(INDEX_SK, text(&next.position));
+        self.store.update_unless_changed(write, &ItemKey::usage(&check.workspace_id, check.month)).await?;
+        Ok(next)
     }
 
     /// Returns whether no credits can have moved in the month since a version of the balance.
     ///
     /// A busy balance goes on to new versions, but none of them moves credits in a month whose ledger is complete.
-    async fn is_still(self, workspace: &WorkspaceId, month: Month, version: u64) -> Result<bool, Fault> {
-        Ok(self.is_settled(month) || self.store.balances().version(workspace).await? == Some(version))
-    }
-
-    fn is_settled(self, month: Month) -> bool {
-        month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| self.store.now() > settled)
-    }
-
-    /// Returns the groups of a month that have their own items.
-    async fn open_groups(
+    pub(crate) async fn is_still(
         self,
         workspace: &WorkspaceId,
         month: Month,
-    ) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Fault> {
-        let mut groups = BTreeMap::new();
-        let mut from = None;
-        loop {
-            let query = self
-                .store
-                .query()
-                .key_condition_expression("#pk = :pk")
-                .expression_attribute_names("#pk", PK)
-                .expression_attribute_values(":pk", text(format!("usage#{workspace}#{month}")))
-                .consistent_read(true)
-                .set_exclusive_start_key(from);
-            let output = self.store.found(query).await?;
-            for item in output.items.unwrap_or_default() {
-                let (group_by, key) =
-                    Reader(&item).text(SK)?.split_once('#').ok_or(Corrupt::Attribute(SK))?;
-                let group_by = group_by.parse().map_err(|_| Corrupt::Attribute(SK))?;
-                groups.insert((group_by, Some(key.to_owned())), GroupItem::read(&item)?.tally);
-            }
-            from = output.last_evaluated_key;
-            if from.is_none() {
-                return Ok(groups);
-            }
-        }
+        version: u64,
+    ) -> Result<bool, Fault> {
+        Ok(is_settled(month, self.store.now())
+            || self.store.balances().version(workspace).await? == Some(version))
     }
+}
+
+fn differences(recount: &Recount, kept: &MonthUsage) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut compare = |of: String, ledger: Tally, usage: Tally| {
+        if ledger != usage {
+            differences.push(Difference { of, ledger, usage });
+        }
+    };
+    compare("consumed".to_owned(), recount.summary.consumed, kept.summary.consumed);
+    for moved in Moved::ALL {
+        let alone = |credits| Tally { credits, count: 0 };
+        let (ledger, usage) = (recount.summary.moved(moved), kept.summary.moved(moved));
+        compare(moved.name().to_owned(), alone(ledger), alone(usage));
+    }
+    let groups: BTreeSet<&(GroupBy, GroupKey)> =
+        recount.usage.groups.keys().chain(kept.groups.keys()).collect();
+    for group in groups {
+        let of = |groups: &OwnGroups| groups.get(group).copied().unwrap_or_default();
+        let named = format!("{} {}", group.0, group.1.as_deref().unwrap_or("null"));
+        compare(named, of(&recount.usage.groups), of(&kept.groups));
+    }
+    differences
 }
 
 fn read_check(item: &Item) -> Result<Check, Corrupt> {

@@ -2,7 +2,19 @@
 //!
 //! The stream redelivers, bisects and overlaps batches. So each item stores the version of the balance up to which it
 //! counts. A balance's records arrive in the order of its versions, and an item skips what it has counted. So a batch
-//! costs one write for each group that it touches, however many entries it has, and no transaction.
+//! costs one write for each item that it touches, however many entries it has, and no transaction.
+//!
+//! The month's item counts all groups while it is small enough for one write unit. Then it is full, and new groups get
+//! items of their own. The invariant that keeps this exact: at each moment, each group has one home, the item that counts
+//! it, and a write changes homes only by making the month full.
+//!
+//! - A month's item that is open is the home of all groups.
+//! - The write that makes it full counts nothing. The groups that it holds by then stay, and it never takes others.
+//! - Each write of the month's item requires the version and the layout that were read. So no invocation that read an
+//!   open month can count a new group there once it is full.
+//! - A group's own item is written only by an invocation that read a full month, or made it full.
+//!
+//! So a group can't be counted in both, whichever batches are redelivered, overlap, or end halfway.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Corrupt, Fault};
 use crate::items::entry_item;
-use crate::items::usage_item::{COUNTED, GroupItem, MonthItem, is_in_month_item};
+use crate::items::usage_item::{COUNTED, GroupItem, Layout, MonthItem};
 use crate::table::attribute::{number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
@@ -66,26 +78,39 @@ impl UsageStore<'_> {
         spendings: &[&Spending],
     ) -> Result<bool, Fault> {
         let key = ItemKey::usage(workspace, month);
-        let read = self.store.get(&key).await?.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
+        let item = self.store.get_recent(&key).await?;
+        let mut read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
         let new: Vec<&Spending> =
             spendings.iter().copied().filter(|it| Some(it.version) > read.counted).collect();
         let Some(last) = new.iter().max_by_key(|spending| spending.version) else { return Ok(true) };
         let entries = self.entries_of(workspace, &new).await?;
-        if !self.count_groups(workspace, month, &entries).await? {
-            return Ok(false);
+        let mut next = read.with(&entries)?;
+        if matches!(read.layout, Layout::New | Layout::Open) && !next.has_room(workspace)? {
+            if !self.fill(&mut read, &key).await? {
+                return Ok(false);
+            }
+            next = read.with(&entries)?;
         }
-        let mut next = read.clone();
-        for (_, entry) in &entries {
-            next.add(entry).map_err(Corrupt::from)?;
+        if !self.count_groups(workspace, month, &read, &entries).await? {
+            return Ok(false);
         }
         if next.summary.consumed.credits != last.consumed {
             // The check against the ledger reports by how much.
             tracing::error!(%workspace, %month, version = last.version, "the usage differs from the balance");
         }
-        let write = unchanged(next.counting(last.version), read.counted)
+        let write = read.if_placed_so(unchanged(next.counting(last.version)?, read.counted));
+        let write = write
             .set_once(INDEX_PK, text(CHECKS))
             .set_once(INDEX_SK, text(check_position(self.store.now(), workspace, month)));
         self.store.update_if_unchanged(write, &key).await
+    }
+
+    /// Makes a month full. Returns `false` if it is no longer as it was read.
+    pub(crate) async fn fill(self, read: &mut MonthItem, key: &ItemKey) -> Result<bool, Fault> {
+        let full = MonthItem { layout: Layout::Full, ..read.clone() };
+        let write = read.if_placed_so(unchanged(full.placing(Expression::new()), read.counted));
+        *read = full;
+        self.store.update_if_unchanged(write, key).await
     }
 
     /// Reads the ledger entries of some writes, with their versions.
@@ -96,7 +121,7 @@ impl UsageStore<'_> {
     ) -> Result<Vec<(u64, Entry)>, Fault> {
         let keys: Vec<ItemKey> =
             spendings.iter().map(|spending| ItemKey::named(workspace, &spending.last)).collect();
-        let items = self.store.get_many(&keys).await?;
+        let items = self.store.get_many_final(&keys).await?;
         let entry = |(key, spending): (&ItemKey, &&Spending)| {
             let item = items.get(key).ok_or(Corrupt::Attribute("last"))?;
             Ok((spending.version, entry_item::read(item)?))
@@ -110,14 +135,15 @@ impl UsageStore<'_> {
         self,
         workspace: &WorkspaceId,
         month: Month,
+        read: &MonthItem,
         entries: &[(u64, Entry)],
     ) -> Result<bool, Fault> {
-        let groups = groups_of(entries).map_err(Corrupt::from)?;
+        let groups = groups_beside(read, entries).map_err(Corrupt::from)?;
         let keys: Vec<ItemKey> =
             groups.keys().map(|(group_by, key)| ItemKey::group(workspace, month, *group_by, key)).collect();
         let items = self.store.get_many(&keys).await?;
         let mut writes = Vec::new();
-        for ((group, shares), item_key) in groups.into_iter().zip(keys) {
+        for (shares, item_key) in groups.into_values().zip(keys) {
             let read = items.get(&item_key).map(GroupItem::read).transpose()?;
             let counted = read.as_ref().map(|read| read.counted);
             let new = shares.iter().filter(|(version, _)| Some(*version) > counted);
@@ -126,8 +152,7 @@ impl UsageStore<'_> {
             let tally =
                 new.clone().try_fold(before, |sum, (_, share)| sum.plus(*share)).map_err(Corrupt::from)?;
             if new.count() > 0 {
-                let named = (workspace, month, group.0, group.1.as_str());
-                writes.push((unchanged(GroupItem::counting(named, tally, *version)?, counted), item_key));
+                writes.push((unchanged(GroupItem::counting(tally, *version), counted), item_key));
             }
         }
         self.write_all(writes).await
@@ -151,29 +176,36 @@ impl UsageStore<'_> {
 }
 
 impl MonthItem {
-    /// Counts an entry in the month, and in the groups that the month's item holds.
-    pub(crate) fn add(&mut self, entry: &Entry) -> Result<(), credits_core::credits::OutOfRange> {
-        let mut usage = Usage::default();
-        usage.count(entry)?;
-        self.summary.consumed = self.summary.consumed.plus(usage.total)?;
-        for (group, tally) in usage.groups.into_iter().filter(|((by, key), _)| is_in_month_item(*by, key)) {
-            let sum = self.groups.get(&group).copied().unwrap_or_default().plus(tally)?;
-            self.groups.insert(group, sum);
+    /// Returns the item with more entries counted, as far as it is the home of their groups.
+    fn with(&self, entries: &[(u64, Entry)]) -> Result<Self, Corrupt> {
+        let layout = if self.layout == Layout::New { Layout::Open } else { self.layout };
+        let mut next = Self { layout, ..self.clone() };
+        for (_, entry) in entries {
+            let mut usage = Usage::default();
+            usage.count(entry)?;
+            next.summary.consumed = next.summary.consumed.plus(usage.total)?;
+            for (group, tally) in usage.groups.into_iter().filter(|(group, _)| self.holds(group)) {
+                let sum = next.groups.get(&group).copied().unwrap_or_default().plus(tally)?;
+                next.groups.insert(group, sum);
+            }
         }
-        Ok(())
+        Ok(next)
     }
 }
 
 /// The shares of a batch in the groups that have their own items, each with its version.
 type Shares = BTreeMap<(GroupBy, String), Vec<(u64, Tally)>>;
 
-fn groups_of(entries: &[(u64, Entry)]) -> Result<Shares, credits_core::credits::OutOfRange> {
+fn groups_beside(
+    read: &MonthItem,
+    entries: &[(u64, Entry)],
+) -> Result<Shares, credits_core::credits::OutOfRange> {
     let mut shares = Shares::new();
     for (version, entry) in entries {
         let mut usage = Usage::default();
         usage.count(entry)?;
-        for ((group_by, key), tally) in usage.groups {
-            if let Some(key) = key.filter(|_| group_by.is_open()) {
+        for (group, tally) in usage.groups.into_iter().filter(|(group, _)| !read.holds(group)) {
+            if let (group_by, Some(key)) = group {
                 shares.entry((group_by, key)).or_default().push((*version, tally));
             }
         }

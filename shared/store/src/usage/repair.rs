@@ -1,0 +1,93 @@
+//! The repair of a month's usage: replaces what is counted by a recount of the ledger.
+
+use credits_core::id::WorkspaceId;
+use credits_core::month::Month;
+use credits_core::usage::{GroupBy, Moved, Tally};
+
+use crate::error::Fault;
+use crate::items::usage_item::{COUNTED, GroupItem, Layout, MonthItem};
+use crate::table::attribute::{credits, number};
+use crate::table::expression::Expression;
+use crate::table::keys::ItemKey;
+use crate::usage::audit::{QUIET_AFTER, UsageAuditStore};
+use crate::usage::recount::{OwnGroups, Recount, Recounted};
+
+/// The result of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// The usage is what the ledger says.
+    Done,
+    /// Credits moved, or another write of the usage was in the way. Retry later.
+    Moving,
+    /// A slice of the ledger was counted, and nothing was replaced. Another call goes on.
+    Unfinished,
+}
+
+impl UsageAuditStore<'_> {
+    /// Replaces a month's usage by a count from its ledger. Each group stays in the item that counts it.
+    pub async fn repair(self, workspace: &WorkspaceId, month: Month) -> Result<Repair, Fault> {
+        let recount = match self.recount(workspace, month, QUIET_AFTER).await? {
+            Recounted::Whole(recount) => recount,
+            Recounted::Moving => return Ok(Repair::Moving),
+            Recounted::Unfinished => return Ok(Repair::Unfinished),
+        };
+        if !self.replace(workspace, month, &recount).await? {
+            return Ok(Repair::Moving);
+        }
+        self.end_recount(workspace, month).await?;
+        Ok(Repair::Done)
+    }
+
+    /// Writes the groups first, as the rollup does. Returns `false` if another write was in the way.
+    async fn replace(self, workspace: &WorkspaceId, month: Month, recount: &Recount) -> Result<bool, Fault> {
+        let (key, usage) = (ItemKey::usage(workspace, month), self.store.usage());
+        let item = self.store.get(&key).await?;
+        let mut read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
+        let mut next = recount.month_item(&read);
+        if next.layout == Layout::Open && !next.has_room(workspace)? {
+            if !usage.fill(&mut read, &key).await? {
+                return Ok(false);
+            }
+            next = recount.month_item(&read);
+        }
+        let own = self.own_groups(workspace, month).await?;
+        let older = number(recount.version);
+        let writes = recount.groups_beside(&next, &own).map(|(group_by, name, tally)| {
+            let write = GroupItem::counting(tally, recount.version);
+            let key = ItemKey::group(workspace, month, group_by, name);
+            (write.when_absent_or(COUNTED, "<=", older.clone()), key)
+        });
+        let writes: Vec<(Expression, ItemKey)> = writes.collect();
+        let write = next.counting(recount.version)?.when_absent_or(COUNTED, "<=", older.clone());
+        let write = Moved::ALL.into_iter().fold(read.if_placed_so(write), |write, moved| {
+            write.set(moved.name(), credits(next.summary.moved(moved)))
+        });
+        Ok(usage.write_all(writes).await? && self.store.update_if_unchanged(write, &key).await?)
+    }
+}
+
+impl Recount {
+    /// Returns the month's item as it has to be.
+    fn month_item(&self, read: &MonthItem) -> MonthItem {
+        let layout = if read.layout == Layout::New { Layout::Open } else { read.layout };
+        // A group without entries keeps its home.
+        let mut groups: OwnGroups =
+            read.groups.keys().map(|group| (group.clone(), Tally::default())).collect();
+        let held = self.usage.groups.iter().filter(|(group, _)| read.holds(group));
+        groups.extend(held.map(|(group, tally)| (group.clone(), *tally)));
+        MonthItem { counted: read.counted, layout, summary: self.summary.clone(), groups }
+    }
+
+    /// Returns the groups that the month's item does not count. A group of `own` without entries has no usage.
+    fn groups_beside<'a>(
+        &'a self,
+        month: &'a MonthItem,
+        own: &'a OwnGroups,
+    ) -> impl Iterator<Item = (GroupBy, &'a str, Tally)> {
+        let counted = self.usage.groups.iter().filter(|(group, _)| !month.holds(group));
+        let stale = own.keys().filter(|group| month.holds(group) || !self.usage.groups.contains_key(group));
+        let all =
+            counted.map(|(group, tally)| (group, *tally)).chain(stale.map(|group| (group, Tally::default())));
+        all.filter_map(|((group_by, key), tally)| Some((*group_by, key.as_deref()?, tally)))
+    }
+}
