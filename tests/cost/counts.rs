@@ -45,6 +45,8 @@ pub struct Counts {
     pub debit: Use,
     pub replay: Use,
     pub refusal: Use,
+    /// A refusal by an instance that knows the balance from an earlier one.
+    pub further_refusal: Use,
     /// The count of one debit of a workspace, and of each further one in the same batch.
     pub usage: Use,
     pub further_usage: Use,
@@ -101,10 +103,10 @@ impl Bench {
     }
 
     /// Debits more than there is. A refused step of a workflow would also look for its run.
-    async fn overspend(&self) -> u16 {
+    async fn overspend(&self, key: &str) -> u16 {
         let consumer = json!({ "kind": "action", "feature": "assistant", "user_id": "ada" });
         let body = json!({ "operation": "text.generate", "credits": "900000", "consumer": consumer });
-        self.post("/debits", "much", &body).await
+        self.post("/debits", key, &body).await
     }
 
     async fn requests(&self, method: Method) -> Value {
@@ -212,8 +214,13 @@ impl Counts {
             bench.debit(key).await;
         }
         let (_, two) = bench.count(bench.deliver(counted)).await;
-        let (status, refusal) = bench.count(bench.overspend()).await;
-        assert_eq!(status, 402);
+        let (status, refusal) = bench.count(bench.overspend("much")).await;
+        let (further_status, further_refusal) = bench.count(bench.overspend("again")).await;
+        assert_eq!((status, further_status), (402, 402));
+        assert!(
+            further_refusal.write_units == 0.0 && further_refusal.read_units <= 2.0,
+            "{further_refusal:?}"
+        );
         let (_, sweep) = bench.count(bench.stack.fire("renewal", json!({ "schedule": "sweep" }))).await;
         let (_, check) = bench.count(bench.stack.fire("project", json!({ "schedule": "checks" }))).await;
         let (_, digest) = bench.count(bench.stack.fire("notify", json!({ "schedule": "digests" }))).await;
@@ -237,6 +244,7 @@ impl Counts {
             debit,
             replay,
             refusal,
+            further_refusal,
             usage,
             sweep,
             check,

@@ -177,8 +177,12 @@ fn million(settings: &Settings, counts: &Counts, rate: &Rate) -> (String, f64) {
 /// Describes replays and refusals.
 fn others(settings: &Settings, counts: &Counts) -> String {
     let mut text =
-        "## Replays and refusals\n\nNeither moves credits, so neither is counted as usage. A refused step of a workflow also marks its run, with 4 write units more.\n`Replays` and each code of `Refusals` are a metric in each hour in which they occur.\n\n".to_owned();
-    for (name, used) in [("replays", &counts.replay), ("refusals (402)", &counts.refusal)] {
+        "## Replays and refusals\n\nNeither moves credits, so neither is counted as usage. A refused step of a workflow also marks its run, with 4 write units more.\nAn instance that has refused a workspace reads its balance before the next refusal, and writes nothing.\n`Replays` and each code of `Refusals` are a metric in each hour in which they occur.\n\n".to_owned();
+    for (name, used) in [
+        ("replays", &counts.replay),
+        ("first refusals (402)", &counts.refusal),
+        ("further refusals", &counts.further_refusal),
+    ] {
         let (table, _) = rows([name, "per call", "a million"], &call(settings, counts, used));
         writeln!(text, "{table}").unwrap();
     }
