@@ -13,6 +13,7 @@ pub mod preview;
 mod refund;
 mod renew;
 pub mod subscribe;
+mod subscribe_refusal;
 pub mod subscription_view;
 pub mod sweep;
 

@@ -15,6 +15,8 @@ use crate::billing::{Billing, BillingFault};
 use crate::charge::ChargeEnd;
 use crate::subscription_view::SubscriptionView;
 
+pub use crate::subscribe_refusal::SubscribeRefusal;
+
 /// The maximum number of attempts of a change that concurrent callers invalidate.
 const MAX_ROUNDS: usize = 8;
 
@@ -25,37 +27,6 @@ pub struct TierOrder {
     /// The highest price that this request may charge now, in its currency; `None` accepts any. A request that would charge
     /// more, or in another currency, is refused with [`SubscribeRefusal::PriceChanged`].
     pub expected_due_now: Option<Price>,
-}
-
-/// The reason why a subscription request was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SubscribeRefusal {
-    #[error("the workspace does not exist")]
-    WorkspaceNotFound,
-    /// Neither the catalogue nor the workspace's own terms have the tier.
-    #[error("the tier does not exist")]
-    UnknownTier,
-    /// The workspace's plan allows no subscriptions (M7).
-    #[error("the plan allows no subscriptions")]
-    PlanForbids,
-    /// The workspace has no subscription, and none is pending.
-    #[error("the workspace has no subscription")]
-    NoSubscription,
-    /// The charge would exceed the caller's expected price or have another currency. Nothing was charged. Holds the
-    /// price.
-    #[error("the charge of {0} is above the expected price or in another currency")]
-    PriceChanged(Price),
-    /// The stored method was declined, and nothing has changed. Holds Stripe's reason.
-    #[error("the payment method was declined")]
-    Declined(String),
-    #[error(transparent)]
-    Fault(#[from] BillingFault),
-}
-
-impl From<Fault> for SubscribeRefusal {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault.into())
-    }
 }
 
 impl Billing {

@@ -8,7 +8,7 @@ use credits_core::subscription_account::SubscriptionAccount;
 use credits_store::Fault;
 
 use crate::billing::{Billing, BillingFault};
-use crate::subscribe::SubscribeRefusal;
+use crate::subscribe_refusal::SubscribeRefusal;
 
 /// A subscription as a response shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -25,7 +25,7 @@ use crate::table::attribute::Reader;
 use crate::table::index::{Cursor, IndexQuery};
 use crate::table::keys::{self, ItemKey, position};
 use crate::table::transaction::TransactionOutcome;
-use crate::usage::audit::SETTLED_AFTER;
+use crate::usage::recount::SETTLED_AFTER;
 
 const STANDING: &str = "standing";
 

@@ -22,8 +22,8 @@ use crate::runs::RunStore;
 use crate::subscriptions::SubscriptionStore;
 use crate::table::Store;
 use crate::usage::UsageStore;
-use crate::usage::audit::UsageAuditStore;
 use crate::usage::recount::RecountSlice;
+use crate::usage::recount::UsageAuditStore;
 use crate::workspaces::WorkspaceStore;
 
 impl Store {

@@ -8,7 +8,7 @@ use credits_core::purchase::{Goods, Purchase, StoredMethod};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{Provider, ProviderError, ProviderRefusal, StripeList, fields};
+use super::client::{Provider, ProviderError, ProviderRefusal, StripeList, fields};
 use crate::signature::Secret;
 
 /// The outcome of a charge of a stored payment method.

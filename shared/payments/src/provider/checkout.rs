@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::charge::metadata;
-use super::{Provider, ProviderError, fields};
+use super::client::{Provider, ProviderError, fields};
 use crate::event::{self, StripeEvent};
 use crate::signature::Secret;
 

@@ -4,7 +4,7 @@ use credits_core::purchase::StoredMethod;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Provider, ProviderError, StripeList};
+use super::client::{Provider, ProviderError, StripeList};
 use crate::signature::Secret;
 
 /// A stored payment method with the details that people recognise. Details that its type lacks are `None`.

@@ -7,7 +7,7 @@ use credits_core::refund::RefundStatus;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Provider, ProviderError, StripeList, fields};
+use super::client::{Provider, ProviderError, StripeList, fields};
 use crate::event::refund_status;
 use crate::signature::Secret;
 

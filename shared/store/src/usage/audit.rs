@@ -8,15 +8,11 @@ use credits_core::usage::{GroupBy, GroupKey, Moved, Tally};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Corrupt, Fault};
-use crate::table::Store;
 use crate::table::attribute::{Item, Reader, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position, read_position};
 use crate::usage::MonthUsage;
-use crate::usage::recount::{OwnGroups, Recount, RecountSlice, Recounted, is_settled};
-
-/// The time after a month's end from which its ledger counts as complete.
-pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+use crate::usage::recount::{OwnGroups, Recount, RecountSlice, Recounted, UsageAuditStore, is_settled};
 
 /// The time without movement of credits before an audit. By then the stream and the index have caught up.
 pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
@@ -56,13 +52,6 @@ pub struct Difference {
     pub of: String,
     pub ledger: Tally,
     pub usage: Tally,
-}
-
-/// The audit of usage against the ledger.
-#[derive(Debug, Clone, Copy)]
-pub struct UsageAuditStore<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) slice: RecountSlice,
 }
 
 impl UsageAuditStore<'_> {

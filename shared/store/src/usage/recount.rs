@@ -20,11 +20,14 @@ use tokio::time::Instant;
 
 use crate::error::{Corrupt, Fault};
 use crate::items::{batch_item, entry_item};
+use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_SK, ItemKey, ledger, position};
 use crate::table::reads::key_of;
-use crate::usage::audit::UsageAuditStore;
+
+/// The time after a month's end from which its ledger counts as complete.
+pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long stored sums are kept. The next slice follows within hours.
 const RETENTION: SignedDuration = SignedDuration::from_hours(48);
@@ -34,6 +37,13 @@ const PART_BYTES: usize = 300_000;
 
 /// The name of the sum of all consumption, beside those of movements and breakdowns.
 const CONSUMED: &str = "consumed";
+
+/// The audit of usage against the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageAuditStore<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) slice: RecountSlice,
+}
 
 /// The extent of a slice.
 #[derive(Debug, Clone, Copy)]
@@ -219,7 +229,7 @@ impl UsageAuditStore<'_> {
 
 /// Returns whether a month's ledger is complete at an instant.
 pub(crate) fn is_settled(month: Month, at: Timestamp) -> bool {
-    month.end().checked_add(crate::usage::audit::SETTLED_AFTER).is_ok_and(|settled| at > settled)
+    month.end().checked_add(SETTLED_AFTER).is_ok_and(|settled| at > settled)
 }
 
 /// A stored sum: its name, its group's key, its credits and its count.

@@ -9,8 +9,8 @@ use crate::items::usage_item::{COUNTED, GroupItem, Layout, MonthItem};
 use crate::table::attribute::{credits, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
-use crate::usage::audit::{QUIET_AFTER, UsageAuditStore};
-use crate::usage::recount::{OwnGroups, Recount, Recounted};
+use crate::usage::audit::QUIET_AFTER;
+use crate::usage::recount::{OwnGroups, Recount, Recounted, UsageAuditStore};
 
 /// The result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
