@@ -93,7 +93,7 @@ pub const ALL: [(&str, Wrong, u64); 51] = [
     ("a 500 passes for success", Wrong::ServerErrorIsSuccess, 3),
     ("reads are eventually consistent", Wrong::StaleReads, 11),
     ("grants expire by a fast clock", Wrong::FastClock, 3),
-    ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted"), 21),
+    ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted"), 6),
     ("records that failed pass for processed", Wrong::FailedRecordsHidden, 1),
     ("events that the bus refused pass for taken", Wrong::RefusedEventsHidden, 1),
     ("mails that were refused pass for sent", Wrong::RefusedMailsHidden, 1),
