@@ -85,6 +85,15 @@ test('m09_the_page_shows_balance_month_breakdown_history_and_ledger', async () =
 });
 
 test('m09_the_breakdown_can_be_switched', async () => {
+  // The month may have begun minutes ago, so the demo's own history may have no use in it yet.
+  const step = { kind: 'workflow_step', workflow_id: 'lead-enrichment', run_id: 'run-1', step_id: 'enrich' };
+  for (const [operation, consumer] of [
+    ['record.enrich', step],
+    ['text.extract', { kind: 'action', feature: 'tidy', user_id: 'chloe' }],
+  ]) {
+    const spent = await hub('POST', 'demo/debits', { operation, credits: '1', consumer });
+    assert.equal(spent.status, 201, JSON.stringify(spent.body));
+  }
   await onPage('demo', {}, async page => {
     await page.getByRole('cell', { name: 'lead-enrichment' }).first().waitFor();
     await page.getByRole('radio', { name: 'Operation' }).focus();
