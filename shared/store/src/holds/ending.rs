@@ -65,8 +65,8 @@ pub(super) enum EndAttempt {
 }
 
 impl HoldStore<'_> {
-    /// Releases an expired hold, and settles what was captured. Returns [`Current::database_now`](crate::close::Current):
-    /// a hold that has not expired by then stays open.
+    /// Releases an expired hold, and settles what was captured. Returns the time by DynamoDB's clock: a hold that has not
+    /// expired by then stays open.
     pub async fn expire(self, workspace: &WorkspaceId, hold_id: &Id) -> Result<Timestamp, Fault> {
         Ok(self.expire_all(workspace, std::slice::from_ref(hold_id)).await?.database_now)
     }
