@@ -173,11 +173,11 @@ impl DueItemStore<'_> {
         let pause = FIRST_PAUSE.checked_mul(pauses.unwrap_or(1)).unwrap_or(FIRST_PAUSE);
         let later = self.store.now().checked_add(pause).unwrap_or_else(|_| self.store.now());
         let (_, id) = item.date()?;
-        let position = match &item.what {
-            Due::Hold(workspace, _) => hold_position(workspace, later, id),
-            _ => position(later, id),
+        let postponed = match &item.what {
+            Due::Hold(workspace, _) => among_holds(counted, workspace, later, id),
+            _ => counted.set(INDEX_SK, text(position(later, id))),
         };
-        self.redate(item, counted.set(INDEX_SK, text(position))).await?;
+        self.redate(item, postponed).await?;
         Ok(Failed::Postponed)
     }
 
@@ -209,8 +209,7 @@ impl DueItemStore<'_> {
         let again = match &item.what {
             Due::Hold(workspace, _) => {
                 let (due_at, id) = item.date()?;
-                let position = hold_position(workspace, due_at, id);
-                again.set(INDEX_PK, text(keys::holds(workspace))).set(INDEX_SK, text(position))
+                among_holds(again, workspace, due_at, id)
             }
             _ => again.set(INDEX_PK, text(keys::due(&workspace))),
         };
@@ -221,6 +220,12 @@ impl DueItemStore<'_> {
     async fn redate(self, item: &DueItem, change: Expression) -> Result<(), Fault> {
         self.store.update_unless_changed(change.when(INDEX_SK, "=", text(&item.position)), &item.key).await
     }
+}
+
+/// Puts a hold among the open holds of its workspace. An older version put open holds among the other due items.
+fn among_holds(change: Expression, workspace: &WorkspaceId, due_at: Timestamp, id: &str) -> Expression {
+    let position = hold_position(workspace, due_at, id);
+    change.set(INDEX_PK, text(keys::holds(workspace))).set(INDEX_SK, text(position))
 }
 
 /// Returns the position behind all holds of a workspace.
