@@ -46,14 +46,14 @@ impl Billing {
         let now = self.store.now();
         let mut swept = Swept::default();
         let mut working = Working { tasks: JoinSet::new(), items: HashMap::new() };
-        let lists: Vec<DueList> = self.store.due_items().lists().collect();
+        let mut lists: Vec<DueList> = self.store.due_items().lists().collect();
         // Concurrent sweeps start at different lists.
         let first = self.store.sources().below(u64::try_from(lists.len()).unwrap_or(1));
-        let first = usize::try_from(first).unwrap_or(0);
-        for list in lists.iter().cycle().skip(first).take(lists.len()) {
+        lists.rotate_left(usize::try_from(first).unwrap_or(0));
+        for list in lists {
             let mut last: Option<DueItem> = None;
             loop {
-                let page = self.store.due_items().page(*list, now, last.as_ref()).await?;
+                let page = self.store.due_items().page(list, now, last.as_ref()).await?;
                 let Some(end) = page.last().cloned() else { break };
                 last = Some(end);
                 for item in page {

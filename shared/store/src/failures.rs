@@ -12,9 +12,9 @@ use credits_core::id::{Id, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Corrupt, Fault};
-use crate::mails::expiry;
+use crate::mails::MAIL_RETENTION;
 use crate::table::Store;
-use crate::table::attribute::{Item, Reader, instant, keyed, number, text};
+use crate::table::attribute::{Item, Reader, instant, keyed, number, text, time_to_live};
 use crate::table::expression::Expression;
 use crate::table::keys::{DIGESTS, INDEX_PK, INDEX_SK, ItemKey, PK, position};
 use crate::table::transaction::{Reason, TransactionOutcome};
@@ -196,7 +196,7 @@ impl FailureStore<'_> {
         item.insert("began_at".into(), instant(now));
         item.insert("waiting".into(), number(0));
         item.insert(FAILED.into(), AttributeValue::M(Item::new()));
-        item.insert("ttl".into(), expiry(now));
+        item.insert("ttl".into(), time_to_live(now, MAIL_RETENTION));
         let unchanged = before.map_or_else(|| Expression::new().when_absent(PK), Spell::unchanged);
         Ok(unchanged.put(&self.store.table, item)?)
     }
@@ -278,7 +278,7 @@ impl Spell {
             .set("waiting", number(0))
             .set("began_at", instant(now))
             .set_once("spell_at", instant(self.started_at))
-            .set("ttl", expiry(now))
+            .set("ttl", time_to_live(now, MAIL_RETENTION))
             .set(INDEX_SK, due))
     }
 

@@ -1,12 +1,12 @@
 //! Mails, claimed by the event that they report, so that one event makes one mail; and addresses that get no mails.
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::id::Id;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::error::Fault;
 use crate::table::Store;
-use crate::table::attribute::{Reader, instant, text};
+use crate::table::attribute::{Reader, instant, text, time_to_live};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};
 use crate::table::transaction::{Reason, TransactionOutcome};
@@ -15,7 +15,7 @@ use crate::table::transaction::{Reason, TransactionOutcome};
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
 /// How long a sent mail is remembered: much longer than any queue redelivers.
-const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
+pub(crate) const MAIL_RETENTION: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The result of claiming a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl MailStore<'_> {
             let write = Expression::new()
                 .set("claim", text(claim.as_str()))
                 .set("claimed_until", instant(until))
-                .set("ttl", expiry(now))
+                .set("ttl", time_to_live(now, MAIL_RETENTION))
                 .when_absent("sent")
                 .when_absent_or("claimed_until", "<", instant(now));
             let outcome = self.store.transact(vec![write.update(&self.store.table, &key)?]).await?;
@@ -73,7 +73,7 @@ impl MailStore<'_> {
     /// Records that a claimed mail was sent.
     pub async fn sent(self, mail_id: &str) -> Result<(), Fault> {
         let now = self.store.now();
-        let sent = Expression::new().set("sent", instant(now)).set("ttl", expiry(now));
+        let sent = Expression::new().set("sent", instant(now)).set("ttl", time_to_live(now, MAIL_RETENTION));
         self.store.update_unless_changed(sent, &ItemKey::mail(mail_id)).await
     }
 
@@ -97,14 +97,10 @@ impl MailStore<'_> {
     /// Builds the write that records an event as counted. It belongs in the transaction that counts the event, and its
     /// condition fails if the event was counted before.
     pub(crate) fn fact_write(self, event_id: &str, role: &str) -> Result<TransactWriteItem, Fault> {
-        let fact =
-            Expression::new().set("role", text(role)).set("ttl", expiry(self.store.now())).when_absent(PK);
+        let fact = Expression::new()
+            .set("role", text(role))
+            .set("ttl", time_to_live(self.store.now(), MAIL_RETENTION))
+            .when_absent(PK);
         Ok(fact.update(&self.store.table, &ItemKey::fact(event_id))?)
     }
-}
-
-/// Returns when DynamoDB may delete an item, in seconds since 1970, as its time to live requires.
-pub(crate) fn expiry(now: Timestamp) -> AttributeValue {
-    let end = now.checked_add(REMEMBERED_FOR).unwrap_or(now);
-    AttributeValue::N(end.as_second().to_string())
 }

@@ -49,6 +49,9 @@ pub struct Group {
 /// Pages of 1 MB that one call reads at most: the groups of a breakdown that have their own items, some 150,000.
 const MAX_PAGES: usize = 20;
 
+/// What groups have consumed.
+pub(crate) type GroupTallies = BTreeMap<(GroupBy, GroupKey), Tally>;
+
 /// A month's usage, without the groups that have their own items.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MonthUsage {
@@ -185,7 +188,7 @@ impl UsageStore<'_> {
         month: Month,
         prefix: &str,
         max_pages: usize,
-    ) -> Result<BTreeMap<(GroupBy, GroupKey), Tally>, Fault> {
+    ) -> Result<GroupTallies, Fault> {
         let (mut groups, mut from) = (BTreeMap::new(), None);
         for _ in 0..max_pages {
             let query = self

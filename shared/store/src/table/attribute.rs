@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::credits::Credits;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Corrupt;
 use crate::table::keys::{ItemKey, PK, SK};
@@ -30,6 +30,12 @@ pub(crate) fn number(value: u64) -> AttributeValue {
 /// Makes a number attribute of an instant: milliseconds since 1970.
 pub(crate) fn instant(value: Timestamp) -> AttributeValue {
     AttributeValue::N(value.as_millisecond().to_string())
+}
+
+/// Makes the time to live of an item that is kept for a while: seconds since 1970, after which DynamoDB may delete it.
+pub(crate) fn time_to_live(now: Timestamp, retention: SignedDuration) -> AttributeValue {
+    let end = now.checked_add(retention).unwrap_or(now);
+    AttributeValue::N(end.as_second().to_string())
 }
 
 /// Makes an item that has only its key.

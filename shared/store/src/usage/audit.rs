@@ -11,8 +11,8 @@ use crate::error::{Corrupt, Fault};
 use crate::table::attribute::{Item, Reader, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position, read_position};
-use crate::usage::MonthUsage;
-use crate::usage::recount::{OwnGroups, Recount, RecountSlice, Recounted, UsageAuditStore, is_settled};
+use crate::usage::recount::{Recount, RecountSlice, Recounted, UsageAuditStore, is_settled};
+use crate::usage::{GroupTallies, MonthUsage};
 
 /// The time without movement of credits before an audit. By then the stream and the index have caught up.
 pub const QUIET_AFTER: SignedDuration = SignedDuration::from_mins(10);
@@ -87,7 +87,11 @@ impl UsageAuditStore<'_> {
         Ok(Audit::Compared(differences(&recount, &kept)))
     }
 
-    pub(crate) async fn own_groups(self, workspace: &WorkspaceId, month: Month) -> Result<OwnGroups, Fault> {
+    pub(crate) async fn own_groups(
+        self,
+        workspace: &WorkspaceId,
+        month: Month,
+    ) -> Result<GroupTallies, Fault> {
         self.store.usage().own_groups(workspace, month, "", usize::MAX).await
     }
 
@@ -178,7 +182,7 @@ fn differences(recount: &Recount, kept: &MonthUsage) -> Vec<Difference> {
     let groups: BTreeSet<&(GroupBy, GroupKey)> =
         recount.usage.groups.keys().chain(kept.groups.keys()).collect();
     for group in groups {
-        let of = |groups: &OwnGroups| groups.get(group).copied().unwrap_or_default();
+        let of = |groups: &GroupTallies| groups.get(group).copied().unwrap_or_default();
         let named = format!("{} {}", group.0, group.1.as_deref().unwrap_or("null"));
         compare(named, of(&recount.usage.groups), of(&kept.groups));
     }

@@ -8,8 +8,6 @@
 //! Stored sums are valid as long as no entry can appear before their position: the month's ledger was complete when the
 //! count began, or the balance still has the version of then.
 
-use std::collections::BTreeMap;
-
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
@@ -21,7 +19,7 @@ use tokio::time::Instant;
 use crate::error::{Corrupt, Fault};
 use crate::items::{batch_item, entry_item};
 use crate::table::Store;
-use crate::table::attribute::{Item, Reader, instant, number, text};
+use crate::table::attribute::{Item, Reader, instant, number, text, time_to_live};
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_SK, ItemKey, ledger, position};
 use crate::table::reads::key_of;
@@ -182,7 +180,9 @@ impl UsageAuditStore<'_> {
         let parts = progress.recount.parts()?;
         let count = u64::try_from(parts.len()).unwrap_or(u64::MAX);
         for (part, sums) in (0..count).zip(parts) {
-            let write = Expression::new().set("sums", text(sums)).set("ttl", self.expiry());
+            let write = Expression::new()
+                .set("sums", text(sums))
+                .set("ttl", time_to_live(self.store.now(), RETENTION));
             self.store.update_unless_changed(write, &key.part(&slice, part)).await?;
         }
         let write = Expression::new()
@@ -192,7 +192,7 @@ impl UsageAuditStore<'_> {
             .set("begun_at", instant(progress.begun_at))
             .set("latest", instant(progress.latest))
             .set("position", text(&progress.position))
-            .set("ttl", self.expiry());
+            .set("ttl", time_to_live(self.store.now(), RETENTION));
         let write = match head {
             Some(head) => write.when("slice", "=", text(Reader(head).text("slice")?)),
             None => write.when_absent("position"),
@@ -216,14 +216,11 @@ impl UsageAuditStore<'_> {
         let stored = self.store.get(&key).await?.unwrap_or_default();
         let counted = stored.contains_key("failures").then(|| Reader(&stored).number("failures"));
         let failures = counted.transpose()?.unwrap_or(0).saturating_add(1);
-        let write = Expression::new().set("failures", number(failures)).set("ttl", self.expiry());
+        let write = Expression::new()
+            .set("failures", number(failures))
+            .set("ttl", time_to_live(self.store.now(), RETENTION));
         self.store.update_unless_changed(write, &key).await?;
         Ok(u32::try_from(failures).unwrap_or(u32::MAX))
-    }
-
-    fn expiry(self) -> aws_sdk_dynamodb::types::AttributeValue {
-        let at = self.store.now().saturating_add(RETENTION);
-        number(at.map_or(0, |at| u64::try_from(at.as_second()).unwrap_or(0)))
     }
 }
 
@@ -286,6 +283,3 @@ impl Recount {
         Ok(())
     }
 }
-
-/// The groups that have their own items.
-pub(crate) type OwnGroups = BTreeMap<(GroupBy, GroupKey), Tally>;

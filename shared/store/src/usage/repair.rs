@@ -9,8 +9,9 @@ use crate::items::usage_item::{COUNTED, GroupItem, Layout, MonthItem};
 use crate::table::attribute::{credits, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
+use crate::usage::GroupTallies;
 use crate::usage::audit::QUIET_AFTER;
-use crate::usage::recount::{OwnGroups, Recount, Recounted, UsageAuditStore};
+use crate::usage::recount::{Recount, Recounted, UsageAuditStore};
 
 /// The result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Recount {
     fn month_item(&self, read: &MonthItem) -> MonthItem {
         let layout = if read.layout == Layout::New { Layout::Open } else { read.layout };
         // A group without entries keeps its home.
-        let mut groups: OwnGroups =
+        let mut groups: GroupTallies =
             read.groups.keys().map(|group| (group.clone(), Tally::default())).collect();
         let held = self.usage.groups.iter().filter(|(group, _)| read.holds(group));
         groups.extend(held.map(|(group, tally)| (group.clone(), *tally)));
@@ -82,7 +83,7 @@ impl Recount {
     fn groups_beside<'a>(
         &'a self,
         month: &'a MonthItem,
-        own: &'a OwnGroups,
+        own: &'a GroupTallies,
     ) -> impl Iterator<Item = (GroupBy, &'a str, Tally)> {
         let counted = self.usage.groups.iter().filter(|(group, _)| !month.holds(group));
         let stale = own.keys().filter(|group| month.holds(group) || !self.usage.groups.contains_key(group));
