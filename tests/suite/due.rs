@@ -55,22 +55,22 @@ async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     let world = with_one_of_each().await;
     let broken = ["agreement#", "balance#", "purchase#"];
     // Items that the store can't read, as after an edit by hand.
-    let (mut kept, mut spoilt) = (Vec::new(), Vec::new());
+    let (mut kept, mut corrupted) = (Vec::new(), Vec::new());
     for item in every_item(&world.stack).await {
         if !broken.iter().any(|kind| of_kind(std::slice::from_ref(&item), kind).next().is_some()) {
             continue;
         }
-        let mut spoiled = item.clone();
-        for (name, value) in &mut spoiled {
+        let mut changed = item.clone();
+        for (name, value) in &mut changed {
             if matches!(value, AttributeValue::M(_) | AttributeValue::N(_)) && name != "version" {
-                *value = AttributeValue::S("spoilt".into());
+                *value = AttributeValue::S("broken".into());
             }
         }
         kept.push(item);
-        spoilt.push(spoiled);
+        corrupted.push(changed);
     }
     assert_eq!(kept.len(), 3);
-    put_all(&world.stack, spoilt).await;
+    put_all(&world.stack, corrupted).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(24 * 40)).unwrap();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
     assert_eq!(failed, "0 due items were left, 3 postponed and 0 quarantined");
@@ -81,13 +81,13 @@ async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     assert!(world.stack.fire("renewal", json!({})).await.is_ok(), "quarantined items fail no sweep");
     // An operator fixes the items where they are: still quarantined, and with their count of failures.
     let stuck: Vec<_> = every_item(&world.stack).await;
-    let mended = kept.into_iter().map(|item| {
+    let repaired = kept.into_iter().map(|item| {
         let now = of_kind(&stuck, item["pk"].as_s().unwrap()).next().unwrap();
         let places = ["index_pk", "index_sk", "failures"].into_iter();
         let places = places.filter_map(|name| Some((name.to_owned(), now.get(name)?.clone())));
         item.clone().into_iter().chain(places).collect()
     });
-    put_all(&world.stack, mended.collect()).await;
+    put_all(&world.stack, repaired.collect()).await;
     let swept = world.stack.fire("renewal", json!({ "unstick": true })).await.unwrap();
     assert_eq!(swept["done"], 3);
     assert_eq!(world.kinds("acme").await, ["grant 5", "expiry -5"]);
@@ -101,15 +101,15 @@ async fn m04_a_failing_hold_is_postponed_quarantined_and_unstuck() {
         let world = World::with_packs(1).await;
         assert_eq!(world.holds("", "hold", &placing("10", 60)).await.status, 201);
         let hold = of_kind(&every_item(&world.stack).await, "hold#").next().unwrap().clone();
-        let mut spoilt = hold.clone();
-        spoilt.insert("captures".to_owned(), AttributeValue::S("spoilt".to_owned()));
+        let mut broken = hold.clone();
+        broken.insert("captures".to_owned(), AttributeValue::S("broken".to_owned()));
         if is_older {
             let position = text(&hold, "index_sk").strip_prefix("acme#").unwrap().to_owned();
             let partition = keys::due(&"acme".parse().unwrap());
-            spoilt.insert("index_pk".to_owned(), AttributeValue::S(partition));
-            spoilt.insert("index_sk".to_owned(), AttributeValue::S(position));
+            broken.insert("index_pk".to_owned(), AttributeValue::S(partition));
+            broken.insert("index_sk".to_owned(), AttributeValue::S(position));
         }
-        put_all(&world.stack, vec![spoilt]).await;
+        put_all(&world.stack, vec![broken]).await;
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_mins(2)).unwrap();
         for failure in 1..=5 {
             let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();

@@ -229,8 +229,8 @@ async fn m06_cancelling_ends_with_the_period_and_can_be_undone() {
     world.advance_to(time(&started["renews_at"]) + jiff::SignedDuration::from_hours(1)).await;
     assert_eq!(world.subscribed("acme").await["status"], "cancelled");
     assert_eq!(world.kinds("acme").await, ["top_up 1000", "allocation 2000", "expiry -2000"]);
-    let anew = world.subscribe("acme", "tier_10k").await;
-    assert_eq!((anew.status, &anew.body["period"]), (201, &json!(1)));
+    let again = world.subscribe("acme", "tier_10k").await;
+    assert_eq!((again.status, &again.body["period"]), (201, &json!(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,8 +244,11 @@ async fn m06_a_cancelled_subscription_ends_without_a_sweep() {
     world.card_is("acme", "declined").await;
     assert_eq!(world.subscribe("acme", "tier_2k").await.body["code"], "payment_declined");
     world.card_is("acme", "succeeded").await;
-    let anew = world.subscribe("acme", "tier_2k").await;
-    assert_eq!((anew.status, &anew.body["period"], &anew.body["status"]), (201, &json!(1), &json!("active")));
+    let again = world.subscribe("acme", "tier_2k").await;
+    assert_eq!(
+        (again.status, &again.body["period"], &again.body["status"]),
+        (201, &json!(1), &json!("active"))
+    );
     assert_eq!(world.available("acme").await, "3000");
     world.reconciled("acme").await;
 }

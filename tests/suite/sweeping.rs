@@ -57,9 +57,9 @@ async fn m06_a_failing_subscription_is_quarantined_and_blocks_none() {
         &world.stack,
         of_kind(&items, "subscription#ws00007")
             .map(|item| {
-                let mut mended = item.clone();
-                mended.insert("index_pk".into(), AttributeValue::S("stuck".into()));
-                mended
+                let mut repaired = item.clone();
+                repaired.insert("index_pk".into(), AttributeValue::S("stuck".into()));
+                repaired
             })
             .collect(),
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the page's libraries anew from their packages, at the versions named here: preact.js and d3.js.
+# Rebuilds the page's libraries from their packages, at the versions below: preact.js and d3.js.
 # CI runs it and finds no difference. Needs node and npm.
 set -euo pipefail
 page="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

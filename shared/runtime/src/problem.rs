@@ -109,7 +109,7 @@ impl Problem {
     /// Builds a 404: the route or resource does not exist.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(404, "not_found", "Not found", "There is nothing here.")
+        Self::new(404, "not_found", "Not found", "There is no such resource or call.")
     }
 
     /// Builds a 409: the idempotency key was used for another call.
@@ -458,8 +458,8 @@ impl From<CompleteRefusal> for Problem {
 
 impl From<SignatureInvalid> for Problem {
     fn from(invalid: SignatureInvalid) -> Self {
-        tracing::warn!(%invalid, "an event was not believed");
-        let detail = "The signature does not fit the body, the time or any active secret.";
+        tracing::warn!(%invalid, "an event has an invalid signature");
+        let detail = "The signature does not match the body, the time or any active secret.";
         Self::new(400, "signature_invalid", "Signature invalid", detail)
     }
 }

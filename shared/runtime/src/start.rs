@@ -20,7 +20,7 @@ use crate::route::Route;
 
 /// How often the warm-up task yields first, so that the runtime connects to Lambda's API and requests the first
 /// invocation.
-const TURNS_UNTIL_IT_IS_ASKED_FOR: u32 = 4;
+const YIELDS_BEFORE_WARM_UP: u32 = 4;
 
 /// A function that answers HTTP calls.
 pub trait Function: Send + Sync + 'static {
@@ -69,7 +69,7 @@ pub fn run<F: Function>(make: impl FnOnce(Settings) -> Result<F, StartError>) ->
         tokio::spawn(async move {
             // The runtime requests the first invocation before anything else. While that request is in progress, this
             // task opens the connection that the invocation needs.
-            for _ in 0..TURNS_UNTIL_IT_IS_ASKED_FOR {
+            for _ in 0..YIELDS_BEFORE_WARM_UP {
                 tokio::task::yield_now().await;
             }
             if let Err(fault) = warmed.store().connect().await {

@@ -108,7 +108,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def server(self):
-        """A server, and how long it took until it let somebody in."""
+        """Returns a server, and the seconds until it accepted a connection."""
         command = [*self.prefix, self.program("postgres"), "-D", self.data, "-k", self.work, "-c", "listen_addresses="]
         with open(f"{self.work}/server.log", "ab") as log:
             begun = time.perf_counter()

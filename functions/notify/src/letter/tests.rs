@@ -35,7 +35,7 @@ fn price() -> Price {
 }
 
 /// Returns events for which a mail is sent, in a fixed order.
-fn told() -> Vec<Event> {
+fn all_events() -> Vec<Event> {
     let (subscription_id, tier) = ("sub_1".parse().unwrap(), "tier_2k".parse().unwrap());
     let cancelled = |reason| Fact::SubscriptionCancelled {
         subscription_id: "sub_1".parse().unwrap(),
@@ -124,7 +124,7 @@ fn desk() -> LetterDesk {
 #[test]
 fn letters_have_a_subject_and_a_link_in_text_and_html() {
     let mut subjects = Vec::new();
-    for event in told() {
+    for event in all_events() {
         let written = desk().write(&Letter::of(&event).unwrap(), &acme(), "Acme").unwrap();
         let link = if matches!(event.fact, Fact::PaymentActionRequired { .. }) {
             "checkout.test/cs_1"
@@ -180,7 +180,7 @@ fn m15_low_and_exhausted_letters_say_how_much_is_left() {
         let written = desk().write(&Letter::of(event).unwrap(), &acme(), "Acme").unwrap();
         written.text.trim().to_owned()
     };
-    let [_, low, exhausted, ..] = &told()[..] else { panic!("fewer than 3 events") };
+    let [_, low, exhausted, ..] = &all_events()[..] else { panic!("fewer than 3 events") };
     insta::assert_snapshot!([text(low), text(exhausted)].join("\n---\n"), @r"
     Hello,
 
@@ -217,7 +217,7 @@ fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
 
 #[test]
 fn m08_invoice_letter_lists_commitment_and_usage() {
-    let invoice = told().pop().unwrap();
+    let invoice = all_events().pop().unwrap();
     let written = desk().write(&Letter::of(&invoice).unwrap(), &acme(), "Acme").unwrap();
     insta::assert_snapshot!(written.text.trim(), @r"
     Hello,
@@ -237,7 +237,7 @@ fn m08_invoice_letter_lists_commitment_and_usage() {
 
 #[test]
 fn only_the_low_balance_letter_goes_to_alert_recipients() {
-    for event in told() {
+    for event in all_events() {
         let low = matches!(event.fact, Fact::CreditsLow { .. });
         let recipient = if low { Recipient::AlertRecipients } else { Recipient::Billing };
         assert_eq!(Letter::of(&event).unwrap().recipient, recipient);
@@ -246,7 +246,7 @@ fn only_the_low_balance_letter_goes_to_alert_recipients() {
 
 #[test]
 fn a_workspace_name_injects_no_header_and_no_html() {
-    let low = &told()[1];
+    let low = &all_events()[1];
     let written =
         desk().write(&Letter::of(low).unwrap(), &acme(), "<b>Acme</b>\r\nBcc: x@y.example").unwrap();
     assert!(!written.subject.contains(['\r', '\n']), "{:?}", written.subject);

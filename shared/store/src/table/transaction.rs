@@ -29,11 +29,11 @@ const MAX_ATTEMPTS: u32 = 30;
 const FIRST_PAUSE_MILLIS: u64 = 12;
 /// Upper bound of every pause. A busy balance is free again within a few milliseconds, so a longer pause only wastes
 /// time.
-const LONGEST_PAUSE_MILLIS: u64 = 150;
+const MAX_PAUSE_MILLIS: u64 = 150;
 /// Time of an invocation that is reserved for its response.
-const KEPT_FOR_THE_ANSWER: Duration = Duration::from_millis(250);
+const RESPONSE_RESERVE: Duration = Duration::from_millis(250);
 /// Shortest timeout of a request, however late it is.
-const SHORTEST_REQUEST: Duration = Duration::from_millis(50);
+const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Longest timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -188,8 +188,8 @@ impl Store {
     /// Returns the timeout of a request, so that a response still fits into the invocation's time.
     pub(crate) fn time_for_a_request(&self) -> Duration {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.map_or(REQUEST_TIMEOUT, |left| left.saturating_sub(KEPT_FOR_THE_ANSWER));
-        left.clamp(SHORTEST_REQUEST, REQUEST_TIMEOUT)
+        let left = left.map_or(REQUEST_TIMEOUT, |left| left.saturating_sub(RESPONSE_RESERVE));
+        left.clamp(MIN_REQUEST_TIMEOUT, REQUEST_TIMEOUT)
     }
 
     /// Returns the SDK's configuration of a read, whose attempts all end within the invocation's time.
@@ -242,10 +242,10 @@ impl Attempts {
 
     async fn pause(&mut self) -> Option<()> {
         let longest =
-            FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(LONGEST_PAUSE_MILLIS);
+            FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(MAX_PAUSE_MILLIS);
         self.count()?;
         let pause = Duration::from_millis(self.sources.below(longest.saturating_add(1)));
-        let end = self.deadline.and_then(|deadline| deadline.checked_sub(KEPT_FOR_THE_ANSWER));
+        let end = self.deadline.and_then(|deadline| deadline.checked_sub(RESPONSE_RESERVE));
         if end.is_some_and(|end| Instant::now().checked_add(pause).is_none_or(|resumed| resumed >= end)) {
             return None;
         }
