@@ -2,11 +2,17 @@
 //! the ladder.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its measurements")]
 
-use model::ladder::{Reached, Rung, reach};
+use std::time::Duration;
+
+use model::ladder::{Duty, Reached, Rung, reach};
 use model::report::{measured_on, table, write_bars, write_section};
 
-/// The virtual time of each row, in seconds.
-const SECONDS: u64 = 2;
+/// The virtual time of each row.
+const MEASURED: Duration = Duration::from_secs(2);
+/// The virtual time of the rows of plain debits, after the workspace has become busy.
+const MEASURED_DEBITS: Duration = Duration::from_secs(10);
+/// The virtual time until the rows of plain debits are measured.
+const RAMP: Duration = Duration::from_secs(2);
 
 const SEED: u64 = 7;
 
@@ -26,7 +32,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let debits = [1, 4, 16, 64, 256].map(|callers| (Rung::Debits, callers));
+    let debits = [1, 4, 16, 64, 256, 1_000].map(|callers| (Rung::Debits, callers));
     let batches = [(Rung::Batches(100), 16), (Rung::Batches(500), 16)];
     let holds = [1, 4, 16].map(|callers| (Rung::OneHold, callers));
     let many = [50, 100, 200, 400].map(|callers| (Rung::ManyHolds, callers));
@@ -37,7 +43,14 @@ fn main() {
     println!("{table}");
     write_section(
         "busy",
-        &format!("{table}\nSeed {SEED}, {SECONDS} seconds of virtual time a row. {}\n", measured_on()),
+        &format!(
+            "{table}\nSeed {SEED}, {} seconds of virtual time a row, for debits {} seconds \
+             after a ramp of {}. {}\n",
+            MEASURED.as_secs(),
+            MEASURED_DEBITS.as_secs(),
+            RAMP.as_secs(),
+            measured_on()
+        ),
     );
     let bars: Vec<(String, f64)> = reached
         .iter()
@@ -49,7 +62,9 @@ fn main() {
 fn measure(rung: Rung, callers: usize) -> Reached {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-    let reached = runtime.block_on(reach(rung, callers, (SECONDS, SEED), "100000000"));
+    let (ramp, measured) =
+        if rung == Rung::Debits { (RAMP, MEASURED_DEBITS) } else { (Duration::ZERO, MEASURED) };
+    let reached = runtime.block_on(reach(rung, callers, Duty { ramp, measured, seed: SEED }, "100000000"));
     assert_eq!(reached.paid.0, reached.paid.1, "the balance and the callers count the same");
     assert_eq!(reached.refused, 0, "no request is refused");
     reached

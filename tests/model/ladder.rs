@@ -48,12 +48,25 @@ pub struct Reached {
     pub paid: (Credits, Credits),
 }
 
+/// How long the callers of a rung run.
+#[derive(Debug, Clone, Copy)]
+pub struct Duty {
+    /// The time before the measurement.
+    pub ramp: Duration,
+    /// The time of the measurement.
+    pub measured: Duration,
+    pub seed: u64,
+}
+
 /// Callers of one workspace, with their counters.
 struct Crowd {
     busy: Busy,
     workspace: WorkspaceId,
+    measured_from: Instant,
     until: Instant,
+    /// All paid calls, and those of the measurement.
     calls: AtomicU64,
+    measured_calls: AtomicU64,
     given_up: AtomicU64,
     refused: AtomicU64,
     keys: AtomicU64,
@@ -73,19 +86,21 @@ pub enum Rung {
     ManyHolds,
 }
 
-/// Runs the callers for some seconds of virtual time on a balance of `granted` credits.
-pub async fn reach(rung: Rung, callers: usize, (seconds, seed): (u64, u64), granted: &str) -> Reached {
-    let busy = Busy::new(seed).await;
+/// Runs the callers for some virtual time on a balance of `granted` credits.
+pub async fn reach(rung: Rung, callers: usize, duty: Duty, granted: &str) -> Reached {
+    let busy = Busy::new(duty.seed).await;
     let workspace: WorkspaceId = "acme".parse().unwrap();
     let granted: Amount = granted.parse().unwrap();
     begin(&busy, &workspace, granted).await;
     busy.forget();
-    let (began, until) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
+    let measured_from = Instant::now() + duty.ramp;
     let crowd = Arc::new(Crowd {
         busy,
         workspace,
-        until,
+        measured_from,
+        until: measured_from + duty.measured,
         calls: AtomicU64::new(0),
+        measured_calls: AtomicU64::new(0),
         given_up: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         keys: AtomicU64::new(0),
@@ -97,7 +112,7 @@ pub async fn reach(rung: Rung, callers: usize, (seconds, seed): (u64, u64), gran
         Rung::OneHold => Crowd::capture(&crowd, callers, 1).await,
         Rung::ManyHolds => Crowd::capture(&crowd, callers, MAX_HOLDS).await,
     }
-    let took = began.elapsed().as_secs_f64();
+    let took = measured_from.elapsed().as_secs_f64();
     Arc::into_inner(crowd).unwrap().reached(rung, callers, took, granted).await
 }
 
@@ -151,7 +166,16 @@ impl Crowd {
     }
 
     fn took(&self, since: Instant) {
-        self.micros.lock().unwrap().push(since.elapsed().as_micros() as u64);
+        if since >= self.measured_from {
+            self.micros.lock().unwrap().push(since.elapsed().as_micros() as u64);
+        }
+    }
+
+    fn paid(&self, since: Instant, calls: u64) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        if since >= self.measured_from {
+            self.measured_calls.fetch_add(calls, Ordering::Relaxed);
+        }
     }
 
     /// Counts a request, and returns its result if it succeeded.
@@ -159,7 +183,7 @@ impl Crowd {
         self.took(since);
         match outcome {
             Ok(done) => {
-                self.calls.fetch_add(calls, Ordering::Relaxed);
+                self.paid(since, calls);
                 Some(done)
             }
             Err(DebitRefusal::Fault(Fault::Contended)) => {
@@ -256,7 +280,7 @@ impl Crowd {
                         }
                     }
                     crowd.took(since);
-                    crowd.calls.fetch_add(1, Ordering::Relaxed);
+                    crowd.paid(since, 1);
                 }
             });
         }
@@ -276,7 +300,7 @@ impl Crowd {
         Reached {
             rung: rung.to_string(),
             callers,
-            calls_a_second: calls as f64 / took,
+            calls_a_second: self.measured_calls.into_inner() as f64 / took,
             millis: (at(0.5) as f64 / 1_000.0, at(0.99) as f64 / 1_000.0),
             given_up: self.given_up.into_inner(),
             refused: self.refused.into_inner(),

@@ -1,13 +1,17 @@
 //! A busy table, where transactions conflict and partitions throttle: callers never overspend, and no call that the
 //! balance covers is refused.
 
-use model::ladder::{Rung, reach};
+use std::time::Duration;
+
+use model::ladder::{Duty, Rung, reach};
 
 #[tokio::test(start_paused = true)]
 async fn m02_conflicting_callers_spend_exactly_the_balance() {
     for (seed, rung) in [(1, Rung::Debits), (2, Rung::Batches(3)), (3, Rung::OneHold)] {
         let scarce = if rung == Rung::OneHold { "100000" } else { "61" };
-        let reached = reach(rung, 16, (2, seed), scarce).await;
+        let reached =
+            reach(rung, 16, Duty { ramp: Duration::ZERO, measured: Duration::from_secs(2), seed }, scarce)
+                .await;
         assert_eq!(reached.paid.0, reached.paid.1, "the balance matches the callers: {reached:?}");
         assert!(reached.seen.conflicts > 0, "{reached:?}");
         match rung {

@@ -39,6 +39,8 @@ const KINDS_THAT_ADD_CREDITS: [EntryKind; 3] = [EntryKind::TopUp, EntryKind::All
 pub fn of(written: &ItemChange) -> Result<Vec<OutgoingEvent>, OutOfRange> {
     Ok(match written {
         ItemChange::Balance { workspace, before, after } => of_balance(workspace, before.as_deref(), after)?,
+        // While lanes are open, no debit on them crosses a threshold.
+        ItemChange::LaneDebit { .. } => Vec::new(),
         ItemChange::Entry { workspace, entry } => of_entry(workspace, entry).into_iter().collect(),
         ItemChange::RunFailed { workspace, run, version } => {
             of_failed_run(workspace, run, *version).into_iter().collect()

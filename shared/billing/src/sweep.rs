@@ -97,6 +97,12 @@ impl Billing {
                 Ok(())
             }
             Due::AutoTopUp(workspace) => self.top_up_automatically(workspace).await,
+            Due::Lanes(workspace) => {
+                if let Some(until) = self.store.lanes().end_idle(workspace).await? {
+                    self.store.due_items().postpone(item, until).await?;
+                }
+                Ok(())
+            }
             Due::Hold(workspace, hold_id) => {
                 self.store.holds().expire(workspace, hold_id).await?;
                 Ok(())

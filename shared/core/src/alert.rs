@@ -82,10 +82,11 @@ impl Crossing {
 }
 
 impl Balance {
-    /// Returns whether `owned` is at or below the alert's threshold.
+    /// Returns whether `owned` is at or below the alert's threshold. It is not while lanes are open, because their reserve
+    /// exceeds the threshold ([`crate::lane`]).
     pub fn is_low(&self) -> Result<bool, OutOfRange> {
         let owned = self.owned()?;
-        Ok(self.low_at.is_some_and(|low_at| owned <= low_at.credits()))
+        Ok(self.lanes.is_none() && self.low_at.is_some_and(|low_at| owned <= low_at.credits()))
     }
 
     /// Returns whether the workspace is out of credits: all are spent, or a refusal is noted and `spendable` is still
@@ -98,7 +99,7 @@ impl Balance {
     /// the workspace out of credits is noted.
     pub fn exhaustion(&self) -> Result<Option<Exhaustion>, OutOfRange> {
         let below = self.next_to_nothing()?;
-        let exhausts = self.spendable < below && !self.has_run_out()?;
+        let exhausts = self.lanes.is_none() && self.spendable < below && !self.has_run_out()?;
         Ok(exhausts.then_some(Exhaustion { below, added: self.added }))
     }
 
@@ -110,11 +111,11 @@ impl Balance {
 
     /// Returns whether no credits and no credit limit are left, counting the credits in open holds.
     fn is_spent(&self) -> Result<bool, OutOfRange> {
-        Ok(self.owned()?.plus(self.credit_limit)? <= Credits::ZERO)
+        Ok(self.lanes.is_none() && self.owned()?.plus(self.credit_limit)? <= Credits::ZERO)
     }
 
     /// Returns 1 % of the latest addition, or of the credit limit if that is larger.
-    fn next_to_nothing(&self) -> Result<Credits, OutOfRange> {
+    pub(crate) fn next_to_nothing(&self) -> Result<Credits, OutOfRange> {
         let added = self.added.map_or(Credits::ZERO, Amount::credits);
         added.max(self.credit_limit).share(1, 100)
     }

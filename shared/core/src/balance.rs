@@ -4,8 +4,10 @@
 //! closes. At any time:
 //!
 //! ```text
-//! spendable = Σ grants + prepaid + credit_limit − used − held − Σ (earlier.held − earlier.dead)
+//! spendable = Σ grants + prepaid + credit_limit − used − held − Σ (earlier.held − earlier.dead) − allotted − reserve
 //! ```
+//!
+//! `allotted` and `reserve` are zero unless the workspace is so busy that lanes are open ([`crate::lane`]).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,9 @@ use jiff::Timestamp;
 use crate::change::QueuedChange;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, NextGrant};
+use crate::lane::OpenLanes;
 use crate::month::Month;
+use crate::posting::Thresholds;
 use crate::waterfall::Waterfall;
 
 /// The value of `expires_next` while changes are queued. It is in the past, so no debit passes before a close.
@@ -68,9 +72,13 @@ pub struct Balance {
     pub earlier_epochs: BTreeMap<u64, ClosedHolds>,
     /// Consumption by month. Closes and debits remove months before the last one.
     pub consumed: BTreeMap<Month, Credits>,
+    /// The open lanes. `None` if none is open, and in a balance that [`Balance::with_lanes`] returns.
+    pub lanes: Option<OpenLanes>,
+    /// How often lanes were opened.
+    pub lane_generation: u64,
     /// The number of closes so far.
     pub epoch: u64,
-    /// Incremented by every write.
+    /// Incremented by every write. A settlement also adds the writes of its lanes.
     pub version: u64,
     /// The key of the latest write's ledger entry: `key#K` for a caller's key, `sys#K` for one of ours. Readers of the
     /// stream find the entry of each write by it.
@@ -96,6 +104,8 @@ impl Default for Balance {
             held: Credits::ZERO,
             earlier_epochs: BTreeMap::new(),
             consumed: BTreeMap::new(),
+            lanes: None,
+            lane_generation: 0,
             epoch: 0,
             version: 0,
             last: String::new(),
@@ -110,7 +120,14 @@ impl Balance {
         self.expires_next <= now
     }
 
-    /// Returns what the customer owns and may spend, without the credit limit (docs/api.md).
+    /// Returns the thresholds.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds { low_at: self.low_at, top_up_at: self.top_up_at }
+    }
+
+    /// Returns what the customer owns and may spend, without the credit limit (docs/api.md). While lanes are open, this
+    /// is only the balance's own part.
     pub fn available(&self) -> Result<Credits, OutOfRange> {
         self.spendable.minus(self.credit_limit)
     }
@@ -120,10 +137,10 @@ impl Balance {
         self.available()?.plus(self.all_held()?)
     }
 
-    /// Returns whether `available` is at or below the threshold of automatic top-up.
+    /// Returns whether `available` is at or below the threshold of automatic top-up. It is not while lanes are open.
     pub fn wants_top_up(&self) -> Result<bool, OutOfRange> {
         let available = self.available()?;
-        Ok(self.top_up_at.is_some_and(|top_up_at| available <= top_up_at.credits()))
+        Ok(self.lanes.is_none() && self.top_up_at.is_some_and(|top_up_at| available <= top_up_at.credits()))
     }
 
     /// Returns what is left of each grant.
@@ -155,19 +172,11 @@ impl Balance {
         self.consumed.get(&month).copied().unwrap_or_default()
     }
 
-    /// Returns how many credits the write from `before` to this balance consumed, and in which month.
-    #[must_use]
-    pub fn consumed_since(&self, before: &Self) -> Option<(Month, Credits)> {
-        self.consumed.iter().find_map(|(month, now)| {
-            let grown = now.minus(before.consumed_in(*month)).ok()?;
-            (grown > Credits::ZERO).then_some((*month, grown))
-        })
-    }
-
     /// Returns whether the counters satisfy the equation of this module.
     pub fn is_consistent(&self) -> Result<bool, OutOfRange> {
         let owned = Credits::sum(self.grants.iter().map(|grant| grant.amount))?.plus(self.prepaid)?;
-        let taken = self.used.plus(self.held)?.plus(self.live_in_earlier_epochs()?)?;
+        let in_lanes = self.lanes.map_or(Ok(Credits::ZERO), OpenLanes::credits)?;
+        let taken = self.used.plus(self.held)?.plus(self.live_in_earlier_epochs()?)?.plus(in_lanes)?;
         Ok(self.spendable == owned.plus(self.credit_limit)?.minus(taken)?)
     }
 }
@@ -196,18 +205,6 @@ mod tests {
             assert_eq!(balance.wants_top_up(), Ok(is_wanted), "{available}");
             assert_eq!(Balance { top_up_at: None, ..balance }.wants_top_up(), Ok(false));
         }
-    }
-
-    #[test]
-    fn consumption_of_a_write_is_the_growth_of_its_month() {
-        let (october, november) = ("2026-10".parse().unwrap(), "2026-11".parse().unwrap());
-        let consumed = |months: &[_]| Balance { consumed: months.iter().copied().collect(), ..with("100") };
-        let before = consumed(&[(october, credits("7")), (november, credits("2"))]);
-        let after = consumed(&[(october, credits("7")), (november, credits("5"))]);
-        assert_eq!(after.consumed_since(&before), Some((november, credits("3"))));
-        assert_eq!(after.consumed_since(&after), None);
-        assert_eq!(before.consumed_since(&after), None);
-        assert_eq!(after.consumed_since(&with("100")), Some((october, credits("7"))));
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub enum ParseCreditsError {
 
 impl Credits {
     pub const ZERO: Self = Self(Decimal::ZERO);
+    pub const ONE: Self = Self(Decimal::ONE);
 
     /// Makes a quantity from millionths of a credit. Fails if a decimal can't hold it exactly.
     pub fn from_micros(micros: i128) -> Result<Self, OutOfRange> {
@@ -78,6 +79,11 @@ impl Credits {
     /// Returns the sum of many quantities.
     pub fn sum(parts: impl IntoIterator<Item = Self>) -> Result<Self, OutOfRange> {
         parts.into_iter().try_fold(Self::ZERO, Self::plus)
+    }
+
+    /// Returns a multiple of the quantity.
+    pub fn times(self, count: u16) -> Result<Self, OutOfRange> {
+        self.0.checked_mul(Decimal::from(count)).map_or(Err(OutOfRange), Self::exact)
     }
 
     /// Returns the quantity with the opposite sign.

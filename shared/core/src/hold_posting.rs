@@ -99,9 +99,9 @@ impl Balance {
     fn end_hold(&self, hold: Placement, captured: Credits, now: Timestamp) -> Result<EndPosting, HoldError> {
         let kept = hold.amount.credits();
         let (rest, above) = (kept.minus(captured)?.or_zero(), captured.minus(kept)?.or_zero());
-        let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured));
-        let ends =
-            Condition { covers: Amount::new(above).ok(), nothing_due_at: Some(now), ..Condition::default() };
+        let consumed = (!captured.is_zero()).then(|| (Month::of(now), captured)).into_iter().collect();
+        let covers = Some(above).filter(|above| !above.is_zero());
+        let ends = Condition { covers, nothing_due_at: Some(now), ..Condition::default() };
         if hold.epoch == self.epoch {
             let spendable = rest.minus(above)?;
             let movement =
@@ -141,16 +141,14 @@ impl Posting {
             condition.earlier_epochs.entry(epoch).or_insert(holds);
         }
         condition.covers = match (condition.covers, next.condition.covers) {
-            (Some(one), Some(other)) => {
-                let amount = one.credits().plus(other.credits())?;
-                Some(Amount::new(amount).map_err(|_| OutOfRange)?)
-            }
+            (Some(one), Some(other)) => Some(one.plus(other)?),
             (one, other) => one.or(other),
         };
-        let consumed = match (first.consumed, second.consumed) {
-            (Some((month, one)), Some((_, other))) => Some((month, one.plus(other)?)),
-            (one, other) => one.or(other),
-        };
+        let mut consumed = first.consumed;
+        for (month, credits) in second.consumed {
+            let sum = consumed.get(&month).copied().unwrap_or_default().plus(credits)?;
+            consumed.insert(month, sum);
+        }
         let mut earlier_epochs = first.earlier_epochs;
         earlier_epochs.extend(second.earlier_epochs);
         let movement = Movement {

@@ -27,6 +27,7 @@ pub mod hold;
 pub mod hold_posting;
 pub mod id;
 pub mod invoice;
+pub mod lane;
 pub mod ledger;
 pub mod month;
 mod open_charge;

@@ -18,14 +18,15 @@ use jiff::Timestamp;
 use crate::balance::{Balance, ClosedHolds, FENCE};
 use crate::change::{Change, QueuedChange};
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::lane::{LaneCondition, LaneMovement};
 use crate::month::Month;
 
 /// The condition under which the store writes a posting. All of its parts must be true, and the workspace must have a
 /// balance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Condition {
-    /// `spendable` covers this amount.
-    pub covers: Option<Amount>,
+    /// `spendable` is at least this.
+    pub covers: Option<Credits>,
     /// The balance is not due at this instant: `expires_next > now`. The caller closes a due balance first.
     pub nothing_due_at: Option<Timestamp>,
     /// The balance is in this epoch. Each close begins another one; a hold keeps the epoch in which it was placed.
@@ -34,6 +35,43 @@ pub struct Condition {
     pub earlier_epochs: BTreeMap<u64, ClosedHolds>,
     /// The credit limit is this one.
     pub credit_limit: Option<Credits>,
+    /// The thresholds are these.
+    pub thresholds: Option<Thresholds>,
+    /// The open lanes.
+    pub lanes: Option<LaneCondition>,
+}
+
+/// The amounts of [`Balance::available`] and [`Balance::owned`] at which a write is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Thresholds {
+    /// See [`Balance::low_at`].
+    pub low_at: Option<Amount>,
+    /// See [`Balance::top_up_at`].
+    pub top_up_at: Option<Amount>,
+}
+
+/// A threshold that a person has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewThreshold {
+    Off,
+    At(Amount),
+}
+
+impl NewThreshold {
+    /// Returns the amount; `None` if the threshold is off.
+    #[must_use]
+    pub fn amount(self) -> Option<Amount> {
+        match self {
+            Self::Off => None,
+            Self::At(amount) => Some(amount),
+        }
+    }
+}
+
+impl From<Option<Amount>> for NewThreshold {
+    fn from(amount: Option<Amount>) -> Self {
+        amount.map_or(Self::Off, Self::At)
+    }
 }
 
 /// The changes of the balance's counters, and the change that waits for the next close.
@@ -49,14 +87,21 @@ pub struct Movement {
     pub held: Credits,
     /// Replaces the holds of earlier epochs, by epoch. `None` removes the epoch, because none of its holds is left.
     pub earlier_epochs: BTreeMap<u64, Option<ClosedHolds>>,
-    /// Added to a month's consumption. This removes the counters of the months that [`Month::retired`] returns.
-    pub consumed: Option<(Month, Credits)>,
+    /// Added to the consumption of months. This removes the counters of the months that [`Month::retired`] returns for
+    /// the first of them.
+    pub consumed: BTreeMap<Month, Credits>,
     /// Replaces the credit limit and clears `exhaustion_noted`.
     pub credit_limit: Option<Credits>,
     /// Replaces `added`, the latest addition of credits, and clears `exhaustion_noted`.
     pub added: Option<Amount>,
     /// Appended to the changes that wait for the next close. Sets `expires_next` to the fence.
     pub change: Option<QueuedChange>,
+    /// Replaces the threshold of the low-balance alert.
+    pub low_at: Option<NewThreshold>,
+    /// Replaces the threshold of automatic top-up.
+    pub top_up_at: Option<NewThreshold>,
+    /// Opens, extends or settles lanes.
+    pub lanes: Option<LaneMovement>,
 }
 
 /// A conditional change of a balance.
@@ -78,6 +123,12 @@ pub enum Refusal {
     /// The epoch, or the holds of an earlier epoch, have changed. The caller reads the balance again.
     #[error("the epoch or its holds have changed")]
     EpochChanged,
+    /// Lanes were opened, settled or recalled since the balance was read.
+    #[error("the lanes have changed")]
+    LanesChanged,
+    /// Another caller has changed a threshold since it was read.
+    #[error("a threshold has changed")]
+    OtherThresholds,
     /// The balance has insufficient credits.
     #[error("insufficient credits: {spendable} can be spent")]
     Insufficient {
@@ -99,7 +150,7 @@ impl Posting {
             movement: Movement {
                 spendable: taken.negated(),
                 used: taken,
-                consumed: Some((Month::of(now), taken)),
+                consumed: BTreeMap::from([(Month::of(now), taken)]),
                 ..Movement::default()
             },
         }
@@ -121,8 +172,8 @@ impl Posting {
     pub fn limit(old: Credits, new: Credits) -> Result<Self, OutOfRange> {
         let movement =
             Movement { spendable: new.minus(old)?, credit_limit: Some(new), ..Movement::default() };
-        let condition = Condition { credit_limit: Some(old), ..Condition::default() };
-        Ok(Self { condition, movement })
+        let Self { condition, .. } = Self::without_lanes();
+        Ok(Self { condition: Condition { credit_limit: Some(old), ..condition }, movement })
     }
 
     /// Creates the posting that queues a change until the next close.
@@ -132,10 +183,29 @@ impl Posting {
         Self { condition: Condition::default(), movement }
     }
 
-    /// Checks the condition against a balance. Returns the first refusal in this order: due, epoch changed, insufficient
-    /// credits, other limit (`docs/design.md`).
+    /// Creates the posting that replaces the threshold of the low-balance alert (M15).
+    #[must_use]
+    pub fn low_at(threshold: NewThreshold) -> Self {
+        Self {
+            movement: Movement { low_at: Some(threshold), ..Movement::default() },
+            ..Self::without_lanes()
+        }
+    }
+
+    /// Creates the posting that replaces the threshold of automatic top-up (M5).
+    #[must_use]
+    pub fn top_up_at(threshold: NewThreshold) -> Self {
+        Self {
+            movement: Movement { top_up_at: Some(threshold), ..Movement::default() },
+            ..Self::without_lanes()
+        }
+    }
+
+    /// Checks the condition against a balance. Returns the first refusal in this order: due, epoch changed, lanes
+    /// changed, insufficient credits, other limit, other thresholds (`docs/design.md`).
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
-        let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit } = &self.condition;
+        let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit, thresholds, .. } =
+            &self.condition;
         if nothing_due_at.is_some_and(|now| balance.is_due(now)) {
             return Err(Refusal::Due);
         }
@@ -144,15 +214,19 @@ impl Posting {
         if epoch_changed || earlier_epochs.iter().any(has_other_holds) {
             return Err(Refusal::EpochChanged);
         }
-        if covers.is_some_and(|amount| balance.spendable < amount.credits()) {
+        if !self.condition.accepts_lanes_of(balance) {
+            return Err(Refusal::LanesChanged);
+        }
+        if covers.is_some_and(|least| balance.spendable < least) {
             return Err(Refusal::Insufficient { spendable: balance.spendable });
         }
-        match credit_limit {
-            Some(expected) if *expected != balance.credit_limit => {
-                Err(Refusal::OtherLimit { current: balance.credit_limit })
-            }
-            _ => Ok(()),
+        if credit_limit.is_some_and(|expected| expected != balance.credit_limit) {
+            return Err(Refusal::OtherLimit { current: balance.credit_limit });
         }
+        if thresholds.is_some_and(|expected| expected != balance.thresholds()) {
+            return Err(Refusal::OtherThresholds);
+        }
+        Ok(())
     }
 
     /// Returns the balance after the posting, as the conditional write leaves it. `entry_key` is the key of the posting's
@@ -160,15 +234,27 @@ impl Posting {
     pub fn apply(&self, balance: &Balance, entry_key: &str) -> Result<Balance, Refusal> {
         self.check(balance)?;
         let next = self.movement.applied_to(balance)?;
-        Ok(Balance { version: next.version.saturating_add(1), last: entry_key.to_owned(), ..next })
+        let version = next.version.saturating_add(self.movement.versions());
+        Ok(Balance { version, last: entry_key.to_owned(), ..next })
+    }
+
+    fn without_lanes() -> Self {
+        let condition = Condition { lanes: Some(LaneCondition::Closed), ..Condition::default() };
+        Self { condition, movement: Movement::default() }
     }
 }
 
 impl Condition {
+    /// Returns whether the balance has the lanes that this requires.
+    #[must_use]
+    pub fn accepts_lanes_of(&self, balance: &Balance) -> bool {
+        self.lanes.is_none_or(|lanes| lanes.holds(balance))
+    }
+
     /// Creates the condition that the balance covers an amount and is not due.
     #[must_use]
     pub fn covering(amount: Amount, now: Timestamp) -> Self {
-        Self { covers: Some(amount), nothing_due_at: Some(now), ..Self::default() }
+        Self { covers: Some(amount.credits()), nothing_due_at: Some(now), ..Self::default() }
     }
 }
 
@@ -186,10 +272,11 @@ impl Movement {
                 None => drop(next.earlier_epochs.remove(epoch)),
             }
         }
-        if let Some((month, credits)) = self.consumed {
-            next.consumed.insert(month, balance.consumed_in(month).plus(credits)?);
-            next.consumed.retain(|counted, _| !month.retired().any(|retired| retired == *counted));
+        for (month, credits) in &self.consumed {
+            next.consumed.insert(*month, balance.consumed_in(*month).plus(*credits)?);
         }
+        let retired: Vec<Month> = self.retired_months().collect();
+        next.consumed.retain(|counted, _| !retired.contains(counted));
         if let Some(limit) = self.credit_limit {
             next.credit_limit = limit;
             next.exhaustion_noted = false;
@@ -202,7 +289,27 @@ impl Movement {
             next.changes.push(change.clone());
             next.expires_next = FENCE;
         }
+        if let Some(threshold) = self.low_at {
+            next.low_at = threshold.amount();
+        }
+        if let Some(threshold) = self.top_up_at {
+            next.top_up_at = threshold.amount();
+        }
+        if let Some(lanes) = &self.lanes {
+            lanes.apply_to(&mut next)?;
+        }
         Ok(next)
+    }
+
+    /// Returns the months whose counters this removes from the balance.
+    pub fn retired_months(&self) -> impl Iterator<Item = Month> {
+        self.consumed.keys().next().into_iter().flat_map(|month| month.retired())
+    }
+
+    /// Returns how much the balance's version grows: by one, and by the writes of the lanes that are settled.
+    #[must_use]
+    pub fn versions(&self) -> u64 {
+        self.lanes.as_ref().map_or(0, LaneMovement::writes).saturating_add(1)
     }
 }
 

@@ -19,11 +19,12 @@ use jiff::Timestamp;
 use crate::error::{Corrupt, Fault};
 use crate::items::versioned::{self, VersionedItem};
 use crate::items::{balance_item, entry_item};
+use crate::lanes::settings::SettingsWrite;
 use crate::posting::{EntryState, PostingOrder, Unposted};
 use crate::table::Store;
 use crate::table::attribute::Reader;
 use crate::table::index::{Cursor, IndexQuery};
-use crate::table::keys::{self, ItemKey, position};
+use crate::table::keys::{ItemKey, position};
 use crate::table::transaction::TransactionOutcome;
 use crate::usage::recount::SETTLED_AFTER;
 
@@ -146,23 +147,14 @@ impl AgreementStore<'_> {
             let after = change(&before, available.negated().or_zero())?;
             let posting = posting_of(&before.agreement, &after.agreement, after.open, self.store.now());
             let posting = posting.map_err(|sum| Fault::Corrupt(sum.into()))?;
-            let balance = balance_item::write_of(&self.store.table, workspace, &posting, "agreement");
-            let writes = vec![
-                self.standing_write(workspace, version, &after).map_err(Fault::from)?,
-                balance.map_err(Fault::from)?,
-            ];
-            match self.store.transact(writes).await? {
-                TransactionOutcome::Written => {
-                    self.store.balances().settle_fence(workspace).await;
+            let standing = self.standing_write(workspace, version, &after).map_err(Fault::from)?;
+            match self.store.lanes().post_settings(workspace, &posting, vec![standing]).await? {
+                SettingsWrite::Written => {
+                    self.store.balances().settle_fence(workspace).await?;
                     return Ok(first);
                 }
-                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
-                TransactionOutcome::Cancelled(_)
-                    if self.store.workspaces().get(workspace).await?.is_none() =>
-                {
-                    return Err(AgreementRefusal::WorkspaceNotFound);
-                }
-                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
+                SettingsWrite::NoBalance => return Err(AgreementRefusal::WorkspaceNotFound),
+                SettingsWrite::Changed => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -207,6 +199,7 @@ impl AgreementStore<'_> {
             credits: amount,
             cause,
             state: if ahead { EntryState::WaitsForClose } else { EntryState::Complete },
+            debit: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![self.standing_write(workspace, version, &after)?],
         };
@@ -247,6 +240,7 @@ impl AgreementStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id, reason },
             state: EntryState::WaitsForClose,
+            debit: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![standing_write],
         };
@@ -257,7 +251,7 @@ impl AgreementStore<'_> {
     async fn post_step(self, order: PostingOrder<'_>) -> Result<(), Fault> {
         let workspace = order.workspace;
         match self.store.postings().post(order).await {
-            Ok(_) => self.store.balances().settle_fence(workspace).await,
+            Ok(_) => self.store.balances().settle_fence(workspace).await?,
             Err(Unposted::KeyTaken(_) | Unposted::ExtraConditionFailed) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
             Err(Unposted::NoBalance | Unposted::Insufficient(_)) => {
@@ -300,7 +294,7 @@ impl AgreementStore<'_> {
             writes.push(balance_item::write_of(&self.store.table, workspace, &ends, "agreement")?);
         }
         match self.store.transact(writes).await? {
-            TransactionOutcome::Written => self.store.balances().settle_fence(workspace).await,
+            TransactionOutcome::Written => self.store.balances().settle_fence(workspace).await?,
             // Whether or not it was written, the next iteration reads the agreement again.
             TransactionOutcome::Unknown(error) => {
                 tracing::warn!(%workspace, error = %crate::error::Chain(&*error), "an invoice got no reply");
@@ -345,10 +339,11 @@ impl AgreementStore<'_> {
         };
         let mut used = BilledUse::of(month, billed.credits);
         let mut explained = false;
+        let partitions = self.store.ledger().partitions(workspace).await?;
         let mut after: Option<Cursor> = position(billed.at, billed.entry_id.as_str()).parse().ok();
         while after.is_some() {
             let listing = IndexQuery {
-                partition: &keys::ledger(workspace),
+                partitions: &partitions,
                 limit: ENTRIES_A_PAGE,
                 after: after.as_ref(),
                 filter: None,

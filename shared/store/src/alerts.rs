@@ -6,14 +6,16 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::alert::{Exhaustion, LowBalance};
 use credits_core::id::WorkspaceId;
+use credits_core::posting::Posting;
 
 use crate::error::{Corrupt, Fault};
-use crate::items::balance_item::{ADDED, EXHAUSTED, LOW_AT};
+use crate::items::balance_item::{ADDED, EXHAUSTED, LANES_FIRST};
+use crate::lanes::settings::SettingsWrite;
 use crate::table::Store;
 use crate::table::attribute::{credits, keyed, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
-use crate::table::transaction::{TransactionOutcome, Updated, is_busy};
+use crate::table::transaction::Updated;
 use crate::workspaces::WorkspaceRefusal;
 
 const LOW_BALANCE: &str = "low_balance";
@@ -39,25 +41,13 @@ impl AlertStore<'_> {
         let kept =
             serde_dynamo::to_attribute_value(alert).map_err(|error| Fault::from(Corrupt::from(error)))?;
         item.insert(LOW_BALANCE.into(), kept);
-        let threshold = match alert.active_threshold() {
-            Some(threshold) => Expression::new().set(LOW_AT, credits(threshold.credits())),
-            None => Expression::new().remove(LOW_AT),
-        };
-        let threshold = threshold.add("version", number(1)).when_exists();
-        let writes = vec![
-            Expression::new().put(&self.store.table, item).map_err(Fault::from)?,
-            threshold.update(&self.store.table, &ItemKey::balance(workspace)).map_err(Fault::from)?,
-        ];
-        let mut attempts = self.store.attempts();
-        loop {
-            match self.store.transact(writes.clone()).await? {
-                TransactionOutcome::Written => return Ok(first),
-                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
-                TransactionOutcome::Cancelled(reasons) if is_busy(&reasons) => {
-                    attempts.retry_after_conflict().await?;
-                }
-                TransactionOutcome::Cancelled(_) => return Err(WorkspaceRefusal::WorkspaceNotFound),
-            }
+        let kept = Expression::new().put(&self.store.table, item).map_err(Fault::from)?;
+        let posting = Posting::low_at(alert.active_threshold().into());
+        match self.store.lanes().post_settings(workspace, &posting, vec![kept]).await? {
+            SettingsWrite::Written => Ok(first),
+            SettingsWrite::NoBalance => Err(WorkspaceRefusal::WorkspaceNotFound),
+            // No write has another condition.
+            SettingsWrite::Changed => Err(Fault::Contended.into()),
         }
     }
 
@@ -71,6 +61,7 @@ impl AlertStore<'_> {
                 .set(EXHAUSTED, AttributeValue::Bool(true))
                 .add("version", number(1))
                 .when_absent(EXHAUSTED)
+                .when_absent(LANES_FIRST)
                 .when("spendable", "<", credits(exhaustion.below));
             let noted = match exhaustion.added {
                 Some(added) => noted.when(ADDED, "=", credits(added.credits())),

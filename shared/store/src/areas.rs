@@ -10,6 +10,7 @@ use crate::failures::FailureStore;
 use crate::grants::GrantStore;
 use crate::holds::HoldStore;
 use crate::invoices::InvoiceStore;
+use crate::lanes::LaneStore;
 use crate::ledger::LedgerStore;
 use crate::mails::MailStore;
 use crate::payments::PaymentStore;
@@ -91,6 +92,12 @@ impl Store {
     #[must_use]
     pub fn invoices(&self) -> InvoiceStore<'_> {
         InvoiceStore { store: self }
+    }
+
+    /// Returns the lanes of busy workspaces.
+    #[must_use]
+    pub fn lanes(&self) -> LaneStore<'_> {
+        LaneStore { store: self }
     }
 
     /// Returns the ledger entries.

@@ -6,17 +6,16 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::auto_top_up::{AutoTopUp, AutoTopUpSettings};
 use credits_core::id::WorkspaceId;
+use credits_core::posting::Posting;
 use credits_core::purchase::{Purchase, StoredMethod};
 
 use crate::error::{Corrupt, Fault};
-use crate::items::balance_item::TOP_UP_AT;
 use crate::items::versioned::{self, VersionedItem};
+use crate::lanes::settings::SettingsWrite;
 use crate::payments::purchases::{NewMeans, NewPurchase, begin_write};
 use crate::table::Store;
-use crate::table::attribute::{Item, credits, number};
-use crate::table::expression::Expression;
+use crate::table::attribute::Item;
 use crate::table::keys::ItemKey;
-use crate::table::transaction::{TransactionOutcome, is_busy};
 use crate::workspaces::WorkspaceRefusal;
 
 /// The attribute with the serialised [`AutoTopUp`].
@@ -55,16 +54,11 @@ impl AutoTopUpStore<'_> {
             let before = read.as_ref().map(|read| &read.kept);
             let after = AutoTopUp::set(settings.clone(), before, self.store.now());
             let kept = self.write(workspace, read.as_ref(), &after).map_err(Fault::from)?;
-            let threshold = self.threshold_write(workspace, &after).map_err(Fault::from)?;
-            match self.store.transact(vec![kept, threshold]).await? {
-                TransactionOutcome::Written => return Ok((after, read.is_none())),
-                TransactionOutcome::Unknown(error) => attempts.retry_after_failure(error).await?,
-                TransactionOutcome::Cancelled(reasons)
-                    if !is_busy(&reasons) && self.is_unknown(workspace).await? =>
-                {
-                    return Err(WorkspaceRefusal::WorkspaceNotFound);
-                }
-                TransactionOutcome::Cancelled(_) => attempts.retry_after_conflict().await?,
+            let posting = threshold_posting(&after);
+            match self.store.lanes().post_settings(workspace, &posting, vec![kept]).await? {
+                SettingsWrite::Written => return Ok((after, read.is_none())),
+                SettingsWrite::NoBalance => return Err(WorkspaceRefusal::WorkspaceNotFound),
+                SettingsWrite::Changed => attempts.retry_after_conflict().await?,
             }
         }
     }
@@ -76,11 +70,12 @@ impl AutoTopUpStore<'_> {
         read: &VersionedTopUp,
         after: &AutoTopUp,
     ) -> Result<bool, Fault> {
-        let mut writes = vec![self.write(workspace, Some(read), after)?];
-        if read.kept.settings.active_threshold() != after.settings.active_threshold() {
-            writes.push(self.threshold_write(workspace, after)?);
+        let kept = vec![self.write(workspace, Some(read), after)?];
+        if read.kept.settings.active_threshold() == after.settings.active_threshold() {
+            return self.store.transact_unless_changed(kept).await;
         }
-        self.store.transact_unless_changed(writes).await
+        let written = self.store.lanes().post_settings(workspace, &threshold_posting(after), kept).await?;
+        Ok(written == SettingsWrite::Written)
     }
 
     /// Stores a purchase together with the change that refers to it, before Stripe is called. Returns whether both were
@@ -110,10 +105,6 @@ impl AutoTopUpStore<'_> {
         self.store.transact_unless_changed(vec![change, begin_write(&self.store.table, new)?]).await
     }
 
-    async fn is_unknown(self, workspace: &WorkspaceId) -> Result<bool, Fault> {
-        Ok(self.store.balances().read_sums(workspace).await?.is_none())
-    }
-
     /// Returns the write that replaces the item if it still has the version that was read.
     pub(crate) fn write(
         self,
@@ -131,18 +122,10 @@ impl AutoTopUpStore<'_> {
         };
         kept.write(&self.store.table)
     }
+}
 
-    fn threshold_write(
-        self,
-        workspace: &WorkspaceId,
-        after: &AutoTopUp,
-    ) -> Result<TransactWriteItem, Corrupt> {
-        let write = match after.settings.active_threshold() {
-            Some(threshold) => Expression::new().set(TOP_UP_AT, credits(threshold.credits())),
-            None => Expression::new().remove(TOP_UP_AT),
-        };
-        write.add("version", number(1)).when_exists().update(&self.store.table, &ItemKey::balance(workspace))
-    }
+fn threshold_posting(after: &AutoTopUp) -> Posting {
+    Posting::top_up_at(after.settings.active_threshold().into())
 }
 
 /// Reads the automatic top-up of an item.

@@ -51,7 +51,7 @@ impl BalanceStore<'_> {
             return Ok(Some(balance));
         }
         match self.close_due(workspace).await {
-            Ok(current) => Ok(current.balance),
+            Ok(_) => self.read(workspace).await,
             Err(Fault::Contended) => Ok(Some(balance.as_of(self.store.now()).map_err(Corrupt::from)?)),
             Err(fault) => Err(fault),
         }
@@ -91,11 +91,45 @@ impl BalanceStore<'_> {
 
     /// Reads the balance without its grants, for callers that need only its sums; `None` if there is no workspace.
     pub(crate) async fn read_sums(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        let item = self.store.get(&ItemKey::balance(workspace)).await?;
-        Ok(item.as_ref().map(balance_item::read).transpose()?)
+        let stored = self.read_stored(workspace).await?;
+        self.join_lanes(workspace, stored).await
     }
 
-    /// Reads the balance with its running grants, and the time of DynamoDB's response.
+    /// Reads the balance as stored, without its grants and lanes.
+    pub(crate) async fn read_stored(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
+        Ok(self.read_stored_dated(workspace).await?.0)
+    }
+
+    /// Reads the balance as stored, without its grants and lanes, and the time of DynamoDB's response.
+    pub(crate) async fn read_stored_dated(
+        self,
+        workspace: &WorkspaceId,
+    ) -> Result<(Option<Balance>, Timestamp), Fault> {
+        let (item, answered_at) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
+        Ok((item.as_ref().map(balance_item::read).transpose()?, answered_at))
+    }
+
+    /// Adds what the balance's lanes have left and spent. If lanes were settled since the balance was read, reads it again.
+    ///
+    /// The result contains every debit that was answered before the balance was read, and no debit that began afterwards.
+    async fn join_lanes(
+        self,
+        workspace: &WorkspaceId,
+        mut stored: Option<Balance>,
+    ) -> Result<Option<Balance>, Fault> {
+        let mut attempts = self.store.attempts();
+        loop {
+            let Some(balance) = stored else { return Ok(None) };
+            let lanes = self.store.lanes().read(workspace, &balance).await?;
+            if let Some(joined) = balance.with_lanes(&lanes).map_err(Corrupt::from)? {
+                return Ok(Some(joined));
+            }
+            attempts.retry_now()?;
+            stored = self.read_dated(workspace).await?.0;
+        }
+    }
+
+    /// Reads the balance as stored with its running grants but without its lanes, and the time of DynamoDB's response.
     pub(crate) async fn read_dated(
         self,
         workspace: &WorkspaceId,
@@ -117,8 +151,9 @@ impl BalanceStore<'_> {
         }
     }
 
-    /// Reads the balance with its running grants; `None` if there is no workspace.
+    /// Reads the balance with its running grants and lanes; `None` if there is no workspace.
     pub(crate) async fn read(self, workspace: &WorkspaceId) -> Result<Option<Balance>, Fault> {
-        Ok(self.read_dated(workspace).await?.0)
+        let stored = self.read_dated(workspace).await?.0;
+        self.join_lanes(workspace, stored).await
     }
 }

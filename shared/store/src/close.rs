@@ -8,7 +8,7 @@ use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
 use crate::balances::BalanceStore;
-use crate::error::{Chain, Corrupt, Fault};
+use crate::error::{Corrupt, Fault};
 use crate::items::ended_grants::end_write;
 use crate::items::{balance_item, entry_item, running_grants};
 use crate::table::attribute;
@@ -18,7 +18,7 @@ use crate::table::transaction::TransactionOutcome;
 
 /// A balance that is not due, and DynamoDB's time.
 pub(crate) struct Current {
-    /// `None` if there is no workspace.
+    /// As stored, without its lanes; `None` if there is no workspace.
     pub balance: Option<Balance>,
     /// The time by DynamoDB's clock. The caller uses the earlier of this and its own clock, so a fast clock can't expire a
     /// grant or a hold too early.
@@ -46,6 +46,11 @@ impl BalanceStore<'_> {
                 Some(balance) if balance.is_due(now) => balance,
                 balance => return Ok(Current { balance, database_now }),
             };
+            if due.lanes.is_some() {
+                Box::pin(self.store.lanes().end(workspace, &due)).await?;
+                attempts.retry_now()?;
+                continue;
+            }
             let closing = due.close(now).map_err(Corrupt::from)?;
             match self.store.transact(self.closing_writes(workspace, &due, &closing)?).await? {
                 TransactionOutcome::Written => {
@@ -61,14 +66,10 @@ impl BalanceStore<'_> {
         }
     }
 
-    /// Closes the epoch after a change was put behind the fence.
-    ///
-    /// Only logs a failure: no debit passes the fence, so the next caller closes the epoch.
-    pub(crate) async fn settle_fence(self, workspace: &WorkspaceId) {
-        if let Err(fault) = self.close_due(workspace).await {
-            let error = Chain(&fault);
-            tracing::warn!(%workspace, %error, "a close behind the fence failed; the next caller retries it");
-        }
+    /// Closes the epoch after a change was put behind the fence. A call may not report the change before, and a replay has
+    /// to close too: no debit at the balance passes the fence, but debits on lanes do until the close has recalled them.
+    pub(crate) async fn settle_fence(self, workspace: &WorkspaceId) -> Result<(), Fault> {
+        self.close_due(workspace).await.map(drop)
     }
 
     fn closing_writes(

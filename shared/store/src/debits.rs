@@ -55,6 +55,7 @@ impl DebitStore<'_> {
             credits: amount.credits().negated(),
             cause,
             state: EntryState::Complete,
+            debit: Some(amount),
             build_posting: &|now| Posting::debit(amount, now),
             extra_writes: Vec::new(),
         };

@@ -51,6 +51,8 @@ pub enum Due {
     Refund(Id),
     /// An automatic top-up that was just set, has an open charge, or was declined, limited or not finished.
     AutoTopUp(WorkspaceId),
+    /// The lanes of a busy workspace, whose balance is the due item: the sweep ends them if they are idle.
+    Lanes(WorkspaceId),
     /// An expired hold.
     Hold(WorkspaceId, Id),
 }
@@ -156,6 +158,12 @@ impl DueItemStore<'_> {
         self.redate(item, Expression::new().remove(INDEX_PK).remove(INDEX_SK)).await
     }
 
+    /// Gives an item another date, if it still has the one at which it was found.
+    pub async fn postpone(self, item: &DueItem, until: Timestamp) -> Result<(), Fault> {
+        let (_, id) = item.date()?;
+        self.redate(item, Expression::new().set(INDEX_SK, text(position(until, id)))).await
+    }
+
     /// Counts a failure of an item: postpones the item, or makes it stuck for an operator.
     pub async fn failed(self, item: &DueItem) -> Result<Failed, Fault> {
         let kept = self.store.get(&item.key).await?.unwrap_or_default();
@@ -195,6 +203,7 @@ impl DueItemStore<'_> {
             | Due::Invoice(workspace)
             | Due::Grant(workspace)
             | Due::AutoTopUp(workspace)
+            | Due::Lanes(workspace)
             | Due::Hold(workspace, _) => workspace.clone(),
             Due::Checkout(purchase) => match self.store.purchases().get(purchase).await? {
                 Some(stored) => stored.purchase.workspace_id,
@@ -254,6 +263,7 @@ impl DueItem {
             "invoice" => Due::Invoice(workspace()?),
             "grant" => Due::Grant(workspace()?),
             "auto_top_up" => Due::AutoTopUp(workspace()?),
+            "balance" => Due::Lanes(workspace()?),
             "hold" => {
                 let hold_id = rest.split_once('#').and_then(|(_, hold_id)| hold_id.parse().ok());
                 Due::Hold(workspace()?, hold_id.ok_or(Corrupt::Attribute(PK))?)

@@ -116,6 +116,7 @@ impl GrantStore<'_> {
             credits: grant.amount.credits(),
             cause: grant.cause(&grant_id),
             state: EntryState::Complete,
+            debit: None,
             build_posting: &|now| grant.posting(&grant_id, now),
             extra_writes: vec![kept.map_err(Fault::from)?],
         };
@@ -126,7 +127,7 @@ impl GrantStore<'_> {
             Err(_) => return Err(ClaimRefusal::WorkspaceNotFound.into()),
         };
         if matches!(grant.term, Term::Until(..)) {
-            self.store.balances().settle_fence(&claim.workspace_id).await;
+            self.store.balances().settle_fence(&claim.workspace_id).await?;
         }
         Ok(posted)
     }
@@ -153,6 +154,7 @@ impl GrantStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
             state: EntryState::WaitsForClose,
+            debit: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![self.voided_write(claim, grant_id, &key)?],
         };
@@ -194,11 +196,12 @@ impl GrantStore<'_> {
         let last = made_at.checked_add(LISTED_WITHIN).unwrap_or(made_at);
         let mut before = position(last, "").parse::<Cursor>().ok();
         while let Some(after) = before.filter(|after| after.as_str() > first.as_str()) {
-            let partition = &keys::ledger(workspace);
+            // A lane takes debits only, so the grant is in the main partition.
+            let partitions = &[keys::ledger(workspace)];
             let filter = Some(("grant_id", grant_id.as_str()));
             let page = self
                 .store
-                .page(IndexQuery { partition, limit: 1, after: Some(&after), filter }, |_| Ok(()))
+                .page(IndexQuery { partitions, limit: 1, after: Some(&after), filter }, |_| Ok(()))
                 .await?;
             if !page.items.is_empty() {
                 return Ok(true);

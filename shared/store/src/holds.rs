@@ -14,6 +14,8 @@ use crate::debits::DebitRefusal;
 use crate::error::{Corrupt, Fault};
 use crate::idempotency::{Claim, KeyUse};
 use crate::items::{balance_item, entry_item, hold_item};
+use crate::lanes::{Shortfall, Uncovered};
+use crate::posting::RefusedPosting;
 use crate::refused::RefusedBalance;
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, text};
@@ -91,8 +93,8 @@ pub enum HoldRefusal {
 enum PlacementObstacle {
     /// The caller's key is already used.
     KeyTaken(Item),
-    /// The balance doesn't cover the holds. If holds are open, some of them may have expired.
-    Insufficient { balance: RefusedBalance, has_open_holds: bool },
+    /// The balance, as stored, doesn't cover the holds.
+    Insufficient(Box<Balance>),
     /// Another transaction was on the same items.
     Busy,
     /// The balance is due to be closed or has changed: read it again.
@@ -114,14 +116,17 @@ impl HoldStore<'_> {
         let base = self.store.sources.new_short_id("hold");
         let (mut attempts, mut releaser) =
             (self.store.attempts(), self.expired_hold_releaser(&claim.workspace_id));
+        let mut on_board = None;
         loop {
             let current = self.store.balances().close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
             let now = self.store.now().min(current.database_now);
             let holds = order.holds(&base, balance.epoch, now).map_err(Fault::from)?;
             let posting = Posting::hold(total, now, balance.epoch);
-            let writes = self.placing_writes(claim, &posting, &base, &holds)?;
-            let reasons = match self.store.transact(writes).await? {
+            let (workspace, key) = (&claim.workspace_id, ItemKey::called(&claim.workspace_id, &claim.key));
+            let others = self.placing_writes(claim, &base, &holds)?;
+            let sent = self.store.transact_posting(workspace, &posting, key.name(), others, &mut on_board);
+            let reasons = match sent.await? {
                 TransactionOutcome::Written => return Ok(Placed { holds, key_use: KeyUse::First }),
                 TransactionOutcome::Unknown(error) => {
                     attempts.retry_after_failure(error).await?;
@@ -134,9 +139,15 @@ impl HoldStore<'_> {
                     let placed = replay(&item, claim, Some(&base), &order)?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
-                PlacementObstacle::Insufficient { balance, has_open_holds } => {
-                    if !has_open_holds || !releaser.release(balance.version).await? {
-                        return Err(DebitRefusal::Insufficient { required: total, balance });
+                PlacementObstacle::Insufficient(balance) => {
+                    let uncovered = Uncovered { workspace, posting: &posting, debit: None };
+                    let shortfall = self.store.lanes().avert(uncovered, &balance, &mut on_board).await?;
+                    if let Shortfall::Final(short) = shortfall {
+                        let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
+                        let RefusedPosting { balance, has_open_holds } = refused;
+                        if !has_open_holds || !releaser.release(balance.version).await? {
+                            return Err(DebitRefusal::Insufficient { required: total, balance });
+                        }
                     }
                     attempts.retry_now()?;
                 }
@@ -166,19 +177,15 @@ impl HoldStore<'_> {
         }
     }
 
+    /// Returns the writes beside that of the balance: the key's, then those of the holds.
     fn placing_writes(
         self,
         claim: &Claim,
-        posting: &Posting,
         base: &Id,
         holds: &[Hold],
     ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let key = ItemKey::called(&claim.workspace_id, &claim.key);
         let expires_at = holds.first().map_or(Timestamp::UNIX_EPOCH, |hold| hold.expires_at);
-        let mut writes = vec![
-            balance_item::write_of(&self.store.table, &claim.workspace_id, posting, key.name())?,
-            entry_item::put(&self.store.table, claimed(claim, base, expires_at))?,
-        ];
+        let mut writes = vec![entry_item::put(&self.store.table, claimed(claim, base, expires_at))?];
         for hold in holds {
             let item = hold_item::item_of(&claim.workspace_id, hold);
             writes.push(Expression::new().when_absent(PK).put(&self.store.table, item)?);
@@ -251,20 +258,19 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<PlacementObs
         return Ok(PlacementObstacle::KeyTaken(item));
     }
     match balance {
-        Some(Reason::Condition(Some(item))) if !busy => refusal_of(posting, &balance_item::read(&item)?),
+        Some(Reason::Condition(Some(item))) if !busy => refusal_of(posting, balance_item::read(&item)?),
         // Besides a conflict, only a taken hold id or a missing balance ends here. Neither can happen.
         _ => Ok(PlacementObstacle::Busy),
     }
 }
 
-fn refusal_of(posting: &Posting, balance: &Balance) -> Result<PlacementObstacle, Fault> {
-    match posting.check(balance) {
-        Err(Refusal::Insufficient { .. }) => {
-            let has_open_holds = balance.has_open_holds();
-            Ok(PlacementObstacle::Insufficient { balance: RefusedBalance::of(balance)?, has_open_holds })
-        }
+fn refusal_of(posting: &Posting, balance: Balance) -> Result<PlacementObstacle, Fault> {
+    match posting.check(&balance) {
+        Err(Refusal::Insufficient { .. }) => Ok(PlacementObstacle::Insufficient(Box::new(balance))),
         Err(Refusal::Due | Refusal::EpochChanged) => Ok(PlacementObstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
-        Ok(()) | Err(Refusal::OtherLimit { .. }) => Ok(PlacementObstacle::Busy),
+        Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::OtherThresholds | Refusal::LanesChanged) => {
+            Ok(PlacementObstacle::Busy)
+        }
     }
 }

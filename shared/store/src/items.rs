@@ -6,6 +6,7 @@ pub(crate) mod consumer_code;
 pub(crate) mod ended_grants;
 pub(crate) mod entry_item;
 pub(crate) mod hold_item;
+pub(crate) mod lane_item;
 pub(crate) mod payment_item;
 pub(crate) mod running_grants;
 pub(crate) mod subscription_item;

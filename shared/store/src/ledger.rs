@@ -4,10 +4,11 @@ use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Entry, EntryKind};
 
 use crate::error::Fault;
+use crate::items::balance_item::LANE_GENERATION;
 use crate::items::entry_item;
 use crate::table::Store;
 use crate::table::index::{Cursor, IndexQuery, Page};
-use crate::table::keys;
+use crate::table::keys::{self, ItemKey};
 
 /// A query of the ledger.
 #[derive(Debug, Clone)]
@@ -27,10 +28,18 @@ pub struct LedgerStore<'a> {
 }
 
 impl LedgerStore<'_> {
+    /// Returns the index partitions of a workspace's ledger. Only a workspace that has had lanes has several.
+    pub(crate) async fn partitions(self, workspace: &WorkspaceId) -> Result<Vec<String>, Fault> {
+        let balance = self.store.get_recent(&ItemKey::balance(workspace)).await?;
+        let has_had_lanes = balance.is_some_and(|balance| balance.contains_key(LANE_GENERATION));
+        let shards = has_had_lanes.then(|| keys::ledger_shards(workspace)).into_iter().flatten();
+        Ok(std::iter::once(keys::ledger(workspace)).chain(shards).collect())
+    }
+
     /// Returns a page of the workspace's ledger, newest first.
     pub async fn page(self, workspace: &WorkspaceId, query: &LedgerQuery<'_>) -> Result<Page<Entry>, Fault> {
         let listing = IndexQuery {
-            partition: &keys::ledger(workspace),
+            partitions: &self.partitions(workspace).await?,
             limit: query.limit.into(),
             after: query.after,
             filter: query.kind.map(|kind| ("kind", kind.name())),

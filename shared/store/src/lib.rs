@@ -23,6 +23,7 @@ pub mod idempotency;
 pub mod invoices;
 mod items;
 mod known_refusals;
+pub mod lanes;
 pub mod ledger;
 pub mod mails;
 pub mod payments;

@@ -106,7 +106,7 @@ impl PaymentStore<'_> {
         after: Option<&Cursor>,
     ) -> Result<Page<Payment>, Fault> {
         let partition = keys::payments(workspace);
-        let listing = IndexQuery { partition: &partition, limit, after, filter: None };
+        let listing = IndexQuery { partitions: &[partition], limit, after, filter: None };
         let listed = self.store.page(listing, key_of).await?;
         let mut items = self.store.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));
@@ -151,7 +151,7 @@ impl PaymentStore<'_> {
                 merged.extra_writes.extend(method);
                 self.grant_purchase(merged, granted).await
             }
-            Some(step) => self.take(merged, step).await,
+            Some(step) => Box::pin(self.take(merged, step)).await,
             None => self.keep_news(&before, merged).await,
         }
     }
@@ -183,7 +183,7 @@ impl PaymentStore<'_> {
         }
         // An earlier delivery may have stopped before its close.
         if let Some(granted) = &merged.payment.granted {
-            self.store.balances().settle_fence(&granted.workspace_id).await;
+            self.store.balances().settle_fence(&granted.workspace_id).await?;
         }
         // Reported at each redelivery: the first response, and the alarm with it, may have been lost.
         let unmatched = merged.payment.mismatch.filter(|_| merged.payment.is_unmatched());
@@ -324,13 +324,14 @@ impl PaymentStore<'_> {
             credits: entry.credits,
             cause: entry.cause,
             state: entry.state,
+            debit: None,
             build_posting,
             extra_writes,
         };
         match self.store.postings().post(order).await {
             Ok(_) => {
                 if fenced {
-                    self.store.balances().settle_fence(&granted.workspace_id).await;
+                    self.store.balances().settle_fence(&granted.workspace_id).await?;
                 }
                 // An earlier event of its refund may require another step.
                 let more = payment.next_step(None).map_err(Corrupt::from)?.is_some();

@@ -2,20 +2,26 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
-use credits_core::credits::Credits;
+use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, WorkspaceId};
+use credits_core::lane::LaneSettlement;
 use credits_core::ledger::{Cause, Entry};
 use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
+use crate::holds::reclaim::ExpiredHoldReleaser;
 use crate::idempotency::Fingerprint;
 use crate::items::{balance_item, entry_item};
+use crate::lanes::{Shortfall, Uncovered};
+use crate::posting::on_lane::LaneAttempt;
 use crate::refused::RefusedBalance;
 use crate::table::Store;
 use crate::table::attribute::Item;
 use crate::table::keys::ItemKey;
-use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
+use crate::table::transaction::{Attempts, Reason, TransactionOutcome, is_busy};
+
+mod on_lane;
 
 /// A posting with its ledger entry, and the other writes of the same transaction.
 pub(crate) struct PostingOrder<'a> {
@@ -28,6 +34,8 @@ pub(crate) struct PostingOrder<'a> {
     pub credits: Credits,
     pub cause: Cause,
     pub state: EntryState,
+    /// The amount of a debit, which a lane can pay; `None` for every other posting.
+    pub debit: Option<Amount>,
     /// Builds the posting for the instant of an attempt.
     pub build_posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
     pub extra_writes: Vec<TransactWriteItem>,
@@ -78,13 +86,40 @@ impl<E: Into<Fault>> From<E> for Unposted {
 /// The end of a cancelled attempt that was not refused.
 #[derive(Debug)]
 enum AttemptEnd {
-    /// An earlier attempt of this order is written, and its response was lost. Holds the entry's item.
-    Written(Item),
     /// Another write was on the same items. The next attempt follows after a backoff.
     Backoff,
     /// The balance is due. The next attempt follows after a close.
     CloseFirst,
+    /// The balance, as stored, does not cover the posting.
+    Short(Box<Balance>),
 }
+
+/// Where an attempt takes its credits from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Balance,
+    Lane(u16),
+}
+
+/// A posting under way.
+struct Course<'a> {
+    order: &'a PostingOrder<'a>,
+    attempts: Attempts,
+    /// Caps `now` at DynamoDB's clock, in case this function's clock is fast (`close::Current`). `MAX` caps nothing: the
+    /// first attempt uses this function's clock alone, to save a read.
+    database_now: Timestamp,
+    releaser: ExpiredHoldReleaser<'a>,
+    place: Place,
+    /// Conflicts at the balance and on lanes.
+    conflicts: u32,
+    /// Whether a lane has refused this call, so that it stays at the balance unless that names another lane.
+    stays_at_balance: bool,
+    /// The last settlement of a recall, which the next attempt at the balance writes with its posting.
+    on_board: Option<LaneSettlement>,
+}
+
+/// After how many conflicts a call opens lanes, or adds some.
+const CONFLICTS_PER_OPENING: u32 = 3;
 
 /// Postings with their ledger entries.
 #[derive(Debug, Clone, Copy)]
@@ -95,47 +130,142 @@ pub(crate) struct PostingStore<'a> {
 impl PostingStore<'_> {
     /// Writes a posting exactly once, or returns why it is not written.
     pub(crate) async fn post(self, order: PostingOrder<'_>) -> Result<Entry, Unposted> {
-        let mut attempts = self.store.attempts();
-        // Caps `now` at DynamoDB's clock, in case this function's clock is fast (`close::Current`). `MAX` caps nothing: the
-        // first attempt uses this function's clock alone, to save a read.
-        let mut database_now = Timestamp::MAX;
-        let mut releaser = self.store.holds().expired_hold_releaser(order.workspace);
+        let mut course = self.course(&order);
         if let Some(refused) = self.refused_without_write(&order).await? {
             let RefusedPosting { balance, has_open_holds } = refused;
-            if !has_open_holds || !releaser.release(balance.version).await? {
+            if !has_open_holds || !course.releaser.release(balance.version).await? {
                 return Err(refused.into());
             }
         }
-        loop {
-            let now = self.store.now().min(database_now);
-            let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
-            let posting = (order.build_posting)(now);
-            let reasons = match self.store.transact(self.writes(&order, &posting, &entry)?).await? {
-                TransactionOutcome::Written => return Ok(entry),
-                TransactionOutcome::Unknown(error) => {
-                    attempts.retry_after_failure(error).await?;
-                    continue;
-                }
-                TransactionOutcome::Cancelled(reasons) => reasons,
-            };
-            match order.read_cancellation(&posting, reasons) {
-                Ok(AttemptEnd::Written(item)) => return Ok(order.entry_of_earlier_attempt(&item, entry)?),
-                Ok(AttemptEnd::Backoff) => attempts.retry_after_conflict().await?,
-                Ok(AttemptEnd::CloseFirst) => {
-                    attempts.retry_now()?;
-                    database_now = self.store.balances().close_due(order.workspace).await?.database_now;
-                }
-                Err(Unposted::Insufficient(refused)) => {
-                    let RefusedPosting { balance, has_open_holds } = refused;
-                    if !has_open_holds || !releaser.release(balance.version).await? {
-                        self.store.known_refusals.remember(order.workspace, &balance);
-                        return Err(refused.into());
-                    }
-                    attempts.retry_now()?;
-                }
-                Err(refused) => return Err(refused),
+        let posted = self.attempt_all(&mut course).await;
+        if let Place::Lane(lane) = course.place {
+            match posted {
+                Ok(_) => self.end_use_of(&course, lane).await?,
+                Err(_) => self.store.known_lanes.return_busy(order.workspace, lane),
             }
         }
+        posted
+    }
+
+    fn course<'a>(self, order: &'a PostingOrder<'a>) -> Course<'a>
+    where
+        Self: 'a,
+    {
+        let lane =
+            order.debit.and_then(|_| self.store.known_lanes.take(order.workspace, &self.store.sources));
+        Course {
+            order,
+            attempts: self.store.attempts(),
+            database_now: Timestamp::MAX,
+            releaser: self.store.holds().expired_hold_releaser(order.workspace),
+            place: lane.map_or(Place::Balance, Place::Lane),
+            conflicts: 0,
+            stays_at_balance: false,
+            on_board: None,
+        }
+    }
+
+    async fn attempt_all(self, course: &mut Course<'_>) -> Result<Entry, Unposted> {
+        loop {
+            let order = course.order;
+            let now = self.store.now().min(course.database_now);
+            let entry = entry_item::entry(&order.entry_id, &order.cause, order.credits, now);
+            let attempt = match (course.place, order.debit) {
+                (Place::Lane(lane), Some(amount)) => {
+                    self.attempt_on_lane(course, LaneAttempt { lane, amount, now }, &entry).await?
+                }
+                _ => self.attempt_at_balance(course, now, &entry).await?,
+            };
+            if let Some(entry) = attempt {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// Sends one attempt at the balance. Returns the entry once it is written, and `None` to retry.
+    async fn attempt_at_balance(
+        self,
+        course: &mut Course<'_>,
+        now: Timestamp,
+        entry: &Entry,
+    ) -> Result<Option<Entry>, Unposted> {
+        let order = course.order;
+        let posting = (order.build_posting)(now);
+        let others = self.other_writes(order, entry, Place::Balance)?;
+        let name = order.key.name();
+        let sent = self.store.transact_posting(order.workspace, &posting, name, others, &mut course.on_board);
+        let reasons = match sent.await? {
+            TransactionOutcome::Written => return Ok(Some(entry.clone())),
+            TransactionOutcome::Unknown(error) => {
+                course.attempts.retry_after_failure(error).await?;
+                return Ok(None);
+            }
+            TransactionOutcome::Cancelled(reasons) => reasons,
+        };
+        if let Some(entry) = entry_under_key(order, &reasons, entry)? {
+            return Ok(Some(entry));
+        }
+        match read_cancellation(&posting, reasons)? {
+            AttemptEnd::Backoff => self.back_off(course).await?,
+            AttemptEnd::CloseFirst => {
+                course.attempts.retry_now()?;
+                let current = Box::pin(self.store.balances().close_due(order.workspace)).await?;
+                course.database_now = current.database_now;
+            }
+            AttemptEnd::Short(balance) => self.get_past_shortfall(course, &balance, &posting, now).await?,
+        }
+        Ok(None)
+    }
+
+    /// Handles a balance that does not cover the posting. Returns to retry.
+    async fn get_past_shortfall(
+        self,
+        course: &mut Course<'_>,
+        balance: &Balance,
+        posting: &Posting,
+        now: Timestamp,
+    ) -> Result<(), Unposted> {
+        let order = course.order;
+        let uncovered =
+            Uncovered { workspace: order.workspace, posting, debit: order.debit.map(|it| (it, now)) };
+        match Box::pin(self.store.lanes().avert(uncovered, balance, &mut course.on_board)).await? {
+            Shortfall::Retry => {}
+            Shortfall::OnLane(lane) => course.place = Place::Lane(lane),
+            Shortfall::Final(short) => {
+                let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
+                if !refused.has_open_holds || !course.releaser.release(refused.balance.version).await? {
+                    if balance.lanes.is_none() {
+                        self.store.known_refusals.remember(order.workspace, &refused.balance);
+                    }
+                    return Err(refused.into());
+                }
+            }
+        }
+        Ok(course.attempts.retry_now()?)
+    }
+
+    /// Waits after a conflict at the balance. A debit looks for lanes after its first conflict, and opens some if its
+    /// conflicts last.
+    async fn back_off(self, course: &mut Course<'_>) -> Result<(), Fault> {
+        let workspace = course.order.workspace;
+        course.conflicts = course.conflicts.saturating_add(1);
+        let Some(amount) = course.order.debit else { return course.attempts.retry_after_conflict().await };
+        if course.conflicts.is_multiple_of(CONFLICTS_PER_OPENING) {
+            Box::pin(self.store.lanes().open(workspace, amount)).await?;
+            course.stays_at_balance = false;
+        } else if course.conflicts == 1 {
+            let item = self.store.get_recent(&ItemKey::balance(workspace)).await?;
+            let balance = item.as_ref().map(balance_item::read).transpose()?;
+            self.store.known_lanes.learn(workspace, balance.and_then(|balance| balance.lanes));
+        }
+        if !course.stays_at_balance
+            && course.on_board.is_none()
+            && let Some(lane) = self.store.known_lanes.take(workspace, &self.store.sources)
+        {
+            course.place = Place::Lane(lane);
+            return course.attempts.retry_now();
+        }
+        course.attempts.retry_after_conflict().await
     }
 
     /// Refuses a posting by reading the balance and the entry, if the balance has refused a call of this instance and has
@@ -161,75 +291,33 @@ impl PostingStore<'_> {
         Ok((is_new && is_refused).then(|| RefusedPosting::of(&balance)).transpose()?)
     }
 
-    /// Returns the writes of one transaction: the balance's first, the ledger entry's second, then the extra ones.
-    /// [`PostingOrder::read_cancellation`] reads the cancellation reasons in this order.
-    fn writes(
+    /// Returns the writes beside that of the balance: the ledger entry's, then the extra ones.
+    /// [`read_cancellation`] reads the cancellation reasons in this order.
+    fn other_writes(
         self,
         order: &PostingOrder<'_>,
-        posting: &Posting,
         entry: &Entry,
+        place: Place,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let item = entry_item::item_of(order.workspace, &order.key, order.fingerprint, entry)?;
-        let item = match order.state {
-            EntryState::Complete => item,
-            EntryState::WaitsForClose => entry_item::unlisted(item, entry),
+        let item = match (order.state, place) {
+            (EntryState::Complete, Place::Balance) => item,
+            (EntryState::Complete, Place::Lane(lane)) => entry_item::of_lane(item, order.workspace, lane),
+            (EntryState::WaitsForClose, _) => entry_item::unlisted(item, entry),
         };
-        let entry_key = order.key.name();
-        let mut writes = vec![
-            balance_item::write_of(&self.store.table, order.workspace, posting, entry_key)?,
-            entry_item::put(&self.store.table, item)?,
-        ];
+        let mut writes = vec![entry_item::put(&self.store.table, item)?];
         writes.extend(order.extra_writes.iter().cloned());
         Ok(writes)
     }
 }
 
 impl RefusedPosting {
-    fn of(balance: &Balance) -> Result<Self, Corrupt> {
+    pub(crate) fn of(balance: &Balance) -> Result<Self, Corrupt> {
         Ok(Self { balance: RefusedBalance::of(balance)?, has_open_holds: balance.has_open_holds() })
     }
 }
 
 impl PostingOrder<'_> {
-    /// Reads the cancellation reasons, which are in the order of [`PostingStore::writes`].
-    ///
-    /// Checks in this order:
-    ///
-    /// 1. The entry's key. A taken key stays taken, so it counts even beside a conflict: a replay gets its stored result.
-    /// 2. A conflict or throttling. Other conditions that failed beside it may be stale, so the next attempt decides.
-    /// 3. The extra conditions.
-    /// 4. The balance.
-    fn read_cancellation(&self, posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
-        let busy = is_busy(&reasons);
-        let mut reasons = reasons.into_iter();
-        let (balance_reason, key_reason) = (reasons.next(), reasons.next());
-        if let Some(Reason::Condition(Some(item))) = key_reason {
-            let by_this_order = entry_item::is_written_as(&item, &self.entry_id);
-            return if by_this_order { Ok(AttemptEnd::Written(item)) } else { Err(Unposted::KeyTaken(item)) };
-        }
-        if busy {
-            return Ok(AttemptEnd::Backoff);
-        }
-        if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
-            return Err(Unposted::ExtraConditionFailed);
-        }
-        // DynamoDB gave no reason that this store knows. The next attempt decides.
-        let Some(Reason::Condition(item)) = balance_reason else { return Ok(AttemptEnd::Backoff) };
-        // A failed condition returns the stored item. Without an item, the workspace has no balance.
-        let balance = balance_item::read(&item.ok_or(Unposted::NoBalance)?)?;
-        match posting.check(&balance) {
-            Err(Refusal::Insufficient { .. }) => Err(RefusedPosting::of(&balance)?.into()),
-            Err(Refusal::Due) => Ok(AttemptEnd::CloseFirst),
-            // The item has changed between DynamoDB's check and its read, and now satisfies the condition.
-            Ok(()) => Ok(AttemptEnd::Backoff),
-            Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
-            // No posting with a ledger entry has a condition on the credit limit or the epoch.
-            Err(refusal @ (Refusal::OtherLimit { .. } | Refusal::EpochChanged)) => {
-                Err(Corrupt::UnexpectedRefusal(refusal).into())
-            }
-        }
-    }
-
     /// Returns the entry that an earlier attempt has written. `entry` is that of the current attempt.
     ///
     /// The two differ in their time only. A stored entry that waits for a close has no time yet, so this returns `entry`.
@@ -241,23 +329,77 @@ impl PostingOrder<'_> {
     }
 }
 
-/// Returns the balance that alone refused a posting, for insufficient credits; `None` if another item refused its write
-/// or was busy, or if the balance refused for another reason.
+/// Reads the cancellation reasons: the balance's, then those of [`PostingStore::other_writes`].
+///
+/// Checks in this order:
+///
+/// 1. The entry's key ([`entry_under_key`]).
+/// 2. A conflict or throttling. Other conditions that failed beside it may be stale, so the next attempt decides.
+/// 3. The extra conditions.
+/// 4. The balance.
+fn read_cancellation(posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptEnd, Unposted> {
+    let busy = is_busy(&reasons);
+    let mut reasons = reasons.into_iter();
+    let balance_reason = reasons.next();
+    // The key's reason, which `entry_under_key` has read.
+    reasons.next();
+    if busy {
+        return Ok(AttemptEnd::Backoff);
+    }
+    if reasons.any(|reason| matches!(reason, Reason::Condition(_))) {
+        return Err(Unposted::ExtraConditionFailed);
+    }
+    // DynamoDB gave no reason that this store knows. The next attempt decides.
+    let Some(Reason::Condition(item)) = balance_reason else { return Ok(AttemptEnd::Backoff) };
+    // A failed condition returns the stored item. Without an item, the workspace has no balance.
+    let balance = balance_item::read(&item.ok_or(Unposted::NoBalance)?)?;
+    match posting.check(&balance) {
+        Err(Refusal::Insufficient { .. }) => Ok(AttemptEnd::Short(Box::new(balance))),
+        Err(Refusal::Due) => Ok(AttemptEnd::CloseFirst),
+        // The item has changed between DynamoDB's check and its read, and now satisfies the condition.
+        Ok(()) => Ok(AttemptEnd::Backoff),
+        Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
+        // No posting with a ledger entry has another condition.
+        Err(
+            refusal @ (Refusal::OtherLimit { .. }
+            | Refusal::EpochChanged
+            | Refusal::OtherThresholds
+            | Refusal::LanesChanged),
+        ) => Err(Corrupt::UnexpectedRefusal(refusal).into()),
+    }
+}
+
+/// Returns the entry if an earlier attempt of this order has written it, and its response was lost. Fails if another call has
+/// taken the key. A taken key stays taken, so it counts even beside a conflict: a replay gets its stored result.
+///
+/// `reasons` are those of an attempt whose second write is the entry's.
+fn entry_under_key(
+    order: &PostingOrder<'_>,
+    reasons: &[Reason],
+    entry: &Entry,
+) -> Result<Option<Entry>, Unposted> {
+    let Some(Reason::Condition(Some(item))) = reasons.get(1) else { return Ok(None) };
+    if !entry_item::is_written_as(item, &order.entry_id) {
+        return Err(Unposted::KeyTaken(item.clone()));
+    }
+    Ok(Some(order.entry_of_earlier_attempt(item, entry.clone())?))
+}
+
+/// Returns the balance, as stored, that alone refused a posting for insufficient credits; `None` if another item refused its
+/// write or was busy, or if the balance refused for another reason.
 ///
 /// `reasons` are those of a cancelled transaction whose first write is the posting's.
 pub(crate) fn refused_by_balance_alone(
     posting: &Posting,
     reasons: &[Reason],
-) -> Result<Option<RefusedBalance>, Corrupt> {
+) -> Result<Option<Balance>, Corrupt> {
     let [Reason::Condition(Some(item)), others @ ..] = reasons else { return Ok(None) };
     if others.iter().any(|reason| !matches!(reason, Reason::None)) {
         return Ok(None);
     }
     let balance = balance_item::read(item)?;
-    match posting.check(&balance) {
-        Err(Refusal::Insufficient { .. }) => Ok(Some(RefusedBalance::of(&balance)?)),
-        _ => Ok(None),
-    }
+    let is_short = matches!(posting.check(&balance), Err(Refusal::Insufficient { .. }));
+    Ok(is_short.then_some(balance))
 }
 
 #[cfg(test)]
@@ -268,7 +410,7 @@ mod tests {
     use credits_core::posting::{Posting, Refusal};
     use jiff::Timestamp;
 
-    use super::{EntryState, PostingOrder, Unposted};
+    use super::{EntryState, PostingOrder, Unposted, read_cancellation};
     use crate::error::{Corrupt, Fault};
     use crate::items::{balance_item, entry_item};
     use crate::table::keys::ItemKey;
@@ -284,6 +426,7 @@ mod tests {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: "gr_1".parse().unwrap(), reason: "test".to_owned() },
             state,
+            debit: None,
             build_posting: &|_| Posting::default(),
             extra_writes: Vec::new(),
         });
@@ -294,8 +437,7 @@ mod tests {
         in_order(EntryState::Complete, |order| {
             let limit = Posting::limit("1".parse().unwrap(), Credits::ZERO).unwrap();
             let stored = balance_item::item_of(order.workspace, &Balance::default());
-            let refused =
-                order.read_cancellation(&limit, vec![Reason::Condition(Some(stored)), Reason::None]);
+            let refused = read_cancellation(&limit, vec![Reason::Condition(Some(stored)), Reason::None]);
             let Err(Unposted::Fault(Fault::Corrupt(Corrupt::UnexpectedRefusal(refusal)))) = refused else {
                 panic!("{refused:?}")
             };

@@ -186,7 +186,7 @@ impl RunStore<'_> {
         after: Option<&Cursor>,
     ) -> Result<Page<Run>, Fault> {
         let filter = status.map(|status| ("status", status.as_str()));
-        let listing = IndexQuery { partition: &keys::runs(workspace), limit: RUNS_A_PAGE, after, filter };
+        let listing = IndexQuery { partitions: &[keys::runs(workspace)], limit: RUNS_A_PAGE, after, filter };
         self.store.page(listing, read).await
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
+use credits_core::lane::Lane;
 use credits_core::ledger::Entry;
 use credits_core::payment::Payment;
 use credits_core::price::Price;
@@ -17,10 +18,11 @@ use serde::Deserialize;
 use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
 use crate::invoices::VersionedInvoice;
-use crate::items::{balance_item, entry_item, payment_item, subscription_item};
+use crate::items::{balance_item, entry_item, lane_item, payment_item, subscription_item};
 use crate::payments::purchases;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::PK;
+use crate::usage::marks::Mark;
 use crate::usage::rollup::Spending;
 use crate::{auto_top_ups, invoices, runs};
 
@@ -47,6 +49,8 @@ pub enum ItemChange {
         before: Option<Box<Balance>>,
         after: Box<Balance>,
     },
+    /// A debit took credits of a lane.
+    LaneDebit { workspace: WorkspaceId, lane: Box<Lane> },
     /// A ledger entry was listed.
     Entry { workspace: WorkspaceId, entry: Entry },
     /// A run failed because of insufficient credits.
@@ -114,13 +118,25 @@ struct RawChange {
 }
 
 impl ItemChange {
-    /// Returns what a write of a balance consumed, if it consumed anything.
+    /// Returns which ledger entry a write of a balance or a lane consumed credits for, if it consumed any.
+    ///
+    /// A settlement of lanes raises the balance's consumption too, but its lanes have reported theirs. So a balance counts what
+    /// its latest entry says, not what has grown, and a settlement without an entry counts nothing.
     #[must_use]
     pub fn spending(&self) -> Option<(&WorkspaceId, Spending)> {
-        let Self::Balance { workspace, before: Some(before), after } = self else { return None };
-        let (month, _) = after.consumed_since(before)?;
-        let (version, last) = (after.version, after.last.clone());
-        Some((workspace, Spending { version, last, month, consumed: after.consumed_in(month) }))
+        match self {
+            Self::Balance { workspace, before: Some(before), after } => {
+                let has_grown = after.consumed.iter().any(|(month, now)| *now > before.consumed_in(*month));
+                let spending = Spending { mark: Mark::Balance(after.version), last: after.last.clone() };
+                (has_grown && names_entry(&after.last)).then_some((workspace, spending))
+            }
+            Self::LaneDebit { workspace, lane } => {
+                let (number, generation, writes) = (lane.number, lane.generation, lane.writes);
+                let mark = Mark::Lane { number, generation, writes };
+                Some((workspace, Spending { mark, last: lane.last.clone() }))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -156,6 +172,12 @@ impl Record {
                 let after = Box::new(balance_item::read(after)?);
                 Ok(Some(ItemChange::Balance { workspace: workspace()?, before, after }))
             }
+            "lane" => {
+                let before = before.map(lane_item::read).transpose()?;
+                let lane = Box::new(lane_item::read(after)?);
+                let is_debit = before.is_some_and(|before| before.spent < lane.spent);
+                Ok(is_debit.then_some(ItemChange::LaneDebit { workspace: workspace()?, lane }))
+            }
             "entry" if entry_item::is_listed(after) && !before.is_some_and(entry_item::is_listed) => {
                 Ok(Some(ItemChange::Entry { workspace: workspace()?, entry: entry_item::read(after)? }))
             }
@@ -187,6 +209,11 @@ impl Record {
             _ => Ok(None),
         }
     }
+}
+
+/// Returns whether a balance's `last` names a ledger entry, and not a settlement of lanes or settings.
+fn names_entry(last: &str) -> bool {
+    last.starts_with("key#") || last.starts_with("sys#")
 }
 
 fn read_run(

@@ -153,12 +153,13 @@ impl SubscriptionStore<'_> {
             credits: Credits::ZERO,
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
             state: EntryState::WaitsForClose,
+            debit: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes,
         };
         match self.store.postings().post(order).await {
             Ok(_) => {
-                self.store.balances().settle_fence(workspace).await;
+                self.store.balances().settle_fence(workspace).await?;
                 Ok(true)
             }
             Err(Unposted::Fault(fault)) => Err(fault),

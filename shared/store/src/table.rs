@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::known_refusals::KnownRefusals;
+use crate::lanes::known::KnownLanes;
+use crate::lanes::opening::LaneOpening;
 use crate::sources::Sources;
 
 /// The table, with the clock, randomness and deadline of the calls on it.
@@ -26,6 +28,8 @@ pub struct Store {
     pub(crate) sources: Sources,
     pub(crate) deadline: Option<Instant>,
     pub(crate) known_refusals: KnownRefusals,
+    pub(crate) known_lanes: KnownLanes,
+    pub(crate) lane_opening: LaneOpening,
 }
 
 impl Store {
@@ -40,7 +44,15 @@ impl Store {
             sources,
             deadline: None,
             known_refusals: KnownRefusals::default(),
+            known_lanes: KnownLanes::default(),
+            lane_opening: LaneOpening::default(),
         }
+    }
+
+    /// Returns the same store with another rule for the opening of lanes.
+    #[must_use]
+    pub fn opening_lanes(self, lane_opening: LaneOpening) -> Self {
+        Self { lane_opening, ..self }
     }
 
     /// Returns the same store for one invocation, whose retries end before `deadline`.

@@ -7,6 +7,7 @@ use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use credits_core::hold_posting::HoldError;
 use credits_core::id::{Id, Name};
+use credits_core::lane::LaneSettlement;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
@@ -15,9 +16,11 @@ use crate::holds::HoldStore;
 use crate::holds::OnExcess;
 use crate::holds::reclaim::ExpiredHoldReleaser;
 use crate::idempotency::{Claim, KeyUse};
+use crate::items::hold_item;
 use crate::items::hold_item::ClaimDigests;
-use crate::items::{balance_item, hold_item};
+use crate::lanes::{Shortfall, Uncovered};
 use crate::posting::refused_by_balance_alone;
+use crate::refused::RefusedBalance;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::ItemKey;
 use crate::table::transaction::{Attempts, TransactionOutcome, Updated};
@@ -58,6 +61,8 @@ struct Course<'a> {
     /// Whether the response to an attempt was lost. A capture that is found then may be this request's own.
     lost: bool,
     releaser: ExpiredHoldReleaser<'a>,
+    /// The last settlement of a recall, which the next attempt at the balance writes too.
+    on_board: Option<LaneSettlement>,
     attempts: Attempts,
 }
 
@@ -92,6 +97,7 @@ impl HoldStore<'_> {
             database_now: Timestamp::MAX,
             lost: false,
             releaser: self.expired_hold_releaser(&claim.workspace_id),
+            on_board: None,
             attempts: self.store.attempts(),
         };
         course.salt = hold_item::salt_for(&course.capture, None, 0);
@@ -200,14 +206,12 @@ impl HoldStore<'_> {
         };
         let grown = Capture { added: Some(more), ..course.capture.clone() };
         let entry_key = ItemKey::ours(workspace, &format!("hold#{}", hold.hold_id));
-        let corrupt = Fault::from;
-        let writes = vec![
-            balance_item::write_of(&self.store.table, workspace, &posting, entry_key.name())
-                .map_err(corrupt)?,
+        let growing =
             hold_item::growing_write(&self.store.table, &course.key, (hold, &grown, course.salt), now)
-                .map_err(corrupt)?,
-        ];
-        let reasons = match self.store.transact(writes).await? {
+                .map_err(Fault::from)?;
+        let (name, on_board) = (entry_key.name(), &mut course.on_board);
+        let sent = self.store.transact_posting(workspace, &posting, name, vec![growing], on_board);
+        let reasons = match sent.await? {
             TransactionOutcome::Written => {
                 return course.captured(&hold.hold_id, Credits::ZERO).map(Some);
             }
@@ -217,16 +221,22 @@ impl HoldStore<'_> {
             }
             TransactionOutcome::Cancelled(reasons) => reasons,
         };
-        if let Some(balance) = refused_by_balance_alone(&posting, &reasons).map_err(corrupt)? {
-            if course.releaser.release(balance.version).await? {
-                course.attempts.retry_now()?;
-                return Ok(None);
+        let Some(stored) = refused_by_balance_alone(&posting, &reasons).map_err(Fault::from)? else {
+            course.attempts.retry_after_conflict().await?;
+            return Ok(None);
+        };
+        let uncovered = Uncovered { workspace, posting: &posting, debit: None };
+        if let Shortfall::Final(short) =
+            self.store.lanes().avert(uncovered, &stored, &mut course.on_board).await?
+        {
+            let balance = RefusedBalance::of(&short).map_err(Fault::from)?;
+            if !course.releaser.release(balance.version).await? {
+                let available = balance.spendable.plus(remaining).map_err(sum)?;
+                let line = Box::new(course.capture.line.clone());
+                return Err(HoldRefusal::Insufficient { line, available, balance });
             }
-            let available = balance.spendable.plus(remaining).map_err(sum)?;
-            let line = Box::new(course.capture.line.clone());
-            return Err(HoldRefusal::Insufficient { line, available, balance });
         }
-        course.attempts.retry_after_conflict().await?;
+        course.attempts.retry_now()?;
         Ok(None)
     }
 }

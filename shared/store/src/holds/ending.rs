@@ -6,13 +6,15 @@ use credits_core::credits::Credits;
 use credits_core::hold::{Hold, HoldStatus, Settlement};
 use credits_core::hold_posting::{EndPosting, HoldError};
 use credits_core::id::{Id, WorkspaceId};
+use credits_core::lane::LaneSettlement;
 use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
 use crate::holds::HoldStore;
 use crate::idempotency::Claim;
-use crate::items::{balance_item, batch_item, entry_item, hold_item};
+use crate::items::{batch_item, entry_item, hold_item};
+use crate::lanes::{Shortfall, Uncovered};
 use crate::posting::refused_by_balance_alone;
 use crate::refused::RefusedBalance;
 use crate::table::attribute::Item;
@@ -58,6 +60,8 @@ pub(super) enum EndAttempt {
     KeyTaken(Item),
     /// The balance doesn't cover what the captures exceed their holds by.
     Insufficient(RefusedBalance),
+    /// The balance's lanes may cover it. The caller retries at once.
+    LanesRecalled,
     /// Another transaction was on the same items or has changed them. The caller reads the holds again.
     Conflict,
     /// The response was lost, so the holds may have ended.
@@ -96,18 +100,25 @@ impl HoldStore<'_> {
                 before,
             };
             let ends = holds.into_iter().map(expired).collect();
-            match self.end_together(&HoldsToEnd { workspace, key, claim: None, ends }).await? {
+            let to_end = HoldsToEnd { workspace, key, claim: None, ends };
+            // Expired holds need no credits, so no recall is on board.
+            match self.end_together(&to_end, &mut None).await? {
                 EndAttempt::Written(_) => return Ok(ExpiryResult { any_expired: true, database_now }),
                 EndAttempt::Unknown(error) => attempts.retry_after_failure(error).await?,
-                EndAttempt::KeyTaken(_) | EndAttempt::Insufficient(_) | EndAttempt::Conflict => {
-                    attempts.retry_after_conflict().await?;
-                }
+                EndAttempt::KeyTaken(_)
+                | EndAttempt::Insufficient(_)
+                | EndAttempt::LanesRecalled
+                | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
             }
         }
     }
 
     /// Sends one transaction that ends all of the holds.
-    pub(super) async fn end_together(self, to_end: &HoldsToEnd<'_>) -> Result<EndAttempt, Fault> {
+    pub(super) async fn end_together(
+        self,
+        to_end: &HoldsToEnd<'_>,
+        on_board: &mut Option<LaneSettlement>,
+    ) -> Result<EndAttempt, Fault> {
         let current = self.store.balances().close_due(to_end.workspace).await?;
         let balance = current.balance.ok_or(Corrupt::Attribute("balance"))?;
         let now = self.store.now().min(current.database_now);
@@ -119,25 +130,34 @@ impl HoldStore<'_> {
             Err(HoldError::UnknownEpoch) => return Ok(EndAttempt::Conflict),
             Err(HoldError::OutOfRange(sum)) => return Err(Corrupt::from(sum).into()),
         };
-        let reasons = match self.store.transact(self.end_writes(to_end, &end, now)?).await? {
-            TransactionOutcome::Written => {
-                return Ok(EndAttempt::Written(Credits::sum(captured).map_err(Corrupt::from)?));
-            }
-            TransactionOutcome::Unknown(error) => return Ok(EndAttempt::Unknown(error)),
-            TransactionOutcome::Cancelled(reasons) => reasons,
-        };
-        // `end_writes` writes the balance first. If a caller claims the key, the second write is that of the key.
+        let others = self.end_writes(to_end, &end, now)?;
+        let (workspace, name) = (to_end.workspace, to_end.key.name());
+        let reasons =
+            match self.store.transact_posting(workspace, &end.posting, name, others, on_board).await? {
+                TransactionOutcome::Written => {
+                    return Ok(EndAttempt::Written(Credits::sum(captured).map_err(Corrupt::from)?));
+                }
+                TransactionOutcome::Unknown(error) => return Ok(EndAttempt::Unknown(error)),
+                TransactionOutcome::Cancelled(reasons) => reasons,
+            };
+        // The balance is written first. If a caller claims the key, the second write is that of the key.
         if to_end.claim.is_some()
             && let Some(Reason::Condition(Some(item))) = reasons.get(1)
         {
             return Ok(EndAttempt::KeyTaken(item.clone()));
         }
-        let balance = refused_by_balance_alone(&end.posting, &reasons)?;
-        Ok(balance.map_or(EndAttempt::Conflict, EndAttempt::Insufficient))
+        let Some(balance) = refused_by_balance_alone(&end.posting, &reasons)? else {
+            return Ok(EndAttempt::Conflict);
+        };
+        let uncovered = Uncovered { workspace, posting: &end.posting, debit: None };
+        Ok(match self.store.lanes().avert(uncovered, &balance, on_board).await? {
+            Shortfall::Final(short) => EndAttempt::Insufficient(RefusedBalance::of(&short)?),
+            Shortfall::Retry | Shortfall::OnLane(_) => EndAttempt::LanesRecalled,
+        })
     }
 
-    /// Returns the writes of the transaction: the balance's first, then that of the key (a ledger entry, or the claim
-    /// alone if nothing was captured), then the holds', and the expiry's entry last.
+    /// Returns the writes beside that of the balance: first that of the key (a ledger entry, or the claim alone if nothing
+    /// was captured), then the holds', and the expiry's entry last.
     ///
     /// `end_together` reads the cancellation reasons in this order. Expiring holds without captures write no key.
     fn end_writes(
@@ -149,8 +169,7 @@ impl HoldStore<'_> {
         let HoldsToEnd { workspace, key, claim, ends } = to_end;
         let ended: Vec<Hold> = ends.iter().map(|end| end.after.clone()).collect();
         let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
-        let mut writes =
-            vec![balance_item::write_of(&self.store.table, workspace, &end.posting, key.name())?];
+        let mut writes = Vec::new();
         if !captured.is_zero() {
             let cause = Cause::HoldSettled(settlement);
             let entry = self.entry_of(SETTLEMENT_PREFIX, cause, captured, now);

@@ -49,7 +49,7 @@ impl<'a> HoldStore<'a> {
     async fn find_expired_holds(self, workspace: &WorkspaceId) -> Result<Vec<Id>, Fault> {
         let until = keys::hold_position(workspace, self.store.now(), "~");
         let (items, _) =
-            self.store.forwards(&keys::holds(workspace), &format!("{workspace}#"), &until, None).await?;
+            self.store.forwards(&[keys::holds(workspace)], &format!("{workspace}#"), &until, None).await?;
         let hold = |item| match DueItem::read(item)?.what {
             Due::Hold(_, hold_id) => Ok(Some(hold_id)),
             _ => Ok(None),

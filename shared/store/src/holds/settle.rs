@@ -60,6 +60,7 @@ impl HoldStore<'_> {
         let mut database_now = Timestamp::MAX;
         let mut responses = Responses::AllReceived;
         let mut releaser = self.expired_hold_releaser(workspace);
+        let mut on_board = None;
         loop {
             let holds = self.read_all(workspace, order.hold_ids).await?;
             if let Some(settled) = self.replay(claim, &holds, responses).await? {
@@ -78,7 +79,7 @@ impl HoldStore<'_> {
                 Ok(to_end) => to_end,
                 Err(refusal) => return Err(self.refusal_or_key_reused(claim, refusal).await?),
             };
-            match self.end_together(&to_end).await? {
+            match self.end_together(&to_end, &mut on_board).await? {
                 EndAttempt::Written(captured) => {
                     let holds = to_end.final_states(holds);
                     return Ok(Settled { holds, key_use: KeyUse::First, captured });
@@ -92,6 +93,7 @@ impl HoldStore<'_> {
                     }
                     attempts.retry_now()?;
                 }
+                EndAttempt::LanesRecalled => attempts.retry_now()?,
                 // If this call has used the key before, the next attempt finds the holds settled.
                 EndAttempt::KeyTaken(_) | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
                 EndAttempt::Unknown(error) => {

@@ -9,15 +9,15 @@ use credits_core::claw_back::Clawed;
 use credits_core::credits::{Amount, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
+use credits_core::lane::{LaneCondition, LaneMovement, OpenLanes};
 use credits_core::month::Month;
-use credits_core::posting::{Condition, Posting};
-
+use credits_core::posting::{Condition, NewThreshold, Posting, Thresholds};
 use jiff::Timestamp;
 
 use crate::error::Corrupt;
 use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
 use crate::table::expression::Expression;
-use crate::table::keys::ItemKey;
+use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, due, position};
 
 /// The threshold of the low-balance alert; absent while the alert is off.
 pub(crate) const LOW_AT: &str = "low_at";
@@ -40,6 +40,24 @@ pub(crate) const EXHAUSTED: &str = "exhausted";
 /// The number of running grants; absent if none run. The grants themselves are in another item.
 pub(crate) const RUNNING_GRANTS: &str = "running_grants";
 
+/// The number of the first open lane; absent while none is open.
+pub(crate) const LANES_FIRST: &str = "lanes_first";
+
+/// The number after the last open lane.
+const LANES_END: &str = "lanes_end";
+
+/// The sum of what open lanes were allotted.
+const LANES_ALLOTTED: &str = "lanes_allotted";
+
+/// The reserve while lanes are open.
+const LANES_RESERVE: &str = "lanes_reserve";
+
+/// The attributes that a balance has while lanes are open.
+const LANES: [&str; 4] = [LANES_FIRST, LANES_END, LANES_ALLOTTED, LANES_RESERVE];
+
+/// How often lanes were opened; absent if never.
+pub(crate) const LANE_GENERATION: &str = "lane_generation";
+
 /// The prefix of the monthly consumption counters. A name such as `c2026_11` needs no placeholder in an expression.
 const CONSUMED: char = 'c';
 
@@ -51,7 +69,8 @@ pub(crate) fn write_of(
     entry_key: &str,
 ) -> Result<TransactWriteItem, Corrupt> {
     let movement = &posting.movement;
-    let mut write = Expression::new().set("last", text(entry_key)).add("version", number(1));
+    let mut write =
+        Expression::new().set("last", text(entry_key)).add("version", number(movement.versions()));
     for (counter, moved) in [
         ("spendable", movement.spendable),
         ("used", movement.used),
@@ -62,9 +81,11 @@ pub(crate) fn write_of(
             write = write.add(counter, credits(moved));
         }
     }
-    if let Some((month, consumed)) = movement.consumed {
-        write = write.add(&counter_of(month), credits(consumed));
-        write = month.retired().fold(write, |write, month| write.remove(&counter_of(month)));
+    for (month, consumed) in &movement.consumed {
+        write = write.add(&counter_of(*month), credits(*consumed));
+    }
+    for month in movement.retired_months() {
+        write = write.remove(&counter_of(month));
     }
     if let Some(limit) = movement.credit_limit {
         write = write.set("credit_limit", credits(limit)).remove(EXHAUSTED);
@@ -81,12 +102,27 @@ pub(crate) fn write_of(
             None => write.remove(&holds_of(*epoch)),
         };
     }
-    let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit } = &posting.condition;
-    if posting.condition == Condition::default() {
+    for (name, threshold) in [(LOW_AT, movement.low_at), (TOP_UP_AT, movement.top_up_at)] {
+        write = match threshold {
+            Some(NewThreshold::At(amount)) => write.set(name, credits(amount.credits())),
+            Some(NewThreshold::Off) => write.remove(name),
+            None => write,
+        };
+    }
+    if let Some(lanes) = &movement.lanes {
+        write = with_lanes(write, workspace, lanes);
+    }
+    with_condition(write, &posting.condition).update(table, &ItemKey::balance(workspace))
+}
+
+fn with_condition(mut write: Expression, condition: &Condition) -> Expression {
+    let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit, thresholds, lanes } =
+        condition;
+    if covers.is_none() && nothing_due_at.is_none() {
         write = write.when_exists();
     }
-    if let Some(amount) = covers {
-        write = write.when("spendable", ">=", credits(amount.credits()));
+    if let Some(least) = covers {
+        write = write.when("spendable", ">=", credits(*least));
     }
     if let Some(now) = nothing_due_at {
         write = write.when("expires_next", ">", instant(*now));
@@ -100,7 +136,64 @@ pub(crate) fn write_of(
     if let Some(limit) = credit_limit {
         write = write.when("credit_limit", "=", credits(*limit));
     }
-    write.update(table, &ItemKey::balance(workspace))
+    if let Some(Thresholds { low_at, top_up_at }) = thresholds {
+        for (name, threshold) in [(LOW_AT, low_at), (TOP_UP_AT, top_up_at)] {
+            write = match threshold {
+                Some(amount) => write.when(name, "=", credits(amount.credits())),
+                None => write.when_absent(name),
+            };
+        }
+    }
+    match lanes {
+        None => write,
+        Some(LaneCondition::Closed) => write.when_absent(LANES_FIRST),
+        Some(LaneCondition::ClosedSince(0)) => write.when_absent(LANES_FIRST).when_absent(LANE_GENERATION),
+        Some(LaneCondition::ClosedSince(generation)) => {
+            write.when_absent(LANES_FIRST).when(LANE_GENERATION, "=", number(*generation))
+        }
+        Some(LaneCondition::Open(generation)) => write.when(LANE_GENERATION, "=", number(*generation)),
+        Some(LaneCondition::Listed { generation, first, end }) => write
+            .when(LANE_GENERATION, "=", number(*generation))
+            .when(LANES_FIRST, "=", number((*first).into()))
+            .when(LANES_END, "=", number((*end).into())),
+    }
+}
+
+/// Adds the movement of lanes. While lanes are open, the balance is a due item, so that the sweep ends idle lanes.
+fn with_lanes(write: Expression, workspace: &WorkspaceId, lanes: &LaneMovement) -> Expression {
+    match lanes {
+        LaneMovement::Opened { lanes, ends_at } => write
+            .set(INDEX_PK, text(due(workspace)))
+            .set(INDEX_SK, text(position(*ends_at, workspace.as_str())))
+            .set(LANES_FIRST, number(lanes.first.into()))
+            .set(LANES_END, number(lanes.end.into()))
+            .set(LANES_ALLOTTED, credits(lanes.allotted))
+            .set(LANES_RESERVE, credits(lanes.reserve))
+            .add(LANE_GENERATION, number(1)),
+        LaneMovement::Extended { end, credits: more } => {
+            write.set(LANES_END, number((*end).into())).add(LANES_ALLOTTED, credits(*more))
+        }
+        LaneMovement::Refilled(more) => write.add(LANES_ALLOTTED, credits(*more)),
+        LaneMovement::Settled { is_last: true, .. } => {
+            LANES.into_iter().chain([INDEX_PK, INDEX_SK]).fold(write, Expression::remove)
+        }
+        LaneMovement::Settled { first, credits: settled, .. } => {
+            write.set(LANES_FIRST, number((*first).into())).add(LANES_ALLOTTED, credits(settled.negated()))
+        }
+    }
+}
+
+fn read_lanes(item: &Item) -> Result<Option<OpenLanes>, Corrupt> {
+    if !item.contains_key(LANES_FIRST) {
+        return Ok(None);
+    }
+    let reader = Reader(item);
+    Ok(Some(OpenLanes {
+        first: reader.small(LANES_FIRST)?,
+        end: reader.small(LANES_END)?,
+        allotted: reader.credits(LANES_ALLOTTED)?,
+        reserve: reader.credits(LANES_RESERVE)?,
+    }))
 }
 
 /// Returns the path of the sums of an earlier epoch's holds.
@@ -112,7 +205,7 @@ fn holds_value(holds: ClosedHolds) -> AttributeValue {
     map([("held", credits(holds.held)), ("dead", credits(holds.dead))])
 }
 
-/// Makes the item of a balance, without the running grants, which are in another item.
+/// Makes the item of a balance without lanes. The running grants are in another item.
 pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     let mut item = keyed(&ItemKey::balance(workspace));
     let closed = balance.earlier_epochs.iter().map(|(epoch, holds)| (epoch.to_string(), holds_value(*holds)));
@@ -148,6 +241,9 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     if balance.exhaustion_noted {
         item.insert(EXHAUSTED.to_owned(), AttributeValue::Bool(true));
     }
+    if balance.lane_generation > 0 {
+        item.insert(LANE_GENERATION.to_owned(), number(balance.lane_generation));
+    }
     item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
     item
 }
@@ -172,14 +268,21 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         changes: reader.list("changes")?.iter().map(read_queued).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
         earlier_epochs: read_closed(reader.map("closed")?)?,
-        consumed: item.iter().filter_map(read_counter).collect(),
+        consumed: read_months(item),
+        lanes: read_lanes(item)?,
+        lane_generation: reader.optional_number(LANE_GENERATION)?.unwrap_or_default(),
         epoch: reader.number("epoch")?,
         version: reader.number("version")?,
         last: reader.text("last")?.to_owned(),
     })
 }
 
-fn counter_of(month: Month) -> String {
+/// Reads the consumption by month.
+pub(crate) fn read_months(item: &Item) -> BTreeMap<Month, Credits> {
+    item.iter().filter_map(read_counter).collect()
+}
+
+pub(crate) fn counter_of(month: Month) -> String {
     format!("{CONSUMED}{month}").replace('-', "_")
 }
 

@@ -14,7 +14,9 @@ use crate::idempotency::{Claim, Fingerprint};
 use crate::items::batch_item;
 use crate::table::attribute::{Item, Reader, credits, keyed, text};
 use crate::table::expression::Expression;
-use crate::table::keys::{DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, position, read_position};
+use crate::table::keys::{
+    DETAIL, INDEX_PK, INDEX_SK, ItemKey, PK, ledger, ledger_of_lane, position, read_position,
+};
 
 /// The attribute with the id that an entry had before a close listed it.
 const UNLISTED: &str = "unlisted";
@@ -59,6 +61,12 @@ pub(crate) fn unlisted(mut item: Item, entry: &Entry) -> Item {
     item.remove(INDEX_PK);
     item.remove(INDEX_SK);
     item.insert(UNLISTED.into(), text(entry.entry_id.as_str()));
+    item
+}
+
+/// Lists the entry of a debit on a lane in the lane's part of the ledger.
+pub(crate) fn of_lane(mut item: Item, workspace: &WorkspaceId, lane: u16) -> Item {
+    item.insert(INDEX_PK.into(), text(ledger_of_lane(workspace, lane)));
     item
 }
 

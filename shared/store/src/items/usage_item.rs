@@ -18,9 +18,8 @@ use crate::error::Corrupt;
 use crate::table::attribute::{Item, Reader, credits, number, read_credits, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{DETAIL, SK};
+use crate::usage::marks::Counted;
 
-/// The version of the balance up to which an item counts.
-pub(crate) const COUNTED: &str = "counted";
 /// Number of runs that failed because of insufficient credits.
 pub(crate) const BLOCKED: &str = "blocked";
 /// Cost of the steps at which these runs failed.
@@ -69,8 +68,8 @@ pub(crate) enum Layout {
 /// A month's item.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct MonthItem {
-    /// The version of the balance up to which it counts; `None` while it counts no consumption.
-    pub counted: Option<u64>,
+    /// What it counts; empty while it counts no consumption.
+    pub counted: Counted,
     pub layout: Layout,
     pub summary: MonthSummary,
     /// The groups of the breakdowns that are not open, the usage that lacks an attribute, and the groups of open breakdowns
@@ -79,26 +78,26 @@ pub(crate) struct MonthItem {
 }
 
 /// A group that has its own item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct GroupItem {
-    pub counted: u64,
+    pub counted: Counted,
     pub tally: Tally,
 }
 
 impl MonthItem {
     pub fn read(item: &Item) -> Result<Self, Corrupt> {
         let reader = Reader(item);
-        let counted = item.contains_key(COUNTED).then(|| reader.number(COUNTED)).transpose()?;
-        let layout = match (reader.optional_text(LAYOUT), counted) {
-            (Some(OPEN), _) => Layout::Open,
-            (Some(FULL), _) => Layout::Full,
-            (Some(_), _) => return Err(Corrupt::Attribute(LAYOUT)),
-            (None, Some(_)) => Layout::Older,
-            (None, None) => Layout::New,
+        let counted = Counted::read(item)?;
+        let layout = match reader.optional_text(LAYOUT) {
+            Some(OPEN) => Layout::Open,
+            Some(FULL) => Layout::Full,
+            Some(_) => return Err(Corrupt::Attribute(LAYOUT)),
+            None if counted.is_empty() => Layout::New,
+            None => Layout::Older,
         };
         let mut summary = MonthSummary::default();
         let mut groups = BTreeMap::new();
-        if counted.is_some() {
+        if !counted.is_empty() {
             summary.consumed =
                 Tally { credits: reader.credits("consumed")?, count: reader.number("entries")? };
             groups = read_breakdowns(reader.text(SK)?, reader.map(BREAKDOWNS)?)?;
@@ -148,15 +147,15 @@ impl MonthItem {
     }
 
     /// Builds the update of its consumption. The item's other counters stay, since other writes add to them.
-    pub fn counting(&self, version: u64) -> Result<Expression, Corrupt> {
+    pub fn counting(&self) -> Result<Expression, Corrupt> {
         let maps = self.breakdowns()?;
         let maps = maps.into_iter().map(|(name, map)| (name.to_owned(), AttributeValue::M(map))).collect();
-        Ok(self
+        let write = self
             .placing(Expression::new())
             .set("consumed", credits(self.summary.consumed.credits))
             .set("entries", number(self.summary.consumed.count))
-            .set(BREAKDOWNS, AttributeValue::M(maps))
-            .set(COUNTED, number(version)))
+            .set(BREAKDOWNS, AttributeValue::M(maps));
+        Ok(self.counted.set(write))
     }
 
     /// Adds the layout to an update. A month of an older release keeps its own, which that release can read.
@@ -198,15 +197,16 @@ impl MonthItem {
 
 impl GroupItem {
     pub fn read(item: &Item) -> Result<Self, Corrupt> {
-        Ok(Self { counted: Reader(item).number(COUNTED)?, tally: read_group_tally(item)? })
+        Ok(Self { counted: Counted::read(item)?, tally: read_group_tally(item)? })
     }
 
     /// Builds the update of its counts.
-    pub fn counting(tally: Tally, version: u64) -> Expression {
-        Expression::new()
-            .set("credits", credits(tally.credits))
-            .set(DETAIL, AttributeValue::M(HashMap::from([("count".to_owned(), number(tally.count))])))
-            .set(COUNTED, number(version))
+    pub fn counting(&self) -> Expression {
+        let count = HashMap::from([("count".to_owned(), number(self.tally.count))]);
+        let write = Expression::new()
+            .set("credits", credits(self.tally.credits))
+            .set(DETAIL, AttributeValue::M(count));
+        self.counted.set(write)
     }
 }
 

@@ -77,7 +77,7 @@ impl UnmatchedPaymentStore<'_> {
             UnmatchedStatus::Open => UNMATCHED,
             UnmatchedStatus::Resolved => RESOLVED,
         };
-        let listing = IndexQuery { partition, limit, after, filter: None };
+        let listing = IndexQuery { partitions: &[partition.to_owned()], limit, after, filter: None };
         let listed = self.store.page(listing, payment_of).await?;
         let mut items = self.store.get_many(&listed.items).await?;
         let found = listed.items.iter().filter_map(|key| items.remove(key));

@@ -68,6 +68,15 @@ impl<'a> Reader<'a> {
         self.digits(name)?.parse().map_err(|_| Corrupt::Attribute(name))
     }
 
+    /// Reads an integer of 16 bits.
+    pub fn small(self, name: &'static str) -> Result<u16, Corrupt> {
+        self.digits(name)?.parse().map_err(|_| Corrupt::Attribute(name))
+    }
+
+    pub fn optional_number(self, name: &'static str) -> Result<Option<u64>, Corrupt> {
+        if self.0.contains_key(name) { self.number(name).map(Some) } else { Ok(None) }
+    }
+
     pub fn instant(self, name: &'static str) -> Result<Timestamp, Corrupt> {
         let millis = self.digits(name)?.parse().map_err(|_| Corrupt::Attribute(name))?;
         Timestamp::from_millisecond(millis).map_err(|_| Corrupt::Attribute(name))

@@ -1,8 +1,12 @@
 //! Queries of the index, one page at a time.
+//!
+//! Some listings are spread over several partitions, which are read together and merged. A partition's page may end before
+//! the listing's page does. What the other partitions have beyond that point is read again with the next page.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use crate::error::{Corrupt, Fault};
 use crate::table::Store;
@@ -32,10 +36,10 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
-/// A query of one index partition, newest first.
+/// A query of index partitions that are one listing, newest first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexQuery<'a> {
-    pub partition: &'a str,
+    pub partitions: &'a [String],
     /// Maximum number of items on the page.
     pub limit: usize,
     /// The end of the previous page.
@@ -62,7 +66,7 @@ impl std::str::FromStr for Cursor {
 }
 
 impl Store {
-    /// Reads a page of an index partition. With a filter that rarely matches, a page may be shorter than its limit and
+    /// Reads a page of a listing. With a filter that rarely matches, a page may be shorter than its limit and
     /// still have a next page.
     pub(crate) async fn page<T>(
         &self,
@@ -78,7 +82,7 @@ impl Store {
             }
             page.next = match items.get(wanted.saturating_sub(1)) {
                 // The page is full, so the next page begins after its last item.
-                Some(last) if items.len() > wanted || end.is_some() => Some(position_of(last)?),
+                Some(last) if items.len() > wanted || end.is_some() => Some(Cursor(position_of(last)?)),
                 _ => end,
             };
             if page.next.is_none() || page.items.len() >= listing.limit {
@@ -96,17 +100,45 @@ impl Store {
     ) -> Result<(Vec<Item>, Option<Cursor>), Fault> {
         let wanted = i32::try_from(wanted.saturating_add(1)).unwrap_or(FILTERED_PAGE);
         let limit = if listing.filter.is_some() { FILTERED_PAGE } else { wanted };
-        let mut request = self.backwards(listing.partition, after.map(Cursor::as_str), limit);
-        if let Some((member, value)) = listing.filter {
-            request = request
-                .filter_expression("#detail.#member = :member")
-                .expression_attribute_names("#detail", DETAIL)
-                .expression_attribute_names("#member", member)
-                .expression_attribute_values(":member", AttributeValue::S(value.to_owned()));
+        let mut requests = Vec::new();
+        for partition in listing.partitions {
+            let mut request = self.backwards(partition, after.map(Cursor::as_str), limit);
+            if let Some((member, value)) = listing.filter {
+                request = request
+                    .filter_expression("#detail.#member = :member")
+                    .expression_attribute_names("#detail", DETAIL)
+                    .expression_attribute_names("#member", member)
+                    .expression_attribute_values(":member", AttributeValue::S(value.to_owned()));
+            }
+            requests.push(request);
         }
-        let output = self.found(request).await?;
-        let end = output.last_evaluated_key.as_ref().map(position_of).transpose()?;
-        Ok((output.items.unwrap_or_default(), end))
+        let (mut items, ends) = self.found_in_all(requests).await?;
+        let end = ends.into_iter().max();
+        items.retain(|(position, _)| Some(position) >= end.as_ref());
+        items.sort_by(|one, other| other.0.cmp(&one.0));
+        Ok((items.into_iter().map(|(_, item)| item).collect(), end.map(Cursor)))
+    }
+
+    /// Sends queries of several partitions. Returns the items with their positions, and where the pages end of those
+    /// partitions that have more.
+    async fn found_in_all(
+        &self,
+        requests: Vec<QueryFluentBuilder>,
+    ) -> Result<(Vec<(String, Item)>, Vec<String>), Fault> {
+        let mut running = JoinSet::new();
+        for request in requests {
+            let store = self.clone();
+            running.spawn(async move { store.found(request).await });
+        }
+        let (mut items, mut ends) = (Vec::new(), Vec::new());
+        for output in running.join_all().await {
+            let output = output?;
+            for item in output.items.unwrap_or_default() {
+                items.push((position_of(&item)?, item));
+            }
+            ends.extend(output.last_evaluated_key.as_ref().map(position_of).transpose()?);
+        }
+        Ok((items, ends))
     }
 
     /// Builds the query of an index partition, newest first, from its end or from before a position.
@@ -127,20 +159,35 @@ impl Store {
         }
     }
 
-    /// Reads the items after one position and up to another, oldest first, at most one page. Also returns whether there
-    /// may be more.
+    /// Reads the items after one position and up to another, oldest first, at most one page of each partition. Also returns
+    /// whether there may be more.
     pub(crate) async fn forwards(
+        &self,
+        partitions: &[String],
+        after: &str,
+        before: &str,
+        limit: Option<i32>,
+    ) -> Result<(Vec<Item>, bool), Fault> {
+        let requests =
+            partitions.iter().map(|partition| self.forwards_query(partition, after, before, limit));
+        let (mut items, ends) = self.found_in_all(requests.collect()).await?;
+        let end = ends.into_iter().min();
+        items.retain(|(position, _)| end.as_ref().is_none_or(|end| position <= end));
+        items.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok((items.into_iter().map(|(_, item)| item).collect(), end.is_some()))
+    }
+
+    fn forwards_query(
         &self,
         partition: &str,
         after: &str,
         before: &str,
         limit: Option<i32>,
-    ) -> Result<(Vec<Item>, bool), Fault> {
+    ) -> QueryFluentBuilder {
         // `BETWEEN` includes both ends, so the NUL excludes `after`. It also keeps the bound from being empty, which a
         // sort key can't be.
         let after = format!("{after}\u{0}");
-        let query = self
-            .query()
+        self.query()
             .index_name(INDEX)
             .set_limit(limit)
             .key_condition_expression("#partition = :partition AND #position BETWEEN :after AND :before")
@@ -148,9 +195,7 @@ impl Store {
             .expression_attribute_names("#position", INDEX_SK)
             .expression_attribute_values(":partition", text(partition))
             .expression_attribute_values(":after", AttributeValue::S(after))
-            .expression_attribute_values(":before", text(before));
-        let output = self.found(query).await?;
-        Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+            .expression_attribute_values(":before", text(before))
     }
 
     /// Returns the earliest date in an index partition.
@@ -168,10 +213,10 @@ impl Store {
         before: &str,
         limit: i32,
     ) -> Result<Vec<Item>, Fault> {
-        Ok(self.forwards(partition, after, before, Some(limit)).await?.0)
+        Ok(self.forwards(&[partition.to_owned()], after, before, Some(limit)).await?.0)
     }
 }
 
-fn position_of(item: &Item) -> Result<Cursor, Corrupt> {
-    Ok(Cursor(Reader(item).text(INDEX_SK)?.to_owned()))
+fn position_of(item: &Item) -> Result<String, Corrupt> {
+    Ok(Reader(item).text(INDEX_SK)?.to_owned())
 }

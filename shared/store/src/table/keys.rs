@@ -3,8 +3,9 @@
 //! | item | `pk` | `sk` | `index_pk` | `index_sk` |
 //! | --- | --- | --- | --- | --- |
 //! | workspace | `workspace#W` | `profile` | | |
-//! | balance | `balance#W` | `balance` | | |
-//! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
+//! | balance | `balance#W` | `balance` | `due#NN` while lanes are open | `TIME#W` |
+//! | lane | `lane#W#N` | `lane` | | |
+//! | ledger entry under a caller's key | `entry#W#key#K` | `entry` | `ledger#W`, or `ledger#W#NN` for a debit on a lane | `TIME#ENTRY` |
 //! | ledger entry under an internal key | `entry#W#sys#K` | `entry` | `ledger#W` | `TIME#ENTRY` |
 //! | caller's key without a ledger entry | `entry#W#key#K` | `entry` | | |
 //! | running grants | `grant#W` | `running` | | |
@@ -82,6 +83,9 @@ pub const STUCK: &str = "stuck";
 /// The number of index partitions for due items, and of those for open holds. Several, so that none is hot.
 pub const DUE_SHARDS: u8 = 8;
 
+/// The number of index partitions for debits on lanes, of each workspace that has had lanes.
+const LEDGER_SHARDS: u16 = 16;
+
 /// The key of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ItemKey {
@@ -99,6 +103,12 @@ impl ItemKey {
     #[must_use]
     pub fn balance(workspace: &WorkspaceId) -> Self {
         Self::of(format!("balance#{workspace}"), "balance")
+    }
+
+    /// Returns the key of a lane. Lanes of all generations with the same number share it.
+    #[must_use]
+    pub fn lane(workspace: &WorkspaceId, number: u16) -> Self {
+        Self::of(format!("lane#{workspace}#{number}"), "lane")
     }
 
     /// Returns the key of the item under a caller's key.
@@ -295,6 +305,18 @@ impl ItemKey {
 #[must_use]
 pub fn ledger(workspace: &WorkspaceId) -> String {
     format!("ledger#{workspace}")
+}
+
+/// Returns the index partition of the debits on a lane. An index partition takes 1,000 write units a second, so the ledger of a
+/// busy workspace has several.
+#[must_use]
+pub fn ledger_of_lane(workspace: &WorkspaceId, lane: u16) -> String {
+    format!("ledger#{workspace}#{:02}", lane.checked_rem(LEDGER_SHARDS).unwrap_or_default())
+}
+
+/// Returns the index partitions of the debits on lanes.
+pub fn ledger_shards(workspace: &WorkspaceId) -> impl Iterator<Item = String> {
+    (0..LEDGER_SHARDS).map(move |shard| ledger_of_lane(workspace, shard))
 }
 
 /// Formats a position by size: millionths in 27 digits, where less than zero counts as zero, and a key that distinguishes

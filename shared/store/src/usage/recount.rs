@@ -21,7 +21,7 @@ use crate::items::{batch_item, entry_item};
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, number, text, time_to_live};
 use crate::table::expression::Expression;
-use crate::table::keys::{INDEX_SK, ItemKey, ledger, position};
+use crate::table::keys::{INDEX_SK, ItemKey, position};
 use crate::table::reads::key_of;
 
 /// The time after a month's end from which its ledger counts as complete.
@@ -29,6 +29,9 @@ pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long stored sums are kept. The next slice follows within hours.
 const RETENTION: SignedDuration = SignedDuration::from_hours(48);
+
+/// Entries of each of the ledger's partitions that are read at once.
+const ENTRIES_A_PAGE: usize = 2_000;
 
 /// The size of a part, in bytes.
 const PART_BYTES: usize = 300_000;
@@ -120,11 +123,11 @@ impl UsageAuditStore<'_> {
         month: Month,
         progress: &mut Progress,
     ) -> Result<bool, Fault> {
-        let (partition, end) = (ledger(workspace), position(month.end(), ""));
+        let (partitions, end) = (self.store.ledger().partitions(workspace).await?, position(month.end(), ""));
         let mut left = self.slice.entries;
         loop {
-            let limit = i32::try_from(left).ok();
-            let (items, more) = self.store.forwards(&partition, &progress.position, &end, limit).await?;
+            let limit = i32::try_from(left.min(ENTRIES_A_PAGE)).ok();
+            let (items, more) = self.store.forwards(&partitions, &progress.position, &end, limit).await?;
             for entry in self.with_lines(&items).await? {
                 progress.latest = progress.latest.max(entry.at);
                 let Recount { summary, usage, .. } = &mut progress.recount;

@@ -1,8 +1,9 @@
-//! Rollup: the stream's records of a balance become the breakdowns of its months, and each write counts exactly once.
+//! Rollup: the stream's records of a balance and its lanes become the breakdowns of its months, and each write counts
+//! exactly once.
 //!
-//! The stream redelivers, bisects and overlaps batches. So each item stores the version of the balance up to which it
-//! counts. A balance's records arrive in the order of its versions, and an item skips what it has counted. So a batch
-//! costs one write for each item that it touches, however many entries it has, and no transaction.
+//! The stream redelivers, bisects and overlaps batches. So each item stores up to which write of the balance and of each lane
+//! it counts (`usage/marks.rs`). The records of each arrive in the order of its writes, and an item skips what it has
+//! counted. So a batch costs one write for each item that it touches, however many entries it has, and no transaction.
 //!
 //! The month's item counts all groups while it is small enough for one write unit. Then it is full, and new groups get
 //! items of their own. The invariant that keeps this exact: at each moment, each group has one home, the item that counts
@@ -18,7 +19,6 @@
 
 use std::collections::BTreeMap;
 
-use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Entry;
 use credits_core::month::Month;
@@ -28,11 +28,12 @@ use tokio::task::JoinSet;
 
 use crate::error::{Corrupt, Fault};
 use crate::items::entry_item;
-use crate::items::usage_item::{COUNTED, GroupItem, Layout, MonthItem};
-use crate::table::attribute::{number, text};
+use crate::items::usage_item::{GroupItem, Layout, MonthItem};
+use crate::table::attribute::text;
 use crate::table::expression::Expression;
 use crate::table::keys::{CHECKS, INDEX_PK, INDEX_SK, ItemKey, position};
 use crate::usage::UsageStore;
+use crate::usage::marks::Mark;
 
 /// Groups that are written concurrently.
 const AT_A_TIME: usize = 16;
@@ -40,30 +41,31 @@ const AT_A_TIME: usize = 16;
 /// How long after its first count a month is checked for the first time.
 const FIRST_CHECK_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A write of a balance that consumed credits, as the stream reports it.
+/// A write of a balance or a lane that consumed credits, as the stream reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spending {
-    /// The version of the balance after the write.
-    pub version: u64,
+    pub mark: Mark,
     /// Names the write's ledger entry, as a balance's `last` does.
     pub last: String,
-    /// The month in which the consumption counts.
-    pub month: Month,
-    /// All that the balance has consumed in that month, this write included.
-    pub consumed: Credits,
+}
+
+/// A spending with its ledger entry.
+struct Spent {
+    mark: Mark,
+    entry: Entry,
 }
 
 impl UsageStore<'_> {
-    /// Counts what a workspace consumed, in the order of its versions, and skips what was counted before.
+    /// Counts what a workspace consumed, and skips what was counted before. The writes of one item are in their order.
     pub async fn roll_up(self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
-        let mut months: BTreeMap<Month, Vec<&Spending>> = BTreeMap::new();
-        for spending in spendings {
-            months.entry(spending.month).or_default().push(spending);
+        let mut months: BTreeMap<Month, Vec<Spent>> = BTreeMap::new();
+        for spent in self.entries_of(workspace, spendings).await? {
+            months.entry(Month::of(spent.entry.at)).or_default().push(spent);
         }
-        for (month, spendings) in months {
+        for (month, spent) in months {
             let mut attempts = self.store.attempts();
-            while !self.roll_up_month(workspace, month, &spendings).await? {
-                // Another invocation counts the same records. The next attempt skips what it has counted.
+            while !self.roll_up_month(workspace, month, &spent).await? {
+                // Another invocation counts the same month. The next attempt skips what it has counted.
                 attempts.retry_after_conflict().await?;
             }
         }
@@ -75,30 +77,26 @@ impl UsageStore<'_> {
         self,
         workspace: &WorkspaceId,
         month: Month,
-        spendings: &[&Spending],
+        spent: &[Spent],
     ) -> Result<bool, Fault> {
         let key = ItemKey::usage(workspace, month);
         let item = self.store.get_recent(&key).await?;
         let mut read = item.as_ref().map(MonthItem::read).transpose()?.unwrap_or_default();
-        let new: Vec<&Spending> =
-            spendings.iter().copied().filter(|it| Some(it.version) > read.counted).collect();
-        let Some(last) = new.iter().max_by_key(|spending| spending.version) else { return Ok(true) };
-        let entries = self.entries_of(workspace, &new).await?;
-        let mut next = read.with(&entries)?;
+        let new: Vec<&Spent> = spent.iter().filter(|it| !read.counted.has(it.mark)).collect();
+        if new.is_empty() {
+            return Ok(true);
+        }
+        let mut next = read.with(&new)?;
         if matches!(read.layout, Layout::New | Layout::Open) && !next.has_room(workspace)? {
             if !self.fill(&mut read, &key).await? {
                 return Ok(false);
             }
-            next = read.with(&entries)?;
+            next = read.with(&new)?;
         }
-        if !self.count_groups(workspace, month, &read, &entries).await? {
+        if !self.count_groups(workspace, month, &read, &new).await? {
             return Ok(false);
         }
-        if next.summary.consumed.credits != last.consumed {
-            // The check against the ledger reports by how much.
-            tracing::error!(%workspace, %month, version = last.version, "the usage differs from the balance");
-        }
-        let write = read.if_placed_so(unchanged(next.counting(last.version)?, read.counted));
+        let write = read.if_placed_so(read.counted.unchanged(next.counting()?));
         let write = write
             .set_once(INDEX_PK, text(CHECKS))
             .set_once(INDEX_SK, text(check_position(self.store.now(), workspace, month)));
@@ -108,23 +106,19 @@ impl UsageStore<'_> {
     /// Makes a month full. Returns `false` if it is no longer as it was read.
     pub(crate) async fn fill(self, read: &mut MonthItem, key: &ItemKey) -> Result<bool, Fault> {
         let full = MonthItem { layout: Layout::Full, ..read.clone() };
-        let write = read.if_placed_so(unchanged(full.placing(Expression::new()), read.counted));
+        let write = read.if_placed_so(read.counted.unchanged(full.placing(Expression::new())));
         *read = full;
         self.store.update_if_unchanged(write, key).await
     }
 
-    /// Reads the ledger entries of some writes, with their versions.
-    async fn entries_of(
-        self,
-        workspace: &WorkspaceId,
-        spendings: &[&Spending],
-    ) -> Result<Vec<(u64, Entry)>, Fault> {
+    /// Reads the ledger entries of some writes.
+    async fn entries_of(self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<Vec<Spent>, Fault> {
         let keys: Vec<ItemKey> =
             spendings.iter().map(|spending| ItemKey::named(workspace, &spending.last)).collect();
         let items = self.store.get_many_final(&keys).await?;
-        let entry = |(key, spending): (&ItemKey, &&Spending)| {
+        let entry = |(key, spending): (&ItemKey, &Spending)| {
             let item = items.get(key).ok_or(Corrupt::Attribute("last"))?;
-            Ok((spending.version, entry_item::read(item)?))
+            Ok(Spent { mark: spending.mark, entry: entry_item::read(item)? })
         };
         keys.iter().zip(spendings).map(entry).collect()
     }
@@ -136,24 +130,25 @@ impl UsageStore<'_> {
         workspace: &WorkspaceId,
         month: Month,
         read: &MonthItem,
-        entries: &[(u64, Entry)],
+        spent: &[&Spent],
     ) -> Result<bool, Fault> {
-        let groups = groups_beside(read, entries).map_err(Corrupt::from)?;
+        let groups = groups_beside(read, spent).map_err(Corrupt::from)?;
         let keys: Vec<ItemKey> =
             groups.keys().map(|(group_by, key)| ItemKey::group(workspace, month, *group_by, key)).collect();
         let items = self.store.get_many(&keys).await?;
         let mut writes = Vec::new();
         for (shares, item_key) in groups.into_values().zip(keys) {
-            let read = items.get(&item_key).map(GroupItem::read).transpose()?;
-            let counted = read.as_ref().map(|read| read.counted);
-            let new = shares.iter().filter(|(version, _)| Some(*version) > counted);
-            let before = read.map(|read| read.tally).unwrap_or_default();
-            let Some((version, _)) = shares.iter().max_by_key(|(version, _)| *version) else { continue };
-            let tally =
-                new.clone().try_fold(before, |sum, (_, share)| sum.plus(*share)).map_err(Corrupt::from)?;
-            if new.count() > 0 {
-                writes.push((unchanged(GroupItem::counting(tally, *version), counted), item_key));
+            let read = items.get(&item_key).map(GroupItem::read).transpose()?.unwrap_or_default();
+            let new: Vec<_> = shares.into_iter().filter(|(mark, _)| !read.counted.has(*mark)).collect();
+            if new.is_empty() {
+                continue;
             }
+            let mut next = read.clone();
+            for (mark, share) in new {
+                next.tally = next.tally.plus(share).map_err(Corrupt::from)?;
+                next.counted = next.counted.and(mark);
+            }
+            writes.push((read.counted.unchanged(next.counting()), item_key));
         }
         self.write_all(writes).await
     }
@@ -177,10 +172,10 @@ impl UsageStore<'_> {
 
 impl MonthItem {
     /// Returns the item with more entries counted, as far as it is the home of their groups.
-    fn with(&self, entries: &[(u64, Entry)]) -> Result<Self, Corrupt> {
+    fn with(&self, spent: &[&Spent]) -> Result<Self, Corrupt> {
         let layout = if self.layout == Layout::New { Layout::Open } else { self.layout };
         let mut next = Self { layout, ..self.clone() };
-        for (_, entry) in entries {
+        for Spent { mark, entry } in spent {
             let mut usage = Usage::default();
             usage.count(entry)?;
             next.summary.consumed = next.summary.consumed.plus(usage.total)?;
@@ -188,37 +183,27 @@ impl MonthItem {
                 let sum = next.groups.get(&group).copied().unwrap_or_default().plus(tally)?;
                 next.groups.insert(group, sum);
             }
+            next.counted = next.counted.and(*mark);
         }
         Ok(next)
     }
 }
 
-/// The shares of a batch in the groups that have their own items, each with its version.
-type Shares = BTreeMap<(GroupBy, String), Vec<(u64, Tally)>>;
+/// The shares of a batch in the groups that have their own items, each with its mark.
+type Shares = BTreeMap<(GroupBy, String), Vec<(Mark, Tally)>>;
 
-fn groups_beside(
-    read: &MonthItem,
-    entries: &[(u64, Entry)],
-) -> Result<Shares, credits_core::credits::OutOfRange> {
+fn groups_beside(read: &MonthItem, spent: &[&Spent]) -> Result<Shares, credits_core::credits::OutOfRange> {
     let mut shares = Shares::new();
-    for (version, entry) in entries {
+    for Spent { mark, entry } in spent {
         let mut usage = Usage::default();
         usage.count(entry)?;
         for (group, tally) in usage.groups.into_iter().filter(|(group, _)| !read.holds(group)) {
             if let (group_by, Some(key)) = group {
-                shares.entry((group_by, key)).or_default().push((*version, tally));
+                shares.entry((group_by, key)).or_default().push((*mark, tally));
             }
         }
     }
     Ok(shares)
-}
-
-/// Adds the condition that the item still counts up to the version that was read.
-fn unchanged(write: Expression, counted: Option<u64>) -> Expression {
-    match counted {
-        Some(version) => write.when(COUNTED, "=", number(version)),
-        None => write.when_absent(COUNTED),
-    }
 }
 
 /// Returns the position of a month in the index of months that await the check.

@@ -1,0 +1,119 @@
+//! What an instance knows of open lanes. Old knowledge costs an attempt, but no correctness.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use credits_core::id::WorkspaceId;
+use credits_core::lane::OpenLanes;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::sources::Sources;
+
+/// The maximum number of workspaces whose lanes an instance knows.
+const MAX_WORKSPACES: usize = 1_000;
+
+/// The lanes that this instance knows, by workspace.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownLanes(Arc<Mutex<HashMap<WorkspaceId, WorkspaceLanes>>>);
+
+/// The lanes of one workspace.
+///
+/// A call takes a lane that no other call of this instance uses, at best one on which the last call met no conflict. So an
+/// instance that handles one call at a time stays on one lane, and concurrent calls of one process spread over many.
+#[derive(Debug, Default)]
+struct WorkspaceLanes {
+    first: u16,
+    end: u16,
+    /// Lanes whose last debit met no conflict.
+    quiet: Vec<u16>,
+    in_use: HashSet<u16>,
+    /// When lanes were last found to last long enough.
+    prolonged_at: HashMap<u16, Timestamp>,
+}
+
+impl KnownLanes {
+    /// Learns the lanes that a balance lists; `None` if none is open.
+    pub fn learn(&self, workspace: &WorkspaceId, listed: Option<OpenLanes>) {
+        let mut known = self.lock();
+        let Some(listed) = listed else {
+            known.remove(workspace);
+            return;
+        };
+        if known.len() >= MAX_WORKSPACES {
+            known.clear();
+        }
+        let lanes = known.entry(workspace.clone()).or_default();
+        (lanes.first, lanes.end) = (listed.first, listed.end);
+        lanes.quiet.retain(|lane| listed.numbers().contains(lane));
+    }
+
+    /// Forgets a workspace's lanes.
+    pub fn forget(&self, workspace: &WorkspaceId) {
+        self.lock().remove(workspace);
+    }
+
+    /// Takes a lane for a call; `None` if no lane is known.
+    pub fn take(&self, workspace: &WorkspaceId, sources: &Sources) -> Option<u16> {
+        let mut known = self.lock();
+        let lanes = known.get_mut(workspace)?;
+        let taken = lanes.quiet.pop().or_else(|| lanes.any(sources))?;
+        lanes.in_use.insert(taken);
+        Some(taken)
+    }
+
+    /// Returns a lane after a debit without a conflict, for the next call.
+    pub fn return_quiet(&self, workspace: &WorkspaceId, lane: u16) {
+        self.end_use(workspace, lane, |lanes| lanes.quiet.push(lane));
+    }
+
+    /// Returns a lane on which a call met a conflict.
+    pub fn return_busy(&self, workspace: &WorkspaceId, lane: u16) {
+        self.end_use(workspace, lane, |_| {});
+    }
+
+    /// Returns whether the caller should check that a lane lasts, at most once an interval for each lane.
+    pub fn should_prolong(
+        &self,
+        workspace: &WorkspaceId,
+        lane: u16,
+        now: Timestamp,
+        interval: SignedDuration,
+    ) -> bool {
+        let mut known = self.lock();
+        let Some(lanes) = known.get_mut(workspace) else { return false };
+        match lanes.prolonged_at.get(&lane) {
+            Some(at) if now.duration_since(*at) < interval => false,
+            checked => {
+                let is_due = checked.is_some();
+                lanes.prolonged_at.insert(lane, now);
+                is_due
+            }
+        }
+    }
+
+    fn end_use(&self, workspace: &WorkspaceId, lane: u16, then: impl FnOnce(&mut WorkspaceLanes)) {
+        if let Some(lanes) = self.lock().get_mut(workspace)
+            && lanes.in_use.remove(&lane)
+            && (lanes.first..lanes.end).contains(&lane)
+        {
+            then(lanes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, WorkspaceLanes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WorkspaceLanes {
+    /// Returns a random lane, at best one that no call of this instance uses.
+    fn any(&self, sources: &Sources) -> Option<u16> {
+        let count = u64::from(self.end.saturating_sub(self.first)).max(1);
+        let start = u16::try_from(sources.below(count)).unwrap_or_default();
+        let from_start = (self.first..self.end).cycle().skip(usize::from(start)).take(usize::from(u16::MAX));
+        let mut all = from_start.take(usize::from(self.end.saturating_sub(self.first)));
+        let first = all.next()?;
+        let free = std::iter::once(first).chain(all).find(|lane| !self.in_use.contains(lane));
+        Some(free.unwrap_or(first))
+    }
+}

@@ -1,0 +1,232 @@
+//! Recalls: each lane is stopped by itself, then they are settled, and the last settlement is left to the caller.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use credits_core::balance::Balance;
+use credits_core::id::WorkspaceId;
+use credits_core::lane::{Lane, LaneSettlement, STOPPED};
+use credits_core::posting::Posting;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::error::{Corrupt, Fault};
+use crate::items::{balance_item, lane_item};
+use crate::lanes::LaneStore;
+use crate::table::Store;
+use crate::table::keys::ItemKey;
+use crate::table::transaction::{Reason, TransactionOutcome, Updated};
+
+/// Lanes that are stopped concurrently.
+const AT_A_TIME: usize = 16;
+
+/// Lanes that one settlement settles. A transaction has room for 100 items.
+const TOGETHER: usize = 90;
+
+/// Lanes that the last settlement settles, beside the posting on board and its other writes.
+const TOGETHER_ON_BOARD: usize = 40;
+
+/// How long stopped lanes are left to the caller that stopped them.
+const GRACE: SignedDuration = SignedDuration::from_secs(5);
+
+impl LaneStore<'_> {
+    /// Stops all lanes that a balance lists, and settles all but the last ones. Returns the last settlement, which the caller
+    /// writes; `None` if the lanes have changed.
+    pub(crate) async fn recall(
+        self,
+        workspace: &WorkspaceId,
+        stored: &Balance,
+    ) -> Result<Option<LaneSettlement>, Fault> {
+        let Some(mut stopped) = self.stop_all(workspace, stored).await? else { return Ok(None) };
+        let mut listing = stored.clone();
+        while stopped.len() > TOGETHER_ON_BOARD {
+            let rest = stopped.split_off(TOGETHER.min(stopped.len().saturating_sub(1)));
+            let Some(settlement) = LaneSettlement::of(&listing, stopped) else { return Ok(None) };
+            if !self.settle(workspace, &settlement).await? {
+                return Ok(None);
+            }
+            let settled = settlement.posting().map_err(Corrupt::from)?.apply(&listing, &listing.last);
+            let Ok(settled) = settled else { return Ok(None) };
+            (listing, stopped) = (settled, rest);
+        }
+        Ok(LaneSettlement::of(&listing, stopped))
+    }
+
+    /// Recalls all lanes that a balance lists, without a posting on board.
+    pub(crate) async fn end(self, workspace: &WorkspaceId, stored: &Balance) -> Result<(), Fault> {
+        if let Some(settlement) = self.recall(workspace, stored).await? {
+            self.settle(workspace, &settlement).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a workspace's lanes if all have ended, or if a recall was left unfinished. Returns when to try again; `None` if
+    /// no lane is open.
+    pub async fn end_idle(self, workspace: &WorkspaceId) -> Result<Option<Timestamp>, Fault> {
+        let mut attempts = self.store.attempts();
+        loop {
+            let (stored, database_now) = self.store.balances().read_stored_dated(workspace).await?;
+            let Some(stored) = stored.filter(|stored| stored.lanes.is_some()) else { return Ok(None) };
+            let lanes = self.read(workspace, &stored).await?;
+            let now = self.store.now().min(database_now);
+            match lanes.values().map(leave_until).max() {
+                Some(until) if until > now => return Ok(Some(until)),
+                _ => self.end(workspace, &stored).await?,
+            }
+            attempts.retry_now()?;
+        }
+    }
+
+    /// Sends a settlement without a posting on board. Returns whether it is written.
+    pub(super) async fn settle(
+        self,
+        workspace: &WorkspaceId,
+        settlement: &LaneSettlement,
+    ) -> Result<bool, Fault> {
+        let posting = settlement.posting().map_err(Corrupt::from)?;
+        let name = name_of(settlement);
+        let mut writes = vec![balance_item::write_of(&self.store.table, workspace, &posting, &name)?];
+        writes.extend(self.deletions(workspace, settlement)?);
+        self.store.transact_unless_changed(writes).await
+    }
+
+    fn deletions(
+        self,
+        workspace: &WorkspaceId,
+        settlement: &LaneSettlement,
+    ) -> Result<Vec<TransactWriteItem>, Corrupt> {
+        let lanes = settlement.lanes().iter();
+        lanes.map(|lane| lane_item::delete(&self.store.table, workspace, lane)).collect()
+    }
+
+    /// Stops all lanes that a balance lists; `None` if one of them is settled or of another generation.
+    async fn stop_all(self, workspace: &WorkspaceId, stored: &Balance) -> Result<Option<Vec<Lane>>, Fault> {
+        let Some(listed) = stored.lanes else { return Ok(None) };
+        let (_, database_now) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
+        let mut stopped = Vec::new();
+        let numbers: Vec<u16> = listed.numbers().collect();
+        for some in numbers.chunks(AT_A_TIME) {
+            let mut running = JoinSet::new();
+            for number in some {
+                let (store, workspace) = (self.store.clone(), workspace.clone());
+                let (number, generation) = (*number, stored.lane_generation);
+                running
+                    .spawn(async move { stop(&store, &workspace, number, generation, database_now).await });
+            }
+            for lane in running.join_all().await {
+                let Some(lane) = lane? else { return Ok(None) };
+                stopped.push(lane);
+            }
+        }
+        stopped.sort_by_key(|lane| lane.number);
+        Ok(Some(stopped))
+    }
+}
+
+/// Stops a lane and returns it; `None` if it is settled, or if its number is in use by another generation.
+async fn stop(
+    store: &Store,
+    workspace: &WorkspaceId,
+    number: u16,
+    generation: u64,
+    database_now: Timestamp,
+) -> Result<Option<Lane>, Fault> {
+    let mut attempts = store.attempts();
+    let key = ItemKey::lane(workspace, number);
+    loop {
+        let write = lane_item::stop_write(&store.table, workspace, number, generation, database_now)?;
+        match store.update_once(write).await? {
+            Updated::Written(_) => {}
+            // It is stopped already, unless its generation is another.
+            Updated::Refused(Some(item)) => {
+                let lane = lane_item::read(&item)?;
+                return Ok(Some(lane).filter(|lane| lane.generation == generation));
+            }
+            Updated::Refused(None) => return Ok(None),
+            Updated::Busy => {
+                attempts.retry_after_conflict().await?;
+                continue;
+            }
+            Updated::Unknown(error) => {
+                attempts.retry_after_failure(error).await?;
+                continue;
+            }
+        }
+        // A stopped lane changes only by its settlement.
+        let item = store.get(&key).await?;
+        return Ok(item
+            .as_ref()
+            .map(lane_item::read)
+            .transpose()?
+            .filter(|lane| lane.generation == generation && lane.ends_at == STOPPED));
+    }
+}
+
+/// Returns until when a lane is left alone: until it ends, or until its recall should be finished.
+pub(super) fn leave_until(lane: &Lane) -> Timestamp {
+    match lane.stopped_at {
+        Some(stopped_at) => stopped_at.checked_add(GRACE).unwrap_or(stopped_at),
+        None => lane.ends_at,
+    }
+}
+
+/// Returns what a balance records in `last` for a settlement without a posting.
+fn name_of(settlement: &LaneSettlement) -> String {
+    let rest = if settlement.is_last() { 0 } else { settlement.lanes().len() };
+    format!("lanes#{}#{rest}", settlement.generation())
+}
+
+impl Store {
+    /// Sends one transaction of a posting, its other writes, and a settlement that is on board. Returns the reasons of the
+    /// posting's own writes: the balance's first, then those of `others`.
+    ///
+    /// Takes the settlement off board once it is written, or if the lanes have changed. Then the balance's reason is `Busy`, so
+    /// that the caller retries without it.
+    pub(crate) async fn transact_posting(
+        &self,
+        workspace: &WorkspaceId,
+        posting: &Posting,
+        entry_key: &str,
+        others: Vec<TransactWriteItem>,
+        on_board: &mut Option<LaneSettlement>,
+    ) -> Result<TransactionOutcome, Fault> {
+        let Some(settlement) = on_board.as_ref() else {
+            let mut writes = vec![balance_item::write_of(&self.table, workspace, posting, entry_key)?];
+            writes.extend(others);
+            return self.transact(writes).await;
+        };
+        let together = posting.clone().with_settlement(settlement).map_err(Corrupt::from)?;
+        // The stream's readers count what the entry in `last` consumed. A posting that consumes nothing has none, or one that is
+        // written later.
+        let name = name_of(settlement);
+        let last = if posting.movement.consumed.is_empty() { &name } else { entry_key };
+        let mut writes = vec![balance_item::write_of(&self.table, workspace, &together, last)?];
+        let own = others.len().saturating_add(1);
+        writes.extend(others);
+        writes.extend(self.lanes().deletions(workspace, settlement)?);
+        let outcome = self.transact(writes).await?;
+        let TransactionOutcome::Cancelled(mut reasons) = outcome else {
+            if matches!(outcome, TransactionOutcome::Written) {
+                *on_board = None;
+            }
+            return Ok(outcome);
+        };
+        let of_lanes = reasons.split_off(own.min(reasons.len()));
+        let lanes_changed = of_lanes.iter().any(|reason| matches!(reason, Reason::Condition(_)))
+            || is_of_other_lanes(&together, reasons.first())?;
+        let busy = of_lanes.iter().any(|reason| matches!(reason, Reason::Busy));
+        if lanes_changed {
+            *on_board = None;
+        }
+        if (lanes_changed || busy)
+            && let Some(first) = reasons.first_mut()
+        {
+            *first = Reason::Busy;
+        }
+        Ok(TransactionOutcome::Cancelled(reasons))
+    }
+}
+
+/// Returns whether the balance has refused a settlement because its lanes are others.
+fn is_of_other_lanes(posting: &Posting, reason: Option<&Reason>) -> Result<bool, Corrupt> {
+    let Some(Reason::Condition(Some(item))) = reason else { return Ok(false) };
+    Ok(!posting.condition.accepts_lanes_of(&balance_item::read(item)?))
+}

@@ -1,0 +1,110 @@
+//! Attempts on a lane: the writes of a debit, with the lane in place of the balance.
+
+use credits_core::credits::Amount;
+use credits_core::ledger::Entry;
+use jiff::Timestamp;
+
+use crate::error::Fault;
+use crate::items::lane_item::{self, LaneDebit};
+use crate::lanes::MAX_WITHOUT_CHECK;
+use crate::posting::{CONFLICTS_PER_OPENING, Course, Place, PostingStore, Unposted, entry_under_key};
+use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
+
+/// One attempt on a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneAttempt {
+    pub lane: u16,
+    pub amount: Amount,
+    pub now: Timestamp,
+}
+
+impl PostingStore<'_> {
+    /// Sends one attempt on a lane. Returns the entry once it is written, and `None` to retry, perhaps elsewhere.
+    pub(super) async fn attempt_on_lane(
+        self,
+        course: &mut Course<'_>,
+        attempt: LaneAttempt,
+        entry: &Entry,
+    ) -> Result<Option<Entry>, Unposted> {
+        let (order, LaneAttempt { lane, amount, now }) = (course.order, attempt);
+        let debit = LaneDebit { number: lane, amount, now, entry_key: order.key.name() };
+        let mut writes = vec![lane_item::debit_write(&self.store.table, order.workspace, debit)?];
+        writes.extend(self.other_writes(order, entry, Place::Lane(lane))?);
+        let reasons = match self.store.transact(writes).await? {
+            TransactionOutcome::Written => return Ok(Some(entry.clone())),
+            TransactionOutcome::Unknown(error) => {
+                course.attempts.retry_after_failure(error).await?;
+                return Ok(None);
+            }
+            TransactionOutcome::Cancelled(reasons) => reasons,
+        };
+        if let Some(entry) = entry_under_key(order, &reasons, entry)? {
+            return Ok(Some(entry));
+        }
+        let busy = is_busy(&reasons);
+        match reasons.into_iter().next() {
+            Some(Reason::Condition(item)) if !busy => {
+                let stored = item.as_ref().map(lane_item::read).transpose()?;
+                let is_open = stored.is_some_and(|stored| stored.ends_at > now);
+                self.leave_lane(course, attempt, is_open).await?;
+            }
+            _ => self.change_lane(course, attempt).await?,
+        }
+        Ok(None)
+    }
+
+    /// Handles a lane that refuses a debit: refills it, or leaves the call to the balance, which knows of other lanes.
+    async fn leave_lane(
+        self,
+        course: &mut Course<'_>,
+        attempt: LaneAttempt,
+        is_open: bool,
+    ) -> Result<(), Fault> {
+        let LaneAttempt { lane, amount, .. } = attempt;
+        let workspace = course.order.workspace;
+        course.attempts.retry_now()?;
+        if is_open && Box::pin(self.store.lanes().refill(workspace, lane, amount)).await? {
+            return Ok(());
+        }
+        course.stays_at_balance = true;
+        self.store.known_lanes.return_busy(workspace, lane);
+        if !is_open {
+            self.store.known_lanes.forget(workspace);
+        }
+        course.place = Place::Balance;
+        Ok(())
+    }
+
+    /// Takes another lane after a conflict. If conflicts last, adds lanes.
+    async fn change_lane(self, course: &mut Course<'_>, attempt: LaneAttempt) -> Result<(), Fault> {
+        let LaneAttempt { lane, amount, .. } = attempt;
+        let workspace = course.order.workspace;
+        metrics::counter!("LaneConflicts").increment(1);
+        course.conflicts = course.conflicts.saturating_add(1);
+        if course.conflicts.is_multiple_of(CONFLICTS_PER_OPENING) {
+            Box::pin(self.store.lanes().extend(workspace, amount)).await?;
+        }
+        let next = self.store.known_lanes.take(workspace, &self.store.sources);
+        self.store.known_lanes.return_busy(workspace, lane);
+        course.place = next.map_or(Place::Balance, Place::Lane);
+        if course.conflicts == 1 {
+            course.attempts.retry_now()
+        } else {
+            course.attempts.retry_after_conflict().await
+        }
+    }
+
+    /// Returns a lane after a debit, and lets it last longer if its end is near.
+    pub(super) async fn end_use_of(self, course: &Course<'_>, lane: u16) -> Result<(), Fault> {
+        let workspace = course.order.workspace;
+        if course.conflicts == 0 {
+            self.store.known_lanes.return_quiet(workspace, lane);
+        } else {
+            self.store.known_lanes.return_busy(workspace, lane);
+        }
+        if self.store.known_lanes.should_prolong(workspace, lane, self.store.now(), MAX_WITHOUT_CHECK) {
+            Box::pin(self.store.lanes().prolong(workspace, lane)).await?;
+        }
+        Ok(())
+    }
+}
