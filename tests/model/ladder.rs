@@ -94,18 +94,7 @@ pub async fn reach(rung: Rung, callers: usize, duty: Duty, granted: &str) -> Rea
     begin(&busy, &workspace, granted).await;
     busy.forget();
     let measured_from = Instant::now() + duty.ramp;
-    let crowd = Arc::new(Crowd {
-        busy,
-        workspace,
-        measured_from,
-        until: measured_from + duty.measured,
-        calls: AtomicU64::new(0),
-        measured_calls: AtomicU64::new(0),
-        given_up: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
-        keys: AtomicU64::new(0),
-        micros: std::sync::Mutex::default(),
-    });
+    let crowd = Arc::new(Crowd::new(busy, workspace, measured_from, duty.measured));
     match rung {
         Rung::Debits => Crowd::debit(&crowd, callers, 1).await,
         Rung::Batches(lines) => Crowd::debit(&crowd, callers, lines).await,
@@ -114,6 +103,31 @@ pub async fn reach(rung: Rung, callers: usize, duty: Duty, granted: &str) -> Rea
     }
     let took = measured_from.elapsed().as_secs_f64();
     Arc::into_inner(crowd).unwrap().reached(rung, callers, took, granted).await
+}
+
+/// Lets callers make this many debits of one credit each, on a balance of `granted` credits. Each caller has a store of its
+/// own, as separate processes have.
+pub async fn spend_all(callers: usize, debits_each: usize, seed: u64, granted: &str) -> Reached {
+    let busy = Busy::new(seed).await;
+    let workspace: WorkspaceId = "acme".parse().unwrap();
+    let granted: Amount = granted.parse().unwrap();
+    begin(&busy, &workspace, granted).await;
+    busy.forget();
+    let began = Instant::now();
+    let crowd = Arc::new(Crowd::new(busy, workspace, began, Duration::MAX));
+    let mut running = JoinSet::new();
+    for caller in 0..callers {
+        let crowd = Arc::clone(&crowd);
+        running.spawn(async move {
+            let store = crowd.store(caller);
+            for _ in 0..debits_each {
+                crowd.debit_once(&store, &[line()]).await;
+            }
+        });
+    }
+    drop(running.join_all().await);
+    let took = began.elapsed().as_secs_f64();
+    Arc::into_inner(crowd).unwrap().reached(Rung::Debits, callers, took, granted).await
 }
 
 async fn begin(busy: &Busy, workspace: &WorkspaceId, granted: Amount) {
@@ -152,6 +166,22 @@ fn card() -> Name {
 }
 
 impl Crowd {
+    fn new(busy: Busy, workspace: WorkspaceId, measured_from: Instant, measured: Duration) -> Self {
+        let until = measured_from.checked_add(measured).unwrap_or(measured_from);
+        Self {
+            busy,
+            workspace,
+            measured_from,
+            until,
+            calls: AtomicU64::new(0),
+            measured_calls: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            keys: AtomicU64::new(0),
+            micros: std::sync::Mutex::default(),
+        }
+    }
+
     /// Returns a store of its own for each caller, as separate processes have.
     fn store(&self, caller: usize) -> Store {
         self.busy.store(1_000 + caller as u64)
@@ -203,25 +233,28 @@ impl Crowd {
         for caller in 0..callers {
             let crowd = Arc::clone(self);
             running.spawn(async move {
-                let (store, card, content) = (crowd.store(caller), card(), vec![line(); lines]);
+                let (store, content) = (crowd.store(caller), vec![line(); lines]);
                 while crowd.goes_on() {
-                    let (claim, since) = (crowd.claim(), Instant::now());
-                    // An invocation ends after ten seconds at most.
-                    let store = store.until(since + Duration::from_secs(10));
-                    let posted = if lines == 1 {
-                        let PricedCall { operation, consumer, amount, .. } = line();
-                        let rate_card = card.clone();
-                        let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
-                        store.debits().debit(&claim, amount, cause).await
-                    } else {
-                        let order = BatchOrder { rate_card: &card, lines: &content, partial: false };
-                        store.debits().debit_batch(&claim, order).await
-                    };
-                    crowd.count(since, lines as u64, posted);
+                    crowd.debit_once(&store, &content).await;
                 }
             });
         }
         drop(running.join_all().await);
+    }
+
+    async fn debit_once(&self, store: &Store, lines: &[PricedCall]) {
+        let (claim, since, rate_card) = (self.claim(), Instant::now(), card());
+        // An invocation ends after ten seconds at most.
+        let store = store.until(since + Duration::from_secs(10));
+        let posted = if let [line] = lines {
+            let PricedCall { operation, consumer, amount, .. } = line.clone();
+            let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
+            store.debits().debit(&claim, amount, cause).await
+        } else {
+            let order = BatchOrder { rate_card: &rate_card, lines, partial: false };
+            store.debits().debit_batch(&claim, order).await
+        };
+        self.count(since, lines.len() as u64, posted);
     }
 
     /// Runs rounds: places holds together, captures them with all callers at once, and settles them together.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use model::ladder::{Duty, Rung, reach};
+use model::ladder::{Duty, Rung, reach, spend_all};
 
 #[tokio::test(start_paused = true)]
 async fn m02_conflicting_callers_spend_exactly_the_balance() {
@@ -21,4 +21,14 @@ async fn m02_conflicting_callers_spend_exactly_the_balance() {
             _ => assert_eq!(reached.refused, 0),
         }
     }
+}
+
+/// Lanes open, grow, are used up and recalled. Then every caller is refused, and none gets 503.
+#[tokio::test(start_paused = true)]
+async fn m02_64_callers_spend_exactly_the_balance_without_503() {
+    let reached = spend_all(64, 200, 3, "5000").await;
+    assert_eq!(reached.paid.0, reached.paid.1, "the balance matches the callers: {reached:?}");
+    assert_eq!(reached.paid.1.to_string(), "5000");
+    assert_eq!((reached.refused, reached.given_up), (7_800, 0), "{reached:?}");
+    assert!(reached.units_a_call <= 5.2, "{reached:?}");
 }

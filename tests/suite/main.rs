@@ -34,6 +34,7 @@ mod holds;
 mod invoices;
 mod isolation;
 mod items;
+mod lanes;
 mod ledger;
 mod mails;
 mod months;

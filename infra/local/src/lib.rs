@@ -13,6 +13,7 @@ mod checkout_page;
 mod claims;
 mod clock;
 pub mod command;
+pub mod conflicts;
 mod controls;
 pub mod database;
 pub mod demo;

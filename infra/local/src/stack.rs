@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::bus::Bus;
 use crate::clock::LocalClock;
+use crate::conflicts::Conflicts;
 use crate::database::{self, Home, Stream as TableStream, TableLocation};
 use crate::functions::{self, Functions, Parts};
 use crate::gateway::{Gateway, Request};
@@ -64,6 +65,8 @@ pub struct Options {
     pub provider: Option<OwnProvider>,
     /// The initial time of a stack without kept data. If absent, the machine's time.
     pub begins_at: Option<Timestamp>,
+    /// Whether transactions on one item cancel each other, as in `DynamoDB`.
+    pub conflicts: Conflicts,
 }
 
 /// A payment provider that replaces the stand-in.
@@ -86,6 +89,7 @@ impl Default for Options {
             catalogue: None,
             provider: None,
             begins_at: None,
+            conflicts: Conflicts::Off,
         }
     }
 }
@@ -256,7 +260,7 @@ fn shared(
     address: SocketAddr,
 ) -> Result<Shared, StackError> {
     let url = format!("http://{address}");
-    let wire = Wire::new(Arc::clone(&clock));
+    let wire = Wire::new(Arc::clone(&clock), options.conflicts);
     let stand_in = || OwnProvider { base: format!("{url}/_local/provider"), key: Secret::new(PROVIDER_KEY) };
     let OwnProvider { base, key: provider_key } = options.provider.clone().unwrap_or_else(stand_in);
     let catalogue = match &options.catalogue {

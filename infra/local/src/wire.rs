@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Number, Value, json};
 
 use crate::clock::LocalClock;
+use crate::conflicts::{Conflicts, HeldItems};
 use crate::permissions::{self, Permission};
 
 /// One request to the database, with the capacity that it consumed.
@@ -32,11 +33,14 @@ pub(crate) struct Wire {
     recorded: Arc<Mutex<Vec<Recorded>>>,
     used: Arc<Mutex<BTreeSet<Permission>>>,
     clock: Arc<LocalClock>,
+    /// The items that transactions hold; `None` if transactions don't conflict.
+    held: Option<HeldItems>,
 }
 
 impl Wire {
-    pub fn new(clock: Arc<LocalClock>) -> Self {
-        Self { recorded: Arc::default(), used: Arc::default(), clock }
+    pub fn new(clock: Arc<LocalClock>, conflicts: Conflicts) -> Self {
+        let held = (conflicts == Conflicts::On).then(HeldItems::default);
+        Self { recorded: Arc::default(), used: Arc::default(), clock, held }
     }
 
     /// Returns a client for one function. Its requests are counted.
@@ -71,8 +75,14 @@ impl Wire {
     ) -> Result<HttpResponse, ConnectorError> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        if let Some(Ok(body)) = request.body().bytes().map(serde_json::from_slice::<Value>) {
-            self.note(permissions::of_request(function, &operation, &body));
+        let asked: Value =
+            serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
+        self.note(permissions::of_request(function, &operation, &asked));
+        if let Some(held) = &self.held
+            && let Some(mut conflict) = held.pass(&operation, &asked, &self.clock.sources()).await
+        {
+            date(&mut conflict, &self.clock);
+            return Ok(conflict);
         }
         ask_for_capacity(&mut request);
         let mut response = inner.call(request).await?;

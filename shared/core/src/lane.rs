@@ -30,7 +30,13 @@ use crate::posting::{Condition, Movement, Posting};
 pub const MAX_LANES: u16 = 256;
 
 /// How many debits of the size that met conflicts an allotment pays at least. Smaller allotments would be used up at once.
-const MIN_DEBITS: u64 = 4;
+const MIN_DEBITS: u16 = 4;
+
+/// The same for further lanes, which are worth a recall of so many only while the credits last.
+const MIN_DEBITS_OF_FURTHER: u16 = 16;
+
+/// Lanes are opened together: one alone would be no better than the balance.
+const MIN_LANES: u16 = 2;
 
 /// The `ends_at` of a lane that a recall has stopped.
 pub const STOPPED: Timestamp = Timestamp::UNIX_EPOCH;
@@ -99,7 +105,7 @@ pub enum LaneMovement {
 /// A request for lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneRequest {
-    /// The number of new lanes.
+    /// The number of new lanes. There are fewer if that many can't be spared for.
     pub count: u16,
     /// The debit that met conflicts.
     pub debit: Amount,
@@ -229,11 +235,11 @@ impl Balance {
         }
         let (condition, first) = (LaneCondition::ClosedSince(self.lane_generation), 1);
         let generation = self.lane_generation.saturating_add(1);
-        let Some((mut allotment, each)) = self.allot(request, spare, generation, first)? else {
-            return Ok(None);
-        };
-        let allotted = each.times(request.count)?;
-        let lanes = OpenLanes { first, end: first.saturating_add(request.count), allotted, reserve };
+        let most = affordable(spare, request.debit, MIN_DEBITS)?;
+        let request = LaneRequest { count: request.count.min(most), ..request };
+        let allotted = self.allot(request, spare, generation, first)?;
+        let Some((mut allotment, end, allotted)) = allotted else { return Ok(None) };
+        let lanes = OpenLanes { first, end, allotted, reserve };
         let taken = allotted.plus(reserve)?;
         let Posting { condition: conditions, movement } = &mut allotment.posting;
         (conditions.lanes, conditions.covers) = (Some(condition), Some(taken));
@@ -248,14 +254,14 @@ impl Balance {
     /// lanes, or if the balance is due.
     pub fn extend_lanes(&self, request: LaneRequest) -> Result<Option<Allotment>, OutOfRange> {
         let Some(lanes) = self.lanes else { return Ok(None) };
-        let end = lanes.end.saturating_add(request.count);
-        if end.saturating_sub(1) > MAX_LANES {
+        if lanes.end.saturating_add(request.count).saturating_sub(1) > MAX_LANES {
             return Ok(None);
         }
         let generation = self.lane_generation;
+        let most = affordable(self.spendable, request.debit, MIN_DEBITS_OF_FURTHER)?;
+        let request = LaneRequest { count: request.count.min(most), ..request };
         let allotted = self.allot(request, self.spendable, generation, lanes.end)?;
-        let Some((mut allotment, each)) = allotted else { return Ok(None) };
-        let credits = each.times(request.count)?;
+        let Some((mut allotment, end, credits)) = allotted else { return Ok(None) };
         let Posting { condition, movement } = &mut allotment.posting;
         condition.lanes = Some(LaneCondition::Listed { generation, first: lanes.first, end: lanes.end });
         condition.covers = Some(credits);
@@ -272,7 +278,10 @@ impl Balance {
         now: Timestamp,
     ) -> Result<Option<(Credits, Posting)>, OutOfRange> {
         let Some(lanes) = self.lanes else { return Ok(None) };
-        let Some(credits) = share(self.spendable, lanes.count(), debit)? else { return Ok(None) };
+        let credits = half_for(self.spendable, lanes.count())?;
+        if credits < debit.credits().times(MIN_DEBITS)? {
+            return Ok(None);
+        }
         let condition = Condition {
             covers: Some(credits),
             nothing_due_at: Some(now),
@@ -309,15 +318,20 @@ impl Balance {
     }
 
     /// Makes new lanes from half of `spare`, numbered from `first`, and a posting that requires that they end before the
-    /// balance is due. Returns `None` if an allotment would be too small.
+    /// balance is due. Also returns the number after the last one, and the credits of all together. Returns `None` if too
+    /// little can be spared.
     fn allot(
         &self,
         request: LaneRequest,
         spare: Credits,
         generation: u64,
         first: u16,
-    ) -> Result<Option<(Allotment, Credits)>, OutOfRange> {
-        let Some(each) = share(spare, request.count, request.debit)? else { return Ok(None) };
+    ) -> Result<Option<(Allotment, u16, Credits)>, OutOfRange> {
+        let count = request.count;
+        if count < MIN_LANES {
+            return Ok(None);
+        }
+        let (each, after) = (half_for(spare, count)?, first.saturating_add(count));
         let end = request.now.checked_add(request.lasts).map_err(|_| OutOfRange)?;
         let ends_at = end.min(self.expires_next);
         if ends_at <= request.now {
@@ -335,12 +349,12 @@ impl Balance {
             writes: 0,
             last: String::new(),
         };
-        let lanes = (first..first.saturating_add(request.count)).map(lane).collect();
+        let lanes = (first..after).map(lane).collect();
         // The balance may be due exactly when the lanes end, but not earlier.
         let before = ends_at.checked_sub(SignedDuration::from_millis(1)).map_err(|_| OutOfRange)?;
         let condition = Condition { nothing_due_at: Some(before), ..Condition::default() };
         let posting = Posting { condition, movement: Movement::default() };
-        Ok(Some((Allotment { posting, lanes }, each)))
+        Ok(Some((Allotment { posting, lanes }, after, each.times(count)?)))
     }
 }
 
@@ -414,11 +428,16 @@ impl Posting {
     }
 }
 
-/// Returns half of `spare` divided by the number of lanes; `None` if that pays too few debits.
-fn share(spare: Credits, lanes: u16, debit: Amount) -> Result<Option<Credits>, OutOfRange> {
-    let each = spare.or_zero().share(1, u64::from(lanes).saturating_mul(2))?;
-    let pays_enough = each.share(1, MIN_DEBITS)? >= debit.credits();
-    Ok(pays_enough.then_some(each))
+/// Returns half of `spare` divided by a number of lanes.
+fn half_for(spare: Credits, lanes: u16) -> Result<Credits, OutOfRange> {
+    spare.or_zero().share(1, u64::from(lanes).saturating_mul(2))
+}
+
+/// Returns for how many lanes half of `spare` suffices, each of which pays `debits` debits.
+fn affordable(spare: Credits, debit: Amount, debits: u16) -> Result<u16, OutOfRange> {
+    let each = debit.credits().times(debits)?.times(2)?.micros()?;
+    let count = spare.or_zero().micros()?.checked_div(each).unwrap_or_default();
+    Ok(u16::try_from(count).unwrap_or(u16::MAX))
 }
 
 fn add_to(

@@ -285,8 +285,8 @@ fn lanes_open_only_with_enough_to_spare() {
     let pair = Pair::new();
     let opens =
         |balance: &Balance, count, debit| balance.open_lanes(pair.request(count, debit)).unwrap().is_some();
-    // Half of 1,000 less a reserve of 11 is 494.5: 123.625 for each of four lanes, which pays four debits of 30.
-    assert_eq!((opens(&pair.stored, 4, 30), opens(&pair.stored, 4, 31)), (true, false));
+    // Half of 1,000 less a reserve of 11 is 494.5, which pays eight debits of 61 on two lanes.
+    assert_eq!((opens(&pair.stored, 4, 61), opens(&pair.stored, 4, 62)), (true, false));
     let low = Balance { low_at: Some(amount(499)), ..pair.stored.clone() };
     assert!(opens(&low, 4, 1));
     assert!(!opens(&Balance { low_at: Some(amount(500)), ..low }, 4, 1), "the reserve is half of all");

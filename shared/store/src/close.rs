@@ -11,6 +11,7 @@ use crate::balances::BalanceStore;
 use crate::error::{Corrupt, Fault};
 use crate::items::ended_grants::end_write;
 use crate::items::{balance_item, entry_item, running_grants};
+use crate::lanes::recall::RecallStep;
 use crate::table::attribute;
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
@@ -47,8 +48,10 @@ impl BalanceStore<'_> {
                 balance => return Ok(Current { balance, database_now }),
             };
             if due.lanes.is_some() {
-                Box::pin(self.store.lanes().end(workspace, &due)).await?;
-                attempts.retry_now()?;
+                match Box::pin(self.store.lanes().end(workspace, &due)).await? {
+                    RecallStep::OfAnotherCaller => attempts.retry_after_recall().await?,
+                    RecallStep::Ready | RecallStep::Changed => attempts.retry_now()?,
+                }
                 continue;
             }
             let closing = due.close(now).map_err(Corrupt::from)?;

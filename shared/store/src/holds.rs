@@ -140,16 +140,21 @@ impl HoldStore<'_> {
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 PlacementObstacle::Insufficient(balance) => {
-                    let uncovered = Uncovered { workspace, posting: &posting, debit: None };
+                    let other_writes = holds.len().saturating_add(1);
+                    let uncovered = Uncovered { workspace, posting: &posting, other_writes, debit: None };
                     let shortfall = self.store.lanes().avert(uncovered, &balance, &mut on_board).await?;
-                    if let Shortfall::Final(short) = shortfall {
-                        let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
-                        let RefusedPosting { balance, has_open_holds } = refused;
-                        if !has_open_holds || !releaser.release(balance.version).await? {
-                            return Err(DebitRefusal::Insufficient { required: total, balance });
+                    match shortfall {
+                        Shortfall::Final(short) => {
+                            let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
+                            let RefusedPosting { balance, has_open_holds } = refused;
+                            if !has_open_holds || !releaser.release(balance.version).await? {
+                                return Err(DebitRefusal::Insufficient { required: total, balance });
+                            }
+                            attempts.retry_now()?;
                         }
+                        Shortfall::Wait => attempts.retry_after_recall().await?,
+                        Shortfall::Retry | Shortfall::OnLanes(_) => attempts.retry_now()?,
                     }
-                    attempts.retry_now()?;
                 }
                 PlacementObstacle::Busy => attempts.retry_after_conflict().await?,
                 PlacementObstacle::Moved => attempts.retry_now()?,

@@ -14,12 +14,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Corrupt, Fault};
 use crate::items::lane_item;
+use crate::lanes::recall::RecallStep;
+use crate::sources::Sources;
 use crate::table::Store;
 use crate::table::keys::ItemKey;
 
 pub(crate) mod known;
 pub mod opening;
-mod recall;
+pub(crate) mod recall;
 pub(crate) mod settings;
 
 /// How long lanes last that no debit uses. Debits prolong their lane.
@@ -27,6 +29,9 @@ const LASTS: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long an instance uses a lane until it checks that the lane still lasts.
 pub(crate) const MAX_WITHOUT_CHECK: SignedDuration = SignedDuration::from_secs(150);
+
+/// If fewer than one in so many lanes cover a debit, the lanes are recalled.
+const MAX_LANES_FOR_EACH_COVERING: usize = 8;
 
 /// Lanes of workspaces.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +54,10 @@ pub(crate) enum Shortfall {
     Final(Box<Balance>),
     /// Retry: a settlement is on board, or the lanes have changed.
     Retry,
-    /// Retry on this lane, which covers the debit.
-    OnLane(u16),
+    /// Retry after another caller's recall.
+    Wait,
+    /// Retry on one of these lanes, which cover the debit.
+    OnLanes(Vec<u16>),
 }
 
 /// The part of a call that a balance does not cover.
@@ -59,14 +66,24 @@ pub(crate) struct Uncovered<'a> {
     pub workspace: &'a WorkspaceId,
     /// The posting without a settlement.
     pub posting: &'a Posting,
+    /// The number of writes in the same transaction, beside that of the balance.
+    pub other_writes: usize,
     /// The amount, if the call is a debit that a lane can pay.
     pub debit: Option<(Amount, Timestamp)>,
 }
 
 impl LaneView {
-    /// Returns a lane that covers a debit.
-    fn covering(&self, amount: Amount, now: Timestamp) -> Option<u16> {
-        self.lanes.values().find(|lane| lane.covers(amount, now)).map(|lane| lane.number)
+    /// Returns the lanes that cover a debit, from a random one on. Returns none if only a few cover it: then a recall is
+    /// faster than many callers that meet on them.
+    fn covering(&self, amount: Amount, now: Timestamp, sources: &Sources) -> Vec<u16> {
+        let covering = self.lanes.values().filter(|lane| lane.covers(amount, now));
+        let mut covering: Vec<u16> = covering.map(|lane| lane.number).collect();
+        if covering.len() < self.lanes.len().div_ceil(MAX_LANES_FOR_EACH_COVERING) {
+            return Vec::new();
+        }
+        let count = u64::try_from(covering.len()).unwrap_or_default().max(1);
+        covering.rotate_left(usize::try_from(sources.below(count)).unwrap_or_default());
+        covering
     }
 }
 
@@ -118,17 +135,21 @@ impl LaneStore<'_> {
         if refused.lanes.is_none() {
             return Ok(Shortfall::Final(Box::new(refused.clone())));
         }
+        if self.waits_for_another(call.workspace, refused.lane_generation) {
+            return Ok(Shortfall::Wait);
+        }
         let Some(view) = self.view(call.workspace, refused).await? else { return Ok(Shortfall::Retry) };
         // The exhaustion of a workspace is noted at a balance without lanes.
         if view.bound.spendable < covers && view.bound.exhaustion().map_err(Corrupt::from)?.is_none() {
             return Ok(Shortfall::Final(Box::new(view.bound)));
         }
-        if let Some((amount, now)) = call.debit
-            && let Some(number) = view.covering(amount, now)
-        {
-            return Ok(Shortfall::OnLane(number));
+        let covering = call.debit.map(|(amount, now)| view.covering(amount, now, &self.store.sources));
+        if let Some(covering) = covering.filter(|covering| !covering.is_empty()) {
+            return Ok(Shortfall::OnLanes(covering));
         }
-        *on_board = self.recall(call.workspace, &view.stored).await?;
-        Ok(Shortfall::Retry)
+        Ok(match self.recall(call.workspace, &view.stored, call.other_writes, on_board).await? {
+            RecallStep::Ready | RecallStep::Changed => Shortfall::Retry,
+            RecallStep::OfAnotherCaller => Shortfall::Wait,
+        })
     }
 }

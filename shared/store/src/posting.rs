@@ -110,12 +110,33 @@ struct Course<'a> {
     database_now: Timestamp,
     releaser: ExpiredHoldReleaser<'a>,
     place: Place,
-    /// Conflicts at the balance and on lanes.
+    /// Conflicts at the balance.
     conflicts: u32,
+    /// Conflicts on lanes.
+    lane_conflicts: u32,
+    /// Other lanes that cover the debit, as far as this call knows.
+    covering: Vec<u16>,
     /// Whether a lane has refused this call, so that it stays at the balance unless that names another lane.
     stays_at_balance: bool,
-    /// The last settlement of a recall, which the next attempt at the balance writes with its posting.
+    /// The last settlement of this call's recall, which its next attempt at the balance writes with its posting.
     on_board: Option<LaneSettlement>,
+    /// Whether the next attempt at the balance reads it first, because another caller's recall may still be under way.
+    reads_first: bool,
+}
+
+/// A balance, as stored, that does not cover a posting.
+#[derive(Debug, Clone, Copy)]
+struct ShortBalance<'a> {
+    balance: &'a Balance,
+    found_by: FoundBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FoundBy {
+    /// The balance refused the write of the posting, whose entry did not exist.
+    Write,
+    /// It was read.
+    Read,
 }
 
 /// After how many conflicts a call opens lanes, or adds some.
@@ -133,7 +154,7 @@ impl PostingStore<'_> {
         let mut course = self.course(&order);
         if let Some(refused) = self.refused_without_write(&order).await? {
             let RefusedPosting { balance, has_open_holds } = refused;
-            if !has_open_holds || !course.releaser.release(balance.version).await? {
+            if !has_open_holds || !Box::pin(course.releaser.release(balance.version)).await? {
                 return Err(refused.into());
             }
         }
@@ -160,8 +181,11 @@ impl PostingStore<'_> {
             releaser: self.store.holds().expired_hold_releaser(order.workspace),
             place: lane.map_or(Place::Balance, Place::Lane),
             conflicts: 0,
+            lane_conflicts: 0,
+            covering: Vec::new(),
             stays_at_balance: false,
             on_board: None,
+            reads_first: self.store.known_lanes.are_in_recall(order.workspace),
         }
     }
 
@@ -191,6 +215,16 @@ impl PostingStore<'_> {
     ) -> Result<Option<Entry>, Unposted> {
         let order = course.order;
         let posting = (order.build_posting)(now);
+        if std::mem::take(&mut course.reads_first)
+            && let Some(balance) = self.store.balances().read_stored(order.workspace).await?
+        {
+            self.store.known_lanes.learn(order.workspace, &balance);
+            if matches!(posting.check(&balance), Err(Refusal::Insufficient { .. })) {
+                let short = ShortBalance { balance: &balance, found_by: FoundBy::Read };
+                self.get_past_shortfall(course, short, &posting, now).await?;
+                return Ok(None);
+            }
+        }
         let others = self.other_writes(order, entry, Place::Balance)?;
         let name = order.key.name();
         let sent = self.store.transact_posting(order.workspace, &posting, name, others, &mut course.on_board);
@@ -206,13 +240,16 @@ impl PostingStore<'_> {
             return Ok(Some(entry));
         }
         match read_cancellation(&posting, reasons)? {
-            AttemptEnd::Backoff => self.back_off(course).await?,
+            AttemptEnd::Backoff => self.back_off(course, &posting, now).await?,
             AttemptEnd::CloseFirst => {
                 course.attempts.retry_now()?;
                 let current = Box::pin(self.store.balances().close_due(order.workspace)).await?;
                 course.database_now = current.database_now;
             }
-            AttemptEnd::Short(balance) => self.get_past_shortfall(course, &balance, &posting, now).await?,
+            AttemptEnd::Short(balance) => {
+                let short = ShortBalance { balance: &balance, found_by: FoundBy::Write };
+                self.get_past_shortfall(course, short, &posting, now).await?;
+            }
         }
         Ok(None)
     }
@@ -221,19 +258,37 @@ impl PostingStore<'_> {
     async fn get_past_shortfall(
         self,
         course: &mut Course<'_>,
-        balance: &Balance,
+        short: ShortBalance<'_>,
         posting: &Posting,
         now: Timestamp,
     ) -> Result<(), Unposted> {
-        let order = course.order;
-        let uncovered =
-            Uncovered { workspace: order.workspace, posting, debit: order.debit.map(|it| (it, now)) };
+        let (order, ShortBalance { balance, found_by }) = (course.order, short);
+        let uncovered = Uncovered {
+            workspace: order.workspace,
+            posting,
+            other_writes: order.extra_writes.len().saturating_add(1),
+            debit: order.debit.map(|amount| (amount, now)),
+        };
         match Box::pin(self.store.lanes().avert(uncovered, balance, &mut course.on_board)).await? {
             Shortfall::Retry => {}
-            Shortfall::OnLane(lane) => course.place = Place::Lane(lane),
+            Shortfall::Wait => {
+                course.reads_first = true;
+                return Ok(course.attempts.retry_after_recall().await?);
+            }
+            Shortfall::OnLanes(covering) => {
+                course.covering = covering;
+                course.place = course.covering.pop().map_or(Place::Balance, Place::Lane);
+            }
+            // A refused write has found no entry under the key, at the instant of its balance. A balance that was read is
+            // followed by a read of the entry. If the entry is absent, it was absent before too.
+            Shortfall::Final(_)
+                if (found_by == FoundBy::Read || balance.lanes.is_some())
+                    && self.store.get(&order.key).await?.is_some() => {}
             Shortfall::Final(short) => {
                 let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
-                if !refused.has_open_holds || !course.releaser.release(refused.balance.version).await? {
+                if !refused.has_open_holds
+                    || !Box::pin(course.releaser.release(refused.balance.version)).await?
+                {
                     if balance.lanes.is_none() {
                         self.store.known_refusals.remember(order.workspace, &refused.balance);
                     }
@@ -244,28 +299,42 @@ impl PostingStore<'_> {
         Ok(course.attempts.retry_now()?)
     }
 
-    /// Waits after a conflict at the balance. A debit looks for lanes after its first conflict, and opens some if its
-    /// conflicts last.
-    async fn back_off(self, course: &mut Course<'_>) -> Result<(), Fault> {
+    /// Handles a conflict at the balance. A debit reads the balance meanwhile: it may have lanes, or no credits. If conflicts
+    /// last, the debit opens lanes.
+    async fn back_off(
+        self,
+        course: &mut Course<'_>,
+        posting: &Posting,
+        now: Timestamp,
+    ) -> Result<(), Unposted> {
         let workspace = course.order.workspace;
+        let Some(amount) = course.order.debit else {
+            return Ok(course.attempts.retry_after_conflict().await?);
+        };
+        if course.on_board.is_some() {
+            // Other callers wait for the settlement.
+            course.attempts.hurry();
+            return Ok(course.attempts.retry_after_conflict().await?);
+        }
         course.conflicts = course.conflicts.saturating_add(1);
-        let Some(amount) = course.order.debit else { return course.attempts.retry_after_conflict().await };
         if course.conflicts.is_multiple_of(CONFLICTS_PER_OPENING) {
             Box::pin(self.store.lanes().open(workspace, amount)).await?;
             course.stays_at_balance = false;
-        } else if course.conflicts == 1 {
-            let item = self.store.get_recent(&ItemKey::balance(workspace)).await?;
-            let balance = item.as_ref().map(balance_item::read).transpose()?;
-            self.store.known_lanes.learn(workspace, balance.and_then(|balance| balance.lanes));
+        } else if let Some(balance) = self.store.balances().read_stored(workspace).await? {
+            self.store.known_lanes.learn(workspace, &balance);
+            if matches!(posting.check(&balance), Err(Refusal::Insufficient { .. })) {
+                let short = ShortBalance { balance: &balance, found_by: FoundBy::Read };
+                return Box::pin(self.get_past_shortfall(course, short, posting, now)).await;
+            }
         }
-        if !course.stays_at_balance
-            && course.on_board.is_none()
-            && let Some(lane) = self.store.known_lanes.take(workspace, &self.store.sources)
-        {
-            course.place = Place::Lane(lane);
-            return course.attempts.retry_now();
+        let lanes = (!course.stays_at_balance).then_some(&self.store.known_lanes);
+        match lanes.and_then(|lanes| lanes.take(workspace, &self.store.sources)) {
+            Some(lane) => {
+                course.place = Place::Lane(lane);
+                Ok(course.attempts.retry_elsewhere()?)
+            }
+            None => Ok(course.attempts.retry_after_conflict().await?),
         }
-        course.attempts.retry_after_conflict().await
     }
 
     /// Refuses a posting by reading the balance and the entry, if the balance has refused a call of this instance and has

@@ -7,15 +7,17 @@ use credits_aws::settings::SecretSetting;
 use credits_payments::signature::Secret;
 use lexopt::{Arg, Parser, ValueExt};
 
+use crate::conflicts::Conflicts;
 use crate::demo::WORKSPACE;
 use crate::{Options, OwnProvider};
 
-pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL]
+pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL] [--conflicts]
   runs the whole product on 127.0.0.1. Data stays in memory; with --data it is kept in DIR, and a later start reads it.
   --catalogue replaces the prices of infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
   (default: whsec_local).
   --provider charges at another server with Stripe's API, such as https://api.stripe.com in test mode, with the API key
   in STRIPE_API_KEY; deliver its events to /v1/webhooks/stripe.
+  --conflicts lets transactions on one item cancel each other, as DynamoDB does, to see how a busy workspace behaves.
 cargo local demo [the same options]
   runs the same stack with a workspace that has half a year of history.
 cargo local watch WORKSPACE [--port 8787]
@@ -76,6 +78,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
                 options.catalogue = Some(read.map_err(|error| lexopt::Error::Custom(Box::new(error)))?);
             }
             Arg::Long("provider") => options.provider = Some(own_provider(arguments.value()?.string()?)?),
+            Arg::Long("conflicts") => options.conflicts = Conflicts::On,
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
             Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
             Arg::Long("holds") => size.holds = arguments.value()?.parse()?,

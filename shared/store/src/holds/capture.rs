@@ -61,7 +61,7 @@ struct Course<'a> {
     /// Whether the response to an attempt was lost. A capture that is found then may be this request's own.
     lost: bool,
     releaser: ExpiredHoldReleaser<'a>,
-    /// The last settlement of a recall, which the next attempt at the balance writes too.
+    /// The last settlement of this call's recall, which its next attempt at the balance writes with its posting.
     on_board: Option<LaneSettlement>,
     attempts: Attempts,
 }
@@ -225,18 +225,20 @@ impl HoldStore<'_> {
             course.attempts.retry_after_conflict().await?;
             return Ok(None);
         };
-        let uncovered = Uncovered { workspace, posting: &posting, debit: None };
-        if let Shortfall::Final(short) =
-            self.store.lanes().avert(uncovered, &stored, &mut course.on_board).await?
-        {
-            let balance = RefusedBalance::of(&short).map_err(Fault::from)?;
-            if !course.releaser.release(balance.version).await? {
-                let available = balance.spendable.plus(remaining).map_err(sum)?;
-                let line = Box::new(course.capture.line.clone());
-                return Err(HoldRefusal::Insufficient { line, available, balance });
+        let uncovered = Uncovered { workspace, posting: &posting, other_writes: 1, debit: None };
+        match self.store.lanes().avert(uncovered, &stored, &mut course.on_board).await? {
+            Shortfall::Final(short) => {
+                let balance = RefusedBalance::of(&short).map_err(Fault::from)?;
+                if !course.releaser.release(balance.version).await? {
+                    let available = balance.spendable.plus(remaining).map_err(sum)?;
+                    let line = Box::new(course.capture.line.clone());
+                    return Err(HoldRefusal::Insufficient { line, available, balance });
+                }
+                course.attempts.retry_now()?;
             }
+            Shortfall::Wait => course.attempts.retry_after_recall().await?,
+            Shortfall::Retry | Shortfall::OnLanes(_) => course.attempts.retry_now()?,
         }
-        course.attempts.retry_now()?;
         Ok(None)
     }
 }

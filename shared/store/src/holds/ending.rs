@@ -62,6 +62,8 @@ pub(super) enum EndAttempt {
     Insufficient(RefusedBalance),
     /// The balance's lanes may cover it. The caller retries at once.
     LanesRecalled,
+    /// Another caller recalls the balance's lanes. The caller retries after that.
+    LanesInRecall,
     /// Another transaction was on the same items or has changed them. The caller reads the holds again.
     Conflict,
     /// The response was lost, so the holds may have ended.
@@ -108,6 +110,7 @@ impl HoldStore<'_> {
                 EndAttempt::KeyTaken(_)
                 | EndAttempt::Insufficient(_)
                 | EndAttempt::LanesRecalled
+                | EndAttempt::LanesInRecall
                 | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
             }
         }
@@ -131,7 +134,7 @@ impl HoldStore<'_> {
             Err(HoldError::OutOfRange(sum)) => return Err(Corrupt::from(sum).into()),
         };
         let others = self.end_writes(to_end, &end, now)?;
-        let (workspace, name) = (to_end.workspace, to_end.key.name());
+        let (workspace, name, other_writes) = (to_end.workspace, to_end.key.name(), others.len());
         let reasons =
             match self.store.transact_posting(workspace, &end.posting, name, others, on_board).await? {
                 TransactionOutcome::Written => {
@@ -149,10 +152,11 @@ impl HoldStore<'_> {
         let Some(balance) = refused_by_balance_alone(&end.posting, &reasons)? else {
             return Ok(EndAttempt::Conflict);
         };
-        let uncovered = Uncovered { workspace, posting: &end.posting, debit: None };
+        let uncovered = Uncovered { workspace, posting: &end.posting, other_writes, debit: None };
         Ok(match self.store.lanes().avert(uncovered, &balance, on_board).await? {
             Shortfall::Final(short) => EndAttempt::Insufficient(RefusedBalance::of(&short)?),
-            Shortfall::Retry | Shortfall::OnLane(_) => EndAttempt::LanesRecalled,
+            Shortfall::Retry | Shortfall::OnLanes(_) => EndAttempt::LanesRecalled,
+            Shortfall::Wait => EndAttempt::LanesInRecall,
         })
     }
 

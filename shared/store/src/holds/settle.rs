@@ -94,6 +94,7 @@ impl HoldStore<'_> {
                     attempts.retry_now()?;
                 }
                 EndAttempt::LanesRecalled => attempts.retry_now()?,
+                EndAttempt::LanesInRecall => attempts.retry_after_recall().await?,
                 // If this call has used the key before, the next attempt finds the holds settled.
                 EndAttempt::KeyTaken(_) | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
                 EndAttempt::Unknown(error) => {

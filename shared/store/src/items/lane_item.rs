@@ -66,6 +66,19 @@ pub(crate) fn put(table: &str, workspace: &WorkspaceId, lane: &Lane) -> Result<T
     Expression::new().when_absent(PK).put(table, item)
 }
 
+/// Returns the check that no recall of a generation has begun: a recall stops the first lane before the others.
+pub(crate) fn unstopped_check(
+    table: &str,
+    workspace: &WorkspaceId,
+    first: u16,
+    generation: u64,
+) -> Result<TransactWriteItem, Corrupt> {
+    Expression::new()
+        .when(GENERATION, "=", number(generation))
+        .when(ENDS_AT, ">", instant(STOPPED))
+        .check(table, &ItemKey::lane(workspace, first))
+}
+
 /// Returns the write that adds credits to a lane which has not ended.
 pub(crate) fn refill_write(
     table: &str,

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
-use credits_core::lane::OpenLanes;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::sources::Sources;
@@ -14,9 +14,20 @@ const MAX_WORKSPACES: usize = 1_000;
 
 /// The lanes that this instance knows, by workspace.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KnownLanes(Arc<Mutex<HashMap<WorkspaceId, WorkspaceLanes>>>);
+pub(crate) struct KnownLanes(Arc<Mutex<HashMap<WorkspaceId, KnownWorkspace>>>);
 
-/// The lanes of one workspace.
+/// What is known of one workspace's lanes.
+#[derive(Debug)]
+enum KnownWorkspace {
+    Open(WorkspaceLanes),
+    /// A recall has stopped the lanes of this generation. This instance has seen it since then.
+    Stopped {
+        generation: u64,
+        since: Timestamp,
+    },
+}
+
+/// The open lanes of one workspace.
 ///
 /// A call takes a lane that no other call of this instance uses, at best one on which the last call met no conflict. So an
 /// instance that handles one call at a time stays on one lane, and concurrent calls of one process spread over many.
@@ -32,19 +43,51 @@ struct WorkspaceLanes {
 }
 
 impl KnownLanes {
-    /// Learns the lanes that a balance lists; `None` if none is open.
-    pub fn learn(&self, workspace: &WorkspaceId, listed: Option<OpenLanes>) {
+    /// Learns the lanes that a balance lists, as stored.
+    pub fn learn(&self, workspace: &WorkspaceId, stored: &Balance) {
         let mut known = self.lock();
-        let Some(listed) = listed else {
+        let Some(listed) = stored.lanes else {
             known.remove(workspace);
             return;
         };
         if known.len() >= MAX_WORKSPACES {
             known.clear();
         }
-        let lanes = known.entry(workspace.clone()).or_default();
-        (lanes.first, lanes.end) = (listed.first, listed.end);
-        lanes.quiet.retain(|lane| listed.numbers().contains(lane));
+        match known.get_mut(workspace) {
+            Some(KnownWorkspace::Stopped { generation, .. }) if *generation == stored.lane_generation => {}
+            Some(KnownWorkspace::Open(lanes)) => {
+                (lanes.first, lanes.end) = (listed.first, listed.end);
+                lanes.quiet.retain(|lane| listed.numbers().contains(lane));
+            }
+            _ => {
+                let lanes = WorkspaceLanes { first: listed.first, end: listed.end, ..Default::default() };
+                known.insert(workspace.clone(), KnownWorkspace::Open(lanes));
+            }
+        }
+    }
+
+    /// Remembers that a recall has stopped the lanes of a generation, so that no call of this instance disturbs it.
+    pub fn mark_stopped(&self, workspace: &WorkspaceId, generation: u64, now: Timestamp) {
+        let mut known = self.lock();
+        if !matches!(known.get(workspace), Some(KnownWorkspace::Stopped { generation: marked, .. }) if *marked == generation)
+        {
+            known.insert(workspace.clone(), KnownWorkspace::Stopped { generation, since: now });
+        }
+    }
+
+    /// Returns since when this instance knows that a recall has stopped the lanes of a generation.
+    pub fn stopped_since(&self, workspace: &WorkspaceId, generation: u64) -> Option<Timestamp> {
+        match self.lock().get(workspace) {
+            Some(KnownWorkspace::Stopped { generation: marked, since }) => {
+                (*marked == generation).then_some(*since)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether a recall was under way when this instance last heard of the workspace's lanes.
+    pub fn are_in_recall(&self, workspace: &WorkspaceId) -> bool {
+        matches!(self.lock().get(workspace), Some(KnownWorkspace::Stopped { .. }))
     }
 
     /// Forgets a workspace's lanes.
@@ -55,7 +98,7 @@ impl KnownLanes {
     /// Takes a lane for a call; `None` if no lane is known.
     pub fn take(&self, workspace: &WorkspaceId, sources: &Sources) -> Option<u16> {
         let mut known = self.lock();
-        let lanes = known.get_mut(workspace)?;
+        let Some(KnownWorkspace::Open(lanes)) = known.get_mut(workspace) else { return None };
         let taken = lanes.quiet.pop().or_else(|| lanes.any(sources))?;
         lanes.in_use.insert(taken);
         Some(taken)
@@ -80,7 +123,7 @@ impl KnownLanes {
         interval: SignedDuration,
     ) -> bool {
         let mut known = self.lock();
-        let Some(lanes) = known.get_mut(workspace) else { return false };
+        let Some(KnownWorkspace::Open(lanes)) = known.get_mut(workspace) else { return false };
         match lanes.prolonged_at.get(&lane) {
             Some(at) if now.duration_since(*at) < interval => false,
             checked => {
@@ -92,7 +135,7 @@ impl KnownLanes {
     }
 
     fn end_use(&self, workspace: &WorkspaceId, lane: u16, then: impl FnOnce(&mut WorkspaceLanes)) {
-        if let Some(lanes) = self.lock().get_mut(workspace)
+        if let Some(KnownWorkspace::Open(lanes)) = self.lock().get_mut(workspace)
             && lanes.in_use.remove(&lane)
             && (lanes.first..lanes.end).contains(&lane)
         {
@@ -100,7 +143,7 @@ impl KnownLanes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, WorkspaceLanes>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, KnownWorkspace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,10 +34,10 @@ impl LaneStore<'_> {
             let lanes = self.read(workspace, &stored).await?;
             let now = self.store.now().min(database_now);
             if lanes.values().any(|lane| leave_until(lane) > now) {
-                self.store.known_lanes.learn(workspace, stored.lanes);
+                self.store.known_lanes.learn(workspace, &stored);
                 return Ok(());
             }
-            self.end(workspace, &stored).await?;
+            self.end_now(workspace, &stored).await?;
             let (read, answered_at) = self.store.balances().read_stored_dated(workspace).await?;
             (stored, database_now) = (read.unwrap_or_default(), answered_at);
         }
@@ -54,7 +54,7 @@ impl LaneStore<'_> {
         let (stored, database_now) = self.store.balances().read_stored_dated(workspace).await?;
         let Some(stored) = stored else { return Ok(()) };
         let Some(listed) = stored.lanes else { return Ok(()) };
-        self.store.known_lanes.learn(workspace, stored.lanes);
+        self.store.known_lanes.learn(workspace, &stored);
         let open = listed.end.saturating_sub(listed.first);
         let room = MAX_LANES.saturating_sub(listed.end.saturating_sub(1));
         let count = open.min(room).min(MAX_ADDED);
@@ -111,11 +111,17 @@ impl LaneStore<'_> {
         for lane in &lanes {
             writes.push(lane_item::put(&self.store.table, workspace, lane)?);
         }
+        // Lanes that are added during a recall would interrupt it.
+        if let Some(open) = stored.lanes {
+            let generation = stored.lane_generation;
+            writes.push(lane_item::unstopped_check(&self.store.table, workspace, open.first, generation)?);
+        }
         if let TransactionOutcome::Written = self.store.transact(writes).await?
             && let Ok(next) = posting.apply(stored, ALLOTTED)
         {
             tracing::debug!(%workspace, lanes = lanes.len(), "allotted credits to lanes");
-            self.store.known_lanes.learn(workspace, next.lanes);
+            metrics::counter!("LanesOpened").increment(lanes.len().try_into().unwrap_or_default());
+            self.store.known_lanes.learn(workspace, &next);
         }
         Ok(())
     }

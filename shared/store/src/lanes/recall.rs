@@ -16,29 +16,80 @@ use crate::table::keys::ItemKey;
 use crate::table::transaction::{Reason, TransactionOutcome, Updated};
 
 /// Lanes that are stopped concurrently.
-const AT_A_TIME: usize = 16;
+const AT_A_TIME: usize = 64;
 
-/// Lanes that one settlement settles. A transaction has room for 100 items.
-const TOGETHER: usize = 90;
+/// The items that a transaction has room for, beside the balance.
+const ROOM: usize = 99;
 
-/// Lanes that the last settlement settles, beside the posting on board and its other writes.
-const TOGETHER_ON_BOARD: usize = 40;
-
-/// How long stopped lanes are left to the caller that stopped them.
+/// How long stopped lanes are left to the caller that stopped them, before a recall for nothing but more lanes.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long a call leaves a recall to the caller that leads it. After that the leader has probably died.
+const MAX_RECALL: SignedDuration = SignedDuration::from_millis(1_500);
+
+/// The result of a recall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecallStep {
+    /// The last settlement is on board of the call.
+    Ready,
+    /// Another caller's recall is under way.
+    OfAnotherCaller,
+    /// The lanes have changed. The caller reads the balance again.
+    Changed,
+}
+
+/// A stopped lane, and who stopped it.
+struct Stopped {
+    lane: Lane,
+    by: StoppedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoppedBy {
+    ThisCall,
+    /// Or by an attempt of this call whose response was lost.
+    Another,
+}
+
 impl LaneStore<'_> {
-    /// Stops all lanes that a balance lists, and settles all but the last ones. Returns the last settlement, which the caller
-    /// writes; `None` if the lanes have changed.
+    /// Stops all lanes that a balance lists, settles all but the last ones, and takes the last settlement on board. The caller
+    /// writes it together with its posting and `other_writes`.
+    ///
+    /// Who stops the first lane leads the recall. Concurrent calls wait for it, so that their settlements don't conflict. If
+    /// the lanes stay stopped, the leader has died, and another call continues.
     pub(crate) async fn recall(
         self,
         workspace: &WorkspaceId,
         stored: &Balance,
+        other_writes: usize,
+        on_board: &mut Option<LaneSettlement>,
+    ) -> Result<RecallStep, Fault> {
+        let Some(listed) = stored.lanes else { return Ok(RecallStep::Changed) };
+        let stop = self.stop_order(workspace, stored).await?;
+        let Some(first) = stop_lane(self.store, workspace, listed.first, stop).await? else {
+            return Ok(RecallStep::Changed);
+        };
+        self.store.known_lanes.mark_stopped(workspace, stored.lane_generation, self.store.now());
+        if first.by == StoppedBy::Another && self.waits_for_another(workspace, stored.lane_generation) {
+            return Ok(RecallStep::OfAnotherCaller);
+        }
+        metrics::counter!("LaneRecalls").increment(1);
+        *on_board = self.settle_to_last(workspace, stored, stop, other_writes).await?;
+        Ok(if on_board.is_some() { RecallStep::Ready } else { RecallStep::Changed })
+    }
+
+    /// Stops the lanes and settles all but the last ones. Returns the last settlement; `None` if the lanes have changed.
+    async fn settle_to_last(
+        self,
+        workspace: &WorkspaceId,
+        stored: &Balance,
+        stop: StopOrder,
+        other_writes: usize,
     ) -> Result<Option<LaneSettlement>, Fault> {
-        let Some(mut stopped) = self.stop_all(workspace, stored).await? else { return Ok(None) };
+        let Some(mut stopped) = self.stop_all(workspace, stored, stop).await? else { return Ok(None) };
         let mut listing = stored.clone();
-        while stopped.len() > TOGETHER_ON_BOARD {
-            let rest = stopped.split_off(TOGETHER.min(stopped.len().saturating_sub(1)));
+        while stopped.len() > ROOM.saturating_sub(other_writes) {
+            let rest = stopped.split_off(ROOM.min(stopped.len().saturating_sub(1)));
             let Some(settlement) = LaneSettlement::of(&listing, stopped) else { return Ok(None) };
             if !self.settle(workspace, &settlement).await? {
                 return Ok(None);
@@ -51,11 +102,33 @@ impl LaneStore<'_> {
     }
 
     /// Recalls all lanes that a balance lists, without a posting on board.
-    pub(crate) async fn end(self, workspace: &WorkspaceId, stored: &Balance) -> Result<(), Fault> {
-        if let Some(settlement) = self.recall(workspace, stored).await? {
+    pub(crate) async fn end(self, workspace: &WorkspaceId, stored: &Balance) -> Result<RecallStep, Fault> {
+        let mut last = None;
+        let step = self.recall(workspace, stored, 0, &mut last).await?;
+        if let Some(settlement) = last {
+            self.settle(workspace, &settlement).await?;
+        }
+        Ok(step)
+    }
+
+    /// Recalls all lanes like [`Self::end`], and continues another caller's recall at once.
+    pub(crate) async fn end_now(self, workspace: &WorkspaceId, stored: &Balance) -> Result<(), Fault> {
+        let stop = self.stop_order(workspace, stored).await?;
+        if let Some(settlement) = self.settle_to_last(workspace, stored, stop, 0).await? {
             self.settle(workspace, &settlement).await?;
         }
         Ok(())
+    }
+
+    async fn stop_order(self, workspace: &WorkspaceId, stored: &Balance) -> Result<StopOrder, Fault> {
+        let (_, database_now) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
+        Ok(StopOrder { generation: stored.lane_generation, database_now })
+    }
+
+    /// Returns whether a recall of a generation is under way and still left to its leader.
+    pub(super) fn waits_for_another(self, workspace: &WorkspaceId, generation: u64) -> bool {
+        let since = self.store.known_lanes.stopped_since(workspace, generation);
+        since.is_some_and(|since| self.store.now().duration_since(since) < MAX_RECALL)
     }
 
     /// Ends a workspace's lanes if all have ended, or if a recall was left unfinished. Returns when to try again; `None` if
@@ -69,7 +142,7 @@ impl LaneStore<'_> {
             let now = self.store.now().min(database_now);
             match lanes.values().map(leave_until).max() {
                 Some(until) if until > now => return Ok(Some(until)),
-                _ => self.end(workspace, &stored).await?,
+                _ => self.end_now(workspace, &stored).await?,
             }
             attempts.retry_now()?;
         }
@@ -85,7 +158,9 @@ impl LaneStore<'_> {
         let name = name_of(settlement);
         let mut writes = vec![balance_item::write_of(&self.store.table, workspace, &posting, &name)?];
         writes.extend(self.deletions(workspace, settlement)?);
-        self.store.transact_unless_changed(writes).await
+        let mut attempts = self.store.attempts();
+        attempts.hurry();
+        self.store.transact_unless_changed_within(attempts, writes).await
     }
 
     fn deletions(
@@ -98,21 +173,23 @@ impl LaneStore<'_> {
     }
 
     /// Stops all lanes that a balance lists; `None` if one of them is settled or of another generation.
-    async fn stop_all(self, workspace: &WorkspaceId, stored: &Balance) -> Result<Option<Vec<Lane>>, Fault> {
+    async fn stop_all(
+        self,
+        workspace: &WorkspaceId,
+        stored: &Balance,
+        stop: StopOrder,
+    ) -> Result<Option<Vec<Lane>>, Fault> {
         let Some(listed) = stored.lanes else { return Ok(None) };
-        let (_, database_now) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
         let mut stopped = Vec::new();
         let numbers: Vec<u16> = listed.numbers().collect();
         for some in numbers.chunks(AT_A_TIME) {
             let mut running = JoinSet::new();
             for number in some {
-                let (store, workspace) = (self.store.clone(), workspace.clone());
-                let (number, generation) = (*number, stored.lane_generation);
-                running
-                    .spawn(async move { stop(&store, &workspace, number, generation, database_now).await });
+                let (store, workspace, number) = (self.store.clone(), workspace.clone(), *number);
+                running.spawn(async move { stop_lane(&store, &workspace, number, stop).await });
             }
-            for lane in running.join_all().await {
-                let Some(lane) = lane? else { return Ok(None) };
+            for one in running.join_all().await {
+                let Some(Stopped { lane, .. }) = one? else { return Ok(None) };
                 stopped.push(lane);
             }
         }
@@ -121,16 +198,23 @@ impl LaneStore<'_> {
     }
 }
 
-/// Stops a lane and returns it; `None` if it is settled, or if its number is in use by another generation.
-async fn stop(
+/// A generation whose lanes are stopped, and when, by DynamoDB's clock.
+#[derive(Debug, Clone, Copy)]
+struct StopOrder {
+    generation: u64,
+    database_now: Timestamp,
+}
+
+/// Stops a lane; `None` if it is settled, or if its number is in use by another generation.
+async fn stop_lane(
     store: &Store,
     workspace: &WorkspaceId,
     number: u16,
-    generation: u64,
-    database_now: Timestamp,
-) -> Result<Option<Lane>, Fault> {
+    stop: StopOrder,
+) -> Result<Option<Stopped>, Fault> {
     let mut attempts = store.attempts();
     let key = ItemKey::lane(workspace, number);
+    let StopOrder { generation, database_now } = stop;
     loop {
         let write = lane_item::stop_write(&store.table, workspace, number, generation, database_now)?;
         match store.update_once(write).await? {
@@ -138,7 +222,8 @@ async fn stop(
             // It is stopped already, unless its generation is another.
             Updated::Refused(Some(item)) => {
                 let lane = lane_item::read(&item)?;
-                return Ok(Some(lane).filter(|lane| lane.generation == generation));
+                let stopped = (lane.generation == generation).then_some(lane);
+                return Ok(stopped.map(|lane| Stopped { lane, by: StoppedBy::Another }));
             }
             Updated::Refused(None) => return Ok(None),
             Updated::Busy => {
@@ -151,12 +236,9 @@ async fn stop(
             }
         }
         // A stopped lane changes only by its settlement.
-        let item = store.get(&key).await?;
-        return Ok(item
-            .as_ref()
-            .map(lane_item::read)
-            .transpose()?
-            .filter(|lane| lane.generation == generation && lane.ends_at == STOPPED));
+        let lane = store.get(&key).await?.as_ref().map(lane_item::read).transpose()?;
+        let stopped = lane.filter(|lane| lane.generation == generation && lane.ends_at == STOPPED);
+        return Ok(stopped.map(|lane| Stopped { lane, by: StoppedBy::ThisCall }));
     }
 }
 

@@ -8,6 +8,7 @@ use credits_core::posting::{Posting, Refusal};
 use crate::error::Fault;
 use crate::items::balance_item;
 use crate::lanes::LaneStore;
+use crate::lanes::recall::RecallStep;
 use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// What a balance records in `last` for settings, which have no ledger entry.
@@ -54,7 +55,13 @@ impl LaneStore<'_> {
                     match posting.check(&stored) {
                         // The balance has changed since DynamoDB checked the condition.
                         Ok(()) => {}
-                        Err(Refusal::LanesChanged) => on_board = self.recall(workspace, &stored).await?,
+                        Err(Refusal::LanesChanged) => {
+                            let step = self.recall(workspace, &stored, others.len(), &mut on_board).await?;
+                            if step == RecallStep::OfAnotherCaller {
+                                attempts.retry_after_recall().await?;
+                            }
+                            attempts.hurry();
+                        }
                         Err(_) => return Ok(SettingsWrite::Changed),
                     }
                     attempts.retry_now()?;

@@ -1,6 +1,7 @@
 //! Attempts on a lane: the writes of a debit, with the lane in place of the balance.
 
 use credits_core::credits::Amount;
+use credits_core::lane::{Lane, STOPPED};
 use credits_core::ledger::Entry;
 use jiff::Timestamp;
 
@@ -45,8 +46,7 @@ impl PostingStore<'_> {
         match reasons.into_iter().next() {
             Some(Reason::Condition(item)) if !busy => {
                 let stored = item.as_ref().map(lane_item::read).transpose()?;
-                let is_open = stored.is_some_and(|stored| stored.ends_at > now);
-                self.leave_lane(course, attempt, is_open).await?;
+                self.leave_lane(course, attempt, stored.as_ref()).await?;
             }
             _ => self.change_lane(course, attempt).await?,
         }
@@ -54,41 +54,48 @@ impl PostingStore<'_> {
     }
 
     /// Handles a lane that refuses a debit: refills it, or leaves the call to the balance, which knows of other lanes.
+    /// While a recall is under way, leaves the balance to it.
     async fn leave_lane(
         self,
         course: &mut Course<'_>,
         attempt: LaneAttempt,
-        is_open: bool,
+        stored: Option<&Lane>,
     ) -> Result<(), Fault> {
-        let LaneAttempt { lane, amount, .. } = attempt;
+        let LaneAttempt { lane, amount, now } = attempt;
         let workspace = course.order.workspace;
-        course.attempts.retry_now()?;
+        let is_open = stored.is_some_and(|stored| stored.ends_at > now);
         if is_open && Box::pin(self.store.lanes().refill(workspace, lane, amount)).await? {
-            return Ok(());
+            return course.attempts.retry_now();
         }
         course.stays_at_balance = true;
         self.store.known_lanes.return_busy(workspace, lane);
-        if !is_open {
-            self.store.known_lanes.forget(workspace);
-        }
         course.place = Place::Balance;
-        Ok(())
+        match stored {
+            Some(stopped) if stopped.ends_at == STOPPED => {
+                self.store.known_lanes.mark_stopped(workspace, stopped.generation, self.store.now());
+                course.reads_first = true;
+                return course.attempts.retry_after_recall().await;
+            }
+            Some(_) if is_open => {}
+            _ => self.store.known_lanes.forget(workspace),
+        }
+        course.attempts.retry_now()
     }
 
     /// Takes another lane after a conflict. If conflicts last, adds lanes.
     async fn change_lane(self, course: &mut Course<'_>, attempt: LaneAttempt) -> Result<(), Fault> {
         let LaneAttempt { lane, amount, .. } = attempt;
         let workspace = course.order.workspace;
-        metrics::counter!("LaneConflicts").increment(1);
-        course.conflicts = course.conflicts.saturating_add(1);
-        if course.conflicts.is_multiple_of(CONFLICTS_PER_OPENING) {
+        course.lane_conflicts = course.lane_conflicts.saturating_add(1);
+        if course.lane_conflicts.is_multiple_of(CONFLICTS_PER_OPENING) && course.covering.is_empty() {
             Box::pin(self.store.lanes().extend(workspace, amount)).await?;
         }
-        let next = self.store.known_lanes.take(workspace, &self.store.sources);
+        let covering = course.covering.pop();
+        let next = covering.or_else(|| self.store.known_lanes.take(workspace, &self.store.sources));
         self.store.known_lanes.return_busy(workspace, lane);
         course.place = next.map_or(Place::Balance, Place::Lane);
-        if course.conflicts == 1 {
-            course.attempts.retry_now()
+        if course.lane_conflicts == 1 {
+            course.attempts.retry_elsewhere()
         } else {
             course.attempts.retry_after_conflict().await
         }
@@ -97,7 +104,7 @@ impl PostingStore<'_> {
     /// Returns a lane after a debit, and lets it last longer if its end is near.
     pub(super) async fn end_use_of(self, course: &Course<'_>, lane: u16) -> Result<(), Fault> {
         let workspace = course.order.workspace;
-        if course.conflicts == 0 {
+        if course.lane_conflicts == 0 {
             self.store.known_lanes.return_quiet(workspace, lane);
         } else {
             self.store.known_lanes.return_busy(workspace, lane);

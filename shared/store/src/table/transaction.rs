@@ -22,9 +22,9 @@ use crate::table::attribute::Item;
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
 
-/// Maximum number of attempts at a transaction. With the pauses below they last about two seconds; docs/benchmarks.md
+/// Maximum number of attempts at a transaction. With the pauses below they last about four seconds; docs/benchmarks.md
 /// measures other numbers.
-const MAX_ATTEMPTS: u32 = 30;
+const MAX_ATTEMPTS: u32 = 60;
 /// Upper bound of the first pause. The bound doubles with each attempt.
 const FIRST_PAUSE_MILLIS: u64 = 12;
 /// Upper bound of every pause. A busy balance is free again within a few milliseconds, so a longer pause only wastes
@@ -78,6 +78,7 @@ pub(crate) struct Attempts {
     made: u32,
     sources: Sources,
     deadline: Option<Instant>,
+    max_pause_millis: u64,
 }
 
 impl Store {
@@ -99,7 +100,15 @@ impl Store {
         &self,
         writes: Vec<TransactWriteItem>,
     ) -> Result<bool, Fault> {
-        let mut attempts = self.attempts();
+        self.transact_unless_changed_within(self.attempts(), writes).await
+    }
+
+    /// Sends a transaction like [`Self::transact_unless_changed`], with attempts of the caller.
+    pub(crate) async fn transact_unless_changed_within(
+        &self,
+        mut attempts: Attempts,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<bool, Fault> {
         loop {
             match self.transact(writes.clone()).await? {
                 TransactionOutcome::Written => return Ok(true),
@@ -199,7 +208,12 @@ impl Store {
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts { made: 0, sources: self.sources.clone(), deadline: self.deadline }
+        Attempts {
+            made: 0,
+            sources: self.sources.clone(),
+            deadline: self.deadline,
+            max_pause_millis: MAX_PAUSE_MILLIS,
+        }
     }
 }
 
@@ -230,6 +244,24 @@ impl Attempts {
         self.pause().await.ok_or_else(given_up)
     }
 
+    /// Counts the next attempt without a pause, after a conflict on an item that the caller now avoids.
+    pub fn retry_elsewhere(&mut self) -> Result<(), Fault> {
+        metrics::counter!("Conflicts").increment(1);
+        self.retry_now()
+    }
+
+    /// Waits before the next attempt until another caller should have finished its recall of lanes.
+    pub async fn retry_after_recall(&mut self) -> Result<(), Fault> {
+        self.count().ok_or_else(given_up)?;
+        let pause = MAX_PAUSE_MILLIS.saturating_sub(self.sources.below(MAX_PAUSE_MILLIS));
+        self.sleep(pause).await.ok_or_else(given_up)
+    }
+
+    /// Makes every further pause short, for a write on which other callers wait.
+    pub fn hurry(&mut self) {
+        self.max_pause_millis = FIRST_PAUSE_MILLIS;
+    }
+
     /// Waits before the next attempt, after a lost response.
     pub async fn retry_after_failure(&mut self, error: Box<aws_sdk_dynamodb::Error>) -> Result<(), Fault> {
         self.pause().await.ok_or(Fault::Unavailable(error))
@@ -242,9 +274,14 @@ impl Attempts {
 
     async fn pause(&mut self) -> Option<()> {
         let longest =
-            FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(MAX_PAUSE_MILLIS);
+            FIRST_PAUSE_MILLIS.saturating_mul(2_u64.saturating_pow(self.made)).min(self.max_pause_millis);
         self.count()?;
-        let pause = Duration::from_millis(self.sources.below(longest.saturating_add(1)));
+        self.sleep(self.sources.below(longest.saturating_add(1))).await
+    }
+
+    /// Pauses; `None` if that would exceed the invocation's time.
+    async fn sleep(&self, millis: u64) -> Option<()> {
+        let pause = Duration::from_millis(millis);
         let end = self.deadline.and_then(|deadline| deadline.checked_sub(RESPONSE_RESERVE));
         if end.is_some_and(|end| Instant::now().checked_add(pause).is_none_or(|resumed| resumed >= end)) {
             return None;
