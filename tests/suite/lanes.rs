@@ -244,7 +244,11 @@ async fn a_recall_that_ends_halfway_loses_nothing() {
             // Another instance, which knows of no lane and meets no conflict, is not in the way.
             let other = Table::of(&world);
             assert_eq!(take(&other, "small", "1").await.unwrap(), KeyUse::First, "after {passed} writes");
-            take(&table, "large", "900").await.unwrap();
+            // This clock stands still during a call. A call that learns of the recall now waits in vain.
+            if take(&table, "large", "900").await.is_err() {
+                table.pass(SignedDuration::from_secs(2));
+                take(&table, "large", "900").await.unwrap();
+            }
             assert_eq!(world.available("acme").await, "95", "after {passed} writes");
             world.reconciled("acme").await;
         }
