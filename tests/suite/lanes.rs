@@ -1,8 +1,10 @@
 //! Lanes: a busy workspace's credits are spread over several items, and every promise stays exact.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::balance::Balance;
 use credits_core::grant::GrantKind;
 use credits_core::hold::Purpose;
@@ -22,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::contention::{cause, claim};
 use crate::table::{Table, TableFault, cancelled};
-use crate::world::World;
+use crate::world::{World, consumer, micros};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -134,7 +136,7 @@ async fn m04_holds_and_their_ends_take_credits_of_lanes() {
     let purpose = Purpose {
         operation: "text.generate".parse().unwrap(),
         rate_card: "v1".parse().unwrap(),
-        consumer: serde_json::from_value(crate::world::consumer()).unwrap(),
+        consumer: serde_json::from_value(consumer()).unwrap(),
     };
     let place = async |key: &str, credits: &str| {
         let order =
@@ -358,6 +360,128 @@ async fn m02_64_busy_tasks_spend_exactly_the_balance() {
     let balance = world.balance("acme").await;
     assert_eq!((&balance["available"], &balance["consumed_this_month"]), (&json!("0"), &json!("5000")));
     assert_eq!(world.reconciled("acme").await.len(), 5_005);
+    world.drain().await;
+    let verified = world.local(Method::POST, "/_local/verify", None).await;
+    assert_eq!(verified["differences"], json!([]), "{verified}");
+}
+
+/// Busy callers, who go on until they are told to stop. Returns the credits of each debit that was answered with 201.
+struct BusyCallers {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<BTreeMap<String, i128>>,
+}
+
+impl BusyCallers {
+    fn start(world: &Arc<World>, callers: usize) -> Self {
+        let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        for caller in 0..callers {
+            let (world, stop) = (Arc::clone(world), Arc::clone(&stop));
+            tasks.spawn(async move {
+                let mut paid = BTreeMap::new();
+                for call in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let key = format!("busy-{caller}-{call}");
+                    let answer = world.take("acme", &key, "1.5").await;
+                    assert!([201, 402, 503].contains(&answer.status), "{}", answer.body);
+                    // A call that was given up may have been made. A retry finds out.
+                    let answer =
+                        if answer.status == 503 { world.take("acme", &key, "1.5").await } else { answer };
+                    if [200, 201].contains(&answer.status) {
+                        paid.insert(key, micros([&answer.body["credits"]]));
+                    }
+                }
+                paid
+            });
+        }
+        Self { stop, tasks }
+    }
+
+    async fn stop(self) -> i128 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.tasks.join_all().await.into_iter().flat_map(BTreeMap::into_values).sum()
+    }
+}
+
+/// Waits until lanes are open, which the busy callers bring about.
+async fn until_lanes_open(world: &World) {
+    let key = [("pk", "balance#acme"), ("sk", "balance")];
+    let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
+    loop {
+        let read = world.stack.client().get_item().table_name(world.stack.table());
+        let read = read.set_key(Some(key.clone().into())).consistent_read(true).send().await.unwrap();
+        if read.item.unwrap().contains_key("lanes_first") {
+            return;
+        }
+    }
+}
+
+/// While callers debit on lanes, everything happens that closes the balance, needs the lanes' credits, or changes what they
+/// depend on. No credit is lost or made.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_are_exact_through_everything_else() {
+    let options = Options { conflicts: Conflicts::On, ..Options::default() };
+    let world = Arc::new(World::with_card_on(&options).await);
+    world.buy("acme", "pack_5k", "large-pack").await;
+    assert_eq!(world.subscribe("acme", "tier_2k").await.status, 201);
+    let payments = world.get("/v1/workspaces/acme/payments").await;
+    let refunded = payments["payments"][1]["payment_id"].as_str().unwrap().to_owned();
+    let post = async |path: &str, key: &str, body: Value| {
+        world.call(Method::POST, &format!("/v1/workspaces/acme/{path}"), Some(key), Some(&body)).await
+    };
+
+    let plenty = json!({ "credits": "100000", "kind": "prepaid", "reason": "for a busy day" });
+    assert_eq!(post("grants", "plenty", plenty).await.status, 201);
+    let callers = BusyCallers::start(&world, 24);
+    until_lanes_open(&world).await;
+    let job = json!({ "credits": "90000", "operation": "text.generate", "ttl_seconds": 600, "consumer": consumer() });
+    let held = post("holds", "job", job).await;
+    assert_eq!(held.status, 201, "{}", held.body);
+    until_lanes_open(&world).await;
+    // Moving the clock by a call would wait for the stream, which the callers keep busy.
+    let soon = world.stack.now() + SignedDuration::from_mins(20);
+    let gift = json!({ "credits": "30000", "kind": "promotional", "reason": "a gift", "expires_at": format!("{soon:.0}") });
+    let gift = post("grants", "gift", gift).await;
+    let other = json!({ "credits": "40000", "kind": "promotional", "reason": "a gift", "expires_at": format!("{soon:.0}") });
+    assert_eq!((gift.status, post("grants", "other", other).await.status), (201, 201));
+    until_lanes_open(&world).await;
+    let void = format!("grants/{}/void", gift.body["grant_id"].as_str().unwrap());
+    assert_eq!(post(&void, "void", json!({ "reason": "a mistake" })).await.status, 200);
+    until_lanes_open(&world).await;
+    let settle = format!("holds/{}/settle", held.body["hold_id"].as_str().unwrap());
+    assert_eq!(post(&settle, "settle", json!({ "credits": "1000" })).await.status, 200);
+    until_lanes_open(&world).await;
+    let low =
+        json!({ "low_balance": { "enabled": true, "threshold": "50", "recipients": ["low@example.com"] } });
+    let set = world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&low)).await;
+    assert_eq!(set.status, 201, "{}", set.body);
+    until_lanes_open(&world).await;
+    let refund =
+        world.local(Method::POST, &format!("/_local/payments/{refunded}/refund"), Some(&json!({}))).await;
+    assert_eq!(refund["events"][0]["status"], 200, "{refund}");
+    until_lanes_open(&world).await;
+    // The other gift expires, and the month ends with a renewal.
+    world.stack.sleep_until(soon + SignedDuration::from_mins(1)).unwrap();
+    until_lanes_open(&world).await;
+    let renews_at: Timestamp = world.subscribed("acme").await["renews_at"].as_str().unwrap().parse().unwrap();
+    for minutes in [-30, 20] {
+        world.stack.sleep_until(renews_at + SignedDuration::from_mins(minutes)).unwrap();
+        world.stack.fire("renewal", json!({ "schedule": "renewals" })).await.unwrap();
+        until_lanes_open(&world).await;
+    }
+    let paid = callers.stop().await;
+
+    world.advance(30 * 60).await;
+    let kinds = world.reconciled("acme").await;
+    for kind in ["void", "expiry", "claw_back", "hold_settled"] {
+        assert!(kinds.iter().any(|listed| listed == kind), "{kind} is not in the ledger");
+    }
+    assert_eq!(kinds.iter().filter(|kind| *kind == "allocation").count(), 2);
+    let entries = world.entries("acme").await;
+    let debits = entries.iter().filter(|entry| entry["kind"] == "debit").map(|entry| &entry["credits"]);
+    assert_eq!(-micros(debits), paid);
+    assert!(lanes_of(&world).await.is_empty());
     world.drain().await;
     let verified = world.local(Method::POST, "/_local/verify", None).await;
     assert_eq!(verified["differences"], json!([]), "{verified}");

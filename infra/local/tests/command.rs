@@ -4,8 +4,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// A running `cargo local`. Dropping it does not stop the process.
 struct Local {
@@ -17,9 +20,14 @@ struct Local {
 
 impl Local {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &Path, options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_credits_local"))
             .args(["--port", "0", "--data"])
             .arg(folder)
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -180,4 +188,58 @@ async fn a_running_stack_is_verified_and_watched_by_commands() {
     assert!(
         !silent.status.success() && String::from_utf8(silent.stderr).unwrap().contains("nothing answers")
     );
+}
+
+/// Debits of many callers on lanes, while the process is killed twice. Each caller repeats a call under its key until it is
+/// answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_callers_lose_nothing_by_a_kill_9() {
+    const CALLERS: usize = 24;
+    const CALLS: usize = 60;
+    let folder = Folder::new("busy");
+    let local = Local::start_with(&folder.0, &["--conflicts"]);
+    let (_, top_up) = local.post("/v1/workspaces/demo/top-ups", "order", &json!({ "pack": "pack_1k" })).await;
+    let pay = format!("/_local/checkouts/{}/pay", top_up["checkout_id"].as_str().unwrap());
+    assert_eq!(local.post(&pay, "", &json!({ "outcome": "succeeded" })).await.0, 200);
+    let reached = Arc::new(RwLock::new((local.url.clone(), local.token.clone())));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (reached, answered) = (Arc::clone(&reached), Arc::clone(&answered));
+        callers.spawn(async move {
+            let (http, mut paid) = (http(), 0);
+            for call in 0..CALLS {
+                let status = loop {
+                    let (url, token) = reached.read().unwrap().clone();
+                    let request = http.post(format!("{url}/v1/workspaces/demo/debits")).bearer_auth(token);
+                    let request =
+                        request.header("idempotency-key", format!("{caller}-{call}")).json(&debit());
+                    match request.send().await.map(|response| response.status().as_u16()) {
+                        Ok(status) if status != 503 => break status,
+                        _ => tokio::task::yield_now().await,
+                    }
+                };
+                assert!([200, 201, 402].contains(&status), "{status}");
+                paid += usize::from(status != 402);
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+            paid
+        });
+    }
+    let (mut local, token) = (local, reached.read().unwrap().1.clone());
+    for share in [3, 2] {
+        while answered.load(Ordering::SeqCst) < CALLERS * CALLS / share {
+            tokio::task::yield_now().await;
+        }
+        local.kill();
+        local = Local::start_with(&folder.0, &["--conflicts"]);
+        local.token.clone_from(&token);
+        *reached.write().unwrap() = (local.url.clone(), token.clone());
+    }
+    let paid: usize = callers.join_all().await.into_iter().sum();
+    // 1,000 credits pay 666 debits of 1.5.
+    assert_eq!((paid, local.available().await.as_str()), (666, "1"));
+    let verified = http().post(format!("{}/_local/verify", local.url)).send().await.unwrap();
+    assert_eq!(verified.json::<Value>().await.unwrap()["differences"], json!([]));
+    local.kill();
 }

@@ -28,7 +28,8 @@ pub fn store(settings: Settings) -> Result<Store, StartError> {
     let config = dynamodb_config(&settings.region()?, settings.credentials()?, endpoint, https_client());
     let tracer = SharedInterceptor::permanent(RequestTracer::new(settings));
     let client = aws_sdk_dynamodb::Client::from_conf(config.to_builder().interceptor(tracer).build());
-    Ok(Store::new(client, &settings.table()?, sources::system()))
+    let store = Store::new(client, &settings.table()?, sources::system());
+    Ok(store.opening_lanes(settings.lane_opening()?))
 }
 
 /// Creates the configuration of a `DynamoDB` client. The SDK retries reads; the store retries writes itself.

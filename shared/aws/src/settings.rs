@@ -6,6 +6,7 @@ use aws_credential_types::Credentials;
 use credits_core::purchase::CheckoutOptions;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
+use credits_store::lanes::opening::LaneOpening;
 
 /// The source of a secret.
 #[derive(Debug, Clone)]
@@ -35,6 +36,15 @@ impl Settings {
     pub fn top_up_page(self) -> Result<TopUpPage, SettingError> {
         let own = || required("PUBLIC_URL").map(|origin| TopUpPage::on_origin(&origin));
         optional("TOP_UP_URL").map_or_else(own, |url| Ok(TopUpPage::at(url)))
+    }
+
+    /// Returns whether debits may open lanes for busy workspaces: `OPEN_LANES`, `true` if absent.
+    pub fn lane_opening(self) -> Result<LaneOpening, SettingError> {
+        match optional("OPEN_LANES").as_deref() {
+            None | Some("true") => Ok(LaneOpening::WhenBusy),
+            Some("false") => Ok(LaneOpening::Never),
+            Some(_) => Err(SettingError("OPEN_LANES")),
+        }
     }
 
     /// Returns the deployment's name, by which its metrics are distinguished: `STACK_NAME`, `local` if absent.

@@ -46,6 +46,7 @@ pub enum Act {
     Debit,
     PricedDebit,
     Storm,
+    Busy,
     Empty,
     Batch,
     Run,
@@ -75,10 +76,11 @@ pub enum Act {
 }
 
 /// All acts with their weights.
-const ACTS: [(Act, u64); 29] = [
+const ACTS: [(Act, u64); 30] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
+    (Act::Busy, 2),
     (Act::Empty, 2),
     (Act::Batch, 5),
     (Act::Run, 6),
@@ -211,6 +213,7 @@ impl Actor {
             Act::Debit => drop(self.insist(&post("debits", self.debit_body())).await),
             Act::PricedDebit => drop(self.insist(&post("debits", self.priced_body())).await),
             Act::Storm => Box::pin(self.storm(workspace)).await,
+            Act::Busy => Box::pin(self.be_busy(workspace)).await,
             Act::Empty => Box::pin(self.empty(workspace)).await,
             Act::Batch => {
                 let lines: Vec<Value> = (0..self.dice.between(1, 6)).map(|_| self.debit_body()).collect();
@@ -257,6 +260,12 @@ impl Actor {
                 self.insist(&Order { body: self.debit_body(), ..first }).await;
             }
         }
+    }
+
+    /// Makes an act beside another one of the same actor.
+    pub(super) async fn act_beside(&self, act: Act, workspace: &'static str) {
+        let actor = Self { world: Arc::clone(&self.world), dice: Dice::of(self.dice.next()) };
+        Box::pin(actor.act(act, workspace)).await;
     }
 
     pub(super) async fn grant(&self, workspace: &str) {

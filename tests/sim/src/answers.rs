@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::call::{Answered, Called, Order};
 use crate::commits::Commits;
 use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable};
+use crate::lanes::are_open;
 use crate::prices::price;
 use crate::table::{Key, SimTable};
 
@@ -185,7 +186,11 @@ fn shown(called: &Called, answered: &Answered, commits: &Commits) -> Option<Stri
     let (Some(available), Some(version)) = (available, body["version"].as_u64().map(Decimal::from)) else {
         return Some(format!("a balance lacks members: {body}"));
     };
-    let mut stood = between(called, answered, commits).peekable();
+    let stood: Vec<(&Value, Timestamp)> = between(called, answered, commits).collect();
+    if stood.iter().any(|(item, _)| are_open(item)) {
+        return shown_with_lanes(&stood, available, version, body);
+    }
+    let mut stood = stood.into_iter().peekable();
     stood.peek()?;
     let shown = |(item, _): (&Value, Timestamp)| {
         let next = crate::item::millis(item, "expires_next");
@@ -195,4 +200,24 @@ fn shown(called: &Called, answered: &Answered, commits: &Commits) -> Option<Stri
             && (due || number(item, "spendable") - number(item, "credit_limit") == available)
     };
     (!stood.any(shown)).then(|| format!("shows a balance that did not exist during the call: {body}"))
+}
+
+/// Checks a balance that was read with its lanes, item by item: it contains what was committed before the call, and of what
+/// was committed meanwhile any part.
+fn shown_with_lanes(
+    stood: &[(&Value, Timestamp)],
+    available: Decimal,
+    version: Decimal,
+    body: &Value,
+) -> Option<String> {
+    let of = |item: &Value| number(item, "spendable") - number(item, "credit_limit");
+    let (first, _) = stood.first()?;
+    let steps: Vec<Decimal> = stood.windows(2).map(|pair| of(pair[1].0) - of(pair[0].0)).collect();
+    let fallen: Decimal = steps.iter().filter(|step| **step < Decimal::ZERO).sum();
+    let risen: Decimal = steps.iter().filter(|step| **step > Decimal::ZERO).sum();
+    let bounds = of(first) + fallen..=of(first) + risen;
+    if version < number(first, "version") {
+        return Some(format!("shows a version from before the call: {body}"));
+    }
+    (!bounds.contains(&available)).then(|| format!("shows a balance outside {bounds:?}: {body}"))
 }

@@ -55,13 +55,21 @@ pub enum Wrong {
     WebhookAlwaysTaken,
     /// All calls have the same fingerprint.
     SameFingerprint,
+    /// Lanes are opened with a reserve of one credit, whatever the thresholds and the credit limit are.
+    SmallReserve,
+    /// Lanes end a day later than their balance is due.
+    LanesOutliveDate,
+    /// A settlement leaves its lanes where they are.
+    LanesKept,
+    /// The stream's records of lanes are lost.
+    LaneRecordsLost,
 }
 
 /// The text that every condition contains.
 const ANY: &str = "";
 
 /// All bugs, each with a seed that finds it in 300 acts. A bug's number is its position, counted from 1.
-pub const ALL: [(&str, Wrong, u64); 51] = [
+pub const ALL: [(&str, Wrong, u64); 66] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
     ("a debit may take a credit more than there is", Wrong::OneLess, 1),
@@ -117,6 +125,21 @@ pub const ALL: [(&str, Wrong, u64); 51] = [
         Wrong::NotWritten("failures#", "#waiting"),
         2,
     ),
+    ("a lane takes debits after its end", Wrong::NoCondition("lane#", "#ends_at"), 1),
+    ("a lane takes more than it has left", Wrong::NoCondition("lane#", "#left"), 1),
+    ("a lane of another generation is settled", Wrong::NoCondition("lane#", "#generation"), 1),
+    ("a balance settles lanes that it does not list", Wrong::NoCondition("balance#", "#lanes_"), 1),
+    ("lanes are opened without their generation", Wrong::NoCondition("balance#", "#lane_generation"), 1),
+    ("lanes are opened beside a new threshold", Wrong::NoCondition("balance#", "_at"), 1),
+    ("a lane does not count what it has spent", Wrong::NotWritten("lane#", "#spent"), 1),
+    ("a lane keeps what it has spent", Wrong::NotWritten("lane#", "#left"), 1),
+    ("a lane's writes are not counted", Wrong::NotWritten("lane#", "#writes"), 1),
+    ("a lane's month is not counted", Wrong::NotWritten("lane#", "c2"), 1),
+    ("a rollup without the watermarks of lanes", Wrong::NoCondition("usage#", "#lanes_counted"), 1),
+    ("the reserve is smaller than a threshold", Wrong::SmallReserve, 1),
+    ("lanes outlive the date of their balance", Wrong::LanesOutliveDate, 1),
+    ("a settlement keeps its lanes", Wrong::LanesKept, 1),
+    ("the records of lanes are lost", Wrong::LaneRecordsLost, 1),
 ];
 
 /// The planted bug of a run, if any.
@@ -148,6 +171,9 @@ impl Bugs {
         let Some(wrong) = self.0 else { return body };
         if wrong == Wrong::StaleReads && body["ConsistentRead"] == true {
             body["ConsistentRead"] = json!(false);
+        }
+        if let Some(writes) = body["TransactItems"].as_array_mut().filter(|_| wrong == Wrong::LanesKept) {
+            writes.retain(|action| !pk_of(&action["Delete"]).starts_with("lane#"));
         }
         let mut token = None;
         for_each_write(&mut body, |write| {
@@ -221,6 +247,19 @@ fn in_write(wrong: Wrong, pk: &str, write: &mut Value) {
             if let Some(update) = write["UpdateExpression"].as_str() {
                 let replaced = update.replace("list_append(#changes, :changes)", ":changes");
                 write["UpdateExpression"] = json!(replaced);
+            }
+        }
+        Wrong::SmallReserve if write["ExpressionAttributeValues"][":lanes_reserve"].is_object() => {
+            let values = &mut write["ExpressionAttributeValues"];
+            let reserve: Decimal = values[":lanes_reserve"]["N"].as_str().unwrap().parse().unwrap();
+            let taken: Decimal = values[":spendable"]["N"].as_str().unwrap().parse().unwrap();
+            values[":lanes_reserve"] = json!({ "N": "1" });
+            values[":spendable"] = json!({ "N": (taken + reserve - Decimal::ONE).to_string() });
+        }
+        Wrong::LanesOutliveDate if pk.starts_with("lane#") && write["Item"].is_object() => {
+            for name in ["ends_at", "hard_end"] {
+                let end: i64 = write["Item"][name]["N"].as_str().unwrap().parse().unwrap();
+                write["Item"][name]["N"] = json!((end + 86_400_000).to_string());
             }
         }
         Wrong::SameFingerprint if write["Item"]["fingerprint"].is_object() => {

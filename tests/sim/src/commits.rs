@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::item::{dead, has_changes, held, list, millis, number, plain, text, with_grants};
+use crate::lanes::{LanesSeen, are_open};
 use crate::lots::{Listed, Lots, Waiting};
 use crate::table::{Commit, Stored, TableChange};
 
@@ -36,6 +37,7 @@ pub struct Commits {
     /// By how much the slowest clock is slow.
     pub slowest: SignedDuration,
     seen: usize,
+    lanes: LanesSeen,
     /// The history of each workspace's balance, oldest first.
     pub balances: BTreeMap<String, Vec<Stood>>,
     /// The commit that wrote each entry.
@@ -54,7 +56,11 @@ impl Commits {
     pub fn check(&mut self, commits: &[Commit]) -> Option<String> {
         for commit in commits {
             self.seen += 1;
-            if let Some(wrong) = self.check_one(commit) {
+            let wrong = match self.lanes.join(commit) {
+                Ok(joined) => self.check_one(&joined),
+                Err(wrong) => Some(wrong),
+            };
+            if let Some(wrong) = wrong {
                 return Some(format!("commit {} at {}: {wrong}", self.seen, commit.at));
             }
         }
@@ -298,7 +304,9 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
         return None;
     }
     let step = |name: &str| number(after, name) - number(before, name);
-    if step("version") != Decimal::ONE {
+    // A refill is a write of the balance and of a lane.
+    let most = if are_open(before) && are_open(after) { Decimal::TWO } else { Decimal::ONE };
+    if step("version") < Decimal::ONE || step("version") > most {
         return Some(format!("the version increases by {}", step("version")));
     }
     let same_epoch = step("epoch").is_zero();
@@ -310,7 +318,8 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
         if spendable < Decimal::ZERO && step("credit_limit").is_zero() {
             return Some(format!("a debit takes it below zero, to {spendable}"));
         }
-        if millis(before, "expires_next") == 0 || has_changes(before) {
+        // Lanes take debits until the close recalls them. No caller learns of the change before.
+        if (millis(before, "expires_next") == 0 || has_changes(before)) && !are_open(before) {
             return Some("credits are debited behind the fence".to_owned());
         }
         let ends = list(before, "grants").map(|grant| millis(grant, "expires"));

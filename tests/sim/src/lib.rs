@@ -4,6 +4,7 @@
 //! to the embedded database and to the stand-ins for Stripe, the bus and SES. They inject the faults of [`faults`].
 //! [`commits`], [`answers`] and [`rest`] check the invariants at each commit, for each response, and when no work is
 //! left.
+#![recursion_limit = "256"]
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -25,6 +26,7 @@ pub mod command;
 pub mod commits;
 pub mod faults;
 pub mod item;
+pub mod lanes;
 pub mod lots;
 pub mod owed;
 pub mod payments;

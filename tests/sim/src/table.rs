@@ -11,6 +11,7 @@ use model::{Embedded, VirtualClock};
 use serde_json::{Value, json};
 
 use crate::item::with_grants;
+use crate::lanes::with_lanes;
 
 /// The table's name.
 pub const NAME: &str = "credits";
@@ -127,6 +128,14 @@ impl SimTable {
     #[must_use]
     pub fn balance(&self, workspace: &str) -> Option<Value> {
         let balance = self.item(&(format!("balance#{workspace}"), "balance".to_owned()))?;
+        let lanes: Vec<Stored> = {
+            let (state, prefix) = (self.state.lock().unwrap(), format!("lane#{workspace}#"));
+            let from = state.items.range((prefix.clone(), String::new())..);
+            from.take_while(|((pk, _), _)| pk.starts_with(&prefix))
+                .map(|(_, lane)| Arc::clone(lane))
+                .collect()
+        };
+        let balance = with_lanes(&balance, lanes.iter().map(|lane| &**lane)).expect("the lanes are right");
         let running = self.item(&(format!("grant#{workspace}"), "running".to_owned()));
         Some(with_grants(&balance, running.as_deref()).expect("a balance and its grants are of one close"))
     }

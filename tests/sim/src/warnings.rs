@@ -7,13 +7,20 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::item::{credits_owned, has_run_out, number, plain, text};
+use crate::lanes::LanesSeen;
 use crate::table::{Commit, TableChange};
 use crate::world::World;
 
 /// Checks that each crossing of a limit has one event, and each event a crossing. Checks that a paid pack is recorded
 /// as the last addition and ends an exhaustion.
 pub fn check(world: &World) -> Option<String> {
+    let mut lanes = LanesSeen::default();
     let commits = world.ground.table.commits_from(0);
+    let commits: Result<Vec<Commit>, String> = commits.iter().map(|commit| lanes.join(commit)).collect();
+    let commits = match commits {
+        Ok(commits) => commits,
+        Err(wrong) => return Some(wrong),
+    };
     if let Some(wrong) = commits.iter().find_map(added) {
         return Some(wrong);
     }

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
-use credits_core::lane::{Lane, LaneSettlement, STOPPED};
+use credits_core::lane::{Lane, LaneSettlement, OpenLanes, STOPPED};
 use credits_core::posting::Posting;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -64,30 +64,47 @@ impl LaneStore<'_> {
         other_writes: usize,
         on_board: &mut Option<LaneSettlement>,
     ) -> Result<RecallStep, Fault> {
-        let Some(listed) = stored.lanes else { return Ok(RecallStep::Changed) };
-        let stop = self.stop_order(workspace, stored).await?;
-        let Some(first) = stop_lane(self.store, workspace, listed.first, stop).await? else {
+        let generation = stored.lane_generation;
+        let Some((first, stop)) = self.stop_first(workspace, generation).await? else {
             return Ok(RecallStep::Changed);
         };
-        self.store.known_lanes.mark_stopped(workspace, stored.lane_generation, self.store.now());
-        if first.by == StoppedBy::Another && self.waits_for_another(workspace, stored.lane_generation) {
-            return Ok(RecallStep::OfAnotherCaller);
+        if first.by == StoppedBy::Another {
+            self.store.known_lanes.mark_stopped(workspace, generation, self.store.now());
+            if self.waits_for_another(workspace, generation) {
+                return Ok(RecallStep::OfAnotherCaller);
+            }
         }
         metrics::counter!("LaneRecalls").increment(1);
-        *on_board = self.settle_to_last(workspace, stored, stop, other_writes).await?;
+        *on_board = self.settle_to_last(workspace, stop, other_writes).await?;
         Ok(if on_board.is_some() { RecallStep::Ready } else { RecallStep::Changed })
+    }
+
+    /// Stops the first lane of a generation, so that no further lanes are added to it. Returns `None` if its lanes are settled.
+    async fn stop_first(
+        self,
+        workspace: &WorkspaceId,
+        generation: u64,
+    ) -> Result<Option<(Stopped, StopOrder)>, Fault> {
+        let (stored, database_now) = self.store.balances().read_stored_dated(workspace).await?;
+        let stop = StopOrder { generation, database_now };
+        let Some(listed) = listed_of(stored.as_ref(), generation) else { return Ok(None) };
+        let first = stop_lane(self.store, workspace, listed.first, stop).await?;
+        Ok(first.map(|first| (first, stop)))
     }
 
     /// Stops the lanes and settles all but the last ones. Returns the last settlement; `None` if the lanes have changed.
     async fn settle_to_last(
         self,
         workspace: &WorkspaceId,
-        stored: &Balance,
         stop: StopOrder,
         other_writes: usize,
     ) -> Result<Option<LaneSettlement>, Fault> {
-        let Some(mut stopped) = self.stop_all(workspace, stored, stop).await? else { return Ok(None) };
-        let mut listing = stored.clone();
+        let stored = self.store.balances().read_stored(workspace).await?;
+        let Some(mut listing) = stored.filter(|stored| listed_of(Some(stored), stop.generation).is_some())
+        else {
+            return Ok(None);
+        };
+        let Some(mut stopped) = self.stop_all(workspace, &listing, stop).await? else { return Ok(None) };
         while stopped.len() > ROOM.saturating_sub(other_writes) {
             let rest = stopped.split_off(ROOM.min(stopped.len().saturating_sub(1)));
             let Some(settlement) = LaneSettlement::of(&listing, stopped) else { return Ok(None) };
@@ -113,16 +130,13 @@ impl LaneStore<'_> {
 
     /// Recalls all lanes like [`Self::end`], and continues another caller's recall at once.
     pub(crate) async fn end_now(self, workspace: &WorkspaceId, stored: &Balance) -> Result<(), Fault> {
-        let stop = self.stop_order(workspace, stored).await?;
-        if let Some(settlement) = self.settle_to_last(workspace, stored, stop, 0).await? {
+        let Some((_, stop)) = self.stop_first(workspace, stored.lane_generation).await? else {
+            return Ok(());
+        };
+        if let Some(settlement) = self.settle_to_last(workspace, stop, 0).await? {
             self.settle(workspace, &settlement).await?;
         }
         Ok(())
-    }
-
-    async fn stop_order(self, workspace: &WorkspaceId, stored: &Balance) -> Result<StopOrder, Fault> {
-        let (_, database_now) = self.store.get_dated(&ItemKey::balance(workspace)).await?;
-        Ok(StopOrder { generation: stored.lane_generation, database_now })
     }
 
     /// Returns whether a recall of a generation is under way and still left to its leader.
@@ -203,6 +217,11 @@ impl LaneStore<'_> {
 struct StopOrder {
     generation: u64,
     database_now: Timestamp,
+}
+
+/// Returns the lanes that a balance lists, if they are of a generation.
+fn listed_of(stored: Option<&Balance>, generation: u64) -> Option<OpenLanes> {
+    stored.filter(|stored| stored.lane_generation == generation)?.lanes
 }
 
 /// Stops a lane; `None` if it is settled, or if its number is in use by another generation.

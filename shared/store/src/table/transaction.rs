@@ -30,6 +30,8 @@ const FIRST_PAUSE_MILLIS: u64 = 12;
 /// Upper bound of every pause. A busy balance is free again within a few milliseconds, so a longer pause only wastes
 /// time.
 const MAX_PAUSE_MILLIS: u64 = 150;
+/// Upper bound of the pauses of a write on which other callers wait.
+const SHORT_PAUSE_MILLIS: u64 = 24;
 /// Time of an invocation that is reserved for its response.
 const RESPONSE_RESERVE: Duration = Duration::from_millis(250);
 /// Shortest timeout of a request, however late it is.
@@ -257,9 +259,12 @@ impl Attempts {
         self.sleep(pause).await.ok_or_else(given_up)
     }
 
-    /// Makes every further pause short, for a write on which other callers wait.
+    /// Makes every further pause short, for a write on which other callers wait. Since short pauses are soon over, the first
+    /// call starts the count of attempts again.
     pub fn hurry(&mut self) {
-        self.max_pause_millis = FIRST_PAUSE_MILLIS;
+        if self.max_pause_millis != SHORT_PAUSE_MILLIS {
+            (self.max_pause_millis, self.made) = (SHORT_PAUSE_MILLIS, 0);
+        }
     }
 
     /// Waits before the next attempt, after a lost response.

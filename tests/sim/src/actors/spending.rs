@@ -24,6 +24,61 @@ impl Actor {
         tasks.join_all().await;
     }
 
+    /// Makes so many small debits at once that lanes open, and something beside them that has to do with lanes.
+    pub(super) async fn be_busy(&self, workspace: &'static str) {
+        let gift = json!({ "credits": self.dice.between(100, 2_000).to_string(), "kind": "prepaid", "reason": "a busy day" });
+        self.insist(&Order::post(workspace, "grants", self.new_key(), gift)).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        let (most, calls) = (self.dice.between(1, 8), self.dice.between(2, 6));
+        for _ in 0..self.dice.between(8, 20) {
+            let orders: Vec<Order> = (0..calls).map(|_| self.small_debit(workspace, most)).collect();
+            let world = Arc::clone(&self.world);
+            tasks.spawn(async move {
+                for order in orders {
+                    world.insist(&order).await;
+                }
+            });
+        }
+        for _ in 0..self.dice.between(0, 3) {
+            tokio::time::sleep(Duration::from_millis(self.dice.between(0, 400))).await;
+            Box::pin(self.disturb(workspace)).await;
+        }
+        tasks.join_all().await;
+        if self.once_in(2) {
+            self.empty(workspace).await;
+        }
+    }
+
+    fn small_debit(&self, workspace: &str, most: u64) -> Order {
+        let mut body = self.debit_body();
+        body["credits"] = json!(self.dice.between(1, most).to_string());
+        Order::post(workspace, "debits", self.new_key(), body)
+    }
+
+    /// Makes a call that needs the credits of lanes, or changes what lanes depend on.
+    async fn disturb(&self, workspace: &'static str) {
+        let large = |least, most| self.dice.between(least, most).to_string();
+        match self.dice.between(0, 7) {
+            0 if workspace != "hold-free" => {
+                let mut body = self.hold_body();
+                body["credits"] = json!(large(200, 1_500));
+                let placed = self.insist(&Order::post(workspace, "holds", self.new_key(), body)).await;
+                self.know_holds(workspace, placed.iter().map(|reply| &reply.body));
+            }
+            1 => {
+                let mut body = self.debit_body();
+                body["credits"] = json!(large(200, 3_000));
+                self.insist(&Order::post(workspace, "debits", self.new_key(), body)).await;
+            }
+            2 => self.grant(workspace).await,
+            3 => self.act_beside(Act::Void, workspace).await,
+            4 => self.act_beside(Act::Alerts, workspace).await,
+            5 => self.act_beside(Act::AutoTopUp, workspace).await,
+            6 if workspace == super::LARGE => self.act_beside(Act::Agree, workspace).await,
+            _ => drop(self.call(&Order::get(workspace, "balance")).await),
+        }
+    }
+
     /// Debits the whole balance, and repeats the call: a repeated call succeeds although no credits are left.
     pub(super) async fn empty(&self, workspace: &'static str) {
         let Some(balance) = self.insist(&Order::get(workspace, "balance")).await else { return };
