@@ -38,8 +38,9 @@ pub struct Reached {
     pub millis: (f64, f64),
     /// The requests that were answered with 503, for the caller to retry.
     pub given_up: u64,
-    /// The requests that were refused for insufficient credits.
+    /// The requests that were refused for insufficient credits, and those of the measurement per second.
     pub refused: u64,
+    pub refused_a_second: f64,
     /// The counters of the table.
     pub seen: Seen,
     /// The write units per AI call.
@@ -69,8 +70,12 @@ struct Crowd {
     measured_calls: AtomicU64,
     given_up: AtomicU64,
     refused: AtomicU64,
+    measured_refused: AtomicU64,
     keys: AtomicU64,
     micros: std::sync::Mutex<Vec<u64>>,
+    /// The paid calls of each tenth of a second since the callers began.
+    tenths: std::sync::Mutex<Vec<u64>>,
+    began: Instant,
 }
 
 /// How the callers of a rung pay for their AI calls.
@@ -78,6 +83,8 @@ struct Crowd {
 pub enum Rung {
     /// Each call is a debit.
     Debits,
+    /// Each call is a debit that an empty balance refuses.
+    Refusals,
     /// A debit pays for this many calls.
     Batches(usize),
     /// Calls are captures of one hold at a time, which all callers share.
@@ -96,7 +103,7 @@ pub async fn reach(rung: Rung, callers: usize, duty: Duty, granted: &str) -> Rea
     let measured_from = Instant::now() + duty.ramp;
     let crowd = Arc::new(Crowd::new(busy, workspace, measured_from, duty.measured));
     match rung {
-        Rung::Debits => Crowd::debit(&crowd, callers, 1).await,
+        Rung::Debits | Rung::Refusals => Crowd::debit(&crowd, callers, 1).await,
         Rung::Batches(lines) => Crowd::debit(&crowd, callers, lines).await,
         Rung::OneHold => Crowd::capture(&crowd, callers, 1).await,
         Rung::ManyHolds => Crowd::capture(&crowd, callers, MAX_HOLDS).await,
@@ -128,6 +135,30 @@ pub async fn spend_all(callers: usize, debits_each: usize, seed: u64, granted: &
     drop(running.join_all().await);
     let took = began.elapsed().as_secs_f64();
     Arc::into_inner(crowd).unwrap().reached(Rung::Debits, callers, took, granted).await
+}
+
+/// How a quiet workspace becomes busy, and quiet again.
+#[derive(Debug)]
+pub struct Ramp {
+    /// The debits of each tenth of a second since the callers began.
+    pub tenths: Vec<u64>,
+    /// How long after the last debit the sweep has left one item, in seconds.
+    pub quiet_after: u64,
+}
+
+/// Lets callers debit for some virtual time. Then a sweep each minute ends the lanes.
+pub async fn ramp(callers: usize, duty: Duty, granted: &str) -> Ramp {
+    let busy = Busy::new(duty.seed).await;
+    let workspace: WorkspaceId = "acme".parse().unwrap();
+    begin(&busy, &workspace, granted.parse().unwrap()).await;
+    let crowd = Arc::new(Crowd::new(busy, workspace.clone(), Instant::now(), duty.measured));
+    Crowd::debit(&crowd, callers, 1).await;
+    let (store, ended) = (crowd.store(0), Instant::now());
+    while store.lanes().end_idle(&workspace).await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+    }
+    let tenths = crowd.tenths.lock().unwrap().clone();
+    Ramp { tenths, quiet_after: ended.elapsed().as_secs() }
 }
 
 async fn begin(busy: &Busy, workspace: &WorkspaceId, granted: Amount) {
@@ -177,8 +208,11 @@ impl Crowd {
             measured_calls: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            measured_refused: AtomicU64::new(0),
             keys: AtomicU64::new(0),
             micros: std::sync::Mutex::default(),
+            tenths: std::sync::Mutex::default(),
+            began: Instant::now(),
         }
     }
 
@@ -203,6 +237,11 @@ impl Crowd {
 
     fn paid(&self, since: Instant, calls: u64) {
         self.calls.fetch_add(calls, Ordering::Relaxed);
+        let (mut tenths, tenth) =
+            (self.tenths.lock().unwrap(), self.began.elapsed().as_millis() as usize / 100);
+        let length = tenths.len().max(tenth + 1);
+        tenths.resize(length, 0);
+        tenths[tenth] += calls;
         if since >= self.measured_from {
             self.measured_calls.fetch_add(calls, Ordering::Relaxed);
         }
@@ -222,6 +261,8 @@ impl Crowd {
             }
             Err(DebitRefusal::Insufficient { .. }) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
+                let is_measured = since >= self.measured_from;
+                self.measured_refused.fetch_add(u64::from(is_measured), Ordering::Relaxed);
                 None
             }
             Err(other) => panic!("{other:?}"),
@@ -337,6 +378,7 @@ impl Crowd {
             millis: (at(0.5) as f64 / 1_000.0, at(0.99) as f64 / 1_000.0),
             given_up: self.given_up.into_inner(),
             refused: self.refused.into_inner(),
+            refused_a_second: self.measured_refused.into_inner() as f64 / took,
             units_a_call: seen.write_units / calls.max(1) as f64,
             seen,
             paid: (Credits::from_micros(i128::from(calls) * 1_000_000).unwrap(), spent),
@@ -347,7 +389,8 @@ impl Crowd {
 impl std::fmt::Display for Rung {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Debits => write!(f, "one debit a call"),
+            Self::Debits => write!(f, "plain debits"),
+            Self::Refusals => write!(f, "refusals of plain debits"),
             Self::Batches(lines) => write!(f, "batches of {lines}"),
             Self::OneHold => write!(f, "captures of one hold"),
             Self::ManyHolds => write!(f, "captures of {MAX_HOLDS} holds, placed together"),

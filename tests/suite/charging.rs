@@ -48,7 +48,7 @@ async fn m06_a_crash_between_charge_and_grant_is_healed_with_one_charge_and_one_
     let (world, table, renews_at) = subscribed().await;
     // The purchase is stored and the card is charged. Every write after that fails.
     let mut faults = vec![TableFault::Pass];
-    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(100));
     table.suffers(faults);
     let swept = billing(&world, &table).sweep(soon()).await.unwrap();
     assert_eq!((swept.done, swept.left), (0, 1));
@@ -88,7 +88,7 @@ async fn m06_a_charge_that_a_fast_clock_began_is_found_a_day_later_and_not_made_
     let begun_at = table.store.now();
     world.stack.sleep_until(begun_at - SignedDuration::from_mins(10)).unwrap();
     let mut faults = vec![TableFault::Pass];
-    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(100));
     table.suffers(faults);
     let swept = billing(&world, &table).sweep(soon()).await.unwrap();
     assert_eq!((swept.done, swept.left), (0, 1));
@@ -111,7 +111,7 @@ async fn m06_an_open_charge_is_settled_before_the_tier_is_changed() {
     let (world, table, _) = subscribed().await;
     world.stack.sleep_until(table.store.now()).unwrap();
     let mut faults = vec![TableFault::Pass];
-    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(30));
+    faults.extend(std::iter::repeat_with(|| failed(500, "InternalServerError")).take(100));
     table.suffers(faults);
     billing(&world, &table).sweep(soon()).await.unwrap();
     // The next period is paid, so the upgrade is for all of that period.

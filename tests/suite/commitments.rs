@@ -231,7 +231,7 @@ async fn m08_the_sweep_finishes_an_interrupted_end() {
         let table = Table::of(&played.world);
         table.at(&played.world.advance(0).await.to_string());
         table.suffers(
-            std::iter::once(TableFault::Pass).chain(std::iter::repeat_n(TableFault::RequestLost, 40)),
+            std::iter::once(TableFault::Pass).chain(std::iter::repeat_n(TableFault::RequestLost, 100)),
         );
         let ended = table.store.agreements().set(&"acme".parse().unwrap(), &Agreement::none()).await;
         assert!(ended.is_err() && table.transactions() > 1, "only the change is written");

@@ -113,7 +113,7 @@ async fn m08_failures_while_numbering_leave_no_gap() {
     assert_eq!((world.numbers().await, table.transactions()), (series(1), 1), "a read finds the number");
     table.store.invoices().number_all(&of("bolt")).await.unwrap();
     assert_eq!((world.numbers().await, table.transactions()), (series(2), 4));
-    table.suffers(std::iter::repeat_n(failed(500, "InternalServerError"), 40));
+    table.suffers(std::iter::repeat_n(failed(500, "InternalServerError"), 100));
     assert!(table.store.invoices().number_all(&of("cask")).await.is_err());
     assert_eq!(world.numbers().await, series(2), "a failed write takes no number");
     table.suffers([]);

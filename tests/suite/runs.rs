@@ -86,7 +86,7 @@ async fn a_run_failure_that_cannot_be_stored_is_answered_503() {
     let consumer = step(&run, "1")["consumer"].clone();
     table.suffers(
         std::iter::once(crate::table::TableFault::Pass)
-            .chain(std::iter::repeat_n(failed(500, "InternalServerError"), 40)),
+            .chain(std::iter::repeat_n(failed(500, "InternalServerError"), 100)),
     );
     let (code, body, _) = crate::contention::call_as(&table, "k", "1", &consumer).await;
     assert_eq!((code, body["code"].as_str()), (503, Some("unavailable")));
