@@ -161,7 +161,7 @@ impl PostingStore<'_> {
         let posted = self.attempt_all(&mut course).await;
         if let Place::Lane(lane) = course.place {
             match posted {
-                Ok(_) => self.end_use_of(&course, lane).await?,
+                Ok(_) => self.end_use_of(&course, lane).await,
                 Err(_) => self.store.known_lanes.return_busy(order.workspace, lane),
             }
         }

@@ -38,7 +38,7 @@ pub(crate) enum RecallStep {
     Changed,
 }
 
-/// A stopped lane, and who stopped it.
+/// A stopped lane, and the call that stopped it.
 struct Stopped {
     lane: Lane,
     by: StoppedBy,
@@ -55,7 +55,7 @@ impl LaneStore<'_> {
     /// Stops all lanes that a balance lists, settles all but the last ones, and takes the last settlement on board. The caller
     /// writes it together with its posting and `other_writes`.
     ///
-    /// Who stops the first lane leads the recall. Concurrent calls wait for it, so that their settlements don't conflict. If
+    /// The caller that stops the first lane leads the recall. Concurrent calls wait for it, so that their settlements don't conflict. If
     /// the lanes stay stopped, the leader has died, and another call continues.
     pub(crate) async fn recall(
         self,

@@ -5,7 +5,7 @@ use credits_core::lane::{Lane, STOPPED};
 use credits_core::ledger::Entry;
 use jiff::Timestamp;
 
-use crate::error::Fault;
+use crate::error::{Chain, Fault};
 use crate::items::lane_item::{self, LaneDebit};
 use crate::lanes::MAX_WITHOUT_CHECK;
 use crate::posting::{CONFLICTS_PER_OPENING, Course, Place, PostingStore, Unposted, entry_under_key};
@@ -102,7 +102,7 @@ impl PostingStore<'_> {
     }
 
     /// Returns a lane after a debit, and lets it last longer if its end is near.
-    pub(super) async fn end_use_of(self, course: &Course<'_>, lane: u16) -> Result<(), Fault> {
+    pub(super) async fn end_use_of(self, course: &Course<'_>, lane: u16) {
         let workspace = course.order.workspace;
         if course.lane_conflicts == 0 {
             self.store.known_lanes.return_quiet(workspace, lane);
@@ -110,8 +110,10 @@ impl PostingStore<'_> {
             self.store.known_lanes.return_busy(workspace, lane);
         }
         if self.store.known_lanes.should_prolong(workspace, lane, self.store.now(), MAX_WITHOUT_CHECK) {
-            Box::pin(self.store.lanes().prolong(workspace, lane)).await?;
+            // The debit is written. If the lane is not prolonged, it ends earlier.
+            if let Err(fault) = Box::pin(self.store.lanes().prolong(workspace, lane)).await {
+                tracing::warn!(%workspace, error = %Chain(&fault), "a lane was not prolonged");
+            }
         }
-        Ok(())
     }
 }
