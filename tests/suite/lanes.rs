@@ -102,6 +102,14 @@ async fn three_conflicts_in_one_call_open_lanes() {
     assert_eq!(take(&table, "again", "2").await.unwrap(), KeyUse::Replay);
     assert_eq!(world.available("acme").await, "996");
     world.reconciled("acme").await;
+
+    // Events show what the balance and its lanes have together.
+    world.buy("acme", "pack_1k", "more").await;
+    world.drain().await;
+    let events = world.local(Method::GET, "/_local/events", None).await;
+    let added = events.as_array().unwrap().iter().find(|event| event["detail"]["kind"] == "top_up").unwrap();
+    assert_eq!(added["detail"]["available"], "1996");
+    assert_eq!(lanes_of(&world).await.len(), 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,8 @@ impl LanesSeen {
         }
         for (workspace, before) in before {
             let after = &self.workspaces[&workspace];
-            after.check().map_err(|wrong| format!("{workspace}: {wrong}"))?;
+            let wrong = |wrong| format!("{workspace}: {wrong}");
+            after.check().and_then(|()| after.check_new(&before)).map_err(wrong)?;
             let key = (format!("balance#{workspace}"), "balance".to_owned());
             let (before, after) = (before.joined()?, after.joined()?);
             if before != after {
@@ -79,6 +80,14 @@ impl Workspace {
             joined.as_object_mut().unwrap().remove(name);
         }
         Ok(Some(Arc::new(joined)))
+    }
+
+    /// Checks that new lanes end before their balance is due.
+    fn check_new(&self, before: &Self) -> Result<(), String> {
+        let Some(balance) = &self.balance else { return Ok(()) };
+        let mut new = self.lanes.iter().filter(|(lane, _)| !before.lanes.contains_key(lane));
+        let late = new.find(|(_, item)| number(item, "ends_at") > number(balance, "expires_next"));
+        late.map_or(Ok(()), |(lane, _)| Err(format!("lane {lane} ends after its balance is due")))
     }
 
     /// Checks that the balance lists exactly the lanes that exist, with what they were allotted, and that it keeps its
