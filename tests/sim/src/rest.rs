@@ -404,12 +404,15 @@ fn invoice_numbers(world: &World) -> Option<String> {
     misplaced.map(|(count, place)| format!("the invoice number {place} is missing, or {count} occurs twice"))
 }
 
-/// Checks that nothing is quarantined, and that no changes wait behind the fence.
+/// Checks that nothing is quarantined, that no lane is open, and that no changes wait behind the fence.
 fn nothing_waits(world: &World) -> Option<String> {
     let items = world.ground.table.items();
     let stuck = items.iter().find(|(_, item)| text(item, "index_pk") == "stuck");
     if let Some(((pk, _), _)) = stuck {
         return Some(format!("{pk} is quarantined"));
+    }
+    if let Some(((pk, _), _)) = items.iter().find(|((pk, _), _)| pk.starts_with("lane#")) {
+        return Some(format!("{pk} is still open"));
     }
     let fenced =
         items.iter().find(|((pk, _), item)| pk.starts_with("balance#") && crate::item::has_changes(item));
