@@ -383,7 +383,7 @@ async fn m02_64_busy_tasks_spend_exactly_the_balance() {
     assert_eq!(verified["differences"], json!([]), "{verified}");
 }
 
-/// Busy callers, who go on until they are told to stop. Returns the credits of each debit that was answered with 201.
+/// Concurrent callers that debit until the test stops them. Stopping returns the credits of each debit answered with 201.
 struct BusyCallers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<BTreeMap<String, i128>>,

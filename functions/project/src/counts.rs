@@ -1,4 +1,4 @@
-//! Counts the records of a batch into monthly usage: consumption by the balance's version, and rarer facts one by one.
+//! Counts the records of a batch into monthly usage: consumption by the marks of the balance and its lanes, other facts one by one.
 
 use std::collections::BTreeMap;
 

@@ -55,8 +55,8 @@ impl LaneStore<'_> {
     /// Stops all lanes that a balance lists, settles all but the last ones, and takes the last settlement on board. The caller
     /// writes it together with its posting and `other_writes`.
     ///
-    /// The caller that stops the first lane leads the recall. Concurrent calls wait for it, so that their settlements don't conflict. If
-    /// the lanes stay stopped, the leader has died, and another call continues.
+    /// The caller that stops the first lane leads the recall. Concurrent calls wait for it, so that their
+    /// settlements don't conflict. If the lanes stay stopped, the leader has died, and another call continues.
     pub(crate) async fn recall(
         self,
         workspace: &WorkspaceId,
