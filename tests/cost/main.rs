@@ -27,7 +27,7 @@ const MAX_MONTH: f64 = 5.00;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cost_page_is_up_to_date_and_below_its_aims() {
     let settings = settings::Settings::read();
-    let counted = counts::Counts::of_a_stack(&settings).await;
+    let counted = Box::pin(counts::Counts::of_a_stack(&settings)).await;
     let page = page::Page::of(&settings, &counted);
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cost.md");
     #[expect(clippy::disallowed_methods, reason = "tests have no `Settings`")]

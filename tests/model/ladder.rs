@@ -9,15 +9,17 @@ use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{MAX_CAPTURES, MAX_HOLDS, Purpose};
-use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
+use credits_core::metadata::Metadata;
+use credits_core::rate_card::PriceVersion;
 use credits_core::workspace::{Plan, Profile};
 use credits_store::batches::BatchOrder;
 use credits_store::debits::DebitRefusal;
 use credits_store::grants::{GrantOrder, Term};
 use credits_store::holds::capture::CaptureOrder;
 use credits_store::holds::settle::SettleOrder;
-use credits_store::holds::{HoldOrder, HoldRefusal, OnExcess};
+use credits_store::holds::{HoldOrder, HoldRefusal, NamedHolds, OnExcess};
 use credits_store::{Claim, Fault, Fingerprint, Store};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
@@ -183,17 +185,11 @@ fn line() -> PricedCall {
         list_id: Some(id("leads")),
         user_id: None,
     };
-    PricedCall {
-        operation: "record.enrich".parse().unwrap(),
-        model: None,
-        units: None,
-        consumer,
-        amount: "1".parse().unwrap(),
-    }
+    PricedCall::stated("record.enrich".parse().unwrap(), consumer, "1".parse().unwrap())
 }
 
-fn card() -> Name {
-    "2026-11".parse().unwrap()
+fn card() -> PriceVersion {
+    PriceVersion::of("2026-11".parse().unwrap())
 }
 
 impl Crowd {
@@ -284,15 +280,13 @@ impl Crowd {
     }
 
     async fn debit_once(&self, store: &Store, lines: &[PricedCall]) {
-        let (claim, since, rate_card) = (self.claim(), Instant::now(), card());
+        let (claim, since, priced_by) = (self.claim(), Instant::now(), card());
         // An invocation ends after ten seconds at most.
         let store = store.until(since + Duration::from_secs(10));
         let posted = if let [line] = lines {
-            let PricedCall { operation, consumer, amount, .. } = line.clone();
-            let cause = Cause::Debit { operation, model: None, units: None, rate_card, consumer };
-            store.debits().debit(&claim, amount, cause).await
+            store.debits().debit(&claim, line.amount, Cause::debit(line.clone(), priced_by)).await
         } else {
-            let order = BatchOrder { rate_card: &rate_card, lines, partial: false };
+            let order = BatchOrder { priced_by: &priced_by, lines, partial: false };
             store.debits().debit_batch(&claim, order).await
         };
         self.count(since, lines.len() as u64, posted);
@@ -302,13 +296,18 @@ impl Crowd {
     async fn capture(self: &Arc<Self>, callers: usize, holds: usize) {
         let store = self.store(0);
         let PricedCall { operation, consumer, .. } = line();
-        let purpose = Purpose { operation, rate_card: card(), consumer };
+        let purpose = Purpose { operation, priced_by: card(), consumer, metadata: Metadata::default() };
         let mut settling = JoinSet::new();
         while self.goes_on() {
             let amount = Amount::new(Credits::from_micros(MAX_CAPTURES as i128 * 1_000_000).unwrap());
             let (count, lasts) =
                 (u8::try_from(holds).ok().filter(|it| *it > 1), SignedDuration::from_mins(10));
-            let order = HoldOrder { amount: amount.unwrap(), count, lasts, purpose: &purpose };
+            let order = HoldOrder {
+                amount: amount.unwrap(),
+                priced_with: None,
+                lasts,
+                named: NamedHolds { count, purpose: &purpose },
+            };
             let since = Instant::now();
             let placed = store.holds().place(&self.claim(), order).await;
             let Some(placed) = self.count(since, 0, placed) else { continue };
@@ -317,7 +316,7 @@ impl Crowd {
             let (crowd, store) = (Arc::clone(self), store.clone());
             // The next round begins while this one is settled.
             settling.spawn(async move {
-                let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
+                let order = SettleOrder::of(&hold_ids);
                 let claim = crowd.claim();
                 while let Err(refused) = store.holds().settle(&claim, order).await {
                     assert!(matches!(refused, HoldRefusal::Fault(Fault::Contended)), "{refused:?}");
@@ -342,7 +341,7 @@ impl Crowd {
                     }
                     let hold_id = &hold_ids[number as usize % hold_ids.len()];
                     let order =
-                        CaptureOrder { hold_id, line: &line, rate_card: &card, on_excess: OnExcess::Refuse };
+                        CaptureOrder { hold_id, line: &line, priced_by: &card, on_excess: OnExcess::Refuse };
                     let (claim, since) = (crowd.claim(), Instant::now());
                     loop {
                         match store.holds().capture(&claim, order).await {

@@ -176,16 +176,21 @@ async fn postings_in_the_table_match_the_domain_model() {
                 table.pass(SignedDuration::from_hours(7));
                 now += SignedDuration::from_hours(7);
             }
-            _ => match (take(&table, &key, &size).await, Posting::debit(amount, now).apply(&model, "")) {
-                (Ok(()), Ok(next)) => model = next,
-                (
-                    Err(DebitRefusal::Insufficient { balance, .. }),
-                    Err(Refusal::Insufficient { spendable: expected }),
-                ) => {
-                    assert_eq!(balance.spendable, expected);
+            _ => {
+                match (take(&table, &key, &size).await, Posting::debit(amount.into(), now).apply(&model, ""))
+                {
+                    (Ok(()), Ok(next)) => model = next,
+                    (
+                        Err(DebitRefusal::Insufficient { balance, .. }),
+                        Err(Refusal::Insufficient { spendable: expected }),
+                    ) => {
+                        assert_eq!(balance.spendable, expected);
+                    }
+                    (table, model) => {
+                        panic!("step {step}: the table says {table:?} and the domain {model:?}")
+                    }
                 }
-                (table, model) => panic!("step {step}: the table says {table:?} and the domain {model:?}"),
-            },
+            }
         }
         model = model.as_of(now).unwrap();
         let (kept, expected) = (balance(&table).await, Balance { last: String::new(), ..model.clone() });

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use credits_core::batch::PricedCall;
+use credits_core::hold::Purpose;
 use credits_core::ledger::Cause;
+use credits_core::metadata::Metadata;
+use credits_core::rate_card::PriceVersion;
 use credits_core::top_up_page::TopUpPage;
 use credits_runtime::event::HttpEvent;
 use credits_runtime::start::respond;
@@ -34,14 +38,25 @@ pub fn claim(key: &str, payload: &str) -> Claim {
     }
 }
 
-pub fn cause() -> Cause {
-    Cause::Debit {
+/// Returns the cause of a debit of one credit for a consumer.
+pub fn call_cause(consumer: Value) -> Cause {
+    let consumer = serde_json::from_value(consumer).unwrap();
+    let call = PricedCall::stated("text.generate".parse().unwrap(), consumer, "1".parse().unwrap());
+    Cause::debit(call, PriceVersion::of("v1".parse().unwrap()))
+}
+
+/// Returns the purpose of a hold of the test's consumer.
+pub fn purpose() -> Purpose {
+    Purpose {
         operation: "text.generate".parse().unwrap(),
-        model: None,
-        units: None,
-        rate_card: "v1".parse().unwrap(),
+        priced_by: PriceVersion::of("v1".parse().unwrap()),
         consumer: serde_json::from_value(consumer()).unwrap(),
+        metadata: Metadata::default(),
     }
+}
+
+pub fn cause() -> Cause {
+    call_cause(consumer())
 }
 
 /// Debits through the function, called as API Gateway calls it. Returns the status, the body and `Retry-After`.

@@ -354,7 +354,7 @@ async fn table_before_expiry(world: &World, hold: &str) -> Table {
 
 async fn settle_in(table: &Table, hold: &str) -> Result<Settled, HoldRefusal> {
     let hold_ids = [hold.parse().unwrap()];
-    let order = SettleOrder { hold_ids: &hold_ids, final_capture: None };
+    let order = SettleOrder::of(&hold_ids);
     table.store.holds().settle(&claim("settle", "settle"), order).await
 }
 

@@ -6,21 +6,20 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::batch::PricedCall;
-use credits_core::hold::Purpose;
 use credits_core::id::Id;
 use credits_store::KeyUse;
 use credits_store::holds::capture::CaptureOrder;
 use credits_store::holds::settle::SettleOrder;
-use credits_store::holds::{HoldOrder, HoldRefusal, OnExcess};
+use credits_store::holds::{HoldOrder, HoldRefusal, NamedHolds, OnExcess};
 use jiff::SignedDuration;
 use model::items::{every_item, of_kind, put_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::contention::claim;
+use crate::contention::{claim, purpose};
 use crate::holds::{capturing, placing, shown};
 use crate::table::Table;
-use crate::world::{Answer, World, consumer, taking};
+use crate::world::{Answer, World, taking};
 
 fn extending(credits: &str) -> Value {
     let mut body = capturing(credits);
@@ -83,23 +82,20 @@ async fn store_as_before(world: &World) {
 async fn m04_a_capture_with_unsalted_digests_is_found() {
     let world = World::with_packs(1).await;
     let table = Table::of(&world);
-    let consumer = serde_json::from_value(consumer()).unwrap();
-    let (operation, rate_card) = ("text.generate".parse().unwrap(), "v1".parse().unwrap());
-    let purpose = Purpose { operation, rate_card, consumer };
+    let purpose = purpose();
     let lasts = SignedDuration::from_hours(1);
-    let order = HoldOrder { amount: "50".parse().unwrap(), count: None, lasts, purpose: &purpose };
+    let order = HoldOrder {
+        amount: "50".parse().unwrap(),
+        priced_with: None,
+        lasts,
+        named: NamedHolds { count: None, purpose: &purpose },
+    };
     let placed = table.store.holds().place(&claim("place", "hold"), order).await.unwrap();
     let hold_id: &Id = &placed.holds[0].hold_id;
-    let line = PricedCall {
-        operation: purpose.operation.clone(),
-        model: None,
-        units: None,
-        consumer: purpose.consumer.clone(),
-        amount: "10".parse().unwrap(),
-    };
+    let line = PricedCall::stated(purpose.operation.clone(), purpose.consumer.clone(), "10".parse().unwrap());
     let capture = async |key: &str, payload: &str| {
         let order =
-            CaptureOrder { hold_id, line: &line, rate_card: &purpose.rate_card, on_excess: OnExcess::Refuse };
+            CaptureOrder { hold_id, line: &line, priced_by: &purpose.priced_by, on_excess: OnExcess::Refuse };
         table.store.holds().capture(&claim(key, payload), order).await
     };
     assert_eq!(capture("run-1/step-1", "first").await.unwrap().key_use, KeyUse::First);
@@ -113,7 +109,7 @@ async fn m04_a_capture_with_unsalted_digests_is_found() {
     assert_eq!(earlier, Some(again));
     assert!(matches!(capture("run-1/step-1", "second").await, Err(HoldRefusal::KeyReused)));
     assert_eq!(capture("run-1/step-2", "first").await.unwrap().remaining.to_string(), "30");
-    let settle = SettleOrder { hold_ids: std::slice::from_ref(hold_id), final_capture: None };
+    let settle = SettleOrder::of(std::slice::from_ref(hold_id));
     let settled = table.store.holds().settle(&claim("settle", "settle"), settle).await.unwrap();
     assert_eq!(settled.captured.to_string(), "20");
 }

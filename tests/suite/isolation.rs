@@ -177,5 +177,5 @@ async fn m02_m07_any_token_reads_the_catalogue() {
         json!({ "pack": "pack_1k", "credits": "1000", "price": { "amount": 1000, "currency": "USD" } })
     );
     assert_eq!(shown.body["plans"][0], json!({ "plan": "free", "subscription": false, "monthly_runs": 100 }));
-    assert_eq!(shown.body["rate_card"]["operations"].as_array().unwrap().len(), 7);
+    assert_eq!(shown.body["rate_card"]["operations"].as_array().unwrap().len(), 10);
 }

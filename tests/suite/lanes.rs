@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_dynamodb::types::AttributeValue;
 use credits_core::balance::Balance;
 use credits_core::grant::GrantKind;
-use credits_core::hold::Purpose;
 use credits_core::id::Id;
 use credits_local::Options;
 use credits_local::conflicts::Conflicts;
 use credits_store::debits::{DebitRefusal, Posted};
 use credits_store::grants::{GrantOrder, Term};
-use credits_store::holds::HoldOrder;
+use credits_store::holds::{HoldOrder, NamedHolds};
 use credits_store::ledger::LedgerQuery;
 use credits_store::{Clock, KeyUse};
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +21,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::contention::{cause, claim};
+use crate::contention::{cause, claim, purpose};
 use crate::table::{Table, TableFault, cancelled};
 use crate::world::{World, consumer, micros};
 
@@ -141,14 +140,14 @@ async fn m11_an_oversized_debit_is_refused_without_a_recall() {
 async fn m04_holds_and_their_ends_take_credits_of_lanes() {
     let (world, table) = acme().await;
     table.at(&world.advance(0).await.to_string());
-    let purpose = Purpose {
-        operation: "text.generate".parse().unwrap(),
-        rate_card: "v1".parse().unwrap(),
-        consumer: serde_json::from_value(consumer()).unwrap(),
-    };
+    let purpose = purpose();
     let place = async |key: &str, credits: &str| {
-        let order =
-            HoldOrder { amount: credits.parse().unwrap(), count: None, lasts: HOUR, purpose: &purpose };
+        let order = HoldOrder {
+            amount: credits.parse().unwrap(),
+            priced_with: None,
+            lasts: HOUR,
+            named: NamedHolds { count: None, purpose: &purpose },
+        };
         table.store.holds().place(&claim(key, key), order).await
     };
     open_lanes(&world, &table, "busy").await;

@@ -5,7 +5,6 @@ use std::io::Write as _;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::ledger::Cause;
 use credits_local::Options;
 use credits_local::database::Stream;
 use credits_store::stream::Record;
@@ -15,7 +14,7 @@ use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::contention::claim;
+use crate::contention::{call_cause, claim};
 use crate::table::{Table, TableFault};
 use crate::usage::step;
 use crate::world::{World, micros};
@@ -46,13 +45,7 @@ pub(crate) async fn spent(debits: usize) -> (World, Table) {
     for debit in 0..debits {
         let (micros, consumer) = share(debit);
         let credits = credits_core::credits::Credits::from_micros(micros).unwrap().to_string();
-        let cause = Cause::Debit {
-            operation: "text.generate".parse().unwrap(),
-            model: None,
-            units: None,
-            rate_card: "v1".parse().unwrap(),
-            consumer: serde_json::from_value(consumer).unwrap(),
-        };
+        let cause = call_cause(consumer);
         let claim = claim(&format!("d{debit}"), &credits);
         table.store.debits().debit(&claim, credits.parse().unwrap(), cause).await.unwrap();
     }

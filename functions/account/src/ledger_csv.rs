@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use credits_core::claw_back::ClawBackReason;
 use credits_core::consumer::Consumer;
 use credits_core::ledger::{Cause, Entry};
+use credits_core::metadata::LineMetadata;
 use credits_runtime::Problem;
+use serde::Serialize;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "entry_id",
     "at",
     "kind",
@@ -25,6 +27,7 @@ const COLUMNS: [&str; 17] = [
     "list_id",
     "reference",
     "reason",
+    "metadata",
 ];
 
 /// Writes a header line and one row per entry.
@@ -43,15 +46,19 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
     row.set("kind", &entry.cause.kind().name());
     row.set("credits", &entry.credits);
     match &entry.cause {
-        Cause::Debit { operation, model, rate_card, consumer, .. } => {
+        Cause::Debit { operation, model, rate_card, consumer, metadata, .. } => {
             row.set("operation", operation);
             row.set_some("model", model.as_ref());
             row.set("rate_card", rate_card);
             row.set_consumer(consumer);
+            if !metadata.is_empty() {
+                row.set_json("metadata", metadata);
+            }
         }
         Cause::Batch(batch) => {
             row.set("rate_card", &batch.rate_card);
             row.set("reference", &format!("{} calls", batch.lines));
+            row.set_line_metadata(&batch.line_metadata);
         }
         Cause::TopUp { top_up_id, .. } => row.set("reference", top_up_id),
         Cause::Grant { grant_id, reason, .. } | Cause::Void { grant_id, reason } => {
@@ -66,6 +73,7 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
             row.set("rate_card", &joined(&settlement.rate_cards));
             row.set("reference", &joined(&settlement.hold_ids));
             row.set("reason", &format!("{} calls", settlement.lines));
+            row.set_line_metadata(&settlement.line_metadata);
         }
         Cause::Expiry { grant_ids, hold_ids } => {
             row.set("reference", &joined(grant_ids.iter().chain(hold_ids)));
@@ -99,6 +107,16 @@ impl Row {
         if let Some(value) = value {
             self.set(column, value);
         }
+    }
+
+    fn set_line_metadata(&mut self, lines: &[LineMetadata]) {
+        if !lines.is_empty() {
+            self.set_json("metadata", &lines);
+        }
+    }
+
+    fn set_json(&mut self, column: &str, value: &impl Serialize) {
+        self.set(column, &serde_json::json!(value));
     }
 
     fn set_consumer(&mut self, consumer: &Consumer) {

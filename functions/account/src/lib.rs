@@ -19,6 +19,7 @@ mod agreement;
 mod alerts;
 mod auto_top_up;
 mod balance;
+mod catalog;
 mod cursor;
 mod grants;
 mod history;
@@ -29,6 +30,7 @@ mod page;
 mod payment_method;
 mod payment_refunds;
 mod payments;
+mod pricing;
 mod route;
 mod runs;
 mod subscription;
@@ -134,7 +136,7 @@ impl Function for Account {
         match route {
             AccountRoute::PutWorkspace => self.put_workspace(call, store).await,
             AccountRoute::Workspace => self.workspace(call, store).await,
-            AccountRoute::Catalog => Ok(Answer::ok(&*self.catalogue)),
+            AccountRoute::Catalog => self.catalog(call, store).await,
             AccountRoute::Balance => self.balance(call, store).await,
             AccountRoute::Ledger => self.ledger(call, store).await,
             AccountRoute::TopUp => self.top_up(call, store).await,
@@ -150,6 +152,8 @@ impl Function for Account {
             AccountRoute::Unsubscribe => self.unsubscribe(call, store).await,
             AccountRoute::PutAgreement => self.put_agreement(call, store).await,
             AccountRoute::Agreement => self.agreement(call, store).await,
+            AccountRoute::PutPricing => self.put_pricing(call, store).await,
+            AccountRoute::Pricing => self.pricing(call, store).await,
             AccountRoute::Invoices => self.invoices(call, store).await,
             AccountRoute::SetInvoiceStatus => self.set_invoice_status(call, store).await,
             AccountRoute::PutAlerts => self.put_alerts(call, store).await,

@@ -23,6 +23,8 @@ pub enum AccountRoute {
     Unsubscribe,
     PutAgreement,
     Agreement,
+    PutPricing,
+    Pricing,
     Invoices,
     SetInvoiceStatus,
     PutAlerts,
@@ -64,6 +66,8 @@ impl Route for AccountRoute {
         ("DELETE /v1/workspaces/{workspace_id}/subscription", Self::Unsubscribe),
         ("PUT /v1/workspaces/{workspace_id}/agreement", Self::PutAgreement),
         ("GET /v1/workspaces/{workspace_id}/agreement", Self::Agreement),
+        ("PUT /v1/workspaces/{workspace_id}/pricing", Self::PutPricing),
+        ("GET /v1/workspaces/{workspace_id}/pricing", Self::Pricing),
         ("GET /v1/workspaces/{workspace_id}/invoices", Self::Invoices),
         ("POST /v1/workspaces/{workspace_id}/invoices/{invoice_id}/status", Self::SetInvoiceStatus),
         ("PUT /v1/workspaces/{workspace_id}/alerts", Self::PutAlerts),
@@ -88,7 +92,8 @@ impl Route for AccountRoute {
     fn has_query(self) -> bool {
         matches!(
             self,
-            Self::Ledger
+            Self::Catalog
+                | Self::Ledger
                 | Self::Payments
                 | Self::Runs
                 | Self::Usage

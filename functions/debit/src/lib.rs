@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use credits_aws::{Settings, StartError, dynamodb};
-use credits_core::batch::PricedCall;
 use credits_core::catalogue::Catalogue;
 use credits_core::ledger::Cause;
+use credits_core::own_prices::OtherPrices;
 use credits_runtime::{Answer, Call, Function, Problem, Scope, TopUpUrl, catalogue};
 use credits_store::batches::BatchOrder;
-use credits_store::{Fault, Store};
+use credits_store::debits::{DebitRefusal, Posted};
+use credits_store::{Claim, Fault, Store};
 
 mod hold_request;
 mod holds;
+mod prices;
 mod refusal;
 mod request;
 mod response;
@@ -23,6 +25,7 @@ mod top_up;
 
 pub use route::DebitRoute;
 
+use prices::{KnownPrices, Unanswered};
 use request::PricedBody;
 use response::{BatchBody, DebitBody, QuoteBody};
 
@@ -33,13 +36,14 @@ pub struct DebitFunction {
     store: Store,
     catalogue: Arc<Catalogue>,
     top_up_url: TopUpUrl,
+    known_prices: KnownPrices,
 }
 
 impl DebitFunction {
     /// Creates the function.
     #[must_use]
     pub fn new(store: Store, catalogue: Arc<Catalogue>, top_up_url: TopUpUrl) -> Self {
-        Self { store, catalogue, top_up_url }
+        Self { store, catalogue, top_up_url, known_prices: KnownPrices::default() }
     }
 
     /// Creates the deployed function from its settings.
@@ -52,21 +56,26 @@ impl DebitFunction {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let posted = match request::read(&body, self.catalogue.rate_card())? {
-            PricedBody::Priced(line) => {
-                match store.debits().debit(&claim, line.amount, self.cause_of(&line)).await {
-                    Ok(posted) => posted,
-                    Err(refusal) => {
-                        let lines = std::slice::from_ref(&line);
-                        return Err(self.problem_for(call, store, &workspace, lines, refusal).await?);
-                    }
-                }
+        let (workspace, body, claim) = (&workspace, &body, &claim);
+        let posted = self.with_prices(store, workspace, |prices| async move {
+            let prices = prices.prices();
+            let line = match request::read(body, prices)? {
+                PricedBody::Priced(line) => line,
+                PricedBody::Unpriced(problem) => return earlier_posting(store, claim, problem).await,
+            };
+            let cause = Cause::debit(line.clone(), prices.version());
+            match store.debits().debit(claim, line.amount, cause).await {
+                Ok(posted) => Ok(posted),
+                Err(DebitRefusal::OtherPrices(other)) => Err(Unanswered::OtherPrices(other)),
+                Err(refusal) => Err(self
+                    .problem_for(call, store, workspace, std::slice::from_ref(&line), refusal)
+                    .await?
+                    .into()),
             }
-            // A retry of a call that was posted while the rate card still had a price for it gets its first answer.
-            PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
-        };
+        });
+        let posted = posted.await?;
         // `None` only if the stored entry is of another kind.
-        let body = DebitBody::of(&workspace, posted.entry).ok_or_else(Problem::unavailable)?;
+        let body = DebitBody::of(workspace, posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
     }
 
@@ -74,43 +83,52 @@ impl DebitFunction {
         let workspace = call.workspace(Scope::Spend)?;
         let body = call.json()?;
         let claim = call.claim(&workspace, &body)?;
-        let card = self.catalogue.rate_card();
-        let posted = match request::read_batch(&body, card)? {
-            PricedBody::Priced(batch) => {
-                let (lines, partial) = (batch.lines.as_slice(), batch.partial);
-                let order = BatchOrder { rate_card: card.version(), lines, partial };
-                match store.debits().debit_batch(&claim, order).await {
-                    Ok(posted) => posted,
-                    Err(refusal) => {
-                        return Err(self.problem_for(call, store, &workspace, lines, refusal).await?);
-                    }
-                }
+        let (workspace, body, claim) = (&workspace, &body, &claim);
+        let posted = self.with_prices(store, workspace, |prices| async move {
+            let prices = prices.prices();
+            let batch = match request::read_batch(body, prices)? {
+                PricedBody::Priced(batch) => batch,
+                PricedBody::Unpriced(problem) => return earlier_posting(store, claim, problem).await,
+            };
+            let (lines, partial) = (batch.lines.as_slice(), batch.partial);
+            let order = BatchOrder { priced_by: &prices.version(), lines, partial };
+            match store.debits().debit_batch(claim, order).await {
+                Ok(posted) => Ok(posted),
+                Err(DebitRefusal::OtherPrices(other)) => Err(Unanswered::OtherPrices(other)),
+                Err(refusal) => Err(self.problem_for(call, store, workspace, lines, refusal).await?.into()),
             }
-            PricedBody::Unpriced(problem) => store.debits().earlier_posting(&claim).await?.ok_or(problem)?,
-        };
+        });
+        let posted = posted.await?;
         // `None` only if the stored entry is of another kind.
         let body = BatchBody::of(posted.entry).ok_or_else(Problem::unavailable)?;
         Ok(Answer::created_once(posted.key_use, &body))
     }
 
-    fn cause_of(&self, line: &PricedCall) -> Cause {
-        let PricedCall { operation, model, units, consumer, .. } = line.clone();
-        let rate_card = self.catalogue.rate_card().version().clone();
-        Cause::Debit { operation, model, units, rate_card, consumer }
-    }
-
     async fn quote(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Spend)?;
-        let line = match request::read(&call.json()?, self.catalogue.rate_card())? {
-            PricedBody::Priced(line) => line,
-            PricedBody::Unpriced(problem) => return Err(problem),
-        };
-        let balance = store.balances().peek(&workspace).await?;
-        let balance = balance.ok_or_else(Problem::workspace_not_found)?;
-        let card = self.catalogue.rate_card().version().clone();
-        let body = QuoteBody::of(line.amount, card, &balance).map_err(|sum| Fault::Corrupt(sum.into()))?;
-        Ok(Answer::ok(&body))
+        let body = call.json()?;
+        let (workspace, body) = (&workspace, &body);
+        let quote = self.with_prices(store, workspace, |prices| async move {
+            let prices = prices.prices();
+            let line = match request::read(body, prices)? {
+                PricedBody::Priced(line) => line,
+                PricedBody::Unpriced(problem) => return Err(Unanswered::Unpriced(problem)),
+            };
+            let balance = store.balances().peek(workspace).await?;
+            let balance = balance.ok_or_else(Problem::workspace_not_found)?;
+            if line.units.is_some() && balance.pricing != prices.version().pricing {
+                return Err(Unanswered::OtherPrices(OtherPrices { current: balance.pricing }));
+            }
+            let quote = QuoteBody::of(line.amount, prices.version(), &balance);
+            Ok(quote.map_err(|sum| Fault::Corrupt(sum.into()))?)
+        });
+        Ok(Answer::ok(&quote.await?))
     }
+}
+
+/// Returns what a retry of a call gets that was posted while the prices still had a price for it: its first answer.
+async fn earlier_posting(store: &Store, claim: &Claim, problem: Problem) -> Result<Posted, Unanswered> {
+    store.debits().earlier_posting(claim).await?.ok_or(Unanswered::Unpriced(problem))
 }
 
 impl Function for DebitFunction {

@@ -4,7 +4,7 @@
 use credits_core::batch::PricedCall;
 use credits_core::call_top_up::RefusedCall;
 use credits_core::consumer::Consumer;
-use credits_core::credits::{Amount, Credits, OutOfRange};
+use credits_core::credits::{CallPrice, Credits, OutOfRange};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::run::{Failure, FailureCode};
 use credits_runtime::problem::TopUpOfCall;
@@ -24,7 +24,7 @@ struct UncoveredCall<'a> {
     /// The credits that the call could have spent, including those that its hold keeps.
     available: Credits,
     /// The price of the call.
-    required: Amount,
+    required: CallPrice,
 }
 
 impl DebitFunction {
@@ -104,7 +104,7 @@ impl UncoveredCall<'_> {
 }
 
 /// Returns the runs of the refused steps, each with its first refused step and the sum of its own lines.
-fn steps_of(lines: &[PricedCall]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange> {
+fn steps_of(lines: &[PricedCall]) -> Result<Vec<(&Id, &Id, CallPrice)>, OutOfRange> {
     let mut steps: Vec<(&Id, &Id, Credits)> = Vec::new();
     for line in lines {
         let Consumer::WorkflowStep { run_id, step_id, .. } = &line.consumer else { continue };
@@ -114,7 +114,7 @@ fn steps_of(lines: &[PricedCall]) -> Result<Vec<(&Id, &Id, Amount)>, OutOfRange>
             None => steps.push((run_id, step_id, cost)),
         }
     }
-    // The sum of all lines is a valid `Amount`, so each part of it is one.
-    let priced = |(run_id, step_id, sum)| Some((run_id, step_id, Amount::new(sum).ok()?));
+    // The sum of all lines is a valid price, so each part of it is one.
+    let priced = |(run_id, step_id, sum)| Some((run_id, step_id, CallPrice::new(sum).ok()?));
     Ok(steps.into_iter().filter_map(priced).collect())
 }

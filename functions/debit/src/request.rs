@@ -2,9 +2,11 @@
 
 use credits_core::batch::{Batch, MAX_LINES, PricedCall};
 use credits_core::consumer::Consumer;
-use credits_core::credits::Amount;
+use credits_core::credits::{Amount, CallPrice};
 use credits_core::id::{Id, Name};
-use credits_core::rate_card::{MAX_COUNT, RateCard, RatingRefusal, Size, Units};
+use credits_core::metadata::Metadata;
+use credits_core::rate_card::{CallRates, Prices, RatingRefusal};
+use credits_core::units::{MAX_COUNT, Units};
 use credits_runtime::Problem;
 use credits_runtime::fields::{Fields, count, parsed, truth};
 use serde_json::Value;
@@ -24,22 +26,22 @@ pub(crate) struct BatchRequest {
 }
 
 /// Reads a debit's body and prices it. An error names every invalid field.
-pub(crate) fn read(body: &Value, card: &RateCard) -> Result<PricedBody<PricedCall>, Problem> {
+pub(crate) fn read(body: &Value, prices: Prices<'_>) -> Result<PricedBody<PricedCall>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
-    let line = read_line(&mut fields, card, &mut of_its_shape);
+    let line = read_line(&mut fields, prices, &mut of_its_shape);
     finish(fields, line, of_its_shape)
 }
 
 /// Reads a batch's body and prices each of its lines.
-pub(crate) fn read_batch(body: &Value, card: &RateCard) -> Result<PricedBody<BatchRequest>, Problem> {
+pub(crate) fn read_batch(body: &Value, prices: Prices<'_>) -> Result<PricedBody<BatchRequest>, Problem> {
     let mut fields = Fields::of(body)?;
     let mut of_its_shape = true;
     let partial = fields.optional("partial", truth);
     of_its_shape &= fields.is_sound();
-    let lines = fields.list("lines", MAX_LINES, |line| read_line(line, card, &mut of_its_shape));
+    let lines = fields.list("lines", MAX_LINES, |line| read_line(line, prices, &mut of_its_shape));
     of_its_shape &= fields.present("lines").and_then(Value::as_array).is_some_and(|it| !it.is_empty());
-    let sum = lines.as_deref().map(|lines| Batch::of(card.version(), lines, lines.len()));
+    let sum = lines.as_deref().map(|lines| Batch::of(&prices.version(), lines, lines.len()));
     if let Some(Err(error)) = sum {
         fields.refuse("lines", format!("together: {error}"));
     }
@@ -60,74 +62,114 @@ pub(crate) fn finish<T>(
     }
 }
 
+/// The size of a call: counted units, or a price that the caller has set.
+enum Size {
+    /// Priced by its rates.
+    Units(Units),
+    /// Charged as given.
+    Credits(Amount),
+}
+
 pub(crate) fn read_line(
     fields: &mut Fields<'_>,
-    card: &RateCard,
+    prices: Prices<'_>,
     of_its_shape: &mut bool,
 ) -> Option<PricedCall> {
     let operation = fields.required("operation", parsed::<Name>);
     let model = fields.optional("model", parsed::<Name>);
     let size = read_size(fields);
     let consumer = read_consumer(fields);
+    let metadata = read_metadata(fields);
     *of_its_shape &= fields.is_sound();
-    let amount = price(fields, card, operation.as_ref(), model.as_ref(), size);
-    let units = match size? {
-        Size::Units(units) => Some(units),
-        Size::Credits(_) => None,
+    let rates = rates_of(fields, prices, operation.as_ref(), model.as_ref())?;
+    let (units, amount) = match size? {
+        Size::Credits(amount) => (None, amount.into()),
+        Size::Units(units) => {
+            let price = price(fields, rates, &units)?;
+            (Some(units), price)
+        }
     };
-    Some(PricedCall { operation: operation?, model, units, consumer: consumer?, amount: amount? })
+    // The entry names the model as the rate card does, whichever alias the caller has used.
+    let model = rates.model().cloned();
+    Some(PricedCall { operation: operation?, model, units, consumer: consumer?, metadata: metadata?, amount })
 }
 
-fn price(
+/// Finds the rates of a call. Refuses an operation and a model that are not on the rate card.
+pub(crate) fn rates_of<'p>(
     fields: &mut Fields<'_>,
-    card: &RateCard,
+    prices: Prices<'p>,
     operation: Option<&Name>,
     model: Option<&Name>,
-    size: Option<Size>,
-) -> Option<Amount> {
-    if let Some(Err(refusal)) = operation.map(|operation| card.operation(operation)) {
+) -> Option<CallRates<'p>> {
+    if let Some(Err(refusal)) = operation.map(|operation| prices.operation(operation)) {
         fields.refuse("operation", refusal.to_string());
     }
-    if let Some(Err(refusal)) = model.map(|model| card.model(model)) {
+    if let Some(Err(refusal)) = model.map(|model| prices.model(model)) {
         fields.refuse("model", refusal.to_string());
     }
-    let operation = operation?;
-    match size? {
-        Size::Credits(amount) => Some(amount),
-        Size::Units(units) => match card.price(operation, model, &units) {
-            Ok(amount) => Some(amount),
-            Err(RatingRefusal::UnknownOperation | RatingRefusal::UnknownModel) => None,
-            Err(refusal) => {
+    prices.rates(operation?, model).ok()
+}
+
+/// Prices units. Refuses each unit without a rate.
+pub(crate) fn price(fields: &mut Fields<'_>, rates: CallRates<'_>, units: &Units) -> Option<CallPrice> {
+    let mut all_rated = true;
+    for unit in rates.unrated(units) {
+        fields.refuse(&format!("units.{unit}"), RatingRefusal::UnratedUnit.to_string());
+        all_rated = false;
+    }
+    match rates.price(units) {
+        Ok(price) => Some(price),
+        Err(refusal) => {
+            if all_rated {
                 fields.refuse("units", refusal.to_string());
-                None
             }
-        },
+            None
+        }
     }
 }
 
 fn read_size(fields: &mut Fields<'_>) -> Option<Size> {
     let credits = fields.optional("credits", parsed::<Amount>);
-    let told_credits = fields.present("credits").is_some();
-    let told_units = fields.present("units").is_some();
-    let units = fields.nested("units", read_units);
-    if told_credits == told_units {
-        fields.refuse("units", "or credits is required, and not both");
+    if !has_one_size(fields, "units", "or credits is required, and not both") {
         return None;
     }
-    units.map(Size::Units).or(credits.map(Size::Credits))
+    read_units(fields).map(Size::Units).or(credits.map(Size::Credits))
 }
 
-fn read_units(fields: &mut Fields<'_>) -> Option<Units> {
-    let tokens = |value: &Value| count(value, MAX_COUNT);
-    let units = Units {
-        input_tokens: fields.optional("input_tokens", tokens),
-        output_tokens: fields.optional("output_tokens", tokens),
-        records: fields.optional("records", tokens),
-    };
-    if units == Units::default() && fields.is_sound() {
-        fields.refuse("input_tokens", "or another count is required");
+/// Returns whether a body has either `units` or `credits`. Refuses both and neither, naming the usual `field`.
+pub(crate) fn has_one_size(fields: &mut Fields<'_>, field: &str, message: &str) -> bool {
+    let has_one = fields.present("credits").is_some() != fields.present("units").is_some();
+    if !has_one {
+        fields.refuse(field, message);
     }
-    fields.is_sound().then_some(units)
+    has_one
+}
+
+/// Reads counts by unit, if present.
+pub(crate) fn read_units(fields: &mut Fields<'_>) -> Option<Units> {
+    let counts = fields.members("units", |value| count(value, MAX_COUNT))?;
+    if counts.is_empty() {
+        fields.refuse("units.input_tokens", "or another count is required");
+        return None;
+    }
+    Some(counts.into_iter().collect())
+}
+
+/// Reads metadata; empty if absent.
+pub(crate) fn read_metadata(fields: &mut Fields<'_>) -> Option<Metadata> {
+    if fields.present("metadata").is_none() {
+        return Some(Metadata::default());
+    }
+    let pairs = fields.members("metadata", |value| {
+        value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".to_owned())
+    })?;
+    match Metadata::new(pairs) {
+        Ok(metadata) => Some(metadata),
+        Err(invalid) => {
+            fields.refuse("metadata", invalid.to_string());
+            None
+        }
+    }
 }
 
 /// Reads the consumer's kind. Without a kind, no other member is reported as unknown.

@@ -2,10 +2,11 @@
 
 use credits_core::balance::Balance;
 use credits_core::consumer::Consumer;
-use credits_core::credits::{Amount, Credits, OutOfRange};
+use credits_core::credits::{Amount, CallPrice, Credits, OutOfRange};
 use credits_core::hold::{Hold, HoldStatus};
 use credits_core::id::{Id, Name, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
+use credits_core::rate_card::PriceVersion;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,14 +17,18 @@ pub(crate) struct DebitBody<'a> {
     operation: Name,
     credits: Credits,
     rate_card: Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pricing: Option<u64>,
     consumer: Consumer,
     posted_at: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct QuoteBody {
-    credits: Amount,
+    credits: CallPrice,
     rate_card: Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pricing: Option<u64>,
     available: Credits,
     spendable: Credits,
     affordable: bool,
@@ -32,10 +37,10 @@ pub(crate) struct QuoteBody {
 impl<'a> DebitBody<'a> {
     /// Returns the body for a debit's ledger entry; `None` for an entry of another kind. A replay yields the same body.
     pub fn of(workspace_id: &'a WorkspaceId, entry: Entry) -> Option<Self> {
-        let Cause::Debit { operation, rate_card, consumer, .. } = entry.cause else { return None };
+        let Cause::Debit { operation, rate_card, pricing, consumer, .. } = entry.cause else { return None };
         let credits = entry.credits.negated();
         let (debit_id, posted_at) = (entry.entry_id, entry.at);
-        Some(Self { debit_id, workspace_id, operation, credits, rate_card, consumer, posted_at })
+        Some(Self { debit_id, workspace_id, operation, credits, rate_card, pricing, consumer, posted_at })
     }
 }
 
@@ -52,7 +57,7 @@ pub(crate) struct BatchBody {
 
 #[derive(Debug, Serialize)]
 struct LineBody {
-    credits: Amount,
+    credits: CallPrice,
 }
 
 impl BatchBody {
@@ -75,6 +80,8 @@ pub(crate) struct HoldAnswer<'a> {
     credits: Amount,
     captured: Credits,
     remaining: Credits,
+    /// The part of the last call's price that neither the hold nor the balance covered.
+    uncollected: Credits,
     status: HoldStatus,
     expires_at: Timestamp,
 }
@@ -82,7 +89,7 @@ pub(crate) struct HoldAnswer<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct CaptureAnswer {
     pub capture_id: Id,
-    pub credits: Amount,
+    pub credits: CallPrice,
     pub remaining: Credits,
 }
 
@@ -93,6 +100,7 @@ impl<'a> HoldAnswer<'a> {
             credits: hold.placement.amount,
             captured: hold.captured()?,
             remaining: hold.remaining()?,
+            uncollected: hold.uncollected()?,
             status: hold.status,
             expires_at: hold.expires_at,
         })
@@ -100,8 +108,10 @@ impl<'a> HoldAnswer<'a> {
 }
 
 impl QuoteBody {
-    pub fn of(credits: Amount, rate_card: Name, balance: &Balance) -> Result<Self, OutOfRange> {
+    pub fn of(credits: CallPrice, priced_by: PriceVersion, balance: &Balance) -> Result<Self, OutOfRange> {
+        let PriceVersion { rate_card, pricing } = priced_by;
         let (available, spendable) = (balance.available()?, balance.spendable);
-        Ok(Self { credits, rate_card, available, spendable, affordable: spendable >= credits.credits() })
+        let affordable = credits == CallPrice::ZERO || spendable >= credits.credits();
+        Ok(Self { credits, rate_card, pricing, available, spendable, affordable })
     }
 }

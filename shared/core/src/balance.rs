@@ -76,6 +76,10 @@ pub struct Balance {
     pub lanes: Option<OpenLanes>,
     /// How often lanes were opened.
     pub lane_generation: u64,
+    /// The version of the workspace's own prices; `None` if it has none.
+    pub pricing: Option<u64>,
+    /// The number of postings that change usage without consuming credits: those of free calls.
+    pub usage_marks: u64,
     /// The number of closes so far.
     pub epoch: u64,
     /// Incremented by every write. A settlement also adds the writes of its lanes.
@@ -106,6 +110,8 @@ impl Default for Balance {
             consumed: BTreeMap::new(),
             lanes: None,
             lane_generation: 0,
+            pricing: None,
+            usage_marks: 0,
             epoch: 0,
             version: 0,
             last: String::new(),

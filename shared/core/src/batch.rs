@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::consumer::Consumer;
-use crate::credits::{Amount, Credits, OutOfRange, ParseCreditsError};
+use crate::credits::{CallPrice, Credits, OutOfRange, ParseCreditsError};
 use crate::id::Name;
-use crate::rate_card::Units;
+use crate::metadata::{LineMetadata, Metadata};
+use crate::rate_card::PriceVersion;
+use crate::units::Units;
 
 /// The maximum number of lines of a batch.
 pub const MAX_LINES: usize = 500;
@@ -20,8 +22,9 @@ pub struct PricedCall {
     /// What the call used; `None` where the caller stated the price.
     pub units: Option<Units>,
     pub consumer: Consumer,
+    pub metadata: Metadata,
     /// The price of the call.
-    pub amount: Amount,
+    pub amount: CallPrice,
 }
 
 /// The batch that a ledger entry records.
@@ -29,12 +32,18 @@ pub struct PricedCall {
 pub struct Batch {
     /// The version of the rate card.
     pub rate_card: Name,
+    /// The version of the workspace's own prices; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<u64>,
     /// The number of calls that were taken.
     pub lines: usize,
     /// The number of calls in the request.
     pub asked: usize,
     /// The credits spent on each operation.
     pub operations: BTreeMap<Name, Credits>,
+    /// The metadata of the calls that have some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_metadata: Vec<LineMetadata>,
     /// The calls that were taken. Listings of the ledger leave them out.
     #[serde(skip)]
     pub content: Vec<PricedCall>,
@@ -43,7 +52,7 @@ pub struct Batch {
 /// Why lines don't make a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// Their total price is not an amount: it is zero or too large.
+    /// Their total price is too large.
     #[error(transparent)]
     Amount(#[from] ParseCreditsError),
     /// A sum of prices is out of range.
@@ -51,18 +60,33 @@ pub enum BatchError {
     OutOfRange(#[from] OutOfRange),
 }
 
+impl PricedCall {
+    /// Makes a call whose price the caller has stated, without a model and metadata.
+    #[must_use]
+    pub fn stated(operation: Name, consumer: Consumer, amount: CallPrice) -> Self {
+        Self { operation, model: None, units: None, consumer, metadata: Metadata::default(), amount }
+    }
+}
+
 impl Batch {
-    /// Makes a batch of the first `taken` lines, and returns it with their total price. Fails if `taken` is zero.
-    pub fn of(rate_card: &Name, lines: &[PricedCall], taken: usize) -> Result<(Self, Amount), BatchError> {
+    /// Makes a batch of the first `taken` lines, and returns it with their total price.
+    pub fn of(
+        priced_by: &PriceVersion,
+        lines: &[PricedCall],
+        taken: usize,
+    ) -> Result<(Self, CallPrice), BatchError> {
         let content: Vec<PricedCall> = lines.iter().take(taken).cloned().collect();
         let mut operations: BTreeMap<Name, Credits> = BTreeMap::new();
         for line in &content {
             let sum = operations.entry(line.operation.clone()).or_default();
             *sum = sum.plus(line.amount.credits())?;
         }
-        let amount = Amount::new(Credits::sum(operations.values().copied())?)?;
-        let (rate_card, asked) = (rate_card.clone(), lines.len());
-        Ok((Self { rate_card, lines: content.len(), asked, operations, content }, amount))
+        let amount = CallPrice::new(Credits::sum(operations.values().copied())?)?;
+        let PriceVersion { rate_card, pricing } = priced_by.clone();
+        let pricing = pricing.filter(|_| content.iter().any(|line| line.units.is_some()));
+        let (taken, asked) = (content.len(), lines.len());
+        let line_metadata = Metadata::of_lines(content.iter().map(|line| &line.metadata));
+        Ok((Self { rate_card, pricing, lines: taken, asked, operations, line_metadata, content }, amount))
     }
 }
 
@@ -85,29 +109,25 @@ mod tests {
     use super::{Batch, PricedCall, covered};
     use crate::consumer::Consumer;
     use crate::credits::Credits;
+    use crate::rate_card::PriceVersion;
 
     fn line(operation: &str, credits: &str) -> PricedCall {
         let id = || "a".parse().unwrap();
-        PricedCall {
-            operation: operation.parse().unwrap(),
-            model: None,
-            units: None,
-            consumer: Consumer::Action { feature: id(), user_id: id() },
-            amount: credits.parse().unwrap(),
-        }
+        let consumer = Consumer::Action { feature: id(), user_id: id() };
+        PricedCall::stated(operation.parse().unwrap(), consumer, credits.parse().unwrap())
     }
 
     #[test]
     fn batch_sums_the_lines_that_it_takes_by_operation() {
         let lines = [line("a", "1.5"), line("b", "2"), line("a", "0.000001"), line("c", "9")];
-        let (batch, amount) = Batch::of(&"v1".parse().unwrap(), &lines, 3).unwrap();
+        let version = PriceVersion::of("v1".parse().unwrap());
+        let (batch, amount) = Batch::of(&version, &lines, 3).unwrap();
         assert_eq!((batch.lines, batch.asked, amount.to_string().as_str()), (3, 4, "3.500001"));
         let sums: Vec<String> =
             batch.operations.iter().map(|(operation, credits)| format!("{operation} {credits}")).collect();
         assert_eq!(sums, ["a 1.500001", "b 2"]);
-        assert!(Batch::of(&"v1".parse().unwrap(), &lines, 0).is_err(), "no lines make no batch");
         let dear = vec![line("a", "999999999999"); 2];
-        assert!(Batch::of(&"v1".parse().unwrap(), &dear, 2).is_err(), "the sum has too many digits");
+        assert!(Batch::of(&version, &dear, 2).is_err(), "the sum has too many digits");
     }
 
     #[test]

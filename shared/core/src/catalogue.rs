@@ -1,11 +1,12 @@
 //! The catalogue: packs, tiers, plans and the rate card, read from an operator's data file.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::credits::Amount;
-use crate::id::{Id, Name};
+use crate::id::Id;
 use crate::price::{Currency, Price, Unchargeable};
-use crate::rate_card::{ModelRate, OperationRate, RateCard, RateCardError};
+use crate::rate_card::RateCard;
+use crate::rate_cards::{RateCards, RateCardsError};
 use crate::subscription::Terms;
 use crate::workspace::Plan;
 
@@ -47,12 +48,12 @@ pub struct PlanTerms {
 }
 
 /// The prices of packs, tiers and calls, and the terms of each plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
     packs: Vec<Pack>,
     tiers: Vec<Tier>,
     plans: Vec<PlanTerms>,
-    rate_card: RateCard,
+    rate_cards: RateCards,
 }
 
 /// Why a catalogue file can't be used.
@@ -61,9 +62,12 @@ pub enum CatalogueError {
     /// The file is not JSON of the catalogue's shape.
     #[error("the catalogue can't be read")]
     Shape(#[from] serde_json::Error),
-    /// The rate card is invalid.
-    #[error("the catalogue's rate card can't be used")]
-    RateCard(#[from] RateCardError),
+    /// The rate cards can't be used together.
+    #[error(transparent)]
+    RateCards(#[from] RateCardsError),
+    /// The file has none of `rate_card` and `rate_cards`, or both.
+    #[error("the catalogue must have either rate_card or rate_cards")]
+    NoRateCard,
     /// Two packs or tiers have the same id.
     #[error("the catalogue has more than one pack or tier with the id {0}")]
     Twice(Id),
@@ -84,32 +88,28 @@ struct CatalogueFile {
     packs: Vec<Pack>,
     tiers: Vec<Tier>,
     plans: Vec<PlanTerms>,
-    rate_card: RateCardFile,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RateCardFile {
-    version: Name,
-    operations: Vec<OperationRate>,
-    models: Vec<ModelRate>,
+    rate_card: Option<RateCard>,
+    rate_cards: Option<RateCards>,
 }
 
 impl Catalogue {
     /// Parses and checks a catalogue file.
     pub fn parse(json: &str) -> Result<Self, CatalogueError> {
         let file: CatalogueFile = serde_json::from_str(json)?;
-        let RateCardFile { version, operations, models } = file.rate_card;
-        let rate_card = RateCard::new(version, operations, models)?;
-        let catalogue = Self { packs: file.packs, tiers: file.tiers, plans: file.plans, rate_card };
+        let rate_cards = match (file.rate_card, file.rate_cards) {
+            (Some(card), None) => RateCards::only(card)?,
+            (None, Some(cards)) => cards,
+            _ => return Err(CatalogueError::NoRateCard),
+        };
+        let catalogue = Self { packs: file.packs, tiers: file.tiers, plans: file.plans, rate_cards };
         catalogue.check_prices()?;
         catalogue.check_names()?;
         Ok(catalogue)
     }
 
     #[must_use]
-    pub fn rate_card(&self) -> &RateCard {
-        &self.rate_card
+    pub fn rate_cards(&self) -> &RateCards {
+        &self.rate_cards
     }
 
     #[must_use]
@@ -120,6 +120,11 @@ impl Catalogue {
     #[must_use]
     pub fn tiers(&self) -> &[Tier] {
         &self.tiers
+    }
+
+    #[must_use]
+    pub fn plans(&self) -> &[PlanTerms] {
+        &self.plans
     }
 
     /// Returns the currency of the first price, tiers before packs; `None` if the catalogue sells nothing.
@@ -177,14 +182,6 @@ impl Catalogue {
         let no_runs = self.plans.iter().any(|terms| terms.monthly_runs == Some(0));
         if plans == Plan::ALL && !no_runs { Ok(()) } else { Err(CatalogueError::Plans) }
     }
-}
-
-/// Serializes a map as the list of its values, which is how the catalogue shows its rates.
-pub(crate) fn values<K, V: Serialize, S: Serializer>(
-    map: &std::collections::BTreeMap<K, V>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(map.values())
 }
 
 #[cfg(test)]

@@ -177,6 +177,9 @@ impl<'de> Deserialize<'de> for Credits {
 pub struct Amount(Credits);
 
 impl Amount {
+    /// A millionth of a credit.
+    pub const LEAST: Self = Self(Credits(Decimal::from_parts(1, 0, 0, false, FRACTION_DIGITS)));
+
     /// Makes an amount of a quantity. Fails at or below zero, and above twelve integer digits.
     pub fn new(credits: Credits) -> Result<Self, ParseCreditsError> {
         if credits <= Credits::ZERO {
@@ -227,9 +230,55 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
+/// The price of a call: an [`Amount`], or zero if its rates come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CallPrice(Credits);
+
+impl CallPrice {
+    pub const ZERO: Self = Self(Credits::ZERO);
+
+    /// Makes a price of a quantity. Fails below zero, and above twelve integer digits.
+    pub fn new(credits: Credits) -> Result<Self, ParseCreditsError> {
+        if credits.is_zero() { Ok(Self::ZERO) } else { Amount::new(credits).map(Self::from) }
+    }
+
+    /// Returns the price as a signed quantity.
+    #[must_use]
+    pub fn credits(self) -> Credits {
+        self.0
+    }
+}
+
+impl From<Amount> for CallPrice {
+    fn from(amount: Amount) -> Self {
+        Self(amount.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallPrice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for CallPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for CallPrice {
+    type Err = ParseCreditsError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCreditsError> {
+        Self::new(text.parse()?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Amount, Credits, ParseCreditsError};
+    use super::{Amount, CallPrice, Credits, ParseCreditsError};
 
     #[test]
     fn credits_are_plain_decimals_of_at_most_six_digits() {
@@ -250,6 +299,14 @@ mod tests {
         assert_eq!("1000000000000".parse::<Amount>(), Err(ParseCreditsError::TooLarge));
         assert_eq!(format!("1{}", "0".repeat(30)).parse::<Amount>(), Err(ParseCreditsError::TooLarge));
         assert!("999999999999.999999".parse::<Amount>().is_ok());
+    }
+
+    #[test]
+    fn a_call_price_is_an_amount_or_zero() {
+        assert_eq!("0".parse(), Ok(CallPrice::ZERO));
+        assert_eq!("3.4".parse(), Ok(CallPrice::from("3.4".parse::<Amount>().unwrap())));
+        assert_eq!("-3".parse::<CallPrice>(), Err(ParseCreditsError::NotPositive));
+        assert_eq!("1000000000000".parse::<CallPrice>(), Err(ParseCreditsError::TooLarge));
     }
 
     #[test]

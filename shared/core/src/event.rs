@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auto_top_up::TopUpLimit;
 use crate::claw_back::ClawBackReason;
-use crate::credits::{Amount, Credits};
+use crate::credits::{Amount, CallPrice, Credits};
 use crate::id::{Id, WorkspaceId};
 use crate::invoice::InvoiceLine;
 use crate::ledger::EntryKind;
@@ -113,7 +113,7 @@ pub enum Fact {
         /// The step whose call was refused.
         step_id: Id,
         /// The price of the refused call.
-        required: Amount,
+        required: CallPrice,
         available: Credits,
     },
     /// A period of a subscription was paid, including the first one (M6).

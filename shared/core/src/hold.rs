@@ -10,6 +10,8 @@ use crate::consumer::Consumer;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::hold_posting::Placement;
 use crate::id::{Id, Name};
+use crate::metadata::{LineMetadata, Metadata};
+use crate::rate_card::PriceVersion;
 
 /// The maximum number of holds that one request places or settles (`infra/openapi.json`).
 pub const MAX_HOLDS: usize = 50;
@@ -37,9 +39,10 @@ pub enum HoldStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
     pub operation: Name,
-    /// The version of the rate card when the hold was placed.
-    pub rate_card: Name,
+    /// The prices when the hold was placed.
+    pub priced_by: PriceVersion,
     pub consumer: Consumer,
+    pub metadata: Metadata,
 }
 
 /// A call that was paid from a hold.
@@ -51,10 +54,11 @@ pub struct Capture {
     pub fingerprint: String,
     /// The call, with its consumer and its price.
     pub line: PricedCall,
-    /// The version of the rate card.
-    pub rate_card: Name,
+    pub priced_by: PriceVersion,
     /// The part of the price that the hold did not keep before; the capture has added it to the hold.
     pub added: Option<Amount>,
+    /// The part of the price that neither the hold nor the balance covered. Nobody pays it.
+    pub uncollected: Credits,
 }
 
 /// A hold: credits set aside for calls.
@@ -77,10 +81,19 @@ pub struct Settlement {
     pub hold_ids: Vec<Id>,
     /// The versions of the rate card.
     pub rate_cards: BTreeSet<Name>,
+    /// The versions of the workspace's own prices.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pricing: BTreeSet<u64>,
     /// The number of calls that were captured.
     pub lines: usize,
     /// The credits spent on each operation.
     pub operations: BTreeMap<Name, Credits>,
+    /// The part of the prices that neither the holds nor the balance covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncollected: Option<Amount>,
+    /// The metadata of the captured calls that have some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_metadata: Vec<LineMetadata>,
     /// The captured calls. The list of the ledger omits them.
     #[serde(skip)]
     pub content: Vec<PricedCall>,
@@ -90,6 +103,11 @@ impl Hold {
     /// Returns the credits that were captured.
     pub fn captured(&self) -> Result<Credits, OutOfRange> {
         Credits::sum(self.captures.iter().map(|capture| capture.line.amount.credits()))
+    }
+
+    /// Returns the part of the prices that neither the hold nor the balance covered.
+    pub fn uncollected(&self) -> Result<Credits, OutOfRange> {
+        Credits::sum(self.captures.iter().map(|capture| capture.uncollected))
     }
 
     /// Returns the credits that can still be captured.
@@ -133,9 +151,15 @@ impl Settlement {
             *sum = sum.plus(line.amount.credits())?;
         }
         let captured = Credits::sum(operations.values().copied())?;
-        let rate_cards = calls.iter().map(|capture| capture.rate_card.clone()).collect();
+        let rate_cards = calls.iter().map(|capture| capture.priced_by.rate_card.clone()).collect();
+        let pricing = calls.iter().filter_map(|capture| capture.priced_by.pricing).collect();
+        let uncollected = Amount::new(Credits::sum(calls.iter().map(|capture| capture.uncollected))?).ok();
         let hold_ids = holds.iter().map(|hold| hold.hold_id.clone()).collect();
-        Ok((Self { hold_ids, rate_cards, lines: content.len(), operations, content }, captured))
+        let lines = content.len();
+        let line_metadata = Metadata::of_lines(content.iter().map(|line| &line.metadata));
+        let settlement =
+            Self { hold_ids, rate_cards, pricing, lines, operations, uncollected, line_metadata, content };
+        Ok((settlement, captured))
     }
 }
 
@@ -146,34 +170,39 @@ mod tests {
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::hold_posting::Placement;
+    use crate::metadata::Metadata;
+    use crate::rate_card::PriceVersion;
 
     fn credits(text: &str) -> Credits {
         text.parse().unwrap()
     }
 
+    fn version() -> PriceVersion {
+        PriceVersion::of("v1".parse().unwrap())
+    }
+
     fn hold(captures: &[(&str, Option<&str>)]) -> Hold {
         let consumer = Consumer::Action { feature: "f".parse().unwrap(), user_id: "u".parse().unwrap() };
-        let line = |amount: &str| PricedCall {
-            operation: format!("op.{}", amount.len()).parse().unwrap(),
-            model: None,
-            units: None,
-            consumer: consumer.clone(),
-            amount: amount.parse().unwrap(),
+        let line = |amount: &str| {
+            let operation = format!("op.{}", amount.len()).parse().unwrap();
+            PricedCall::stated(operation, consumer.clone(), amount.parse().unwrap())
         };
         let capture = |(place, (amount, added)): (usize, &(&str, Option<&str>))| Capture {
             key: place.to_string(),
             fingerprint: String::new(),
             line: line(amount),
-            rate_card: "v1".parse().unwrap(),
+            priced_by: version(),
             added: added.map(|added| added.parse().unwrap()),
+            uncollected: Credits::ZERO,
         };
         Hold {
             hold_id: "hold".parse().unwrap(),
             placement: Placement { epoch: 1, amount: "12".parse().unwrap() },
             purpose: Purpose {
                 operation: "op".parse().unwrap(),
-                rate_card: "v1".parse().unwrap(),
+                priced_by: version(),
                 consumer: consumer.clone(),
+                metadata: Metadata::default(),
             },
             status: HoldStatus::Open,
             expires_at: jiff::Timestamp::UNIX_EPOCH,

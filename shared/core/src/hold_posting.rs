@@ -51,7 +51,7 @@ impl Posting {
     pub fn hold(amount: Amount, now: Timestamp, epoch: u64) -> Self {
         let kept = amount.credits();
         let movement = Movement { spendable: kept.negated(), held: kept, ..Movement::default() };
-        let condition = Condition { epoch: Some(epoch), ..Condition::covering(amount, now) };
+        let condition = Condition { epoch: Some(epoch), ..Condition::covering(amount.into(), now) };
         Self { condition, movement }
     }
 }
@@ -66,7 +66,7 @@ impl Balance {
         let grown = ClosedHolds { held: read.held.plus(more.credits())?, ..read };
         let condition = Condition {
             earlier_epochs: BTreeMap::from([(hold.epoch, read)]),
-            ..Condition::covering(more, now)
+            ..Condition::covering(more.into(), now)
         };
         let earlier_epochs = BTreeMap::from([(hold.epoch, Some(grown))]);
         let movement =

@@ -1,5 +1,6 @@
 //! Ids: 1 to 64 characters of `[A-Za-z0-9_-]` (docs/api.md).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -44,6 +45,20 @@ impl WorkspaceId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl Name {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lets a map that has names as keys be searched by text.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -207,10 +207,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{BilledUse, Invoice, InvoiceStatus, InvoiceTooLarge, Invoicing};
+    use crate::batch::PricedCall;
     use crate::consumer::Consumer;
     use crate::credits::Credits;
     use crate::hold::Settlement;
     use crate::ledger::{Cause, Entry};
+    use crate::rate_card::PriceVersion;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -223,8 +225,8 @@ mod tests {
 
     fn call(operation: &str) -> Cause {
         let consumer = Consumer::Action { feature: "chat".parse().unwrap(), user_id: "ada".parse().unwrap() };
-        let (operation, rate_card) = (operation.parse().unwrap(), "2026-11-01".parse().unwrap());
-        Cause::Debit { operation, model: None, units: None, rate_card, consumer }
+        let call = PricedCall::stated(operation.parse().unwrap(), consumer, "1".parse().unwrap());
+        Cause::debit(call, PriceVersion::of("2026-11-01".parse().unwrap()))
     }
 
     fn settled(operations: [(&str, &str); 2]) -> Cause {
@@ -232,8 +234,11 @@ mod tests {
         Cause::HoldSettled(Settlement {
             hold_ids: Vec::new(),
             rate_cards: [].into(),
+            pricing: [].into(),
             lines: 2,
             operations: operations.into(),
+            uncollected: None,
+            line_metadata: Vec::new(),
             content: Vec::new(),
         })
     }

@@ -22,7 +22,7 @@ use std::ops::Range;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::balance::Balance;
-use crate::credits::{Amount, Credits, OutOfRange};
+use crate::credits::{Amount, CallPrice, Credits, OutOfRange};
 use crate::month::Month;
 use crate::posting::{Condition, Movement, Posting};
 
@@ -59,6 +59,8 @@ pub struct Lane {
     pub hard_end: Timestamp,
     /// When a recall stopped it, by `DynamoDB`'s clock.
     pub stopped_at: Option<Timestamp>,
+    /// The version of the workspace's own prices, as of the opening.
+    pub pricing: Option<u64>,
     /// The number of its writes.
     pub writes: u64,
     /// The key of the latest debit's ledger entry, as in [`Balance::last`]; empty before the first.
@@ -108,7 +110,7 @@ pub struct LaneRequest {
     /// The number of new lanes. There are fewer if that many can't be spared for.
     pub count: u16,
     /// The debit that met conflicts.
-    pub debit: Amount,
+    pub debit: CallPrice,
     /// The later of the caller's clock and `DynamoDB`'s, so that no lane outlives the epoch.
     pub now: Timestamp,
     pub lasts: SignedDuration,
@@ -133,16 +135,21 @@ pub struct LaneSettlement {
 impl Lane {
     /// Returns whether a debit of this amount passes now.
     #[must_use]
-    pub fn covers(&self, amount: Amount, now: Timestamp) -> bool {
-        self.left >= amount.credits() && self.ends_at > now
+    pub fn covers(&self, price: CallPrice, now: Timestamp) -> bool {
+        self.left >= price.credits() && self.ends_at > now
     }
 
     /// Returns the lane after a debit, as the conditional write leaves it; `None` if the lane refuses it.
-    pub fn debit(&self, amount: Amount, now: Timestamp, entry_key: &str) -> Result<Option<Self>, OutOfRange> {
-        if !self.covers(amount, now) {
+    pub fn debit(
+        &self,
+        price: CallPrice,
+        now: Timestamp,
+        entry_key: &str,
+    ) -> Result<Option<Self>, OutOfRange> {
+        if !self.covers(price, now) {
             return Ok(None);
         }
-        let taken = amount.credits();
+        let taken = price.credits();
         let mut next = self.clone();
         next.left = self.left.minus(taken)?;
         next.spent = self.spent.plus(taken)?;
@@ -244,6 +251,7 @@ impl Balance {
         let Posting { condition: conditions, movement } = &mut allotment.posting;
         (conditions.lanes, conditions.covers) = (Some(condition), Some(taken));
         (conditions.credit_limit, conditions.thresholds) = (Some(self.credit_limit), Some(self.thresholds()));
+        conditions.priced_with = Some(self.pricing.into());
         let ends_at = request.now.checked_add(request.lasts).map_err(|_| OutOfRange)?.min(self.expires_next);
         (movement.spendable, movement.lanes) =
             (taken.negated(), Some(LaneMovement::Opened { lanes, ends_at }));
@@ -274,7 +282,7 @@ impl Balance {
     /// little can be spared.
     pub fn refill_lane(
         &self,
-        debit: Amount,
+        debit: CallPrice,
         now: Timestamp,
     ) -> Result<Option<(Credits, Posting)>, OutOfRange> {
         let Some(lanes) = self.lanes else { return Ok(None) };
@@ -346,6 +354,7 @@ impl Balance {
             ends_at,
             hard_end: self.expires_next,
             stopped_at: None,
+            pricing: self.pricing,
             writes: 0,
             last: String::new(),
         };
@@ -434,7 +443,7 @@ fn half_for(spare: Credits, lanes: u16) -> Result<Credits, OutOfRange> {
 }
 
 /// Returns for how many lanes half of `spare` suffices, each of which pays `debits` debits.
-fn affordable(spare: Credits, debit: Amount, debits: u16) -> Result<u16, OutOfRange> {
+fn affordable(spare: Credits, debit: CallPrice, debits: u16) -> Result<u16, OutOfRange> {
     let each = debit.credits().times(debits)?.times(2)?.micros()?;
     let count = spare.or_zero().micros()?.checked_div(each).unwrap_or_default();
     Ok(u16::try_from(count).unwrap_or(u16::MAX))

@@ -3,15 +3,18 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, PricedCall};
 use crate::claw_back::ClawBackReason;
 use crate::consumer::Consumer;
 use crate::credits::Credits;
 use crate::grant::GrantKind;
 use crate::hold::Settlement;
 use crate::id::{Id, Name};
+use crate::metadata::Metadata;
 use crate::month::Month;
-use crate::rate_card::Units;
+use crate::own_prices::PricedWith;
+use crate::rate_card::PriceVersion;
+use crate::units::Units;
 
 /// The cause of a movement of credits. The variant is the entry's kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,12 @@ pub enum Cause {
         units: Option<Units>,
         /// The version of the rate card.
         rate_card: Name,
+        /// The version of the workspace's own prices; `None` without any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pricing: Option<u64>,
         consumer: Consumer,
+        #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+        metadata: Metadata,
     },
     /// Several AI calls in one posting (M4). It is stored as a `debit`; the store recognizes it by its stored lines.
     #[serde(rename(serialize = "debit"), skip_deserializing)]
@@ -93,6 +101,26 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Returns the cause of a debit of one call.
+    #[must_use]
+    pub fn debit(call: PricedCall, priced_by: PriceVersion) -> Self {
+        let PriceVersion { rate_card, pricing } = priced_by.of_call(&call);
+        let PricedCall { operation, model, units, consumer, metadata, .. } = call;
+        Self::Debit { operation, model, units, rate_card, pricing, consumer, metadata }
+    }
+
+    /// Returns the prices that a debit's calls were priced with; `None` if their caller has priced all of them.
+    #[must_use]
+    pub fn priced_with(&self) -> Option<PricedWith> {
+        match self {
+            Self::Debit { units: Some(_), pricing, .. } => Some((*pricing).into()),
+            Self::Batch(batch) => {
+                batch.content.iter().any(|line| line.units.is_some()).then(|| batch.pricing.into())
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the entry's kind.
     #[must_use]
     pub fn kind(&self) -> EntryKind {

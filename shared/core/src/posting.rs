@@ -17,9 +17,10 @@ use jiff::Timestamp;
 
 use crate::balance::{Balance, ClosedHolds, FENCE};
 use crate::change::{Change, QueuedChange};
-use crate::credits::{Amount, Credits, OutOfRange};
+use crate::credits::{Amount, CallPrice, Credits, OutOfRange};
 use crate::lane::{LaneCondition, LaneMovement};
 use crate::month::Month;
+use crate::own_prices::{OtherPrices, PricedWith};
 
 /// The condition under which the store writes a posting. All of its parts must be true, and the workspace must have a
 /// balance.
@@ -39,6 +40,8 @@ pub struct Condition {
     pub thresholds: Option<Thresholds>,
     /// The open lanes.
     pub lanes: Option<LaneCondition>,
+    /// The workspace's own prices have this version, or it has none.
+    pub priced_with: Option<PricedWith>,
 }
 
 /// The amounts of [`Balance::available`] and [`Balance::owned`] at which a write is reported.
@@ -102,6 +105,18 @@ pub struct Movement {
     pub top_up_at: Option<NewThreshold>,
     /// Opens, extends or settles lanes.
     pub lanes: Option<LaneMovement>,
+    /// Replaces the version of the workspace's own prices.
+    pub pricing: Option<u64>,
+    /// Whether usage changes by an entry that leaves `consumed` as it is: that of a free call.
+    pub usage_mark: UsageMark,
+}
+
+/// Whether a posting tells the stream's readers that usage changes, although `consumed` does not grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UsageMark {
+    #[default]
+    Unmarked,
+    Marked,
 }
 
 /// A conditional change of a balance.
@@ -126,6 +141,8 @@ pub enum Refusal {
     /// Lanes were opened, settled or recalled since the balance was read.
     #[error("the lanes have changed")]
     LanesChanged,
+    #[error(transparent)]
+    OtherPrices(OtherPrices),
     /// Another caller has changed a threshold since it was read.
     #[error("a threshold has changed")]
     OtherThresholds,
@@ -143,17 +160,33 @@ pub enum Refusal {
 impl Posting {
     /// Creates the posting of an AI call, which takes credits (M2).
     #[must_use]
-    pub fn debit(amount: Amount, now: Timestamp) -> Self {
-        let taken = amount.credits();
+    pub fn debit(price: CallPrice, now: Timestamp) -> Self {
+        let taken = price.credits();
         Self {
-            condition: Condition::covering(amount, now),
+            condition: Condition::covering(price, now),
             movement: Movement {
                 spendable: taken.negated(),
                 used: taken,
                 consumed: BTreeMap::from([(Month::of(now), taken)]),
+                usage_mark: if taken.is_zero() { UsageMark::Marked } else { UsageMark::Unmarked },
                 ..Movement::default()
             },
         }
+    }
+
+    /// Adds the condition that the workspace's own prices are those of a call; `None` if its caller has priced it.
+    #[must_use]
+    pub fn priced_with(mut self, prices: Option<PricedWith>) -> Self {
+        self.condition.priced_with = prices;
+        self
+    }
+
+    /// Creates the posting that replaces the workspace's own prices `old` by the version `new`. No lane may be open, so that
+    /// none takes debits at the old prices.
+    #[must_use]
+    pub fn pricing(old: Option<u64>, new: u64) -> Self {
+        let posting = Self::without_lanes().priced_with(Some(old.into()));
+        Self { movement: Movement { pricing: Some(new), ..Movement::default() }, ..posting }
     }
 
     /// Creates the posting of prepaid credits (M5).
@@ -217,6 +250,9 @@ impl Posting {
         if !self.condition.accepts_lanes_of(balance) {
             return Err(Refusal::LanesChanged);
         }
+        if self.condition.priced_with.is_some_and(|prices| prices != PricedWith::from(balance.pricing)) {
+            return Err(Refusal::OtherPrices(OtherPrices { current: balance.pricing }));
+        }
         if covers.is_some_and(|least| balance.spendable < least) {
             return Err(Refusal::Insufficient { spendable: balance.spendable });
         }
@@ -251,10 +287,12 @@ impl Condition {
         self.lanes.is_none_or(|lanes| lanes.holds(balance))
     }
 
-    /// Creates the condition that the balance covers an amount and is not due.
+    /// Creates the condition that the balance covers a price and is not due. Any balance covers a price of zero, even one
+    /// that a claw-back has taken below zero.
     #[must_use]
-    pub fn covering(amount: Amount, now: Timestamp) -> Self {
-        Self { covers: Some(amount.credits()), nothing_due_at: Some(now), ..Self::default() }
+    pub fn covering(price: CallPrice, now: Timestamp) -> Self {
+        let covers = Some(price.credits()).filter(|credits| !credits.is_zero());
+        Self { covers, nothing_due_at: Some(now), ..Self::default() }
     }
 }
 
@@ -297,6 +335,10 @@ impl Movement {
         }
         if let Some(lanes) = &self.lanes {
             lanes.apply_to(&mut next)?;
+        }
+        next.pricing = self.pricing.or(next.pricing);
+        if self.usage_mark == UsageMark::Marked {
+            next.usage_marks = next.usage_marks.saturating_add(1);
         }
         Ok(next)
     }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::credits::{Amount, Credits};
+use crate::credits::{CallPrice, Credits};
 use crate::id::Id;
 
 /// The cause that started a run.
@@ -35,7 +35,7 @@ pub struct Failure {
     /// The run's first step in the refused request.
     pub step_id: Id,
     /// The price of all the run's steps in the refused request.
-    pub required: Amount,
+    pub required: CallPrice,
     /// The credits that could be spent, including the credit limit.
     pub available: Credits,
 }

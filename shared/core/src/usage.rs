@@ -280,6 +280,7 @@ mod tests {
     use crate::consumer::Consumer;
     use crate::hold::Settlement;
     use crate::ledger::{Cause, Entry};
+    use crate::rate_card::PriceVersion;
 
     fn tally(credits: &str, count: u64) -> Tally {
         Tally { credits: credits.parse().unwrap(), count }
@@ -292,22 +293,38 @@ mod tests {
 
     fn line(consumer: Consumer, credits: &str) -> PricedCall {
         let (operation, amount) = ("text.generate".parse().unwrap(), credits.parse().unwrap());
-        PricedCall { operation, model: None, units: None, consumer, amount }
+        PricedCall::stated(operation, consumer, amount)
     }
 
     fn debit(consumer: Consumer) -> Cause {
-        let (operation, rate_card) = ("text.generate".parse().unwrap(), "v1".parse().unwrap());
-        Cause::Debit { operation, model: None, units: None, rate_card, consumer }
+        Cause::debit(line(consumer, "1"), PriceVersion::of("v1".parse().unwrap()))
     }
 
     fn batch(content: Vec<PricedCall>) -> Cause {
         let (rate_card, lines) = ("v1".parse().unwrap(), content.len());
-        Cause::Batch(Batch { rate_card, lines, asked: lines, operations: BTreeMap::new(), content })
+        Cause::Batch(Batch {
+            rate_card,
+            pricing: None,
+            lines,
+            asked: lines,
+            operations: BTreeMap::new(),
+            line_metadata: Vec::new(),
+            content,
+        })
     }
 
     fn settled(content: Vec<PricedCall>) -> Cause {
         let (hold_ids, rate_cards, lines) = (Vec::new(), BTreeSet::new(), content.len());
-        Cause::HoldSettled(Settlement { hold_ids, rate_cards, lines, operations: BTreeMap::new(), content })
+        Cause::HoldSettled(Settlement {
+            hold_ids,
+            rate_cards,
+            pricing: BTreeSet::new(),
+            lines,
+            operations: BTreeMap::new(),
+            uncollected: None,
+            line_metadata: Vec::new(),
+            content,
+        })
     }
 
     #[test]

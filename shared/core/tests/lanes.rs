@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use credits_core::alert::Crossing;
 use credits_core::balance::Balance;
 use credits_core::claw_back::Clawed;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::lane::{Allotment, Lane, LaneRequest, LaneSettlement, MAX_LANES, STOPPED};
 use credits_core::posting::{NewThreshold, Posting, Refusal};
@@ -25,6 +25,10 @@ const START: i64 = 1_793_491_180;
 
 fn amount(units: u32) -> Amount {
     units.max(1).to_string().parse().unwrap()
+}
+
+fn price(units: u32) -> CallPrice {
+    amount(units).into()
 }
 
 fn credits(units: u32) -> Credits {
@@ -100,8 +104,8 @@ impl Pair {
             self.close();
         }
         match act {
-            Act::DebitAtBalance(units) => self.post(&Posting::debit(amount(*units), self.now)),
-            Act::DebitOnLane(number, units) => self.debit_on(*number, amount(*units)),
+            Act::DebitAtBalance(units) => self.post(&Posting::debit(price(*units), self.now)),
+            Act::DebitOnLane(number, units) => self.debit_on(*number, price(*units)),
             Act::Open { count, debit } => {
                 let request = self.request(*count, *debit);
                 let allotment = self.stored.open_lanes(request).unwrap();
@@ -112,7 +116,7 @@ impl Pair {
                 let allotment = self.stored.extend_lanes(request).unwrap();
                 self.allot(allotment);
             }
-            Act::Refill { lane, debit } => self.refill(*lane, amount(*debit)),
+            Act::Refill { lane, debit } => self.refill(*lane, price(*debit)),
             Act::Prolong(number) => {
                 if let Some(lane) = self.lanes.get_mut(number)
                     && let Some(end) = lane.prolonged(self.now, LASTS)
@@ -121,7 +125,7 @@ impl Pair {
                     (lane.ends_at, lane.writes) = (end, lane.writes + 1);
                 }
             }
-            Act::Recall { together, carried } => self.recall(*together, carried.map(amount)),
+            Act::Recall { together, carried } => self.recall(*together, carried.map(price)),
             Act::TopUp(units) => self.post(&Posting::top_up(amount(*units), self.now)),
             Act::LowAt(units) => {
                 self.recall(2, None);
@@ -137,7 +141,7 @@ impl Pair {
     }
 
     fn request(&self, count: u16, debit: u32) -> LaneRequest {
-        LaneRequest { count, debit: amount(debit), now: self.now, lasts: LASTS }
+        LaneRequest { count, debit: price(debit), now: self.now, lasts: LASTS }
     }
 
     /// Writes a posting at both balances. Only the balance with lanes may refuse what the other covers.
@@ -160,7 +164,7 @@ impl Pair {
         plain
     }
 
-    fn debit_on(&mut self, number: u16, debit: Amount) {
+    fn debit_on(&mut self, number: u16, debit: CallPrice) {
         let Some(lane) = self.lanes.get(&number) else { return };
         let Some(after) = lane.debit(debit, self.now, "key#1").unwrap() else { return };
         let posting = Posting::debit(debit, self.now);
@@ -180,7 +184,7 @@ impl Pair {
         }
     }
 
-    fn refill(&mut self, number: u16, debit: Amount) {
+    fn refill(&mut self, number: u16, debit: CallPrice) {
         let Some((more, posting)) = self.stored.refill_lane(debit, self.now).unwrap() else { return };
         let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.ends_at > self.now) else { return };
         self.stored = posting.apply(&self.stored, "lanes").unwrap();
@@ -188,7 +192,7 @@ impl Pair {
     }
 
     /// Settles all lanes, `together` in one write. The last settlement carries the debit.
-    fn recall(&mut self, together: usize, carried: Option<Amount>) {
+    fn recall(&mut self, together: usize, carried: Option<CallPrice>) {
         for lane in self.lanes.values_mut().filter(|lane| lane.ends_at != STOPPED) {
             (lane.ends_at, lane.writes) = (STOPPED, lane.writes + 1);
         }
@@ -199,7 +203,7 @@ impl Pair {
         }
     }
 
-    fn settle(&mut self, settlement: &LaneSettlement, carried: Option<Amount>) {
+    fn settle(&mut self, settlement: &LaneSettlement, carried: Option<CallPrice>) {
         let alone = settlement.posting().unwrap();
         let debit = carried.map(|amount| Posting::debit(amount, self.now));
         let together = debit.clone().map(|debit| debit.with_settlement(settlement).unwrap());

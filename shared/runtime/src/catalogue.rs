@@ -28,14 +28,15 @@ pub fn check_tax(catalogue: &Catalogue, options: CheckoutOptions) -> Result<(), 
 mod tests {
     #[test]
     fn m02_m05_m07_shipped_catalogue_is_complete() {
-        let shipped = serde_json::to_value(super::deployed().unwrap()).unwrap();
+        super::deployed().unwrap();
+        let shipped: serde_json::Value = serde_json::from_str(super::DEPLOYED).unwrap();
         let names = |list: &serde_json::Value, key: &str| -> Vec<String> {
             list.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(names(&shipped["packs"], "pack"), ["pack_1k", "pack_5k", "pack_25k"]);
         assert_eq!(names(&shipped["tiers"], "tier"), ["tier_2k", "tier_10k", "tier_50k"]);
         assert_eq!(names(&shipped["plans"], "plan"), ["free", "starter", "team", "pro", "enterprise"]);
-        assert_eq!(names(&shipped["rate_card"]["models"], "model"), ["large", "small", "standard"]);
+        assert_eq!(names(&shipped["rate_card"]["models"], "model"), ["small", "standard", "large"]);
         let operations = names(&shipped["rate_card"]["operations"], "operation");
         for operation in
             ["text.classify", "text.extract", "text.summarize", "text.generate", "document.generate"]

@@ -1,5 +1,6 @@
 //! Reads the fields of a request's JSON, and collects every error, including unknown fields.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -85,6 +86,31 @@ impl<'a> Fields<'a> {
         let read = read(&mut nested);
         self.errors.append(&mut nested.all_errors());
         read
+    }
+
+    /// Reads an object whose members the caller names, if present. Ignores members that are null. Errors name the member.
+    pub fn members<K: FromStr<Err: Display> + Ord, V>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value) -> Result<V, String>,
+    ) -> Option<BTreeMap<K, V>> {
+        let value = self.present(name)?;
+        let Some(object) = value.as_object() else {
+            self.refuse(name, "must be an object");
+            return None;
+        };
+        let mut members = Some(BTreeMap::new());
+        for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            let member = key.parse().map_err(|error: K::Err| error.to_string());
+            match member.and_then(|member| Ok((member, read(value)?))) {
+                Ok((member, read)) => drop(members.as_mut().map(|members| members.insert(member, read))),
+                Err(message) => {
+                    self.refuse(&format!("{name}.{key}"), message);
+                    members = None;
+                }
+            }
+        }
+        members
     }
 
     /// Reads a required array of 1 to `most` objects. Errors name each object by its index: `lines.0`, `lines.1`, …

@@ -4,7 +4,7 @@
 //! A problem contains only public information. Internal causes are logged where the problem is created, and never sent.
 
 use credits_core::agreement::{OtherCurrency, Priced};
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{CallPrice, Credits};
 use credits_core::invoice::InvoiceTooLarge;
 use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
@@ -165,7 +165,7 @@ impl Problem {
 
     /// Builds a 402: the balance does not cover the call (M11). It has what an app needs to show a prompt.
     #[must_use]
-    pub fn insufficient_credits(required: Amount, available: Credits, top_up_url: &str) -> Self {
+    pub fn insufficient_credits(required: CallPrice, available: Credits, top_up_url: &str) -> Self {
         let prompt = if available > Credits::ZERO {
             format!("This needs {required} AI credits and {available} are left. Add credits to go on.")
         } else {
@@ -176,7 +176,7 @@ impl Problem {
     }
 
     /// Builds a 402: the hold keeps fewer credits than the call costs, whatever the balance.
-    fn hold_short(required: Amount, kept: Credits, top_up_url: &str) -> Self {
+    fn hold_short(required: CallPrice, kept: Credits, top_up_url: &str) -> Self {
         let prompt = format!("This needs {required} AI credits and {kept} are set aside for it.");
         let detail = format!(
             "The call costs {required} credits, and its hold keeps {kept}. With `extend` the balance pays the rest."
@@ -185,7 +185,7 @@ impl Problem {
     }
 
     fn insufficient(
-        required: Amount,
+        required: CallPrice,
         available: Credits,
         detail: String,
         prompt: &str,
@@ -257,6 +257,7 @@ impl Problem {
             DebitRefusal::Insufficient { required, balance } => {
                 Self::insufficient_credits(required, balance.spendable, top_up_url)
             }
+            DebitRefusal::OtherPrices(_) => Fault::Contended.into(),
             DebitRefusal::Fault(fault) => fault.into(),
         }
     }
@@ -287,6 +288,7 @@ impl Problem {
             HoldRefusal::Insufficient { line, available, .. } => {
                 Self::insufficient_credits(line.amount, available, top_up_url)
             }
+            HoldRefusal::OtherPrices(_) => Fault::Contended.into(),
             HoldRefusal::Fault(fault) => fault.into(),
         }
     }

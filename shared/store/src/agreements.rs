@@ -200,6 +200,7 @@ impl AgreementStore<'_> {
             cause,
             state: if ahead { EntryState::WaitsForClose } else { EntryState::Complete },
             debit: None,
+            priced_with: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![self.standing_write(workspace, version, &after)?],
         };
@@ -241,6 +242,7 @@ impl AgreementStore<'_> {
             cause: Cause::Void { grant_id, reason },
             state: EntryState::WaitsForClose,
             debit: None,
+            priced_with: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![standing_write],
         };
@@ -254,7 +256,7 @@ impl AgreementStore<'_> {
             Ok(_) => self.store.balances().settle_fence(workspace).await?,
             Err(Unposted::KeyTaken(_) | Unposted::ExtraConditionFailed) => {}
             Err(Unposted::Fault(fault)) => return Err(fault),
-            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => {
+            Err(Unposted::NoBalance | Unposted::Insufficient(_) | Unposted::OtherPrices(_)) => {
                 return Err(Corrupt::Attribute("balance").into());
             }
         }

@@ -13,6 +13,7 @@ use crate::invoices::InvoiceStore;
 use crate::lanes::LaneStore;
 use crate::ledger::LedgerStore;
 use crate::mails::MailStore;
+use crate::own_prices::OwnPriceStore;
 use crate::payments::PaymentStore;
 use crate::payments::methods::PaymentMethodStore;
 use crate::payments::purchases::PurchaseStore;
@@ -50,6 +51,12 @@ impl Store {
     #[must_use]
     pub fn balances(&self) -> BalanceStore<'_> {
         BalanceStore { store: self }
+    }
+
+    /// Returns the own prices of workspaces.
+    #[must_use]
+    pub fn own_prices(&self) -> OwnPriceStore<'_> {
+        OwnPriceStore { store: self }
     }
 
     /// Returns the debits and batches of debits.

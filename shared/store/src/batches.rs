@@ -1,8 +1,8 @@
 //! Batches: up to 500 AI calls in one posting, exactly once, never more than the balance covers (M2, M4).
 
 use credits_core::batch::{Batch, PricedCall, covered};
-use credits_core::id::Name;
 use credits_core::ledger::Cause;
+use credits_core::rate_card::PriceVersion;
 
 use crate::debits::DebitStore;
 use crate::debits::{DebitRefusal, Posted};
@@ -12,8 +12,7 @@ use crate::idempotency::Claim;
 /// A request to debit several AI calls together.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOrder<'a> {
-    /// The version of the rate card.
-    pub rate_card: &'a Name,
+    pub priced_by: &'a PriceVersion,
     /// The calls, in the order in which they are debited.
     pub lines: &'a [PricedCall],
     /// Whether to debit the first calls that the balance covers, if it doesn't cover all.
@@ -26,11 +25,11 @@ impl DebitStore<'_> {
     /// A batch is one posting, like a debit. A partial batch needs a second attempt under the same key, and a third if
     /// the balance has fallen meanwhile.
     pub async fn debit_batch(self, claim: &Claim, order: BatchOrder<'_>) -> Result<Posted, DebitRefusal> {
-        let BatchOrder { rate_card, lines, partial } = order;
+        let BatchOrder { priced_by, lines, partial } = order;
         let mut taken = lines.len();
         let mut attempts = self.store.attempts();
         loop {
-            let (batch, amount) = Batch::of(rate_card, lines, taken)
+            let (batch, amount) = Batch::of(priced_by, lines, taken)
                 .map_err(|_| Fault::Corrupt(Corrupt::Attribute("lines")))?;
             let refused = match self.debit(claim, amount, Cause::Batch(batch)).await {
                 Err(refused @ DebitRefusal::Insufficient { .. }) => refused,

@@ -1,7 +1,8 @@
 //! Debits: take the credits of an AI call, in one request, exactly once, never more than the balance covers (M2).
 
-use credits_core::credits::Amount;
+use credits_core::credits::CallPrice;
 use credits_core::ledger::{Cause, Entry};
+use credits_core::own_prices::OtherPrices;
 use credits_core::posting::Posting;
 
 use crate::error::Fault;
@@ -30,7 +31,9 @@ pub enum DebitRefusal {
     WorkspaceNotFound,
     /// The balance doesn't cover the amount (M11).
     #[error("{required} credits are required and {} can be spent", balance.spendable)]
-    Insufficient { required: Amount, balance: RefusedBalance },
+    Insufficient { required: CallPrice, balance: RefusedBalance },
+    #[error(transparent)]
+    OtherPrices(OtherPrices),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -42,29 +45,32 @@ pub struct DebitStore<'a> {
 }
 
 impl DebitStore<'_> {
-    /// Debits an amount under the caller's key.
+    /// Debits the price of a call under the caller's key.
     ///
     /// Sends one request, whether the debit succeeds, is a replay or is refused. Sends more only if the balance has to
     /// be closed first, if other writes are in the way, or if expired holds may keep what is missing.
-    pub async fn debit(self, claim: &Claim, amount: Amount, cause: Cause) -> Result<Posted, DebitRefusal> {
+    pub async fn debit(self, claim: &Claim, price: CallPrice, cause: Cause) -> Result<Posted, DebitRefusal> {
+        let priced_with = cause.priced_with();
         let order = PostingOrder {
             workspace: &claim.workspace_id,
             key: ItemKey::called(&claim.workspace_id, &claim.key),
             fingerprint: Some(claim.fingerprint),
             entry_id: self.store.sources.new_id("deb"),
-            credits: amount.credits().negated(),
+            credits: price.credits().negated(),
             cause,
             state: EntryState::Complete,
-            debit: Some(amount),
-            build_posting: &|now| Posting::debit(amount, now),
+            debit: Some(price),
+            priced_with,
+            build_posting: &|now| Posting::debit(price, now).priced_with(priced_with),
             extra_writes: Vec::new(),
         };
         match self.store.postings().post(order).await {
             Ok(entry) => Ok(Posted { entry, key_use: KeyUse::First }),
             Err(Unposted::KeyTaken(item)) => Ok(replay(&item, claim)?.ok_or(DebitRefusal::KeyReused)?),
             Err(Unposted::Insufficient(RefusedPosting { balance, .. })) => {
-                Err(DebitRefusal::Insufficient { required: amount, balance })
+                Err(DebitRefusal::Insufficient { required: price, balance })
             }
+            Err(Unposted::OtherPrices(other)) => Err(DebitRefusal::OtherPrices(other)),
             Err(Unposted::NoBalance | Unposted::ExtraConditionFailed) => Err(DebitRefusal::WorkspaceNotFound),
             Err(Unposted::Fault(fault)) => Err(fault.into()),
         }

@@ -117,6 +117,7 @@ impl GrantStore<'_> {
             cause: grant.cause(&grant_id),
             state: EntryState::Complete,
             debit: None,
+            priced_with: None,
             build_posting: &|now| grant.posting(&grant_id, now),
             extra_writes: vec![kept.map_err(Fault::from)?],
         };
@@ -155,6 +156,7 @@ impl GrantStore<'_> {
             cause: Cause::Void { grant_id: grant_id.clone(), reason: reason.to_owned() },
             state: EntryState::WaitsForClose,
             debit: None,
+            priced_with: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes: vec![self.voided_write(claim, grant_id, &key)?],
         };
@@ -165,7 +167,7 @@ impl GrantStore<'_> {
             }
             Err(Unposted::KeyTaken(_)) => return Err(VoidRefusal::KeyReused),
             Err(Unposted::ExtraConditionFailed) => return Err(VoidRefusal::Voided),
-            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => {
+            Err(Unposted::NoBalance | Unposted::Insufficient(_) | Unposted::OtherPrices(_)) => {
                 return Err(VoidRefusal::WorkspaceNotFound);
             }
             Err(Unposted::Fault(fault)) => return Err(fault.into()),

@@ -3,10 +3,11 @@
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
 use credits_core::batch::PricedCall;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::hold::{Hold, HoldStatus, Purpose};
 use credits_core::hold_posting::Placement;
 use credits_core::id::{Id, WorkspaceId};
+use credits_core::own_prices::{OtherPrices, PricedWith};
 use credits_core::posting::{Posting, Refusal};
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,7 +19,7 @@ use crate::lanes::{Shortfall, Uncovered};
 use crate::posting::RefusedPosting;
 use crate::refused::RefusedBalance;
 use crate::table::Store;
-use crate::table::attribute::{Item, Reader, instant, text};
+use crate::table::attribute::{Item, Reader, credits, instant, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};
 use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
@@ -33,9 +34,17 @@ pub mod settle;
 pub struct HoldOrder<'a> {
     /// Credits of each hold.
     pub amount: Amount,
+    /// The prices that the credits were priced with; `None` if the caller has stated them.
+    pub priced_with: Option<PricedWith>,
+    pub lasts: SignedDuration,
+    pub named: NamedHolds<'a>,
+}
+
+/// The holds of an order, without their credits.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedHolds<'a> {
     /// Number of holds that are placed together; `None` for a single hold, whose id has no number.
     pub count: Option<u8>,
-    pub lasts: SignedDuration,
     pub purpose: &'a Purpose,
 }
 
@@ -54,6 +63,8 @@ pub enum OnExcess {
     Refuse,
     /// The balance pays the excess, and the hold grows by it.
     TakeFromBalance,
+    /// The balance pays the excess as far as it covers it. The rest stays uncollected.
+    TakeAvailable,
 }
 
 /// Why a capture or a settlement is refused.
@@ -76,7 +87,7 @@ pub enum HoldRefusal {
     TooManyCalls,
     /// The hold keeps too few credits, and the order does not let the balance pay the rest (M11).
     #[error("{required} credits are required and the hold has {kept} left")]
-    Short { required: Amount, kept: Credits },
+    Short { required: CallPrice, kept: Credits },
     /// The hold keeps too few credits, and the balance doesn't cover the rest (M11).
     #[error("{} credits are required and {available} are available", line.amount)]
     Insufficient {
@@ -85,6 +96,8 @@ pub enum HoldRefusal {
         available: Credits,
         balance: RefusedBalance,
     },
+    #[error(transparent)]
+    OtherPrices(OtherPrices),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -121,8 +134,16 @@ impl HoldStore<'_> {
             let current = self.store.balances().close_due(&claim.workspace_id).await?;
             let balance = current.balance.ok_or(DebitRefusal::WorkspaceNotFound)?;
             let now = self.store.now().min(current.database_now);
-            let holds = order.holds(&base, balance.epoch, now).map_err(Fault::from)?;
-            let posting = Posting::hold(total, now, balance.epoch);
+            let holds = order.holds(&base, &balance, now).map_err(Fault::from)?;
+            if let Some(prices) = order.priced_with
+                && prices != PricedWith::from(balance.pricing)
+            {
+                if let Some(placed) = self.placed_before(claim, order.named, Some(order.amount)).await? {
+                    return Ok(placed);
+                }
+                return Err(DebitRefusal::OtherPrices(OtherPrices { current: balance.pricing }));
+            }
+            let posting = Posting::hold(total, now, balance.epoch).priced_with(Some(balance.pricing.into()));
             let (workspace, key) = (&claim.workspace_id, ItemKey::called(&claim.workspace_id, &claim.key));
             let others = self.placing_writes(claim, &base, &holds)?;
             let sent = self.store.transact_posting(workspace, &posting, key.name(), others, &mut on_board);
@@ -136,7 +157,7 @@ impl HoldStore<'_> {
             };
             match read_obstacle(&posting, reasons)? {
                 PlacementObstacle::KeyTaken(item) => {
-                    let placed = replay(&item, claim, Some(&base), &order)?;
+                    let placed = replay(&item, claim, Some(&base), order.named, Some(order.amount))?;
                     return placed.ok_or(DebitRefusal::KeyReused);
                 }
                 PlacementObstacle::Insufficient(balance) => {
@@ -148,7 +169,7 @@ impl HoldStore<'_> {
                             let refused = RefusedPosting::of(&short).map_err(Fault::from)?;
                             let RefusedPosting { balance, has_open_holds } = refused;
                             if !has_open_holds || !releaser.release(balance.version).await? {
-                                return Err(DebitRefusal::Insufficient { required: total, balance });
+                                return Err(DebitRefusal::Insufficient { required: total.into(), balance });
                             }
                             attempts.retry_now()?;
                         }
@@ -163,9 +184,17 @@ impl HoldStore<'_> {
     }
 
     /// Returns the holds that were placed under the key; `None` if the key is unused or was used for another call.
-    pub async fn placed_before(self, claim: &Claim, order: HoldOrder<'_>) -> Result<Option<Placed>, Fault> {
+    ///
+    /// Callers ask for it before they refuse a call whose price is no longer on the rate card. `amount` is known if the
+    /// caller has stated it.
+    pub async fn placed_before(
+        self,
+        claim: &Claim,
+        named: NamedHolds<'_>,
+        amount: Option<Amount>,
+    ) -> Result<Option<Placed>, Fault> {
         let item = self.store.get(&ItemKey::called(&claim.workspace_id, &claim.key)).await?;
-        item.map_or(Ok(None), |item| replay(&item, claim, None, &order))
+        item.map_or(Ok(None), |item| replay(&item, claim, None, named, amount))
     }
 
     /// Returns the hold with this id. If the hold has expired, releases it first.
@@ -189,10 +218,10 @@ impl HoldStore<'_> {
         base: &Id,
         holds: &[Hold],
     ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let expires_at = holds.first().map_or(Timestamp::UNIX_EPOCH, |hold| hold.expires_at);
-        let mut writes = vec![entry_item::put(&self.store.table, claimed(claim, base, expires_at))?];
+        let first = holds.first().ok_or(Corrupt::Attribute("hold_id"))?;
+        let mut writes = vec![entry_item::put(&self.store.table, claimed(claim, base, first))?];
         for hold in holds {
-            let item = hold_item::item_of(&claim.workspace_id, hold);
+            let item = hold_item::item_of(&claim.workspace_id, hold)?;
             writes.push(Expression::new().when_absent(PK).put(&self.store.table, item)?);
         }
         Ok(writes)
@@ -201,26 +230,38 @@ impl HoldStore<'_> {
 
 impl HoldOrder<'_> {
     fn total(&self) -> Result<Amount, Corrupt> {
-        let each = std::iter::repeat_n(self.amount.credits(), usize::from(self.count.unwrap_or(1)));
+        let each = std::iter::repeat_n(self.amount.credits(), usize::from(self.named.count.unwrap_or(1)));
         Amount::new(Credits::sum(each)?).map_err(|_| Corrupt::Attribute("credits"))
     }
 
+    fn holds(&self, base: &Id, balance: &Balance, now: Timestamp) -> Result<Vec<Hold>, Corrupt> {
+        let expires_at = now.checked_add(self.lasts).map_err(|_| Corrupt::Attribute("expires_at"))?;
+        let placement = Placement { epoch: balance.epoch, amount: self.amount };
+        let mut holds = self.named.first_states(base, placement, expires_at)?;
+        for hold in &mut holds {
+            hold.purpose.priced_by.pricing = balance.pricing;
+        }
+        Ok(holds)
+    }
+}
+
+impl NamedHolds<'_> {
     /// Returns the ids of the holds. Holds that are placed together share the base id and have a number each.
-    fn ids(&self, base: &Id) -> Result<Vec<Id>, Corrupt> {
+    fn ids(self, base: &Id) -> Result<Vec<Id>, Corrupt> {
         let Some(count) = self.count else { return Ok(vec![base.clone()]) };
         let ids = (1..=count).map(|place| format!("{base}-{place:02}").parse());
         ids.collect::<Result<_, _>>().map_err(|_| Corrupt::Attribute("hold_id"))
     }
 
-    fn holds(&self, base: &Id, epoch: u64, now: Timestamp) -> Result<Vec<Hold>, Corrupt> {
-        let expires_at = now.checked_add(self.lasts).map_err(|_| Corrupt::Attribute("expires_at"))?;
-        self.holds_until(base, epoch, expires_at)
-    }
-
-    fn holds_until(&self, base: &Id, epoch: u64, expires_at: Timestamp) -> Result<Vec<Hold>, Corrupt> {
+    fn first_states(
+        self,
+        base: &Id,
+        placement: Placement,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Hold>, Corrupt> {
         let hold = |hold_id| Hold {
             hold_id,
-            placement: Placement { epoch, amount: self.amount },
+            placement,
             purpose: self.purpose.clone(),
             status: HoldStatus::Open,
             expires_at,
@@ -231,26 +272,33 @@ impl HoldOrder<'_> {
 }
 
 /// Builds the item of the caller's key: enough to repeat the first response.
-fn claimed(claim: &Claim, base: &Id, expires_at: Timestamp) -> Item {
+fn claimed(claim: &Claim, base: &Id, first: &Hold) -> Item {
     let mut item = entry_item::claimed(claim);
     item.insert("hold_id".into(), text(base.as_str()));
-    item.insert("expires_at".into(), instant(expires_at));
+    item.insert("expires_at".into(), instant(first.expires_at));
+    item.insert("credits".into(), credits(first.placement.amount.credits()));
     item
 }
 
-/// Returns the holds that were placed under the key; `None` if another call used the key.
+/// Returns the holds that were placed under the key; `None` if another call used the key. `amount` is that of an item of an
+/// older version, which does not store it.
 fn replay(
     item: &Item,
     claim: &Claim,
     base: Option<&Id>,
-    order: &HoldOrder<'_>,
+    named: NamedHolds<'_>,
+    amount: Option<Amount>,
 ) -> Result<Option<Placed>, Fault> {
     if !entry_item::is_of(item, Some(claim.fingerprint)) {
         return Ok(None);
     }
     let reader = Reader(item);
     let placed: Id = reader.parsed("hold_id")?;
-    let holds = order.holds_until(&placed, 0, reader.instant("expires_at")?)?;
+    let stored = item.contains_key("credits").then(|| reader.credits("credits")).transpose()?;
+    let stored = stored.and_then(|credits| Amount::new(credits).ok());
+    let amount = stored.or(amount).ok_or(Corrupt::Attribute("credits"))?;
+    let placement = Placement { epoch: 0, amount };
+    let holds = named.first_states(&placed, placement, reader.instant("expires_at")?)?;
     Ok(Some(Placed { holds, key_use: KeyUse::first_if(base == Some(&placed)) }))
 }
 
@@ -272,7 +320,7 @@ fn read_obstacle(posting: &Posting, reasons: Vec<Reason>) -> Result<PlacementObs
 fn refusal_of(posting: &Posting, balance: Balance) -> Result<PlacementObstacle, Fault> {
     match posting.check(&balance) {
         Err(Refusal::Insufficient { .. }) => Ok(PlacementObstacle::Insufficient(Box::new(balance))),
-        Err(Refusal::Due | Refusal::EpochChanged) => Ok(PlacementObstacle::Moved),
+        Err(Refusal::Due | Refusal::EpochChanged | Refusal::OtherPrices(_)) => Ok(PlacementObstacle::Moved),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
         Ok(()) | Err(Refusal::OtherLimit { .. } | Refusal::OtherThresholds | Refusal::LanesChanged) => {
             Ok(PlacementObstacle::Busy)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use credits_core::balance::Balance;
-use credits_core::credits::Amount;
+use credits_core::credits::CallPrice;
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{Lane, LaneSettlement};
 use credits_core::posting::Posting;
@@ -69,13 +69,13 @@ pub(crate) struct Uncovered<'a> {
     /// The number of writes in the same transaction, beside that of the balance.
     pub other_writes: usize,
     /// The amount, if the call is a debit that a lane can pay.
-    pub debit: Option<(Amount, Timestamp)>,
+    pub debit: Option<(CallPrice, Timestamp)>,
 }
 
 impl LaneView {
     /// Returns the lanes that cover a debit, from a random one on. Returns none if only a few cover it: then a recall is
     /// faster than many callers that meet on them.
-    fn covering(&self, amount: Amount, now: Timestamp, sources: &Sources) -> Vec<u16> {
+    fn covering(&self, amount: CallPrice, now: Timestamp, sources: &Sources) -> Vec<u16> {
         let covering = self.lanes.values().filter(|lane| lane.covers(amount, now));
         let mut covering: Vec<u16> = covering.map(|lane| lane.number).collect();
         if covering.len() < self.lanes.len().div_ceil(MAX_LANES_FOR_EACH_COVERING) {

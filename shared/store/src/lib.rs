@@ -26,6 +26,7 @@ mod known_refusals;
 pub mod lanes;
 pub mod ledger;
 pub mod mails;
+pub mod own_prices;
 pub mod payments;
 mod posting;
 pub mod refused;

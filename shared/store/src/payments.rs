@@ -325,6 +325,7 @@ impl PaymentStore<'_> {
             cause: entry.cause,
             state: entry.state,
             debit: None,
+            priced_with: None,
             build_posting,
             extra_writes,
         };
@@ -338,7 +339,9 @@ impl PaymentStore<'_> {
                 Ok(if more { Progress::Stepped(Applied::Changed) } else { Progress::Done(Applied::Changed) })
             }
             Err(Unposted::Fault(fault)) => Err(fault),
-            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => Err(Corrupt::Attribute("balance").into()),
+            Err(Unposted::NoBalance | Unposted::Insufficient(_) | Unposted::OtherPrices(_)) => {
+                Err(Corrupt::Attribute("balance").into())
+            }
             Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(Progress::Overtaken),
         }
     }

@@ -2,10 +2,11 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{CallPrice, Credits};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::lane::LaneSettlement;
 use credits_core::ledger::{Cause, Entry};
+use credits_core::own_prices::{OtherPrices, PricedWith};
 use credits_core::posting::{Posting, Refusal};
 use jiff::Timestamp;
 
@@ -35,7 +36,9 @@ pub(crate) struct PostingOrder<'a> {
     pub cause: Cause,
     pub state: EntryState,
     /// The amount of a debit, which a lane can pay; `None` for every other posting.
-    pub debit: Option<Amount>,
+    pub debit: Option<CallPrice>,
+    /// The prices that a debit was priced with; `None` if its caller has priced it.
+    pub priced_with: Option<PricedWith>,
     /// Builds the posting for the instant of an attempt.
     pub build_posting: &'a (dyn Fn(Timestamp) -> Posting + Sync),
     pub extra_writes: Vec<TransactWriteItem>,
@@ -59,6 +62,8 @@ pub(crate) enum Unposted {
     NoBalance,
     /// The balance doesn't cover the posting. If holds are open, some of them may have expired.
     Insufficient(RefusedPosting),
+    /// The workspace's own prices have another version than those of the call.
+    OtherPrices(OtherPrices),
     /// The condition of an extra write failed.
     ExtraConditionFailed,
     Fault(Fault),
@@ -427,6 +432,7 @@ fn read_cancellation(posting: &Posting, reasons: Vec<Reason>) -> Result<AttemptE
         Err(Refusal::Due) => Ok(AttemptEnd::CloseFirst),
         // The item has changed between DynamoDB's check and its read, and now satisfies the condition.
         Ok(()) => Ok(AttemptEnd::Backoff),
+        Err(Refusal::OtherPrices(other)) => Err(Unposted::OtherPrices(other)),
         Err(Refusal::OutOfRange(error)) => Err(Corrupt::from(error).into()),
         // No posting with a ledger entry has another condition.
         Err(
@@ -496,6 +502,7 @@ mod tests {
             cause: Cause::Void { grant_id: "gr_1".parse().unwrap(), reason: "test".to_owned() },
             state,
             debit: None,
+            priced_with: None,
             build_posting: &|_| Posting::default(),
             extra_writes: Vec::new(),
         });

@@ -127,8 +127,9 @@ impl ItemChange {
         match self {
             Self::Balance { workspace, before: Some(before), after } => {
                 let has_grown = after.consumed.iter().any(|(month, now)| *now > before.consumed_in(*month));
+                let is_marked = after.usage_marks > before.usage_marks;
                 let spending = Spending { mark: Mark::Balance(after.version), last: after.last.clone() };
-                (has_grown && names_entry(&after.last)).then_some((workspace, spending))
+                ((has_grown || is_marked) && names_entry(&after.last)).then_some((workspace, spending))
             }
             Self::LaneDebit { workspace, lane } => {
                 let (number, generation, writes) = (lane.number, lane.generation, lane.writes);

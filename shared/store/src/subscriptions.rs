@@ -154,6 +154,7 @@ impl SubscriptionStore<'_> {
             cause: Cause::Void { grant_id: first.grant_id.clone(), reason },
             state: EntryState::WaitsForClose,
             debit: None,
+            priced_with: None,
             build_posting: &|now| Posting::queue_change(change.clone(), now),
             extra_writes,
         };
@@ -164,7 +165,9 @@ impl SubscriptionStore<'_> {
             }
             Err(Unposted::Fault(fault)) => Err(fault),
             Err(Unposted::ExtraConditionFailed | Unposted::KeyTaken(_)) => Ok(false),
-            Err(Unposted::NoBalance | Unposted::Insufficient(_)) => Err(Corrupt::Attribute("balance").into()),
+            Err(Unposted::NoBalance | Unposted::Insufficient(_) | Unposted::OtherPrices(_)) => {
+                Err(Corrupt::Attribute("balance").into())
+            }
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::Cause;
+use credits_core::rate_card::PriceVersion;
 use credits_core::workspace::{Plan, Profile};
 use credits_store::debits::DebitRefusal;
 use credits_store::grants::{GrantOrder, Term};
@@ -59,14 +61,11 @@ impl Contender for Ours {
 
     async fn debit(&self, key: &str) -> Outcome {
         let id = |text: &str| text.parse().unwrap();
-        let cause = Cause::Debit {
-            operation: "text.generate".parse().unwrap(),
-            model: None,
-            units: None,
-            rate_card: "2026-11".parse().unwrap(),
-            consumer: Consumer::Action { feature: id("assistant"), user_id: id("ada") },
-        };
-        match self.store.debits().debit(&claim(&self.workspace, key), "1".parse().unwrap(), cause).await {
+        let consumer = Consumer::Action { feature: id("assistant"), user_id: id("ada") };
+        let call = PricedCall::stated("text.generate".parse().unwrap(), consumer, "1".parse().unwrap());
+        let (price, version) = (call.amount, PriceVersion::of("2026-11".parse().unwrap()));
+        let (claim, cause) = (claim(&self.workspace, key), Cause::debit(call, version));
+        match self.store.debits().debit(&claim, price, cause).await {
             Ok(_) => Outcome::Done,
             Err(DebitRefusal::Insufficient { .. }) => Outcome::Refused,
             Err(_) => Outcome::Failed,

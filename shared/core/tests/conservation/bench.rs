@@ -111,7 +111,7 @@ impl Bench {
     /// Queues a change behind the fence. In the model it has taken effect at once.
     fn change(&mut self, change: Change) {
         self.post(&Posting::queue_change(change, second(self.now))).unwrap();
-        let refused = self.post(&Posting::debit(amount(1), second(self.now)));
+        let refused = self.post(&Posting::debit(amount(1).into(), second(self.now)));
         assert_eq!(refused, Err(Refusal::Due), "no debit passes the fence");
         if !self.leaves_fenced && self.closes == Closes::AtOnce {
             self.close(self.now);
@@ -123,7 +123,7 @@ impl Bench {
         let now = (self.now + skew).max(self.passed);
         self.close(now);
         let before = self.truth.available() + self.truth.limit;
-        match self.post(&Posting::debit(amount(wanted), second(now))) {
+        match self.post(&Posting::debit(amount(wanted).into(), second(now))) {
             Ok(()) => {
                 self.truth.spend(wanted);
                 self.truth.consumed += wanted;

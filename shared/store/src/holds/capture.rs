@@ -3,11 +3,13 @@
 //! Concurrent updates of one item do not cancel each other, as transactions would.
 
 use credits_core::batch::PricedCall;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES};
 use credits_core::hold_posting::HoldError;
-use credits_core::id::{Id, Name};
+use credits_core::id::Id;
 use credits_core::lane::LaneSettlement;
+use credits_core::own_prices::OtherPrices;
+use credits_core::rate_card::PriceVersion;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
@@ -31,8 +33,7 @@ pub struct CaptureOrder<'a> {
     pub hold_id: &'a Id,
     /// The call with its consumer and its price.
     pub line: &'a PricedCall,
-    /// The version of the rate card.
-    pub rate_card: &'a Name,
+    pub priced_by: &'a PriceVersion,
     pub on_excess: OnExcess,
 }
 
@@ -40,7 +41,7 @@ pub struct CaptureOrder<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
     pub capture_id: Id,
-    pub amount: Amount,
+    pub amount: CallPrice,
     /// The credits that the hold had left after this capture.
     pub remaining: Credits,
     /// Whether an earlier request has written the capture.
@@ -72,6 +73,8 @@ enum CaptureObstacle {
     Captured(usize),
     KeyReused,
     AlreadyEnded,
+    /// The hold was placed with other prices than those of the capture.
+    OtherPrices(OtherPrices),
     /// The hold has expired and is not released yet.
     Expired,
     Full,
@@ -91,7 +94,7 @@ impl HoldStore<'_> {
         let mut course = Course {
             claim,
             key: ItemKey::hold(&claim.workspace_id, order.hold_id),
-            capture: capture_of(ClaimDigests::of_capture(order.hold_id, claim), order.line, order.rate_card),
+            capture: capture_of(ClaimDigests::of_capture(order.hold_id, claim), order.line, order.priced_by),
             unsalted: ClaimDigests::unsalted(claim),
             salt: 0,
             database_now: Timestamp::MAX,
@@ -155,6 +158,7 @@ impl HoldStore<'_> {
             CaptureObstacle::KeyReused => Err(HoldRefusal::KeyReused),
             CaptureObstacle::AlreadyEnded => Err(HoldRefusal::AlreadyEnded(hold.hold_id)),
             CaptureObstacle::Full => Err(HoldRefusal::Full),
+            CaptureObstacle::OtherPrices(other) => Err(HoldRefusal::OtherPrices(other)),
             CaptureObstacle::Expired => {
                 course.database_now = self.expire(&course.claim.workspace_id, order.hold_id).await?;
                 course.attempts.retry_now()?;
@@ -261,6 +265,10 @@ impl Course<'_> {
         if hold.has_expired(now) {
             return Ok(CaptureObstacle::Expired);
         }
+        let current = hold.purpose.priced_by.pricing;
+        if wanted.line.units.is_some() && wanted.priced_by.pricing != current {
+            return Ok(CaptureObstacle::OtherPrices(OtherPrices { current }));
+        }
         if hold.captures.len() >= MAX_CAPTURES {
             return Ok(CaptureObstacle::Full);
         }
@@ -292,7 +300,14 @@ fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
 }
 
 /// Makes the capture of a call.
-pub(crate) fn capture_of(claimed: ClaimDigests, line: &PricedCall, rate_card: &Name) -> Capture {
+pub(crate) fn capture_of(claimed: ClaimDigests, line: &PricedCall, priced_by: &PriceVersion) -> Capture {
     let ClaimDigests { key, fingerprint } = claimed;
-    Capture { key, fingerprint, line: line.clone(), rate_card: rate_card.clone(), added: None }
+    Capture {
+        key,
+        fingerprint,
+        line: line.clone(),
+        priced_by: priced_by.clone(),
+        added: None,
+        uncollected: Credits::ZERO,
+    }
 }

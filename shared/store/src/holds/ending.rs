@@ -1,19 +1,20 @@
 //! Ends of holds: one transaction makes a ledger entry of the captures, and releases the rest (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::batch::MAX_LINES;
 use credits_core::credits::Credits;
 use credits_core::hold::{Hold, HoldStatus, Settlement};
 use credits_core::hold_posting::{EndPosting, HoldError};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::lane::LaneSettlement;
 use credits_core::ledger::{Cause, Entry};
+use credits_core::own_prices::{OtherPrices, PricedWith};
+use credits_core::posting::{Refusal, UsageMark};
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
 use crate::holds::HoldStore;
 use crate::idempotency::Claim;
-use crate::items::{batch_item, entry_item, hold_item};
+use crate::items::{balance_item, batch_item, entry_item, hold_item};
 use crate::lanes::{Shortfall, Uncovered};
 use crate::posting::refused_by_balance_alone;
 use crate::refused::RefusedBalance;
@@ -32,6 +33,8 @@ const EXPIRY_PREFIX: &str = "exp";
 pub(super) struct HoldEnd {
     pub before: Hold,
     pub after: Hold,
+    /// Varies the words of the last capture.
+    pub salt: u8,
 }
 
 /// Holds that one transaction ends.
@@ -42,6 +45,8 @@ pub(super) struct HoldsToEnd<'a> {
     /// The caller's claim to the key; `None` if the holds expire.
     pub claim: Option<&'a Claim>,
     pub ends: Vec<HoldEnd>,
+    /// The prices that the last capture was priced with; `None` without one, or if the caller has priced it.
+    pub priced_with: Option<PricedWith>,
 }
 
 /// The result of expiring holds.
@@ -60,6 +65,8 @@ pub(super) enum EndAttempt {
     KeyTaken(Item),
     /// The balance doesn't cover what the captures exceed their holds by.
     Insufficient(RefusedBalance),
+    /// The last capture was priced with other prices than the workspace's.
+    OtherPrices(OtherPrices),
     /// The balance's lanes may cover it. The caller retries at once.
     LanesRecalled,
     /// Another caller recalls the balance's lanes. The caller retries after that.
@@ -77,7 +84,7 @@ impl HoldStore<'_> {
         Ok(self.expire_all(workspace, std::slice::from_ref(hold_id)).await?.database_now)
     }
 
-    /// Expires several holds, like [`Self::expire`]. Their captures must fit into one ledger entry.
+    /// Expires several holds, like [`Self::expire`]: as many as fit into one ledger entry with their captures, at least one.
     pub(crate) async fn expire_all(
         self,
         workspace: &WorkspaceId,
@@ -100,15 +107,20 @@ impl HoldStore<'_> {
             let expired = |before: Hold| HoldEnd {
                 after: Hold { status: HoldStatus::Expired, ..before.clone() },
                 before,
+                salt: 0,
             };
             let ends = holds.into_iter().map(expired).collect();
-            let to_end = HoldsToEnd { workspace, key, claim: None, ends };
+            let mut to_end = HoldsToEnd { workspace, key, claim: None, ends, priced_with: None };
+            while !to_end.fits_an_entry() && to_end.ends.len() > 1 {
+                to_end.ends.pop();
+            }
             // Expired holds need no credits, so no recall is on board.
             match self.end_together(&to_end, &mut None).await? {
                 EndAttempt::Written(_) => return Ok(ExpiryResult { any_expired: true, database_now }),
                 EndAttempt::Unknown(error) => attempts.retry_after_failure(error).await?,
                 EndAttempt::KeyTaken(_)
                 | EndAttempt::Insufficient(_)
+                | EndAttempt::OtherPrices(_)
                 | EndAttempt::LanesRecalled
                 | EndAttempt::LanesInRecall
                 | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
@@ -127,12 +139,16 @@ impl HoldStore<'_> {
         let now = self.store.now().min(current.database_now);
         let captured = to_end.captured()?;
         let placements = to_end.ends.iter().map(|end| end.before.placement);
-        let end = match balance.end_holds(placements.zip(captured.iter().copied()), now) {
+        let mut end = match balance.end_holds(placements.zip(captured.iter().copied()), now) {
             Ok(end) => end,
             // A hold has ended since it was read.
             Err(HoldError::UnknownEpoch) => return Ok(EndAttempt::Conflict),
             Err(HoldError::OutOfRange(sum)) => return Err(Corrupt::from(sum).into()),
         };
+        end.posting.condition.priced_with = to_end.priced_with;
+        if to_end.are_all_free(&captured) {
+            end.posting.movement.usage_mark = UsageMark::Marked;
+        }
         let others = self.end_writes(to_end, &end, now)?;
         let (workspace, name, other_writes) = (to_end.workspace, to_end.key.name(), others.len());
         let reasons =
@@ -148,6 +164,11 @@ impl HoldStore<'_> {
             && let Some(Reason::Condition(Some(item))) = reasons.get(1)
         {
             return Ok(EndAttempt::KeyTaken(item.clone()));
+        }
+        if let Some(Reason::Condition(Some(item))) = reasons.first()
+            && let Err(Refusal::OtherPrices(other)) = end.posting.check(&balance_item::read(item)?)
+        {
+            return Ok(EndAttempt::OtherPrices(other));
         }
         let Some(balance) = refused_by_balance_alone(&end.posting, &reasons)? else {
             return Ok(EndAttempt::Conflict);
@@ -170,11 +191,11 @@ impl HoldStore<'_> {
         end: &EndPosting,
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Fault> {
-        let HoldsToEnd { workspace, key, claim, ends } = to_end;
+        let HoldsToEnd { workspace, key, claim, ends, .. } = to_end;
         let ended: Vec<Hold> = ends.iter().map(|end| end.after.clone()).collect();
         let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
         let mut writes = Vec::new();
-        if !captured.is_zero() {
+        if settlement.lines > 0 {
             let cause = Cause::HoldSettled(settlement);
             let entry = self.entry_of(SETTLEMENT_PREFIX, cause, captured, now);
             let fingerprint = claim.map(|claim| claim.fingerprint);
@@ -183,8 +204,8 @@ impl HoldStore<'_> {
         } else if let Some(claim) = claim {
             writes.push(entry_item::put(&self.store.table, entry_item::claimed(claim))?);
         }
-        for HoldEnd { before, after } in ends {
-            writes.push(hold_item::ending_write(&self.store.table, workspace, before, after)?);
+        for HoldEnd { before, after, salt } in ends {
+            writes.push(hold_item::ending_write(&self.store.table, workspace, before, after, *salt)?);
         }
         if !end.expired.is_zero() {
             let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();
@@ -215,11 +236,16 @@ impl HoldsToEnd<'_> {
         self.ends.iter().map(|end| Ok(end.after.captured()?)).collect()
     }
 
+    /// Returns whether the holds have captures, and all of them are free.
+    fn are_all_free(&self, captured: &[Credits]) -> bool {
+        let has_captures = self.ends.iter().any(|end| !end.after.captures.is_empty());
+        has_captures && captured.iter().all(|captured| captured.is_zero())
+    }
+
     /// Returns whether one ledger entry has room for all captures.
     pub(super) fn fits_an_entry(&self) -> bool {
         let lines = self.ends.iter().flat_map(|end| &end.after.captures).map(|capture| &capture.line);
-        // `MAX_LINES` lines always fit. More lines fit only if they are short.
-        lines.clone().count() <= MAX_LINES || batch_item::have_room(&lines.cloned().collect::<Vec<_>>())
+        batch_item::have_room(&lines.cloned().collect::<Vec<_>>())
     }
 
     /// Returns the holds, with those that have ended in their final state.

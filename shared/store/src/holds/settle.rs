@@ -1,9 +1,11 @@
 //! Settlements: a caller ends holds under its key, all of them or none (M4).
 
 use credits_core::batch::PricedCall;
-use credits_core::credits::{Amount, Credits};
-use credits_core::hold::{Capture, Hold, HoldStatus};
-use credits_core::id::{Id, WorkspaceId};
+use credits_core::credits::{Amount, CallPrice, Credits};
+use credits_core::hold::{Capture, Hold, HoldStatus, Purpose};
+use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::own_prices::PricedWith;
+use credits_core::rate_card::PriceVersion;
 use jiff::Timestamp;
 
 use crate::error::{Corrupt, Fault};
@@ -17,18 +19,26 @@ use crate::refused::RefusedBalance;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::ItemKey;
 
+/// How often the balance may refuse what a settlement found available.
+const MAX_AVAILABLE_REFUSALS: u32 = 4;
+
 /// An order to settle holds.
 #[derive(Debug, Clone, Copy)]
 pub struct SettleOrder<'a> {
     pub hold_ids: &'a [Id],
     /// A last capture before the end. Only for an order of a single hold.
-    pub final_capture: Option<FinalCapture>,
+    pub final_capture: Option<&'a FinalCapture>,
+    /// The holds, if the caller has just read them.
+    pub first_read: Option<&'a [Hold]>,
 }
 
 /// A capture that a settlement makes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FinalCapture {
-    pub amount: Amount,
+    pub price: CallPrice,
+    pub model: Option<Name>,
+    /// The prices that gave `price`; `None` if the caller has stated it.
+    pub priced_by: Option<PriceVersion>,
     pub on_excess: OnExcess,
 }
 
@@ -61,8 +71,12 @@ impl HoldStore<'_> {
         let mut responses = Responses::AllReceived;
         let mut releaser = self.expired_hold_releaser(workspace);
         let mut on_board = None;
+        let (mut course, mut first_read) = (FinalCourse::default(), order.first_read);
         loop {
-            let holds = self.read_all(workspace, order.hold_ids).await?;
+            let holds = match first_read.take() {
+                Some(holds) => holds.to_vec(),
+                None => self.read_all(workspace, order.hold_ids).await?,
+            };
             if let Some(settled) = self.replay(claim, &holds, responses).await? {
                 return Ok(settled);
             }
@@ -75,7 +89,7 @@ impl HoldStore<'_> {
                 attempts.retry_now()?;
                 continue;
             }
-            let to_end = match settle_all(claim, &holds, order) {
+            let to_end = match settle_all(claim, &holds, order, course) {
                 Ok(to_end) => to_end,
                 Err(refusal) => return Err(self.refusal_or_key_reused(claim, refusal).await?),
             };
@@ -89,14 +103,21 @@ impl HoldStore<'_> {
                 }
                 EndAttempt::Insufficient(balance) => {
                     if !releaser.release(balance.version).await? {
-                        return Err(to_end.insufficient_refusal(balance)?);
+                        if !order.takes_available() {
+                            return Err(to_end.insufficient_refusal(balance)?);
+                        }
+                        course.take_at_most(balance.spendable);
                     }
                     attempts.retry_now()?;
                 }
+                EndAttempt::OtherPrices(other) => return Err(HoldRefusal::OtherPrices(other)),
                 EndAttempt::LanesRecalled => attempts.retry_now()?,
                 EndAttempt::LanesInRecall => attempts.retry_after_recall().await?,
                 // If this call has used the key before, the next attempt finds the holds settled.
-                EndAttempt::KeyTaken(_) | EndAttempt::Conflict => attempts.retry_after_conflict().await?,
+                EndAttempt::KeyTaken(_) | EndAttempt::Conflict => {
+                    course.salt = course.salt.saturating_add(1);
+                    attempts.retry_after_conflict().await?;
+                }
                 EndAttempt::Unknown(error) => {
                     responses = Responses::OneLost;
                     attempts.retry_after_failure(error).await?;
@@ -106,7 +127,7 @@ impl HoldStore<'_> {
     }
 
     /// Reads the holds with these ids, strongly consistent.
-    async fn read_all(self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
+    pub async fn read_all(self, workspace: &WorkspaceId, hold_ids: &[Id]) -> Result<Vec<Hold>, HoldRefusal> {
         let keys: Vec<ItemKey> = hold_ids.iter().map(|id| ItemKey::hold(workspace, id)).collect();
         let items = match &keys[..] {
             [key] => self.store.get(key).await?.map(|item| (key.clone(), item)).into_iter().collect(),
@@ -117,6 +138,18 @@ impl HoldStore<'_> {
             Ok(hold_item::read(item).map_err(Fault::from)?)
         };
         keys.iter().map(stored).collect()
+    }
+
+    /// Returns the settlement that the same request has written under the key before; `None` if it has not. `holds` are the
+    /// holds of the request, just read.
+    ///
+    /// Callers ask for it before they refuse a call whose price is no longer on the rate card.
+    pub async fn settled_before(self, claim: &Claim, holds: &[Hold]) -> Result<Option<Settled>, Fault> {
+        match self.replay(claim, holds, Responses::AllReceived).await {
+            Ok(settled) => Ok(settled),
+            Err(HoldRefusal::Fault(fault)) => Err(fault),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Returns the result of the call that settled the holds under this key; `None` if all holds are open or the key is
@@ -187,39 +220,94 @@ fn settle_all<'a>(
     claim: &'a Claim,
     holds: &[Hold],
     order: SettleOrder<'_>,
+    course: FinalCourse,
 ) -> Result<HoldsToEnd<'a>, HoldRefusal> {
     let workspace = &claim.workspace_id;
-    let ends = open(holds).map(|hold| settle_hold(claim, hold, order)).collect::<Result<_, _>>()?;
+    let ends = open(holds).map(|hold| settle_hold(claim, hold, order, course)).collect::<Result<_, _>>()?;
     let key = ItemKey::called(workspace, &claim.key);
-    let to_end = HoldsToEnd { workspace, key, claim: Some(claim), ends };
+    let to_end = HoldsToEnd { workspace, key, claim: Some(claim), ends, priced_with: order.priced_with() };
     if to_end.fits_an_entry() { Ok(to_end) } else { Err(HoldRefusal::TooManyCalls) }
 }
 
 /// Settles a hold in memory, with the order's final capture. If the capture exceeds the hold, grows the hold by the
-/// excess or refuses, as the order says.
-fn settle_hold(claim: &Claim, hold: &Hold, order: SettleOrder<'_>) -> Result<HoldEnd, HoldRefusal> {
+/// excess, refuses, or leaves a part of it uncollected, as the order says.
+fn settle_hold(
+    claim: &Claim,
+    hold: &Hold,
+    order: SettleOrder<'_>,
+    course: FinalCourse,
+) -> Result<HoldEnd, HoldRefusal> {
     let mut after = Hold { status: HoldStatus::Settled, ..hold.clone() };
-    if let Some(FinalCapture { amount, on_excess }) = order.final_capture {
+    if let Some(last) = order.final_capture {
         let corrupt = |sum| Fault::Corrupt(Corrupt::Sum(sum));
         let remaining = hold.remaining().map_err(corrupt)?;
-        // An `Amount` is positive, so there is none if the hold covers the capture.
-        let excess = Amount::new(amount.credits().minus(remaining).map_err(corrupt)?).ok();
-        if let Some(excess) = excess {
-            after.placement = match on_excess {
-                OnExcess::Refuse => return Err(HoldRefusal::Short { required: amount, kept: remaining }),
-                OnExcess::TakeFromBalance => hold.grown_by(excess).ok_or(HoldRefusal::TooLarge)?,
-            };
+        let excess = last.price.credits().minus(remaining).map_err(corrupt)?.or_zero();
+        let added = match last.on_excess {
+            OnExcess::Refuse if !excess.is_zero() => {
+                return Err(HoldRefusal::Short { required: last.price, kept: remaining });
+            }
+            OnExcess::TakeAvailable => course.most_added.map_or(excess, |most| excess.min(most)),
+            OnExcess::Refuse | OnExcess::TakeFromBalance => excess,
+        };
+        let uncollected = excess.minus(added).map_err(corrupt)?;
+        let collected = last.price.credits().minus(uncollected).map_err(corrupt)?;
+        let added = Amount::new(added).ok();
+        if let Some(more) = added {
+            after.placement = hold.grown_by(more).ok_or(HoldRefusal::TooLarge)?;
         }
-        after.captures.push(Capture { added: excess, ..final_capture_of(claim, hold, amount) });
+        let price = CallPrice::new(collected).map_err(|_| Fault::Corrupt(Corrupt::Attribute("credits")))?;
+        after.captures.push(Capture { added, uncollected, ..final_capture_of(claim, hold, last, price) });
     }
-    Ok(HoldEnd { before: hold.clone(), after })
+    Ok(HoldEnd { before: hold.clone(), after, salt: course.salt })
 }
 
 /// Builds the final capture of a settlement: the hold's own call.
-fn final_capture_of(claim: &Claim, hold: &Hold, amount: Amount) -> Capture {
-    let (operation, consumer) = (hold.purpose.operation.clone(), hold.purpose.consumer.clone());
-    let line = PricedCall { operation, model: None, units: None, consumer, amount };
-    capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, &hold.purpose.rate_card)
+fn final_capture_of(claim: &Claim, hold: &Hold, last: &FinalCapture, amount: CallPrice) -> Capture {
+    let Purpose { operation, priced_by, consumer, metadata } = hold.purpose.clone();
+    let line = PricedCall { operation, model: last.model.clone(), units: None, consumer, metadata, amount };
+    let priced_by = last.priced_by.as_ref().unwrap_or(&priced_by);
+    capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, priced_by)
+}
+
+impl<'a> SettleOrder<'a> {
+    /// Orders the settlement of holds with their captures so far.
+    #[must_use]
+    pub fn of(hold_ids: &'a [Id]) -> Self {
+        Self { hold_ids, final_capture: None, first_read: None }
+    }
+
+    /// Adds a last capture.
+    #[must_use]
+    pub fn with(self, last: &'a FinalCapture) -> Self {
+        Self { final_capture: Some(last), ..self }
+    }
+
+    fn priced_with(&self) -> Option<PricedWith> {
+        self.final_capture?.priced_by.as_ref().map(|version| version.pricing.into())
+    }
+
+    fn takes_available(&self) -> bool {
+        self.final_capture.is_some_and(|last| last.on_excess == OnExcess::TakeAvailable)
+    }
+}
+
+/// What earlier attempts have found out about the final capture.
+#[derive(Debug, Clone, Copy, Default)]
+struct FinalCourse {
+    /// The credits that the balance is asked for at most; `None` until the balance has refused what is missing.
+    most_added: Option<Credits>,
+    refusals: u32,
+    salt: u8,
+}
+
+impl FinalCourse {
+    /// Asks the balance for what it can spend now. After [`MAX_AVAILABLE_REFUSALS`], asks for nothing, because other calls
+    /// spend it first.
+    fn take_at_most(&mut self, spendable: Credits) {
+        self.refusals = self.refusals.saturating_add(1);
+        let most = if self.refusals >= MAX_AVAILABLE_REFUSALS { Credits::ZERO } else { spendable.or_zero() };
+        self.most_added = Some(most);
+    }
 }
 
 impl HoldsToEnd<'_> {

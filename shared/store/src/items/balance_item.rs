@@ -11,7 +11,8 @@ use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{LaneCondition, LaneMovement, OpenLanes};
 use credits_core::month::Month;
-use credits_core::posting::{Condition, NewThreshold, Posting, Thresholds};
+use credits_core::own_prices::PricedWith;
+use credits_core::posting::{Condition, NewThreshold, Posting, Thresholds, UsageMark};
 use jiff::Timestamp;
 
 use crate::error::Corrupt;
@@ -57,6 +58,12 @@ const LANES: [&str; 4] = [LANES_FIRST, LANES_END, LANES_ALLOTTED, LANES_RESERVE]
 
 /// How often lanes were opened; absent if never.
 pub(crate) const LANE_GENERATION: &str = "lane_generation";
+
+/// The version of the workspace's own prices; absent without any.
+pub(crate) const PRICING: &str = "pricing";
+
+/// The number of postings that change usage without consuming credits; absent if there were none.
+pub(crate) const USAGE_MARKS: &str = "usage_marks";
 
 /// The prefix of the monthly consumption counters. A name such as `c2026_11` needs no placeholder in an expression.
 const CONSUMED: char = 'c';
@@ -112,12 +119,26 @@ pub(crate) fn write_of(
     if let Some(lanes) = &movement.lanes {
         write = with_lanes(write, workspace, lanes);
     }
+    if let Some(version) = movement.pricing {
+        write = write.set(PRICING, number(version));
+    }
+    if movement.usage_mark == UsageMark::Marked {
+        write = write.add(USAGE_MARKS, number(1));
+    }
     with_condition(write, &posting.condition).update(table, &ItemKey::balance(workspace))
 }
 
 fn with_condition(mut write: Expression, condition: &Condition) -> Expression {
-    let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit, thresholds, lanes } =
-        condition;
+    let Condition {
+        covers,
+        nothing_due_at,
+        epoch,
+        earlier_epochs,
+        credit_limit,
+        thresholds,
+        lanes,
+        priced_with,
+    } = condition;
     if covers.is_none() && nothing_due_at.is_none() {
         write = write.when_exists();
     }
@@ -144,6 +165,9 @@ fn with_condition(mut write: Expression, condition: &Condition) -> Expression {
             };
         }
     }
+    if let Some(prices) = priced_with {
+        write = when_priced_with(write, *prices);
+    }
     match lanes {
         None => write,
         Some(LaneCondition::Closed) => write.when_absent(LANES_FIRST),
@@ -156,6 +180,14 @@ fn with_condition(mut write: Expression, condition: &Condition) -> Expression {
             .when(LANE_GENERATION, "=", number(*generation))
             .when(LANES_FIRST, "=", number((*first).into()))
             .when(LANES_END, "=", number((*end).into())),
+    }
+}
+
+/// Adds the condition that a balance or a lane has these prices.
+pub(crate) fn when_priced_with(write: Expression, prices: PricedWith) -> Expression {
+    match prices {
+        PricedWith::RateCard => write.when_absent(PRICING),
+        PricedWith::OwnPrices(version) => write.when(PRICING, "=", number(version)),
     }
 }
 
@@ -244,6 +276,12 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     if balance.lane_generation > 0 {
         item.insert(LANE_GENERATION.to_owned(), number(balance.lane_generation));
     }
+    if let Some(version) = balance.pricing {
+        item.insert(PRICING.to_owned(), number(version));
+    }
+    if balance.usage_marks > 0 {
+        item.insert(USAGE_MARKS.to_owned(), number(balance.usage_marks));
+    }
     item.extend(balance.consumed.iter().map(|(month, consumed)| (counter_of(*month), credits(*consumed))));
     item
 }
@@ -271,6 +309,8 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         consumed: read_months(item),
         lanes: read_lanes(item)?,
         lane_generation: reader.optional_number(LANE_GENERATION)?.unwrap_or_default(),
+        pricing: reader.optional_number(PRICING)?,
+        usage_marks: reader.optional_number(USAGE_MARKS)?.unwrap_or_default(),
         epoch: reader.number("epoch")?,
         version: reader.number("version")?,
         last: reader.text("last")?.to_owned(),

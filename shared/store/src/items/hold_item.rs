@@ -2,13 +2,13 @@
 //! capture costs one write unit for every started KB of the hold.
 //!
 //! An item without `end` is an open hold. A capture doesn't read the hold, so it can't refer to a position in a table.
-//! Instead, `words` maps a short digest, the word, to each text that captures share: the operation with its rate card
-//! and model, and the common part of the consumer. A capture appends two binary elements to `captures`: the digest of
+//! Instead, `words` maps a short digest, the word, to each text that captures share: the operation with its rate card,
+//! its model and the version of the workspace's own prices, and the common part of the consumer. A capture appends two binary elements to `captures`: the digest of
 //! its key, and a trace of these fields:
 //!
-//! | fingerprint | word of the call | word of the consumer | credits | credits added to the hold | rest of the consumer |
-//! | --- | --- | --- | --- | --- | --- |
-//! | 12 bytes | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `,step-7`, or nothing |
+//! | fingerprint | word of the call | word of the consumer | credits | credits added to the hold | uncollected credits | rest of the consumer | metadata |
+//! | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | 12 bytes | `9aK` | `Q_1` | `2.5` | `+0.5`, or nothing | `-1.2`, or nothing | `,step-7`, or nothing | a line break and JSON, or nothing |
 //!
 //! Captures written before digests were salted are two texts, with a key of 8 characters and a fingerprint of 4. They
 //! are still read, and replays still find them.
@@ -21,16 +21,18 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credits_core::batch::PricedCall;
 use credits_core::consumer::Consumer;
-use credits_core::credits::Amount;
+use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{Capture, Hold, HoldStatus, MAX_CAPTURES, Purpose};
 use credits_core::hold_posting::Placement;
 use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::metadata::Metadata;
+use credits_core::rate_card::PriceVersion;
 use jiff::Timestamp;
 
 use crate::digest::{Sha256, sha256, sha256_of_each};
 use crate::error::Corrupt;
 use crate::idempotency::Claim;
-use crate::items::consumer_code;
+use crate::items::{balance_item, consumer_code};
 use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK};
@@ -58,36 +60,43 @@ struct Words {
     call: (String, String),
     consumer: (String, String),
     own: String,
+    metadata: Metadata,
 }
 
 impl Words {
     fn of_capture(capture: &Capture, salt: u8) -> Self {
-        let PricedCall { operation, model, consumer, .. } = &capture.line;
-        let model = model.as_ref().map(ToString::to_string).unwrap_or_default();
-        Self::of(format!("{operation},{},{model}", capture.rate_card), consumer, salt)
+        let PricedCall { operation, model, consumer, metadata, .. } = &capture.line;
+        let call = call_text(operation, model.as_ref(), &capture.priced_by);
+        Self::of(call, consumer, metadata, salt)
     }
 
     fn of_purpose(purpose: &Purpose) -> Self {
-        let Purpose { operation, rate_card, consumer } = purpose;
-        let of = |salt| Self::of(format!("{operation},{rate_card},"), consumer, salt);
+        let Purpose { operation, priced_by, consumer, metadata } = purpose;
+        let of = |salt| Self::of(call_text(operation, None, priced_by), consumer, metadata, salt);
         let differing = (0..u8::MAX).map(of).find(|words| !words.clash());
         differing.unwrap_or_else(|| of(u8::MAX))
     }
 
-    fn of(call: String, consumer: &Consumer, salt: u8) -> Self {
+    fn of(call: String, consumer: &Consumer, metadata: &Metadata, salt: u8) -> Self {
         let code = consumer_code::write(consumer);
         let (common, own) = consumer_code::part(&code);
         Self {
             call: (word(&call, salt), call),
             consumer: (word(common, salt), common.to_owned()),
             own: own.to_owned(),
+            metadata: metadata.clone(),
         }
     }
 
-    /// Returns the two words, the amounts and the rest of the consumer as one text.
-    fn around(&self, amounts: &str) -> String {
+    /// Returns the two words, the amounts, the rest of the consumer and the metadata as one text.
+    fn around(&self, amounts: &str) -> Result<String, Corrupt> {
         let own = if self.own.is_empty() { String::new() } else { format!(",{}", self.own) };
-        format!("{}{}{amounts}{own}", self.call.0, self.consumer.0)
+        let words = format!("{}{}{amounts}{own}", self.call.0, self.consumer.0);
+        if self.metadata.is_empty() {
+            return Ok(words);
+        }
+        let metadata = serde_json::to_string(&self.metadata).map_err(|_| Corrupt::Attribute("metadata"))?;
+        Ok(format!("{words}\n{metadata}"))
     }
 
     /// Returns whether the call and the consumer have the same word.
@@ -102,6 +111,13 @@ impl Words {
         };
         taken(&self.call) || taken(&self.consumer)
     }
+}
+
+/// Returns the text that a word stands for: operation, rate card, model, and the version of the workspace's own prices.
+fn call_text(operation: &Name, model: Option<&Name>, priced_by: &PriceVersion) -> String {
+    let model = model.map(ToString::to_string).unwrap_or_default();
+    let own = priced_by.pricing.map(|version| format!(",{version}")).unwrap_or_default();
+    format!("{operation},{},{model}{own}", priced_by.rate_card)
 }
 
 /// Derives the word of a text. Another salt gives another word.
@@ -178,14 +194,13 @@ pub(crate) fn salt_for(capture: &Capture, hold: Option<&Item>, from: u8) -> u8 {
 }
 
 /// Builds the item of a hold that is being placed.
-pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
+pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Result<Item, Corrupt> {
     let words = Words::of_purpose(&hold.purpose);
     // The end of the id distinguishes holds; its beginning encodes the time.
     let id = hold.hold_id.as_str();
     let place = id.get(id.len().saturating_sub(PLACE_CHARACTERS)..).unwrap_or(id);
     let mut item = keyed(&ItemKey::hold(workspace, &hold.hold_id));
     let known = [words.call.clone(), words.consumer.clone()].map(|(word, meaning)| (word, text(meaning)));
-    let purpose = words.around("");
     item.extend(
         [
             (INDEX_PK, text(keys::holds(workspace))),
@@ -194,13 +209,16 @@ pub(crate) fn item_of(workspace: &WorkspaceId, hold: &Hold) -> Item {
             ("remaining", credits(hold.placement.amount.credits())),
             ("expires_at", instant(hold.expires_at)),
             ("epoch", number(hold.placement.epoch)),
-            ("purpose", text(purpose)),
+            ("purpose", text(words.around("")?)),
             (WORDS, AttributeValue::M(HashMap::from(known))),
             (CAPTURES, AttributeValue::L(Vec::new())),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    item
+    if let Some(version) = hold.purpose.priced_by.pricing {
+        item.insert(balance_item::PRICING.to_owned(), number(version));
+    }
+    Ok(item)
 }
 
 /// Builds the update that captures from a hold.
@@ -215,14 +233,23 @@ pub(crate) fn capture_write(
 ) -> Result<TransactWriteItem, Corrupt> {
     let taken = capture.line.amount.credits();
     let room = u64::try_from(MAX_CAPTURES.saturating_mul(ELEMENTS)).unwrap_or(u64::MAX);
-    appending(Expression::new(), (capture, salt))?
+    let write = appending(Expression::new(), (capture, salt))?
         .add("remaining", credits(taken.negated()))
         .when_absent(END)
         .when("expires_at", ">", instant(now))
         .when("remaining", ">=", credits(taken))
         .when_not_in(CAPTURES, text(&unsalted.key))
-        .when_shorter(CAPTURES, room)
-        .update(table, key)
+        .when_shorter(CAPTURES, room);
+    if_priced_as_placed(write, capture).update(table, key)
+}
+
+/// Adds the condition that a capture by units has the prices that its hold was placed with. The hold alone is written, so it
+/// can't depend on the prices in the balance.
+fn if_priced_as_placed(write: Expression, capture: &Capture) -> Expression {
+    if capture.line.units.is_none() {
+        return write;
+    }
+    balance_item::when_priced_with(write, capture.priced_by.pricing.into())
 }
 
 /// Builds the update of a capture that takes all that the hold keeps, and adds the missing credits to the hold. The
@@ -247,14 +274,14 @@ pub(crate) fn growing_write(
 }
 
 /// Builds the update that ends a hold and appends its last capture, if there is one. The hold must still be as it was
-/// read.
+/// read. A hold that uses the capture's words for something else refuses the update; another `salt` gives other words.
 pub(crate) fn ending_write(
     table: &str,
     workspace: &WorkspaceId,
     read: &Hold,
     ended: &Hold,
+    salt: u8,
 ) -> Result<TransactWriteItem, Corrupt> {
-    // The last capture is the hold's own call, so the hold already has its words.
     let last = ended.captures.get(read.captures.len());
     let ending = Expression::new()
         .set(END, text(status_name(ended.status)))
@@ -267,7 +294,7 @@ pub(crate) fn ending_write(
         // `remaining` alone is not enough: a capture that grew the hold meanwhile may have left the same remainder.
         .when("credits", "=", credits(read.placement.amount.credits()));
     match last {
-        Some(last) => appending(ending, (last, salt_for(last, None, 0)))?,
+        Some(last) => appending(ending, (last, salt_for(last, None, salt)))?,
         None => ending,
     }
     .update(table, &ItemKey::hold(workspace, &read.hold_id))
@@ -277,9 +304,11 @@ pub(crate) fn ending_write(
 fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Result<Expression, Corrupt> {
     let words = Words::of_capture(capture, salt);
     let added = capture.added.map(|added| format!("+{added}")).unwrap_or_default();
-    let amounts = format!("{}{added}", capture.line.amount);
+    let uncollected = Some(capture.uncollected).filter(|credits| !credits.is_zero());
+    let uncollected = uncollected.map(|credits| format!("-{credits}")).unwrap_or_default();
+    let amounts = format!("{}{added}{uncollected}", capture.line.amount);
     let mut trace = decoded(&capture.fingerprint)?;
-    trace.extend_from_slice(words.around(&amounts).as_bytes());
+    trace.extend_from_slice(words.around(&amounts)?.as_bytes());
     let [key, trace] = [decoded(&capture.key)?, trace].map(|bytes| AttributeValue::B(Blob::new(bytes)));
     let mut write = write.append_all(CAPTURES, vec![key.clone(), trace]).when_not_in(CAPTURES, key);
     for (word, meaning) in [&words.call, &words.consumer] {
@@ -308,8 +337,8 @@ pub(crate) fn read(item: &Item) -> Result<Hold, Corrupt> {
 }
 
 fn read_purpose(purpose: &str, words: &Item) -> Option<Purpose> {
-    let ReadWords { operation, rate_card, consumer, .. } = read_words(purpose, words)?;
-    Some(Purpose { operation, rate_card, consumer })
+    let ReadWords { operation, priced_by, consumer, metadata, .. } = read_words(purpose, words)?;
+    Some(Purpose { operation, priced_by, consumer, metadata })
 }
 
 fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
@@ -325,37 +354,49 @@ fn read_capture(elements: &[AttributeValue], words: &Item) -> Option<Capture> {
         }
         _ => return None,
     };
-    let ReadWords { operation, rate_card, model, consumer, amounts } = read_words(trace, words)?;
+    let ReadWords { operation, priced_by, model, consumer, amounts, metadata } = read_words(trace, words)?;
+    let (amounts, uncollected) = match amounts.split_once('-') {
+        Some((amounts, uncollected)) => (amounts, uncollected.parse().ok()?),
+        None => (amounts, Credits::ZERO),
+    };
     let (amount, added) = match amounts.split_once('+') {
         Some((amount, added)) => (amount, Some(added.parse().ok()?)),
         None => (amounts, None),
     };
-    let line = PricedCall { operation, model, units: None, consumer, amount: amount.parse().ok()? };
-    Some(Capture { key, fingerprint, line, rate_card, added })
+    let line = PricedCall { operation, model, units: None, consumer, metadata, amount: amount.parse().ok()? };
+    Some(Capture { key, fingerprint, line, priced_by, added, uncollected })
 }
 
 /// The decoded words of a trace or a purpose, and the amounts between them.
 struct ReadWords<'a> {
     operation: Name,
-    rate_card: Name,
+    priced_by: PriceVersion,
     model: Option<Name>,
     consumer: Consumer,
     amounts: &'a str,
+    metadata: Metadata,
 }
 
 fn read_words<'a>(text: &'a str, words: &Item) -> Option<ReadWords<'a>> {
     let meaning = |word: &str| words.get(word)?.as_s().ok();
+    let (text, metadata) = match text.split_once('\n') {
+        Some((text, metadata)) => (text, serde_json::from_str(metadata).ok()?),
+        None => (text, Metadata::default()),
+    };
     let (call, text) = text.split_at_checked(WORD_CHARACTERS)?;
     let (consumer, text) = text.split_at_checked(WORD_CHARACTERS)?;
     let (amounts, own) = text.split_once(',').unwrap_or((text, ""));
     let mut call = meaning(call)?.split(',');
+    let (operation, rate_card, model) = (call.next()?, call.next()?, call.next()?);
+    let pricing = call.next().map(str::parse).transpose().ok()?;
     Some(ReadWords {
-        operation: call.next()?.parse().ok()?,
-        rate_card: call.next()?.parse().ok()?,
-        model: match call.next()? {
+        operation: operation.parse().ok()?,
+        priced_by: PriceVersion { rate_card: rate_card.parse().ok()?, pricing },
+        model: match model {
             "" => None,
             model => Some(model.parse().ok()?),
         },
+        metadata,
         consumer: consumer_code::read(&consumer_code::join(meaning(consumer)?, own))?,
         amounts,
     })

@@ -1,14 +1,15 @@
 //! The item of a lane, and its writes. A debit on a lane has the condition of a debit at the balance, on another item.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::credits::{Amount, Credits};
+use credits_core::credits::{CallPrice, Credits};
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{Lane, STOPPED};
 use credits_core::month::Month;
+use credits_core::own_prices::PricedWith;
 use jiff::Timestamp;
 
 use crate::error::Corrupt;
-use crate::items::balance_item::{counter_of, read_months};
+use crate::items::balance_item::{PRICING, counter_of, read_months, when_priced_with};
 use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};
@@ -26,7 +27,9 @@ const LAST: &str = "last";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneDebit<'a> {
     pub number: u16,
-    pub amount: Amount,
+    pub amount: CallPrice,
+    /// The prices that the lane must have; `None` if the caller has priced the call.
+    pub priced_with: Option<PricedWith>,
     pub now: Timestamp,
     /// The key of the ledger entry, as in [`credits_core::balance::Balance::last`].
     pub entry_key: &'a str,
@@ -39,15 +42,19 @@ pub(crate) fn debit_write(
     debit: LaneDebit<'_>,
 ) -> Result<TransactWriteItem, Corrupt> {
     let taken = debit.amount.credits();
-    Expression::new()
+    let write = Expression::new()
         .set(LAST, text(debit.entry_key))
         .add(LEFT, credits(taken.negated()))
         .add(SPENT, credits(taken))
         .add(&counter_of(Month::of(debit.now)), credits(taken))
         .add(WRITES, number(1))
         .when(LEFT, ">=", credits(taken))
-        .when(ENDS_AT, ">", instant(debit.now))
-        .update(table, &ItemKey::lane(workspace, debit.number))
+        .when(ENDS_AT, ">", instant(debit.now));
+    let write = match debit.priced_with {
+        Some(prices) => when_priced_with(write, prices),
+        None => write,
+    };
+    write.update(table, &ItemKey::lane(workspace, debit.number))
 }
 
 /// Returns the write of a new lane.
@@ -63,6 +70,9 @@ pub(crate) fn put(table: &str, workspace: &WorkspaceId, lane: &Lane) -> Result<T
         (LAST, text(&lane.last)),
     ];
     item.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(version) = lane.pricing {
+        item.insert(PRICING.to_owned(), number(version));
+    }
     Expression::new().when_absent(PK).put(table, item)
 }
 
@@ -153,6 +163,7 @@ pub(crate) fn read(item: &Item) -> Result<Lane, Corrupt> {
         ends_at: reader.instant(ENDS_AT)?,
         hard_end: reader.instant(HARD_END)?,
         stopped_at: reader.optional_instant(STOPPED_AT)?,
+        pricing: reader.optional_number(PRICING)?,
         writes: reader.number(WRITES)?,
         last: reader.text(LAST)?.to_owned(),
     })

@@ -1,7 +1,7 @@
 //! Opening and extension of lanes, refills, and their prolongation. A call that met conflicts does it for all callers.
 
 use credits_core::balance::Balance;
-use credits_core::credits::Amount;
+use credits_core::credits::CallPrice;
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{Allotment, LaneRequest, MAX_LANES};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ impl LaneStore<'_> {
     ///
     /// Lanes that have ended are settled first. Lanes that were stopped just now are left to the caller that stopped them,
     /// since it settles them together with its own posting.
-    pub(crate) async fn open(self, workspace: &WorkspaceId, debit: Amount) -> Result<(), Fault> {
+    pub(crate) async fn open(self, workspace: &WorkspaceId, debit: CallPrice) -> Result<(), Fault> {
         let (stored, mut database_now) = self.store.balances().read_stored_dated(workspace).await?;
         let Some(mut stored) = stored else { return Ok(()) };
         if stored.lanes.is_some() {
@@ -50,7 +50,7 @@ impl LaneStore<'_> {
     }
 
     /// Doubles the number of lanes, if enough can be spared.
-    pub(crate) async fn extend(self, workspace: &WorkspaceId, debit: Amount) -> Result<(), Fault> {
+    pub(crate) async fn extend(self, workspace: &WorkspaceId, debit: CallPrice) -> Result<(), Fault> {
         let (stored, database_now) = self.store.balances().read_stored_dated(workspace).await?;
         let Some(stored) = stored else { return Ok(()) };
         let Some(listed) = stored.lanes else { return Ok(()) };
@@ -70,7 +70,7 @@ impl LaneStore<'_> {
         self,
         workspace: &WorkspaceId,
         number: u16,
-        debit: Amount,
+        debit: CallPrice,
     ) -> Result<bool, Fault> {
         let item = self.store.get_recent(&ItemKey::lane(workspace, number)).await?;
         let Some(lane) = item.as_ref().map(lane_item::read).transpose()? else { return Ok(false) };
@@ -126,7 +126,7 @@ impl LaneStore<'_> {
         Ok(())
     }
 
-    fn request(self, count: u16, debit: Amount, database_now: Timestamp) -> LaneRequest {
+    fn request(self, count: u16, debit: CallPrice, database_now: Timestamp) -> LaneRequest {
         LaneRequest { count, debit, now: self.store.now().max(database_now), lasts: LASTS }
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{Lane, LaneSettlement, OpenLanes, STOPPED};
-use credits_core::posting::Posting;
+use credits_core::posting::{Posting, UsageMark};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
@@ -298,7 +298,9 @@ impl Store {
         // The stream's readers count what the entry in `last` consumed. A posting that consumes nothing has none, or one that is
         // written later.
         let name = name_of(settlement);
-        let last = if posting.movement.consumed.is_empty() { &name } else { entry_key };
+        let has_entry =
+            !posting.movement.consumed.is_empty() || posting.movement.usage_mark == UsageMark::Marked;
+        let last = if has_entry { entry_key } else { &name };
         let mut writes = vec![balance_item::write_of(&self.table, workspace, &together, last)?];
         let own = others.len().saturating_add(1);
         writes.extend(others);

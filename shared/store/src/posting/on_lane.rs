@@ -1,21 +1,24 @@
 //! Attempts on a lane: the writes of a debit, with the lane in place of the balance.
 
-use credits_core::credits::Amount;
+use credits_core::credits::CallPrice;
 use credits_core::lane::{Lane, STOPPED};
 use credits_core::ledger::Entry;
+use credits_core::own_prices::{OtherPrices, PricedWith};
 use jiff::Timestamp;
 
 use crate::error::{Chain, Fault};
 use crate::items::lane_item::{self, LaneDebit};
 use crate::lanes::MAX_WITHOUT_CHECK;
-use crate::posting::{CONFLICTS_PER_OPENING, Course, Place, PostingStore, Unposted, entry_under_key};
+use crate::posting::{
+    CONFLICTS_PER_OPENING, Course, Place, PostingOrder, PostingStore, Unposted, entry_under_key,
+};
 use crate::table::transaction::{Reason, TransactionOutcome, is_busy};
 
 /// One attempt on a lane.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneAttempt {
     pub lane: u16,
-    pub amount: Amount,
+    pub amount: CallPrice,
     pub now: Timestamp,
 }
 
@@ -28,7 +31,13 @@ impl PostingStore<'_> {
         entry: &Entry,
     ) -> Result<Option<Entry>, Unposted> {
         let (order, LaneAttempt { lane, amount, now }) = (course.order, attempt);
-        let debit = LaneDebit { number: lane, amount, now, entry_key: order.key.name() };
+        let debit = LaneDebit {
+            number: lane,
+            amount,
+            priced_with: order.priced_with,
+            now,
+            entry_key: order.key.name(),
+        };
         let mut writes = vec![lane_item::debit_write(&self.store.table, order.workspace, debit)?];
         writes.extend(self.other_writes(order, entry, Place::Lane(lane))?);
         let reasons = match self.store.transact(writes).await? {
@@ -46,6 +55,9 @@ impl PostingStore<'_> {
         match reasons.into_iter().next() {
             Some(Reason::Condition(item)) if !busy => {
                 let stored = item.as_ref().map(lane_item::read).transpose()?;
+                if let Some(other) = other_prices(order, stored.as_ref(), now) {
+                    return Err(Unposted::OtherPrices(other));
+                }
                 self.leave_lane(course, attempt, stored.as_ref()).await?;
             }
             _ => self.change_lane(course, attempt).await?,
@@ -116,4 +128,11 @@ impl PostingStore<'_> {
             }
         }
     }
+}
+
+/// Returns the version of the workspace's own prices if an open lane refuses a debit because of it.
+fn other_prices(order: &PostingOrder<'_>, stored: Option<&Lane>, now: Timestamp) -> Option<OtherPrices> {
+    let lane = stored.filter(|lane| lane.ends_at > now)?;
+    let wanted = order.priced_with?;
+    (wanted != PricedWith::from(lane.pricing)).then_some(OtherPrices { current: lane.pricing })
 }

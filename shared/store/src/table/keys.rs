@@ -14,6 +14,7 @@
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while the sweep watches its checkout | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
+//! | version of own prices | `prices#W` | `VERSION` | | |
 //! | invoice | `invoice#W` | `COUNT` | `due#NN` until it is numbered | `TIME#W` |
 //! | last invoice number of the seller | `invoice_numbers#seller` | `last` | | |
 //! | stored payment method | `card#W` | `card` | | |
@@ -175,6 +176,12 @@ impl ItemKey {
     #[must_use]
     pub fn agreement(workspace: &WorkspaceId) -> Self {
         Self::of(format!("agreement#{workspace}"), "agreement")
+    }
+
+    /// Returns the key of a version of a workspace's own prices.
+    #[must_use]
+    pub fn own_prices(workspace: &WorkspaceId, version: u64) -> Self {
+        Self { pk: format!("prices#{workspace}"), sk: format!("{version:012}").into() }
     }
 
     /// Returns the key of a workspace's invoice. `count` is 1 for its first invoice.
