@@ -24,6 +24,7 @@ mod closing;
 mod commitments;
 mod contention;
 mod currencies;
+mod debit_refunds;
 mod due;
 mod enterprise;
 mod events;

@@ -103,6 +103,34 @@ async fn holds_and_settlements_follow_and_captures_keep_their_holds_prices() {
     world.reconciled("acme").await;
 }
 
+/// A unit that only the hold's version prices is captured, although another version is in effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_has_prices_that_have_ended_since() {
+    let world = World::with_packs(1).await;
+    world.price("acme", &json!({ "operations": [{ "operation": "own.part", "base": "2" }] })).await;
+    let hold = world.place("h", "10").await;
+    let none = json!({ "operation": "text.classify", "units": { "records": 0 }, "consumer": consumer() });
+    world.price("acme", &json!({})).await;
+    // The function learns the version that is in effect.
+    world.debit("acme", "d", &none).await;
+    let mut part = none.clone();
+    part["operation"] = json!("own.part");
+    part["units"] = json!({ "records": 0 });
+    assert_eq!(world.holds(&format!("/{hold}/captures"), "c", &part).await.fields(), ["units.records"]);
+    world
+        .price(
+            "acme",
+            &json!({ "operations": [{ "operation": "own.part", "base": "2", "per_record": "1" }] }),
+        )
+        .await;
+    let second = world.place("h2", "10").await;
+    world.price("acme", &json!({})).await;
+    world.debit("acme", "d2", &none).await;
+    let captured = world.holds(&format!("/{second}/captures"), "c2", &part).await;
+    assert_eq!((captured.status, &captured.body["credits"]), (201, &json!("2")), "{}", captured.body);
+    assert_eq!(world.debit("acme", "d3", &part).await.fields(), ["operation"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_shows_a_workspace_its_prices() {
     let world = World::with_packs(1).await;

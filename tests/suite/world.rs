@@ -88,7 +88,7 @@ impl World {
         let options = Options { place: place(), ..options.clone() };
         let stack = Stack::start(&options).await.expect("the stack starts");
         let mut world = Self { stack, http: reqwest::Client::new(), token: String::new() };
-        world.token = world.token("*", "credits:spend credits:read credits:manage").await;
+        world.token = world.token("*", "credits:spend credits:read credits:manage credits:refund").await;
         world
     }
 

@@ -60,6 +60,11 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
             row.set("reference", &format!("{} calls", batch.lines));
             row.set_line_metadata(&batch.line_metadata);
         }
+        Cause::DebitRefund(refund) => {
+            row.set("operation", &joined(refund.operations.keys()));
+            row.set("reference", &refund.debit_id);
+            row.set("reason", &refund.reason.name());
+        }
         Cause::TopUp { top_up_id, .. } => row.set("reference", top_up_id),
         Cause::Grant { grant_id, reason, .. } | Cause::Void { grant_id, reason } => {
             row.set("reference", grant_id);

@@ -21,6 +21,7 @@ mod auto_top_up;
 mod balance;
 mod catalog;
 mod cursor;
+mod debit_refunds;
 mod grants;
 mod history;
 mod invoices;
@@ -160,6 +161,7 @@ impl Function for Account {
             AccountRoute::Alerts => self.alerts(call, store).await,
             AccountRoute::PutAutoTopUp => self.put_auto_top_up(call, store).await,
             AccountRoute::AutoTopUp => self.auto_top_up(call, store).await,
+            AccountRoute::RefundDebit => self.refund_debit(call, store).await,
             AccountRoute::Grant => self.grant(call, store).await,
             AccountRoute::VoidGrant => self.void_grant(call, store).await,
             AccountRoute::StartRun => self.start_run(call, store).await,

@@ -3,6 +3,7 @@
 use credits_core::batch::PricedCall;
 use credits_core::hold::Hold;
 use credits_core::id::{Id, Name};
+use credits_core::own_prices::OtherPrices;
 use credits_core::rate_card::Prices;
 use credits_core::units::Units;
 use credits_runtime::{Answer, Call, Problem, Scope};
@@ -89,8 +90,16 @@ impl DebitFunction {
             let (line, on_excess) = match hold_request::read_capture(body, prices)? {
                 PricedBody::Priced(capture) => capture,
                 PricedBody::Unpriced(problem) => {
-                    let before = store.holds().captured_before(claim, hold_id).await?;
-                    return before.ok_or(Unanswered::Unpriced(problem));
+                    if let Some(captured) = store.holds().captured_before(claim, hold_id).await? {
+                        return Ok(captured);
+                    }
+                    // A capture has the prices that its hold was placed with, which this instance may not know.
+                    let hold = store.holds().get(workspace, hold_id).await?;
+                    let current = hold.map(|hold| hold.purpose.priced_by.pricing);
+                    return Err(match current.filter(|current| *current != prices.version().pricing) {
+                        Some(current) => Unanswered::OtherPrices(OtherPrices { current }),
+                        None => Unanswered::Problem(problem),
+                    });
                 }
             };
             let order =

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consumer::Consumer;
 use crate::credits::{CallPrice, Credits, OutOfRange, ParseCreditsError};
+use crate::debit_refund::RefundedLine;
 use crate::id::Name;
 use crate::metadata::{LineMetadata, Metadata};
 use crate::rate_card::PriceVersion;
@@ -41,6 +42,9 @@ pub struct Batch {
     pub asked: usize,
     /// The credits spent on each operation.
     pub operations: BTreeMap<Name, Credits>,
+    /// What was refunded of the calls since, in the order of the calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunded: Vec<RefundedLine>,
     /// The metadata of the calls that have some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line_metadata: Vec<LineMetadata>,
@@ -86,7 +90,17 @@ impl Batch {
         let pricing = pricing.filter(|_| content.iter().any(|line| line.units.is_some()));
         let (taken, asked) = (content.len(), lines.len());
         let line_metadata = Metadata::of_lines(content.iter().map(|line| &line.metadata));
-        Ok((Self { rate_card, pricing, lines: taken, asked, operations, line_metadata, content }, amount))
+        let batch = Self {
+            rate_card,
+            pricing,
+            lines: taken,
+            asked,
+            operations,
+            refunded: Vec::new(),
+            line_metadata,
+            content,
+        };
+        Ok((batch, amount))
     }
 }
 

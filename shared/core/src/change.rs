@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::credits::{Amount, Credits};
+use crate::debit_refund::ReturnedCredits;
 use crate::grant::{ExpiringGrant, NextGrant};
 use crate::id::Id;
 
@@ -61,6 +62,12 @@ pub enum Change {
         grant_id: Id,
         /// The credits to be taken back of the grant in all.
         target: Credits,
+    },
+    /// Return credits of a refunded debit to grants, and as prepaid credits (`debit_refund`).
+    Return {
+        /// The refund's id. If credits of an ended grant return, it is the id of their grant, too.
+        refund_id: Id,
+        returned: ReturnedCredits,
     },
     /// Bill debt at the end of each month, for the first time at this instant; `None` ends the billing.
     Invoicing(Option<Timestamp>),

@@ -12,6 +12,7 @@ use crate::balance::{Balance, ClosedHolds, NEVER};
 use crate::change::{Change, QueuedChange};
 use crate::claw_back::EndedGrant;
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::debit_refund::EpochPayment;
 use crate::grant::{ExpiringGrant, GrantKind, NextGrant};
 use crate::id::Id;
 use crate::month::Month;
@@ -36,6 +37,8 @@ pub struct CloseResult {
     pub outcomes: Vec<CloseEntry>,
     /// The allocations that have ended. Refunds of their payments are computed from these records from now on.
     pub ended: Vec<EndedGrant>,
+    /// How the epoch's use was paid; `None` if nothing was used.
+    pub payment: Option<EpochPayment>,
 }
 
 /// A ledger entry that a close writes or completes.
@@ -107,8 +110,10 @@ impl Balance {
         if !self.held.is_zero() {
             earlier_epochs.insert(self.epoch, ClosedHolds { held: self.held, dead: Credits::ZERO });
         }
+        let waterfall = self.waterfall()?;
+        let payment = EpochPayment::of(self, &waterfall, now)?;
         let mut replay = CloseReplay {
-            waterfall: self.waterfall()?,
+            waterfall,
             next: self.next.clone(),
             invoices_at: self.invoices_at,
             earlier_epochs,
@@ -121,7 +126,7 @@ impl Balance {
         let later = self.changes.get(applied..).unwrap_or_default();
         replay.retire(later)?;
         let (outcomes, ended) = (std::mem::take(&mut replay.outcomes), std::mem::take(&mut replay.ended));
-        Ok(CloseResult { next: self.next_epoch(replay, later.to_vec(), now)?, outcomes, ended })
+        Ok(CloseResult { next: self.next_epoch(replay, later.to_vec(), now)?, outcomes, ended, payment })
     }
 
     fn next_epoch(
@@ -278,6 +283,7 @@ impl CloseReplay {
                 let credits = self.waterfall.reduce(grant_id, *by)?;
                 self.happened(*at, credits.negated(), Happened::Voided(key.clone()));
             }
+            Change::Return { refund_id, returned } => self.waterfall.give_back(refund_id, returned, *at)?,
             Change::Invoicing(first_at) => self.invoices_at = *first_at,
         }
         Ok(())

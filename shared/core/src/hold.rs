@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::PricedCall;
 use crate::consumer::Consumer;
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::debit_refund::RefundedLine;
 use crate::hold_posting::Placement;
 use crate::id::{Id, Name};
 use crate::metadata::{LineMetadata, Metadata};
@@ -73,6 +74,8 @@ pub struct Hold {
     pub expires_at: Timestamp,
     /// In the order in which they were made.
     pub captures: Vec<Capture>,
+    /// Names the ledger entry of the captures, as a balance's `last` does; `None` while the hold is open or without captures.
+    pub entry: Option<String>,
 }
 
 /// The ledger's record of holds that were settled together.
@@ -91,6 +94,12 @@ pub struct Settlement {
     /// The part of the prices that neither the holds nor the balance covered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncollected: Option<Amount>,
+    /// The part of the captures that credits paid that have expired since their hold was placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by_expired: Option<Amount>,
+    /// What was refunded of the calls since, in the order of the calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunded: Vec<RefundedLine>,
     /// The metadata of the captured calls that have some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line_metadata: Vec<LineMetadata>,
@@ -157,8 +166,18 @@ impl Settlement {
         let hold_ids = holds.iter().map(|hold| hold.hold_id.clone()).collect();
         let lines = content.len();
         let line_metadata = Metadata::of_lines(content.iter().map(|line| &line.metadata));
-        let settlement =
-            Self { hold_ids, rate_cards, pricing, lines, operations, uncollected, line_metadata, content };
+        let settlement = Self {
+            hold_ids,
+            rate_cards,
+            pricing,
+            lines,
+            operations,
+            uncollected,
+            refunded: Vec::new(),
+            paid_by_expired: None,
+            line_metadata,
+            content,
+        };
         Ok((settlement, captured))
     }
 }
@@ -207,6 +226,7 @@ mod tests {
             status: HoldStatus::Open,
             expires_at: jiff::Timestamp::UNIX_EPOCH,
             captures: captures.iter().enumerate().map(capture).collect(),
+            entry: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub struct EndPosting {
     pub posting: Posting,
     /// Released credits that have expired meanwhile. Their ledger entry is an expiry.
     pub expired: Credits,
+    /// Captured credits that have expired meanwhile.
+    pub paid_by_expired: Credits,
 }
 
 /// Why a hold can't end or be extended.
@@ -87,11 +89,19 @@ impl Balance {
         now: Timestamp,
     ) -> Result<EndPosting, HoldError> {
         let mut balance = self.clone();
-        let mut all = EndPosting { posting: Posting::default(), expired: Credits::ZERO };
+        let mut all = EndPosting {
+            posting: Posting::default(),
+            expired: Credits::ZERO,
+            paid_by_expired: Credits::ZERO,
+        };
         for (hold, captured) in holds {
-            let EndPosting { posting, expired } = balance.end_hold(hold, captured, now)?;
+            let EndPosting { posting, expired, paid_by_expired } = balance.end_hold(hold, captured, now)?;
             balance = posting.movement.applied_to(&balance)?;
-            all = EndPosting { posting: all.posting.then(posting)?, expired: all.expired.plus(expired)? };
+            all = EndPosting {
+                posting: all.posting.then(posting)?,
+                expired: all.expired.plus(expired)?,
+                paid_by_expired: all.paid_by_expired.plus(paid_by_expired)?,
+            };
         }
         Ok(all)
     }
@@ -107,7 +117,8 @@ impl Balance {
             let movement =
                 Movement { spendable, used: captured, held: kept.negated(), consumed, ..Movement::default() };
             let condition = Condition { epoch: Some(hold.epoch), ..ends };
-            return Ok(EndPosting { posting: Posting { condition, movement }, expired: Credits::ZERO });
+            let posting = Posting { condition, movement };
+            return Ok(EndPosting { posting, expired: Credits::ZERO, paid_by_expired: Credits::ZERO });
         }
         let read = self.holds_of(hold.epoch)?;
         let of_dead = captured.min(read.dead);
@@ -122,7 +133,7 @@ impl Balance {
         let movement =
             Movement { spendable: back.minus(above)?, used, consumed, earlier_epochs, ..Movement::default() };
         let condition = Condition { earlier_epochs: BTreeMap::from([(hold.epoch, read)]), ..ends };
-        Ok(EndPosting { posting: Posting { condition, movement }, expired })
+        Ok(EndPosting { posting: Posting { condition, movement }, expired, paid_by_expired: of_dead })
     }
 
     fn holds_of(&self, epoch: u64) -> Result<ClosedHolds, HoldError> {

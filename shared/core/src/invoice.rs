@@ -138,7 +138,7 @@ impl BilledUse {
         if entry.at < self.month.start() {
             return Ok(false);
         }
-        for (operation, spent) in entry.spent() {
+        for (operation, spent) in entry.spent()? {
             let part = spent.min(self.left);
             if !part.is_zero() {
                 self.left = self.left.minus(part)?;
@@ -238,6 +238,8 @@ mod tests {
             lines: 2,
             operations: operations.into(),
             uncollected: None,
+            refunded: Vec::new(),
+            paid_by_expired: None,
             line_metadata: Vec::new(),
             content: Vec::new(),
         })

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, PricedCall};
 use crate::claw_back::ClawBackReason;
 use crate::consumer::Consumer;
-use crate::credits::Credits;
+use crate::credits::{Credits, OutOfRange};
+use crate::debit_refund::DebitRefund;
 use crate::grant::GrantKind;
 use crate::hold::Settlement;
 use crate::id::{Id, Name};
@@ -36,12 +37,17 @@ pub enum Cause {
         consumer: Consumer,
         #[serde(default, skip_serializing_if = "Metadata::is_empty")]
         metadata: Metadata,
+        /// What was refunded of it since; `None` if nothing was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refunded: Option<Credits>,
     },
     /// Several AI calls in one posting (M4). It is stored as a `debit`; the store recognizes it by its stored lines.
     #[serde(rename(serialize = "debit"), skip_deserializing)]
     Batch(Batch),
     /// The captures of holds that have ended (M4).
     HoldSettled(Settlement),
+    /// The refund of a debit, of a call of a batch, or of a capture.
+    DebitRefund(DebitRefund),
     /// A paid pack (M5).
     TopUp {
         top_up_id: Id,
@@ -106,7 +112,7 @@ impl Cause {
     pub fn debit(call: PricedCall, priced_by: PriceVersion) -> Self {
         let PriceVersion { rate_card, pricing } = priced_by.of_call(&call);
         let PricedCall { operation, model, units, consumer, metadata, .. } = call;
-        Self::Debit { operation, model, units, rate_card, pricing, consumer, metadata }
+        Self::Debit { operation, model, units, rate_card, pricing, consumer, metadata, refunded: None }
     }
 
     /// Returns the prices that a debit's calls were priced with; `None` if their caller has priced all of them.
@@ -127,6 +133,7 @@ impl Cause {
         match self {
             Self::Debit { .. } | Self::Batch(_) => EntryKind::Debit,
             Self::HoldSettled(_) => EntryKind::HoldSettled,
+            Self::DebitRefund(_) => EntryKind::DebitRefund,
             Self::TopUp { .. } => EntryKind::TopUp,
             Self::Grant { .. } => EntryKind::Grant,
             Self::Allocation { .. } => EntryKind::Allocation,
@@ -145,6 +152,7 @@ impl Cause {
 pub enum EntryKind {
     Debit,
     HoldSettled,
+    DebitRefund,
     TopUp,
     Allocation,
     Grant,
@@ -157,9 +165,10 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// All kinds with their names in `infra/openapi.json`, which the ledger's filter accepts.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Debit, "debit"),
         (Self::HoldSettled, "hold_settled"),
+        (Self::DebitRefund, "debit_refund"),
         (Self::TopUp, "top_up"),
         (Self::Allocation, "allocation"),
         (Self::Grant, "grant"),
@@ -203,16 +212,45 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Returns the credits that AI calls spent, by operation; empty for every other kind of entry.
+    /// Returns the number of AI calls that the entry debits.
     #[must_use]
-    pub fn spent(&self) -> Vec<(&Name, Credits)> {
+    pub fn calls(&self) -> u64 {
+        let calls = match &self.cause {
+            Cause::Debit { .. } => 1,
+            Cause::Batch(batch) => batch.lines,
+            Cause::HoldSettled(settlement) => settlement.lines,
+            _ => 0,
+        };
+        u64::try_from(calls).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the month whose usage the entry changes.
+    #[must_use]
+    pub fn usage_month(&self) -> Month {
         match &self.cause {
-            Cause::Debit { operation, .. } => vec![(operation, self.credits.negated())],
-            Cause::Batch(Batch { operations, .. }) | Cause::HoldSettled(Settlement { operations, .. }) => {
-                operations.iter().map(|(operation, credits)| (operation, *credits)).collect()
-            }
-            _ => Vec::new(),
+            Cause::DebitRefund(refund) => Month::of(refund.debited_at),
+            _ => Month::of(self.at),
         }
+    }
+
+    /// Returns the credits that AI calls spent, by operation, less what was refunded of them since. Returns none for every
+    /// other kind of entry.
+    pub fn spent(&self) -> Result<Vec<(&Name, Credits)>, OutOfRange> {
+        let (operations, refunded) = match &self.cause {
+            Cause::Debit { operation, refunded, .. } => {
+                let spent = self.credits.negated().minus(refunded.unwrap_or_default())?;
+                return Ok(vec![(operation, spent)]);
+            }
+            Cause::Batch(Batch { operations, refunded, .. })
+            | Cause::HoldSettled(Settlement { operations, refunded, .. }) => (operations, refunded),
+            _ => return Ok(Vec::new()),
+        };
+        let mut spent = Vec::with_capacity(operations.len());
+        for (operation, credits) in operations {
+            let refunded = refunded.iter().filter(|line| line.operation == *operation);
+            spent.push((operation, credits.minus(Credits::sum(refunded.map(|line| line.credits))?)?));
+        }
+        Ok(spent)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod close;
 pub mod consumer;
 pub mod credits;
 pub mod currency;
+pub mod debit_refund;
 pub mod dispute;
 pub mod event;
 pub mod forecast;

@@ -315,7 +315,16 @@ impl RateCard {
     #[must_use]
     pub fn with(&self, own: &OwnPrices) -> Self {
         let operations = self.operations.replaced_by(&own.operations);
-        Self { operations, models: self.models.replaced_by(&own.models), ..self.clone() }
+        let mut models = Listing::default();
+        for model in own.models.iter() {
+            let of_card = self.models.get(model.model.as_str()).filter(|card| card.model == model.model);
+            let inherited = of_card.into_iter().flat_map(|card| &card.aliases);
+            let inherited = inherited.filter(|alias| own.models.get(alias.as_str()).is_none());
+            let aliases = model.aliases.iter().chain(inherited).cloned().collect();
+            // The names differ: neither list has one twice.
+            drop(models.add(ModelRate { aliases, ..model.clone() }));
+        }
+        Self { operations, models: self.models.replaced_by(&models), ..self.clone() }
     }
 }
 
@@ -336,8 +345,13 @@ impl<'a> Prices<'a> {
 
     /// Returns the model with this name or alias.
     pub fn model(self, model: &Name) -> Result<&'a ModelRate, RatingRefusal> {
-        let own = self.own.and_then(|own| own.models.get(model.as_str()));
-        own.or_else(|| self.card.models.get(model.as_str())).ok_or(RatingRefusal::UnknownModel)
+        let of_card = self.card.models.get(model.as_str());
+        let own = self.own.and_then(|own| {
+            // An alias of the rate card means the workspace's model of that name, too.
+            let named = || own.models.get(of_card?.model.as_str());
+            own.models.get(model.as_str()).or_else(named)
+        });
+        own.or(of_card).ok_or(RatingRefusal::UnknownModel)
     }
 
     /// Returns the rates of an operation on a model.
@@ -495,6 +509,23 @@ mod tests {
         assert_eq!(prices.version().pricing, Some(3));
         let shown = serde_json::to_value(card.with(&own)).unwrap();
         assert_eq!(shown["operations"][0], json!({ "operation": "classify", "base": "7" }));
+    }
+
+    #[test]
+    fn an_alias_of_the_card_means_the_workspaces_model_of_that_name() {
+        let card = card();
+        let own: OwnPrices = serde_json::from_value(json!({
+            "version": 1, "multiplier": "1", "operations": [],
+            "models": [{ "model": "large", "multiplier": "1", "aliases": ["big"] }],
+        }))
+        .unwrap();
+        let prices = Prices { card: &card, own: Some(&own) };
+        for alias in ["large", "large-2026", "big"] {
+            let rates = prices.rates(&name("classify"), Some(&name(alias))).unwrap();
+            assert_eq!(rates.price(&units(&[])).map(|price| price.to_string()), Ok("0.1".into()), "{alias}");
+        }
+        let shown = card.with(&own);
+        assert_eq!(shown.models().get("large-2026").unwrap().aliases, [name("big"), name("large-2026")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use crate::batch::PricedCall;
 use crate::consumer::Consumer;
 use crate::credits::{Credits, OutOfRange};
+use crate::debit_refund::RefundedLine;
 use crate::id::Name;
 use crate::ledger::{Cause, Entry};
 use crate::price::Currency;
@@ -109,22 +110,52 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Counts an entry. Ignores an entry that is not consumption.
+    /// Counts an entry as the ledger has it now: calls less what was refunded of them since. Ignores refunds, and entries that
+    /// are not consumption.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
         match &entry.cause {
-            Cause::Debit { operation, consumer, .. } => {
-                self.count_call(operation, consumer, entry.credits.negated(), entry.at)
+            Cause::Debit { operation, consumer, refunded, .. } => {
+                let net = entry.credits.negated().minus(refunded.unwrap_or_default())?;
+                self.count_call(operation, consumer, Tally { credits: net, count: 1 }, entry.at)
             }
-            Cause::Batch(batch) => self.count_lines(&batch.content, entry.at),
-            Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, entry.at),
+            Cause::Batch(batch) => self.count_lines(&batch.content, &batch.refunded, entry.at),
+            Cause::HoldSettled(settlement) => {
+                self.count_lines(&settlement.content, &settlement.refunded, entry.at)
+            }
             _ => Ok(()),
         }
     }
 
-    fn count_lines(&mut self, lines: &[PricedCall], at: Timestamp) -> Result<(), OutOfRange> {
-        lines
-            .iter()
-            .try_for_each(|line| self.count_call(&line.operation, &line.consumer, line.amount.credits(), at))
+    /// Counts what an entry has changed when it was written: a call in full, and a refund as credits less on the day of its
+    /// debit.
+    pub fn count_change(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
+        match &entry.cause {
+            Cause::Debit { operation, consumer, .. } => {
+                let tally = Tally { credits: entry.credits.negated(), count: 1 };
+                self.count_call(operation, consumer, tally, entry.at)
+            }
+            Cause::Batch(batch) => self.count_lines(&batch.content, &[], entry.at),
+            Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, &[], entry.at),
+            Cause::DebitRefund(refund) => refund.content.iter().try_for_each(|call| {
+                let tally = Tally { credits: call.amount.credits().negated(), count: 0 };
+                self.count_call(&call.operation, &call.consumer, tally, refund.debited_at)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn count_lines(
+        &mut self,
+        lines: &[PricedCall],
+        refunded: &[RefundedLine],
+        at: Timestamp,
+    ) -> Result<(), OutOfRange> {
+        lines.iter().enumerate().try_for_each(|(place, line)| {
+            let refunded = refunded.iter().filter(|refunded| refunded.line == place);
+            let refunded = Credits::sum(refunded.map(|refunded| refunded.credits))?;
+            let tally = Tally { credits: line.amount.credits().minus(refunded)?, count: 1 };
+            self.count_call(&line.operation, &line.consumer, tally, at)
+        })
     }
 
     /// Counts one AI call.
@@ -132,10 +163,9 @@ impl Usage {
         &mut self,
         operation: &Name,
         consumer: &Consumer,
-        credits: Credits,
+        tally: Tally,
         at: Timestamp,
     ) -> Result<(), OutOfRange> {
-        let tally = Tally { credits, count: 1 };
         self.total = self.total.plus(tally)?;
         for (group_by, key) in keys_of(operation, consumer, at) {
             let group = self.groups.entry((group_by, key)).or_default();
@@ -232,7 +262,7 @@ impl Moved {
     pub fn of(entry: &Entry) -> Option<(Self, Credits)> {
         let taken = entry.credits.negated();
         match entry.cause {
-            Cause::Debit { .. } | Cause::Batch(_) | Cause::HoldSettled(_) => None,
+            Cause::Debit { .. } | Cause::Batch(_) | Cause::HoldSettled(_) | Cause::DebitRefund(_) => None,
             Cause::TopUp { .. } => Some((Self::ToppedUp, entry.credits)),
             Cause::Allocation { .. } => Some((Self::Allocated, entry.credits)),
             Cause::Grant { .. } => Some((Self::Granted, entry.credits)),
@@ -251,19 +281,14 @@ impl MonthSummary {
         self.moved.get(&moved).copied().unwrap_or_default()
     }
 
-    /// Counts an entry in the same way as the rollups.
+    /// Counts an entry as the ledger has it now: calls less what was refunded of them since. Ignores refunds.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
         if let Some((moved, credits)) = Moved::of(entry) {
             let sum = self.moved(moved).plus(credits)?;
             self.moved.insert(moved, sum);
         } else {
-            let count = match &entry.cause {
-                Cause::Batch(batch) => batch.lines,
-                Cause::HoldSettled(settlement) => settlement.lines,
-                _ => 1,
-            };
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            self.consumed = self.consumed.plus(Tally { credits: entry.credits.negated(), count })?;
+            let credits = Credits::sum(entry.spent()?.into_iter().map(|(_, credits)| credits))?;
+            self.consumed = self.consumed.plus(Tally { credits, count: entry.calls() })?;
         }
         Ok(())
     }
@@ -308,6 +333,7 @@ mod tests {
             lines,
             asked: lines,
             operations: BTreeMap::new(),
+            refunded: Vec::new(),
             line_metadata: Vec::new(),
             content,
         })
@@ -322,6 +348,8 @@ mod tests {
             lines,
             operations: BTreeMap::new(),
             uncollected: None,
+            refunded: Vec::new(),
+            paid_by_expired: None,
             line_metadata: Vec::new(),
             content,
         })

@@ -14,6 +14,8 @@ pub enum Scope {
     Read,
     /// `credits:manage`
     Manage,
+    /// `credits:refund`
+    Refund,
 }
 
 /// The claims of a token that API Gateway has verified.
@@ -31,6 +33,7 @@ impl Scope {
             Self::Spend => "credits:spend",
             Self::Read => "credits:read",
             Self::Manage => "credits:manage",
+            Self::Refund => "credits:refund",
         }
     }
 }

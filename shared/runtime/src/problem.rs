@@ -10,6 +10,7 @@ use credits_payments::event::EventError;
 use credits_payments::signature::SignatureInvalid;
 use credits_store::Fault;
 use credits_store::agreements::AgreementRefusal;
+use credits_store::debit_refunds::DebitRefundRefusal;
 use credits_store::debits::DebitRefusal;
 use credits_store::error::Chain;
 use credits_store::grants::{GrantRefusal, VoidRefusal};
@@ -147,6 +148,13 @@ impl Problem {
     #[must_use]
     pub fn invalid_field(field: &str, message: String) -> Self {
         Self::invalid_request(&[FieldError { field: field.to_owned(), message }])
+    }
+
+    /// Builds a 422: the refund exceeds what is left of the debit.
+    #[must_use]
+    fn exceeds_debit(refundable: Credits) -> Self {
+        let detail = "The refund is more than what is left of the debit after earlier refunds.";
+        Self::new(422, "exceeds_debit", "Exceeds debit", detail).with("refundable", json!(refundable))
     }
 
     /// Builds a 422: the refund exceeds what is left of the payment.
@@ -365,6 +373,24 @@ impl From<VoidRefusal> for Problem {
                 Self::new(409, "grant_voided", "Grant voided", "The grant was voided before.")
             }
             VoidRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<DebitRefundRefusal> for Problem {
+    fn from(refusal: DebitRefundRefusal) -> Self {
+        match refusal {
+            DebitRefundRefusal::KeyReused => Self::idempotency_key_reused(),
+            DebitRefundRefusal::WorkspaceNotFound => Self::workspace_not_found(),
+            DebitRefundRefusal::DebitNotFound => Self::not_found(),
+            DebitRefundRefusal::LineNotFound => {
+                Self::invalid_field("line", "is not the index of a call of this debit".to_owned())
+            }
+            DebitRefundRefusal::CaptureNotFound => {
+                Self::invalid_field("capture_id", "is not a capture of this debit".to_owned())
+            }
+            DebitRefundRefusal::ExceedsDebit { refundable } => Self::exceeds_debit(refundable),
+            DebitRefundRefusal::Fault(fault) => fault.into(),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::agreements::AgreementStore;
 use crate::alerts::AlertStore;
 use crate::auto_top_ups::AutoTopUpStore;
 use crate::balances::BalanceStore;
+use crate::debit_refunds::DebitRefundStore;
 use crate::debits::DebitStore;
 use crate::due::DueItemStore;
 use crate::failures::FailureStore;
@@ -51,6 +52,12 @@ impl Store {
     #[must_use]
     pub fn balances(&self) -> BalanceStore<'_> {
         BalanceStore { store: self }
+    }
+
+    /// Returns the refunds of debits.
+    #[must_use]
+    pub fn debit_refunds(&self) -> DebitRefundStore<'_> {
+        DebitRefundStore { store: self }
     }
 
     /// Returns the own prices of workspaces.

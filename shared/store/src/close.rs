@@ -8,6 +8,7 @@ use credits_core::ledger::{Cause, Entry};
 use jiff::Timestamp;
 
 use crate::balances::BalanceStore;
+use crate::debit_refunds::payment_write;
 use crate::error::{Corrupt, Fault};
 use crate::items::ended_grants::end_write;
 use crate::items::{balance_item, entry_item, running_grants};
@@ -92,6 +93,9 @@ impl BalanceStore<'_> {
         }
         for ended in &closing.ended {
             writes.push(end_write(&self.store.table, workspace, ended)?);
+        }
+        if let Some(payment) = &closing.payment {
+            writes.push(payment_write(&self.store.table, workspace, payment)?);
         }
         Ok(writes)
     }

@@ -29,6 +29,9 @@ use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK, due, position};
 /// many.
 const MAX_RUNNING_GRANTS: u64 = 1_000;
 
+/// The key of the void of a grant; absent until it is voided.
+pub(crate) const VOIDED_UNDER: &str = "voided_under";
+
 /// The largest difference to expect between the clocks of two functions.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
@@ -215,7 +218,7 @@ impl GrantStore<'_> {
 
     fn voided_write(self, claim: &Claim, grant_id: &Id, key: &ItemKey) -> Result<TransactWriteItem, Fault> {
         let write =
-            Expression::new().set("voided_under", text(&key.pk)).when_absent("voided_under").when_exists();
+            Expression::new().set(VOIDED_UNDER, text(&key.pk)).when_absent(VOIDED_UNDER).when_exists();
         Ok(write.update(&self.store.table, &ItemKey::grant(&claim.workspace_id, grant_id))?)
     }
 

@@ -266,6 +266,7 @@ impl NamedHolds<'_> {
             status: HoldStatus::Open,
             expires_at,
             captures: Vec::new(),
+            entry: None,
         };
         Ok(self.ids(base)?.into_iter().map(hold).collect())
     }

@@ -12,6 +12,7 @@ pub mod auto_top_ups;
 pub mod balances;
 pub mod batches;
 mod close;
+pub mod debit_refunds;
 pub mod debits;
 pub mod digest;
 pub mod due;

@@ -142,7 +142,7 @@ impl World {
         });
         let order = TokenOrder {
             workspace: "*".into(),
-            scope: "credits:spend credits:read credits:manage".into(),
+            scope: "credits:spend credits:read credits:manage credits:refund".into(),
             ttl_seconds: None,
         };
         let world = Self {

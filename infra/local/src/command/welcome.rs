@@ -9,7 +9,7 @@ use crate::{Stack, StackError};
 /// Creates the demo workspace as the hub would, and returns a token for all workspaces. A workspace that an earlier
 /// start created stays unchanged.
 pub(crate) async fn open_workspace(stack: &Stack) -> Result<String, StackError> {
-    let token = stack.token("*", "credits:spend credits:read credits:manage")?;
+    let token = stack.token("*", "credits:spend credits:read credits:manage credits:refund")?;
     let path = format!("/v1/workspaces/{WORKSPACE}");
     if stack.call((Method::GET, &path), &token, "-", None).await?.0 == 200 {
         return Ok(token);

@@ -293,7 +293,7 @@ impl Course<'_> {
 }
 
 /// Returns a capture's id. It is made of the hold's id and the digest of the key, so a replay has the same id.
-fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
+pub(crate) fn id_of(hold_id: &Id, key: &str) -> Result<Id, Fault> {
     let of_hold = hold_id.as_str().split_once('_').map_or(hold_id.as_str(), |(_, rest)| rest);
     let id = format!("cap_{of_hold}_{key}").parse();
     id.map_err(|_| Fault::Corrupt(Corrupt::Attribute("capture_id")))

@@ -1,7 +1,7 @@
 //! Ends of holds: one transaction makes a ledger entry of the captures, and releases the rest (M4).
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use credits_core::credits::Credits;
+use credits_core::credits::{Amount, Credits};
 use credits_core::hold::{Hold, HoldStatus, Settlement};
 use credits_core::hold_posting::{EndPosting, HoldError};
 use credits_core::id::{Id, WorkspaceId};
@@ -193,7 +193,9 @@ impl HoldStore<'_> {
     ) -> Result<Vec<TransactWriteItem>, Fault> {
         let HoldsToEnd { workspace, key, claim, ends, .. } = to_end;
         let ended: Vec<Hold> = ends.iter().map(|end| end.after.clone()).collect();
-        let (settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
+        let (mut settlement, captured) = Settlement::of(&ended).map_err(Corrupt::from)?;
+        settlement.paid_by_expired = Amount::new(end.paid_by_expired).ok();
+        let entry_name = (settlement.lines > 0).then(|| key.name().to_owned());
         let mut writes = Vec::new();
         if settlement.lines > 0 {
             let cause = Cause::HoldSettled(settlement);
@@ -205,7 +207,8 @@ impl HoldStore<'_> {
             writes.push(entry_item::put(&self.store.table, entry_item::claimed(claim))?);
         }
         for HoldEnd { before, after, salt } in ends {
-            writes.push(hold_item::ending_write(&self.store.table, workspace, before, after, *salt)?);
+            let after = Hold { entry: entry_name.clone(), ..after.clone() };
+            writes.push(hold_item::ending_write(&self.store.table, workspace, before, &after, *salt)?);
         }
         if !end.expired.is_zero() {
             let hold_ids: Vec<Id> = ended.into_iter().map(|hold| hold.hold_id).collect();

@@ -7,8 +7,9 @@ use credits_core::balance::{Balance, ClosedHolds, FENCE};
 use credits_core::change::{Change, QueuedChange};
 use credits_core::claw_back::Clawed;
 use credits_core::credits::{Amount, Credits};
+use credits_core::debit_refund::{PaidByGrant, ReturnedCredits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
-use credits_core::id::WorkspaceId;
+use credits_core::id::{Id, WorkspaceId};
 use credits_core::lane::{LaneCondition, LaneMovement, OpenLanes};
 use credits_core::month::Month;
 use credits_core::own_prices::PricedWith;
@@ -421,6 +422,7 @@ fn change_value(queued: &QueuedChange) -> AttributeValue {
         Change::Reduce { key, grant_id, by } => {
             map([("reduce", text(grant_id.as_str())), ("key", text(key)), ("by", credits(by.credits()))])
         }
+        Change::Return { refund_id, returned } => returned_value(refund_id, returned),
         Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
         Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
     };
@@ -428,6 +430,30 @@ fn change_value(queued: &QueuedChange) -> AttributeValue {
         attributes.insert("at".to_owned(), instant(queued.at));
     }
     value
+}
+
+fn returned_value(refund_id: &Id, returned: &ReturnedCredits) -> AttributeValue {
+    map([
+        ("return_of", text(refund_id.as_str())),
+        (
+            "to_grants",
+            AttributeValue::L(returned.grants.iter().map(|part| grant_value(&part.grant())).collect()),
+        ),
+        ("to_prepaid", credits(returned.prepaid)),
+        ("expired", credits(returned.expired)),
+    ])
+}
+
+fn read_returned(reader: Reader<'_>) -> Result<ReturnedCredits, Corrupt> {
+    let part = |value: &AttributeValue| {
+        let ExpiringGrant { grant_id, kind, granted, amount: credits, expires_at, .. } = read_grant(value)?;
+        Ok(PaidByGrant { grant_id, kind, granted, expires_at, credits })
+    };
+    Ok(ReturnedCredits {
+        grants: reader.list("to_grants")?.iter().map(part).collect::<Result<_, Corrupt>>()?,
+        prepaid: reader.credits("to_prepaid")?,
+        expired: reader.credits("expired")?,
+    })
 }
 
 fn read_queued(value: &AttributeValue) -> Result<QueuedChange, Corrupt> {
@@ -452,6 +478,12 @@ fn read_change(value: &AttributeValue, item: &Item) -> Result<Change, Corrupt> {
     }
     if item.contains_key("next") {
         return Ok(Change::Next(read_next(value)?));
+    }
+    if item.contains_key("return_of") {
+        return Ok(Change::Return {
+            refund_id: reader.parsed("return_of")?,
+            returned: read_returned(reader)?,
+        });
     }
     if item.contains_key("withdraw") {
         let ids = reader.list("withdraw")?.iter().map(|id| id.as_s().ok()?.parse().ok());

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::batch::Batch;
 use credits_core::credits::Credits;
+use credits_core::debit_refund::DebitRefund;
 use credits_core::hold::Settlement;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry, EntryKind};
@@ -36,6 +37,7 @@ pub(crate) fn item_of(
     match &entry.cause {
         Cause::Batch(batch) => batch_item::put_lines(&mut item, &batch.content),
         Cause::HoldSettled(settlement) => batch_item::put_lines(&mut item, &settlement.content),
+        Cause::DebitRefund(refund) => batch_item::put_lines(&mut item, &refund.content),
         _ => {}
     }
     if let Some(fingerprint) = fingerprint {
@@ -115,6 +117,7 @@ pub(crate) fn read_cause(item: &Item) -> Result<Cause, Corrupt> {
     }
     match serde_dynamo::from_attribute_value(detail)? {
         Cause::HoldSettled(settlement) => Ok(Cause::HoldSettled(Settlement { content, ..settlement })),
+        Cause::DebitRefund(refund) => Ok(Cause::DebitRefund(DebitRefund { content, ..refund })),
         cause => Ok(cause),
     }
 }

@@ -40,6 +40,8 @@ use crate::table::keys::{self, INDEX_PK, INDEX_SK, ItemKey, PK};
 const CAPTURES: &str = "captures";
 const WORDS: &str = "words";
 const END: &str = "end";
+/// The name of the ledger entry of the captures of a hold that has ended.
+const ENTRY: &str = "entry";
 
 /// Bytes of a key's digest, and of a fingerprint: 96 bits each.
 const DIGEST_BYTES: usize = 12;
@@ -293,6 +295,10 @@ pub(crate) fn ending_write(
         .when("remaining", "=", credits(read.remaining()?))
         // `remaining` alone is not enough: a capture that grew the hold meanwhile may have left the same remainder.
         .when("credits", "=", credits(read.placement.amount.credits()));
+    let ending = match &ended.entry {
+        Some(entry) => ending.set(ENTRY, text(entry)),
+        None => ending,
+    };
     match last {
         Some(last) => appending(ending, (last, salt_for(last, None, salt)))?,
         None => ending,
@@ -333,6 +339,7 @@ pub(crate) fn read(item: &Item) -> Result<Hold, Corrupt> {
         status: read_status(reader.optional_text(END)).ok_or(Corrupt::Attribute(END))?,
         expires_at: reader.instant("expires_at")?,
         captures: captures.collect::<Option<_>>().ok_or(Corrupt::Attribute(CAPTURES))?,
+        entry: reader.optional_text(ENTRY).map(str::to_owned),
     })
 }
 

@@ -14,6 +14,7 @@
 //! | purchase | `purchase#P` | `purchase` | `due#NN` while the sweep watches its checkout | `TIME#…` |
 //! | subscription | `subscription#W` | `subscription` | `due#NN` while it runs | `TIME#…` |
 //! | agreement | `agreement#W` | `agreement` | `due#NN` while it runs | `TIME#…` |
+//! | how an epoch's use was paid | `paid#W` | `TIME#EPOCH` | | |
 //! | version of own prices | `prices#W` | `VERSION` | | |
 //! | invoice | `invoice#W` | `COUNT` | `due#NN` until it is numbered | `TIME#W` |
 //! | last invoice number of the seller | `invoice_numbers#seller` | `last` | | |
@@ -44,6 +45,7 @@
 use std::borrow::Cow;
 
 use credits_core::credits::{Credits, OutOfRange};
+use credits_core::debit_refund::EpochPayment;
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::month::Month;
 use credits_core::usage::GroupBy;
@@ -176,6 +178,19 @@ impl ItemKey {
     #[must_use]
     pub fn agreement(workspace: &WorkspaceId) -> Self {
         Self::of(format!("agreement#{workspace}"), "agreement")
+    }
+
+    /// Returns the key of how an epoch's use was paid.
+    #[must_use]
+    pub fn epoch_payment(workspace: &WorkspaceId, payment: &EpochPayment) -> Self {
+        let place = position(payment.closed_at, &format!("{:012}", payment.epoch));
+        Self { pk: Self::epoch_payments(workspace), sk: place.into() }
+    }
+
+    /// Returns the partition of how epochs were paid.
+    #[must_use]
+    pub fn epoch_payments(workspace: &WorkspaceId) -> String {
+        format!("paid#{workspace}")
     }
 
     /// Returns the key of a version of a workspace's own prices.

@@ -60,7 +60,7 @@ impl UsageStore<'_> {
     pub async fn roll_up(self, workspace: &WorkspaceId, spendings: &[Spending]) -> Result<(), Fault> {
         let mut months: BTreeMap<Month, Vec<Spent>> = BTreeMap::new();
         for spent in self.entries_of(workspace, spendings).await? {
-            months.entry(Month::of(spent.entry.at)).or_default().push(spent);
+            months.entry(spent.entry.usage_month()).or_default().push(spent);
         }
         for (month, spent) in months {
             let mut attempts = self.store.attempts();
@@ -177,7 +177,7 @@ impl MonthItem {
         let mut next = Self { layout, ..self.clone() };
         for Spent { mark, entry } in spent {
             let mut usage = Usage::default();
-            usage.count(entry)?;
+            usage.count_change(entry)?;
             next.summary.consumed = next.summary.consumed.plus(usage.total)?;
             for (group, tally) in usage.groups.into_iter().filter(|(group, _)| self.holds(group)) {
                 let sum = next.groups.get(&group).copied().unwrap_or_default().plus(tally)?;
@@ -196,7 +196,7 @@ fn groups_beside(read: &MonthItem, spent: &[&Spent]) -> Result<Shares, credits_c
     let mut shares = Shares::new();
     for Spent { mark, entry } in spent {
         let mut usage = Usage::default();
-        usage.count(entry)?;
+        usage.count_change(entry)?;
         for (group, tally) in usage.groups.into_iter().filter(|(group, _)| !read.holds(group)) {
             if let (group_by, Some(key)) = group {
                 shares.entry((group_by, key)).or_default().push((*mark, tally));
