@@ -86,23 +86,20 @@ impl RefundTarget {
 
     /// Returns the write that adds a refund to what was refunded, if nothing else was refunded meanwhile.
     pub fn refunded_write(&self, table: &str, selection: &Selection) -> Result<TransactWriteItem, Corrupt> {
-        let write = match &self.entry.cause {
-            Cause::Debit { refunded, .. } => {
-                let sum = self.refunded()?.plus(selection.amount.credits())?;
-                let write = Expression::new().set(REFUNDED, text(sum.to_string()));
-                match refunded {
-                    Some(before) => write.when(REFUNDED, "=", text(before.to_string())),
-                    None => write.when_absent(REFUNDED),
-                }
+        let write = if let Cause::Debit { refunded, .. } = &self.entry.cause {
+            let sum = self.refunded()?.plus(selection.amount.credits())?;
+            let write = Expression::new().set(REFUNDED, text(sum.to_string()));
+            match refunded {
+                Some(before) => write.when(REFUNDED, "=", text(before.to_string())),
+                None => write.when_absent(REFUNDED),
             }
-            _ => {
-                let before = self.refunded_lines();
-                let after = selection.lines.iter().try_fold(before.to_vec(), with_line)?;
-                let write = Expression::new().set(REFUNDED, serde_dynamo::to_attribute_value(&after)?);
-                match before {
-                    [] => write.when_absent(REFUNDED),
-                    before => write.when(REFUNDED, "=", serde_dynamo::to_attribute_value(before)?),
-                }
+        } else {
+            let before = self.refunded_lines();
+            let after = selection.lines.iter().try_fold(before.to_vec(), with_line)?;
+            let write = Expression::new().set(REFUNDED, serde_dynamo::to_attribute_value(&after)?);
+            match before {
+                [] => write.when_absent(REFUNDED),
+                before => write.when(REFUNDED, "=", serde_dynamo::to_attribute_value(before)?),
             }
         };
         write.update(table, &self.key)
@@ -116,13 +113,11 @@ impl RefundTarget {
     }
 
     fn refunded_of(&self, line: usize) -> Result<Credits, OutOfRange> {
-        match &self.entry.cause {
-            Cause::Debit { .. } => self.refunded(),
-            _ => {
-                let of_line = self.refunded_lines().iter().filter(|refunded| refunded.line == line);
-                Credits::sum(of_line.map(|refunded| refunded.credits))
-            }
+        if let Cause::Debit { .. } = &self.entry.cause {
+            return self.refunded();
         }
+        let of_line = self.refunded_lines().iter().filter(|refunded| refunded.line == line);
+        Credits::sum(of_line.map(|refunded| refunded.credits))
     }
 
     fn refunded_lines(&self) -> &[RefundedLine] {
