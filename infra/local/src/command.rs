@@ -1,4 +1,5 @@
-//! The command line of `cargo local` and its subcommands `demo`, `watch WORKSPACE`, `bulk` and `verify`.
+//! The command line of `cargo local` and its subcommands `demo`, `watch WORKSPACE`, `bulk`, `verify` and
+//! `catalogue import`.
 
 use std::process::ExitCode;
 
@@ -14,12 +15,14 @@ use crate::{Options, Stack, StackError, demo};
 
 mod arguments;
 mod bulk;
+mod catalogue;
 mod running;
 mod verify;
 mod watch;
 mod welcome;
 
 use arguments::{LocalCommand, USAGE};
+use catalogue::PriceImport;
 
 /// A command line that does not parse. The message contains its causes, so the error has no source.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +65,19 @@ pub fn run() -> ExitCode {
                 }
                 Err(error) => fail(&error),
             },
+            LocalCommand::Import(order) => match catalogue::import(&order) {
+                Ok(import) => show_import(&import),
+                Err(error) => fail(&error),
+            },
         }
     })
+}
+
+/// Prints the models to stdout and the rest to stderr. Fails if no model is imported.
+#[expect(clippy::print_stderr, reason = "a report in stdout would be no JSON")]
+fn show_import(import: &PriceImport) -> ExitCode {
+    eprintln!("{}", import.report());
+    if import.is_empty() { ExitCode::FAILURE } else { say(&import.models_json()) }
 }
 
 async fn serve(options: &Options) -> Result<(), StackError> {

@@ -243,3 +243,42 @@ async fn busy_callers_lose_nothing_by_a_kill_9() {
     assert_eq!(verified.json::<Value>().await.unwrap()["differences"], json!([]));
     local.kill();
 }
+
+#[test]
+fn list_of_prices_is_printed_as_models_with_a_report() {
+    let folder = Folder::new("import");
+    let file = folder.0.join("prices.json");
+    let list = json!({
+        "north-2": { "input_cost_per_token": 1.5e-7, "output_cost_per_token": 6e-7, "input_cost_per_query": 0.01 },
+        "north/2": { "input_cost_per_token": 1.5e-7 },
+    });
+    std::fs::write(&file, list.to_string()).unwrap();
+    let import = |file: &Path, options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_credits_local"));
+        let output = command.args(["catalogue", "import"]).arg(file).args(options).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.success(), stdout, stderr)
+    };
+    let (succeeded, models, report) = import(&file, &["--markup", "1.4", "--credit", "0.01"]);
+    let models: Value = serde_json::from_str(&models).unwrap();
+    let rates = [&models[0]["rates"][0]["credits"], &models[0]["rates"][1]["credits"]];
+    assert!(succeeded && rates == [&json!("21"), &json!("84")], "{models}");
+    for line in
+        ["north-2: not imported: input_cost_per_query", "north/2: skipped", "imported 1 models, skipped 1"]
+    {
+        assert!(report.contains(line), "{report}");
+    }
+
+    std::fs::write(folder.0.join("none.json"), "{}").unwrap();
+    let missing = folder.0.join("missing.json");
+    for (file, options, reason) in [
+        (&file, &["--markup", "1.4"][..], "needs --markup and --credit"),
+        (&file, &["--markup", "0", "--credit", "1"], "--markup must be a decimal above zero"),
+        (&file, &["--markup", "1", "--credit=1e-2"], "--credit must be a decimal above zero"),
+        (&missing, &["--markup", "1", "--credit", "1"], "missing.json can't be read"),
+        (&folder.0.join("none.json"), &["--markup", "1", "--credit", "1"], "imported 0 models"),
+    ] {
+        let (succeeded, models, error) = import(file, options);
+        assert!(!succeeded && models.is_empty() && error.contains(reason), "{error}");
+    }
+}

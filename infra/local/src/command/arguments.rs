@@ -6,7 +6,9 @@ use credits_aws::Settings;
 use credits_aws::settings::SecretSetting;
 use credits_payments::signature::Secret;
 use lexopt::{Arg, Parser, ValueExt};
+use rust_decimal::Decimal;
 
+use super::catalogue::{Conversion, ImportOrder};
 use crate::conflicts::Conflicts;
 use crate::demo::WORKSPACE;
 use crate::{Options, OwnProvider};
@@ -25,7 +27,11 @@ cargo local watch WORKSPACE [--port 8787]
 cargo local bulk [--records 1000] [--workers 32] [--holds 8] [WORKSPACE] [--port 8787]
   processes a list of records, paid from several holds at once, until the credits run out. A stack must be running.
 cargo local verify [--port 8787]
-  recomputes each balance and each month's usage from the ledger, and fails if one differs. A stack must be running.";
+  recomputes each balance and each month's usage from the ledger, and fails if one differs. A stack must be running.
+cargo local catalogue import FILE --markup 1.4 --credit 0.01
+  converts a list of providers' prices in the format of LiteLLM's model_prices_and_context_window.json to the models of a
+  rate card, and prints them. --markup is the factor on each cost, and --credit the price of a credit in US dollars. What
+  is not imported is listed on the error output, with the reason.";
 
 const PORT: u16 = 8787;
 
@@ -51,6 +57,37 @@ pub(crate) enum LocalCommand {
     Bulk { port: u16, workspace: String, size: DemoSize },
     /// Verify the running stack.
     Verify { port: u16 },
+    /// Convert a list of prices to models of the catalogue.
+    Import(ImportOrder),
+}
+
+/// The options of `catalogue import`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Margin {
+    markup: Option<Decimal>,
+    credit: Option<Decimal>,
+}
+
+impl Margin {
+    fn import(self, file: &str) -> Result<LocalCommand, lexopt::Error> {
+        match (self.markup, self.credit) {
+            (Some(markup), Some(credit)) => {
+                let conversion = Conversion { markup, credit };
+                Ok(LocalCommand::Import(ImportOrder { file: PathBuf::from(file), conversion }))
+            }
+            _ => {
+                Err("catalogue import needs --markup and --credit, such as --markup 1.4 --credit 0.01".into())
+            }
+        }
+    }
+}
+
+/// Parses the value of an option that is a decimal above zero.
+fn positive(option: &str, text: &str) -> Result<Decimal, lexopt::Error> {
+    match Decimal::from_str_exact(text) {
+        Ok(number) if number > Decimal::ZERO => Ok(number),
+        _ => Err(format!("--{option} must be a decimal above zero, such as 1.4, and is {text}").into()),
+    }
 }
 
 /// Returns the provider at this address, with the API key from the environment.
@@ -68,6 +105,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
     }
     let mut words: Vec<String> = Vec::new();
     let mut size = DemoSize { records: 1_000, workers: 32, holds: 8 };
+    let mut margin = Margin::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("port") => options.port = arguments.value()?.parse()?,
@@ -82,13 +120,23 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
             Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
             Arg::Long("holds") => size.holds = arguments.value()?.parse()?,
+            Arg::Long("markup") => margin.markup = Some(positive("markup", &arguments.value()?.string()?)?),
+            Arg::Long("credit") => margin.credit = Some(positive("credit", &arguments.value()?.string()?)?),
             Arg::Long("help") | Arg::Short('h') => return Ok(LocalCommand::Usage),
             Arg::Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected()),
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    if let ["catalogue", "import", file] = words.as_slice() {
+        return margin.import(file);
+    }
+    named(&words, options, size)
+}
+
+/// Returns the command with these words.
+fn named(words: &[&str], options: Options, size: DemoSize) -> Result<LocalCommand, lexopt::Error> {
+    match words {
         [] => Ok(LocalCommand::Serve(options)),
         ["demo"] => Ok(LocalCommand::Demo(options)),
         ["watch", workspace] => {
@@ -99,6 +147,9 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
             Ok(LocalCommand::Bulk { port: options.port, workspace: (*workspace).to_owned(), size })
         }
         ["verify"] => Ok(LocalCommand::Verify { port: options.port }),
+        ["catalogue", ..] => {
+            Err("catalogue needs a file: cargo local catalogue import FILE --markup 1.4 --credit 0.01".into())
+        }
         ["watch"] => Err("watch needs a workspace: cargo local watch WORKSPACE".into()),
         [command @ ("demo" | "watch" | "bulk" | "verify"), .., surplus] => {
             Err(format!("{command} does not accept {surplus}; run --help for usage").into())
