@@ -51,6 +51,7 @@ mod rollup;
 mod runs;
 mod spending;
 mod spill;
+mod streaming;
 mod stripe_failures;
 mod subscribing;
 mod sweeping;
