@@ -51,7 +51,9 @@ export async function answer(question: Question, show: (text: string) => void, u
   let [end, tokens, parts, credits]: [Outcome['end'], number, number, string] = ['completed', 0, 0, '0'];
   const stop = new AbortController();
   try {
-    await capture('input', ANSWER, { input_tokens: inputTokens }); // The hold covers it.
+    // The hold covers the input, unless the rate card has just changed.
+    const input = await capture('input', ANSWER, { input_tokens: inputTokens });
+    if (input.status === 402) return { end: 'out of credits', tokens: 0, credits };
     for await (const part of partsOf(question, size, AbortSignal.any([user, stop.signal]))) {
       const paid = await pay((parts += 1), part.length);
       show(part.slice(0, paid).join(''));
