@@ -52,6 +52,7 @@ mod rollup;
 mod runs;
 mod spending;
 mod spill;
+mod streaming;
 mod stripe_failures;
 mod subscribing;
 mod sweeping;

@@ -40,7 +40,7 @@ impl DebitOrder {
         Self { model: Some(model.to_owned()), ..self }
     }
 
-    /// Sets the count of a unit that the rate card prices: `input_tokens`, `output_tokens` or `records`.
+    /// Sets the count of a unit that the rate card prices, such as `input_tokens`.
     #[must_use]
     pub fn unit(mut self, unit: &str, count: u64) -> Self {
         self.units.insert(unit.to_owned(), count);
