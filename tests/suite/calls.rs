@@ -223,6 +223,12 @@ async fn m11_overrun_decides_what_an_underestimate_costs() {
     assert_eq!(world.available("acme").await, "0");
     let entry = &world.entries("acme").await[0];
     assert_eq!((&entry["credits"], &entry["uncollected"]), (&json!("-20.2"), &json!("24")));
+    world.drain().await;
+    let usage = world.get("/v1/workspaces/acme/usage").await;
+    assert_eq!((&usage["uncollected"], &usage["total"]), (&json!("24"), &json!("1000")));
+    let events = world.events("CreditsUncollected").await;
+    assert_eq!(events.len(), 1, "a replay publishes nothing");
+    assert_eq!((&events[0]["credits"], &events[0]["hold_ids"]), (&json!("24"), &json!([hold])));
     world.reconciled("acme").await;
 }
 

@@ -46,6 +46,8 @@ struct MonthBody {
     voided: Credits,
     clawed_back: Credits,
     invoiced: Credits,
+    /// What settlements with `take_available` left unpaid.
+    uncollected: Credits,
     /// The number of runs that failed for insufficient credits.
     blocked: u64,
     /// The price of the steps at which these runs failed.
@@ -226,6 +228,7 @@ impl MonthBody {
             voided: summary.moved(Moved::Voided),
             clawed_back: summary.moved(Moved::ClawedBack),
             invoiced: summary.moved(Moved::Invoiced),
+            uncollected: summary.moved(Moved::Uncollected),
             blocked: summary.blocked,
             blocked_credits: summary.blocked_credits,
             paid: paid.map(|(currency, amount_minor)| Price { amount_minor, currency }).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use credits_core::credits::Credits;
 use credits_core::month::Month;
-use credits_core::usage::{GroupBy, GroupKey, Tally};
+use credits_core::usage::{GroupBy, GroupKey, Moved, Tally};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::usage::{Group, GroupPosition, MonthUsage};
 use credits_store::{Fault, Store};
@@ -22,6 +22,8 @@ struct UsageBody {
     group_by: &'static str,
     total: Credits,
     count: u64,
+    /// What settlements with `take_available` left unpaid.
+    uncollected: Credits,
     groups: Vec<GroupBody>,
     /// The sum of the groups after this page; absent on the last page.
     other: Option<OtherBody>,
@@ -88,6 +90,7 @@ impl Account {
             group_by: asked.group_by.name(),
             total,
             count: summed.count,
+            uncollected: month.summary.moved(Moved::Uncollected),
             groups: page.groups.into_iter().map(GroupBody::from).collect(),
             other: page.other.map(|rest| OtherBody { credits: rest.credits, count: rest.count }),
             next_cursor: page.next.map(|place| listing.write(&place.write())),

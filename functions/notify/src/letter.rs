@@ -154,6 +154,7 @@ impl Letter {
                 ("credits_returned", context! { disputed, credits, ..owned(*available) })
             }
             Fact::CreditsAdded { .. }
+            | Fact::CreditsUncollected { .. }
             | Fact::TopUpWanted { .. }
             | Fact::SubscriptionRenewed { .. }
             | Fact::PaymentUnmatched { .. } => return None,

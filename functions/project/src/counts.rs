@@ -83,7 +83,7 @@ fn notes_of(written: &ItemChange, at: Timestamp) -> Vec<Note> {
         ItemChange::Entry { workspace, entry }
             if !matches!(entry.cause, Cause::Debit { .. } | Cause::Batch(_)) =>
         {
-            let moved = credits_core::usage::Moved::of(entry);
+            let moved = credits_core::usage::Moved::beside_consumption(entry);
             let noted = moved.map(|(moved, credits)| Noted::Moved(moved, credits)).into_iter().collect();
             Some(Note {
                 fact_id: entry.entry_id.to_string(),

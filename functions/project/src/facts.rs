@@ -5,6 +5,7 @@ use credits_core::auto_top_up::AutoTopUp;
 use credits_core::balance::Balance;
 use credits_core::credits::OutOfRange;
 use credits_core::event::{EndReason, Fact};
+use credits_core::hold::Settlement;
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
 use credits_core::ledger::{Cause, Entry, EntryKind};
@@ -80,7 +81,8 @@ fn outgoing_event(event_id: String, workspace: &WorkspaceId, fact: Fact) -> Outg
     OutgoingEvent { event_id, workspace_id: Some(workspace.clone()), balance_version: None, at: None, fact }
 }
 
-/// Returns the event of a ledger entry that adds credits or claws them back; `None` for entries of other kinds.
+/// Returns the event of a ledger entry that adds credits, claws them back, or leaves some uncollected; `None` for other
+/// entries.
 fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingEvent> {
     let Entry { entry_id, cause, credits, at } = entry.clone();
     let kind = cause.kind();
@@ -93,6 +95,9 @@ fn of_entry(workspace: &WorkspaceId, entry: &Entry) -> Option<OutgoingEvent> {
         }
         Cause::ClawBackReversed { reason, .. } => {
             (format!("added-{entry_id}"), Fact::CreditsAdded { entry_id, kind, credits, available, reason })
+        }
+        Cause::HoldSettled(Settlement { hold_ids, uncollected: Some(credits), .. }) => {
+            (format!("uncollected-{entry_id}"), Fact::CreditsUncollected { entry_id, hold_ids, credits })
         }
         _ if KINDS_THAT_ADD_CREDITS.contains(&kind) => {
             let reason = None;

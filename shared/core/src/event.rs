@@ -68,6 +68,14 @@ pub enum Fact {
         /// The available credits now. Below zero they are debt, which the next credits that are added pay first.
         available: Option<Credits>,
     },
+    /// A call cost more than its hold and the balance covered, and its settlement took what they had. Nobody pays the rest.
+    CreditsUncollected {
+        /// The entry of the settlement.
+        entry_id: Id,
+        hold_ids: Vec<Id>,
+        /// The credits that nobody pays.
+        credits: Amount,
+    },
     /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
     CreditsLow {
         threshold: Amount,
@@ -215,6 +223,7 @@ impl Fact {
         match self {
             Self::CreditsAdded { .. } => "CreditsAdded",
             Self::CreditsClawedBack { .. } => "CreditsClawedBack",
+            Self::CreditsUncollected { .. } => "CreditsUncollected",
             Self::CreditsLow { .. } => "CreditsLow",
             Self::TopUpWanted { .. } => "TopUpWanted",
             Self::AutoTopUpLimited { .. } => "AutoTopUpLimited",

@@ -224,6 +224,18 @@ impl Entry {
         u64::try_from(calls).unwrap_or(u64::MAX)
     }
 
+    /// Returns the credits that its calls consumed, less what was refunded of them since; zero for every other kind of entry.
+    pub fn consumed(&self) -> Result<Credits, OutOfRange> {
+        let refunded = match &self.cause {
+            Cause::Debit { refunded, .. } => refunded.unwrap_or_default(),
+            Cause::Batch(Batch { refunded, .. }) | Cause::HoldSettled(Settlement { refunded, .. }) => {
+                Credits::sum(refunded.iter().map(|line| line.credits))?
+            }
+            _ => return Ok(Credits::ZERO),
+        };
+        self.credits.negated().minus(refunded)
+    }
+
     /// Returns the month whose usage the entry changes.
     #[must_use]
     pub fn usage_month(&self) -> Month {

@@ -230,10 +230,12 @@ pub enum Moved {
     ClawedBack,
     /// Use beyond credits that was billed.
     Invoiced,
+    /// The part of calls' prices that neither their holds nor the balance covered. No credits moved.
+    Uncollected,
 }
 
 impl Moved {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ToppedUp,
         Self::Allocated,
         Self::Granted,
@@ -241,6 +243,7 @@ impl Moved {
         Self::Voided,
         Self::ClawedBack,
         Self::Invoiced,
+        Self::Uncollected,
     ];
 
     /// Returns the name in a history.
@@ -254,6 +257,18 @@ impl Moved {
             Self::Voided => "voided",
             Self::ClawedBack => "clawed_back",
             Self::Invoiced => "invoiced",
+            Self::Uncollected => "uncollected",
+        }
+    }
+
+    /// Returns what an entry says beside consumption: what it moved, or what it left uncollected; `None` if nothing.
+    #[must_use]
+    pub fn beside_consumption(entry: &Entry) -> Option<(Self, Credits)> {
+        match &entry.cause {
+            Cause::HoldSettled(settlement) => {
+                settlement.uncollected.map(|credits| (Self::Uncollected, credits.credits()))
+            }
+            _ => Self::of(entry),
         }
     }
 
@@ -283,11 +298,12 @@ impl MonthSummary {
 
     /// Counts an entry as the ledger has it now: calls less what was refunded of them since. Ignores refunds.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
-        if let Some((moved, credits)) = Moved::of(entry) {
+        if let Some((moved, credits)) = Moved::beside_consumption(entry) {
             let sum = self.moved(moved).plus(credits)?;
             self.moved.insert(moved, sum);
-        } else {
-            let credits = Credits::sum(entry.spent()?.into_iter().map(|(_, credits)| credits))?;
+        }
+        if Moved::of(entry).is_none() {
+            let credits = entry.consumed()?;
             self.consumed = self.consumed.plus(Tally { credits, count: entry.calls() })?;
         }
         Ok(())
@@ -430,6 +446,7 @@ mod tests {
             "voided 0",
             "clawed_back 5",
             "invoiced 7",
+            "uncollected 0",
         ];
         assert_eq!(moved, expected);
     }

@@ -352,8 +352,7 @@ impl AgreementStore<'_> {
             };
             let page = self.store.page(listing, entry_item::read).await?;
             for entry in page.items.iter().filter(|entry| Month::of(entry.at) == month) {
-                let spent = entry.spent().map_err(Corrupt::from)?;
-                let spent = Credits::sum(spent.into_iter().map(|(_, credits)| credits));
+                let spent = entry.consumed();
                 unseen = spent.and_then(|spent| unseen.minus(spent)).map_err(Corrupt::from)?;
             }
             for entry in &page.items {
