@@ -48,7 +48,10 @@ pub async fn every_event_occurred() -> World {
         json!({ "low_balance": { "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] } });
     world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alert)).await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
-    world.take("acme", "all", "3000").await;
+    let hold = world.place("short", "10").await;
+    world.take("acme", "all", "2990").await;
+    let more = json!({ "credits": "20", "overrun": "take_available" });
+    assert_eq!(world.settle(&hold, "short-settle", &more).await.body["uncollected"], "10");
     let start = json!({ "workflow_id": "report", "trigger": "event" });
     let run = world.call(Method::POST, "/v1/workspaces/acme/runs", Some("run"), Some(&start)).await.body;
     let consumer =

@@ -52,7 +52,7 @@ fn assert_same(before: &BTreeMap<[String; 2], TableItem>, after: &BTreeMap<[Stri
 #[tokio::test(flavor = "multi_thread")]
 async fn m01_a_token_of_another_workspace_reads_and_changes_nothing() {
     let (world, grant_id, run_id) = with_everything().await;
-    let token = world.token("other", "credits:spend credits:read credits:manage").await;
+    let token = world.token("other", "credits:spend credits:read credits:manage credits:refund").await;
     let before = everything_else(&world).await;
     let mut tried = 0;
     for Described { method, path, body } in openapi::calls() {

@@ -97,6 +97,21 @@ async fn make_the_rest(world: &World) {
     let lines = json!({ "lines": lines });
     let path = "/v1/workspaces/acme/debits/batch";
     assert_eq!(world.call(Method::POST, path, Some("batch"), Some(&lines)).await.status, 201);
+    let tagged = json!({ "operation": "text.generate", "units": { "cached_input_tokens": 5 }, "consumer": consumer,
+        "metadata": { "team": "search" } });
+    let tagged_batch =
+        world.call(Method::POST, path, Some("tagged"), Some(&json!({ "lines": [tagged] }))).await;
+    assert_eq!(tagged_batch.status, 201, "{}", tagged_batch.body);
+    let debit = world.debit("acme", "refunded", &tagged).await.body;
+    for debit in [&debit, &tagged_batch.body] {
+        let path = format!("/v1/workspaces/acme/debits/{}/refund", debit["debit_id"].as_str().unwrap());
+        let refund = json!({ "reason": "timeout", "note": "no answer" });
+        let key = debit["debit_id"].as_str();
+        assert_eq!(world.call(Method::POST, &path, key, Some(&refund)).await.status, 201);
+    }
+    let prices = json!({ "multiplier": "0.9" });
+    world.call(Method::PUT, "/v1/workspaces/acme/pricing", None, Some(&prices)).await;
+    world.debit("acme", "own", &priced).await;
     let hold = world.place("hold", "10").await;
     assert_eq!(world.capture(&hold, "capture", "1").await.status, 201);
     let settled = world.place("settled", "10").await;
@@ -144,17 +159,22 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         auto_top_up.settings.threshold auto_top_up.waits_until pk sk version
     balance:
         * added closed.*.dead closed.*.held credit_limit epoch expires_next held invoices_at last
-        low_at pk prepaid sk spendable used version
+        low_at pk prepaid pricing sk spendable usage_marks used version
     card:
         chosen_at customer payment_method pk sk
     entry:
         credits detail.asked detail.consumer.feature detail.consumer.job_id detail.consumer.kind
-        detail.consumer.user_id detail.expires_at detail.grant_id detail.grant_kind
-        detail.hold_ids[] detail.kind detail.lines detail.model detail.month detail.operation
-        detail.operations.* detail.pack detail.payment_id detail.period detail.rate_card
-        detail.rate_cards[] detail.reason detail.subscription_id detail.tier detail.top_up_id
-        detail.units.input_tokens detail.units.output_tokens expires_at fingerprint hold_id
-        index_pk index_sk limit lines.calls lines.consumers[] lines.models[] lines.operations[] pk
+        detail.consumer.user_id detail.debit_id detail.debited_at detail.expires_at
+        detail.grant_id detail.grant_kind detail.hold_ids[] detail.kind
+        detail.line_metadata[].line detail.line_metadata[].metadata.team detail.lines
+        detail.metadata.team detail.model detail.month detail.note detail.operation
+        detail.operations.* detail.pack detail.payment_id detail.period detail.pricing
+        detail.pricing[] detail.rate_card detail.rate_cards[] detail.reason detail.refundable
+        detail.refunded detail.refunded[].credits detail.refunded[].line
+        detail.refunded[].operation detail.subscription_id detail.tier detail.top_up_id
+        detail.uncollected detail.units.cached_input_tokens detail.units.input_tokens
+        detail.units.output_tokens expires_at fingerprint hold_id index_pk index_sk limit
+        lines.calls lines.consumers[] lines.models[] lines.operations[] lines.units[] pk
         purchase_id run.run_id run.started_at run.status run.trigger run.workflow_id sk unlisted
         used
     fact:
@@ -168,7 +188,8 @@ async fn every_item_keeps_the_names_of_its_attributes() {
     grant running:
         epoch pk sk
     hold:
-        captures[] credits end epoch expires_at index_pk index_sk pk purpose remaining sk words.*
+        captures[] credits end entry epoch expires_at index_pk index_sk pk pricing purpose
+        remaining sk words.*
     invoice:
         invoice.invoice_id invoice.issued_at invoice.lines[].amount invoice.lines[].credits
         invoice.lines[].description invoice.month invoice.note invoice.number invoice.status
@@ -177,6 +198,8 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         last pk sk
     mail:
         claim claimed_until pk sent sk ttl
+    paid:
+        payment pk sk
     payment:
         amount_minor attempted.amount_minor attempted.currency attempted.named_purchase
         attempted.named_workspace attempted.status clawed claws credits currency customer
@@ -185,6 +208,8 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         refunds.by_id.*.amount_minor refunds.by_id.*.made_at refunds.by_id.*.status
         refunds.figure_at refunds.figure_minor refunds.latest_at resolution sale.credits
         sale.description sale.workspace_id sk source subtotal_minor version workspace_id
+    prices:
+        pk prices sk
     purchase:
         asks card.customer card.payment_method checkout_id checkout_url form.cancel_url
         form.customer form.email form.options.allow_promotion_codes form.options.automatic_tax
@@ -214,7 +239,7 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         allocated blocked blocked_credits breakdowns.consumer.* breakdowns.day.*
         breakdowns.feature.* breakdowns.none.* breakdowns.operation.* breakdowns.user.*
         clawed_back consumed counted entries granted index_pk index_sk invoiced layout paid_USD pk
-        refunded_USD sk topped_up voided
+        refunded_USD sk topped_up uncollected voided
     usage feature:
         counted credits detail.count pk sk
     usage user:

@@ -204,7 +204,8 @@ async fn m12_a_storm_of_failures_sends_at_most_one_mail_an_hour() {
     let mails = world.failure_mails().await;
     assert!((8..=10).contains(&mails.len()), "{mails:?}");
     let gaps = mails.windows(2).map(|pair| pair[1].0.duration_since(pair[0].0));
-    assert!(gaps.min().unwrap() >= SignedDuration::from_hours(1), "{mails:?}");
+    // The mailbox stamps a mail some milliseconds after the function has read the clock.
+    assert!(gaps.min().unwrap() > SignedDuration::from_secs(3_599), "{mails:?}");
     assert_eq!(mails.iter().map(|(_, runs)| runs).sum::<usize>(), 40);
 }
 
