@@ -300,3 +300,38 @@ async fn invalid_units_of_holds_are_refused_by_field() {
         assert_eq!(world.settle(&hold, "b", &settle).await.fields(), fields, "{settle}");
     }
 }
+
+/// Sums up requests: their operations in order, write units and read units.
+fn used(requests: &[Value]) -> (Vec<&str>, f64, f64) {
+    let operations = requests.iter().map(|request| request["operation"].as_str().unwrap()).collect();
+    let sum = |name: &str| requests.iter().map(|request| request[name].as_f64().unwrap()).sum();
+    (operations, sum("write_units"), sum("read_units"))
+}
+
+/// docs/calls.md states these figures.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_units_of_calls_are_as_documented() {
+    let world = world().await;
+    world.take("acme", "first", "1").await;
+    let mut tagged = call("chat", Some("large"), &json!({ "input_tokens": 1_000, "output_tokens": 500 }));
+    tagged["metadata"] =
+        json!({ "conversation": "c-0123456789abcdef", "team": "search", "request": "req-0123456789abcdef" });
+    let (debit, requests) = world.requests_of(world.debit("acme", "tagged", &tagged)).await;
+    assert_eq!(used(&requests), (vec!["TransactWriteItems"], 5.0, 0.0), "a debit with metadata");
+    let (hold, requests) = world.requests_of(bounded_hold(&world, "hold")).await;
+    assert_eq!(used(&requests[..2]), (vec!["GetItem", "TransactWriteItems"], 7.0, 1.0), "a hold");
+    let (settled, requests) = world.requests_of(world.settle(&hold, "settle", &last(800, None))).await;
+    assert_eq!(settled.status, 200);
+    let expected = (vec!["GetItem", "GetItem", "TransactWriteItems"], 8.0, 2.0);
+    assert_eq!(used(&requests), expected, "a settlement");
+    let path = format!("/v1/workspaces/acme/debits/{}/refund", debit.body["debit_id"].as_str().unwrap());
+    let refund = json!({ "reason": "timeout" });
+    let call = world.call(Method::POST, &path, Some("refund"), Some(&refund));
+    let (refunded, requests) = world.requests_of(call).await;
+    assert_eq!(refunded.status, 201);
+    let (operations, written, read) = used(&requests);
+    assert_eq!(
+        (operations.len(), operations.last(), written, read),
+        (8, Some(&"TransactWriteItems"), 8.0, 6.0)
+    );
+}

@@ -215,8 +215,14 @@ impl DebitRefundStore<'_> {
             return Ok((movement, Some(write)));
         }
         // No epoch was closed since. What the epoch has not used, by the clocks of two functions, returns as prepaid credits.
-        let used = self.store.balances().read_sums(workspace).await?.map(|balance| balance.used);
-        let used = used.unwrap_or_default().max(balance.used).or_zero();
+        let used = match balance.lanes {
+            None => balance.used,
+            Some(_) => {
+                let joined = self.store.balances().read_sums(workspace).await?;
+                joined.map_or(Credits::ZERO, |joined| joined.used)
+            }
+        };
+        let used = used.or_zero();
         movement.of_epoch = live.credits().min(used);
         movement.returned.prepaid = live.credits().minus(movement.of_epoch).map_err(Corrupt::from)?;
         Ok((movement, None))
