@@ -233,3 +233,37 @@ async fn m08_an_unreadable_invoice_is_postponed_and_blocks_no_other() {
     world.sweep().await;
     assert_eq!(world.numbers().await, series(3));
 }
+
+/// A refund of use that was invoiced is credited on the next invoice; a refund within the month lowers its own invoice.
+#[tokio::test(flavor = "multi_thread")]
+async fn m08_a_refund_lowers_the_invoice_of_its_month_or_the_next() {
+    let world = World::new().await;
+    world.put_on_plan("acme", "enterprise").await;
+    let agreed =
+        world.call(Method::PUT, "/v1/workspaces/acme/agreement", None, Some(&invoicing("500"))).await;
+    assert_eq!(agreed.status, 201);
+    let debit = async |key: &str, credits: &str| {
+        let debit = world.take("acme", key, credits).await;
+        debit.body["debit_id"].as_str().unwrap().to_owned()
+    };
+    let refund = async |debit: &str, key: &str, credits: &str| {
+        let path = format!("/v1/workspaces/acme/debits/{debit}/refund");
+        let body = json!({ "credits": credits, "reason": "quality" });
+        assert_eq!(world.call(Method::POST, &path, Some(key), Some(&body)).await.status, 201);
+    };
+    let billed = async || {
+        let invoice = &world.invoices_of("acme").await[0];
+        invoice["lines"].as_array().unwrap().iter().map(|line| line["credits"].clone()).collect::<Vec<_>>()
+    };
+    let first = debit("first", "50").await;
+    refund(&first, "within", "8").await;
+    world.next_month().await;
+    assert_eq!(billed().await, [json!("42")], "50 less 8");
+    refund(&first, "invoiced", "20").await;
+    assert_eq!(world.available("acme").await, "20");
+    debit("second", "30").await;
+    world.next_month().await;
+    assert_eq!(billed().await, [json!("10")], "30 less the 20 of the first month");
+    world.drain().await;
+    world.reconciled("acme").await;
+}
