@@ -3,7 +3,7 @@ import { html, useEffect, useState } from './preact.js';
 import { useLoaded } from './api.js';
 import { credits, time, words } from './format.js';
 
-const KINDS = ['debit', 'hold_settled', 'top_up', 'allocation', 'grant', 'expiry', 'void', 'claw_back', 'claw_back_reversed', 'invoiced'];
+const KINDS = ['debit', 'hold_settled', 'debit_refund', 'top_up', 'allocation', 'grant', 'expiry', 'void', 'claw_back', 'claw_back_reversed', 'invoiced'];
 
 export function Ledger({ api, moves, balance }) {
   const [kind, setKind] = useState('');
