@@ -215,12 +215,11 @@ impl DebitRefundStore<'_> {
             return Ok((movement, Some(write)));
         }
         // No epoch was closed since. What the epoch has not used, by the clocks of two functions, returns as prepaid credits.
-        let used = match balance.lanes {
-            None => balance.used,
-            Some(_) => {
-                let joined = self.store.balances().read_sums(workspace).await?;
-                joined.map_or(Credits::ZERO, |joined| joined.used)
-            }
+        let used = if balance.lanes.is_none() {
+            balance.used
+        } else {
+            let joined = self.store.balances().read_sums(workspace).await?;
+            joined.map_or(Credits::ZERO, |joined| joined.used)
         };
         let used = used.or_zero();
         movement.of_epoch = live.credits().min(used);

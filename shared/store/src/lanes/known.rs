@@ -152,11 +152,9 @@ impl WorkspaceLanes {
     /// Returns a random lane, at best one that no call of this instance uses.
     fn any(&self, sources: &Sources) -> Option<u16> {
         let count = u64::from(self.end.saturating_sub(self.first)).max(1);
-        let start = u16::try_from(sources.below(count)).unwrap_or_default();
-        let from_start = (self.first..self.end).cycle().skip(usize::from(start)).take(usize::from(u16::MAX));
-        let mut all = from_start.take(usize::from(self.end.saturating_sub(self.first)));
-        let first = all.next()?;
-        let free = std::iter::once(first).chain(all).find(|lane| !self.in_use.contains(lane));
-        Some(free.unwrap_or(first))
+        let offset = u16::try_from(sources.below(count)).unwrap_or_default();
+        let start = self.first.saturating_add(offset).min(self.end);
+        let mut from_start = (start..self.end).chain(self.first..start);
+        from_start.clone().find(|lane| !self.in_use.contains(lane)).or_else(|| from_start.next())
     }
 }
