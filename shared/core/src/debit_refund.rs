@@ -295,6 +295,7 @@ impl Waterfall {
                 clawed: Clawed::default(),
             });
         }
+        self.sort();
         self.owe(returned.prepaid.negated())
     }
 }

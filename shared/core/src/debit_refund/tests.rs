@@ -177,6 +177,27 @@ fn m02_refund_pays_debt_before_a_grant_gets_credits() {
 }
 
 #[test]
+fn m16_returned_credits_pay_debt_in_the_order_of_spending() {
+    let grants = vec![grant(GrantKind::Promotional, 19), grant(GrantKind::Allocation, 20)];
+    let debit = debited(&with(grants, "0"), "10", 2);
+    let close = closed(&debit, 3);
+    let owing = debited(&close.next, "3", 4);
+    let after = refunded(&owing, &close.payment.unwrap(), "10", 5);
+    assert_eq!(left(&after), ["grant_19 2", "grant_20 5", "prepaid 0"]);
+}
+
+#[test]
+fn m16_returned_credits_are_taken_back_in_the_order_of_spending() {
+    let grants = vec![grant(GrantKind::Promotional, 19), grant(GrantKind::Allocation, 20)];
+    let debit = debited(&with(grants, "0"), "10", 2);
+    let close = closed(&debit, 3);
+    let (returned, _) = close.payment.unwrap().split(amount("10")).unwrap();
+    let next = posted(&close.next, &movement(2, "0", returned).posting(&close.next, at(4)).unwrap());
+    let after = changed(&next, Change::ClawBack(amount("3")), 4).next;
+    assert_eq!(left(&after), ["grant_19 2", "grant_20 5", "prepaid 0"]);
+}
+
+#[test]
 fn m08_refund_of_invoiced_use_lowers_the_next_invoice() {
     let balance = Balance { invoices_at: Some(at(10)), expires_next: at(10), ..with(Vec::new(), "0") };
     let close = debited(&balance, "7", 2).close(at(10)).unwrap();
