@@ -277,8 +277,11 @@ impl Waterfall {
         for part in &returned.grants {
             match self.grants.iter_mut().find(|grant| grant.grant_id == part.grant_id) {
                 Some(grant) => grant.amount = grant.amount.plus(part.credits)?,
-                // A grant that is used up leaves the waterfall before it ends.
-                None if part.expires_at > at => self.grants.push(part.grant()),
+                // A grant that is used up leaves the waterfall before it ends. An allocation stays until its end, so one
+                // that is absent has ended by a faster clock, or was withdrawn.
+                None if part.expires_at > at && part.kind != GrantKind::Allocation => {
+                    self.grants.push(part.grant())
+                }
                 None => ended = ended.plus(part.credits)?,
             }
         }

@@ -212,6 +212,21 @@ fn m08_refund_of_invoiced_use_lowers_the_next_invoice() {
     assert_eq!(billed(&next_debit.close(month_end).unwrap()).as_deref(), Some("2"));
 }
 
+/// An allocation stays in the balance until its end. One that is absent has ended or was withdrawn, whatever the time of
+/// a slow clock is.
+#[test]
+fn m06_absent_allocation_does_not_return() {
+    let debit = debited(&with(vec![grant(GrantKind::Allocation, 10)], "0"), "4", 2);
+    let close = debit.close(at(10)).unwrap();
+    assert_eq!(close.ended.len(), 1);
+    let (returned, _) = close.payment.unwrap().split(amount("4")).unwrap();
+    let change = Change::Return { refund_id: "dref_1".parse().unwrap(), returned };
+    let changes = vec![QueuedChange { at: at(9), change }];
+    let after = Balance { changes, ..close.next }.close(at(10)).unwrap();
+    assert_eq!((after.ended, after.outcomes), (Vec::new(), Vec::new()));
+    assert_eq!(left(&after.next), ["dref_1 4", "prepaid 0"]);
+}
+
 #[test]
 fn m02_refund_above_an_exhausted_record_returns_as_prepaid_credits() {
     let debit = debited(&with(vec![grant(GrantKind::Promotional, 20)], "0"), "4", 2);
