@@ -205,7 +205,8 @@ fn proportion(part: Credits, share: Credits, whole: Credits) -> Result<Credits, 
 }
 
 impl RefundMovement {
-    /// Returns the posting. The balance must be in the epoch in which it was read, if the refund is of its use.
+    /// Returns the posting. It requires the balance's epoch if the refund is of its use, or if grants get credits back:
+    /// one that has ended meanwhile would expire again with them.
     pub fn posting(&self, balance: &Balance, now: Timestamp) -> Result<Posting, OutOfRange> {
         let ReturnedCredits { grants, prepaid, expired } = &self.returned;
         let waits = !grants.is_empty() || !expired.is_zero();
@@ -228,7 +229,8 @@ impl RefundMovement {
             usage_mark: UsageMark::Marked,
             ..Movement::default()
         };
-        let epoch = (!self.of_epoch.is_zero()).then_some(balance.epoch);
+        let needs_epoch = !self.of_epoch.is_zero() || !grants.is_empty();
+        let epoch = needs_epoch.then_some(balance.epoch);
         Ok(Posting {
             condition: Condition { nothing_due_at: Some(now), epoch, ..Condition::default() },
             movement,

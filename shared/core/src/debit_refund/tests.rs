@@ -228,6 +228,16 @@ fn m06_absent_allocation_does_not_return() {
 }
 
 #[test]
+fn m02_refund_to_grants_requires_the_epoch_that_was_read() {
+    let debit = debited(&with(vec![grant(GrantKind::Promotional, 10)], "0"), "4", 2);
+    let close = closed(&debit, 3);
+    let (returned, _) = close.payment.unwrap().split(amount("4")).unwrap();
+    let posting = movement(2, "0", returned).posting(&close.next, at(9)).unwrap();
+    let later = close.next.close(at(10)).unwrap().next;
+    assert_eq!(posting.apply(&later, "key#k"), Err(Refusal::EpochChanged), "the grant has ended meanwhile");
+}
+
+#[test]
 fn m02_refund_above_an_exhausted_record_returns_as_prepaid_credits() {
     let debit = debited(&with(vec![grant(GrantKind::Promotional, 20)], "0"), "4", 2);
     let (_, empty) = closed(&debit, 3).payment.unwrap().split(amount("4")).unwrap();
