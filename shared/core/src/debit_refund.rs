@@ -269,16 +269,23 @@ impl PaidByGrant {
 
 impl Waterfall {
     /// Returns credits of a refund. They pay debt first.
+    ///
+    /// If a refund of a grant's payment has charged consumed credits, it takes the returned ones instead of the charge
+    /// (`claw_back`).
     pub(crate) fn give_back(
         &mut self,
         refund_id: &Id,
         returned: &ReturnedCredits,
         at: Timestamp,
     ) -> Result<(), OutOfRange> {
-        let mut ended = returned.expired;
+        let (mut ended, mut prepaid) = (returned.expired, returned.prepaid);
         for part in &returned.grants {
             match self.grants.iter_mut().find(|grant| grant.grant_id == part.grant_id) {
-                Some(grant) => grant.amount = grant.amount.plus(part.credits)?,
+                Some(grant) => {
+                    grant.amount = grant.amount.plus(part.credits)?;
+                    let debt = grant.claw_back_to(grant.clawed.total()?)?;
+                    prepaid = prepaid.minus(debt)?;
+                }
                 // A grant that is used up leaves the waterfall before it ends. An allocation stays until its end, so one
                 // that is absent has ended by a faster clock, or was withdrawn.
                 None if part.expires_at > at && part.kind != GrantKind::Allocation => {
@@ -301,7 +308,7 @@ impl Waterfall {
             });
         }
         self.sort();
-        self.owe(returned.prepaid.negated())
+        self.owe(prepaid.negated())
     }
 }
 

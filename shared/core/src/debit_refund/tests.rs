@@ -212,6 +212,27 @@ fn m08_refund_of_invoiced_use_lowers_the_next_invoice() {
     assert_eq!(billed(&next_debit.close(month_end).unwrap()).as_deref(), Some("2"));
 }
 
+/// The refund of the payment has charged consumed credits. Once their debit is refunded, it takes the credits unused.
+#[test]
+fn m05_returned_credits_of_a_refunded_payment_replace_its_charge() {
+    let debit = debited(&with(vec![grant(GrantKind::Allocation, 20)], "6"), "5", 2);
+    let claw = |target: &str| Change::ClawBackTo {
+        key: "claw".to_owned(),
+        grant_id: grant(GrantKind::Allocation, 20).grant_id,
+        target: credits(target),
+    };
+    let close = closed(&debit, 3);
+    let payment = close.payment.unwrap();
+    let payment_first = changed(&close.next, claw("4"), 4).next;
+    assert_eq!(left(&payment_first), ["grant_20 0", "prepaid 2"]);
+    let payment_first = refunded(&payment_first, &payment, "5", 5);
+    let debit_first = refunded(&close.next, &payment, "5", 4);
+    let debit_first = changed(&debit_first, claw("4"), 5).next;
+    assert_eq!(left(&payment_first), ["grant_20 1", "prepaid 6"]);
+    assert_eq!(payment_first.grants, debit_first.grants);
+    assert_eq!(left(&payment_first), left(&debit_first));
+}
+
 /// An allocation stays in the balance until its end. One that is absent has ended or was withdrawn, whatever the time of
 /// a slow clock is.
 #[test]
