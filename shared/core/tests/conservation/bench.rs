@@ -31,7 +31,8 @@ pub struct Bench {
     now: i64,
     /// The second up to which the model has let dates pass.
     passed: i64,
-    grants: usize,
+    /// The number of ids of grants so far.
+    pub grants: usize,
     leaves_fenced: bool,
     closes: Closes,
     holds: Vec<Placement>,
@@ -306,6 +307,9 @@ impl Bench {
     fn grant(&mut self, kind: GrantKind, given: i64, expires_at: i64) -> ExpiringGrant {
         self.grants += 1;
         let grant_id: Id = format!("g{:03}", self.grants).parse().unwrap();
+        // The grant may have been voided before it existed.
+        self.voided.remove(&grant_id);
+        self.truth.removed.remove(grant_id.as_str());
         if kind == GrantKind::Allocation {
             let bought = BoughtGrant { granted: given, dies: expires_at, ..BoughtGrant::default() };
             self.truth.bought.insert(grant_id.to_string(), bought);
@@ -432,7 +436,8 @@ impl Bench {
         let voided = voided.iter().map(|part| whole(part.credits)).sum::<i64>();
         returned.expired = credits(voided + expired);
         let refund_id = refund_id.to_string();
-        let truth = RefundOfDebit { refund_id, epoch, is_present, live, expired, at: self.now };
+        let of_epoch = live.min(self.truth.paid.get(&epoch).map_or(0, Vec::len) as i64);
+        let truth = RefundOfDebit { refund_id, epoch, is_present, live, of_epoch, expired, at: self.now };
         ReadyRefund { movement, left, truth }
     }
 
@@ -544,8 +549,10 @@ impl Bench {
         for grant_id in &grant_ids {
             self.truth.ahead.retain(|ahead| ahead.grant != grant_id.as_str());
             self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
-            self.truth.bought.remove(grant_id.as_str());
-            self.truth.removed.insert(grant_id.to_string());
+            // Only grants that were bought are withdrawn in practice. Another one runs on for refunds of debits.
+            if self.truth.bought.remove(grant_id.as_str()).is_some() {
+                self.truth.removed.insert(grant_id.to_string());
+            }
         }
         self.change(Change::Withdraw { key: "withdrawn".into(), grant_ids });
     }

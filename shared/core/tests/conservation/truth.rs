@@ -38,8 +38,10 @@ pub struct RefundOfDebit {
     /// The epoch whose use was refunded.
     pub epoch: u64,
     pub is_present: bool,
-    /// The part that the epoch has used.
+    /// The part that live credits paid.
     pub live: i64,
+    /// The part of `live` that the epoch has used, as far as it was read. The rest returns as prepaid credits.
+    pub of_epoch: i64,
     /// The part that expired credits paid.
     pub expired: i64,
     pub at: i64,
@@ -159,7 +161,7 @@ impl Truth {
     pub fn refund_debit(&mut self, refund: &RefundOfDebit) {
         let paid = self.paid.remove(&refund.epoch).unwrap_or_default();
         let n = paid.len() as i64;
-        let of_epoch = refund.live.min(n);
+        let of_epoch = refund.of_epoch;
         let returns = |k: i64| match refund.is_present {
             true => k >= n - of_epoch,
             false => (k + 1) * of_epoch / n > k * of_epoch / n,
@@ -185,7 +187,9 @@ impl Truth {
         if dies == i64::MAX {
             return self.give_one(dies, &grant);
         }
-        if dies <= refund.at || self.removed.contains(&grant) {
+        // A refund with a slow clock does not bring back an allocation that has ended by another clock.
+        let has_ended = self.bought.get(&grant).is_some_and(|bought| bought.has_ended);
+        if dies <= refund.at || has_ended || self.removed.contains(&grant) {
             let last = self.returned_until(refund.at);
             return self.coins.push((last, refund.refund_id.clone()));
         }
@@ -204,7 +208,7 @@ impl Truth {
     /// Returns the last second of returned credits whose grant has ended: that of the allocation that runs, or 30 days.
     fn returned_until(&self, at: i64) -> i64 {
         let begun = |grant: &String| self.ahead.iter().all(|ahead| ahead.grant != *grant);
-        let running = self.bought.iter().filter(|(grant, it)| it.dies > at && begun(grant));
+        let running = self.bought.iter().filter(|(grant, it)| it.dies > at && !it.has_ended && begun(grant));
         running.map(|(_, it)| it.dies).min().unwrap_or(at + 30 * 86_400)
     }
 
