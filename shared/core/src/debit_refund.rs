@@ -206,7 +206,7 @@ fn proportion(part: Credits, share: Credits, whole: Credits) -> Result<Credits, 
 
 impl RefundMovement {
     /// Returns the posting. It requires the balance's epoch if the refund is of its use, or if grants get credits back:
-    /// one that has ended meanwhile would expire again with them.
+    /// one that was voided or has ended meanwhile would come back.
     pub fn posting(&self, balance: &Balance, now: Timestamp) -> Result<Posting, OutOfRange> {
         let ReturnedCredits { grants, prepaid, expired } = &self.returned;
         let waits = !grants.is_empty() || !expired.is_zero();

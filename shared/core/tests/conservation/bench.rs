@@ -255,6 +255,7 @@ impl Bench {
             4 => self.hold(1),
             5 => self.end_holds(&[(0, 1)], 0),
             6 => self.now += 2,
+            7 => self.run(&Operation::Void { pick: self.debits.len() }),
             _ => {}
         }
     }
@@ -380,6 +381,9 @@ impl Bench {
                 Err(refusal) => assert!(matches!(refusal, Refusal::EpochChanged | Refusal::Due)),
             }
         };
+        // The refund's own grant may have been voided before it existed.
+        self.voided.remove(&refund_id);
+        self.truth.removed.remove(refund_id.as_str());
         let waits = ready.movement.waits_for_close();
         assert_eq!(waits, next.is_due(second(ready.truth.at)), "a change is queued only if it is needed");
         let raised = next.owned().unwrap().minus(self.balance.owned().unwrap()).unwrap();

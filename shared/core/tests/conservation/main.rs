@@ -52,8 +52,14 @@ fn refund_of(pick: usize, credits: i64) -> Operation {
     Operation::RefundDebit { pick, credits, found: FoundBy::Epoch, meanwhile: 0 }
 }
 
+/// Returns the configuration of 1,000 cases, or of `PROPTEST_CASES` if they are more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(1_000), failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1_000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn conservation_and_the_order_of_spending_hold_at_every_step(
