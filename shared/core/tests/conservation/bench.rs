@@ -1,15 +1,16 @@
 //! A test bench that drives a balance and its reference model side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::operation::Operation;
-use crate::truth::{Ahead, BoughtGrant, Truth};
+use crate::operation::{FoundBy, Operation};
+use crate::truth::{Ahead, BoughtGrant, RefundOfDebit, Truth};
 use crate::{START, amount, credits, second, whole};
 use credits_core::balance::{Balance, NEVER};
 use credits_core::change::Change;
 use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::close::{CloseEntry, CloseResult, Happened};
 use credits_core::credits::{Amount, Credits};
+use credits_core::debit_refund::{EpochPayment, RefundMovement, ReturnedCredits};
 use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
 use credits_core::hold_posting::Placement;
 use credits_core::id::Id;
@@ -23,17 +24,43 @@ pub struct Bench {
     /// The outcomes that the closes have listed.
     pub outcomes: Vec<CloseEntry>,
     pub ended: BTreeMap<Id, EndedGrant>,
-    truth: Truth,
+    /// How many debits, holds and captures the balance has refused.
+    pub refusals: usize,
+    pub debits: Vec<PostedDebit>,
+    pub truth: Truth,
     now: i64,
     /// The second up to which the model has let dates pass.
     passed: i64,
-    grants: usize,
+    /// The number of ids of grants so far.
+    pub grants: usize,
     leaves_fenced: bool,
     closes: Closes,
     holds: Vec<Placement>,
     /// The credits that ended holds released after they had expired.
     expired_in_holds: Credits,
     clawed_of_packs: Credits,
+    /// How each closed epoch was paid, less what was refunded since.
+    payments: BTreeMap<u64, EpochPayment>,
+    voided: BTreeSet<Id>,
+}
+
+/// A debit or a settlement of holds, as its ledger entry records it.
+#[derive(Debug, Clone)]
+pub struct PostedDebit {
+    at: i64,
+    epoch: u64,
+    credits: i64,
+    /// The part that expired credits paid.
+    expired: i64,
+    refunded: i64,
+}
+
+/// A refund of a debit that is ready to be posted.
+struct ReadyRefund {
+    movement: RefundMovement,
+    /// What is left of the epoch's payment; `None` in the present epoch.
+    left: Option<EpochPayment>,
+    truth: RefundOfDebit,
 }
 
 /// When a balance is closed.
@@ -51,6 +78,8 @@ impl Bench {
             balance: Balance::default(),
             outcomes: Vec::new(),
             ended: BTreeMap::new(),
+            refusals: 0,
+            debits: Vec::new(),
             truth: Truth::default(),
             now: 0,
             passed: 0,
@@ -60,6 +89,8 @@ impl Bench {
             holds: Vec::new(),
             expired_in_holds: Credits::ZERO,
             clawed_of_packs: Credits::ZERO,
+            payments: BTreeMap::new(),
+            voided: BTreeSet::new(),
         }
     }
 
@@ -70,6 +101,9 @@ impl Bench {
             self.leaves_fenced = false;
             let closing = self.balance.close(second(now)).unwrap();
             self.is_raised_by_additions_alone(&closing);
+            let epoch = self.balance.epoch;
+            self.check_payment(epoch, closing.payment.as_ref());
+            self.payments.extend(closing.payment.map(|payment| (epoch, payment)));
             self.balance = closing.next;
             self.outcomes.extend(closing.outcomes);
             self.ended.extend(closing.ended.into_iter().map(|ended| (ended.grant_id.clone(), ended)));
@@ -78,7 +112,23 @@ impl Bench {
         }
     }
 
-    /// Checks that only an addition or an invoice raises what is owned, and that an addition ends a noted exhaustion.
+    /// Checks that the record of an epoch's payment has what the model has spent in the epoch.
+    fn check_payment(&self, epoch: u64, payment: Option<&EpochPayment>) {
+        let mut paid: BTreeMap<&str, i64> = BTreeMap::new();
+        for (_, grant) in self.truth.paid.get(&epoch).into_iter().flatten() {
+            *paid.entry(grant).or_default() += 1;
+        }
+        let mut recorded: BTreeMap<&str, i64> = BTreeMap::new();
+        if let Some(payment) = payment {
+            assert_eq!(payment.epoch, epoch);
+            recorded.extend(payment.grants.iter().map(|it| (it.grant_id.as_str(), whole(it.credits))));
+            recorded.insert("prepaid", whole(payment.prepaid));
+            recorded.retain(|_, credits| *credits != 0);
+        }
+        assert_eq!(recorded, paid, "the record has what each source paid and did not get back");
+    }
+
+    /// Checks that only an addition, a refund of a debit or an invoice raises what is owned, and that an addition ends a noted exhaustion.
     fn is_raised_by_additions_alone(&self, closing: &CloseResult) {
         let (before, after) = (self.balance.owned().unwrap(), closing.next.owned().unwrap());
         let adds = |outcome: &CloseEntry| match outcome.what {
@@ -88,8 +138,10 @@ impl Bench {
         };
         let grants = self.balance.changes.iter().any(|it| matches!(it.change, Change::Grant(_)));
         let adds = grants || closing.outcomes.iter().any(adds);
+        let returns = self.balance.changes.iter().any(|it| matches!(it.change, Change::Return { .. }));
         let invoiced = closing.outcomes.iter().any(|it| matches!(it.what, Happened::Invoiced(_)));
-        assert!(adds || invoiced || after <= before, "only an addition or an invoice raises what is owned");
+        let raised = after > before;
+        assert!(adds || returns || invoiced || !raised, "only these raise what is owned");
         let all_applied = closing.next.changes.is_empty();
         assert!(!adds || !all_applied || (closing.next.added.is_some() && !closing.next.exhaustion_noted));
     }
@@ -125,13 +177,16 @@ impl Bench {
         let before = self.truth.available() + self.truth.limit;
         match self.post(&Posting::debit(amount(wanted).into(), second(now))) {
             Ok(()) => {
-                self.truth.spend(wanted);
+                let epoch = self.balance.epoch;
+                self.truth.spend(wanted, epoch);
                 self.truth.consumed += wanted;
+                self.debits.push(PostedDebit { at: now, epoch, credits: wanted, expired: 0, refunded: 0 });
                 assert!(before >= wanted, "a debit never takes the balance below zero");
             }
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::Insufficient { spendable: credits(before) });
                 assert!(before < wanted, "a covered debit is not refused");
+                self.refusals += 1;
             }
         }
     }
@@ -151,6 +206,7 @@ impl Bench {
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::Insufficient { spendable: credits(before) });
                 assert!(before < wanted, "a covered hold is not refused");
+                self.refusals += 1;
             }
         }
     }
@@ -199,6 +255,7 @@ impl Bench {
             4 => self.hold(1),
             5 => self.end_holds(&[(0, 1)], 0),
             6 => self.now += 2,
+            7 => self.run(&Operation::Void { pick: self.debits.len() }),
             _ => {}
         }
     }
@@ -228,14 +285,22 @@ impl Bench {
             assert_eq!(outcome, Err(Refusal::Insufficient { spendable: credits(before) }));
             assert!(before < above, "a covered amount above a hold is not refused");
             self.holds.extend(ends.into_iter().map(|(hold, _)| hold));
+            self.refusals += 1;
             return;
         }
         assert!(above == 0 || before >= above, "the credits cover what exceeds a hold");
+        let epoch = self.balance.epoch;
+        let credits = ends.iter().map(|(_, captured)| whole(*captured)).sum();
+        if credits > 0 {
+            let expired = whole(ending.paid_by_expired);
+            let at = now.as_second() - START;
+            self.debits.push(PostedDebit { at, epoch, credits, expired, refunded: 0 });
+        }
         for (hold, captured) in ends {
             let (kept, captured) = (whole(hold.amount.credits()), whole(captured));
             let grown = kept.max(captured);
             self.truth.held.get_mut(&hold.epoch).unwrap()[0] += grown - kept;
-            self.truth.end_hold(hold.epoch, grown, captured);
+            self.truth.end_hold(hold.epoch, epoch, grown, captured);
         }
         self.expired_in_holds = self.expired_in_holds.plus(ending.expired).unwrap();
     }
@@ -243,6 +308,9 @@ impl Bench {
     fn grant(&mut self, kind: GrantKind, given: i64, expires_at: i64) -> ExpiringGrant {
         self.grants += 1;
         let grant_id: Id = format!("g{:03}", self.grants).parse().unwrap();
+        // The grant may have been voided before it existed.
+        self.voided.remove(&grant_id);
+        self.truth.removed.remove(grant_id.as_str());
         if kind == GrantKind::Allocation {
             let bought = BoughtGrant { granted: given, dies: expires_at, ..BoughtGrant::default() };
             self.truth.bought.insert(grant_id.to_string(), bought);
@@ -289,12 +357,103 @@ impl Bench {
         }
     }
 
+    /// Refunds credits of a debit. Runs what other callers do between the read and the write.
+    fn refund_debit(&mut self, pick: usize, wanted: i64, found: FoundBy, meanwhile: u8) {
+        if self.debits.is_empty() {
+            return;
+        }
+        let pick = pick % self.debits.len();
+        let debit = &self.debits[pick];
+        let refund = wanted.min(debit.credits - debit.refunded);
+        if refund == 0 {
+            return;
+        }
+        self.grants += 1;
+        let refund_id: Id = format!("g{:03}", self.grants).parse().unwrap();
+        let mut meanwhile = Some(meanwhile);
+        let (ready, next) = loop {
+            self.close(self.now);
+            let ready = self.ready_refund(&refund_id, pick, refund, found);
+            let posting = ready.movement.posting(&self.balance, second(self.now)).unwrap();
+            meanwhile.take().into_iter().for_each(|it| self.meanwhile(it));
+            match posting.apply(&self.balance, "refund") {
+                Ok(next) => break (ready, next),
+                Err(refusal) => assert!(matches!(refusal, Refusal::EpochChanged | Refusal::Due)),
+            }
+        };
+        // The refund's own grant may have been voided before it existed.
+        self.voided.remove(&refund_id);
+        self.truth.removed.remove(refund_id.as_str());
+        let waits = ready.movement.waits_for_close();
+        assert_eq!(waits, next.is_due(second(ready.truth.at)), "a change is queued only if it is needed");
+        let raised = next.owned().unwrap().minus(self.balance.owned().unwrap()).unwrap();
+        let of_epoch = ready.movement.of_epoch;
+        assert_eq!(raised, if waits { of_epoch } else { credits(refund) }, "a refund returns its credits");
+        self.balance = next;
+        self.debits[pick].refunded += refund;
+        self.truth.refund_debit(&ready.truth);
+        if let Some(left) = ready.left {
+            self.check_payment(left.epoch, Some(&left));
+            self.payments.insert(left.epoch, left);
+        }
+        if waits && !self.leaves_fenced && self.closes == Closes::AtOnce {
+            self.close(self.now);
+        }
+    }
+
+    /// Computes a refund as the store does: the credits that expired paid return last.
+    fn ready_refund(&self, refund_id: &Id, pick: usize, refund: i64, found: FoundBy) -> ReadyRefund {
+        let debit = &self.debits[pick];
+        let live = refund.min((debit.credits - debit.expired - debit.refunded).max(0));
+        let expired = refund - live;
+        let payment = match found {
+            FoundBy::Epoch if debit.epoch == self.balance.epoch => None,
+            FoundBy::Epoch if self.payments.contains_key(&debit.epoch) => self.payments.get(&debit.epoch),
+            _ => self.payments.values().find(|payment| payment.closed_at > second(debit.at)),
+        };
+        let mut movement = RefundMovement {
+            refund_id: refund_id.clone(),
+            debited_at: second(debit.at),
+            of_epoch: Credits::ZERO,
+            returned: ReturnedCredits::default(),
+        };
+        let mut left = None;
+        match (payment, Amount::new(credits(live))) {
+            (_, Err(_)) => {}
+            (Some(payment), Ok(live)) => {
+                let (returned, next) = payment.split(live).unwrap();
+                check_split(payment, live, &returned);
+                movement.returned = returned;
+                left = Some(next);
+            }
+            (None, Ok(live)) => {
+                movement.of_epoch = live.credits().min(self.balance.used);
+                movement.returned.prepaid = live.credits().minus(movement.of_epoch).unwrap();
+            }
+        }
+        let epoch = left.as_ref().map_or(self.balance.epoch, |left| left.epoch);
+        let is_present = left.is_none();
+        let returned = &mut movement.returned;
+        let (voided, kept): (Vec<_>, Vec<_>) =
+            returned.grants.drain(..).partition(|part| self.voided.contains(&part.grant_id));
+        returned.grants = kept;
+        let voided = voided.iter().map(|part| whole(part.credits)).sum::<i64>();
+        returned.expired = credits(voided + expired);
+        let refund_id = refund_id.to_string();
+        let of_epoch = live.min(self.truth.paid.get(&epoch).map_or(0, Vec::len) as i64);
+        let truth = RefundOfDebit { refund_id, epoch, is_present, live, of_epoch, expired, at: self.now };
+        ReadyRefund { movement, left, truth }
+    }
+
     pub fn run(&mut self, operation: &Operation) {
         match *operation {
             Operation::Hold { credits } => self.hold(credits),
             Operation::ExtendHold { pick, credits, meanwhile } => self.extend_hold(pick, credits, meanwhile),
             Operation::EndHolds { ref picks, meanwhile } => self.end_holds(picks, meanwhile),
             Operation::Debit { credits, skew } => self.debit(credits, skew),
+            Operation::RefundDebit { pick, credits, found, meanwhile } => {
+                self.refund_debit(pick, credits, found, meanwhile);
+            }
             Operation::TopUp { credits } => {
                 self.close(self.now);
                 self.post(&Posting::top_up(amount(credits), second(self.now))).unwrap();
@@ -317,6 +476,8 @@ impl Bench {
                 }
                 self.pass(self.now);
                 self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
+                self.truth.removed.insert(grant_id.to_string());
+                self.voided.insert(grant_id.clone());
                 self.change(Change::Void { key: "void".into(), grant_id, prepaid: None });
             }
             Operation::Reduce { pick, credits } => {
@@ -392,7 +553,10 @@ impl Bench {
         for grant_id in &grant_ids {
             self.truth.ahead.retain(|ahead| ahead.grant != grant_id.as_str());
             self.truth.voided += self.truth.remove(grant_id.as_str(), usize::MAX);
-            self.truth.bought.remove(grant_id.as_str());
+            // Only grants that were bought are withdrawn in practice. Another one runs on for refunds of debits.
+            if self.truth.bought.remove(grant_id.as_str()).is_some() {
+                self.truth.removed.insert(grant_id.to_string());
+            }
         }
         self.change(Change::Withdraw { key: "withdrawn".into(), grant_ids });
     }
@@ -412,15 +576,29 @@ impl Bench {
         let prepaid = truth.coins.iter().filter(|(dies, _)| *dies == i64::MAX).count() as i64;
         assert_eq!(left.prepaid, credits(prepaid - truth.debt), "prepaid credits are spent last");
         for grant in &left.grants {
-            let coins = truth.coins.iter().filter(|(_, of)| of == grant.grant_id.as_str()).count() as i64;
-            assert_eq!(grant.amount, credits(coins), "the earliest expiry is spent first");
+            let coins: Vec<_> = truth.coins.iter().filter(|(_, of)| of == grant.grant_id.as_str()).collect();
+            assert_eq!(grant.amount, credits(coins.len() as i64), "the earliest expiry is spent first");
+            assert!(coins.iter().all(|(dies, _)| second(*dies) == grant.expires_at));
         }
+        let has_debt = left.prepaid < Credits::ZERO;
+        assert!(!has_debt || left.grants.iter().all(|grant| grant.amount.is_zero()), "debt is paid first");
+        self.check_debits();
         let consumed = Credits::sum(balance.consumed.values().copied()).unwrap();
-        assert_eq!(consumed, credits(truth.consumed), "the month's counter is exact");
+        assert_eq!(consumed, credits(truth.consumed - truth.refunded), "the month's counter is exact");
         assert!(balance.grants.iter().all(|grant| grant.expires_at < NEVER));
         let changes_next = balance.next.iter().all(|next| balance.expires_next <= next.starts_at);
         assert!(changes_next, "a grant that was paid ahead starts without a schedule");
         self.check_outcomes();
+    }
+
+    /// Checks the records of debits and of what paid for them.
+    fn check_debits(&self) {
+        let used = self.truth.paid.get(&self.balance.epoch).map_or(0, Vec::len);
+        assert_eq!(self.balance.used, credits(used as i64), "a refund of this epoch lowers its use");
+        let debited: i64 = self.debits.iter().map(|debit| debit.credits).sum();
+        let refunded: i64 = self.debits.iter().map(|debit| debit.refunded).sum();
+        assert_eq!((debited, refunded), (self.truth.consumed, self.truth.refunded));
+        assert!(self.debits.iter().all(|debit| debit.refunded <= debit.credits));
     }
 
     /// Checks that the outcomes of the closes agree with the model.
@@ -445,6 +623,26 @@ impl Bench {
             clawed.plus(self.clawed_of_packs).unwrap(),
             credits(self.truth.clawed),
             "credits taken back"
+        );
+    }
+}
+
+/// Checks that each source gets back its proportion to a millionth, and at most what it has paid.
+fn check_split(payment: &EpochPayment, refund: Amount, returned: &ReturnedCredits) {
+    let sources = || payment.grants.iter().map(|paid| whole(paid.credits)).chain([whole(payment.prepaid)]);
+    let used: i64 = sources().sum();
+    let of_epoch = whole(refund.credits()).min(used);
+    let above = whole(refund.credits()) - of_epoch;
+    let part_of = |id: &Id| returned.grants.iter().find(|part| part.grant_id == *id);
+    let parts =
+        payment.grants.iter().map(|paid| part_of(&paid.grant_id).map_or(0, |part| whole(part.credits)));
+    let parts: Vec<i64> = parts.chain([whole(returned.prepaid) - above]).collect();
+    assert_eq!(parts.iter().sum::<i64>(), of_epoch, "a split returns all that was refunded");
+    for (part, paid) in parts.into_iter().zip(sources()) {
+        assert!((0..=paid).contains(&part), "no source gets back more than it has paid");
+        assert!(
+            used == 0 || (part * used - paid * of_epoch).abs() < used,
+            "{part} of {paid} is no proportion"
         );
     }
 }

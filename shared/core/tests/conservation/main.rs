@@ -1,8 +1,8 @@
-//! Compares the balance with a slow model that is written differently: a heap of single credits, each with its last
-//! second.
+//! Compares the balance with a slow model that is written differently: a heap of single millionths of a credit, each with
+//! its last second.
 //!
-//! The model covers top-ups, grants, grants that are paid ahead, debits, holds, expiries, voids, claw-backs, invoices
-//! and credit limits.
+//! The model covers top-ups, grants, grants that are paid ahead, debits, holds, expiries, voids, claw-backs, invoices,
+//! credit limits, and refunds of debits.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use bench::{Bench, Closes};
-use operation::{Operation, any_operation};
+use operation::{
+    FoundBy, Operation, any_operation, any_operation_that_ends_the_epoch, any_operation_within_an_epoch,
+};
 
 mod bench;
 mod operation;
@@ -29,8 +31,9 @@ mod truth;
 /// The second 0 of the test, as a Unix time.
 const START: i64 = 1_790_000_000;
 
+/// Returns millionths of a credit. So each proportion of a split is rounded.
 fn credits(units: i64) -> Credits {
-    Credits::from_micros(i128::from(units) * 1_000_000).unwrap()
+    Credits::from_micros(i128::from(units)).unwrap()
 }
 
 fn amount(units: i64) -> Amount {
@@ -38,15 +41,25 @@ fn amount(units: i64) -> Amount {
 }
 
 fn whole(credits: Credits) -> i64 {
-    (credits.micros().unwrap() / 1_000_000) as i64
+    credits.micros().unwrap() as i64
 }
 
 fn second(at: i64) -> Timestamp {
     Timestamp::from_second(START + at).unwrap()
 }
 
+fn refund_of(pick: usize, credits: i64) -> Operation {
+    Operation::RefundDebit { pick, credits, found: FoundBy::Epoch, meanwhile: 0 }
+}
+
+/// Returns the configuration of 1,000 cases, or of `PROPTEST_CASES` if they are more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(1_000), failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn conservation_and_the_order_of_spending_hold_at_every_step(
@@ -81,6 +94,75 @@ proptest! {
         };
         prop_assert_eq!(listed(&at_once), listed(&late));
         prop_assert_eq!(at_once.ended, late.ended);
+    }
+
+    /// A refund in the epoch of its debit leaves the balance that a smaller debit leaves.
+    #[test]
+    fn m02_refund_in_its_epoch_is_a_smaller_debit(
+        before in prop::collection::vec(any_operation(), 0..25),
+        paid in 1..8_i64,
+        refunded in 1..8_i64,
+        later in prop::collection::vec(any_operation_within_an_epoch(), 0..8),
+    ) {
+        let kept = (paid - refunded).max(0);
+        let before: Vec<_> = before.into_iter().map(Operation::with_one_clock).collect();
+        let [refunding, smaller] = [paid, kept].map(|debited| {
+            let mut bench = Bench::new(Closes::WhenNeeded);
+            before.iter().for_each(|it| bench.run(it));
+            bench.run(&Operation::Read);
+            let (refusals, pick) = (bench.refusals, bench.debits.len());
+            if debited > 0 {
+                bench.run(&Operation::Debit { credits: debited, skew: 0 });
+            }
+            later.iter().for_each(|it| bench.run(it));
+            if debited == paid && bench.refusals == refusals {
+                bench.run(&refund_of(pick, paid - kept));
+                bench.check();
+            }
+            (bench.refusals - refusals, bench.balance)
+        });
+        if refunding.0 == 0 {
+            let [refunding, smaller] = [refunding, smaller].map(|(_, mut balance)| {
+                balance.consumed.retain(|_, credits| !credits.is_zero());
+                Balance { version: 0, usage_marks: 0, last: String::new(), ..balance }
+            });
+            prop_assert_eq!(refunding, smaller);
+        }
+    }
+
+    /// Whether an epoch ends before or after a refund, the workspace owns and is billed as much in all.
+    #[test]
+    fn m02_close_before_or_after_a_refund_changes_no_total(
+        before in prop::collection::vec(any_operation(), 0..25),
+        paid in 1..8_i64,
+        refunded in 1..8_i64,
+        closing in prop::collection::vec(any_operation_that_ends_the_epoch(), 1..4),
+        closes in prop_oneof![Just(Closes::AtOnce), Just(Closes::WhenNeeded)],
+    ) {
+        let totals = [0, closing.len()].map(|place| {
+            let mut bench = Bench::new(closes);
+            before.iter().for_each(|it| bench.run(it));
+            bench.run(&Operation::Read);
+            let pick = bench.debits.len();
+            bench.run(&Operation::Debit { credits: paid, skew: 0 });
+            let mut operations = closing.clone();
+            if bench.debits.len() > pick {
+                operations.insert(place, refund_of(pick, refunded));
+            }
+            // The refund takes an id, so a later pick would mean another grant.
+            let grants = bench.grants;
+            for mut operation in operations {
+                if let Operation::Refund { pick, .. } = &mut operation {
+                    *pick = if grants == 0 { continue } else { *pick % grants };
+                }
+                bench.run(&operation);
+                bench.check();
+            }
+            bench.run(&Operation::Read);
+            bench.check();
+            bench.balance.owned().unwrap().minus(credits(bench.truth.invoiced)).unwrap()
+        });
+        prop_assert_eq!(totals[0], totals[1]);
     }
 }
 

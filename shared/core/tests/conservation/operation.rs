@@ -2,12 +2,28 @@
 
 use proptest::prelude::*;
 
+/// How a refund finds the epoch of its debit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// The epoch in which the debit was posted.
+    Epoch,
+    /// The first epoch that was closed after the debit's second, as the store does. It may be a later one.
+    Time,
+}
+
 /// An operation on a balance.
 #[derive(Debug, Clone)]
 pub enum Operation {
     Debit {
         credits: i64,
         skew: i64,
+    },
+    /// Refunds credits of an earlier debit, or of captures that ended holds took.
+    RefundDebit {
+        pick: usize,
+        credits: i64,
+        found: FoundBy,
+        meanwhile: u8,
     },
     /// Sets credits aside.
     Hold {
@@ -88,6 +104,12 @@ impl Operation {
             Self::ExtendHold { pick, credits, meanwhile: LATER } => {
                 Self::ExtendHold { pick, credits, meanwhile: 0 }
             }
+            Self::RefundDebit { pick, credits, meanwhile, .. } => Self::RefundDebit {
+                pick,
+                credits,
+                found: FoundBy::Epoch,
+                meanwhile: if meanwhile == LATER { 0 } else { meanwhile },
+            },
             Self::LeaveFenced => Self::Wait { seconds: 0 },
             operation => operation,
         }
@@ -103,6 +125,7 @@ pub fn any_operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(pick, credits, meanwhile)| Operation::ExtendHold { pick, credits, meanwhile }),
         3 => (prop::collection::vec((any::<usize>(), 0..7_i64), 1..4), 0..9_u8)
             .prop_map(|(picks, meanwhile)| Operation::EndHolds { picks, meanwhile }),
+        6 => any_refund(),
         2 => (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
         2 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
         2 => (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Buy { credits, lives }),
@@ -119,5 +142,34 @@ pub fn any_operation() -> impl Strategy<Value = Operation> {
         3 => (1..4_i64).prop_map(|seconds| Operation::Wait { seconds }),
         1 => Just(Operation::Read),
         1 => Just(Operation::LeaveFenced),
+    ]
+}
+
+/// Generates a refund of a debit.
+fn any_refund() -> impl Strategy<Value = Operation> {
+    let found = prop_oneof![3 => Just(FoundBy::Epoch), 1 => Just(FoundBy::Time)];
+    (any::<usize>(), 1..8_i64, found, 0..9_u8).prop_map(|(pick, credits, found, meanwhile)| {
+        Operation::RefundDebit { pick, credits, found, meanwhile }
+    })
+}
+
+/// Generates an operation that ends no epoch.
+pub fn any_operation_within_an_epoch() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        (1..4_i64).prop_map(|credits| Operation::Debit { credits, skew: 0 }),
+        (1..4_i64).prop_map(|credits| Operation::Hold { credits }),
+        (any::<usize>(), 0..5_i64).prop_map(|pick| Operation::EndHolds { picks: vec![pick], meanwhile: 0 }),
+        (1..8_i64).prop_map(|credits| Operation::TopUp { credits }),
+    ]
+}
+
+/// Generates an operation that ends the epoch and takes or gives a fixed number of credits.
+pub fn any_operation_that_ends_the_epoch() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Grant { credits, lives }),
+        (1..8_i64, 1..8_i64).prop_map(|(credits, lives)| Operation::Buy { credits, lives }),
+        (any::<usize>(), 0..8_i64).prop_map(|(pick, target)| Operation::Refund { pick, target }),
+        (1..8_i64).prop_map(|credits| Operation::ClawBack { credits }),
+        Just(Operation::Invoice),
     ]
 }

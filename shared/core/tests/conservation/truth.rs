@@ -1,6 +1,7 @@
-//! The slow model: a heap of single credits, each with its last second. Every date passes at its own second.
+//! The slow model: a heap of single millionths of a credit, each with its last second. Every date passes at its own
+//! second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant that a payment bought.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -26,14 +27,35 @@ pub struct Ahead {
     pub credits: i64,
 }
 
-/// A model of a balance. Each coin is one credit, with the second at which it expires (`i64::MAX` for never) and its
-/// grant.
+/// A millionth of a credit: the second at which it expires (`i64::MAX` for never), and its grant.
+pub type Coin = (i64, String);
+
+/// A refund of a debit.
+#[derive(Debug, Clone)]
+pub struct RefundOfDebit {
+    /// The id that a grant of returned credits gets.
+    pub refund_id: String,
+    /// The epoch whose use was refunded.
+    pub epoch: u64,
+    pub is_present: bool,
+    /// The part that live credits paid.
+    pub live: i64,
+    /// The part of `live` that the epoch has used, as far as it was read. The rest returns as prepaid credits.
+    pub of_epoch: i64,
+    /// The part that expired credits paid.
+    pub expired: i64,
+    pub at: i64,
+}
+
+/// A model of a balance.
 #[derive(Debug, Default)]
 pub struct Truth {
-    pub coins: Vec<(i64, String)>,
+    pub coins: Vec<Coin>,
     pub debt: i64,
     pub granted: i64,
     pub consumed: i64,
+    /// The credits of debits that were refunded.
+    pub refunded: i64,
     pub expired: i64,
     pub voided: i64,
     pub clawed: i64,
@@ -47,6 +69,10 @@ pub struct Truth {
     pub invoices_at: BTreeMap<i64, i64>,
     pub ahead: Vec<Ahead>,
     pub bought: BTreeMap<String, BoughtGrant>,
+    /// The grants that were voided or withdrawn.
+    pub removed: BTreeSet<String>,
+    /// The coins that each epoch has used and no refund has returned, in the order of spending. Debt counts as prepaid.
+    pub paid: BTreeMap<u64, Vec<Coin>>,
 }
 
 impl Truth {
@@ -108,16 +134,82 @@ impl Truth {
         }
     }
 
-    pub fn spend(&mut self, credits: i64) {
+    /// Spends credits for calls in an epoch.
+    pub fn spend(&mut self, credits: i64, epoch: u64) {
         for _ in 0..credits {
-            self.coins.sort();
-            if self.coins.is_empty() {
-                self.debt += 1;
-            } else {
-                let (_, grant) = self.coins.remove(0);
-                self.used_up(&grant);
+            let coin = self.spend_one();
+            self.paid.entry(epoch).or_default().push(coin);
+        }
+    }
+
+    /// Takes the coin that expires first, else a debt.
+    fn spend_one(&mut self) -> Coin {
+        self.coins.sort();
+        if self.coins.is_empty() {
+            self.debt += 1;
+            return (i64::MAX, "prepaid".to_owned());
+        }
+        let coin = self.coins.remove(0);
+        self.used_up(&coin.1);
+        coin
+    }
+
+    /// Returns the coins of a refund to where they came from.
+    ///
+    /// In the present epoch, these are the coins that were spent last. Of a closed epoch with `n` coins, the coin at
+    /// `k` returns where the running count `⌊k × live ÷ n⌋` steps up.
+    pub fn refund_debit(&mut self, refund: &RefundOfDebit) {
+        let paid = self.paid.remove(&refund.epoch).unwrap_or_default();
+        let n = paid.len() as i64;
+        let of_epoch = refund.of_epoch;
+        let returns = |k: i64| match refund.is_present {
+            true => k >= n - of_epoch,
+            false => (k + 1) * of_epoch / n > k * of_epoch / n,
+        };
+        let (returned, kept): (Vec<_>, Vec<_>) = paid.into_iter().zip(0..).partition(|(_, k)| returns(*k));
+        self.paid.insert(refund.epoch, kept.into_iter().map(|(coin, _)| coin).collect());
+        let mut coins: Vec<Coin> = returned.into_iter().map(|(coin, _)| coin).collect();
+        assert_eq!(coins.len() as i64, of_epoch, "the epoch returns what was refunded of it");
+        coins.extend((of_epoch..refund.live).map(|_| (i64::MAX, "prepaid".to_owned())));
+        // A coin of no grant returns like that of one that has ended.
+        coins.extend((0..refund.expired).map(|_| (i64::MIN, String::new())));
+        self.refunded += refund.live + refund.expired;
+        // Prepaid credits pay debt before those of grants.
+        coins.sort_by_key(|(dies, _)| *dies < i64::MAX);
+        coins.into_iter().for_each(|coin| self.give_back(coin, refund));
+        while self.debt > 0 && !self.coins.is_empty() {
+            self.debt -= 1;
+            self.spend_one();
+        }
+    }
+
+    fn give_back(&mut self, (dies, grant): Coin, refund: &RefundOfDebit) {
+        if dies == i64::MAX {
+            return self.give_one(dies, &grant);
+        }
+        // A refund with a slow clock does not bring back an allocation that has ended by another clock.
+        let has_ended = self.bought.get(&grant).is_some_and(|bought| bought.has_ended);
+        if dies <= refund.at || has_ended || self.removed.contains(&grant) {
+            let last = self.returned_until(refund.at);
+            return self.coins.push((last, refund.refund_id.clone()));
+        }
+        if let Some(bought) = self.bought.get_mut(&grant) {
+            bought.consumed -= 1;
+            // A refund of the payment has charged the coin. Now it takes the coin, and returns the charge.
+            if bought.charged > 0 {
+                bought.charged -= 1;
+                bought.unused_taken += 1;
+                return self.give_one(i64::MAX, "prepaid");
             }
         }
+        self.coins.push((dies, grant));
+    }
+
+    /// Returns the last second of returned credits whose grant has ended: that of the allocation that runs, or 30 days.
+    fn returned_until(&self, at: i64) -> i64 {
+        let begun = |grant: &String| self.ahead.iter().all(|ahead| ahead.grant != *grant);
+        let running = self.bought.iter().filter(|(grant, it)| it.dies > at && !it.has_ended && begun(grant));
+        running.map(|(_, it)| it.dies).min().unwrap_or(at + 30 * 86_400)
     }
 
     fn expire(&mut self, now: i64) {
@@ -133,14 +225,15 @@ impl Truth {
         }
     }
 
-    pub fn end_hold(&mut self, epoch: u64, kept: i64, captured: i64) {
-        let mut group = self.held.remove(&epoch).unwrap();
+    /// Ends a hold that was placed in the epoch `placed`. The captures count as used in the epoch `now`.
+    pub fn end_hold(&mut self, placed: u64, now: u64, kept: i64, captured: i64) {
+        let mut group = self.held.remove(&placed).unwrap();
         for _ in 0..captured {
             group[0] -= 1;
             if group[1] > 0 {
                 group[1] -= 1;
             } else {
-                self.spend(1);
+                self.spend(1, now);
             }
         }
         for _ in captured..kept {
@@ -153,7 +246,7 @@ impl Truth {
         }
         self.consumed += captured;
         if group[0] > 0 {
-            self.held.insert(epoch, group);
+            self.held.insert(placed, group);
         }
     }
 
@@ -161,7 +254,7 @@ impl Truth {
     fn charge_one(&mut self) {
         match self.coins.iter().position(|(dies, _)| *dies == i64::MAX) {
             Some(at) => drop(self.coins.remove(at)),
-            None => self.spend(1),
+            None => drop(self.spend_one()),
         }
     }
 
@@ -230,7 +323,7 @@ impl Truth {
     }
 
     pub fn law(&self) -> bool {
-        self.granted + self.invoiced
+        self.granted + self.invoiced + self.refunded
             == self.available() + self.all_held() + self.consumed + self.expired + self.voided + self.clawed
     }
 
