@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::call::{Answered, Called, Order, decimal};
-use crate::commits::Commits;
+use crate::commits::{Commits, MAX_OFF};
 use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable, text};
 use crate::lanes::are_open;
 use crate::prices::price;
 use crate::table::{Key, SimTable};
+
+/// How far a debit's time may be from that in its id for a refund to find it.
+const SEARCHED: SignedDuration = SignedDuration::from_mins(1);
 
 /// The first success under each workspace and key.
 type Firsts = BTreeMap<(String, String), (Order, Value)>;
@@ -75,9 +78,7 @@ impl Answers {
             // A concurrent refund may have reduced the refundable amount.
             422 if reply.body["code"] == "exceeds_payment" => None,
             422 if reply.body["code"] == "exceeds_debit" => not_exceeding(&called.order, &reply.body),
-            404 if called.order.path.starts_with("debits/deb") => {
-                Some("a known debit is not found".to_owned())
-            }
+            404 if called.order.path.starts_with("debits/deb") => not_found(called, table),
             400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
             _ => None,
         }
@@ -136,6 +137,21 @@ impl Answers {
             None
         }
     }
+}
+
+/// Checks that a refund finds its debit. It searches by the time in the debit's id, so a debit may be missed if a clock was more
+/// than a minute off, or if it is so young that the index lacks it.
+fn not_found(called: &Called, table: &SimTable) -> Option<String> {
+    let id = called.order.path.split('/').nth(1)?;
+    let items = table.items().into_iter();
+    let place = items.map(|(_, item)| text(&item, "index_sk").to_owned()).find(|place| place.ends_with(id));
+    let Some(at) = place.as_ref().and_then(|place| place.split('#').next()?.parse::<i64>().ok()) else {
+        return Some("an answered debit is not in the ledger".to_owned());
+    };
+    let made_at = i64::from_str_radix(id.get(4..16)?, 16).ok()?;
+    let is_off = (at - made_at).abs() > SEARCHED.as_millis() as i64;
+    let is_young = called.at.as_millisecond() - at < MAX_OFF.as_millis() as i64;
+    (!is_off && !is_young).then(|| "a known debit is not found".to_owned())
 }
 
 /// Checks that a refund that is refused exceeds what is left of its debit.

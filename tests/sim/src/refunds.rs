@@ -64,6 +64,7 @@ impl RefundsSeen {
         let paid: Vec<&TableChange> = commit.changes.iter().filter(|it| of("paid", it)).collect();
         if number(before, "epoch") != number(after, "epoch") {
             self.check_closed(workspace, before, &paid)?;
+            check_returned(before, after)?;
         } else if let Some(change) = entries.iter().find(|change| is_refund(change)) {
             let refund = seen(change, &entries)?;
             self.check_refund(workspace, (before, after), &refund, &paid)?;
@@ -214,6 +215,27 @@ impl EpochPaid {
         }
         if sum == refunded { Ok(parts) } else { Err(wrong()) }
     }
+}
+
+/// Checks that credits of ended grants return until the present period ends, or for 30 days.
+fn check_returned(before: &Value, after: &Value) -> Result<(), String> {
+    let is_new = |grant: &&Value| list(before, "grants").all(|it| it["id"] != grant["id"]);
+    for grant in list(after, "grants").filter(is_new) {
+        let queued = list(before, "changes").find(|it| it["return_of"] == grant["id"]);
+        let Some(queued) = queued else { continue };
+        let at = millis(queued, "at");
+        if list(before, "next").any(|next| millis(next, "starts") <= at + MAX_OFF.as_millis() as i64) {
+            continue;
+        }
+        let grants = list(before, "grants").chain(list(after, "grants"));
+        let periods = grants.filter(|it| text(it, "kind") == "allocation").map(|it| millis(it, "expires"));
+        let thirty_days = 30 * 86_400_000;
+        let wanted = periods.filter(|end| *end > at).min().unwrap_or(at + thirty_days);
+        if millis(grant, "expires") != wanted {
+            return Err(format!("returned credits last until {}, not {wanted}", millis(grant, "expires")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the record that a commit has written of how an epoch was paid.
