@@ -206,7 +206,8 @@ fn proportion(part: Credits, share: Credits, whole: Credits) -> Result<Credits, 
 }
 
 impl RefundMovement {
-    /// Returns the posting. The balance must be in the epoch in which it was read, if the refund is of its use.
+    /// Returns the posting. The balance must be in the epoch in which it was read, if the refund is of its use or returns
+    /// credits to grants.
     pub fn posting(&self, balance: &Balance, now: Timestamp) -> Result<Posting, OutOfRange> {
         let ReturnedCredits { grants, prepaid, expired } = &self.returned;
         let waits = !grants.is_empty() || !expired.is_zero();
@@ -229,7 +230,9 @@ impl RefundMovement {
             usage_mark: UsageMark::Marked,
             ..Movement::default()
         };
-        let epoch = (!self.of_epoch.is_zero()).then_some(balance.epoch);
+        // A void since the balance was read, which would end a grant that gets its part back, begins another epoch.
+        let is_of_epoch = !self.of_epoch.is_zero() || !grants.is_empty();
+        let epoch = is_of_epoch.then_some(balance.epoch);
         Ok(Posting {
             condition: Condition { nothing_due_at: Some(now), epoch, ..Condition::default() },
             movement,
