@@ -323,10 +323,10 @@ fn in_refund(wrong: Wrong, pk: &str, write: &mut Value) {
             values[":payment"] = values[":when_payment"].clone();
         }
         Wrong::ReturnedAsPrepaid(part) if pk.starts_with("balance#") => {
-            let change = &mut write["ExpressionAttributeValues"][":changes"]["L"][0]["M"];
-            if change["return_of"].is_null() {
+            if write["ExpressionAttributeValues"][":changes"].is_null() {
                 return;
             }
+            let change = &mut write["ExpressionAttributeValues"][":changes"]["L"][0]["M"];
             let of = |value: &Value| value["N"].as_str().unwrap().parse::<Decimal>().unwrap();
             let moved = match part {
                 "expired" => of(&change["expired"]),

@@ -133,7 +133,7 @@ impl RefundsSeen {
                 |paid: &EpochPaid| paid.closed_at.duration_since(refund.debited_at).abs() <= MAX_OFF * 2;
             if !payments.values().any(near) && !self.misplaced.contains(workspace) {
                 return Err(format!(
-                    "a debit of epoch {of_debit} at {} is refunded as one of epoch {epoch}: {payments:?}",
+                    "a debit of epoch {of_debit} at {} is refunded as one of epoch {epoch}",
                     refund.debited_at
                 ));
             }
