@@ -299,6 +299,7 @@ impl Waterfall {
                 clawed: Clawed::default(),
             });
         }
+        self.sort();
         self.owe(returned.prepaid.negated())
     }
 }
@@ -307,12 +308,34 @@ impl Waterfall {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{EpochPayment, PaidByGrant};
+    use jiff::SignedDuration;
+
+    use super::{EpochPayment, PaidByGrant, ReturnedCredits};
     use crate::credits::{Amount, Credits};
     use crate::grant::GrantKind;
+    use crate::waterfall::Waterfall;
 
     fn micros(micros: i128) -> Credits {
         Credits::from_micros(micros).unwrap()
+    }
+
+    #[test]
+    fn returned_credits_pay_debt_in_the_order_of_their_ends() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let part = PaidByGrant {
+            grant_id: "gr_1".parse().unwrap(),
+            kind: GrantKind::Promotional,
+            granted: "5".parse().unwrap(),
+            expires_at: now + SignedDuration::from_hours(24 * 60),
+            credits: micros(5_000_000),
+        };
+        let returned =
+            ReturnedCredits { grants: vec![part], prepaid: Credits::ZERO, expired: micros(5_000_000) };
+        let mut waterfall = Waterfall { grants: Vec::new(), prepaid: micros(-4_000_000) };
+        waterfall.give_back(&"dref_1".parse().unwrap(), &returned, now).unwrap();
+        let left = waterfall.grants.iter().map(|grant| (grant.grant_id.as_str(), grant.amount));
+        assert_eq!(left.collect::<Vec<_>>(), [("dref_1", micros(1_000_000)), ("gr_1", micros(5_000_000))]);
+        assert_eq!(waterfall.prepaid, Credits::ZERO);
     }
 
     proptest! {

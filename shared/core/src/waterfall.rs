@@ -134,7 +134,8 @@ impl Waterfall {
         Ok(wanted)
     }
 
-    fn sort(&mut self) {
+    /// Restores the order of spending.
+    pub(crate) fn sort(&mut self) {
         self.grants.sort_by(|a, b| (a.expires_at, &a.grant_id).cmp(&(b.expires_at, &b.grant_id)));
     }
 }
