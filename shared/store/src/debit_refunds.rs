@@ -29,6 +29,12 @@ mod refundable;
 
 const PAYMENT: &str = "payment";
 
+/// The largest difference to expect between the clocks of two functions that close epochs.
+const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// The maximum number of epochs to expect within that difference.
+const MAX_EPOCHS: i32 = 50;
+
 /// An order to refund a debit.
 #[derive(Debug, Clone)]
 pub struct DebitRefundOrder {
@@ -249,6 +255,9 @@ impl DebitRefundStore<'_> {
     }
 
     /// Finds the payment of the epoch that contains an instant; `None` if it is the present epoch.
+    ///
+    /// By the clocks of two functions, a later epoch may have been closed before an earlier one. So this reads the records of
+    /// all epochs that were closed at nearly the same time, and takes the earliest epoch.
     async fn payment_of(
         self,
         workspace: &WorkspaceId,
@@ -264,11 +273,21 @@ impl DebitRefundStore<'_> {
             .expression_attribute_values(":pk", text(ItemKey::epoch_payments(workspace)))
             .expression_attribute_values(":sk", text(position(after, "")))
             .consistent_read(true)
-            .limit(1);
-        let Some(item) = self.store.found(query).await?.items.unwrap_or_default().pop() else {
-            return Ok(None);
-        };
-        let payment = read_payment(&item)?;
+            .limit(MAX_EPOCHS);
+        let items = self.store.found(query).await?.items.unwrap_or_default();
+        let mut found: Option<(EpochPayment, Item)> = None;
+        let mut until = Timestamp::MAX;
+        for item in items {
+            let payment = read_payment(&item)?;
+            if found.is_none() {
+                until = payment.closed_at.checked_add(CLOCK_DIFFERENCE).unwrap_or(Timestamp::MAX);
+            }
+            let is_earlier = found.as_ref().is_none_or(|(other, _)| payment.epoch < other.epoch);
+            if payment.closed_at <= until && is_earlier {
+                found = Some((payment, item));
+            }
+        }
+        let Some((payment, item)) = found else { return Ok(None) };
         Ok(Some((ItemKey::epoch_payment(workspace, &payment), item)))
     }
 }

@@ -16,6 +16,7 @@ use crate::world::World;
 
 mod bodies;
 mod paying;
+mod refunding;
 mod spending;
 
 /// The workspaces and their plans. `hold-free` never has a hold, so the model can predict its expiries exactly.
@@ -63,6 +64,7 @@ pub enum Act {
     Grant,
     Void,
     Refund,
+    RefundDebit,
     Dispute,
     Agree,
     AutoTopUp,
@@ -76,7 +78,7 @@ pub enum Act {
 }
 
 /// All acts with their weights.
-const ACTS: [(Act, u64); 30] = [
+const ACTS: [(Act, u64); 31] = [
     (Act::Debit, 30),
     (Act::PricedDebit, 8),
     (Act::Storm, 2),
@@ -97,6 +99,7 @@ const ACTS: [(Act, u64); 30] = [
     (Act::Grant, 6),
     (Act::Void, 2),
     (Act::Refund, 4),
+    (Act::RefundDebit, 10),
     (Act::Dispute, 2),
     (Act::Agree, 2),
     (Act::AutoTopUp, 2),
@@ -233,6 +236,7 @@ impl Actor {
             Act::Void => Box::pin(self.void(workspace)).await,
             Act::Refund if self.once_in(3) => Box::pin(self.refund_by_call(workspace)).await,
             Act::Refund | Act::Dispute => self.take_back(act),
+            Act::RefundDebit => Box::pin(self.refund_debits(workspace)).await,
             Act::Agree => Box::pin(self.agree()).await,
             Act::AutoTopUp => {
                 let body = json!({
@@ -284,7 +288,7 @@ impl Actor {
     }
 
     /// Voids a grant with one call, or with two concurrent ones.
-    async fn void(&self, workspace: &str) {
+    pub(super) async fn void(&self, workspace: &str) {
         let grants = self.known.lock().unwrap().grants.get(workspace).cloned().unwrap_or_default();
         let Some(grant) = self.one_of(&grants) else { return };
         let void = || {

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::call::{Answered, Called, Order};
-use crate::commits::Commits;
-use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable};
+use crate::call::{Answered, Called, Order, decimal};
+use crate::commits::{Commits, MAX_OFF};
+use crate::item::{has_changes, has_run_out, next_to_nothing, number, spendable, text};
 use crate::lanes::are_open;
 use crate::prices::price;
 use crate::table::{Key, SimTable};
+
+/// How far a debit's time may be from that in its id for a refund to find it.
+const SEARCHED: SignedDuration = SignedDuration::from_mins(1);
 
 /// The first success under each workspace and key.
 type Firsts = BTreeMap<(String, String), (Order, Value)>;
@@ -24,6 +27,8 @@ pub struct Answers {
     firsts: Firsts,
     /// The call of each key; `None` if the key was used for different calls.
     asked: BTreeMap<(String, String), Option<Order>>,
+    /// The credits of each line of a batch, less what was refunded of it by line; by workspace and debit.
+    lines: BTreeMap<(String, String), Vec<Decimal>>,
 }
 
 impl Answers {
@@ -72,6 +77,8 @@ impl Answers {
             }
             // A concurrent refund may have reduced the refundable amount.
             422 if reply.body["code"] == "exceeds_payment" => None,
+            422 if reply.body["code"] == "exceeds_debit" => not_exceeding(&called.order, &reply.body),
+            404 if called.order.path.starts_with("debits/deb") => not_found(called, table),
             400 | 422 => Some(format!("a good request is refused: {}", reply.body)),
             _ => None,
         }
@@ -82,6 +89,19 @@ impl Answers {
         let key = (order.workspace.clone(), order.key.clone()?);
         let same = self.asked.get(&key).is_some_and(Option::is_some);
         same.then(|| "refused as a reused key, and only this call used the key".to_owned())
+    }
+
+    /// Checks that the refunds of a batch's line are at most the line.
+    fn line_refunded(&mut self, order: &Order, body: &Value) -> Option<String> {
+        let of = |debit: &Value| (order.workspace.clone(), debit.as_str().unwrap_or_default().to_owned());
+        if order.path == "debits/batch" {
+            let lines = body["lines"].as_array().into_iter().flatten();
+            self.lines.insert(of(&body["debit_id"]), lines.map(|line| decimal(&line["credits"])).collect());
+        }
+        let line = order.body["line"].as_u64().filter(|_| order.path.ends_with("/refund"))?;
+        let left = self.lines.get_mut(&of(&body["debit_id"]))?.get_mut(line as usize)?;
+        *left -= decimal(&body["credits"]);
+        (*left < Decimal::ZERO).then(|| format!("{} more than line {line} are refunded", -*left))
     }
 
     /// Checks that a key has one success, and that all attempts get the same response.
@@ -99,13 +119,74 @@ impl Answers {
         if reply.status == 201 && reply.replayed {
             return Some("a replay is answered 201".to_owned());
         }
+        let is_first = !self.firsts.contains_key(&key);
         self.firsts.entry(key).or_insert_with(|| (order.clone(), reply.body.clone()));
+        let wrong = if is_first { self.line_refunded(order, &reply.body) } else { None };
+        if wrong.is_some() {
+            return wrong;
+        }
+        if order.path.ends_with("/refund") && order.path.starts_with("debits/") {
+            return refunded(order, &reply.body, table);
+        }
+        if order.path == "holds" || order.path.ends_with("/captures") {
+            return not_priced(&order.body, &reply.body);
+        }
         if order.path == "debits" || order.path == "debits/batch" {
             paid(order, &reply.body, table)
         } else {
             None
         }
     }
+}
+
+/// Checks that a refund finds its debit. It searches by the time in the debit's id, so a debit may be missed if a clock was more
+/// than a minute off, or if it is so young that the index lacks it.
+fn not_found(called: &Called, table: &SimTable) -> Option<String> {
+    let id = called.order.path.split('/').nth(1)?;
+    let items = table.items().into_iter();
+    let place = items.map(|(_, item)| text(&item, "index_sk").to_owned()).find(|place| place.ends_with(id));
+    let Some(at) = place.as_ref().and_then(|place| place.split('#').next()?.parse::<i64>().ok()) else {
+        return Some("an answered debit is not in the ledger".to_owned());
+    };
+    let made_at = i64::from_str_radix(id.get(4..16)?, 16).ok()?;
+    let is_off = (at - made_at).abs() > SEARCHED.as_millis() as i64;
+    let is_young = called.at.as_millisecond() - at < MAX_OFF.as_millis() as i64;
+    (!is_off && !is_young).then(|| "a known debit is not found".to_owned())
+}
+
+/// Checks that a refund that is refused exceeds what is left of its debit.
+fn not_exceeding(order: &Order, body: &Value) -> Option<String> {
+    let decimal = |value: &Value| value.as_str().and_then(|text| text.parse::<Decimal>().ok());
+    let Some(refundable) = decimal(&body["refundable"]) else {
+        return Some(format!("a refusal lacks members: {body}"));
+    };
+    let exceeds =
+        decimal(&order.body["credits"]).map_or(refundable.is_zero(), |credits| credits > refundable);
+    (!exceeds).then(|| format!("refused although {refundable} can be refunded"))
+}
+
+/// Checks that an answered refund has an entry with the same credits, of the debit in its path.
+fn refunded(order: &Order, body: &Value, table: &SimTable) -> Option<String> {
+    let pk = format!("entry#{}#key#{}", order.workspace, order.key.as_deref().unwrap_or_default());
+    let Some(entry) = table.item(&(pk, "entry".to_owned())) else {
+        return Some("answered, but no entry exists".to_owned());
+    };
+    let debit = text(&entry["detail"]["M"], "debit_id");
+    let asked = order.path.split('/').nth(1).unwrap_or_default();
+    let (credits, is) = (decimal(&body["credits"]), number(&entry, "credits"));
+    if debit != asked || body["debit_id"] != asked || text(&entry["detail"]["M"], "kind") != "debit_refund" {
+        return Some(format!("a refund of {asked} is one of {debit}: {body}"));
+    }
+    let meant = order.body["credits"].as_str().and_then(|text| text.parse().ok()).unwrap_or(credits);
+    (is != credits || meant != credits || decimal(&body["refundable"]) < Decimal::ZERO)
+        .then(|| format!("{credits} of {meant} are answered, but {is} refunded"))
+}
+
+/// Checks that a hold or a capture in units has the price of the rate card.
+fn not_priced(order: &Value, body: &Value) -> Option<String> {
+    let price = price(order)?.max(Decimal::new(i64::from(!order["ttl_seconds"].is_null()), 6));
+    let credits = decimal(&body["credits"]);
+    (price != credits).then(|| format!("the price is {price}, but {credits} are held or captured"))
 }
 
 /// Checks that an answered debit has an entry with the same credits.

@@ -63,13 +63,25 @@ pub enum Wrong {
     LanesKept,
     /// The stream's records of lanes are lost.
     LaneRecordsLost,
+    /// Refunds of debits update items with this prefix without the parts that contain this text.
+    NotRefunded(&'static str, &'static str),
+    /// Refunds of debits write items with this prefix without the conditions that contain this text.
+    NoRefundCondition(&'static str, &'static str),
+    /// This part of a refund returns as prepaid credits.
+    ReturnedAsPrepaid(&'static str),
+    /// A refund leaves what its epoch's payment has left as it is.
+    PaymentKept,
+    /// A close does not record how its epoch was paid.
+    PaymentNotRecorded,
+    /// Every refund takes its debit for one of the present epoch.
+    PaymentNotFound,
 }
 
 /// The text that every condition contains.
 const ANY: &str = "";
 
 /// All bugs, each with a seed that finds it in 300 acts. A bug's number is its position, counted from 1.
-pub const ALL: [(&str, Wrong, u64); 64] = [
+pub const ALL: [(&str, Wrong, u64); 76] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
     ("a debit may take a credit more than there is", Wrong::OneLess, 1),
@@ -138,6 +150,18 @@ pub const ALL: [(&str, Wrong, u64); 64] = [
     ("lanes outlive the date of their balance", Wrong::LanesOutliveDate, 1),
     ("a settlement keeps its lanes", Wrong::LanesKept, 1),
     ("the records of lanes are lost", Wrong::LaneRecordsLost, 1),
+    ("what was refunded is not noted in its debit", Wrong::NotRefunded("entry#", "#refunded"), 1),
+    ("a refund does not look at earlier ones", Wrong::NoRefundCondition("entry#", "#refunded"), 1),
+    ("a refund is written twice under one key", Wrong::NoRefundCondition("entry#", ANY), 1),
+    ("a refund leaves the consumption of its month", Wrong::NotRefunded("balance#", "c2"), 1),
+    ("a refund is missing in the breakdowns", Wrong::NotRefunded("balance#", "#usage_marks"), 1),
+    ("a refund in another epoch than it was read in", Wrong::NoRefundCondition("balance#", "epoch"), 1),
+    ("credits of a running grant return as prepaid", Wrong::ReturnedAsPrepaid("to_grants"), 1),
+    ("expired credits return as prepaid", Wrong::ReturnedAsPrepaid("expired"), 1),
+    ("a refund of an earlier epoch is taken from the present use", Wrong::PaymentNotFound, 1),
+    ("a refund leaves its epoch's payment as it is", Wrong::PaymentKept, 1),
+    ("two refunds read one epoch's payment", Wrong::NoRefundCondition("paid#", ANY), 1),
+    ("a close does not record how its epoch was paid", Wrong::PaymentNotRecorded, 1),
 ];
 
 /// The planted bug of a run, if any.
@@ -172,6 +196,18 @@ impl Bugs {
         }
         if let Some(writes) = body["TransactItems"].as_array_mut().filter(|_| wrong == Wrong::LanesKept) {
             writes.retain(|action| !pk_of(&action["Delete"]).starts_with("lane#"));
+        }
+        if let Some(writes) =
+            body["TransactItems"].as_array_mut().filter(|_| wrong == Wrong::PaymentNotRecorded)
+        {
+            writes.retain(|action| !pk_of(&action["Put"]).starts_with("paid#"));
+        }
+        let of = body["ExpressionAttributeValues"][":pk"]["S"].as_str().unwrap_or_default();
+        if wrong == Wrong::PaymentNotFound && of.starts_with("paid#") {
+            body["ExpressionAttributeValues"][":sk"] = json!({ "S": "~" });
+        }
+        if refunds_debit(&body) {
+            for_each_write(&mut body, |write| in_refund(wrong, &pk_of(write), write));
         }
         let mut token = None;
         for_each_write(&mut body, |write| {
@@ -267,14 +303,53 @@ fn in_write(wrong: Wrong, pk: &str, write: &mut Value) {
     }
 }
 
+/// Returns whether a request writes a refund of a debit.
+fn refunds_debit(body: &Value) -> bool {
+    let writes = body["TransactItems"].as_array().into_iter().flatten();
+    let mut kinds = writes.map(|action| &action["Put"]["Item"]["detail"]["M"]["kind"]["S"]);
+    kinds.any(|kind| kind == "debit_refund")
+}
+
+fn in_refund(wrong: Wrong, pk: &str, write: &mut Value) {
+    match wrong {
+        Wrong::NotRefunded(prefix, part) if pk.starts_with(prefix) => {
+            keep_parts(write, |it| !it.contains(part))
+        }
+        Wrong::NoRefundCondition(prefix, part) if pk.starts_with(prefix) => {
+            keep_conditions(write, |condition| !condition.contains(part));
+        }
+        Wrong::PaymentKept if pk.starts_with("paid#") => {
+            let values = &mut write["ExpressionAttributeValues"];
+            values[":payment"] = values[":when_payment"].clone();
+        }
+        Wrong::ReturnedAsPrepaid(part) if pk.starts_with("balance#") => {
+            if write["ExpressionAttributeValues"][":changes"].is_null() {
+                return;
+            }
+            let change = &mut write["ExpressionAttributeValues"][":changes"]["L"][0]["M"];
+            let of = |value: &Value| value["N"].as_str().unwrap().parse::<Decimal>().unwrap();
+            let moved = match part {
+                "expired" => of(&change["expired"]),
+                _ => {
+                    change["to_grants"]["L"].as_array().unwrap().iter().map(|it| of(&it["M"]["amount"])).sum()
+                }
+            };
+            change[part] = if part == "expired" { json!({ "N": "0" }) } else { json!({ "L": [] }) };
+            change["to_prepaid"] = json!({ "N": (of(&change["to_prepaid"]) + moved).to_string() });
+        }
+        _ => {}
+    }
+}
+
 fn for_each_write(body: &mut Value, mut change: impl FnMut(&mut Value)) {
     if let Some(writes) = body["TransactItems"].as_array_mut() {
         for write in writes.iter_mut().flat_map(|action| action.as_object_mut().unwrap().values_mut()) {
             change(write);
         }
-        // A condition check without a condition is removed.
+        // A condition check without a condition is removed, and so is an update that changes nothing.
         writes.retain(|action| {
             action.get("ConditionCheck").is_none_or(|it| it["ConditionExpression"].is_string())
+                && action.get("Update").is_none_or(|it| it["UpdateExpression"] != "")
         });
     } else if body["Item"].is_object() || body["UpdateExpression"].is_string() {
         change(body);

@@ -10,10 +10,11 @@ use serde_json::Value;
 use crate::item::{dead, has_changes, held, list, millis, number, plain, text, with_grants};
 use crate::lanes::{LanesSeen, are_open};
 use crate::lots::{Listed, Lots, Waiting};
+use crate::refunds::{RefundsSeen, is_refund, month_refunded, notes_refund, read_paid};
 use crate::table::{Commit, Stored, TableChange};
 
 /// The largest deviation of a clock, plus the delay of a write.
-const MAX_OFF: SignedDuration = SignedDuration::from_mins(12);
+pub const MAX_OFF: SignedDuration = SignedDuration::from_mins(12);
 
 /// The number of closes within two seconds that counts as endless closing.
 const MAX_CLOSES: usize = 40;
@@ -45,6 +46,7 @@ pub struct Commits {
     /// The item with the running grants of each workspace.
     grants: BTreeMap<String, Stored>,
     lots: BTreeMap<String, Lots>,
+    refunds: RefundsSeen,
     /// The end of each grant.
     ends: BTreeMap<String, Timestamp>,
     /// The credits that open holds keep, by workspace and epoch.
@@ -115,8 +117,10 @@ impl Commits {
                 return Some(format!("{workspace} moved by {moved}, but its ledger by {entries}"));
             }
             let spent = spent.get(workspace).copied().unwrap_or_default();
-            if let Some(wrong) =
-                balance(before, after, latest).or_else(|| counted(before, after, spent, commit.at))
+            let refunded = refunded_in(workspace, commit);
+            if let Some(wrong) = balance(before, after, latest)
+                .or_else(|| counted((before, after), (spent, refunded), commit.at))
+                .or_else(|| self.refunds.check(workspace, (before, after), commit).err())
             {
                 return Some(format!("{workspace}: {wrong}"));
             }
@@ -200,7 +204,19 @@ impl Commits {
         let of_ledger = |change: &&TableChange| change.key.0.starts_with("entry#hold-free#");
         let closes = balance
             .is_some_and(|change| epoch_of(change.before.as_deref()) != epoch_of(change.after.as_deref()));
-        if waits > waited {
+        if let Some(change) =
+            balance.filter(|_| commit.changes.iter().any(|it| is_refund(it) && of_ledger(&it)))
+        {
+            let item =
+                |item: &Option<Stored>, name| item.as_deref().map_or(Decimal::ZERO, |it| number(it, name));
+            let step = |name| item(&change.after, name) - item(&change.before, name);
+            if let Some(wrong) = lots.give_back(-step("used"), step("prepaid")) {
+                return Some(format!("hold-free: {wrong}"));
+            }
+            if waits > waited {
+                lots.put_behind_the_fence(returning_of(change.after.as_deref()?)?);
+            }
+        } else if waits > waited {
             let written = commit.changes.iter().find(of_ledger);
             lots.put_behind_the_fence(waiting_of(balance?.after.as_deref()?, written)?);
         } else {
@@ -208,7 +224,9 @@ impl Commits {
                 commit.changes.iter().filter(of_ledger).filter_map(listed_by).collect();
             listed.sort_by(|one, other| one.place.cmp(&other.place));
             let wrong = if closes {
-                lots.close(waited - waits, listed)
+                let paid = commit.changes.iter().find(|change| change.key.0 == "paid#hold-free");
+                lots.check_paid(paid.and_then(read_paid).as_ref())
+                    .or_else(|| lots.close(waited - waits, listed))
             } else {
                 listed.iter().find_map(|entry| lots.carry_out(&entry.detail, entry.credits, entry.at))
             };
@@ -236,6 +254,22 @@ fn waiting_of(balance: &Value, written: Option<&TableChange>) -> Option<Waiting>
     Some(Waiting { key: written.map(|change| change.key.0.clone()).unwrap_or_default(), at, known })
 }
 
+/// Returns the return of credits that a refund has queued behind the fence.
+fn returning_of(balance: &Value) -> Option<Waiting> {
+    let queued = list(balance, "changes").last()?;
+    let at = Timestamp::from_millisecond(millis(queued, "at")).ok()?;
+    let mut detail = plain(&serde_json::json!({ "M": queued }));
+    detail["kind"] = "return".into();
+    Some(Waiting { key: text(queued, "return_of").to_owned(), at, known: Some((detail, returning(queued))) })
+}
+
+/// Returns the month and the credits of the refund that a commit writes.
+fn refunded_in(workspace: &str, commit: &Commit) -> Option<(String, Decimal)> {
+    let prefix = format!("entry#{workspace}#");
+    let refund = commit.changes.iter().find(|it| it.key.0.starts_with(&prefix) && is_refund(it))?;
+    Some(month_refunded(refund.after.as_deref()?))
+}
+
 /// Returns the entry that a change lists in the ledger.
 fn listed_by(change: &TableChange) -> Option<Listed> {
     if is_listed(change.before.as_deref()) || !is_listed(change.after.as_deref()) {
@@ -258,8 +292,14 @@ fn listed_by(change: &TableChange) -> Option<Listed> {
 fn owned(balance: &Value) -> Decimal {
     let waiting = list(balance, "changes");
     let waiting: Decimal =
-        waiting.map(|it| number(&it["grant"]["M"], "amount") - number(it, "claw_back")).sum();
+        waiting.map(|it| number(&it["grant"]["M"], "amount") - number(it, "claw_back") + returning(it)).sum();
     number(balance, "spendable") - number(balance, "credit_limit") + held(balance) + waiting
+}
+
+/// Returns the credits that a waiting refund returns.
+fn returning(change: &Value) -> Decimal {
+    let to_grants: Decimal = list(change, "to_grants").map(|grant| number(grant, "amount")).sum();
+    to_grants + number(change, "to_prepaid") + number(change, "expired")
 }
 
 fn is_listed(entry: Option<&Value>) -> bool {
@@ -270,11 +310,16 @@ fn listed(entry: Option<&Value>) -> Decimal {
     entry.filter(|entry| is_listed(Some(entry))).map_or(Decimal::ZERO, |entry| number(entry, "credits"))
 }
 
-/// Checks that an entry never changes, except that it may be listed in the ledger later.
+/// Checks that an entry never changes, except that it may be listed in the ledger later, and that refunds of a debit are
+/// noted in it.
 fn entry(change: &TableChange) -> Option<String> {
     let before = change.before.as_deref()?;
     let Some(after) = change.after.as_deref() else { return Some(format!("{} was deleted", change.key.0)) };
-    let changed = if is_listed(Some(before)) { before != after } else { before["detail"] != after["detail"] };
+    let changed = if is_listed(Some(before)) {
+        before != after && !(is_spent(before) && notes_refund(before, after))
+    } else {
+        before["detail"] != after["detail"]
+    };
     changed.then(|| format!("{} was changed", change.key.0))
 }
 
@@ -332,24 +377,46 @@ fn balance(before: &Value, after: &Value, latest: Timestamp) -> Option<String> {
     None
 }
 
-/// Checks that spent credits are counted in their month.
-fn counted(before: &Value, after: &Value, spent: Decimal, at: Timestamp) -> Option<String> {
+/// Checks that spent credits are counted in their month, and that a refund is taken from the month of its debit.
+fn counted(
+    (before, after): (&Value, &Value),
+    (spent, refunded): (Decimal, Option<(String, Decimal)>),
+    at: Timestamp,
+) -> Option<String> {
     let months = after.as_object().unwrap().keys().filter(|name| {
         name.len() == 8 && name.starts_with('c') && name[1..5].bytes().all(|it| it.is_ascii_digit())
     });
+    let near = [at - MAX_OFF, at + MAX_OFF];
     let mut grown = Decimal::ZERO;
-    for month in months {
+    if let Some((month, credits)) = &refunded {
+        let name = format!("c{}", month.replace('-', "_"));
+        let step = number(after, &name) - number(before, &name);
+        // Months before the last one have no counter any more.
+        let wanted = near.map(|at| if *month >= last_month(at) { -*credits } else { Decimal::ZERO });
+        if !wanted.contains(&step) {
+            return Some(format!("{credits} of {month} are refunded, but {name} changes by {step}"));
+        }
+    }
+    let is_refunded =
+        |month: &str| refunded.as_ref().is_some_and(|(of, _)| month[1..] == of.replace('-', "_"));
+    for month in months.filter(|month| !is_refunded(month)) {
         let step = number(after, month) - number(before, month);
         if step < Decimal::ZERO {
             return Some(format!("{month} decreases by {}", -step));
         }
-        let near = [at - MAX_OFF, at + MAX_OFF].map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
+        let near = near.map(|at| format!("c{:.7}", at.to_string()).replace('-', "_"));
         if !step.is_zero() && !near.contains(month) {
             return Some(format!("{step} is counted in {month}"));
         }
         grown += step;
     }
     (spent != grown).then(|| format!("{spent} credits are spent, but {grown} are counted"))
+}
+
+/// Returns the month before an instant's, as `2026-11`.
+fn last_month(at: Timestamp) -> String {
+    let date = at.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month().yesterday().unwrap();
+    format!("{:04}-{:02}", date.year(), date.month())
 }
 
 /// Returns the credits that a hold keeps, zero once it has ended.

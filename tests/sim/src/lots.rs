@@ -1,23 +1,35 @@
 //! A sequential model of a workspace without holds, written independently of `core`. Credits are lots, spent in the
 //! order in which the ledger's entries were committed: the earliest expiry first, prepaid credits last (M16).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
+
+use crate::refunds::EpochPaid;
+
+/// How long returned credits of an ended grant last, if no period runs.
+const RETURNED_LAST: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// The end of an expiring lot, and its grant.
+type Lot = (Timestamp, String);
 
 /// The lots of a workspace.
 #[derive(Debug, Default)]
 pub struct Lots {
     /// The expiring lots, by their end and their grant.
-    expiring: BTreeMap<(Timestamp, String), Decimal>,
+    expiring: BTreeMap<Lot, Decimal>,
     /// The prepaid credits; a negative value is debt.
     prepaid: Decimal,
     /// The grants that payments bought, by payment.
     bought: BTreeMap<String, Bought>,
     /// The changes that take effect at the next close.
     waiting: Vec<Waiting>,
+    /// What debits have spent since the last close, in the order of spending; `None` is the prepaid sum.
+    spent: Vec<(Option<Lot>, Decimal)>,
+    /// The grants of subscriptions' periods.
+    periods: BTreeSet<String>,
 }
 
 /// An expiring grant that a payment bought.
@@ -81,9 +93,17 @@ impl Lots {
     pub fn carry_out(&mut self, detail: &Value, credits: Decimal, at: Timestamp) -> Option<String> {
         let text = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
         match detail["kind"].as_str().unwrap_or_default() {
-            "debit" => self.spend(-credits),
+            "debit" => {
+                let parts = self.spend(-credits);
+                self.spent.extend(parts);
+            }
+            "return" => self.take_again(detail, &text("return_of"), at),
             "top_up" | "invoiced" => self.prepaid += credits,
-            "grant" | "allocation" => match detail["expires_at"].as_str() {
+            "allocation" => {
+                self.periods.insert(text("grant_id"));
+                self.open((text("expires_at").parse().unwrap(), text("grant_id")), credits);
+            }
+            "grant" => match detail["expires_at"].as_str() {
                 Some(end) => self.open((end.parse().unwrap(), text("grant_id")), credits),
                 None => self.prepaid += credits,
             },
@@ -112,6 +132,83 @@ impl Lots {
             other => return Some(format!("an entry of kind {other}")),
         }
         None
+    }
+
+    /// Refunds credits that this epoch has spent, latest first, as if its debits had been smaller. `prepaid` credits return
+    /// beside them.
+    pub fn give_back(&mut self, mut credits: Decimal, prepaid: Decimal) -> Option<String> {
+        self.prepaid += prepaid;
+        while credits > Decimal::ZERO {
+            let Some((lot, spent)) = self.spent.pop() else {
+                return Some(format!("{credits} more are refunded than the epoch has spent"));
+            };
+            let part = spent.min(credits);
+            credits -= part;
+            match &lot {
+                Some(key) => {
+                    *self.expiring.get_mut(key)? += part;
+                    self.consumed(&key.1, -part);
+                }
+                None => self.prepaid += part,
+            }
+            self.spent.push((lot, spent - part));
+            if credits > Decimal::ZERO {
+                self.spent.pop();
+            }
+        }
+        None
+    }
+
+    /// Checks that a close has recorded what its epoch has spent of each grant.
+    pub fn check_paid(&mut self, recorded: Option<&EpochPaid>) -> Option<String> {
+        let (mut grants, mut prepaid) = (BTreeMap::<String, Decimal>::new(), Decimal::ZERO);
+        for (lot, spent) in self.spent.drain(..).filter(|(_, spent)| !spent.is_zero()) {
+            match lot {
+                Some((_, grant)) => *grants.entry(grant).or_default() += spent,
+                None => prepaid += spent,
+            }
+        }
+        let none = (BTreeMap::new(), Decimal::ZERO);
+        let is = recorded.map_or(none, |paid| (paid.grants.iter().cloned().collect(), paid.prepaid));
+        (is != (grants.clone(), prepaid))
+            .then(|| format!("the epoch spent {prepaid} prepaid and {grants:?}, but recorded is {is:?}"))
+    }
+
+    /// Returns credits of a refund to the grants that run. Those of ended grants, and expired ones, last until the present
+    /// period ends, or for 30 days.
+    fn take_again(&mut self, detail: &Value, refund_id: &str, at: Timestamp) {
+        let decimal = |value: &Value| value.as_str().unwrap().parse::<Decimal>().unwrap();
+        let mut ended = decimal(&detail["expired"]);
+        for part in detail["to_grants"].as_array().into_iter().flatten() {
+            let end: i64 = part["expires"].as_str().unwrap().parse().unwrap();
+            let (end, id) =
+                (Timestamp::from_millisecond(end).unwrap(), part["id"].as_str().unwrap().to_owned());
+            let credits = decimal(&part["amount"]);
+            if end > at {
+                self.consumed(&id, -credits);
+                *self.expiring.entry((end, id)).or_default() += credits;
+            } else {
+                ended += credits;
+            }
+        }
+        if !ended.is_zero() {
+            let periods = self.expiring.keys().filter(|(end, id)| *end > at && self.periods.contains(id));
+            let end = periods.map(|(end, _)| *end).min().unwrap_or(at + RETURNED_LAST);
+            self.expiring.insert((end, refund_id.to_owned()), ended);
+        }
+        self.prepaid += decimal(&detail["to_prepaid"]);
+        self.pay_debt();
+    }
+
+    /// Pays debt with expiring credits, earliest end first.
+    fn pay_debt(&mut self) {
+        let debt = (-self.prepaid).max(Decimal::ZERO);
+        self.prepaid += debt;
+        self.spend(debt);
+    }
+
+    fn consumed(&mut self, grant: &str, credits: Decimal) {
+        self.bought.values_mut().filter(|it| it.grant_id == grant).for_each(|it| it.consumed += credits);
     }
 
     /// Queues a change behind the fence.
@@ -156,14 +253,22 @@ impl Lots {
         self.expiring.values().sum::<Decimal>() + self.prepaid + waiting
     }
 
-    fn spend(&mut self, mut amount: Decimal) {
-        for ((_, grant), left) in &mut self.expiring {
+    /// Takes credits, and returns of which lots; `None` is the prepaid sum.
+    fn spend(&mut self, mut amount: Decimal) -> Vec<(Option<Lot>, Decimal)> {
+        let mut parts = Vec::new();
+        for (lot, left) in &mut self.expiring {
             let taken = amount.min(*left);
+            if taken.is_zero() {
+                continue;
+            }
             *left -= taken;
             amount -= taken;
-            self.bought.values_mut().filter(|it| it.grant_id == *grant).for_each(|it| it.consumed += taken);
+            self.bought.values_mut().filter(|it| it.grant_id == lot.1).for_each(|it| it.consumed += taken);
+            parts.push((Some(lot.clone()), taken));
         }
         self.prepaid -= amount;
+        parts.push((None, amount));
+        parts
     }
 
     /// Opens a lot. Its credits pay debt first, as all credits do.
@@ -192,13 +297,15 @@ impl Lots {
         if let Some(bought) = self.bought.get_mut(payment) {
             let lot = self.expiring.iter_mut().find(|((_, grant), _)| *grant == bought.grant_id);
             if let Some((_, left)) = lot {
-                let unused = owed.min(*left);
-                *left -= unused;
-                bought.taken += unused;
-                owed -= unused;
+                // A refund of a debit may have returned credits to the grant that an earlier claw-back had charged.
+                let (target, reclaimable) = (bought.taken + bought.charged + credits, *left + bought.taken);
+                let taken = target.min(reclaimable);
+                owed = target - taken - bought.charged;
+                *left = reclaimable - taken;
+                bought.taken = taken;
             }
             bought.charged += owed;
-            if bought.charged > bought.consumed {
+            if bought.charged > bought.consumed && owed > Decimal::ZERO {
                 let (charged, consumed) = (bought.charged, bought.consumed);
                 return Some(format!(
                     "refunds of {payment} charge {charged}, but only {consumed} were consumed"
@@ -207,7 +314,11 @@ impl Lots {
         }
         let from_prepaid = owed.min(self.prepaid.max(Decimal::ZERO));
         self.prepaid -= from_prepaid;
-        self.spend(owed - from_prepaid);
+        if owed > Decimal::ZERO {
+            self.spend(owed - from_prepaid);
+        } else {
+            self.pay_debt();
+        }
         None
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use credits_core::catalogue::Catalogue;
 use rust_decimal::{Decimal, RoundingStrategy};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::call::decimal;
 
@@ -20,20 +20,34 @@ pub fn catalogue() -> Arc<Catalogue> {
 pub fn price(body: &Value) -> Option<Decimal> {
     let units = body["units"].as_object()?;
     let card = &odd()["rate_card"];
-    let of = |list: &str, name: &str| {
-        let found = card[list].as_array().into_iter().flatten().find(|it| it[name] == body[name]);
-        found.cloned().unwrap_or_default()
-    };
-    let rate = of("operations", "operation");
-    let count = |name: &str| Decimal::from(units.get(name).and_then(Value::as_u64).unwrap_or_default());
-    let thousand = Decimal::from(1_000);
-    let unmultiplied = decimal(&rate["base"])
-        + count("input_tokens") * decimal(&rate["per_1k_input_tokens"]) / thousand
-        + count("output_tokens") * decimal(&rate["per_1k_output_tokens"]) / thousand
-        + count("records") * decimal(&rate["per_record"]);
-    let model = of("models", "model");
-    let multiplier = if model.is_null() { Decimal::ONE } else { decimal(&model["multiplier"]) };
-    Some((unmultiplied * multiplier).round_dp_with_strategy(6, RoundingStrategy::ToPositiveInfinity))
+    let operation = listed(&card["operations"], "operation", &body["operation"]);
+    let model = listed(&card["models"], "model", &body["model"]);
+    let mut sum = decimal(&operation["base"]);
+    for (unit, count) in units {
+        // A rate of the model replaces that of the operation, and a rate by unit the short form.
+        let of = |rates: &Value| {
+            let rate = listed(&rates["rates"], "unit", &Value::from(unit.as_str()));
+            (!rate.is_null())
+                .then(|| decimal(&rate["credits"]) / Decimal::from(rate["per"].as_u64().unwrap()))
+        };
+        let short = || match unit.as_str() {
+            "input_tokens" => decimal(&operation["per_1k_input_tokens"]) / Decimal::ONE_THOUSAND,
+            "output_tokens" => decimal(&operation["per_1k_output_tokens"]) / Decimal::ONE_THOUSAND,
+            "records" => decimal(&operation["per_record"]),
+            _ => panic!("{unit} has no rate"),
+        };
+        let rate = of(&model).or_else(|| of(&operation)).unwrap_or_else(short);
+        sum += Decimal::from(count.as_u64().unwrap()) * rate;
+    }
+    let multiplier = if model["multiplier"].is_null() { Decimal::ONE } else { decimal(&model["multiplier"]) };
+    Some((sum * multiplier).round_dp_with_strategy(6, RoundingStrategy::ToPositiveInfinity))
+}
+
+/// Returns the entry of a list that has a name or an alias; null without one.
+fn listed(list: &Value, kind: &str, name: &Value) -> Value {
+    let has_alias = |it: &Value| it["aliases"].as_array().is_some_and(|aliases| aliases.contains(name));
+    let mut found = list.as_array().into_iter().flatten().filter(|it| it[kind] == *name || has_alias(it));
+    found.next().cloned().unwrap_or_default()
 }
 
 /// Returns the deployed catalogue with uneven rates, because the deployed rates are round.
@@ -46,10 +60,19 @@ fn odd() -> &'static Value {
                 rate[name] = Value::from((decimal(&rate[name]) + Decimal::new(3_337, 6)).to_string());
             }
         }
-        for rate in catalogue["rate_card"]["models"].as_array_mut().unwrap() {
+        let models = catalogue["rate_card"]["models"].as_array_mut().unwrap();
+        for rate in models.iter_mut() {
             rate["multiplier"] =
                 Value::from((decimal(&rate["multiplier"]) + Decimal::new(7_919, 6)).to_string());
+            if rate["model"] == "large" {
+                rate["aliases"] = json!(["large-2026"]);
+            }
         }
+        // A model with rates of its own, one of them per million.
+        models.push(json!({ "model": "tiny", "rates": [
+            { "unit": "input_tokens", "credits": "37.000013", "per": 1_000_000 },
+            { "unit": "output_tokens", "credits": "0.107", "per": 1_000 },
+        ] }));
         catalogue
     })
 }

@@ -131,6 +131,7 @@ async fn check_workspace(world: &Arc<World>, workspace: &str, at_last: bool) -> 
     once(&entries, "top_up", |entry| entry["payment_id"].to_string())?;
     once(&entries, "allocation", |entry| entry["grant_id"].to_string())?;
     once(&entries, "void", |entry| entry["grant_id"].to_string())?;
+    refunded(&entries)?;
     if let Some(wrong) = calendar::check(&entries) {
         return Err(wrong);
     }
@@ -180,6 +181,28 @@ fn once(entries: &[Value], kind: &str, name: impl Fn(&Value) -> String) -> Resul
     }
 }
 
+/// Checks that each debit, batch and settlement shows what was refunded of it, which is at most all of it.
+fn refunded(entries: &[Value]) -> Result<(), String> {
+    let mut refunds: BTreeMap<&str, Decimal> = BTreeMap::new();
+    for refund in entries.iter().filter(|entry| entry["kind"] == "debit_refund") {
+        *refunds.entry(refund["debit_id"].as_str().unwrap_or_default()).or_default() +=
+            decimal(&refund["credits"]);
+    }
+    for entry in entries.iter().filter(|entry| entry["kind"] == "debit" || entry["kind"] == "hold_settled") {
+        let ids = entry["hold_ids"].as_array().into_iter().flatten().chain([&entry["entry_id"]]);
+        let sum: Decimal = ids.filter_map(|id| refunds.remove(id.as_str()?)).sum();
+        let shown = match &entry["refunded"] {
+            Value::Array(lines) => lines.iter().map(|line| decimal(&line["credits"])).sum(),
+            Value::Null => Decimal::ZERO,
+            sum => decimal(sum),
+        };
+        if sum != shown || sum > -decimal(&entry["credits"]) {
+            return Err(format!("{sum} were refunded, but a debit shows {shown}: {entry}"));
+        }
+    }
+    refunds.keys().next().map_or(Ok(()), |debit| Err(format!("{debit} was refunded and never debited")))
+}
+
 /// Checks that each month's groups sum to the usage in the ledger.
 async fn usage(
     world: &Arc<World>,
@@ -191,6 +214,10 @@ async fn usage(
     for entry in entries.iter().filter(|entry| entry["kind"] == "debit" || entry["kind"] == "hold_settled") {
         let month = entry["at"].as_str().unwrap_or_default().get(..7).unwrap_or_default();
         *months.entry(month.to_owned()).or_default() -= decimal(&entry["credits"]);
+    }
+    for refund in entries.iter().filter(|entry| entry["kind"] == "debit_refund") {
+        let month = refund["debited_at"].as_str().unwrap_or_default().get(..7).unwrap_or_default();
+        *months.entry(month.to_owned()).or_default() -= decimal(&refund["credits"]);
     }
     let latest = if breakdowns.len() > 1 { months.len() } else { 2 };
     for (month, used) in months.iter().rev().take(latest) {
@@ -376,9 +403,24 @@ async fn check_history(world: &Arc<World>, workspace: &str) -> Result<(), String
     let entries = ledger(world, workspace).await?;
     let history = answered(world, Order::get(workspace, "usage/history?months=24")).await?.body;
     let months = history["months"].as_array().filter(|months| !months.is_empty());
+    let taken =
+        |entry: &Value| ["debit", "hold_settled"].contains(&entry["kind"].as_str().unwrap_or_default());
     for month in months.ok_or("a history without months")? {
-        let of_month =
-            |entry: &&Value| entry["at"].as_str().unwrap_or_default().get(..7) == month["month"].as_str();
+        let is_in = |entry: &Value, name: &str| {
+            entry[name].as_str().unwrap_or_default().get(..7) == month["month"].as_str()
+        };
+        let of_month = |entry: &&Value| is_in(entry, "at");
+        let consumed = entries.iter().filter(|entry| {
+            (taken(entry) && is_in(entry, "at"))
+                || (entry["kind"] == "debit_refund" && is_in(entry, "debited_at"))
+        });
+        let consumed: Decimal = consumed.map(|entry| -decimal(&entry["credits"])).sum();
+        if consumed != decimal(&month["consumed"]) {
+            return Err(format!(
+                "{} consumed {}, but {consumed} by the ledger",
+                month["month"], month["consumed"]
+            ));
+        }
         for (name, kinds) in MOVED {
             let of_kind = |entry: &&Value| kinds.contains(&entry["kind"].as_str().unwrap_or_default());
             let moved =

@@ -25,11 +25,12 @@ use credits_store::{Clock, Sources, Store};
 use jiff::civil::{Date, date};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use model::{Dice, Embedded, Seeded, VirtualClock};
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::actors::WORKSPACES;
 use crate::bugs::{Bugs, Wrong};
-use crate::call::{Answered, CALL, Called, Order, Reply};
+use crate::call::{Answered, CALL, Called, Order, Reply, decimal};
 use crate::faults::{Faults, WireFault};
 use crate::item::text;
 use crate::payments::{Payments, Way};
@@ -76,6 +77,22 @@ pub struct Known {
     pub grants: BTreeMap<String, Vec<String>>,
     /// The started runs, by workspace.
     pub runs: BTreeMap<String, Vec<String>>,
+    /// The debits, batches and settled holds, by workspace.
+    pub debits: BTreeMap<String, Vec<KnownDebit>>,
+    /// The captures of each hold.
+    pub captures: BTreeMap<String, Vec<String>>,
+}
+
+/// A debit that can be refunded.
+#[derive(Debug, Clone)]
+pub struct KnownDebit {
+    /// The id of the debit, the batch or the hold.
+    pub debit_id: String,
+    pub credits: Decimal,
+    /// The credits of each call of a batch.
+    pub lines: Vec<Decimal>,
+    /// The known captures of a hold.
+    pub captures: Vec<String>,
 }
 
 /// The world of a run.
@@ -225,7 +242,44 @@ impl World {
         trace.line(&format!("#{number} → {} {}", reply.status, reply.body));
         let answered = Answered { until: table.commits(), at: self.now(), reply: reply.clone() };
         self.calls.lock().unwrap()[number].answered = Some(answered);
+        self.know_debits(order, &reply);
         Some(reply)
+    }
+
+    /// Notes what a response debits, so that actors can refund it.
+    fn know_debits(&self, order: &Order, reply: &Reply) {
+        if ![200, 201].contains(&reply.status) || reply.replayed || order.method != "POST" {
+            return;
+        }
+        let mut known = self.known.lock().unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut debits = Vec::new();
+        match order.path.split('/').collect::<Vec<_>>()[..] {
+            ["debits"] | ["debits", "batch"] => {
+                let lines = reply.body["lines"].as_array().into_iter().flatten();
+                debits.push(KnownDebit {
+                    debit_id: text(&reply.body["debit_id"]),
+                    credits: decimal(&reply.body["credits"]),
+                    lines: lines.map(|line| decimal(&line["credits"])).collect(),
+                    captures: Vec::new(),
+                });
+            }
+            ["holds", hold, "captures"] => {
+                known.captures.entry(hold.to_owned()).or_default().push(text(&reply.body["capture_id"]));
+            }
+            ["holds", _, "settle"] => {
+                let holds =
+                    reply.body["holds"].as_array().map_or(std::slice::from_ref(&reply.body), |holds| holds);
+                for hold in holds.iter().filter(|hold| decimal(&hold["captured"]) > Decimal::ZERO) {
+                    let debit_id = text(&hold["hold_id"]);
+                    let captures = known.captures.get(&debit_id).cloned().unwrap_or_default();
+                    let credits = decimal(&hold["captured"]);
+                    debits.push(KnownDebit { debit_id, credits, lines: Vec::new(), captures });
+                }
+            }
+            _ => {}
+        }
+        known.debits.entry(order.workspace.clone()).or_default().extend(debits);
     }
 
     /// Delivers an event of Stripe's, signed with the current time. Returns whether the webhook accepted it.

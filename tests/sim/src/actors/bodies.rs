@@ -10,13 +10,48 @@ impl Actor {
         let micros = self.dice.between(1, 60_000_000);
         let credits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
         let credits = credits.trim_end_matches('0').trim_end_matches('.').to_owned();
-        json!({ "operation": "text.classify", "credits": credits, "consumer": self.consumer() })
+        let mut body =
+            json!({ "operation": "text.classify", "credits": credits, "consumer": self.consumer() });
+        if self.once_in(8) {
+            body["metadata"] = json!({ "request": self.dice.between(0, 999).to_string(), "team": "search" });
+        }
+        body
     }
 
     pub(super) fn priced_body(&self) -> Value {
-        let units = json!({ "input_tokens": self.dice.between(0, 20_000), "output_tokens": self.dice.between(1, 4_000) });
-        let model = self.one_of(&["small", "standard", "large"]).unwrap();
-        json!({ "operation": "text.generate", "model": model, "units": units, "consumer": self.consumer() })
+        let (operation, units) = self.call_in_units();
+        let mut body = json!({ "operation": operation, "units": units, "consumer": self.consumer() });
+        if let Some(model) = self.model() {
+            body["model"] = json!(model);
+        }
+        body
+    }
+
+    /// Draws an operation and counts of units that it has rates for.
+    pub(super) fn call_in_units(&self) -> (&'static str, Value) {
+        let count = |most| self.dice.between(0, most);
+        let text = json!({ "input_tokens": count(20_000), "output_tokens": self.dice.between(1, 4_000) });
+        match self.dice.between(0, 5) {
+            0 => ("image.generate", json!({ "images": self.dice.between(1, 3) })),
+            1 => ("speech.transcribe", json!({ "seconds": count(600), "audio_input_tokens": count(5_000) })),
+            2 => (
+                "reasoning.chain",
+                json!({ "reasoning_tokens": count(3_000), "tool_calls": count(4), "records": 1 }),
+            ),
+            3 => {
+                let mut units = text;
+                units["cached_input_tokens"] = json!(count(30_000));
+                units["cache_write_tokens"] = json!(count(2_000));
+                ("text.generate", units)
+            }
+            _ => ("text.generate", text),
+        }
+    }
+
+    /// Draws a model, one of its aliases, or none.
+    pub(super) fn model(&self) -> Option<&'static str> {
+        self.one_of(&[Some("small"), Some("standard"), Some("large"), Some("large-2026"), Some("tiny"), None])
+            .flatten()
     }
 
     pub(super) fn consumer(&self) -> Value {
@@ -34,6 +69,24 @@ impl Actor {
             "credits": self.dice.between(1, 120).to_string(), "operation": "record.enrich",
             "ttl_seconds": self.dice.between(1, 86_400), "consumer": self.consumer(),
         })
+    }
+
+    /// Returns the body of a hold in units.
+    pub(super) fn priced_hold_body(&self) -> Value {
+        let mut body = self.priced_body();
+        body["ttl_seconds"] = json!(self.dice.between(1, 86_400));
+        body
+    }
+
+    /// Returns the body of a settlement in units, with what happens if its price exceeds the hold.
+    pub(super) fn priced_settlement(&self) -> Value {
+        let units = json!({ "input_tokens": self.dice.between(0, 9_000) });
+        let mut body =
+            json!({ "units": units, "overrun": self.one_of(&["refuse", "extend", "take_available"]) });
+        if let Some(model) = self.model() {
+            body["model"] = json!(model);
+        }
+        body
     }
 
     pub(super) fn agreement(&self) -> Order {

@@ -147,7 +147,7 @@ impl Actor {
             Box::pin(self.place_around_a_grant(workspace)).await;
             return;
         }
-        let mut body = self.hold_body();
+        let mut body = if self.once_in(3) { self.priced_hold_body() } else { self.hold_body() };
         let soon_over = self.once_in(3);
         if soon_over {
             body["ttl_seconds"] = json!(self.dice.between(1, 20));
@@ -204,14 +204,15 @@ impl Actor {
                 return;
             }
             Act::Capture => {
-                let mut body = self.debit_body();
+                let mut body = if self.once_in(4) { self.priced_body() } else { self.debit_body() };
                 body["extend"] = json!(self.once_in(2));
                 (format!("holds/{hold}/captures"), body)
             }
             Act::SettleAll => ("holds/batch/settle".to_owned(), json!({ "hold_ids": recent })),
             _ => {
-                let body = match self.dice.between(0, 2) {
+                let body = match self.dice.between(0, 3) {
                     0 => json!({}),
+                    3 => self.priced_settlement(),
                     1 => json!({ "credits": self.dice.between(1, 50).to_string() }),
                     _ => json!({ "credits": self.dice.between(1, 200).to_string(), "extend": true }),
                 };
