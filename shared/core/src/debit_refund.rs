@@ -289,7 +289,7 @@ impl Waterfall {
                 // A grant that is used up leaves the waterfall before it ends. An allocation stays until its end, so one
                 // that is absent has ended by a faster clock, or was withdrawn.
                 None if part.expires_at > at && part.kind != GrantKind::Allocation => {
-                    self.grants.push(part.grant())
+                    self.grants.push(part.grant());
                 }
                 None => ended = ended.plus(part.credits)?,
             }

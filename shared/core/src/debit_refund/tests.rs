@@ -45,7 +45,7 @@ fn with(grants: Vec<ExpiringGrant>, prepaid: &str) -> Balance {
     let spendable = owned.plus(prepaid).unwrap().plus(credit_limit).unwrap();
     let expires_next = grants.iter().map(|grant| grant.expires_at).min();
     let expires_next = expires_next.unwrap_or(crate::balance::NEVER);
-    Balance { grants, prepaid, spendable, credit_limit, expires_next, ..Balance::default() }
+    Balance { spendable, grants, prepaid, credit_limit, expires_next, ..Balance::default() }
 }
 
 fn posted(balance: &Balance, posting: &Posting) -> Balance {
@@ -277,6 +277,8 @@ fn m02_free_epoch_has_no_payment() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever the refunds of an epoch are, each returns its credits. Each source gets its proportion to a millionth, and
     /// never more than it paid.
     #[test]

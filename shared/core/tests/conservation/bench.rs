@@ -445,6 +445,12 @@ impl Bench {
         ReadyRefund { movement, left, truth }
     }
 
+    pub fn run_all(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            self.run(operation);
+        }
+    }
+
     pub fn run(&mut self, operation: &Operation) {
         match *operation {
             Operation::Hold { credits } => self.hold(credits),

@@ -108,13 +108,13 @@ proptest! {
         let before: Vec<_> = before.into_iter().map(Operation::with_one_clock).collect();
         let [refunding, smaller] = [paid, kept].map(|debited| {
             let mut bench = Bench::new(Closes::WhenNeeded);
-            before.iter().for_each(|it| bench.run(it));
+            bench.run_all(&before);
             bench.run(&Operation::Read);
             let (refusals, pick) = (bench.refusals, bench.debits.len());
             if debited > 0 {
                 bench.run(&Operation::Debit { credits: debited, skew: 0 });
             }
-            later.iter().for_each(|it| bench.run(it));
+            bench.run_all(&later);
             if debited == paid && bench.refusals == refusals {
                 bench.run(&refund_of(pick, paid - kept));
                 bench.check();
@@ -141,7 +141,7 @@ proptest! {
     ) {
         let totals = [0, closing.len()].map(|place| {
             let mut bench = Bench::new(closes);
-            before.iter().for_each(|it| bench.run(it));
+            bench.run_all(&before);
             bench.run(&Operation::Read);
             let pick = bench.debits.len();
             bench.run(&Operation::Debit { credits: paid, skew: 0 });

@@ -162,10 +162,9 @@ impl Truth {
         let paid = self.paid.remove(&refund.epoch).unwrap_or_default();
         let n = paid.len() as i64;
         let of_epoch = refund.of_epoch;
-        let returns = |k: i64| match refund.is_present {
-            true => k >= n - of_epoch,
-            false => (k + 1) * of_epoch / n > k * of_epoch / n,
-        };
+        let is_last = |k: i64| k >= n - of_epoch;
+        let steps_up = |k: i64| (k + 1) * of_epoch / n > k * of_epoch / n;
+        let returns = |k| if refund.is_present { is_last(k) } else { steps_up(k) };
         let (returned, kept): (Vec<_>, Vec<_>) = paid.into_iter().zip(0..).partition(|(_, k)| returns(*k));
         self.paid.insert(refund.epoch, kept.into_iter().map(|(coin, _)| coin).collect());
         let mut coins: Vec<Coin> = returned.into_iter().map(|(coin, _)| coin).collect();
@@ -176,7 +175,9 @@ impl Truth {
         self.refunded += refund.live + refund.expired;
         // Prepaid credits pay debt before those of grants.
         coins.sort_by_key(|(dies, _)| *dies < i64::MAX);
-        coins.into_iter().for_each(|coin| self.give_back(coin, refund));
+        for coin in coins {
+            self.give_back(coin, refund);
+        }
         while self.debt > 0 && !self.coins.is_empty() {
             self.debt -= 1;
             self.spend_one();
