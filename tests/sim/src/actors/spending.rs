@@ -79,7 +79,8 @@ impl Actor {
         }
     }
 
-    /// Debits the whole balance, and repeats the call: a repeated call succeeds although no credits are left.
+    /// Debits the whole balance, and repeats the call: a repeated call succeeds although no credits are left. Before that, debits
+    /// at times a little more than there is.
     pub(super) async fn empty(&self, workspace: &'static str) {
         let Some(balance) = self.insist(&Order::get(workspace, "balance")).await else { return };
         let all: Option<Decimal> = balance.body["available"].as_str().and_then(|all| all.parse().ok());
@@ -87,6 +88,11 @@ impl Actor {
             return;
         }
         let mut body = self.debit_body();
+        if let Some(all) = all.filter(|_| self.once_in(2)) {
+            let more = Decimal::new(self.dice.between(1, 900_000) as i64, 6);
+            body["credits"] = json!((all + more).normalize().to_string());
+            self.insist(&Order::post(workspace, "debits", self.new_key(), body.clone())).await;
+        }
         body["credits"] = balance.body["available"].clone();
         let order = Order::post(workspace, "debits", self.new_key(), body);
         for _ in 0..3 {
