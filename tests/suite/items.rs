@@ -109,8 +109,8 @@ async fn make_the_rest(world: &World) {
         let key = debit["debit_id"].as_str();
         assert_eq!(world.call(Method::POST, &path, key, Some(&refund)).await.status, 201);
     }
-    let prices = json!({ "multiplier": "0.9" });
-    world.call(Method::PUT, "/v1/workspaces/acme/pricing", None, Some(&prices)).await;
+    let agreed = json!({ "multiplier": "0.9" });
+    world.call(Method::PUT, "/v1/workspaces/acme/pricing", None, Some(&agreed)).await;
     world.debit("acme", "own", &priced).await;
     let hold = world.place("hold", "10").await;
     assert_eq!(world.capture(&hold, "capture", "1").await.status, 201);
@@ -139,6 +139,7 @@ async fn stored_names(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "the snapshot lists every attribute")]
 async fn every_item_keeps_the_names_of_its_attributes() {
     let world = every_event_occurred().await;
     make_the_rest(&world).await;

@@ -313,7 +313,7 @@ fn refunds_debit(body: &Value) -> bool {
 fn in_refund(wrong: Wrong, pk: &str, write: &mut Value) {
     match wrong {
         Wrong::NotRefunded(prefix, part) if pk.starts_with(prefix) => {
-            keep_parts(write, |it| !it.contains(part))
+            keep_parts(write, |it| !it.contains(part));
         }
         Wrong::NoRefundCondition(prefix, part) if pk.starts_with(prefix) => {
             keep_conditions(write, |condition| !condition.contains(part));

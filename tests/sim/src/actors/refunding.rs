@@ -34,7 +34,11 @@ impl Actor {
                 let pause = Duration::from_millis(self.dice.between(0, 60));
                 let beside = async {
                     tokio::time::sleep(pause).await;
-                    if self.once_in(2) { self.grant(workspace).await } else { self.void(workspace).await }
+                    if self.once_in(2) {
+                        self.grant(workspace).await
+                    } else {
+                        Box::pin(self.void(workspace)).await
+                    }
                 };
                 tokio::join!(biased; self.insist(&order), Box::pin(beside));
             }
