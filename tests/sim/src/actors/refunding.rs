@@ -35,9 +35,9 @@ impl Actor {
                 let beside = async {
                     tokio::time::sleep(pause).await;
                     if self.once_in(2) {
-                        self.grant(workspace).await
+                        self.grant(workspace).await;
                     } else {
-                        Box::pin(self.void(workspace)).await
+                        Box::pin(self.void(workspace)).await;
                     }
                 };
                 tokio::join!(biased; self.insist(&order), Box::pin(beside));
