@@ -136,7 +136,9 @@ pub fn claw_backs(world: &World) -> Option<String> {
                 }
             }
         };
-        if is != owed {
+        // A refund of a debit may have returned credits to the grant that an earlier claw-back had charged as consumed.
+        let returned = if grant.is_empty() { Decimal::ZERO } else { debits_refunded(&items, &item) };
+        if is < owed || is > owed + returned {
             return Some(format!(
                 "payment {}: {gone} minor units refunded or disputed, {owed} owed, {is} clawed back",
                 payment.payment_id
@@ -144,6 +146,14 @@ pub fn claw_backs(world: &World) -> Option<String> {
         }
     }
     None
+}
+
+/// Returns the credits that were refunded of all debits of a payment's workspace.
+fn debits_refunded(items: &[(Key, Stored)], payment: &Value) -> Decimal {
+    let prefix = format!("entry#{}#", text(payment, "workspace_id"));
+    let refunds =
+        of_kind(items, &prefix).filter(|(_, entry)| text(&entry["detail"]["M"], "kind") == "debit_refund");
+    refunds.map(|(_, entry)| number(entry, "credits")).sum()
 }
 
 /// Returns the credits that refunds worth `target` take of a grant: all of them while it runs or waits; after its end

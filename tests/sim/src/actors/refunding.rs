@@ -1,9 +1,12 @@
 //! Refunds of debits, of calls of a batch and of captures.
 
+use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::Actor;
 use crate::call::Order;
@@ -26,8 +29,8 @@ impl Actor {
             }
             1 | 2 => {
                 // Several operators refund the same debit.
-                let again = Order { key: Some(self.new_key()), ..order.clone() };
-                tokio::join!(biased; self.insist(&order), self.insist(&again));
+                let again = || Order { key: Some(self.new_key()), ..order.clone() };
+                self.insist_together([order.clone(), again(), again()]).await;
             }
             3 | 4 => {
                 // A close may come between what the refund reads and what it writes.
@@ -44,19 +47,27 @@ impl Actor {
             }
             5 | 6 => {
                 // Several debits, which may be of one epoch.
-                let others: Vec<Order> = (0..2).filter_map(|_| self.refund_order(workspace)).collect();
-                let others = async {
-                    for order in &others {
-                        self.insist(order).await;
-                    }
-                };
-                tokio::join!(biased; self.insist(&order), Box::pin(others));
+                let others = (0..3).filter_map(|_| self.refund_order(workspace));
+                self.insist_together(iter::once(order.clone()).chain(others)).await;
             }
             _ => drop(self.insist(&order).await),
         }
         if self.once_in(4) {
             self.insist(&order).await;
         }
+    }
+
+    /// Makes several calls that begin within some milliseconds, so that some read what another one is about to change.
+    async fn insist_together(&self, orders: impl IntoIterator<Item = Order>) {
+        let mut calls = JoinSet::new();
+        for order in orders {
+            let (world, pause) = (Arc::clone(&self.world), Duration::from_millis(self.dice.between(0, 16)));
+            calls.spawn(async move {
+                tokio::time::sleep(pause).await;
+                world.insist(&order).await
+            });
+        }
+        calls.join_all().await;
     }
 
     /// Returns the refund of a random debit: of all that is left, of a part, or of more than there is.
