@@ -81,7 +81,7 @@ pub enum Wrong {
 const ANY: &str = "";
 
 /// All bugs, each with a seed that finds it in 300 acts. A bug's number is its position, counted from 1.
-pub const ALL: [(&str, Wrong, u64); 76] = [
+pub const ALL: [(&str, Wrong, u64); 75] = [
     ("the usual get-then-put", Wrong::GetThenPut, 1),
     ("a debit's amount is no condition", Wrong::NoCondition("balance#", "spendable"), 1),
     ("a debit may take a credit more than there is", Wrong::OneLess, 1),
@@ -112,11 +112,11 @@ pub const ALL: [(&str, Wrong, u64); 76] = [
     ("no answer passes for success", Wrong::NoAnswerIsSuccess, 1),
     ("a 500 passes for success", Wrong::ServerErrorIsSuccess, 6),
     ("reads are eventually consistent", Wrong::StaleReads, 11),
-    ("grants expire by a fast clock", Wrong::FastClock, 7),
+    ("grants expire by a fast clock", Wrong::FastClock, 2),
     ("a rollup without its watermark", Wrong::NoCondition("usage#", "#counted"), 6),
     ("records that failed pass for processed", Wrong::FailedRecordsHidden, 1),
     ("events that the bus refused pass for taken", Wrong::RefusedEventsHidden, 1),
-    ("mails that were refused pass for sent", Wrong::RefusedMailsHidden, 1),
+    ("mails that were refused pass for sent", Wrong::RefusedMailsHidden, 2),
     ("a mail is claimed by everybody", Wrong::NoCondition("mail#", ANY), 1),
     ("a fact is counted again", Wrong::NoCondition("fact#", ANY), 1),
     ("a capture takes more than the hold keeps", Wrong::NoCondition("hold#", "#remaining"), 3),
@@ -155,12 +155,11 @@ pub const ALL: [(&str, Wrong, u64); 76] = [
     ("a refund is written twice under one key", Wrong::NoRefundCondition("entry#", ANY), 1),
     ("a refund leaves the consumption of its month", Wrong::NotRefunded("balance#", "c2"), 1),
     ("a refund is missing in the breakdowns", Wrong::NotRefunded("balance#", "#usage_marks"), 1),
-    ("a refund in another epoch than it was read in", Wrong::NoRefundCondition("balance#", "epoch"), 1),
+    ("a refund in another epoch than it was read in", Wrong::NoRefundCondition("balance#", "epoch"), 8),
     ("credits of a running grant return as prepaid", Wrong::ReturnedAsPrepaid("to_grants"), 1),
     ("expired credits return as prepaid", Wrong::ReturnedAsPrepaid("expired"), 2),
     ("a refund of an earlier epoch is taken from the present use", Wrong::PaymentNotFound, 1),
     ("a refund leaves its epoch's payment as it is", Wrong::PaymentKept, 1),
-    ("two refunds read one epoch's payment", Wrong::NoRefundCondition("paid#", ANY), 1),
     ("a close does not record how its epoch was paid", Wrong::PaymentNotRecorded, 1),
 ];
 
