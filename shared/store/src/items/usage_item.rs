@@ -225,9 +225,12 @@ fn read_listed(value: &AttributeValue) -> Option<Tally> {
     Some(Tally { credits: read_credits(credits)?, count: count.as_n().ok()?.parse().ok()? })
 }
 
-/// Packs a tally. Consumption is never negative.
+/// Packs a tally. One below zero stays a list: a refund may be counted before its debit on a lane.
 fn packed(tally: Tally) -> Result<AttributeValue, Corrupt> {
     let malformed = || Corrupt::Attribute(BREAKDOWNS);
+    if tally.credits < Credits::ZERO {
+        return Ok(listed(tally));
+    }
     let micros = u64::try_from(tally.credits.micros()?).map_err(|_| malformed())?;
     let digits = |number: u64| number.to_be_bytes().into_iter().skip_while(|byte| *byte == 0);
     let length = u8::try_from(digits(micros).count()).map_err(|_| malformed())?;
@@ -265,7 +268,7 @@ fn read_breakdowns(month: &str, maps: &Item) -> Result<BTreeMap<(GroupBy, GroupK
 mod tests {
     use credits_core::usage::Tally;
 
-    use super::{packed, read_packed};
+    use super::{packed, read_listed, read_packed};
 
     #[test]
     fn packed_tallies_are_read_as_they_were() {
@@ -276,6 +279,8 @@ mod tests {
             let value = packed(tally).unwrap();
             assert_eq!((read_packed(&value), value.as_b().unwrap().as_ref().len()), (Some(tally), bytes));
         }
-        assert!(packed(Tally { credits: "-1".parse().unwrap(), count: 1 }).is_err());
+        let below_zero = Tally { credits: "-1".parse().unwrap(), count: 1 };
+        let value = packed(below_zero).unwrap();
+        assert_eq!(read_packed(&value).or_else(|| read_listed(&value)), Some(below_zero));
     }
 }
