@@ -186,7 +186,9 @@ impl Lots {
             let credits = decimal(&part["amount"]);
             if end > at {
                 self.consumed(&id, -credits);
-                *self.expiring.entry((end, id)).or_default() += credits;
+                // A refund of the grant's payment takes the returned credits instead of what it has charged for them.
+                let uncharged = self.uncharge(&id, credits);
+                *self.expiring.entry((end, id)).or_default() += credits - uncharged;
             } else {
                 ended += credits;
             }
@@ -205,6 +207,20 @@ impl Lots {
         let debt = (-self.prepaid).max(Decimal::ZERO);
         self.prepaid += debt;
         self.spend(debt);
+    }
+
+    /// Returns to the prepaid sum what a refund of a grant's payment has charged, up to `credits`, and takes the grant's own
+    /// credits instead. Returns how much that was.
+    fn uncharge(&mut self, grant: &str, credits: Decimal) -> Decimal {
+        let mut uncharged = Decimal::ZERO;
+        for bought in self.bought.values_mut().filter(|it| it.grant_id == grant) {
+            let part = bought.charged.min(credits - uncharged);
+            bought.charged -= part;
+            bought.taken += part;
+            uncharged += part;
+        }
+        self.prepaid += uncharged;
+        uncharged
     }
 
     fn consumed(&mut self, grant: &str, credits: Decimal) {
