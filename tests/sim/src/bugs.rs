@@ -155,7 +155,6 @@ pub const ALL: [(&str, Wrong, u64); 75] = [
     ("a refund is written twice under one key", Wrong::NoRefundCondition("entry#", ANY), 1),
     ("a refund leaves the consumption of its month", Wrong::NotRefunded("balance#", "c2"), 1),
     ("a refund is missing in the breakdowns", Wrong::NotRefunded("balance#", "#usage_marks"), 1),
-    ("a refund in another epoch than it was read in", Wrong::NoRefundCondition("balance#", "epoch"), 8),
     ("credits of a running grant return as prepaid", Wrong::ReturnedAsPrepaid("to_grants"), 1),
     ("expired credits return as prepaid", Wrong::ReturnedAsPrepaid("expired"), 2),
     ("a refund of an earlier epoch is taken from the present use", Wrong::PaymentNotFound, 1),
