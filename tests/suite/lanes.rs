@@ -112,6 +112,23 @@ async fn three_conflicts_in_one_call_open_lanes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_free_call_on_a_lane_is_counted() {
+    let (world, table) = acme().await;
+    table.at(&world.advance(0).await.to_string());
+    table.suffers(std::iter::repeat_n(cancelled(&["TransactionConflict", "None"]), 3));
+    take(&table, "busy", "1").await.unwrap();
+    let before = table.transactions();
+    take(&table, "free", "0").await.unwrap();
+    let sent = table.transactions.lock().unwrap()[before..].to_vec();
+    assert!(sent.len() == 1 && sent[0].contains("lane#acme#"), "{sent:?}");
+    world.drain().await;
+    let counted = world.usage_by("acme", "operation").await;
+    assert_eq!(counted["text.generate"], ("1".to_owned(), 2));
+    let verified = world.local(Method::POST, "/_local/verify", None).await;
+    assert_eq!(verified["differences"], json!([]), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_debit_that_needs_the_lanes_recalls_them() {
     let (world, table) = acme().await;
     open_lanes(&world, &table, "busy").await;

@@ -49,7 +49,7 @@ pub enum ItemChange {
         before: Option<Box<Balance>>,
         after: Box<Balance>,
     },
-    /// A debit took credits of a lane.
+    /// A debit on a lane.
     LaneDebit { workspace: WorkspaceId, lane: Box<Lane> },
     /// A ledger entry was listed.
     Entry { workspace: WorkspaceId, entry: Entry },
@@ -176,7 +176,8 @@ impl Record {
             "lane" => {
                 let before = before.map(lane_item::read).transpose()?;
                 let lane = Box::new(lane_item::read(after)?);
-                let is_debit = before.is_some_and(|before| before.spent < lane.spent);
+                // A free call takes nothing, but like every debit it changes `last`, and no other write does.
+                let is_debit = before.is_some_and(|before| before.last != lane.last);
                 Ok(is_debit.then_some(ItemChange::LaneDebit { workspace: workspace()?, lane }))
             }
             "entry" if entry_item::is_listed(after) && !before.is_some_and(entry_item::is_listed) => {
