@@ -98,9 +98,8 @@ async fn m10_an_exhausted_balance_is_mailed_once() {
     assert!(mails[1]["text"].as_str().unwrap().contains("/settings/ai-credits"));
 }
 
-fn of_the_debit_function(requests: &[Value]) -> Vec<&str> {
-    let of_debit = requests.iter().filter(|it| it["function"] == "debit");
-    of_debit.map(|it| it["operation"].as_str().unwrap()).collect()
+fn operations_of(requests: &[Value]) -> Vec<&str> {
+    requests.iter().map(|it| it["operation"].as_str().unwrap()).collect()
 }
 
 /// A refused call exhausts a workspace if less than 1 % of the last addition is left. The debit function records this
@@ -116,10 +115,10 @@ async fn m10_exhaustion_is_recorded_once_per_addition() {
     let (refused, requests) = world.requests_of(world.take("acme", "noted", "11")).await;
     // Another call has changed the balance since it refused, so only the write can tell.
     let noting = ["BatchGetItem", "TransactWriteItems", "UpdateItem"];
-    assert_eq!((refused.status, of_the_debit_function(&requests).as_slice()), (402, noting.as_slice()));
+    assert_eq!((refused.status, operations_of(&requests).as_slice()), (402, noting.as_slice()));
     let (refused, requests) = world.requests_of(world.take("acme", "later", "11")).await;
     let unnoted = ["BatchGetItem", "TransactWriteItems"];
-    assert_eq!((refused.status, of_the_debit_function(&requests).as_slice()), (402, unnoted.as_slice()));
+    assert_eq!((refused.status, operations_of(&requests).as_slice()), (402, unnoted.as_slice()));
     assert_eq!(world.holds("", "hold", &placing("11", 60)).await.status, 402);
     assert!(world.is_exhausted().await);
     assert_eq!(world.take("acme", "rest", "9.5").await.status, 201);

@@ -70,10 +70,9 @@ async fn m09_a_check_that_fails_is_postponed_and_the_others_run() {
     assert!(waiting(&world).await.iter().all(|(_, date)| millis(date) > at.as_millisecond()));
 }
 
-/// Returns how many pages of a ledger `project` read.
+/// Returns how many pages of a ledger were read.
 fn pages(requests: &[Value]) -> usize {
-    let queries = requests.iter().filter(|it| it["function"] == "project" && it["operation"] == "Query");
-    queries.count()
+    requests.iter().filter(|it| it["operation"] == "Query").count()
 }
 
 /// One slice counts 10 entries. An invocation that is killed at any write leaves the slice before in force.
@@ -124,12 +123,12 @@ async fn m09_the_function_continues_the_slices_of_a_killed_one() {
         assert_eq!(audit.repair(&acme, month).await.unwrap(), Repair::Unfinished);
     }
     let order = json!({ "recount": { "workspace_id": "acme", "month": "2026-11", "slice_entries": 10 } });
-    let (answer, requests) = Box::pin(world.requests_of(world.stack.fire("project", order))).await;
+    let (answer, requests) = Box::pin(world.requests_of_project(world.stack.fire("project", order))).await;
     assert_eq!(answer.unwrap(), json!({ "recounted": true }));
     // Three pages of the ledger are left, and one query reads the groups.
     assert_eq!(pages(&requests), 4, "{requests:?}");
     // A check counts from the month's beginning, in slices of one invocation.
-    let (answer, requests) = Box::pin(world.requests_of(checks(&world, 10))).await;
+    let (answer, requests) = Box::pin(world.requests_of_project(checks(&world, 10))).await;
     assert_eq!(answer.unwrap(), json!({ "checked": 1 }));
     assert_eq!(pages(&requests), 9, "the due checks, seven pages and the groups: {requests:?}");
     assert_eq!(waiting(&world).await, []);

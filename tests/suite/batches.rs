@@ -202,7 +202,6 @@ async fn a_batch_of_100_lines_costs_under_20_write_units() {
         .collect();
     let (answer, requests) = world.requests_of(world.batch("k", &json!({ "lines": lines }))).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
-    let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] == "debit").collect();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0]["write_units"].as_f64().unwrap() < 20.0, "{requests:?}");
 }

@@ -126,12 +126,12 @@ async fn m11_of_20_concurrent_holds_of_75_on_500_six_are_placed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_placed_together_take_one_transaction_each_way() {
     let world = World::with_packs(1).await;
-    let by_debit = |it: &&Value| it["operation"] == "TransactWriteItems" && it["function"] == "debit";
+    let is_transaction = |it: &&Value| it["operation"] == "TransactWriteItems";
     let bulk = json!({ "kind": "bulk", "job_id": "job-1", "feature": "enrichment" });
     let body = json!({ "credits": "19", "count": 50, "ttl_seconds": 3_600, "operation": "record.enrich", "consumer": bulk });
     let (placed, requests) = world.requests_of(world.holds("/batch", "p", &body)).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
-    let writes = requests.iter().filter(by_debit).count();
+    let writes = requests.iter().filter(is_transaction).count();
     assert_eq!((placed.body["holds"].as_array().unwrap().len(), writes), (50, 1));
     assert_eq!(world.holds("/batch", "p", &body).await.body, placed.body);
     assert_eq!(world.holds("/batch", "q", &body).await.body["code"], "insufficient_credits");
@@ -147,7 +147,7 @@ async fn holds_placed_together_take_one_transaction_each_way() {
     let settling = json!({ "hold_ids": ids });
     let (settled, requests) = world.requests_of(world.holds("/batch/settle", "s", &settling)).await;
     assert_eq!(settled.status, 200, "{}", settled.body);
-    assert_eq!(requests.iter().filter(by_debit).count(), 1, "{requests:?}");
+    assert_eq!(requests.iter().filter(is_transaction).count(), 1, "{requests:?}");
     assert_eq!(shown(&settled.body["holds"][9]), ["19", "7", "0", "settled"]);
     assert_eq!(shown(&settled.body["holds"][10]), ["19", "0", "0", "settled"]);
     let again = world.holds("/batch/settle", "s", &settling).await;
@@ -349,11 +349,7 @@ async fn twenty_captures_cost_what_the_readme_says() {
     let world = World::with_packs(1).await;
     let units =
         |requests: &[Value]| requests.iter().map(|it| it["write_units"].as_f64().unwrap()).sum::<f64>();
-    let of_debit = |requests: Vec<Value>| {
-        requests.into_iter().filter(|it| it["function"] == "debit").collect::<Vec<_>>()
-    };
-    let (placed, requests) = world.requests_of(world.holds("", "k", &placing("500", 600))).await;
-    let mut all = of_debit(requests);
+    let (placed, mut all) = world.requests_of(world.holds("", "k", &placing("500", 600))).await;
     let hold = placed.body["hold_id"].as_str().unwrap().to_owned();
     for number in 0..20 {
         let operation = ["text.classify", "text.summarize", "text.generate"][number % 3];
@@ -363,7 +359,6 @@ async fn twenty_captures_cost_what_the_readme_says() {
         let (captured, requests) =
             world.requests_of(world.holds(&format!("/{hold}/captures"), &key, &body)).await;
         assert_eq!(captured.status, 201, "{}", captured.body);
-        let requests = of_debit(requests);
         assert_eq!((requests.len(), &requests[0]["operation"]), (1, &json!("UpdateItem")), "{requests:?}");
         if number < 14 {
             assert!(units(&requests) < 1.5, "after {number}");
@@ -372,7 +367,7 @@ async fn twenty_captures_cost_what_the_readme_says() {
     }
     let (settled, requests) = world.requests_of(world.settle(&hold, "s", &json!({}))).await;
     assert_eq!(settled.status, 200);
-    all.extend(of_debit(requests));
+    all.extend(requests);
     let said = format!("twenty calls paid from a hold {}", units(&all));
     assert!(include_str!("../../docs/deploying.md").contains(&said), "{said}: {all:#?}");
 }

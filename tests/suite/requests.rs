@@ -13,8 +13,6 @@ use crate::table::Table;
 use crate::world::World;
 
 fn is_one_transaction_of_the_debit_function(requests: &[Value]) {
-    // `project` follows the stream. Its requests are not part of the call.
-    let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] != "project").collect();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(
         (&requests[0]["function"], &requests[0]["operation"]),
@@ -39,7 +37,6 @@ async fn a_debit_a_replay_and_a_refusal_are_one_request_each() {
 
 /// Returns the operations of the debit function, and checks that they wrote nothing and read at most two units.
 fn operations_of_a_refusal(requests: &[Value]) -> Vec<&str> {
-    let requests: Vec<&Value> = requests.iter().filter(|it| it["function"] == "debit").collect();
     let units = |name: &str| requests.iter().map(|it| it[name].as_f64().unwrap()).sum::<f64>();
     assert!(units("write_units") == 0.0 && units("read_units") <= 2.0, "{requests:?}");
     requests.iter().map(|it| it["operation"].as_str().unwrap()).collect()

@@ -235,12 +235,23 @@ impl World {
         answer(request).await
     }
 
-    /// Makes a call, and returns its result with the requests that the functions sent to DynamoDB meanwhile.
+    /// Makes a call, and returns its result with the requests that the API's functions sent to DynamoDB meanwhile. Other
+    /// functions work in the background, on what was written before, too.
     pub async fn requests_of<T>(&self, call: impl Future<Output = T>) -> (T, Vec<Value>) {
+        self.requests_by(&["account", "debit", "topup_webhook"], call).await
+    }
+
+    /// Does something, and returns its result with the requests that `project` sent to DynamoDB meanwhile.
+    pub async fn requests_of_project<T>(&self, work: impl Future<Output = T>) -> (T, Vec<Value>) {
+        self.requests_by(&["project"], work).await
+    }
+
+    async fn requests_by<T>(&self, functions: &[&str], work: impl Future<Output = T>) -> (T, Vec<Value>) {
         self.local(Method::DELETE, "/_local/requests", None).await;
-        let done = call.await;
+        let done = work.await;
         let requests = self.local(Method::GET, "/_local/requests", None).await;
-        (done, requests.as_array().unwrap().clone())
+        let is_by = |request: &&Value| functions.iter().any(|function| request["function"] == *function);
+        (done, requests.as_array().unwrap().iter().filter(is_by).cloned().collect())
     }
 }
 
