@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use credits_core::catalogue::Catalogue;
-use credits_core::rate_card::CreditRate;
+use credits_core::credit_rate::CreditRate;
 use credits_local::Options;
 use credits_runtime::catalogue::DEPLOYED;
 use reqwest::Method;

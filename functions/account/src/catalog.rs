@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use credits_core::catalogue::{Catalogue, Pack, PlanTerms, Tier};
+use credits_core::credit_rate::CreditRate;
 use credits_core::id::WorkspaceId;
 use credits_core::own_prices::OwnPrices;
-use credits_core::rate_card::{CreditRate, RateCard};
+use credits_core::rate_card::RateCard;
 use credits_runtime::{Answer, Call, Problem, query};
 use credits_store::Store;
 use jiff::Timestamp;

@@ -1,9 +1,10 @@
 //! `/v1/workspaces/{workspace_id}/pricing`: the prices that an operator has agreed with a workspace (M2).
 
+use credits_core::credit_rate::{CreditRate, InvalidPer, Per};
 use credits_core::id::Name;
 use credits_core::own_prices::OwnPrices;
 use credits_core::price_list::{Listed, Listing};
-use credits_core::rate_card::{CreditRate, ModelRate, OperationRate, Per, UnitRate};
+use credits_core::rate_card::{ModelRate, OperationRate, UnitRate};
 use credits_runtime::fields::{Fields, parsed};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
@@ -100,7 +101,7 @@ fn read_rate(fields: &mut Fields<'_>) -> Option<UnitRate> {
     let credits = fields.required("credits", parsed::<CreditRate>);
     let per = fields.required("per", |value| {
         let units = value.as_u64().and_then(|units| Per::try_from(units).ok());
-        units.ok_or_else(|| credits_core::rate_card::InvalidPer.to_string())
+        units.ok_or_else(|| InvalidPer.to_string())
     });
     Some(UnitRate { unit: unit?, credits: credits?, per: per?, cost: None })
 }

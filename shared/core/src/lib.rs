@@ -17,6 +17,7 @@ pub mod change;
 pub mod claw_back;
 pub mod close;
 pub mod consumer;
+pub mod credit_rate;
 pub mod credits;
 pub mod currency;
 pub mod debit_refund;

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::credit_rate::CreditRate;
 use crate::price_list::Listing;
-use crate::rate_card::{CreditRate, ModelRate, OperationRate};
+use crate::rate_card::{ModelRate, OperationRate};
 
 /// The prices that a call or a lane was priced with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

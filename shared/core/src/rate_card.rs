@@ -1,32 +1,17 @@
 //! The rate card: what a call costs, as versioned data (M2).
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use crate::batch::PricedCall;
-use crate::credits::{CallPrice, Credits, ParseCreditsError};
+use crate::credit_rate::{CreditRate, Per};
+use crate::credits::{CallPrice, Credits};
 use crate::id::Name;
 use crate::own_prices::OwnPrices;
 use crate::price_list::{Listed, Listing};
 use crate::units::{INPUT_TOKENS, OUTPUT_TOKENS, RECORDS, Units};
 
 const MICROS: u128 = 1_000_000;
-
-/// A rate or a multiplier: 0 to 1,000,000 credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct CreditRate(Credits);
-
-/// The number of units for which a rate is stated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub enum Per {
-    One,
-    Thousand,
-    Million,
-}
 
 /// The price of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,20 +126,6 @@ pub enum RatingRefusal {
     TooDear,
 }
 
-/// A rate below zero or above 1,000,000, or one that is no decimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRate {
-    #[error("must be a rate of 0 to 1000000")]
-    OutOfRange,
-    #[error(transparent)]
-    Decimal(#[from] ParseCreditsError),
-}
-
-/// A number of units for which no rate can be stated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1, 1000 or 1000000")]
-pub struct InvalidPer;
-
 impl PriceVersion {
     /// Returns the version that a call names: without own prices if its caller has priced it.
     #[must_use]
@@ -166,87 +137,6 @@ impl PriceVersion {
     #[must_use]
     pub fn of(rate_card: Name) -> Self {
         Self { rate_card, pricing: None }
-    }
-}
-
-impl CreditRate {
-    pub const ZERO: Self = Self(Credits::ZERO);
-    pub const ONE: Self = Self(Credits::ONE);
-
-    /// Makes a rate of a quantity. Refuses one outside 0 to 1,000,000.
-    pub fn new(credits: Credits) -> Result<Self, InvalidRate> {
-        let allowed = 0..=1_000_000_000_000_i128;
-        match credits.micros() {
-            Ok(micros) if allowed.contains(&micros) => Ok(Self(credits)),
-            _ => Err(InvalidRate::OutOfRange),
-        }
-    }
-
-    #[must_use]
-    pub fn credits(self) -> Credits {
-        self.0
-    }
-
-    fn one() -> Self {
-        Self::ONE
-    }
-
-    fn micros(self) -> Option<u128> {
-        u128::try_from(self.0.micros().ok()?).ok()
-    }
-}
-
-impl Default for CreditRate {
-    fn default() -> Self {
-        Self::ZERO
-    }
-}
-
-impl FromStr for CreditRate {
-    type Err = InvalidRate;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRate> {
-        Self::new(text.parse()?)
-    }
-}
-
-impl<'de> Deserialize<'de> for CreditRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl Per {
-    /// Returns a million divided by the number of units.
-    fn parts_of_a_million(self) -> u128 {
-        match self {
-            Self::One => 1_000_000,
-            Self::Thousand => 1_000,
-            Self::Million => 1,
-        }
-    }
-}
-
-impl TryFrom<u64> for Per {
-    type Error = InvalidPer;
-
-    fn try_from(units: u64) -> Result<Self, InvalidPer> {
-        match units {
-            1 => Ok(Self::One),
-            1_000 => Ok(Self::Thousand),
-            1_000_000 => Ok(Self::Million),
-            _ => Err(InvalidPer),
-        }
-    }
-}
-
-impl From<Per> for u64 {
-    fn from(per: Per) -> Self {
-        match per {
-            Per::One => 1,
-            Per::Thousand => 1_000,
-            Per::Million => 1_000_000,
-        }
     }
 }
 
@@ -542,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_0_to_1000000() {
+    fn rates_of_a_card_are_checked() {
         for (multiplier, is_valid) in
             [("0", true), ("1000000", true), ("1000000.000001", false), ("-1", false)]
         {

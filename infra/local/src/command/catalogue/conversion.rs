@@ -1,7 +1,7 @@
 //! Exact conversion of a provider's cost to credits.
 
+use credits_core::credit_rate::{CreditRate, Per};
 use credits_core::credits::Credits;
-use credits_core::rate_card::{CreditRate, Per};
 use rust_decimal::Decimal;
 
 /// The factor from costs to credits: `markup ÷ credit`. Both are above zero.
@@ -83,7 +83,7 @@ fn power_of_ten(exponent: u32) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use credits_core::rate_card::{CreditRate, Per};
+    use credits_core::credit_rate::{CreditRate, Per};
     use rust_decimal::Decimal;
 
     use super::{Conversion, Inconvertible, cost_of_many, parse_number};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use credits_core::rate_card::Per;
+use credits_core::credit_rate::Per;
 use credits_core::units::{INPUT_TOKENS, OUTPUT_TOKENS};
 use rust_decimal::Decimal;
 use serde_json::Value;

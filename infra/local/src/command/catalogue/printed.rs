@@ -1,7 +1,7 @@
 //! Imported models as the catalogue has them.
 
+use credits_core::credit_rate::{CreditRate, Per};
 use credits_core::id::Name;
-use credits_core::rate_card::{CreditRate, Per};
 use rust_decimal::Decimal;
 
 use super::conversion::{Conversion, Inconvertible, cost_of_many};
