@@ -276,5 +276,5 @@ fn read_prepaid(item: &Item) -> Result<Option<Amount>, Corrupt> {
     if reader.text("term")? != "prepaid" {
         return Ok(None);
     }
-    Amount::new(reader.credits("granted")?).map(Some).map_err(|_| Corrupt::Attribute("granted"))
+    reader.amount("granted").map(Some)
 }

@@ -295,9 +295,7 @@ fn replay(
     }
     let reader = Reader(item);
     let placed: Id = reader.parsed("hold_id")?;
-    let stored = item.contains_key("credits").then(|| reader.credits("credits")).transpose()?;
-    let stored = stored.and_then(|credits| Amount::new(credits).ok());
-    let amount = stored.or(amount).ok_or(Corrupt::Attribute("credits"))?;
+    let amount = reader.optional_amount("credits")?.or(amount).ok_or(Corrupt::Attribute("credits"))?;
     let placement = Placement { epoch: 0, amount };
     let holds = named.first_states(&placed, placement, reader.instant("expires_at")?)?;
     Ok(Some(Placed { holds, key_use: KeyUse::first_if(base == Some(&placed)) }))

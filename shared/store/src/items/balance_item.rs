@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use credits_core::balance::{Balance, ClosedHolds, FENCE};
-use credits_core::change::{Change, QueuedChange};
-use credits_core::claw_back::Clawed;
-use credits_core::credits::{Amount, Credits};
-use credits_core::debit_refund::{PaidByGrant, ReturnedCredits};
-use credits_core::grant::{ExpiringGrant, GrantKind, NextGrant};
-use credits_core::id::{Id, WorkspaceId};
+use credits_core::credits::Credits;
+use credits_core::id::WorkspaceId;
 use credits_core::lane::{LaneCondition, LaneMovement, OpenLanes};
 use credits_core::month::Month;
 use credits_core::own_prices::PricedWith;
 use credits_core::posting::{Condition, NewThreshold, Posting, Thresholds, UsageMark};
-use jiff::Timestamp;
 
 use crate::error::Corrupt;
-use crate::table::attribute::{Item, Reader, credits, instant, keyed, number, read_credits, text};
+use crate::items::grant_value::{next_value, read_grant, read_next};
+use crate::items::queued_change::{change_value, read_queued};
+use crate::table::attribute::{Item, Reader, credits, instant, keyed, map, number, read_credits, text};
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, due, position};
 
@@ -26,12 +23,6 @@ pub(crate) const LOW_AT: &str = "low_at";
 
 /// The threshold of automatic top-up; absent while it is off.
 pub(crate) const TOP_UP_AT: &str = "top_up_at";
-
-/// The unused credits of a grant that refunds and disputes have taken back.
-pub(crate) const CLAWED_UNUSED: &str = "clawed_unused";
-
-/// The credits that refunds and disputes have charged for the consumed part of a grant.
-pub(crate) const CLAWED_CONSUMED: &str = "clawed_consumed";
 
 /// The amount of the last addition of credits.
 pub(crate) const ADDED: &str = "added";
@@ -300,9 +291,9 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         expires_next: reader.instant("expires_next")?,
         next: reader.optional_list("next")?.iter().map(read_next).collect::<Result<_, _>>()?,
         invoices_at: reader.optional_instant("invoices_at")?,
-        low_at: item.contains_key(LOW_AT).then(|| read_amount(reader, LOW_AT)).transpose()?,
-        top_up_at: item.contains_key(TOP_UP_AT).then(|| read_amount(reader, TOP_UP_AT)).transpose()?,
-        added: item.contains_key(ADDED).then(|| read_amount(reader, ADDED)).transpose()?,
+        low_at: reader.optional_amount(LOW_AT)?,
+        top_up_at: reader.optional_amount(TOP_UP_AT)?,
+        added: reader.optional_amount(ADDED)?,
         exhaustion_noted: item.contains_key(EXHAUSTED),
         changes: reader.list("changes")?.iter().map(read_queued).collect::<Result<_, _>>()?,
         held: reader.credits("held")?,
@@ -339,169 +330,4 @@ fn read_closed(item: &Item) -> Result<BTreeMap<u64, ClosedHolds>, Corrupt> {
         Ok((epoch, ClosedHolds { held: holds.credits("held")?, dead: holds.credits("dead")? }))
     };
     item.iter().map(holds).collect()
-}
-
-fn map<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
-    AttributeValue::M(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-pub(crate) fn grant_value(grant: &ExpiringGrant) -> AttributeValue {
-    let mut value = Item::from([
-        ("id".to_owned(), text(grant.grant_id.as_str())),
-        ("kind".to_owned(), text(kind_name(grant.kind))),
-        ("granted".to_owned(), credits(grant.granted.credits())),
-        ("amount".to_owned(), credits(grant.amount)),
-        ("expires".to_owned(), instant(grant.expires_at)),
-    ]);
-    if grant.clawed != Clawed::default() {
-        value.insert(CLAWED_UNUSED.to_owned(), credits(grant.clawed.unused));
-        value.insert(CLAWED_CONSUMED.to_owned(), credits(grant.clawed.consumed));
-    }
-    AttributeValue::M(value)
-}
-
-pub(crate) fn read_grant(value: &AttributeValue) -> Result<ExpiringGrant, Corrupt> {
-    let reader = Reader(value.as_m().map_err(|_| Corrupt::Attribute("grants"))?);
-    let kind = [GrantKind::Promotional, GrantKind::Commitment, GrantKind::Allocation]
-        .into_iter()
-        .find(|kind| Some(kind_name(*kind)) == reader.optional_text("kind"));
-    Ok(ExpiringGrant {
-        grant_id: reader.parsed("id")?,
-        kind: kind.ok_or(Corrupt::Attribute("kind"))?,
-        granted: read_amount(reader, "granted")?,
-        amount: reader.credits("amount")?,
-        expires_at: reader.instant("expires")?,
-        clawed: read_clawed(reader)?,
-    })
-}
-
-/// Reads the credits that refunds and disputes have taken back of a grant; zero if the item has none.
-pub(crate) fn read_clawed(reader: Reader<'_>) -> Result<Clawed, Corrupt> {
-    if !reader.0.contains_key(CLAWED_UNUSED) {
-        return Ok(Clawed::default());
-    }
-    Ok(Clawed { unused: reader.credits(CLAWED_UNUSED)?, consumed: reader.credits(CLAWED_CONSUMED)? })
-}
-
-fn next_value(next: &NextGrant) -> AttributeValue {
-    map([("next", grant_value(&next.grant)), ("starts", instant(next.starts_at)), ("key", text(&next.key))])
-}
-
-fn read_next(value: &AttributeValue) -> Result<NextGrant, Corrupt> {
-    let item = value.as_m().map_err(|_| Corrupt::Attribute("next"))?;
-    let reader = Reader(item);
-    let grant = read_grant(item.get("next").ok_or(Corrupt::Attribute("next"))?)?;
-    Ok(NextGrant { starts_at: reader.instant("starts")?, key: reader.text("key")?.to_owned(), grant })
-}
-
-fn kind_name(kind: GrantKind) -> &'static str {
-    match kind {
-        GrantKind::Prepaid => "prepaid",
-        GrantKind::Promotional => "promotional",
-        GrantKind::Commitment => "commitment",
-        GrantKind::Allocation => "allocation",
-    }
-}
-
-fn change_value(queued: &QueuedChange) -> AttributeValue {
-    let mut value = match &queued.change {
-        Change::Grant(grant) => map([("grant", grant_value(grant))]),
-        Change::ClawBack(amount) => map([("claw_back", credits(amount.credits()))]),
-        Change::ClawBackTo { key, grant_id, target } => {
-            map([("claw_back_of", text(grant_id.as_str())), ("key", text(key)), ("target", credits(*target))])
-        }
-        Change::Void { key, grant_id, prepaid } => {
-            let prepaid = prepaid.map_or(Credits::ZERO, Amount::credits);
-            map([("void", text(grant_id.as_str())), ("key", text(key)), ("prepaid", credits(prepaid))])
-        }
-        Change::Next(next) => next_value(next),
-        Change::Withdraw { key, grant_ids } => {
-            let ids = grant_ids.iter().map(|grant_id| text(grant_id.as_str())).collect();
-            map([("withdraw", AttributeValue::L(ids)), ("key", text(key))])
-        }
-        Change::Reduce { key, grant_id, by } => {
-            map([("reduce", text(grant_id.as_str())), ("key", text(key)), ("by", credits(by.credits()))])
-        }
-        Change::Return { refund_id, returned } => returned_value(refund_id, returned),
-        Change::Invoicing(Some(first_at)) => map([("invoicing", instant(*first_at))]),
-        Change::Invoicing(None) => map([("invoicing", AttributeValue::Null(true))]),
-    };
-    if let AttributeValue::M(attributes) = &mut value {
-        attributes.insert("at".to_owned(), instant(queued.at));
-    }
-    value
-}
-
-fn returned_value(refund_id: &Id, returned: &ReturnedCredits) -> AttributeValue {
-    map([
-        ("return_of", text(refund_id.as_str())),
-        (
-            "to_grants",
-            AttributeValue::L(returned.grants.iter().map(|part| grant_value(&part.grant())).collect()),
-        ),
-        ("to_prepaid", credits(returned.prepaid)),
-        ("expired", credits(returned.expired)),
-    ])
-}
-
-fn read_returned(reader: Reader<'_>) -> Result<ReturnedCredits, Corrupt> {
-    let part = |value: &AttributeValue| {
-        let ExpiringGrant { grant_id, kind, granted, amount: credits, expires_at, .. } = read_grant(value)?;
-        Ok(PaidByGrant { grant_id, kind, granted, expires_at, credits })
-    };
-    Ok(ReturnedCredits {
-        grants: reader.list("to_grants")?.iter().map(part).collect::<Result<_, Corrupt>>()?,
-        prepaid: reader.credits("to_prepaid")?,
-        expired: reader.credits("expired")?,
-    })
-}
-
-fn read_queued(value: &AttributeValue) -> Result<QueuedChange, Corrupt> {
-    let item = value.as_m().map_err(|_| Corrupt::Attribute("changes"))?;
-    // An older version wrote changes without a time. Such a change comes before every date that has passed since.
-    let at = Reader(item).optional_instant("at")?.unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(QueuedChange { at, change: read_change(value, item)? })
-}
-
-fn read_change(value: &AttributeValue, item: &Item) -> Result<Change, Corrupt> {
-    let reader = Reader(item);
-    if let Some(grant) = item.get("grant") {
-        return Ok(Change::Grant(read_grant(grant)?));
-    }
-    if item.contains_key("claw_back") {
-        return Ok(Change::ClawBack(read_amount(reader, "claw_back")?));
-    }
-    if item.contains_key("claw_back_of") {
-        let grant_id = reader.parsed("claw_back_of")?;
-        let (key, target) = (reader.text("key")?.to_owned(), reader.credits("target")?);
-        return Ok(Change::ClawBackTo { key, grant_id, target });
-    }
-    if item.contains_key("next") {
-        return Ok(Change::Next(read_next(value)?));
-    }
-    if item.contains_key("return_of") {
-        return Ok(Change::Return {
-            refund_id: reader.parsed("return_of")?,
-            returned: read_returned(reader)?,
-        });
-    }
-    if item.contains_key("withdraw") {
-        let ids = reader.list("withdraw")?.iter().map(|id| id.as_s().ok()?.parse().ok());
-        let grant_ids = ids.collect::<Option<_>>().ok_or(Corrupt::Attribute("withdraw"))?;
-        return Ok(Change::Withdraw { key: reader.text("key")?.to_owned(), grant_ids });
-    }
-    if item.contains_key("reduce") {
-        let (key, grant_id) = (reader.text("key")?.to_owned(), reader.parsed("reduce")?);
-        return Ok(Change::Reduce { key, grant_id, by: read_amount(reader, "by")? });
-    }
-    if let Some(first_at) = item.get("invoicing") {
-        let ends = first_at.is_null();
-        return Ok(Change::Invoicing(if ends { None } else { Some(reader.instant("invoicing")?) }));
-    }
-    let prepaid = Amount::new(reader.credits("prepaid")?).ok();
-    Ok(Change::Void { key: reader.text("key")?.to_owned(), grant_id: reader.parsed("void")?, prepaid })
-}
-
-fn read_amount(reader: Reader<'_>, name: &'static str) -> Result<Amount, Corrupt> {
-    Amount::new(reader.credits(name)?).map_err(|_| Corrupt::Attribute(name))
 }

@@ -3,9 +3,9 @@
 //!
 //! Tables hold each operation, model, consumer and unit once. A line is seven or eight text fields, separated by commas: the
 //! positions of its operation, model and consumer in their tables, its credits, its input tokens, output tokens and
-//! records, and its other units, if it has any. A consumer field is `3`, or `3:summarize`
-//! for the step `summarize` of the run at position 3. A field of other units is `0:1200+2:7`: 1200 of the unit at position
-//! 0, and 7 of that at position 2. The index does not hold lines, but it holds their metadata, which is part of the detail.
+//! records, and its other units, if it has any. A consumer field is `3`, or `3:summarize` for the step `summarize` of the
+//! run at position 3. A field of other units is `0:1200+2:7`: 1200 of the unit at position 0, and 7 of that at position 2.
+//! The index does not hold lines, but it holds their metadata, which is part of the detail.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -5,7 +5,7 @@ use credits_core::claw_back::{Clawed, EndedGrant};
 use credits_core::id::{Id, WorkspaceId};
 
 use crate::error::Corrupt;
-use crate::items::balance_item::{CLAWED_CONSUMED, CLAWED_UNUSED};
+use crate::items::grant_value::{CLAWED_CONSUMED, CLAWED_UNUSED};
 use crate::table::attribute::{Item, Reader, credits, keyed};
 use crate::table::expression::Expression;
 use crate::table::keys::{ItemKey, PK};

@@ -3,8 +3,8 @@
 //!
 //! An item without `end` is an open hold. A capture doesn't read the hold, so it can't refer to a position in a table.
 //! Instead, `words` maps a short digest, the word, to each text that captures share: the operation with its rate card,
-//! its model and the version of the workspace's own prices, and the common part of the consumer. A capture appends two binary elements to `captures`: the digest of
-//! its key, and a trace of these fields:
+//! its model and the version of the workspace's own prices, and the common part of the consumer. A capture appends two
+//! binary elements to `captures`: the digest of its key, and a trace of these fields:
 //!
 //! | fingerprint | word of the call | word of the consumer | credits | credits added to the hold | uncollected credits | rest of the consumer | metadata |
 //! | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -328,7 +328,7 @@ fn appending(write: Expression, (capture, salt): (&Capture, u8)) -> Result<Expre
 pub(crate) fn read(item: &Item) -> Result<Hold, Corrupt> {
     let reader = Reader(item);
     let hold_id = reader.text(PK)?.rsplit_once('#').map(|(_, hold_id)| hold_id);
-    let amount = Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?;
+    let amount = reader.amount("credits")?;
     let words = reader.map(WORDS)?;
     let purpose = read_purpose(reader.text("purpose")?, words).ok_or(Corrupt::Attribute("purpose"))?;
     let captures = reader.list(CAPTURES)?.chunks(ELEMENTS).map(|elements| read_capture(elements, words));

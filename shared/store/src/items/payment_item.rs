@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
-use credits_core::credits::Amount;
 use credits_core::dispute::{Dispute, DisputeStatus};
 use credits_core::payment::{
     AttemptStatus, Attempted, Granted, MetadataIds, Paid, PaidSource, Payment, Resolution, Resolved, Sale,
@@ -202,7 +201,7 @@ fn read_sale(reader: Reader<'_>) -> Result<Sale, Corrupt> {
     Ok(Sale {
         workspace_id: reader.parsed("workspace_id")?,
         description: reader.text("description")?.to_owned(),
-        credits: Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?,
+        credits: reader.amount("credits")?,
     })
 }
 
@@ -210,7 +209,7 @@ fn read_granted(reader: Reader<'_>) -> Result<Granted, Corrupt> {
     Ok(Granted {
         workspace_id: reader.parsed("workspace_id")?,
         purchase_id: reader.parsed("purchase_id")?,
-        credits: Amount::new(reader.credits("credits")?).map_err(|_| Corrupt::Attribute("credits"))?,
+        credits: reader.amount("credits")?,
         amount_minor: reader.number("granted_for_minor")?,
         grant_id: reader.optional_text("grant_id").and_then(|id| id.parse().ok()),
     })

@@ -9,7 +9,7 @@ use credits_core::balance::Balance;
 use credits_core::id::WorkspaceId;
 
 use crate::error::Corrupt;
-use crate::items::balance_item;
+use crate::items::grant_value;
 use crate::table::attribute::{Item, Reader, keyed, number};
 use crate::table::expression::Expression;
 use crate::table::keys::ItemKey;
@@ -24,7 +24,7 @@ pub(crate) fn join(balance: &mut Balance, running: &Item) -> Result<bool, Corrup
     if epoch < balance.epoch {
         return Err(Corrupt::Attribute(EPOCH));
     }
-    let grants = reader.list(GRANTS)?.iter().map(balance_item::read_grant);
+    let grants = reader.list(GRANTS)?.iter().map(grant_value::read_grant);
     balance.grants = grants.collect::<Result<_, _>>()?;
     Ok(epoch == balance.epoch)
 }
@@ -36,7 +36,7 @@ pub(crate) fn write(
     next: &Balance,
 ) -> Result<TransactWriteItem, Corrupt> {
     let mut item = keyed(&ItemKey::running_grants(workspace));
-    let grants = next.grants.iter().map(balance_item::grant_value).collect();
+    let grants = next.grants.iter().map(grant_value::grant_value).collect();
     item.insert(GRANTS.into(), AttributeValue::L(grants));
     item.insert(EPOCH.into(), number(next.epoch));
     Expression::new().put(table, item)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use credits_core::credits::Credits;
+use credits_core::credits::{Amount, Credits};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Corrupt;
@@ -30,6 +30,11 @@ pub(crate) fn number(value: u64) -> AttributeValue {
 /// Makes a number attribute of an instant: milliseconds since 1970.
 pub(crate) fn instant(value: Timestamp) -> AttributeValue {
     AttributeValue::N(value.as_millisecond().to_string())
+}
+
+/// Makes a map attribute.
+pub(crate) fn map<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
+    AttributeValue::M(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// Makes the time to live of an item that is kept for a while: seconds since 1970, after which DynamoDB may delete it.
@@ -62,6 +67,14 @@ impl<'a> Reader<'a> {
 
     pub fn credits(self, name: &'static str) -> Result<Credits, Corrupt> {
         self.0.get(name).and_then(read_credits).ok_or(Corrupt::Attribute(name))
+    }
+
+    pub fn amount(self, name: &'static str) -> Result<Amount, Corrupt> {
+        Amount::new(self.credits(name)?).map_err(|_| Corrupt::Attribute(name))
+    }
+
+    pub fn optional_amount(self, name: &'static str) -> Result<Option<Amount>, Corrupt> {
+        if self.0.contains_key(name) { self.amount(name).map(Some) } else { Ok(None) }
     }
 
     pub fn number(self, name: &'static str) -> Result<u64, Corrupt> {
