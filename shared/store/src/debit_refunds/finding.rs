@@ -2,6 +2,7 @@
 //! its id. A hold names the entry of its settlement.
 
 use credits_core::batch::PricedCall;
+use credits_core::credits::CallPrice;
 use credits_core::hold::{Hold, HoldStatus};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::{Cause, Entry};
@@ -85,21 +86,26 @@ impl DebitRefundStore<'_> {
             return Err(DebitRefundRefusal::DebitNotFound);
         };
         // The entry has the calls of all holds that were settled together, in this order.
+        let earlier = settlement.hold_ids.iter().take_while(|hold_id| **hold_id != hold.hold_id);
+        let keys: Vec<ItemKey> = earlier.map(|hold_id| ItemKey::hold(workspace, hold_id)).collect();
+        let items = self.store.get_many(&keys).await?;
         let mut first: usize = 0;
-        for hold_id in settlement.hold_ids.iter().take_while(|hold_id| **hold_id != hold.hold_id) {
-            let item = self.store.get(&ItemKey::hold(workspace, hold_id)).await?;
-            let before = hold_item::read(&item.ok_or(Fault::Corrupt(Corrupt::Attribute("hold_id")))?);
-            first = first.saturating_add(before.map_err(Fault::from)?.captures.len());
+        for key in &keys {
+            let item = items.get(key).ok_or(Fault::Corrupt(Corrupt::Attribute("hold_ids")))?;
+            let captures = hold_item::read(item).map_err(Fault::from)?.captures;
+            first = first.saturating_add(captures.len());
         }
-        let own = settlement.content.iter().cloned().enumerate().skip(first).take(hold.captures.len());
-        let calls: Vec<(usize, PricedCall)> = match &order.capture_id {
-            None => own.collect(),
-            Some(capture_id) => {
-                let ids = hold.captures.iter().map(|capture| id_of(&hold.hold_id, &capture.key));
-                let ids = ids.collect::<Result<Vec<Id>, Fault>>()?;
-                own.zip(ids).filter(|(_, id)| id == capture_id).map(|(call, _)| call).collect()
+        let own = settlement.content.iter().enumerate().skip(first).zip(&hold.captures);
+        let mut calls: Vec<(usize, PricedCall)> = Vec::new();
+        for ((line, call), capture) in own {
+            let is_meant = match &order.capture_id {
+                None => true,
+                Some(capture_id) => id_of(&hold.hold_id, &capture.key)? == *capture_id,
+            };
+            if is_meant {
+                calls.push((line, call.clone()));
             }
-        };
+        }
         if calls.is_empty() && order.capture_id.is_some() {
             return Err(DebitRefundRefusal::CaptureNotFound);
         }
@@ -167,7 +173,7 @@ fn call_of(entry: &Entry) -> Result<PricedCall, Fault> {
     let Cause::Debit { operation, model, units, consumer, metadata, .. } = entry.cause.clone() else {
         return Err(Corrupt::Attribute("kind").into());
     };
-    let price = credits_core::credits::CallPrice::new(entry.credits.negated());
+    let price = CallPrice::new(entry.credits.negated());
     let amount = price.map_err(|_| Corrupt::Attribute("credits"))?;
     Ok(PricedCall { operation, model, units, consumer, metadata, amount })
 }
