@@ -160,6 +160,13 @@ impl RefundsSeen {
             _ => {
                 let most = refund.live.min(number(before, "used"));
                 of_epoch = -step("used");
+                // The record of a wrong epoch that has nothing left is written as it was.
+                if of_epoch < most
+                    && of_epoch.is_zero()
+                    && payments.values().any(|it| it.is_spent_at(refund.debited_at))
+                {
+                    self.misplaced.insert(workspace.to_owned());
+                }
                 // In a wrong epoch, the use may have grown since the refund read it.
                 if of_epoch > most || (of_epoch < most && !self.misplaced.contains(workspace)) {
                     return Err(format!("{of_epoch} of {most} are refunded of the epoch's use"));
@@ -189,6 +196,17 @@ impl RefundsSeen {
 }
 
 impl EpochPaid {
+    /// Returns whether nothing is left of the record, and a clock that is off may have closed its epoch just after an instant.
+    fn is_spent_at(&self, at: Timestamp) -> bool {
+        self.used() <= Decimal::ZERO
+            && self.closed_at > at
+            && self.closed_at.duration_since(at) <= MAX_OFF * 2
+    }
+
+    fn used(&self) -> Decimal {
+        self.grants.iter().map(|(_, paid)| paid).sum::<Decimal>() + self.prepaid
+    }
+
     /// Returns what each grant gets back of a refund, if the record loses that. Each source gets its proportion, but for
     /// the millionths that are rounded.
     fn parts(&self, left: &Self, refund: Decimal) -> Result<Vec<(String, Decimal)>, String> {
@@ -197,7 +215,7 @@ impl EpochPaid {
         if (left.epoch, left.closed_at, ids(left)) != (self.epoch, self.closed_at, ids(self)) {
             return Err(wrong());
         }
-        let used = self.grants.iter().map(|(_, paid)| paid).sum::<Decimal>() + self.prepaid;
+        let used = self.used();
         let refunded = refund.min(used.max(Decimal::ZERO));
         let rounded = Decimal::new(self.grants.len() as i64 + 1, 6);
         let part = |paid: Decimal, left: Decimal| {
