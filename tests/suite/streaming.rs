@@ -71,6 +71,19 @@ impl<'a> PaidStream<'a> {
         self.capture(&format!("part-{number}"), "chat.part", &json!({ "output_tokens": tokens })).await
     }
 
+    /// Pays for the first parts of a whole answer.
+    async fn parts(&self, count: u64) {
+        for number in 0..count {
+            let part = self.part(number, TOKENS).await;
+            assert_eq!((part.status, &part.body["credits"]), (201, &json!("0.45")), "{}", part.body);
+        }
+    }
+
+    async fn refuses_part(&self, number: u64) {
+        let late = self.part(number, TOKENS).await;
+        assert_eq!((late.status, &late.body["code"]), (409, &json!("hold_closed")));
+    }
+
     /// Settles the hold, and returns what the stream has cost.
     async fn settle(&self) -> String {
         let settled = self.world.settle(&self.hold, "settle", &json!({})).await;
@@ -90,10 +103,7 @@ async fn quoted(world: &World, tokens: u64) -> Value {
 async fn m04_a_completed_stream_costs_exactly_its_price() {
     let world = world_with("1000").await;
     let stream = PaidStream::start(&world).await;
-    for number in 0..PARTS {
-        let part = stream.part(number, TOKENS).await;
-        assert_eq!((part.status, &part.body["credits"]), (201, &json!("0.45")), "{}", part.body);
-    }
+    stream.parts(PARTS).await;
     assert_eq!(quoted(&world, PARTS * TOKENS).await, "9.867", "0.867 + 20 × 0.45");
     assert_eq!(stream.settle().await, "9.867");
     assert_eq!(world.available("acme").await, "990.133");
@@ -108,16 +118,13 @@ async fn m04_a_completed_stream_costs_exactly_its_price() {
 async fn m04_an_aborted_stream_costs_what_was_shown() {
     let world = world_with("1000").await;
     let stream = PaidStream::start(&world).await;
-    for number in 0..7 {
-        assert_eq!(stream.part(number, TOKENS).await.status, 201);
-    }
+    stream.parts(7).await;
     // A part whose first response was lost is paid once.
     let again = stream.part(6, TOKENS).await;
     assert_eq!((again.status, again.replayed), (200, true), "{}", again.body);
     assert_eq!(quoted(&world, 7 * TOKENS).await, "4.017", "0.867 + 7 × 0.45");
     assert_eq!(stream.settle().await, "4.017");
-    let late = stream.part(7, TOKENS).await;
-    assert_eq!((late.status, &late.body["code"]), (409, &json!("hold_closed")));
+    stream.refuses_part(7).await;
     assert_eq!(world.available("acme").await, "995.983");
     world.reconciled("acme").await;
 }
@@ -127,13 +134,10 @@ async fn m04_an_aborted_stream_costs_what_was_shown() {
 async fn m04_a_stream_that_nobody_settles_costs_what_was_shown() {
     let world = world_with("1000").await;
     let stream = PaidStream::start(&world).await;
-    for number in 0..3 {
-        assert_eq!(stream.part(number, TOKENS).await.status, 201);
-    }
+    stream.parts(3).await;
     world.advance(601).await;
     assert_eq!(world.available("acme").await, "997.783", "1000 - 0.867 - 3 × 0.45");
-    let late = stream.part(3, TOKENS).await;
-    assert_eq!((late.status, &late.body["code"]), (409, &json!("hold_closed")));
+    stream.refuses_part(3).await;
     world.reconciled("acme").await;
 }
 
