@@ -78,7 +78,7 @@ pub struct Balance {
     pub lane_generation: u64,
     /// The version of the workspace's own prices; `None` if it has none.
     pub pricing: Option<u64>,
-    /// The number of postings that change usage without consuming credits: those of free calls.
+    /// The number of postings that change usage without consuming credits: those of free calls and of refunds of debits.
     pub usage_marks: u64,
     /// The number of closes so far.
     pub epoch: u64,

@@ -208,8 +208,8 @@ impl RefundMovement {
     /// Returns the posting. It requires the balance's epoch if the refund is of its use, or if grants get credits back:
     /// one that was voided or has ended meanwhile would come back.
     pub fn posting(&self, balance: &Balance, now: Timestamp) -> Result<Posting, OutOfRange> {
-        let ReturnedCredits { grants, prepaid, expired } = &self.returned;
-        let waits = !grants.is_empty() || !expired.is_zero();
+        let ReturnedCredits { grants, prepaid, .. } = &self.returned;
+        let waits = self.waits_for_close();
         let at_once = if waits { Credits::ZERO } else { *prepaid };
         let change = waits.then(|| QueuedChange {
             at: now,

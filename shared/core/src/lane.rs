@@ -133,7 +133,7 @@ pub struct LaneSettlement {
 }
 
 impl Lane {
-    /// Returns whether a debit of this amount passes now.
+    /// Returns whether a debit of this price passes now.
     #[must_use]
     pub fn covers(&self, price: CallPrice, now: Timestamp) -> bool {
         self.left >= price.credits() && self.ends_at > now

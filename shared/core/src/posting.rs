@@ -107,7 +107,7 @@ pub struct Movement {
     pub lanes: Option<LaneMovement>,
     /// Replaces the version of the workspace's own prices.
     pub pricing: Option<u64>,
-    /// Whether usage changes by an entry that leaves `consumed` as it is: that of a free call.
+    /// Whether usage changes by an entry that does not raise `consumed`: that of a free call, or a refund of a debit.
     pub usage_mark: UsageMark,
 }
 
@@ -235,7 +235,7 @@ impl Posting {
     }
 
     /// Checks the condition against a balance. Returns the first refusal in this order: due, epoch changed, lanes
-    /// changed, insufficient credits, other limit, other thresholds (`docs/design.md`).
+    /// changed, other prices, insufficient credits, other limit, other thresholds (`docs/design.md`).
     pub fn check(&self, balance: &Balance) -> Result<(), Refusal> {
         let Condition { covers, nothing_due_at, epoch, earlier_epochs, credit_limit, thresholds, .. } =
             &self.condition;

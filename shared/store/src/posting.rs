@@ -121,7 +121,8 @@ struct Course<'a> {
     lane_conflicts: u32,
     /// Other lanes that cover the debit, as far as this call knows.
     covering: Vec<u16>,
-    /// Whether a lane has refused this call, so that it stays at the balance unless that names another lane.
+    /// Whether a lane has refused this call. It then stays at the balance, until this call opens lanes or finds some that
+    /// cover it.
     stays_at_balance: bool,
     /// The last settlement of this call's recall, which its next attempt at the balance writes with its posting.
     on_board: Option<LaneSettlement>,
