@@ -150,6 +150,20 @@ async fn m10_metadata_is_shown_in_the_ledger_and_its_csv() {
     ]);
     assert_eq!(of("hold_settled")[0]["line_metadata"], settled);
 
+    let by_credits = world.holds("", "f", &tagged(placing("10", 60), "hold")).await;
+    let by_credits = by_credits.body["hold_id"].as_str().unwrap().to_owned();
+    let by_units = bounded_hold(&world, "g").await;
+    let estimated = json!({ "usage": "estimated" });
+    for (hold, last) in [
+        (by_credits, json!({ "credits": "2", "metadata": estimated })),
+        (by_units, json!({ "units": { "output_tokens": 10 }, "metadata": estimated })),
+    ] {
+        assert_eq!(world.settle(&hold, &hold, &last).await.status, 200);
+        let newest = &world.entries("acme").await[0];
+        let own = json!([{ "line": 0, "metadata": estimated }]);
+        assert_eq!(newest["line_metadata"], own, "a settlement's metadata takes the place of its hold's");
+    }
+
     let token = world.token("acme", "credits:read").await;
     let csv =
         world.bare(Method::GET, "/v1/workspaces/acme/ledger").bearer_auth(token).header("accept", "text/csv");
@@ -296,6 +310,7 @@ async fn invalid_units_of_holds_are_refused_by_field() {
         (json!({ "units": { "pages": 1 }, "model": "tiny" }), vec!["model"]),
         (json!({ "credits": "1", "extend": true, "overrun": "extend" }), vec!["overrun"]),
         (json!({ "credits": "1", "overrun": "all" }), vec!["overrun"]),
+        (json!({ "metadata": { "tag": "x" } }), vec!["metadata"]),
     ] {
         assert_eq!(world.settle(&hold, "b", &settle).await.fields(), fields, "{settle}");
     }

@@ -6,6 +6,7 @@ use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::hold::{MAX_HOLDS, MAX_TTL_SECONDS, Purpose};
 use credits_core::id::{Id, Name};
+use credits_core::metadata::Metadata;
 use credits_core::own_prices::PricedWith;
 use credits_core::rate_card::{CallRates, PriceVersion, Prices};
 use credits_core::units::Units;
@@ -147,6 +148,8 @@ pub(crate) fn read_capture(
 pub(crate) struct SettlementBody {
     /// The last call that the hold pays; `None` if there is none beside its captures.
     pub last: Option<HoldSize>,
+    /// The metadata of the last call; `None` if it has the hold's.
+    pub metadata: Option<Metadata>,
     pub on_excess: OnExcess,
 }
 
@@ -159,7 +162,11 @@ pub(crate) fn read_settlement(body: &Value) -> Result<SettlementBody, Problem> {
     }
     let last = read_hold_size(&mut fields);
     let on_excess = read_overrun(&mut fields);
-    fields.finish(Some(SettlementBody { last, on_excess }))
+    let metadata = fields.present("metadata").is_some().then(|| read_metadata(&mut fields)).flatten();
+    if metadata.is_some() && last.is_none() {
+        fields.refuse("metadata", "is for a last capture, by credits or units");
+    }
+    fields.finish(Some(SettlementBody { last, metadata, on_excess }))
 }
 
 /// Prices the last call of a settlement by its hold's operation.

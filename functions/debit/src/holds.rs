@@ -3,6 +3,7 @@
 use credits_core::batch::PricedCall;
 use credits_core::hold::Hold;
 use credits_core::id::{Id, Name};
+use credits_core::metadata::Metadata;
 use credits_core::own_prices::OtherPrices;
 use credits_core::rate_card::Prices;
 use credits_core::units::Units;
@@ -122,16 +123,18 @@ impl DebitFunction {
         let hold_id = named_hold(call)?;
         let body = call.json_if_any()?;
         let claim = call.claim(&workspace, &body)?;
-        let SettlementBody { last, on_excess } = hold_request::read_settlement(&body)?;
+        let SettlementBody { last, metadata, on_excess } = hold_request::read_settlement(&body)?;
         let hold_ids = &[hold_id];
         let settled = match last {
             None => self.settle(call, store, &claim, SettleOrder::of(hold_ids)).await?,
             Some(HoldSize::Credits(amount)) => {
-                let last = FinalCapture { price: amount.into(), model: None, priced_by: None, on_excess };
+                let price = amount.into();
+                let last = FinalCapture { price, model: None, priced_by: None, metadata, on_excess };
                 self.settle(call, store, &claim, SettleOrder::of(hold_ids).with(&last)).await?
             }
             Some(HoldSize::Units { units, model }) => {
-                let last = LastCall { units: &units, model: model.as_ref(), on_excess };
+                let (model, metadata) = (model.as_ref(), metadata.as_ref());
+                let last = LastCall { units: &units, model, metadata, on_excess };
                 self.settle_by_units(call, store, &claim, hold_ids, last).await?
             }
         };
@@ -159,7 +162,7 @@ impl DebitFunction {
         hold_ids: &[Id; 1],
         last: LastCall<'_>,
     ) -> Result<Settled, Problem> {
-        let LastCall { units, model, on_excess } = last;
+        let LastCall { units, model, metadata, on_excess } = last;
         let holds = match store.holds().read_all(&claim.workspace_id, hold_ids).await {
             Ok(holds) => holds,
             Err(refusal) => {
@@ -178,7 +181,8 @@ impl DebitFunction {
                     return before.ok_or(Unanswered::Unpriced(problem));
                 }
             };
-            let last = FinalCapture { price, model, priced_by: Some(priced_by), on_excess };
+            let (priced_by, metadata) = (Some(priced_by), metadata.cloned());
+            let last = FinalCapture { price, model, priced_by, metadata, on_excess };
             let order = SettleOrder { first_read: Some(holds), ..SettleOrder::of(hold_ids).with(&last) };
             match store.holds().settle(claim, order).await {
                 Ok(settled) => Ok(settled),
@@ -210,6 +214,7 @@ impl DebitFunction {
 struct LastCall<'a> {
     units: &'a Units,
     model: Option<&'a Name>,
+    metadata: Option<&'a Metadata>,
     on_excess: OnExcess,
 }
 

@@ -4,6 +4,7 @@ use credits_core::batch::PricedCall;
 use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::hold::{Capture, Hold, HoldStatus, Purpose};
 use credits_core::id::{Id, Name, WorkspaceId};
+use credits_core::metadata::Metadata;
 use credits_core::own_prices::PricedWith;
 use credits_core::rate_card::PriceVersion;
 use jiff::Timestamp;
@@ -39,6 +40,8 @@ pub struct FinalCapture {
     pub model: Option<Name>,
     /// The prices that gave `price`; `None` if the caller has stated it.
     pub priced_by: Option<PriceVersion>,
+    /// `None` if the capture has the hold's.
+    pub metadata: Option<Metadata>,
     pub on_excess: OnExcess,
 }
 
@@ -264,6 +267,7 @@ fn settle_hold(
 /// Builds the final capture of a settlement: the hold's own call.
 fn final_capture_of(claim: &Claim, hold: &Hold, last: &FinalCapture, amount: CallPrice) -> Capture {
     let Purpose { operation, priced_by, consumer, metadata } = hold.purpose.clone();
+    let metadata = last.metadata.clone().unwrap_or(metadata);
     let line = PricedCall { operation, model: last.model.clone(), units: None, consumer, metadata, amount };
     let priced_by = last.priced_by.as_ref().unwrap_or(&priced_by);
     capture_of(ClaimDigests::of_settlement(&hold.hold_id, claim), &line, priced_by)
