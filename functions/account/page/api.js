@@ -66,7 +66,7 @@ export class Api {
   async csv(path) {
     const parts = [];
     for (let next = this.base + path; next; ) {
-      const response = await this.#fetch('GET', next, null, { accept: 'text/csv' });
+      const response = await this.#fetch('GET', next);
       const text = await response.text();
       parts.push(parts.length ? text.slice(text.indexOf('\n') + 1) : text);
       next = /<([^>]+)>; rel="next"/.exec(response.headers.get('link'))?.[1];

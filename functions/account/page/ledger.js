@@ -19,7 +19,7 @@ export function Ledger({ api, moves, balance }) {
     const next = await api.get(`/ledger?limit=100&cursor=${cursor}${filter}`);
     setMore({ entries: [...(more?.entries ?? []), ...next.entries], cursor: next.next_cursor });
   };
-  const save = () => api.csv(`/ledger?limit=10000${filter}`).then(file => {
+  const save = () => api.csv(`/ledger.csv?limit=10000${filter}`).then(file => {
     const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(file), download: `ledger-${balance.workspace_id}.csv` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

@@ -1,5 +1,6 @@
-//! `GET /v1/workspaces/{workspace_id}/ledger`: lists every movement of credits, newest first, as JSON or CSV.
+//! `GET /v1/workspaces/{workspace_id}/ledger` and `…/ledger.csv`: lists every movement of credits, newest first.
 
+use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Entry, EntryKind};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
@@ -29,23 +30,22 @@ struct LedgerParameters {
 }
 
 impl Account {
+    /// Answers with a page of entries as JSON, or as CSV if the `Accept` header prefers it.
     pub(crate) async fn ledger(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
-        let workspace = call.workspace(Scope::Read)?;
-        let as_csv = wants_csv(call);
-        let asked = if as_csv {
-            read_query(call, MAX_ROWS, MAX_ROWS)
-        } else {
-            read_query(call, MAX_ENTRIES, USUAL_ENTRIES)
-        };
-        let asked = asked?;
-        // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
-        store.balances().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let query = LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind };
-        let Page { items: entries, next } = store.ledger().page(&workspace, &query).await?;
-        let next_cursor = next.as_ref().map(|next| listing(call).write_position(next));
-        if !as_csv {
-            return Ok(Answer::ok(&LedgerBody { entries, next_cursor }));
+        if wants_csv(call) {
+            return self.ledger_csv(call, store).await;
         }
+        let workspace = call.workspace(Scope::Read)?;
+        let asked = read_query(call, MAX_ENTRIES, USUAL_ENTRIES)?;
+        let (entries, next_cursor) = page(call, store, &workspace, &asked).await?;
+        Ok(Answer::ok(&LedgerBody { entries, next_cursor }))
+    }
+
+    /// Answers with a page of entries as a CSV file.
+    pub(crate) async fn ledger_csv(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
+        let workspace = call.workspace(Scope::Read)?;
+        let asked = read_query(call, MAX_ROWS, MAX_ROWS)?;
+        let (entries, next_cursor) = page(call, store, &workspace, &asked).await?;
         let name = format!("ledger-{workspace}.csv");
         let answer = Answer::text("text/csv; charset=utf-8", ledger_csv::write(&entries)?)
             .with("content-disposition", &format!("attachment; filename=\"{name}\""));
@@ -54,6 +54,20 @@ impl Account {
             None => answer,
         })
     }
+}
+
+/// Reads a page of entries, and the cursor of the next page if there is one.
+async fn page(
+    call: &Call,
+    store: &Store,
+    workspace: &WorkspaceId,
+    asked: &LedgerParameters,
+) -> Result<(Vec<Entry>, Option<String>), Problem> {
+    // Reading the balance posts everything that is due, so the ledger's entries sum to the balance.
+    store.balances().get(workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+    let query = LedgerQuery { limit: asked.limit, after: asked.after.as_ref(), kind: asked.kind };
+    let Page { items: entries, next } = store.ledger().page(workspace, &query).await?;
+    Ok((entries, next.as_ref().map(|next| listing(call).write_position(next))))
 }
 
 /// Returns whether the `Accept` header prefers CSV: the supported type with the highest weight wins, and the first of
@@ -79,7 +93,7 @@ fn weighed(range: &str) -> (&str, f32) {
 fn next_page(call: &Call, asked: &LedgerParameters, cursor: &str) -> String {
     let kind = asked.kind.map(|kind| format!("&kind={}", kind.name())).unwrap_or_default();
     let (workspace, limit) = (call.unchecked_workspace_id(), asked.limit);
-    format!("</v1/workspaces/{workspace}/ledger?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
+    format!("</v1/workspaces/{workspace}/ledger.csv?limit={limit}&cursor={cursor}{kind}>; rel=\"next\"")
 }
 
 fn read_query(call: &Call, most: u16, usual: u16) -> Result<LedgerParameters, Problem> {

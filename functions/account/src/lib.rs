@@ -140,6 +140,7 @@ impl Function for Account {
             AccountRoute::Catalog => self.catalog(call, store).await,
             AccountRoute::Balance => self.balance(call, store).await,
             AccountRoute::Ledger => self.ledger(call, store).await,
+            AccountRoute::LedgerCsv => self.ledger_csv(call, store).await,
             AccountRoute::TopUp => self.top_up(call, store).await,
             AccountRoute::TopUpStatus => self.top_up_status(call, store).await,
             AccountRoute::PaymentMethod => self.payment_method(call, store).await,

@@ -10,6 +10,7 @@ pub enum AccountRoute {
     Catalog,
     Balance,
     Ledger,
+    LedgerCsv,
     TopUp,
     TopUpStatus,
     PaymentMethod,
@@ -54,6 +55,7 @@ impl Route for AccountRoute {
         ("GET /v1/catalog", Self::Catalog),
         ("GET /v1/workspaces/{workspace_id}/balance", Self::Balance),
         ("GET /v1/workspaces/{workspace_id}/ledger", Self::Ledger),
+        ("GET /v1/workspaces/{workspace_id}/ledger.csv", Self::LedgerCsv),
         ("POST /v1/workspaces/{workspace_id}/top-ups", Self::TopUp),
         ("GET /v1/workspaces/{workspace_id}/top-ups/{top_up_id}", Self::TopUpStatus),
         ("GET /v1/workspaces/{workspace_id}/payment-method", Self::PaymentMethod),
@@ -96,6 +98,7 @@ impl Route for AccountRoute {
             self,
             Self::Catalog
                 | Self::Ledger
+                | Self::LedgerCsv
                 | Self::Payments
                 | Self::Runs
                 | Self::Usage
