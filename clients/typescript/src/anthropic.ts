@@ -1,0 +1,34 @@
+import type { Anthropic } from '@anthropic-ai/sdk';
+import type { MessageCreateParams } from '@anthropic-ai/sdk/resources/messages/messages';
+import { MessageMeter } from './anthropic-usage.ts';
+import { NotGated } from './errors.ts';
+import { inputTokensOf } from './estimate.ts';
+import { type GateOptions, gated } from './gated-sdk.ts';
+
+export { messageUnits } from './anthropic-usage.ts';
+
+/** Whose credits pay the calls of Anthropic's client. */
+export type AnthropicCreditsOptions = GateOptions<MessageCreateParams>;
+
+// The POSTs that no model answers.
+const FREE = /^\/v1\/(messages\/count_tokens|files)$/;
+
+/**
+ * Returns a copy of a client of Anthropic, whose messages are paid with credits, those of `beta` too. Other calls of a
+ * model throw `NotGated`. The given client is not changed.
+ */
+export function withCredits<Client extends Anthropic>(client: Client, options: AnthropicCreditsOptions): Client {
+  return gated(client, '@anthropic-ai/sdk', options, (path, body) => {
+    if (FREE.test(path)) return undefined;
+    if (path !== '/v1/messages') {
+      throw new NotGated(`anthropic: POST ${path} is not gated by credits. Make it with the client that you gave to withCredits.`);
+    }
+    const params = body as MessageCreateParams;
+    const { messages, system, tools, output_config: config, max_tokens: tokens, model } = params;
+    const units = options.estimate?.(params) ?? {
+      input_tokens: inputTokensOf([messages, system], [tools, config]),
+      output_tokens: tokens ?? options.defaultMaxTokens ?? 4_096,
+    };
+    return { model, units, meter: new MessageMeter(units), body };
+  });
+}

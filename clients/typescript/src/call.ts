@@ -1,0 +1,146 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+import type { CallOptions } from './send.ts';
+import type { Consumer, Hold, Overrun, Units } from './types.ts';
+import type { Workspace } from './workspace.ts';
+import { orAborted } from './retry.ts';
+
+// A ledger entry's metadata has room for these.
+const MAX_METADATA_PAIRS = 10;
+const MAX_METADATA_BYTES = 512;
+
+/** An AI call that is about to be made, with an upper bound of what it uses. */
+export interface BeginOrder {
+  /** An operation of the rate card. */
+  operation: string;
+  /** A model of the rate card, by its name or an alias. */
+  model?: string | undefined;
+  /** The most that the call may use. */
+  units: Units;
+  consumer: Consumer;
+  metadata?: Record<string, string> | undefined;
+  /** When the hold expires by itself, in seconds; 900 by default. */
+  ttl_seconds?: number | undefined;
+  /** What happens if the call uses more; `take_available` by default, which charges what the balance has. */
+  overrun?: Overrun | undefined;
+}
+
+/** How a call is settled. */
+export interface FinishOptions extends Omit<CallOptions, 'idempotencyKey' | 'signal'> {
+  /** The model that answered, if it is another one. */
+  model?: string;
+  /** Whether the counts are estimated, which the ledger entry then says: `"usage": "estimated"`. */
+  estimated?: boolean;
+}
+
+/** An AI call whose credits are held. `finish` or `cancel` settles it, once; otherwise the hold expires. */
+export class Call {
+  readonly hold: Hold;
+  readonly #workspace: Workspace;
+  readonly #order: BeginOrder;
+  readonly #key: string;
+  #used: Units | undefined;
+  #settlement: Promise<Hold> | undefined;
+
+  /** @internal */
+  constructor(workspace: Workspace, order: BeginOrder, key: string, hold: Hold) {
+    this.#workspace = workspace;
+    this.#order = order;
+    this.#key = key;
+    this.hold = hold;
+  }
+
+  get holdId(): string {
+    return this.hold.hold_id;
+  }
+
+  /** Records what the call has used so far, in place of what was recorded before. */
+  use(units: Units): void {
+    this.#used = units;
+  }
+
+  /** Settles the call with what it used. Does nothing if it is settled, and returns the first result. */
+  finish(units: Units, options: FinishOptions = {}): Promise<Hold> {
+    return this.#settle(() => this.#finish(units, options));
+  }
+
+  /** Settles the call with nothing: no credits are charged. Does nothing if it is settled, and returns the first result. */
+  cancel(options: Omit<FinishOptions, 'model' | 'estimated'> = {}): Promise<Hold> {
+    return this.#settle(() => this.#workspace.settleHold(this.holdId, {}, { ...options, idempotencyKey: `${this.#key}/settle` }));
+  }
+
+  /** Settles the call with what `use` has recorded, or with nothing. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (this.#used === undefined ? this.cancel() : this.finish(this.#used));
+  }
+
+  #settle(send: () => Promise<Hold>): Promise<Hold> {
+    this.#settlement ??= this.#workspace.settling(send());
+    return this.#settlement;
+  }
+
+  #finish(units: Units, { model = this.#order.model, estimated, ...options }: FinishOptions): Promise<Hold> {
+    const { operation, overrun = 'take_available', metadata } = this.#order;
+    const [counted = 'input_tokens'] = Object.keys(this.#order.units);
+    // A call that used nothing still costs the operation's base, so one count is sent, even if it is zero.
+    const atLeastOne = { ...units, [counted]: units[counted] ?? 0 };
+    return this.#workspace.folds.send(operation, model, atLeastOne, (folded) => {
+      const order = {
+        units: folded,
+        ...(model === undefined ? {} : { model }),
+        overrun,
+        ...(estimated ? { metadata: markedEstimated(metadata) } : {}),
+      };
+      return this.#workspace.settleHold(this.holdId, order, { ...options, idempotencyKey: `${this.#key}/settle` });
+    });
+  }
+}
+
+/** Places the hold of a call. */
+export async function begin(workspace: Workspace, order: BeginOrder, options: CallOptions): Promise<Call> {
+  const { idempotencyKey = crypto.randomUUID(), signal, ...rest } = options;
+  const { overrun: _, units, ttl_seconds = 900, ...purpose } = order;
+  signal?.throwIfAborted();
+  // An abort must not leave a hold behind whose response was on its way.
+  const placed = workspace.folds
+    .send(order.operation, order.model, units, (folded) =>
+      workspace.createHold({ ...withoutUndefined(purpose), units: folded, ttl_seconds }, { ...rest, idempotencyKey }),
+    )
+    .then((hold) => new Call(workspace, order, idempotencyKey, hold));
+  try {
+    return await orAborted(placed, signal);
+  } catch (error) {
+    if (signal?.aborted) void workspace.settling(placed.then((call) => call.cancel())).catch(() => {});
+    throw error;
+  }
+}
+
+/** Runs `work` with a held call, and settles the call however `work` ends. */
+export async function gate<T>(call: Call, work: (call: Call) => T | PromiseLike<T>): Promise<T> {
+  let result: T;
+  try {
+    result = await work(call);
+  } catch (error) {
+    await call[Symbol.asyncDispose]().catch((settlement: unknown) => attach(error, settlement));
+    throw error;
+  }
+  await call[Symbol.asyncDispose]();
+  return result;
+}
+
+/** Attaches the error of a settlement to the error that is thrown, as `suppressed`. */
+export function attach(error: unknown, suppressed: unknown): void {
+  const attachable = typeof error === 'object' && error !== null && Object.isExtensible(error);
+  if (attachable && error !== suppressed) Object.assign(error, { suppressed });
+}
+
+function markedEstimated(metadata: Record<string, string> = {}): Record<string, string> {
+  const marked = { ...metadata, usage: 'estimated' };
+  const bytes = new TextEncoder().encode(Object.entries(marked).flat().join('')).length;
+  // A settlement whose metadata is refused would charge nothing.
+  const fits = Object.keys(marked).length <= MAX_METADATA_PAIRS && bytes <= MAX_METADATA_BYTES;
+  return fits ? marked : metadata;
+}
+
+function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as never;
+}

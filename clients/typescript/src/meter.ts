@@ -1,0 +1,50 @@
+import type { Call } from './call.ts';
+import { outputTokensOf } from './estimate.ts';
+import type { Units } from './types.ts';
+
+/** How a response ended: it is complete, the consumer stopped, or the model failed. */
+export type Ending = 'complete' | 'stopped' | 'failed';
+
+/** What happens with an event of a stream: the caller gets it, or not, or it is the last one. */
+export type Fate = 'pass' | 'hide' | 'last';
+
+/** Reads what a model's response used. */
+export abstract class Meter {
+  /** The usage that the provider reported for the whole response. */
+  reported: Units | undefined;
+  /** The input that the provider reported at the start of a stream. */
+  reportedInput: Units | undefined;
+  /** The bytes of the text, the reasoning and the arguments of tools that were received. */
+  bytes = 0;
+  /** The calls of tools that the provider made, as far as they were received. */
+  toolCalls = 0;
+  /** The units of the hold without its output, which count where the provider reports no input. */
+  protected readonly heldInput: Units;
+
+  constructor({ output_tokens: _, ...input }: Units) {
+    this.heldInput = input;
+  }
+
+  /** Reads the JSON of a whole response. */
+  abstract response(body: unknown): void;
+
+  /** Reads the JSON of one event of a stream. */
+  abstract event(data: unknown): Fate;
+
+  /** Settles a call with what its response used. Does nothing if the call is settled. */
+  async settle(call: Call, ending: Ending): Promise<void> {
+    if (this.reported) await call.finish(this.reported);
+    else if (this.#hasUsage(ending)) await call.finish(this.#estimated(), { estimated: true });
+    else await call.cancel();
+  }
+
+  // A provider does not charge for an error before the first output, but for the input of a response that is stopped.
+  #hasUsage(ending: Ending): boolean {
+    return this.bytes > 0 || this.toolCalls > 0 || (this.reportedInput !== undefined && ending !== 'failed');
+  }
+
+  #estimated(): Units {
+    const output = { output_tokens: outputTokensOf(this.bytes), tool_calls: this.toolCalls };
+    return { ...(this.reportedInput ?? this.heldInput), ...output };
+  }
+}
