@@ -1,6 +1,6 @@
-// Compiles `src` to ES modules and to CommonJS modules in `dist`.
+// Compiles `src` to ES modules and to CommonJS modules in `dist`, and copies the licence that the package contains.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 
 const CJS = ['--module', 'commonjs', '--moduleResolution', 'bundler', '--verbatimModuleSyntax', 'false'];
 
@@ -11,6 +11,6 @@ for (const [folder, type, options] of [
 ]) {
   const tsc = ['node_modules/typescript-7/bin/tsc', '--project', '.', '--outDir', folder, ...options];
   execFileSync(process.execPath, tsc, { stdio: 'inherit' });
-  mkdirSync(folder, { recursive: true });
   writeFileSync(`${folder}/package.json`, `{ "type": "${type}" }\n`);
 }
+copyFileSync('../../LICENSE', 'LICENSE');

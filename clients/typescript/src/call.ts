@@ -9,7 +9,7 @@ const MAX_METADATA_PAIRS = 10;
 const MAX_METADATA_BYTES = 512;
 
 /** An AI call that is about to be made, with an upper bound of what it uses. */
-export interface BeginOrder {
+export interface CallOrder {
   /** An operation of the rate card. */
   operation: string;
   /** A model of the rate card, by its name or an alias. */
@@ -36,13 +36,13 @@ export interface FinishOptions extends Omit<CallOptions, 'idempotencyKey' | 'sig
 export class Call {
   readonly hold: Hold;
   readonly #workspace: Workspace;
-  readonly #order: BeginOrder;
+  readonly #order: CallOrder;
   readonly #key: string;
-  #used: Units | undefined;
+  #used: { units: Units; options: FinishOptions } | undefined;
   #settlement: Promise<Hold> | undefined;
 
   /** @internal */
-  constructor(workspace: Workspace, order: BeginOrder, key: string, hold: Hold) {
+  constructor(workspace: Workspace, order: CallOrder, key: string, hold: Hold) {
     this.#workspace = workspace;
     this.#order = order;
     this.#key = key;
@@ -54,8 +54,8 @@ export class Call {
   }
 
   /** Records what the call has used so far, in place of what was recorded before. */
-  use(units: Units): void {
-    this.#used = units;
+  use(units: Units, options: Pick<FinishOptions, 'model' | 'estimated'> = {}): void {
+    this.#used = { units, options };
   }
 
   /** Settles the call with what it used. Does nothing if it is settled, and returns the first result. */
@@ -70,7 +70,7 @@ export class Call {
 
   /** Settles the call with what `use` has recorded, or with nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await (this.#used === undefined ? this.cancel() : this.finish(this.#used));
+    await (this.#used ? this.finish(this.#used.units, this.#used.options) : this.cancel());
   }
 
   #settle(send: () => Promise<Hold>): Promise<Hold> {
@@ -96,7 +96,7 @@ export class Call {
 }
 
 /** Places the hold of a call. */
-export async function begin(workspace: Workspace, order: BeginOrder, options: CallOptions): Promise<Call> {
+export async function begin(workspace: Workspace, order: CallOrder, options: CallOptions): Promise<Call> {
   const { idempotencyKey = crypto.randomUUID(), signal, ...rest } = options;
   const { overrun: _, units, ttl_seconds = 900, ...purpose } = order;
   signal?.throwIfAborted();

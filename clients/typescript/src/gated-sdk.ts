@@ -1,4 +1,4 @@
-import { type BeginOrder, type Call, attach } from './call.ts';
+import { type CallOrder, type Call, attach } from './call.ts';
 import { NotGated } from './errors.ts';
 import type { Ending, Meter } from './meter.ts';
 import { metered } from './metered-body.ts';
@@ -6,7 +6,7 @@ import type { Units } from './types.ts';
 import type { Workspace } from './workspace.ts';
 
 /** Whose credits pay the calls of a model, and how they are priced. */
-export interface GateOptions<Request> extends Omit<BeginOrder, 'units' | 'model'> {
+export interface GateOptions<Request> extends Omit<CallOrder, 'units' | 'model'> {
   workspace: Workspace;
   /** The model of the rate card, or a function from the provider's name to it; by default the provider's name. */
   model?: string | ((providerModel: string) => string | undefined);

@@ -1,4 +1,4 @@
-export type { BeginOrder, Call, FinishOptions } from './call.ts';
+export type { CallOrder, Call, FinishOptions } from './call.ts';
 export { AICredits, type RequestContent } from './client.ts';
 export { AICreditsError, InsufficientCredits, NotGated, Refused, Unavailable, type FieldError } from './errors.ts';
 export type { Page, Pages } from './pages.ts';

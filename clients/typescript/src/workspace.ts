@@ -1,4 +1,4 @@
-import { type BeginOrder, Call, begin, gate } from './call.ts';
+import { type CallOrder, Call, begin, gate } from './call.ts';
 import type { Folds } from './folds.ts';
 import { Pages } from './pages.ts';
 import { type CallOptions, type Sender, path } from './send.ts';
@@ -24,7 +24,7 @@ export class Workspace {
   }
 
   /** Holds the credits of an AI call that is about to be made. */
-  begin(order: BeginOrder, options: CallOptions = {}): Promise<Call> {
+  begin(order: CallOrder, options: CallOptions = {}): Promise<Call> {
     return begin(this, order, options);
   }
 
@@ -32,7 +32,7 @@ export class Workspace {
    * Runs `work` with a held call, and settles the call however `work` ends: with what `call.use` recorded last, or with
    * nothing if it recorded nothing.
    */
-  async gate<R>(order: BeginOrder, work: (call: Call) => R | PromiseLike<R>, options: CallOptions = {}): Promise<R> {
+  async gate<R>(order: CallOrder, work: (call: Call) => R | PromiseLike<R>, options: CallOptions = {}): Promise<R> {
     return gate(await this.begin(order, options), work);
   }
 
