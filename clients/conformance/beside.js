@@ -42,10 +42,3 @@ export async function run([program, ...args], environment) {
     for (const name of signals) process.off(name, forward);
   }
 }
-
-/** Reads a whole body as text. */
-export async function readText(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
-}

@@ -1,7 +1,8 @@
 // Plays the conformance cases to a client, and judges what it did. README.md has the format.
 import { createServer } from 'node:http';
+import { text as readText } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { listen, readText, run, splitArguments, stop } from './beside.js';
+import { listen, run, splitArguments, stop } from './beside.js';
 import { forDriver, readCases } from './cases.js';
 import { play, retryTime } from './faults.js';
 import { judge } from './judge.js';
