@@ -30,9 +30,13 @@ export function creditsMiddleware(options: LanguageModelCreditsOptions): Languag
     },
     wrapStream: async ({ doStream, params, model }) => {
       const { call, meter } = await begin(params, model.modelId, options);
-      const settle = (ending: Ending) => meter.settle(call, ending);
       // An abort may come while nobody reads the stream.
-      params.abortSignal?.addEventListener('abort', () => settle('stopped').catch(() => {}), { once: true });
+      const stop = () => void settle('stopped').catch(() => {});
+      params.abortSignal?.addEventListener('abort', stop, { once: true });
+      const settle = (ending: Ending) => {
+        params.abortSignal?.removeEventListener('abort', stop);
+        return meter.settle(call, ending);
+      };
       const answer = await doStream().then(undefined, (error: unknown) => failed(error, settle));
       const source = new MeteredParts(answer.stream.getReader(), meter, settle);
       return { ...answer, stream: new ReadableStream(source, { highWaterMark: 0 }) };

@@ -3,7 +3,7 @@ import type { MessageCreateParams } from '@anthropic-ai/sdk/resources/messages/m
 import { MessageMeter } from './anthropic-usage.ts';
 import { NotGated } from './errors.ts';
 import { inputTokensOf } from './estimate.ts';
-import { type GateOptions, gated } from './gated-sdk.ts';
+import { type GateOptions, type GatedRequest, gated } from './gated-sdk.ts';
 
 export { messageUnits } from './anthropic-usage.ts';
 
@@ -18,17 +18,21 @@ const FREE = /^\/v1\/(messages\/count_tokens|files)$/;
  * model throw `NotGated`. The given client is not changed.
  */
 export function withCredits<Client extends Anthropic>(client: Client, options: AnthropicCreditsOptions): Client {
-  return gated(client, '@anthropic-ai/sdk', options, (path, body) => {
+  const gate = (path: string, body: object) => {
+    if (path === '/v1/messages') return message(body as MessageCreateParams, options);
     if (FREE.test(path)) return undefined;
-    if (path !== '/v1/messages') {
-      throw new NotGated(`anthropic: POST ${path} is not gated by credits. Make it with the client that you gave to withCredits.`);
-    }
-    const params = body as MessageCreateParams;
-    const { messages, system, tools, output_config: config, max_tokens: tokens, model } = params;
-    const units = options.estimate?.(params) ?? {
-      input_tokens: inputTokensOf([messages, system], [tools, config]),
-      output_tokens: tokens ?? options.defaultMaxTokens ?? 4_096,
-    };
-    return { model, units, meter: new MessageMeter(units), body };
-  });
+    throw new NotGated(
+      `anthropic: POST ${path} is not gated by credits. Use the client that you gave to withCredits for it.`,
+    );
+  };
+  return gated(client, { name: '@anthropic-ai/sdk', gate }, options);
+}
+
+function message(body: MessageCreateParams, options: AnthropicCreditsOptions): GatedRequest {
+  const { messages, system, tools, output_config: config, max_tokens: tokens, model } = body;
+  const units = options.estimate?.(body) ?? {
+    input_tokens: inputTokensOf([messages, system], [tools, config]),
+    output_tokens: tokens ?? options.defaultMaxTokens ?? 4_096,
+  };
+  return { model, units, meter: new MessageMeter(units), body };
 }

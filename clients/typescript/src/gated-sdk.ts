@@ -27,8 +27,15 @@ export interface GatedRequest {
   body: object;
 }
 
-/** The gate of a provider: returns what a POST uses, `undefined` if it is free, and throws if it cannot be gated. */
-export type Gate = (path: string, body: object) => GatedRequest | undefined;
+/** How the client of a provider is gated. */
+export interface Provider {
+  /** The name of its package. */
+  name: string;
+  /** Returns what a POST uses, or `undefined` if it is free. Throws if it cannot be gated. */
+  gate: (path: string, body: object) => GatedRequest | undefined;
+  /** Methods of the client that are replaced. */
+  replaced?: object;
+}
 
 /** Places the hold of a call of a model. */
 export function hold(
@@ -62,17 +69,17 @@ interface SdkClient {
 }
 
 /** Returns a copy of a provider's client, whose requests are gated. */
-export function gated<Client extends SdkClient>(client: Client, name: string, options: GateOptions<never>, gate: Gate): Client {
-  const copy = client.withOptions({});
+export function gated<Client extends SdkClient>(client: Client, provider: Provider, options: GateOptions<never>): Client {
+  const copy = Object.assign(client.withOptions({}), provider.replaced);
   const internals = copy as unknown as { makeRequest?: MakeRequest };
   const makeRequest = internals.makeRequest?.bind(copy);
-  if (!makeRequest) throw new NotGated(`This version of ${name} cannot be gated: its client has no method makeRequest`);
+  if (!makeRequest) throw new NotGated(`This version of ${provider.name} cannot be gated: its client has no method makeRequest`);
   const withOptions = copy.withOptions.bind(copy);
-  copy.withOptions = (changed) => gated(withOptions(changed), name, options, gate);
+  copy.withOptions = (changed) => gated(withOptions(changed), provider, options);
   const underWay = new WeakSet<object>();
   internals.makeRequest = async (given, ...rest) => {
     const sdkOptions = await given;
-    const request = underWay.has(sdkOptions) ? undefined : gateOf(name, gate, sdkOptions);
+    const request = underWay.has(sdkOptions) ? undefined : gateOf(provider, sdkOptions);
     // A retry of the SDK stays within the hold of its first attempt.
     if (!request) return makeRequest(sdkOptions, ...rest);
     const call = await holdUnlessAborted(options, request, sdkOptions.signal ?? undefined);
@@ -84,7 +91,7 @@ export function gated<Client extends SdkClient>(client: Client, name: string, op
   return copy;
 }
 
-function gateOf(name: string, gate: Gate, { method, path, body }: SdkOptions): GatedRequest | undefined {
+function gateOf({ name, gate }: Provider, { method, path, body }: SdkOptions): GatedRequest | undefined {
   if (method.toLowerCase() !== 'post') return undefined;
   const { pathname } = new URL(path, 'http://provider');
   const request = gate(pathname, typeof body === 'object' && body !== null ? body : {});

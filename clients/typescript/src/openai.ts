@@ -24,13 +24,25 @@ const FREE = /^\/(files|uploads(\/.*)?|responses\/(input_tokens|[^/]+\/cancel)|c
  * calls of a model throw `NotGated`. The given client is not changed.
  */
 export function withCredits<Client extends OpenAI>(client: Client, options: OpenAICreditsOptions): Client {
-  return gated(client, 'openai', options, (path, body) => {
+  const gate = (path: string, body: object) => {
     if (path === '/chat/completions') return chatCompletion(body as ChatCompletionCreateParams, options);
     if (path === '/responses') return response(body as ResponseCreateParams, options);
     if (path === '/embeddings') return embedding(body as EmbeddingCreateParams, options);
     if (FREE.test(path)) return undefined;
-    throw new NotGated(`openai: POST ${path} is not gated by credits. Make it with the client that you gave to withCredits.`);
-  });
+    throw notGated(`POST ${path}`);
+  };
+  return gated(client, { name: 'openai', gate, replaced: WEBSOCKETS }, options);
+}
+
+// The SDK's classes for WebSockets take their headers from the client.
+const WEBSOCKETS = {
+  _buildWebSocketHeaders(): never {
+    throw notGated('a WebSocket');
+  },
+};
+
+function notGated(call: string): NotGated {
+  return new NotGated(`openai: ${call} is not gated by credits. Use the client that you gave to withCredits for it.`);
 }
 
 function chatCompletion(body: ChatCompletionCreateParams, options: OpenAICreditsOptions): GatedRequest {
@@ -45,7 +57,7 @@ function chatCompletion(body: ChatCompletionCreateParams, options: OpenAICredits
 }
 
 function response(body: ResponseCreateParams, options: OpenAICreditsOptions): GatedRequest {
-  if (body.background) throw new NotGated('openai: a response in the background is not gated by credits');
+  if (body.background) throw notGated('a response in the background');
   const { input, instructions, prompt, tools, text, model, max_output_tokens: tokens } = body;
   if (model === undefined) throw new NotGated('openai: a response without a model has no price');
   const units = options.estimate?.(body) ?? {
