@@ -32,7 +32,7 @@ pub mod owed;
 pub mod payments;
 pub mod prices;
 pub mod refunds;
-mod rest;
+pub mod rest;
 pub mod run;
 pub mod services;
 pub mod shrink;
