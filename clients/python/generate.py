@@ -2,8 +2,9 @@
 
     python generate.py ../../infra/openapi.json > src/ai_credits/schema.py
 
-Writes a type for each schema that a request or a successful response uses. Objects become TypedDicts. They need nothing at
-run time but `typing` of Python 3.10, which has no `NotRequired`: optional fields come from a base class with `total=False`.
+Writes a type for each schema that a request or a successful response uses. Objects become TypedDicts. They need nothing
+at run time but `typing` of Python 3.10, which has no `NotRequired`: a record with optional fields inherits the
+required ones.
 """
 
 import json

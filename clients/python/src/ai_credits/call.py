@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
@@ -98,7 +99,10 @@ class _Call:
         return self._placed.hold
 
     def use(self, units: Mapping[str, int], *, model: str | None = None, estimated: bool = False) -> None:
-        """Records what the call has used so far, in place of what was recorded before. The end of the scope settles it."""
+        """Records what the call has used so far, in place of what was recorded before.
+
+        The end of the scope settles it.
+        """
         self._used = Used(units, model, estimated)
 
     @operation
@@ -230,7 +234,6 @@ class Beginning:
             raise
 
     async def _release(self, placing: asyncio.Task[Placed]) -> None:
-        try:
+        # A hold that was refused is none, and one whose outcome is unknown expires by itself.
+        with suppress(AICreditsError):
             await AsyncCall(await placing, self._client).cancel()
-        except AICreditsError:
-            pass  # It was refused, or its outcome is unknown and it expires by itself.

@@ -41,9 +41,7 @@ class _Operations:
         return exchange(self._settings, "GET", path_of("workspaces", workspace_id), **options)
 
     @operation
-    def get_catalog(
-        self, *, workspace: str | None = None, **options: Unpack[CallOptions]
-    ) -> Steps[schema.Catalogue]:
+    def get_catalog(self, *, workspace: str | None = None, **options: Unpack[CallOptions]) -> Steps[schema.Catalogue]:
         """Returns packs, tiers, plans and the rate card, with a workspace's own prices if one is named."""
         return exchange(self._settings, "GET", path_of("catalog"), query={"workspace": workspace}, **options)
 
@@ -64,9 +62,9 @@ class _Operations:
 class AICredits(_Operations, Blocking):
     """A client whose methods block. It can be shared between threads.
 
-    `api_key` is a string, or a function that returns the key for each attempt. `deadline_seconds` bounds a call with its
-    retries, and `attempt_timeout_seconds` one attempt. `on_outage` receives each POST of a workspace that had no final
-    response. `http_client` replaces the client's own, and is not closed with it.
+    `api_key` is a string, or a function that returns the key for each attempt. `deadline_seconds` bounds a call with
+    its retries, and `attempt_timeout_seconds` one attempt. `on_outage` receives each POST of a workspace that had no
+    final response. `http_client` replaces the client's own, and is not closed with it.
     """
 
     def __init__(

@@ -35,9 +35,7 @@ class _Pages(Generic[Item, Page]):
 class Pages(_Pages[Item, Page], Blocking):
     """A listing. Iterating over it returns all items, and fetches their pages as needed."""
 
-    def __init__(
-        self, client: AICredits, path: str, items: str, query: Mapping[str, object] | None = None
-    ) -> None:
+    def __init__(self, client: AICredits, path: str, items: str, query: Mapping[str, object] | None = None) -> None:
         super().__init__(client._settings, path, items, query)
         self._client = client
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Union
 
-
 Plan = Literal["free", "starter", "team", "pro", "enterprise"]
 
 
@@ -973,7 +972,19 @@ class InvoicedEntry(TypedDict):
     at: Time
 
 
-LedgerEntry = Union[DebitEntry, HoldSettledEntry, DebitRefundEntry, TopUpEntry, GrantEntry, AllocationEntry, ExpiryEntry, VoidEntry, ClawBackEntry, ClawBackReversedEntry, InvoicedEntry]
+LedgerEntry = Union[
+    DebitEntry,
+    HoldSettledEntry,
+    DebitRefundEntry,
+    TopUpEntry,
+    GrantEntry,
+    AllocationEntry,
+    ExpiryEntry,
+    VoidEntry,
+    ClawBackEntry,
+    ClawBackReversedEntry,
+    InvoicedEntry,
+]
 """A ledger entry. `kind` names its shape."""
 
 
@@ -1382,7 +1393,16 @@ class UnmatchedPayment(TypedDict):
     payment_id: str
     amount: int
     currency: Currency
-    reason: Literal["no_reference", "unknown_top_up", "workspace_mismatch", "amount_mismatch", "currency_mismatch", "top_up_already_paid", "subscription_moved_on", "purchase_withdrawn"]
+    reason: Literal[
+        "no_reference",
+        "unknown_top_up",
+        "workspace_mismatch",
+        "amount_mismatch",
+        "currency_mismatch",
+        "top_up_already_paid",
+        "subscription_moved_on",
+        "purchase_withdrawn",
+    ]
     """Why the payment could not be matched."""
     at: Time
     workspace_id: Id | None

@@ -1,7 +1,7 @@
 """Runs the same steps with blocking and with asynchronous I/O.
 
-A call is a generator. It yields what has to be done next: an attempt, a pause, a question for the API key, a report. The
-client's runner does it, blocking or not, and sends the result back. So all decisions exist once.
+A call is a generator. It yields what has to be done next: an attempt, a pause, a question for the API key, a report.
+The client's runner does it, blocking or not, and sends the result back. So all decisions exist once.
 """
 
 from __future__ import annotations

@@ -116,9 +116,7 @@ class _Operations:
         return self._get("usage", query=query, options=options)
 
     @operation
-    def get_usage_history(
-        self, *, months: int | None = None, **options: Unpack[CallOptions]
-    ) -> Steps[schema.History]:
+    def get_usage_history(self, *, months: int | None = None, **options: Unpack[CallOptions]) -> Steps[schema.History]:
         """Returns the use of the last months."""
         return self._get("usage", "history", query={"months": months}, options=options)
 
