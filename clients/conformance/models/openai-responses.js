@@ -9,8 +9,6 @@ const SERVER_TOOLS = {
     id, type: 'code_interpreter_call', status: 'completed', code: 'print(1)', container_id: 'cntr_1', outputs: null,
   }),
 };
-/** The events that a call of a server tool sends between its first and last one. */
-const PHASES = { web_search_call: 'searching', file_search_call: 'searching', code_interpreter_call: 'interpreting' };
 
 export const responses = {
   path: '/v1/responses',
@@ -72,13 +70,19 @@ const EVENTS = {
     }
     yield inner('function_call_arguments.done', { arguments: whole, name });
   },
-  web_search_call: serverToolEvents,
-  file_search_call: serverToolEvents,
-  code_interpreter_call: serverToolEvents,
+  web_search_call: searchEvents,
+  file_search_call: searchEvents,
+  *code_interpreter_call({ code }, inner) {
+    yield inner('code_interpreter_call.in_progress', {});
+    yield inner('code_interpreter_call_code.delta', { delta: code });
+    yield inner('code_interpreter_call_code.done', { code });
+    yield inner('code_interpreter_call.interpreting', {});
+    yield inner('code_interpreter_call.completed', {});
+  },
 };
 
-function* serverToolEvents({ type }, inner) {
-  for (const phase of ['in_progress', PHASES[type], 'completed']) yield inner(`${type}.${phase}`, {});
+function* searchEvents({ type }, inner) {
+  for (const phase of ['in_progress', 'searching', 'completed']) yield inner(`${type}.${phase}`, {});
 }
 
 /** Returns the output items of an answer. */
@@ -99,10 +103,14 @@ function items({ id, body, answer }) {
   return output.map((item, at) => ({ ...item, id: `item_${at + 1}_${id}` }));
 }
 
+/** What the first event of an item leaves out, by the item's type. */
+const EMPTY = {
+  message: { content: [] }, reasoning: { summary: [] }, function_call: { arguments: '' }, code_interpreter_call: { code: '' },
+};
+
 /** Returns an item as its first event has it. */
 function begun(item) {
-  const empty = { message: { content: [] }, reasoning: { summary: [] }, function_call: { arguments: '' } }[item.type];
-  return { ...item, ...empty, ...(item.status && { status: 'in_progress' }) };
+  return { ...item, ...EMPTY[item.type], ...(item.status && { status: 'in_progress' }) };
 }
 
 function started({ id, created, body }) {
