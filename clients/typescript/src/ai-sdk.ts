@@ -139,7 +139,6 @@ class MeteredParts implements UnderlyingDefaultSource<Part> {
   readonly #reader: ReadableStreamDefaultReader<Part>;
   readonly #meter: Meter;
   readonly #settle: (ending: Ending) => Promise<void>;
-  #ending: Ending = 'complete';
 
   constructor(reader: ReadableStreamDefaultReader<Part>, meter: Meter, settle: (ending: Ending) => Promise<void>) {
     this.#reader = reader;
@@ -150,8 +149,8 @@ class MeteredParts implements UnderlyingDefaultSource<Part> {
   async pull(controller: ReadableStreamDefaultController<Part>): Promise<void> {
     try {
       const { done, value } = await this.#reader.read();
-      if (value?.type === 'error') this.#ending = 'failed';
-      if (done || this.#meter.event(value) === 'last') await this.#settle(this.#ending);
+      if (value?.type === 'error') await this.#settle('failed');
+      else if (done || this.#meter.event(value) === 'last') await this.#settle('complete');
       if (done) controller.close();
       else controller.enqueue(value);
     } catch (error) {

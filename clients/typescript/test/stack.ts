@@ -1,6 +1,7 @@
 // A workspace of a running stack, and what its calls have cost.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { subscribe } from 'node:diagnostics_channel';
 import { AICredits, type Consumer, type Units, type Workspace } from '@ai-credits/client';
 
 const { AI_CREDITS_LOCAL: baseUrl, AI_CREDITS_TOKEN: apiKey } = process.env;
@@ -10,18 +11,34 @@ export const OPERATION = 'text.generate';
 export const CONSUMER: Consumer = { kind: 'action', feature: 'assistant', user_id: 'ada' };
 const GRANTED = '1000';
 
+const posts: string[] = [];
+subscribe('undici:request:create', (message) => {
+  const { method, path } = (message as { request: { method: string; path: string } }).request;
+  if (method === 'POST') posts.push(path);
+});
+
 /** A workspace with 1,000 credits, in which the models have the prices of the rate card. */
 export class Account {
   readonly credits: AICredits;
   readonly workspace: Workspace;
 
-  private constructor(credits: AICredits) {
+  private constructor(credits: AICredits, id: string) {
     this.credits = credits;
-    this.workspace = credits.workspace(`client-${randomUUID()}`);
+    this.workspace = credits.workspace(id);
+  }
+
+  /** The number of holds that were requested. */
+  get holds(): number {
+    return posts.filter((path) => path === `/v1/workspaces/${this.workspace.id}/holds`).length;
+  }
+
+  /** Returns the account at another address. */
+  at(url: string): Account {
+    return new Account(new AICredits({ baseUrl: url, apiKey: apiKey!, deadlineMs: 500 }), this.workspace.id);
   }
 
   static async open(models: string[] = [], granted = GRANTED, url = baseUrl!): Promise<Account> {
-    const account = new Account(new AICredits({ baseUrl: url, apiKey: apiKey! }));
+    const account = new Account(new AICredits({ baseUrl: url, apiKey: apiKey! }), `client-${randomUUID()}`);
     const { credits, workspace } = account;
     await credits.putWorkspace(workspace.id, { name: 'Client', plan: 'free', billing_email: 'billing@client.example' });
     const path = `/v1/workspaces/${workspace.id}`;
@@ -37,12 +54,12 @@ export class Account {
     await this.credits.settled();
     const { available, held } = await this.workspace.getBalance();
     let left = millionths(granted);
-    for (const units of calls) {
-      const counted = Object.fromEntries(Object.entries(units).filter(([, count]) => count > 0));
-      const quote = await this.workspace.createQuote({ operation: OPERATION, units: counted, consumer: CONSUMER });
-      left -= millionths(quote.credits);
-    }
+    for (const units of calls) left -= millionths(await this.priceOf(units));
     assert.deepEqual({ available: millionths(available), held }, { available: left, held: '0' });
+  }
+
+  async priceOf(units: Units): Promise<string> {
+    return (await this.workspace.createQuote({ operation: OPERATION, units, consumer: CONSUMER })).credits;
   }
 }
 
