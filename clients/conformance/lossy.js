@@ -35,12 +35,12 @@ export async function startLossy(target, seed) {
       counts.lostRequests += 1;
       return request.socket.destroy();
     }
-    const answer = await forward(target, request, await buffer(request));
+    const forwarded = await forward(target, request, await buffer(request));
     if (drawn < 2 * LOSS) {
       counts.lostResponses += 1;
       return response.socket?.destroy();
     }
-    return response.writeHead(answer.status, answer.headers).end(answer.body);
+    return response.writeHead(forwarded.status, forwarded.headers).end(forwarded.body);
   }
 
   const server = createServer((request, response) => {
@@ -56,12 +56,12 @@ export async function startLossy(target, seed) {
 
 /** Sends a request to the target over a connection of its own, and returns the whole response. */
 async function forward(target, { method, url, headers }, body) {
-  const answer = await new Promise((resolve, reject) => {
+  const response = await new Promise((resolve, reject) => {
     const options = { method, headers: { ...endToEnd(headers), 'content-length': body.length }, agent: false };
     send(`${target.replace(/\/$/, '')}${url}`, options, resolve).on('error', reject).end(body);
   });
-  const whole = await buffer(answer);
-  return { status: answer.statusCode, headers: { ...endToEnd(answer.headers), 'content-length': whole.length }, body: whole };
+  const whole = await buffer(response);
+  return { status: response.statusCode, headers: { ...endToEnd(response.headers), 'content-length': whole.length }, body: whole };
 }
 
 function endToEnd(headers) {

@@ -3,7 +3,7 @@
 // The text of the last user message says what a request gets: a JSON object with the fields below, or any other text for
 // the defaults. The counts are exclusive, as our units are; each API reports them in its own, overlapping way.
 //
-//   id             A name of the call, for `GET /_requests?id=…`. Attempts are counted for each text, so a unique id starts anew.
+//   id             A name of the call, for `GET /_requests?id=…`. Attempts are counted by text: a new id starts a new count.
 //   input          Input tokens that were neither cached nor written to a cache nor audio; by default 10.
 //   cached, cache_write, audio_input    Further input tokens; by default 0. Only chat completions report audio.
 //   output         Tokens of text; by default 20. Each is a word of its own: "word1 word2 …".
@@ -65,7 +65,8 @@ export async function startModels() {
     if (plan.problem) return sendJson(response, 400, api.failure(400, plan.problem));
     const { fail } = plan;
     if (fail && record.attempt <= (fail.times ?? Infinity)) {
-      return sendJson(response, fail.status, api.failure(fail.status, 'The model failed.'), { headers: { 'retry-after-ms': '1' } });
+      const headers = { 'retry-after-ms': '1' };
+      return sendJson(response, fail.status, api.failure(fail.status, 'The model failed.'), { headers });
     }
     const call = { id: `answer_${records.length}`, created: Math.floor(Date.now() / 1000), body, answer: answerOf(plan, asked) };
     if (!body.stream) return sendJson(response, 200, api.plain(call), { plan });
@@ -86,8 +87,8 @@ export async function startModels() {
   async function list(id, response) {
     const wanted = records.filter(({ text }) => id === null || readId(text) === id);
     await Promise.all(wanted.map(({ ended }) => ended));
-    const shown = wanted.map(({ path, stream, body, attempt, status, closed }) => ({ path, stream, body, attempt, status, closed }));
-    return sendJson(response, 200, { count: shown.length, requests: shown });
+    const requests = wanted.map(({ text, ended, ...shown }) => shown);
+    return sendJson(response, 200, { count: requests.length, requests });
   }
 
   return { url: await listen(server), close: () => stop(server) };

@@ -48,7 +48,9 @@ export async function startWire(cases = readCases()) {
 
   async function route(request, response) {
     const [, first, second] = request.url.split(/[/?]/);
-    const reply = (status, value) => response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
+    const reply = (status, value) => {
+      response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
+    };
     if (first === '_cases') return reply(200, cases.map((it) => forDriver(it, url)));
     if (first === '_verdict' && bySlug.has(second)) return reply(200, await settle(second, request));
     if (sessions.has(first)) return sessions.get(first).handle(request, response);
@@ -66,6 +68,7 @@ export async function startWire(cases = readCases()) {
   }
 
   function problems() {
+    if (cases.length && verdicts.size === 0) return [...failures, 'the driver posted no verdict'];
     const ofCase = ({ name, slug }) => {
       if (!verdicts.has(slug)) return [`${name}: the driver posted no verdict`];
       const late = sessions.get(slug).arrivals.length;

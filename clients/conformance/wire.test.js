@@ -37,9 +37,9 @@ const DEFECTS = {
   'folds for all models': 'the folding is of one operation and model',
   'hides estimates': 'an estimated finish is marked in the metadata',
   'follows redirects': 'a redirect is not followed',
-  'swallows the outage': 'a hold that gets no answer is an outage',
+  'swallows the outage': 'a hold that gets no response is an outage',
   'calls no hook': 'Retry-After beyond the deadline ends the call',
-  'calls the hook for a GET': 'a GET that gets no answer is no outage',
+  'calls the hook for a GET': 'a GET that gets no response is no outage',
   'reads one page': 'the ledger is iterated page by page',
   'escapes no slash': 'path segments and queries are escaped',
   'enters a refused scope': 'a scope is not entered if the hold is refused',
@@ -60,8 +60,11 @@ for (const [defect, name] of Object.entries(DEFECTS)) {
 }
 
 test('a case without a verdict fails the run', async (context) => {
-  const wire = await wireOf(readCases().slice(0, 1), context);
-  assert.deepEqual(wire.problems(), ['a debit succeeds: the driver posted no verdict']);
+  const [first, second] = readCases();
+  const wire = await wireOf([first, second], context);
+  assert.deepEqual(wire.problems(), ['the driver posted no verdict']);
+  await fetch(`${wire.url}/_verdict/${first.slug}`, { method: 'POST', body: '{}' });
+  assert.equal(wire.problems().at(-1), `${second.name}: the driver posted no verdict`);
 });
 
 test('a request after the verdict fails the run', async (context) => {

@@ -10,7 +10,8 @@ function failure(status, message) {
 
 const RESULTS = {
   web_search: (tool_use_id) => {
-    const found = { type: 'web_search_result', url: 'https://weather.example', title: 'Weather', encrypted_content: 'e30=', page_age: null };
+    const page = { url: 'https://weather.example', title: 'Weather', encrypted_content: 'e30=', page_age: null };
+    const found = { type: 'web_search_result', ...page };
     return { type: 'web_search_tool_result', caller: CALLER, tool_use_id, content: [found] };
   },
   web_fetch: (tool_use_id) => {
@@ -47,7 +48,9 @@ export const messages = {
     for (const [index, block] of blocks(call).entries()) {
       const { start, deltas } = streamed(block, answer);
       yield event('content_block_start', { index, content_block: start });
-      for (const delta of deltas) yield { ...event('content_block_delta', { index, delta }), isDelta: delta.type !== 'signature_delta' };
+      for (const delta of deltas) {
+        yield { ...event('content_block_delta', { index, delta }), isDelta: delta.type !== 'signature_delta' };
+      }
       yield event('content_block_stop', { index });
     }
     if (!answer.usage) return;
@@ -60,7 +63,8 @@ export const messages = {
 function opened({ id, body, answer }) {
   return {
     id, type: 'message', role: 'assistant', model: body.model, container: null, content: [], diagnostics: null,
-    stop_details: null, stop_reason: null, stop_sequence: null, usage: usage(answer, { output: 1, reasoning: 0, server_tools: {} }),
+    stop_details: null, stop_reason: null, stop_sequence: null,
+    usage: usage(answer, { output: 1, reasoning: 0, server_tools: {} }),
   };
 }
 
@@ -70,9 +74,10 @@ function blocks({ body, answer }) {
   const thinking = { type: 'thinking', thinking: reasoningDeltas.join(''), signature: 'c2lnbmVk' };
   const name = body.tools?.find(({ input_schema }) => input_schema)?.name ?? 'lookup';
   const called = (_, at) => ({ type: 'tool_use', id: `toolu_${at + 1}`, caller: CALLER, name, input: { call: at + 1 } });
+  const run = ([tool, count]) => Array.from({ length: count }, (_, at) => serverTool(tool, at)).flat();
   return [
     ...(reasoning ? [thinking] : []),
-    ...Object.entries(server_tools).flatMap(([tool, count]) => Array.from({ length: count }, (_, at) => serverTool(tool, at)).flat()),
+    ...Object.entries(server_tools).flatMap(run),
     { type: 'text', text: textDeltas.join(''), citations: null },
     ...Array.from({ length: functions }, called),
   ];
@@ -89,8 +94,9 @@ function streamed(block, { textDeltas, reasoningDeltas }) {
     return { start: { ...block, text: '' }, deltas: textDeltas.map((text) => ({ type: 'text_delta', text })) };
   }
   if (block.type === 'thinking') {
-    const thinking = reasoningDeltas.map((text) => ({ type: 'thinking_delta', thinking: text }));
-    return { start: { ...block, thinking: '', signature: '' }, deltas: [...thinking, { type: 'signature_delta', signature: block.signature }] };
+    const thoughts = reasoningDeltas.map((thinking) => ({ type: 'thinking_delta', thinking }));
+    const signature = { type: 'signature_delta', signature: block.signature };
+    return { start: { ...block, thinking: '', signature: '' }, deltas: [...thoughts, signature] };
   }
   if (block.input === undefined) return { start: block, deltas: [] };
   const json = block.type === 'tool_use' ? argumentDeltas(block.input.call - 1) : [JSON.stringify(block.input)];

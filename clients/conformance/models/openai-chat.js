@@ -75,7 +75,9 @@ export const embeddings = {
 
 function toolCalls({ tools }, { functions }) {
   const name = tools?.find(({ type }) => type === 'function')?.function.name ?? 'lookup';
-  const call = (_, at) => ({ id: `call_${at + 1}`, type: 'function', function: { name, arguments: argumentDeltas(at).join('') } });
+  const call = (_, at) => {
+    return { id: `call_${at + 1}`, type: 'function', function: { name, arguments: argumentDeltas(at).join('') } };
+  };
   return Array.from({ length: functions }, call);
 }
 

@@ -3,11 +3,13 @@ import { openaiFailure } from './openai-chat.js';
 import { argumentDeltas, lastUserText } from './plan.js';
 
 const SERVER_TOOLS = {
-  web_search: (id) => ({ id, type: 'web_search_call', status: 'completed', action: { type: 'search', query: 'weather', queries: ['weather'] } }),
-  file_search: (id) => ({ id, type: 'file_search_call', status: 'completed', queries: ['weather'], results: null }),
-  code_interpreter: (id) => ({
-    id, type: 'code_interpreter_call', status: 'completed', code: 'print(1)', container_id: 'cntr_1', outputs: null,
-  }),
+  web_search: {
+    type: 'web_search_call', status: 'completed', action: { type: 'search', query: 'weather', queries: ['weather'] },
+  },
+  file_search: { type: 'file_search_call', status: 'completed', queries: ['weather'], results: null },
+  code_interpreter: {
+    type: 'code_interpreter_call', status: 'completed', code: 'print(1)', container_id: 'cntr_1', outputs: null,
+  },
 };
 
 export const responses = {
@@ -91,9 +93,11 @@ function items({ id, body, answer }) {
   const status = truncated ? 'incomplete' : 'completed';
   const thought = { type: 'reasoning', summary: [{ type: 'summary_text', text: reasoningDeltas.join('') }] };
   const name = body.tools?.find(({ type }) => type === 'function')?.name ?? 'lookup';
-  const called = (_, at) => ({ type: 'function_call', call_id: `call_${at + 1}`, name, arguments: argumentDeltas(at).join(''), status });
+  const called = (_, at) => {
+    return { type: 'function_call', call_id: `call_${at + 1}`, name, arguments: argumentDeltas(at).join(''), status };
+  };
   const text = { type: 'output_text', text: textDeltas.join(''), annotations: [], logprobs: [] };
-  const tools = Object.entries(server_tools).flatMap(([tool, count]) => Array.from({ length: count }, SERVER_TOOLS[tool]));
+  const tools = Object.entries(server_tools).flatMap(([tool, count]) => Array(count).fill(SERVER_TOOLS[tool]));
   const output = [
     ...(reasoning ? [thought] : []),
     ...tools,
@@ -118,7 +122,8 @@ function started({ id, created, body }) {
     id, object: 'response', created_at: created, status: 'in_progress', access_programs: null, background: false, error: null,
     incomplete_details: null, instructions: body.instructions ?? null, max_output_tokens: body.max_output_tokens ?? null,
     metadata: body.metadata ?? {}, model: body.model, output: [], parallel_tool_calls: true, previous_response_id: null,
-    reasoning: { effort: null, summary: null }, service_tier: 'default', temperature: 1, text: body.text ?? { format: { type: 'text' } },
+    reasoning: { effort: null, summary: null }, service_tier: 'default', temperature: 1,
+    text: body.text ?? { format: { type: 'text' } },
     tool_choice: body.tool_choice ?? 'auto', tools: body.tools ?? [], top_p: 1, truncation: 'disabled', usage: null, user: null,
   };
 }

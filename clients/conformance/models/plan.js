@@ -19,21 +19,21 @@ export function readPlan(text) {
 export function answerOf(plan, { limit = Infinity, afterFunction }) {
   const reasoning = Math.min(plan.reasoning, limit);
   const output = Math.min(plan.output, limit - reasoning);
-  const words = plan.text?.match(/\S+\s*/g) ?? tokens('word', output);
   return {
     ...plan,
     reasoning,
     output,
     truncated: plan.reasoning + plan.output > limit,
     functions: afterFunction ? 0 : plan.functions,
-    textDeltas: words,
+    textDeltas: plan.text?.match(/\S+\s*/g) ?? tokens('word', output),
     reasoningDeltas: tokens('think', reasoning),
   };
 }
 
 /** Finds the text of the last user message, and whether the result of a function follows it. */
 export function lastUserText(messages, isResult) {
-  const textOf = ({ content }) => (typeof content === 'string' ? content : content?.findLast?.((part) => typeof part.text === 'string')?.text);
+  const lastPart = (content) => content?.findLast?.(({ text }) => typeof text === 'string')?.text;
+  const textOf = ({ content }) => (typeof content === 'string' ? content : lastPart(content));
   const user = messages.findLast((message) => message.role === 'user' && textOf(message) !== undefined);
   return { text: user && textOf(user), afterFunction: messages.length > 0 && isResult(messages.at(-1)) };
 }

@@ -60,13 +60,13 @@ export class Client {
       const failed = await this.#attempt(call, attempt);
       if (failed.answer) return failed.answer;
       const jitter = Math.random() * Math.min(2000, this.options.first_pause_ms * 2 ** (attempt - 1));
-      const pause = Math.max(jitter, failed.after);
-      const ends = Date.now() + pause >= call.deadline || this.defect === 'never retries';
+      const backoff = Math.max(jitter, failed.after);
+      const ends = Date.now() + backoff >= call.deadline || this.defect === 'never retries';
       if (ends || (this.defect === 'gives up after five attempts' && attempt === 5)) {
         const message = 'The call may have been carried out. Repeat it with the same key.';
         throw new Failure('Unavailable', message, { attempts: attempt, idempotency_key: call.key });
       }
-      await sleep(pause);
+      await sleep(backoff);
     }
   }
 
@@ -91,7 +91,7 @@ export class Client {
 
   #read({ status, ok, headers }, text) {
     const retried = RETRIED.includes(status) || (status === 422 && this.defect === 'retries a 422');
-    if (retried) return { after: this.#pauseOf(headers.get('retry-after')) };
+    if (retried) return { after: this.#retryAfter(headers.get('retry-after')) };
     const body = parseJson(text);
     if (ok || (status === 401 && this.defect === 'takes a 401 for success')) {
       return body === undefined ? { after: 0 } : { answer: { body, replayed: headers.has('idempotent-replayed') } };
@@ -99,7 +99,7 @@ export class Client {
     throw refusal(status, body);
   }
 
-  #pauseOf(after) {
+  #retryAfter(after) {
     if (!after || this.defect === 'ignores Retry-After') return 0;
     if (/^\d+$/.test(after)) return Number(after) * 1000;
     return this.defect === 'ignores dates in Retry-After' ? 0 : Math.max(0, Date.parse(after) - Date.now() || 0);
@@ -141,21 +141,26 @@ export class Call {
 
   finish(units, { model = this.order.model, estimated } = {}) {
     if (this.client.defect === 'drops the settlement') return this.hold;
-    const metadata = estimated && this.client.defect !== 'hides estimates' ? { ...this.order.metadata, usage: 'estimated' } : undefined;
+    const isMarked = estimated && this.client.defect !== 'hides estimates';
+    const metadata = isMarked ? { ...this.order.metadata, usage: 'estimated' } : undefined;
     const order = { units, model, overrun: this.overrun, metadata };
     if (this.client.defect === 'settles twice') this.#settled = undefined;
-    this.#settled ??= this.client.sendUnits(`${this.path}/${this.hold.hold_id}/settle`, order, `${this.key}/settle`, this.#purpose(model));
+    this.#settled ??= this.client.sendUnits(this.#settlePath(), order, `${this.key}/settle`, this.#purpose(model));
     return this.#settled.then(({ body }) => body);
   }
 
   cancel() {
-    const path = `${this.path}/${this.hold.hold_id}/settle`;
-    this.#settled ??= this.client.send('POST', path, { order: {}, idempotency_key: `${this.key}/settle` });
+    this.#settled ??= this.client.send('POST', this.#settlePath(), { order: {}, idempotency_key: `${this.key}/settle` });
     return this.#settled.then(({ body }) => body);
   }
 
+  #settlePath() {
+    return `${this.path}/${this.hold.hold_id}/settle`;
+  }
+
   #purpose(model) {
-    return this.client.defect === 'folds for all models' ? this.order.operation : `${this.order.operation} ${model}`;
+    const { operation } = this.order;
+    return this.client.defect === 'folds for all models' ? operation : `${operation} ${model}`;
   }
 }
 

@@ -3,11 +3,13 @@ import { Call, Client, Failure } from './client.js';
 
 const segment = encodeURIComponent;
 const PATHS = {
-  createDebit: () => '/debits', createDebitBatch: () => '/debits/batch', refundDebit: ({ debit_id }) => `/debits/${segment(debit_id)}/refund`,
+  createDebit: () => '/debits', createDebitBatch: () => '/debits/batch',
+  refundDebit: ({ debit_id }) => `/debits/${segment(debit_id)}/refund`,
   createHold: () => '/holds', createHolds: () => '/holds/batch', settleHolds: () => '/holds/batch/settle',
   getHold: ({ hold_id }) => `/holds/${segment(hold_id)}`, createCapture: ({ hold_id }) => `/holds/${segment(hold_id)}/captures`,
   settleHold: ({ hold_id }) => `/holds/${segment(hold_id)}/settle`, createQuote: () => '/quotes', getBalance: () => '/balance',
-  listLedgerEntries: () => '/ledger', getUsage: () => '/usage', getUsageHistory: () => '/usage/history', createTopUp: () => '/top-ups',
+  listLedgerEntries: () => '/ledger', getUsage: () => '/usage', getUsageHistory: () => '/usage/history',
+  createTopUp: () => '/top-ups',
   getTopUp: ({ top_up_id }) => `/top-ups/${segment(top_up_id)}`, createRun: () => '/runs', listRuns: () => '/runs',
   getRun: ({ run_id }) => `/runs/${segment(run_id)}`, completeRun: ({ run_id }) => `/runs/${segment(run_id)}/complete`,
   getWorkspace: () => '', putWorkspace: () => '',
