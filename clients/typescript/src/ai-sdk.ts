@@ -2,7 +2,7 @@ import type { EmbeddingModelMiddleware, LanguageModelMiddleware } from 'ai' with
 import { type Call, attach } from './call.ts';
 import { bytesOf, countOf, exclusive, inputTokensOf } from './estimate.ts';
 import { type GateOptions, hold } from './gated-sdk.ts';
-import { type Ending, type Fate, Meter } from './meter.ts';
+import { type Ending, type EventKind, Meter } from './meter.ts';
 import type { Units } from './types.ts';
 
 type Generate = Parameters<NonNullable<LanguageModelMiddleware['wrapGenerate']>>[0];
@@ -97,11 +97,11 @@ class LanguageModelMeter extends Meter {
     this.#report(usage);
   }
 
-  override event(part: Part): Fate {
+  override event(part: Part): EventKind {
     if (part.type === 'finish') this.#report(part.usage);
     else if ('delta' in part) this.bytes += bytesOf(part.delta);
     else if (part.type === 'tool-call') this.#readTool(part);
-    return part.type === 'finish' ? 'last' : 'pass';
+    return part.type === 'finish' ? 'last' : part.type === 'error' ? 'error' : 'passed';
   }
 
   #read(part: Generated['content'][number]): void {
@@ -129,8 +129,8 @@ class EmbeddingMeter extends Meter {
     else this.reportedInput = this.heldInput;
   }
 
-  override event(): Fate {
-    return 'pass';
+  override event(): EventKind {
+    return 'passed';
   }
 }
 
@@ -149,8 +149,9 @@ class MeteredParts implements UnderlyingDefaultSource<Part> {
   async pull(controller: ReadableStreamDefaultController<Part>): Promise<void> {
     try {
       const { done, value } = await this.#reader.read();
-      if (value?.type === 'error') await this.#settle('failed');
-      else if (done || this.#meter.event(value) === 'last') await this.#settle('complete');
+      const kind = done ? 'last' : this.#meter.event(value);
+      if (kind === 'last') await this.#settle('complete');
+      if (kind === 'error') await this.#settle('failed');
       if (done) controller.close();
       else controller.enqueue(value);
     } catch (error) {

@@ -1,7 +1,7 @@
 import type { BetaIterationsUsage } from '@anthropic-ai/sdk/resources/beta/messages/messages';
 import type { Message, MessageDeltaUsage, RawMessageStreamEvent, Usage } from '@anthropic-ai/sdk/resources/messages/messages';
 import { bytesOf, countOf, exclusive } from './estimate.ts';
-import { type Fate, Meter } from './meter.ts';
+import { type EventKind, Meter } from './meter.ts';
 import type { Units } from './types.ts';
 
 type Reported = Partial<Usage | MessageDeltaUsage> & { iterations?: BetaIterationsUsage | null };
@@ -34,7 +34,8 @@ export class MessageMeter extends Meter {
     for (const block of content ?? []) if (block.type === 'text') this.bytes += bytesOf(block.text);
   }
 
-  override event(event: RawMessageStreamEvent): Fate {
+  override event(event: RawMessageStreamEvent | { type: 'error' }): EventKind {
+    if (event.type === 'error') return 'error';
     if (event.type === 'message_start') this.#start(event.message.usage);
     if (event.type === 'content_block_delta') this.bytes += bytesOf(outputOf(event.delta));
     if (event.type === 'message_delta') {
@@ -43,7 +44,7 @@ export class MessageMeter extends Meter {
       this.#usage = { ...this.#usage, ...Object.fromEntries(given) };
       this.reported = messageUnits(this.#usage);
     }
-    return event.type === 'message_stop' ? 'last' : 'pass';
+    return event.type === 'message_stop' ? 'last' : 'passed';
   }
 
   #start(usage: Usage): void {

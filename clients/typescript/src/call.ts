@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import type { CallOptions } from './send.ts';
-import type { Consumer, Hold, Overrun, Units } from './types.ts';
-import type { Workspace } from './workspace.ts';
 import { orAborted } from './retry.ts';
+import type { CallOptions } from './send.ts';
+import type { Consumer, Hold, HoldOrder, Overrun, SettleOrder, Units } from './types.ts';
+import type { Workspace } from './workspace.ts';
 
 // A ledger entry's metadata has room for these.
 const MAX_METADATA_PAIRS = 10;
@@ -27,9 +27,9 @@ export interface CallOrder {
 /** How a call is settled. */
 export interface FinishOptions extends Omit<CallOptions, 'idempotencyKey' | 'signal'> {
   /** The model that answered, if it is another one. */
-  model?: string;
+  model?: string | undefined;
   /** Whether the counts are estimated, which the ledger entry then says: `"usage": "estimated"`. */
-  estimated?: boolean;
+  estimated?: boolean | undefined;
 }
 
 /** An AI call whose credits are held. `finish` or `cancel` settles it, once; otherwise the hold expires. */
@@ -65,7 +65,7 @@ export class Call {
 
   /** Settles the call with nothing: no credits are charged. Does nothing if it is settled, and returns the first result. */
   cancel(options: Omit<FinishOptions, 'model' | 'estimated'> = {}): Promise<Hold> {
-    return this.#settle(() => this.#workspace.settleHold(this.holdId, {}, { ...options, idempotencyKey: `${this.#key}/settle` }));
+    return this.#settle(() => this.#settleHold({}, options));
   }
 
   /** Settles the call with what `use` has recorded, or with nothing. */
@@ -78,19 +78,18 @@ export class Call {
     return this.#settlement;
   }
 
+  #settleHold(order: SettleOrder, options: CallOptions): Promise<Hold> {
+    return this.#workspace.settleHold(this.holdId, order, { ...options, idempotencyKey: `${this.#key}/settle` });
+  }
+
   #finish(units: Units, { model = this.#order.model, estimated, ...options }: FinishOptions): Promise<Hold> {
     const { operation, overrun = 'take_available', metadata } = this.#order;
     const [counted = 'input_tokens'] = Object.keys(this.#order.units);
     // A call that used nothing still costs the operation's base, so one count is sent, even if it is zero.
     const atLeastOne = { ...units, [counted]: units[counted] ?? 0 };
     return this.#workspace.folds.send(operation, model, atLeastOne, (folded) => {
-      const order = {
-        units: folded,
-        ...(model === undefined ? {} : { model }),
-        overrun,
-        ...(estimated ? { metadata: markedEstimated(metadata) } : {}),
-      };
-      return this.#workspace.settleHold(this.holdId, order, { ...options, idempotencyKey: `${this.#key}/settle` });
+      const order = { units: folded, model, overrun, metadata: estimated ? markedEstimated(metadata) : undefined };
+      return this.#settleHold(order as SettleOrder, options);
     });
   }
 }
@@ -100,16 +99,15 @@ export async function begin(workspace: Workspace, order: CallOrder, options: Cal
   const { idempotencyKey = crypto.randomUUID(), signal, ...rest } = options;
   const { overrun: _, units, ttl_seconds = 900, ...purpose } = order;
   signal?.throwIfAborted();
-  // An abort must not leave a hold behind whose response was on its way.
-  const placed = workspace.folds
-    .send(order.operation, order.model, units, (folded) =>
-      workspace.createHold({ ...withoutUndefined(purpose), units: folded, ttl_seconds }, { ...rest, idempotencyKey }),
-    )
-    .then((hold) => new Call(workspace, order, idempotencyKey, hold));
+  const hold = workspace.folds.send(order.operation, order.model, units, (folded) => {
+    return workspace.createHold({ ...purpose, units: folded, ttl_seconds } as HoldOrder, { ...rest, idempotencyKey });
+  });
+  const call = hold.then((placed) => new Call(workspace, order, idempotencyKey, placed));
   try {
-    return await orAborted(placed, signal);
+    return await orAborted(call, signal);
   } catch (error) {
-    if (signal?.aborted) void workspace.settling(placed.then((call) => call.cancel())).catch(() => {});
+    // An abort must not leave a hold behind whose response was on its way.
+    if (signal?.aborted) void workspace.settling(call.then((unused) => unused.cancel()));
     throw error;
   }
 }
@@ -139,8 +137,4 @@ function markedEstimated(metadata: Record<string, string> = {}): Record<string, 
   // A settlement whose metadata is refused would charge nothing.
   const fits = Object.keys(marked).length <= MAX_METADATA_PAIRS && bytes <= MAX_METADATA_BYTES;
   return fits ? marked : metadata;
-}
-
-function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as never;
 }

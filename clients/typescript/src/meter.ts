@@ -5,8 +5,8 @@ import type { Units } from './types.ts';
 /** How a response ended: it is complete, the consumer stopped, or the model failed. */
 export type Ending = 'complete' | 'stopped' | 'failed';
 
-/** What happens with an event of a stream: the caller gets it, or not, or it is the last one. */
-export type Fate = 'pass' | 'hide' | 'last';
+/** What an event of a stream is: one for the caller, one that is hidden, the last one, or the model's error. */
+export type EventKind = 'passed' | 'hidden' | 'last' | 'error';
 
 /** Reads what a model's response used. */
 export abstract class Meter {
@@ -29,7 +29,7 @@ export abstract class Meter {
   abstract response(body: unknown): void;
 
   /** Reads the JSON of one event of a stream. */
-  abstract event(data: unknown): Fate;
+  abstract event(data: unknown): EventKind;
 
   /** Settles a call with what its response used. Does nothing if the call is settled. */
   async settle(call: Call, ending: Ending): Promise<void> {

@@ -1,5 +1,5 @@
 import { attach } from './call.ts';
-import type { Ending, Meter } from './meter.ts';
+import type { Ending, EventKind, Meter } from './meter.ts';
 
 const END_OF_EVENT = /\r\n\r\n|\n\n|\r\r/;
 
@@ -21,10 +21,10 @@ export async function metered(
   return Object.defineProperty(new Response(body, { status, statusText, headers }), 'url', { value: url });
 }
 
-/** What is read from a body: the bytes for the caller, and whether the response is complete. */
+/** Reads a body. Returns the bytes for the caller, and how the response has ended, if it has. */
 interface Reading {
-  read(chunk: Uint8Array): { bytes: Uint8Array; complete: boolean };
-  end(): Uint8Array;
+  read(chunk: Uint8Array): { bytes: Uint8Array; ending?: Ending | undefined };
+  end(): { bytes: Uint8Array; ending: Ending };
 }
 
 class MeteredBody implements UnderlyingDefaultSource<Uint8Array> {
@@ -56,8 +56,8 @@ class MeteredBody implements UnderlyingDefaultSource<Uint8Array> {
   /** Reads a chunk. Returns whether the caller has got something, if only the end. */
   async #forward(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
     const { done, value } = await this.#reader.read();
-    const { bytes, complete } = done ? { bytes: this.#reading.end(), complete: true } : this.#reading.read(value);
-    if (complete) await this.#settle('complete');
+    const { bytes, ending } = done ? this.#reading.end() : this.#reading.read(value);
+    if (ending) await this.#settle(ending);
     if (bytes.length > 0) controller.enqueue(bytes);
     if (done) controller.close();
     return done || bytes.length > 0;
@@ -75,13 +75,13 @@ class JsonReading implements Reading {
 
   read(bytes: Uint8Array) {
     this.#text += this.#decoder.decode(bytes, { stream: true });
-    return { bytes, complete: false };
+    return { bytes };
   }
 
-  end(): Uint8Array {
+  end() {
     const body = parsed(this.#text);
     if (body !== undefined) this.#meter.response(body);
-    return new Uint8Array();
+    return { bytes: new Uint8Array(), ending: 'complete' as const };
   }
 }
 
@@ -97,28 +97,32 @@ class EventReading implements Reading {
 
   read(chunk: Uint8Array) {
     this.#rest += this.#decoder.decode(chunk, { stream: true });
-    let [passed, complete] = ['', false];
+    let passed = '';
+    let ending: Ending | undefined;
     for (let end = END_OF_EVENT.exec(this.#rest); end; end = END_OF_EVENT.exec(this.#rest)) {
       const event = this.#rest.slice(0, end.index + end[0].length);
       this.#rest = this.#rest.slice(event.length);
-      const fate = this.#fateOf(event);
-      if (fate !== 'hide') passed += event;
-      complete ||= fate === 'last';
+      const kind = this.#kindOf(event);
+      if (kind !== 'hidden') passed += event;
+      if (kind === 'last') ending = 'complete';
+      if (kind === 'error') ending = 'failed';
     }
-    return { bytes: this.#encoder.encode(passed), complete };
+    return { bytes: this.#encoder.encode(passed), ending };
   }
 
-  end(): Uint8Array {
+  end() {
     const rest = this.#rest + this.#decoder.decode();
-    return this.#encoder.encode(this.#fateOf(rest) === 'hide' ? '' : rest);
+    const kind = this.#kindOf(rest);
+    const bytes = this.#encoder.encode(kind === 'hidden' ? '' : rest);
+    return { bytes, ending: kind === 'error' ? ('failed' as const) : ('complete' as const) };
   }
 
-  #fateOf(event: string) {
+  #kindOf(event: string): EventKind {
     const lines = event.split(/\r\n|\n|\r/).filter((line) => line.startsWith('data:'));
     const data = lines.map((line) => line.slice('data:'.length)).join('\n').trim();
     if (data === '[DONE]') return 'last';
     const value = parsed(data);
-    return value === undefined ? 'pass' : this.#meter.event(value);
+    return value === undefined ? 'passed' : this.#meter.event(value);
   }
 }
 

@@ -3,7 +3,7 @@ import type { CompletionUsage } from 'openai/resources/completions';
 import type { CreateEmbeddingResponse } from 'openai/resources/embeddings';
 import type { Response, ResponseOutputItem, ResponseStreamEvent, ResponseUsage } from 'openai/resources/responses/responses';
 import { bytesOf, countOf, exclusive } from './estimate.ts';
-import { type Fate, Meter } from './meter.ts';
+import { type EventKind, Meter } from './meter.ts';
 import type { Units } from './types.ts';
 
 // The tools that OpenAI runs, and charges for each call.
@@ -67,10 +67,11 @@ export class ChatCompletionMeter extends Meter {
     this.bytes += textBytes(choices?.map(({ message }) => message));
   }
 
-  override event({ usage, choices }: Partial<ChatCompletionChunk>): Fate {
+  override event({ usage, choices, error }: Partial<ChatCompletionChunk> & { error?: unknown }): EventKind {
+    if (error) return 'error';
     if (usage) this.reported = chatCompletionUnits(usage);
     this.bytes += textBytes(choices?.map(({ delta }) => delta));
-    return usage && choices?.length === 0 && !this.#usageAskedFor ? 'hide' : 'pass';
+    return usage && choices?.length === 0 && !this.#usageAskedFor ? 'hidden' : 'passed';
   }
 }
 
@@ -81,10 +82,11 @@ export class ResponseMeter extends Meter {
     this.bytes += textBytes(output);
   }
 
-  override event(event: ResponseStreamEvent): Fate {
+  override event(event: ResponseStreamEvent): EventKind {
+    if (event.type === 'error') return 'error';
     if ('delta' in event && event.type !== 'response.audio.delta') this.bytes += textBytes(event.delta);
     if (event.type === 'response.output_item.done' && CHARGED_TOOLS.has(event.item.type)) this.toolCalls += 1;
-    if (!('response' in event) || !LAST_EVENTS.has(event.type)) return 'pass';
+    if (!('response' in event) || !LAST_EVENTS.has(event.type)) return 'passed';
     const { usage, output } = event.response;
     if (usage) this.reported = responseUnits(usage, output);
     return 'last';
@@ -98,8 +100,8 @@ export class EmbeddingMeter extends Meter {
     else if (data) this.reportedInput = this.heldInput;
   }
 
-  override event(): Fate {
-    return 'pass';
+  override event(): EventKind {
+    return 'passed';
   }
 }
 

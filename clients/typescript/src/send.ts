@@ -33,13 +33,13 @@ export interface ClientOptions {
 /** The options of a call. */
 export interface CallOptions {
   /** The key under which a retry charges nothing twice; a UUID by default. */
-  idempotencyKey?: string;
+  idempotencyKey?: string | undefined;
   /** Ends the call, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
   /** The time for this call with its retries, in place of the client's. */
-  deadlineMs?: number;
+  deadlineMs?: number | undefined;
   /** Receives what the response says beside its body. */
-  onResponse?: (response: ResponseDetails) => void;
+  onResponse?: ((response: ResponseDetails) => void) | undefined;
 }
 
 /** What a response says beside its body. */

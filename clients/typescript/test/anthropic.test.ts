@@ -46,7 +46,13 @@ wrapperTests(messages);
 
 test('an error after the start of a message costs nothing', async () => {
   const account = await Account.open([MODEL]);
-  await assert.rejects(messages.stream(account, prompt({ error_after: 0 }), () => true), Anthropic.APIError);
+  const usage = { input_tokens: 10, output_tokens: 1, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+  const start = { type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', content: [], usage } };
+  const failure = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  const events = [start, failure].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  const fetch = async () => new Response(events.join(''), { headers: { 'Content-Type': 'text/event-stream' } });
+  const stream = gated(account).withOptions({ fetch }).messages.stream(paramsOf('a'));
+  await assert.rejects(stream.finalMessage(), Anthropic.APIError);
   await account.assertPaid([]);
 });
 

@@ -208,6 +208,11 @@ test('copies of the client are gated, and the given client is not', async () => 
   await account.assertPaid([USED]);
 });
 
+test('a client of an unknown version is refused', () => {
+  const unknown = { withOptions: () => ({}) } as unknown as OpenAI;
+  assert.throws(() => withCredits(unknown, {} as OpenAICreditsOptions), NotGated);
+});
+
 test('a body that stalls is retried with a hold of its own', async () => {
   const account = await Account.open([MODEL]);
   const id = randomUUID();

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { InsufficientCredits, Unavailable, type Units } from '@ai-credits/client';
+import { InsufficientCredits, Refused, Unavailable, type Units } from '@ai-credits/client';
+import { serve } from './server.ts';
 import { Account } from './stack.ts';
 
 /** What the model answers, as models.js reads it from the user's message. */
@@ -191,6 +192,21 @@ export function wrapperTests(driver: Driver): void {
       await assert.rejects(driver.plain(account, prompt(plan)), Unavailable);
       await assert.rejects(all(account, plan), Unavailable);
       assert.equal(await attempts(plan.id!), 0);
+    });
+
+    test('a settlement that fails is thrown, or ends with a stream that is left', async (t) => {
+      const closed = { status: 409, json: { code: 'hold_closed', detail: 'The hold is closed.' } };
+      const held = { status: 201, json: { hold_id: 'hold_1' } };
+      const { baseUrl, received } = await serve(t, ({ path }) => (path.endsWith('/settle') ? closed : held));
+      const account = (await open()).at(baseUrl);
+      const isClosed = (error: unknown) => error instanceof Refused && error.code === 'hold_closed';
+      await assert.rejects(driver.plain(account, prompt()), isClosed);
+      await assert.rejects(all(account, {}), isClosed);
+      // Node.js fails the test if nobody handles a rejection.
+      let shown = 0;
+      await driver.stream(account, prompt({ stall_after: MIDWAY }), () => ++shown < MIDWAY).catch(() => {});
+      await account.credits.settled().catch(() => {});
+      assert.equal(received.length, 6);
     });
 
     test('usage above the hold is charged as far as the balance covers it', async () => {
