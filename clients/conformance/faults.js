@@ -1,8 +1,6 @@
 // Plays the steps of the wire: what the server does with one request.
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The longest that a client may wait for a response that never comes, in milliseconds. */
-const MAX_HANG = 120_000;
 const SLOW_PARTS = 10;
 const SLOW_PAUSE = 20;
 
@@ -11,7 +9,7 @@ export async function play(step, response, base) {
   const { socket } = response;
   if (step.lose) socket.destroy();
   else if (step.reset) socket.resetAndDestroy();
-  else if (step.hang) return hang(response);
+  else if (step.hang) return hang(response, step.hang);
   else if (step.half) sendHalf(render(step.half, base), response);
   else if (step.slow) await sendSlowly(render(step.slow, base), response);
   else send(render(step, base), response);
@@ -55,13 +53,13 @@ async function sendSlowly({ status, headers, body }, response) {
   response.end();
 }
 
-/** Waits until the client gives up, and returns a problem if it does not. */
-function hang(response) {
+/** Waits until the client gives up. Returns a problem if it does not within so many milliseconds. */
+function hang(response, limit) {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      resolve('the client waited for more than 2 minutes');
+      resolve(`the client waited for more than ${limit} ms`);
       response.destroy();
-    }, MAX_HANG);
+    }, limit);
     response.once('close', () => {
       clearTimeout(timer);
       resolve(undefined);

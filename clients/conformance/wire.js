@@ -52,13 +52,13 @@ export async function startWire(cases = readCases()) {
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
     };
     if (first === '_cases') return reply(200, cases.map((it) => forDriver(it, url)));
-    if (first === '_verdict' && bySlug.has(second)) return reply(200, await settle(second, request));
+    if (first === '_verdict' && bySlug.has(second)) return reply(200, await acceptVerdict(second, request));
     if (sessions.has(first)) return sessions.get(first).handle(request, response);
     failures.push(`${request.method} ${request.url} is the request of no case`);
     return reply(404, { message: 'Not Found' });
   }
 
-  async function settle(slug, request) {
+  async function acceptVerdict(slug, request) {
     const verdict = JSON.parse(await readText(request));
     const { expected, arrivals } = sessions.get(slug);
     open(slug);

@@ -26,6 +26,7 @@ const DEFECTS = {
   'makes one key for all calls': 'each call has a key of its own',
   'never retries': '500, 502, 503 and 504 are retried',
   'gives up after five attempts': 'the number of attempts has no limit',
+  'waits forever': 'the deadline ends an attempt that hangs',
   'retries a 422': '422 lists the fields',
   'takes a 401 for success': '401 of API Gateway is refused',
   'takes half a response for success': 'half a response is retried',
@@ -47,11 +48,16 @@ const DEFECTS = {
 
 /** Bounds the retries of a client that retries what it must not, in milliseconds. */
 const MAX_DEADLINE = 3_000;
+/** Bounds the wait of a client that waits forever, in milliseconds. */
+const MAX_HANG = 50;
 
 for (const [defect, name] of Object.entries(DEFECTS)) {
   test(`a client that ${defect} fails`, async (context) => {
     const cases = readCases().filter((it) => it.name === name);
-    for (const { client } of cases) client.deadline_ms = Math.min(client.deadline_ms, MAX_DEADLINE);
+    for (const it of cases) {
+      it.client.deadline_ms = Math.min(it.client.deadline_ms, MAX_DEADLINE);
+      it.wire = it.wire.map((step) => (step.hang ? { hang: MAX_HANG } : step));
+    }
     const wire = await wireOf(cases, context);
     assert.deepEqual([...(await drive(wire.url, defect)).keys()], [name]);
     const problems = wire.problems();

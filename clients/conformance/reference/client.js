@@ -78,7 +78,7 @@ export class Client {
     if (order) headers['content-type'] = 'application/json';
     const timeout = Math.max(1, Math.min(this.options.attempt_timeout_ms, deadline - Date.now()));
     const redirect = this.defect === 'follows redirects' ? 'follow' : 'manual';
-    const signal = AbortSignal.timeout(timeout);
+    const signal = this.defect === 'waits forever' ? undefined : AbortSignal.timeout(timeout);
     let response;
     try {
       response = await fetch(url, { method, headers, body: order && JSON.stringify(order), redirect, signal });
