@@ -14,13 +14,13 @@ type Embed = Parameters<NonNullable<EmbeddingModelMiddleware['wrapEmbed']>>[0];
 /** The usage of a model as the AI SDK's providers report it. */
 export type LanguageModelUsage = Generated['usage'];
 
-/** Whose credits pay the calls of a language model. */
+/** The workspace that pays the calls of a language model, and their prices. */
 export type LanguageModelCreditsOptions = GateOptions<Generate['params']>;
 
-/** Whose credits pay the calls of an embedding model. */
+/** The workspace that pays the calls of an embedding model, and their prices. */
 export type EmbeddingModelCreditsOptions = GateOptions<Embed['params']>;
 
-/** Returns a middleware for `wrapLanguageModel`, with which credits pay each call of the model. */
+/** Returns a middleware for `wrapLanguageModel` that pays each call of the model with credits. */
 export function creditsMiddleware(options: LanguageModelCreditsOptions): LanguageModelMiddleware {
   return {
     specificationVersion: 'v4',
@@ -37,14 +37,14 @@ export function creditsMiddleware(options: LanguageModelCreditsOptions): Languag
         params.abortSignal?.removeEventListener('abort', stop);
         return meter.settle(call, ending);
       };
-      const answer = await doStream().then(undefined, (error: unknown) => failed(error, settle));
-      const source = new MeteredParts(answer.stream.getReader(), meter, settle);
-      return { ...answer, stream: new ReadableStream(source, { highWaterMark: 0 }) };
+      const result = await doStream().then(undefined, (error: unknown) => failed(error, settle));
+      const source = new MeteredParts(result.stream.getReader(), meter, settle);
+      return { ...result, stream: new ReadableStream(source, { highWaterMark: 0 }) };
     },
   };
 }
 
-/** Returns a middleware for `wrapEmbeddingModel`, with which credits pay each call of the model. */
+/** Returns a middleware for `wrapEmbeddingModel` that pays each call of the model with credits. */
 export function embeddingCreditsMiddleware(options: EmbeddingModelCreditsOptions): EmbeddingModelMiddleware {
   return {
     specificationVersion: 'v4',

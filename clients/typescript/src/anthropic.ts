@@ -7,15 +7,15 @@ import { type GateOptions, type GatedRequest, gated } from './gated-sdk.ts';
 
 export { messageUnits } from './anthropic-usage.ts';
 
-/** Whose credits pay the calls of Anthropic's client. */
+/** The workspace that pays the calls of Anthropic's client, and their prices. */
 export type AnthropicCreditsOptions = GateOptions<MessageCreateParams>;
 
-// The POSTs that no model answers.
+// POSTs that call no model.
 const FREE = /^\/v1\/(messages\/count_tokens|files)$/;
 
 /**
- * Returns a copy of a client of Anthropic, whose messages are paid with credits, those of `beta` too. Other calls of a
- * model throw `NotGated`. The given client is not changed.
+ * Returns a copy of a client of Anthropic that pays messages with credits, also those of `beta`. Other calls of a model
+ * throw `NotGated`. The given client does not change.
  */
 export function withCredits<Client extends Anthropic>(client: Client, options: AnthropicCreditsOptions): Client {
   const gate = (path: string, body: object) => {

@@ -4,7 +4,7 @@ import type { CallOptions } from './send.ts';
 import type { Consumer, Hold, HoldOrder, Overrun, SettleOrder, Units } from './types.ts';
 import type { Workspace } from './workspace.ts';
 
-// A ledger entry's metadata has room for these.
+// The limits of a ledger entry's metadata.
 const MAX_METADATA_PAIRS = 10;
 const MAX_METADATA_BYTES = 512;
 
@@ -18,21 +18,21 @@ export interface CallOrder {
   units: Units;
   consumer: Consumer;
   metadata?: Record<string, string> | undefined;
-  /** When the hold expires by itself, in seconds; 900 by default. */
+  /** The time until the hold expires, in seconds; 900 by default. */
   ttl_seconds?: number | undefined;
-  /** What happens if the call uses more; `take_available` by default, which charges what the balance has. */
+  /** The rule for a call that uses more; `take_available` by default, which charges as much as the balance has. */
   overrun?: Overrun | undefined;
 }
 
-/** How a call is settled. */
+/** The options of a settlement. */
 export interface FinishOptions extends Omit<CallOptions, 'idempotencyKey' | 'signal'> {
   /** The model that answered, if it is another one. */
   model?: string | undefined;
-  /** Whether the counts are estimated, which the ledger entry then says: `"usage": "estimated"`. */
+  /** Whether the counts are estimated. The ledger entry's metadata then has `"usage": "estimated"`. */
   estimated?: boolean | undefined;
 }
 
-/** An AI call whose credits are held. `finish` or `cancel` settles it, once; otherwise the hold expires. */
+/** An AI call with a hold. `finish` or `cancel` settles it once; otherwise the hold expires. */
 export class Call {
   readonly hold: Hold;
   readonly #workspace: Workspace;
@@ -53,22 +53,22 @@ export class Call {
     return this.hold.hold_id;
   }
 
-  /** Records what the call has used so far, in place of what was recorded before. */
+  /** Records the usage so far, in place of the usage recorded before. */
   use(units: Units, options: Pick<FinishOptions, 'model' | 'estimated'> = {}): void {
     this.#used = { units, options };
   }
 
-  /** Settles the call with what it used. Does nothing if it is settled, and returns the first result. */
+  /** Charges the usage of the call and releases the rest. A second settlement sends nothing and returns the first result. */
   finish(units: Units, options: FinishOptions = {}): Promise<Hold> {
     return this.#settle(() => this.#finish(units, options));
   }
 
-  /** Settles the call with nothing: no credits are charged. Does nothing if it is settled, and returns the first result. */
+  /** Releases all credits of the call. A second settlement sends nothing and returns the first result. */
   cancel(options: Omit<FinishOptions, 'model' | 'estimated'> = {}): Promise<Hold> {
     return this.#settle(() => this.#settleHold({}, options));
   }
 
-  /** Settles the call with what `use` has recorded, or with nothing. */
+  /** Charges the usage that `use` has recorded, or releases all credits if it has recorded none. */
   async [Symbol.asyncDispose](): Promise<void> {
     await (this.#used ? this.finish(this.#used.units, this.#used.options) : this.cancel());
   }
@@ -112,7 +112,7 @@ export async function begin(workspace: Workspace, order: CallOrder, options: Cal
   }
 }
 
-/** Runs `work` with a held call, and settles the call however `work` ends. */
+/** Runs `work` with a call, and settles the call on every exit. */
 export async function gate<T>(call: Call, work: (call: Call) => T | PromiseLike<T>): Promise<T> {
   let result: T;
   try {

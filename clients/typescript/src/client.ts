@@ -5,7 +5,7 @@ import { type CallOptions, type ClientOptions, Sender, path } from './send.ts';
 import type { Catalogue, Profile, WorkspaceDetails } from './types.ts';
 import { type ReadOptions, Workspace } from './workspace.ts';
 
-/** What a call sends. */
+/** The content of a request. */
 export interface RequestContent {
   query?: Record<string, string | number | boolean | null | undefined>;
   body?: unknown;
@@ -35,7 +35,7 @@ export class AICredits {
     return this.request('GET', path`/v1/workspaces/${id}`, options);
   }
 
-  /** Returns the prices: those of everybody, or a workspace's own. */
+  /** Returns the prices in effect: those of the rate card, or a workspace's own. */
   getCatalog(query: { workspace?: string } = {}, options?: ReadOptions): Promise<Catalogue> {
     return this.request('GET', '/v1/catalog', { query, ...options });
   }
@@ -58,8 +58,8 @@ export class AICredits {
   }
 
   /**
-   * Waits for the settlements that are under way, and rejects if one of them fails. An aborted stream is settled after the
-   * abort, so a process should wait before it exits. The holds of others expire.
+   * Waits for the settlements in progress, and rejects if one of them fails. The settlement of an aborted stream starts with
+   * the abort, so a process should wait before it exits.
    */
   async settled(): Promise<void> {
     await Promise.all(this.#settlements);

@@ -3,20 +3,20 @@ export class AICreditsError extends Error {
   override name = 'AICreditsError';
 }
 
-/** The balance does not cover the call. Nothing was charged, and the AI call must not follow. */
+/** A refusal because the balance does not cover the call. Nothing was charged, and the AI call must not follow. */
 export class InsufficientCredits extends AICreditsError {
   override name = 'InsufficientCredits';
   /** The credits that the call costs, as a decimal. */
   readonly required: string;
-  /** The credits that may be spent on it, as a decimal. */
+  /** The credits that it may spend, as a decimal. */
   readonly available: string;
   /** `required` less `available`. */
   readonly shortfall: string;
-  /** Where the user adds credits. */
+  /** The address of the page on which the user adds credits. */
   readonly topUpUrl: string;
   /** A sentence for the user. */
   readonly prompt: string;
-  /** What automatic top-up does about the call; absent if it is off. `started`: retry with the same key in a few seconds. */
+  /** The state of automatic top-up; absent if it is off. `started`: retry with the same key in a few seconds. */
   readonly topUp: string | undefined;
 
   constructor(problem: Record<string, unknown>) {
@@ -61,7 +61,7 @@ export class Unavailable extends AICreditsError {
   readonly attempts: number;
   /** The key under which the call can be repeated; absent for a GET, PUT or DELETE. */
   readonly idempotencyKey: string | undefined;
-  /** What `onOutage` threw. */
+  /** The error that `onOutage` threw. */
   hookError?: unknown;
 
   constructor(call: string, attempts: number, idempotencyKey: string | undefined, cause: unknown) {
@@ -74,7 +74,7 @@ export class Unavailable extends AICreditsError {
   }
 }
 
-/** A call of a provider's SDK that a wrapper does not gate, and therefore refuses. */
+/** A refusal of a wrapper to make a call that it does not gate. */
 export class NotGated extends AICreditsError {
   override name = 'NotGated';
 }

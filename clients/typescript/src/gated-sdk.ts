@@ -5,7 +5,7 @@ import { metered } from './metered-body.ts';
 import type { Units } from './types.ts';
 import type { Workspace } from './workspace.ts';
 
-/** Whose credits pay the calls of a model, and how they are priced. */
+/** The workspace that pays the calls of a model, and their prices. */
 export interface GateOptions<Request> extends Omit<CallOrder, 'units' | 'model'> {
   workspace: Workspace;
   /** The model of the rate card, or a function from the provider's name to it; by default the provider's name. */
@@ -16,7 +16,7 @@ export interface GateOptions<Request> extends Omit<CallOrder, 'units' | 'model'>
   estimate?: (request: Request) => Units;
 }
 
-/** A request to a model, as a wrapper gates it. */
+/** A request to a model, with its upper bound and its meter. */
 export interface GatedRequest {
   /** The provider's name of the model. */
   model: string;
@@ -27,7 +27,7 @@ export interface GatedRequest {
   body: object;
 }
 
-/** How the client of a provider is gated. */
+/** A provider whose client is gated. */
 export interface Provider {
   /** The name of its package. */
   name: string;
@@ -99,7 +99,7 @@ function gateOf({ name, gate }: Provider, { method, path, body }: SdkOptions): G
   return request;
 }
 
-/** Returns nothing for a call that was aborted meanwhile, for which the SDK then throws its own error. */
+/** Places the hold. Returns nothing if the caller aborts meanwhile: the SDK then throws its own error. */
 async function holdUnlessAborted(options: GateOptions<never>, request: GatedRequest, signal: AbortSignal | undefined) {
   try {
     return await hold(options, request, signal);
@@ -112,11 +112,11 @@ async function holdUnlessAborted(options: GateOptions<never>, request: GatedRequ
 async function send(call: Call, meter: Meter, { stream }: SdkOptions, makeRequest: () => Promise<SdkResponse>) {
   const settle = (ending: Ending) => meter.settle(call, ending);
   try {
-    const answer = await makeRequest();
+    const result = await makeRequest();
     // An abort may come while nobody reads the body.
-    answer.controller.signal.addEventListener('abort', () => settle('stopped').catch(() => {}), { once: true });
-    answer.response = await metered(answer.response, stream ? 'events' : 'json', meter, settle);
-    return answer;
+    result.controller.signal.addEventListener('abort', () => settle('stopped').catch(() => {}), { once: true });
+    result.response = await metered(result.response, stream ? 'events' : 'json', meter, settle);
+    return result;
   } catch (error) {
     await settle('failed').catch((settlement: unknown) => attach(error, settlement));
     throw error;

@@ -2,13 +2,13 @@ import type { Call } from './call.ts';
 import { outputTokensOf } from './estimate.ts';
 import type { Units } from './types.ts';
 
-/** How a response ended: it is complete, the consumer stopped, or the model failed. */
+/** The end of a response: it is complete, the consumer stopped it, or the model failed. */
 export type Ending = 'complete' | 'stopped' | 'failed';
 
-/** What an event of a stream is: one for the caller, one that is hidden, the last one, or the model's error. */
+/** The kind of a stream's event: passed to the caller, hidden from it, the last one, or the model's error. */
 export type EventKind = 'passed' | 'hidden' | 'last' | 'error';
 
-/** Reads what a model's response used. */
+/** Reads the usage of a model's response. */
 export abstract class Meter {
   /** The usage that the provider reported for the whole response. */
   reported: Units | undefined;
@@ -16,7 +16,7 @@ export abstract class Meter {
   reportedInput: Units | undefined;
   /** The bytes of the text, the reasoning and the arguments of tools that were received. */
   bytes = 0;
-  /** The calls of tools that the provider made, as far as they were received. */
+  /** The number of calls of the provider's own tools that were received. */
   toolCalls = 0;
   /** The units of the hold without its output, which count where the provider reports no input. */
   protected readonly heldInput: Units;
@@ -31,7 +31,7 @@ export abstract class Meter {
   /** Reads the JSON of one event of a stream. */
   abstract event(data: unknown): EventKind;
 
-  /** Settles a call with what its response used. Does nothing if the call is settled. */
+  /** Settles a call with the usage of its response. Does nothing if the call is settled. */
   async settle(call: Call, ending: Ending): Promise<void> {
     if (this.reported) await call.finish(this.reported);
     else if (this.#hasUsage(ending)) await call.finish(this.#estimated(), { estimated: true });

@@ -13,15 +13,15 @@ export { chatCompletionUnits, embeddingUnits, responseUnits } from './openai-usa
 /** A request that is gated. */
 export type OpenAIRequest = ChatCompletionCreateParams | ResponseCreateParams | EmbeddingCreateParams;
 
-/** Whose credits pay the calls of OpenAI's client. */
+/** The workspace that pays the calls of OpenAI's client, and their prices. */
 export type OpenAICreditsOptions = GateOptions<OpenAIRequest>;
 
-// The POSTs that no model answers.
+// POSTs that call no model.
 const FREE = /^\/(files|uploads(\/.*)?|responses\/(input_tokens|[^/]+\/cancel)|chat\/completions\/[^/]+)$/;
 
 /**
- * Returns a copy of a client of OpenAI, whose chat completions, responses and embeddings are paid with credits. Other
- * calls of a model throw `NotGated`. The given client is not changed.
+ * Returns a copy of a client of OpenAI that pays chat completions, responses and embeddings with credits. Other calls of
+ * a model throw `NotGated`. The given client does not change.
  */
 export function withCredits<Client extends OpenAI>(client: Client, options: OpenAICreditsOptions): Client {
   const gate = (path: string, body: object) => {

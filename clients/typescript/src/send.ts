@@ -2,7 +2,7 @@ import { AICreditsError, Unavailable, errorOf } from './errors.ts';
 import { isRetried, orAborted, pauseBefore, wait, within } from './retry.ts';
 import { VERSION } from './version.ts';
 
-/** A call that had no final response, for which the application may debit later. */
+/** A call without a final response. The application may repeat it later. */
 export interface Outage {
   method: string;
   /** The path without the base URL, such as `/v1/workspaces/acme/debits`. */
@@ -26,7 +26,7 @@ export interface ClientOptions {
   attemptTimeoutMs?: number;
   /** The bound of the first pause, which doubles with each retry up to 2 seconds; 100 ms by default. */
   firstPauseMs?: number;
-  /** Receives each POST under a workspace that had no final response, before the call throws `Unavailable`. */
+  /** Receives each POST under a workspace that ends without a final response, before the call throws `Unavailable`. */
   onOutage?: (outage: Outage) => void | PromiseLike<void>;
 }
 
@@ -38,18 +38,18 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
   /** The time for this call with its retries, in place of the client's. */
   deadlineMs?: number | undefined;
-  /** Receives what the response says beside its body. */
+  /** Receives the details of the final response. */
   onResponse?: ((response: ResponseDetails) => void) | undefined;
 }
 
-/** What a response says beside its body. */
+/** The details of a response beside its body. */
 export interface ResponseDetails {
   status: number;
-  /** Whether an earlier attempt or call under the same key has done the work. */
+  /** Whether an earlier attempt or call under the same key did the work. */
   replayed: boolean;
 }
 
-/** A call as it is sent. */
+/** A request before it has a key and headers. */
 export interface Request {
   method: string;
   path: string;
@@ -59,7 +59,7 @@ export interface Request {
 
 type Attempt = { response: ResponseDetails; body: unknown } | { failure: unknown; retryAfter: string | null };
 
-/** Sends calls, each until it has a final response or its deadline is over. */
+/** A sender of calls, with retries until a final response or the deadline. */
 export class Sender {
   readonly #base: string;
   readonly #options: ClientOptions;
@@ -76,13 +76,13 @@ export class Sender {
     const prepared = new PreparedRequest(this.#base, request, key);
     const end = performance.now() + (options.deadlineMs ?? this.#options.deadlineMs ?? 30_000);
     for (let attempt = 1; ; attempt += 1) {
-      const answer = await this.#attempt(prepared, end - performance.now(), options.signal);
-      if ('response' in answer) {
-        options.onResponse?.(answer.response);
-        return answer.body;
+      const result = await this.#attempt(prepared, end - performance.now(), options.signal);
+      if ('response' in result) {
+        options.onResponse?.(result.response);
+        return result.body;
       }
-      const pause = pauseBefore(attempt, this.#options.firstPauseMs ?? 100, answer.retryAfter);
-      if (pause >= end - performance.now()) throw await this.#unavailable(request, attempt, key, answer.failure);
+      const pause = pauseBefore(attempt, this.#options.firstPauseMs ?? 100, result.retryAfter);
+      if (pause >= end - performance.now()) throw await this.#unavailable(request, attempt, key, result.failure);
       await wait(pause, options.signal);
     }
   }
@@ -117,7 +117,7 @@ export class Sender {
   }
 }
 
-/** A request with all that does not differ between its attempts. */
+/** A request with everything that its attempts have in common. */
 class PreparedRequest {
   readonly url: string;
   readonly #init: RequestInit;

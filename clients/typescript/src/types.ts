@@ -10,7 +10,7 @@ export type BatchOrder = Schemas['BatchOrder'];
 export type Capture = Schemas['Capture'];
 export type CaptureOrder = Schemas['CaptureOrder'];
 export type Catalogue = Schemas['Catalogue'];
-/** Who spends the credits. */
+/** The action, workflow step or bulk job that spends the credits. */
 export type Consumer = Schemas['ConsumerAsked'];
 export type Debit = Schemas['Debit'];
 export type DebitOrder = Schemas['DebitOrder'];
@@ -43,5 +43,5 @@ export type UsageHistoryQuery = Query<'getUsageHistory'>;
 export type Profile = Schemas['Profile'];
 export type WorkspaceDetails = Schemas['Workspace'];
 
-/** What an AI call used: counts by unit. Each token counts in one unit only. */
+/** The usage of an AI call: counts by unit. Each token counts in one unit only. */
 export type Units = Record<string, number>;

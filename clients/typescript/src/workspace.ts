@@ -29,8 +29,8 @@ export class Workspace {
   }
 
   /**
-   * Runs `work` with a held call, and settles the call however `work` ends: with what `call.use` recorded last, or with
-   * nothing if it recorded nothing.
+   * Runs `work` with a call, and settles the call on every exit: charges the usage that `call.use` recorded last, or
+   * releases all credits if it recorded none.
    */
   async gate<R>(order: CallOrder, work: (call: Call) => R | PromiseLike<R>, options: CallOptions = {}): Promise<R> {
     return gate(await this.begin(order, options), work);
@@ -46,7 +46,7 @@ export class Workspace {
     return this.#post(this.#path`/debits/batch`, order, options);
   }
 
-  /** Gives back what a debit, a line of a batch or a settled hold charged, or a part of it. */
+  /** Refunds a debit, a line of a batch or a settled hold, or a part of it. */
   refundDebit(debitId: string, order: T.DebitRefundOrder, options?: CallOptions): Promise<T.DebitRefund> {
     return this.#post(this.#path`/debits/${debitId}/refund`, order, options);
   }
@@ -75,7 +75,7 @@ export class Workspace {
     return this.#post(this.#path`/holds/${holdId}/settle`, order, options);
   }
 
-  /** Releases what several holds have left. */
+  /** Releases the remaining credits of several holds. */
   settleHolds(order: T.SettleHoldsOrder, options?: CallOptions): Promise<T.Holds> {
     return this.#post(this.#path`/holds/batch/settle`, order, options);
   }
@@ -95,12 +95,12 @@ export class Workspace {
     return new Pages(fetchPage, ({ entries }) => entries);
   }
 
-  /** Returns what a month's credits were spent on. */
+  /** Returns the usage of a month by workflow, feature or person. */
   getUsage(query: T.UsageQuery = {}, options?: ReadOptions): Promise<T.Usage> {
     return this.#get(this.#path`/usage`, query, options);
   }
 
-  /** Returns what was spent in each of the last months. */
+  /** Returns the credits spent in each of the last months. */
   getUsageHistory(query: T.UsageHistoryQuery = {}, options?: ReadOptions): Promise<T.History> {
     return this.#get(this.#path`/usage/history`, query, options);
   }

@@ -63,7 +63,7 @@ test('a message that is left before any text costs its input', async () => {
   await account.credits.settled();
   const [entry] = (await account.workspace.listLedgerEntries({ kind: 'hold_settled' }).page()).entries;
   assert(entry?.kind === 'hold_settled');
-  // How much was read before the consumer has left is up to the network: nothing, or "think1 " with 7 bytes.
+  // The network decides whether "think1 ", 7 bytes, was read before the consumer left.
   const prices = [0, 2].map(async (output_tokens) => {
     return `-${await account.priceOf({ input_tokens: 10, cached_input_tokens: 40, output_tokens })}`;
   });

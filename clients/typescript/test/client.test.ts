@@ -1,4 +1,4 @@
-// What clients/conformance does not cover: aborts, errors of the caller's own functions, and what belongs to TypeScript.
+// Tests that clients/conformance does not have: aborts, errors of the caller's own functions, and parts of TypeScript.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -16,7 +16,7 @@ const env = {
   ...{ OPENAI_BASE_URL: `${MODELS}/v1`, OPENAI_API_KEY: 'key', ANTHROPIC_BASE_URL: MODELS, ANTHROPIC_API_KEY: 'key' },
 };
 
-// What each sample prints, and what it costs. A model answers 20 words for 10 tokens, and 0.535 credits.
+// The output and the price of each sample. The model answers 10 tokens with 20 words, for 0.535 credits.
 const ANSWER = /^word1 .* word20/;
 const SAMPLES: Record<string, [RegExp, string]> = {
   'debit.ts': [/^It cost 2\.3 credits\.$/, '2.3'],

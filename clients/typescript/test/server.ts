@@ -10,7 +10,7 @@ export interface Received {
   body: any;
 }
 
-/** What a server answers: a status and JSON, or nothing at all. */
+/** A response of a server: a status and JSON, or nothing at all. */
 export type Answer = { status: number; json: unknown; headers?: Record<string, string> } | 'nothing';
 
 /** Starts a server on a free port for the time of a test. It answers what `answer` returns. */

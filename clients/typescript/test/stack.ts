@@ -33,8 +33,8 @@ export class Account {
   }
 
   /** Returns the account at another address. */
-  at(url: string): Account {
-    return new Account(new AICredits({ baseUrl: url, apiKey: apiKey!, deadlineMs: 500 }), this.workspace.id);
+  at(url: string, deadlineMs = 30_000): Account {
+    return new Account(new AICredits({ baseUrl: url, apiKey: apiKey!, deadlineMs }), this.workspace.id);
   }
 
   static async open(models: string[] = [], granted = GRANTED, url = baseUrl!): Promise<Account> {

@@ -1,4 +1,4 @@
-// What each wrapper must do, whatever SDK it wraps. The model is clients/conformance/models.js.
+// The tests of every wrapper. The model is clients/conformance/models.js.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
@@ -6,7 +6,7 @@ import { InsufficientCredits, Refused, Unavailable, type Units } from '@ai-credi
 import { serve } from './server.ts';
 import { Account } from './stack.ts';
 
-/** What the model answers, as models.js reads it from the user's message. */
+/** The answer of the model. models.js reads it from the user's message. */
 export type Plan = Record<string, unknown> & { id?: string };
 
 /** The units that are held for each call, and count for the input of a call whose usage is not reported. */
@@ -187,7 +187,7 @@ export function wrapperTests(driver: Driver): void {
     });
 
     test('without AI Credits the model is not called', async () => {
-      const account = (await open()).at('http://127.0.0.1:1');
+      const account = (await open()).at('http://127.0.0.1:1', 500);
       const plan: Plan = { id: randomUUID() };
       await assert.rejects(driver.plain(account, prompt(plan)), Unavailable);
       await assert.rejects(all(account, plan), Unavailable);
