@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ai_credits_client::{
-    BulkJob, Client, Consumer, DebitOrder, Error, IdempotencyKey, Plan, Retry, RunStatus, Trigger, Workspace,
+    BulkJob, Client, Consumer, DebitOrder, Error, Plan, Retry, RunStatus, Trigger, Workspace,
     WorkspaceProfile,
 };
 use reqwest::Method;
@@ -26,7 +26,7 @@ async fn m04_a_bulk_job_does_exactly_the_records_it_can_pay_for() {
     let granted = world.call(Method::POST, "/v1/workspaces/acme/grants", Some("g"), Some(&grant)).await;
     assert_eq!(granted.status, 201);
     let token = world.token("acme", "credits:spend credits:read").await;
-    let workspace = Client::new(&world.stack.url(), move || token.clone()).unwrap().workspace("acme");
+    let workspace = Client::new(&world.stack.url(), token).unwrap().workspace("acme");
     let job = BulkJob::of("job-1", "enrichment", "record.enrich", Decimal::ONE).side_by_side(32, 8);
     let most = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let seen = Arc::clone(&most);
@@ -37,12 +37,7 @@ async fn m04_a_bulk_job_does_exactly_the_records_it_can_pay_for() {
                 seen.1.fetch_max(seen.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 seen.0.fetch_sub(1, Ordering::SeqCst);
-                let consumer = Consumer::Bulk {
-                    job_id: "job-1".into(),
-                    feature: "enrichment".into(),
-                    list_id: None,
-                    user_id: None,
-                };
+                let consumer = Consumer::bulk("job-1", "enrichment");
                 Ok::<_, Infallible>(DebitOrder::of("record.enrich", consumer).credits(Decimal::ONE))
             }
         })
@@ -50,7 +45,7 @@ async fn m04_a_bulk_job_does_exactly_the_records_it_can_pay_for() {
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     assert_eq!((report.done.len(), report.left.len(), report.spent), (7_777, 2_223, Decimal::from(7_777)));
     assert_eq!(report.done, (0..7_777).collect::<Vec<_>>());
-    assert!(matches!(report.stopped, Some(Error::InsufficientCredits { .. })));
+    assert!(matches!(report.stopped, Some(Error::InsufficientCredits(_))));
     assert!((2..=32).contains(&most.1.load(Ordering::SeqCst)), "{most:?}");
     let balance = world.balance("acme").await;
     assert_eq!((&balance["available"], &balance["held"]), (&json!("0"), &json!("0")));
@@ -62,7 +57,7 @@ async fn m04_a_bulk_job_does_exactly_the_records_it_can_pay_for() {
 async fn failed_records_cost_nothing_and_free_their_credits() {
     let world = World::with_packs(1).await;
     let token = world.token("acme", "credits:spend credits:read").await;
-    let workspace = Client::new(&world.stack.url(), move || token.clone()).unwrap().workspace("acme");
+    let workspace = Client::new(&world.stack.url(), token).unwrap().workspace("acme");
     let job = BulkJob::of("job-2", "enrichment", "record.enrich", Decimal::from(10)).side_by_side(4, 2);
     // A record may cost 10 credits and costs 4, so 1,000 credits pay for 250 records. The holds first allow for 100.
     let report = workspace
@@ -93,6 +88,8 @@ enum ClientFault {
     Unanswered,
     /// The proxy answers 503, as API Gateway does.
     Unavailable,
+    /// The proxy answers 503, and asks for a pause that is longer than the deadline.
+    Closed,
     /// It is closed before the last bytes of the answer.
     BrokenOff,
 }
@@ -117,8 +114,11 @@ async fn pass_on(mut near: TcpStream, port: u16, fault: Option<ClientFault>) {
     let length = near.read(&mut request).await.unwrap_or(0);
     match fault {
         Some(ClientFault::Refused) => {}
-        Some(ClientFault::Unavailable) => {
-            let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        Some(fault @ (ClientFault::Unavailable | ClientFault::Closed)) => {
+            let pause = if matches!(fault, ClientFault::Closed) { "retry-after: 3600\r\n" } else { "" };
+            let answer = format!(
+                "HTTP/1.1 503 Service Unavailable\r\n{pause}content-length: 0\r\nconnection: close\r\n\r\n"
+            );
             drop(near.write_all(answer.as_bytes()).await);
         }
         fault => {
@@ -142,7 +142,7 @@ fn quick() -> Retry {
 
 async fn workspace(world: &World, base: &str) -> Workspace {
     let token = world.token("*", "credits:spend credits:read credits:manage").await;
-    Client::new(base, move || token.clone()).unwrap().with_retry(quick()).workspace("acme")
+    Client::new(base, token).unwrap().with_retry(quick()).workspace("acme")
 }
 
 fn order(credits: i64) -> DebitOrder {
@@ -170,55 +170,60 @@ fn the_integration_page_shows_the_tested_examples() {
 async fn a_backend_spends_and_reads_its_refusals() {
     let world = World::new().await;
     let acme = workspace(&world, &world.stack.url()).await;
-    let profile = WorkspaceProfile {
-        name: "Acme".into(),
-        plan: Plan::Team,
-        billing_email: "billing@acme.example".into(),
-    };
-    acme.put(&profile).await.unwrap();
-    let top_up = acme.top_up("order", "pack_1k").await.unwrap().body;
+    let token = world.token("*", "credits:manage").await;
+    let credits = Client::new(&world.stack.url(), token).unwrap();
+    let profile = WorkspaceProfile::of("Acme", Plan::Team, "billing@acme.example");
+    assert_eq!(credits.put_workspace("acme", &profile).await.unwrap().workspace_id, "acme");
+    let top_up = acme.create_top_up("pack_1k").await.unwrap();
     assert_eq!((top_up.credits, top_up.price.amount), (Decimal::from(1_000), 1_000));
     world.pay(top_up.checkout_url.rsplit('/').next().unwrap(), "succeeded").await;
 
-    let run = acme.start_run("run", "nightly", Trigger::Manual).await.unwrap().body;
-    let step = Consumer::workflow_step("nightly", &run.run.run_id, "write");
+    let run = acme.create_run("nightly", &Trigger::Manual).await.unwrap().run;
+    let step = Consumer::workflow_step("nightly", &run.run_id, "write");
     let priced = DebitOrder::of("text.generate", step.clone())
         .model("standard")
         .unit("input_tokens", 1_200)
         .unit("output_tokens", 800);
-    let quote = acme.quote(&priced).await.unwrap();
+    let quote = acme.create_quote(&priced).await.unwrap();
     assert!(quote.affordable);
-    let debit = acme.debit("step-1", &priced).await.unwrap();
+    let debit = acme.create_debit(&priced).idempotency_key("step-1").answered().await.unwrap();
     assert_eq!((debit.body.credits, debit.replayed), (quote.credits, false));
-    let again = acme.debit("step-1", &priced).await.unwrap();
-    assert_eq!((again.body, again.replayed), (debit.body.clone(), true));
-    assert_eq!(acme.balance().await.unwrap().available, Decimal::from(1_000) - debit.body.credits);
+    let again = acme.create_debit(&priced).idempotency_key("step-1").answered().await.unwrap();
+    assert_eq!((&again.body, again.replayed), (&debit.body, true));
+    let left = Decimal::from(1_000) - debit.body.credits;
+    assert_eq!(acme.get_balance().await.unwrap().available, left);
 
     let dear = DebitOrder::of("text.generate", step).credits(Decimal::from(5_000));
-    let Err(Error::InsufficientCredits { required, available, prompt, top_up_url }) =
-        acme.debit("step-2", &dear).await
-    else {
+    let Err(Error::InsufficientCredits(refusal)) = acme.create_debit(&dear).await else {
         panic!("expected insufficient credits")
     };
-    assert_eq!((required, available), (Decimal::from(5_000), Decimal::from(1_000) - debit.body.credits));
-    assert!(prompt.contains("5000") && top_up_url.starts_with("http"), "{prompt} {top_up_url}");
-    assert_eq!(acme.run(&run.run.run_id).await.unwrap().status, RunStatus::Failed);
+    assert_eq!((refusal.required, refusal.available), (Decimal::from(5_000), left));
+    assert_eq!(refusal.shortfall, Decimal::from(5_000) - left);
+    assert!(refusal.prompt.contains("5000") && refusal.top_up_url.starts_with("http"), "{refusal:?}");
+    assert_eq!(acme.get_run(&run.run_id).await.unwrap().status, RunStatus::Failed);
 
-    let second = acme.start_run(IdempotencyKey::random(), "nightly", Trigger::Event).await.unwrap().body;
-    assert_eq!(
-        acme.complete_run("done", &second.run.run_id).await.unwrap().body.status,
-        RunStatus::Succeeded
-    );
-    let Err(Error::Refused(problem)) = acme.debit("step-1", &dear).await else { panic!("expected a 409") };
+    let second = acme.create_run("nightly", &Trigger::Event).await.unwrap().run;
+    assert_eq!(acme.complete_run(&second.run_id).await.unwrap().status, RunStatus::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_name_their_reason_and_fields() {
+    let world = World::with_packs(1).await;
+    let acme = workspace(&world, &world.stack.url()).await;
+    acme.create_debit(&order(1)).idempotency_key("k").await.unwrap();
+    let Err(Error::Refused(problem)) = acme.create_debit(&order(2)).idempotency_key("k").await else {
+        panic!("expected a 409")
+    };
     assert_eq!((problem.status, problem.code.as_str()), (409, "idempotency_key_reused"));
-    let Err(Error::Refused(problem)) = acme.start_run("", "no spaces", Trigger::Event).await else {
+    let run = |workflow| acme.create_run(workflow, &Trigger::Event);
+    let Err(Error::Refused(problem)) = run("nightly").idempotency_key("").await else {
         panic!("expected a 400 for the empty key")
     };
     assert_eq!((problem.status, problem.code.as_str()), (400, "idempotency_key_invalid"));
-    let Err(Error::Refused(problem)) = acme.start_run("k", "no spaces", Trigger::Event).await else {
+    let Err(Error::Refused(problem)) = run("no spaces").await else {
         panic!("expected a 422 for the workflow id")
     };
-    assert_eq!(problem.errors[0].field, "workflow_id");
+    assert_eq!((problem.status, problem.errors[0].field.as_str()), (422, "workflow_id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +233,7 @@ async fn a_call_over_failing_connections_is_executed_once() {
         vec![ClientFault::Refused, ClientFault::BrokenOff, ClientFault::Unanswered, ClientFault::Unavailable];
     let (base, made) = failing(&world, faults).await;
     let acme = workspace(&world, &base).await;
-    let debit = acme.debit(IdempotencyKey::random(), &order(10)).await.unwrap();
+    let debit = acme.create_debit(&order(10)).answered().await.unwrap();
     assert!(debit.replayed, "the second attempt was executed");
     assert_eq!(made.load(Ordering::SeqCst), 5);
     assert_eq!(world.available("acme").await, "990");
@@ -238,14 +243,14 @@ async fn a_call_over_failing_connections_is_executed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_call_can_be_retried_with_its_key() {
     let world = World::with_packs(1).await;
-    let (base, _) = failing(&world, vec![ClientFault::Unanswered; 5]).await;
+    let (base, _) = failing(&world, vec![ClientFault::Unanswered, ClientFault::Closed]).await;
     let acme = workspace(&world, &base).await;
-    let Err(Error::Unavailable { tries: 5, key: Some(key), .. }) =
-        acme.debit(IdempotencyKey::random(), &order(10)).await
-    else {
-        panic!("expected five unanswered attempts")
+    let Err(Error::Unavailable(unavailable)) = acme.create_debit(&order(10)).await else {
+        panic!("expected two attempts without a final response")
     };
-    assert!(acme.debit(key, &order(10)).await.unwrap().replayed);
+    assert_eq!(unavailable.attempts, 2);
+    let key = unavailable.idempotency_key.unwrap();
+    assert!(acme.create_debit(&order(10)).idempotency_key(key).answered().await.unwrap().replayed);
     assert_eq!(world.available("acme").await, "990");
 }
 
@@ -253,10 +258,8 @@ async fn an_unanswered_call_can_be_retried_with_its_key() {
 async fn an_invalid_token_is_refused_without_a_retry() {
     let world = World::with_packs(1).await;
     let (base, made) = failing(&world, Vec::new()).await;
-    let acme = Client::new(&base, || "nonsense".to_owned()).unwrap().workspace("acme");
-    let Err(Error::Refused(problem)) = acme.balance().await else { panic!("expected a 401") };
+    let acme = Client::new(&base, "nonsense").unwrap().workspace("acme");
+    let Err(Error::Refused(problem)) = acme.get_balance().await else { panic!("expected a 401") };
     assert_eq!((problem.status, problem.code.as_str()), (401, "unauthorized"));
     assert_eq!(made.load(Ordering::SeqCst), 1);
-    assert!(matches!(Client::new("not a url", String::new), Err(Error::Base)));
-    assert_eq!(json!(order(5))["credits"], "5");
 }

@@ -12,16 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rust_decimal::Decimal;
 use tokio::task::JoinSet;
 
-use crate::Workspace;
 use crate::error::Error;
-use crate::holds::{Hold, HoldOrder};
-use crate::types::{Consumer, DebitOrder};
+use crate::schema::{Consumer, DebitOrder, Hold, HoldOrder};
+use crate::workspace::Workspace;
 
 /// The maximum number of records that one hold pays: a hold accepts 100 captures.
 const RECORDS_A_HOLD: usize = 100;
 
 /// The lifetime of a round's holds, in seconds. A record that takes longer is paid from the balance.
-const TTL_SECONDS: u32 = 3_600;
+const TTL_SECONDS: u64 = 3_600;
 
 /// The maximum number of times that a round is made smaller because other callers spend from the same balance.
 const MAX_TRIES: u32 = 8;
@@ -43,9 +42,7 @@ impl BulkJob {
     /// It has 32 workers on 8 holds. [`side_by_side`](Self::side_by_side) changes these numbers.
     #[must_use]
     pub fn of(job_id: &str, feature: &str, operation: &str, most_each: Decimal) -> Self {
-        let (list_id, user_id) = (None, None);
-        let consumer =
-            Consumer::Bulk { job_id: job_id.to_owned(), feature: feature.to_owned(), list_id, user_id };
+        let consumer = Consumer::bulk(job_id, feature);
         let (job_id, operation) = (job_id.to_owned(), operation.to_owned());
         Self { job_id, operation, consumer, most_each, holds: 8, workers: 32 }
     }
@@ -64,7 +61,7 @@ impl BulkJob {
 
     fn order(&self, records: usize) -> HoldOrder {
         let credits = self.most_each.saturating_mul(Decimal::from(records));
-        HoldOrder::of(credits, TTL_SECONDS, &self.operation, self.consumer.clone())
+        HoldOrder::of(&self.operation, self.consumer.clone()).credits(credits).ttl_seconds(TTL_SECONDS)
     }
 }
 
@@ -122,7 +119,7 @@ impl Workspace {
                 Ok((holds, each)) => {
                     let taken = each.saturating_mul(holds.len()).min(waiting.len());
                     let records = waiting.drain(..taken).collect();
-                    self.work_round(job, (round, &holds), records, work.clone(), &mut report).await;
+                    self.work_round(job, round, &holds, records, work.clone(), &mut report).await;
                 }
                 Err(stopped) => report.stopped = Some(stopped),
             }
@@ -148,15 +145,17 @@ impl Workspace {
             let key = format!("{}/round-{round}-{}", job.job_id, uuid::Uuid::new_v4());
             let order = job.order(each);
             let placed = match u8::try_from(holds) {
-                Ok(count) if count > 1 => self.place_holds(key, &order, count).await.map(|it| it.body),
-                _ => self.place_hold(key, &order).await.map(|it| vec![it.body]),
+                Ok(count) if count > 1 => {
+                    self.create_holds(&order, count).idempotency_key(key).await.map(|placed| placed.holds)
+                }
+                _ => self.create_hold(&order).idempotency_key(key).await.map(|hold| vec![hold]),
             };
             match placed {
-                Err(Error::InsufficientCredits { available, .. })
-                    if tries < MAX_TRIES && affordable(available, job) > 0 =>
+                Err(Error::InsufficientCredits(refusal))
+                    if tries < MAX_TRIES && affordable(refusal.available, job) > 0 =>
                 {
                     tries = tries.saturating_add(1);
-                    let affordable = affordable(available, job);
+                    let affordable = affordable(refusal.available, job);
                     holds = holds.min(affordable);
                     each = affordable.checked_div(holds).unwrap_or(1).min(each).max(1);
                 }
@@ -168,7 +167,8 @@ impl Workspace {
     async fn work_round<R, E, F, W>(
         &self,
         job: &BulkJob,
-        (round, holds): (usize, &[Hold]),
+        round: usize,
+        holds: &[Hold],
         records: VecDeque<Numbered<R>>,
         work: F,
         report: &mut BulkReport<E>,
@@ -212,7 +212,7 @@ impl Workspace {
         }
         let hold_ids: Vec<String> = holds.iter().map(|hold| hold.hold_id.clone()).collect();
         let key = format!("{}/settle-{}", job.job_id, uuid::Uuid::new_v4());
-        if let Err(error) = self.settle_holds(key, &hold_ids).await {
+        if let Err(error) = self.settle_holds(&hold_ids).idempotency_key(key).await {
             // The captures are paid in any case: the holds expire, which settles them.
             report.stopped = Some(error);
         }
@@ -220,11 +220,11 @@ impl Workspace {
 
     /// Pays a record from its hold, or from the balance if the hold has been closed meanwhile.
     async fn pay<E>(&self, hold_id: &str, key: &str, order: &DebitOrder) -> Result<Decimal, RecordError<E>> {
-        match self.capture(hold_id, key, order, true).await {
-            Ok(captured) => Ok(captured.body.credits),
+        match self.create_capture(hold_id, order).extend().idempotency_key(key).await {
+            Ok(captured) => Ok(captured.credits),
             Err(Error::Refused(problem)) if problem.code == "hold_closed" => {
-                let debited = self.debit(format!("{hold_id}/{key}"), order).await;
-                debited.map(|debit| debit.body.credits).map_err(RecordError::Payment)
+                let debited = self.create_debit(order).idempotency_key(format!("{hold_id}/{key}")).await;
+                debited.map(|debit| debit.credits).map_err(RecordError::Payment)
             }
             Err(error) => Err(RecordError::Payment(error)),
         }

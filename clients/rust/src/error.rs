@@ -1,70 +1,147 @@
 //! The errors of calls.
 
+use std::fmt;
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::key::IdempotencyKey;
+
+/// An error of another crate.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The balance or the hold does not cover the call (402). Nothing was drawn.
-    #[error("{required} credits are required and {available} are available")]
-    InsufficientCredits {
-        /// The price of the call.
-        required: Decimal,
-        /// The credits that the call could have spent.
-        available: Decimal,
-        /// The page on which a person adds credits.
-        top_up_url: String,
-        /// A sentence that you can show to a person.
-        prompt: String,
-    },
+    /// The balance or the hold does not cover the call (402). Nothing was charged, and the AI call must not follow.
+    #[error("{0}")]
+    InsufficientCredits(Box<InsufficientCredits>),
     /// The call was refused for another reason. Nothing has changed, and a retry would be refused again.
     #[error("{0}")]
-    Refused(Problem),
-    /// No attempt had a final response. The call may have been carried out: retry it with this key.
-    #[error("no final response after {tries} attempts; retry with the same key")]
-    Unavailable {
-        /// The number of attempts.
-        tries: u32,
-        /// `None` for a call without a key, which is safe to repeat.
-        key: Option<IdempotencyKey>,
-        /// The error of the last attempt.
-        #[source]
-        last: Box<Error>,
-    },
-    /// An attempt had no response, or only a part of one.
-    #[error("no response arrived")]
-    Unanswered(#[source] reqwest::Error),
-    /// The response does not have the documented shape.
-    #[error("the response with status {status} can't be read")]
-    Unread { status: u16 },
-    #[error("the base address is not a URL")]
+    Refused(Box<Problem>),
+    /// The call had no final response before its deadline. It may have been carried out: retry it with its key.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// An attempt had no response, or only a part of one. It is the cause of [`Error::Unavailable`].
+    #[error("no complete response arrived")]
+    Unanswered(#[source] BoxError),
+    /// The call succeeded, but its response is not what the description of the API says.
+    #[error("the response can't be read")]
+    Unread(#[source] serde_json::Error),
+    /// The function of [`ApiKey::from_fn`](crate::ApiKey::from_fn) failed.
+    #[error("there is no API key")]
+    ApiKey(#[source] BoxError),
+    /// The base URL is not one of HTTP, or has a query.
+    #[error("the base address is not a URL of HTTP")]
     Base,
 }
 
+/// A refusal because the balance or the hold does not cover the call.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct InsufficientCredits {
+    /// The price of the call.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub required: Decimal,
+    /// The credits that the call could have spent.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub available: Decimal,
+    /// `required` less `available`.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub shortfall: Decimal,
+    /// The page on which a person adds credits.
+    pub top_up_url: String,
+    /// A sentence that you can show to a person.
+    pub prompt: String,
+    /// What automatic top-up does; `None` if it is off. After `started`, retry with the same key in a few seconds.
+    #[serde(default)]
+    pub top_up: Option<String>,
+}
+
 /// A refusal (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
-#[error("{code}: {detail}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// The reason for programs, such as `workspace_not_found` or `idempotency_key_reused`.
+    /// The reason for programs, such as `workspace_not_found`; `http_STATUS` if the response has none.
     pub code: String,
     /// The reason for people.
     pub detail: String,
     /// All invalid fields of the request.
-    #[serde(default)]
     pub errors: Vec<FieldError>,
 }
 
 /// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct FieldError {
-    /// The field's path, such as `consumer.user_id`.
+    /// The field's path, such as `consumer.user_id`. Empty for the body itself.
     pub field: String,
     /// What the field must be.
     pub message: String,
+}
+
+/// A call without a final response.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub struct Unavailable {
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The key with which the call can be repeated; `None` for a call that can be repeated without one.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The error of the last attempt.
+    #[source]
+    pub last: Arc<Error>,
+    /// The error of the hook that [`Client::on_outage`](crate::Client::on_outage) has set.
+    pub hook: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// Parses the body of a response that is no success.
+    pub(crate) fn of(status: u16, body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if status == 402
+            && body["code"] == "insufficient_credits"
+            && let Ok(insufficient) = InsufficientCredits::deserialize(&body)
+        {
+            return Self::InsufficientCredits(Box::new(insufficient));
+        }
+        // A refusal of API Gateway itself has only a `message`.
+        let message = body["message"].as_str();
+        let code = body["code"].as_str().map(str::to_owned);
+        let code = code.or_else(|| Some(message?.to_lowercase().replace(' ', "_")));
+        Self::Refused(Box::new(Problem {
+            status,
+            code: code.unwrap_or_else(|| format!("http_{status}")),
+            detail: body["detail"].as_str().or(message).unwrap_or_default().to_owned(),
+            errors: Vec::deserialize(&body["errors"]).unwrap_or_default(),
+        }))
+    }
+}
+
+impl fmt::Display for InsufficientCredits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} credits are required and {} are available", self.required, self.available)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.code, self.detail)
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no final response in {} attempts; the call may have been carried out", self.attempts)?;
+        match &self.idempotency_key {
+            Some(key) => write!(f, ", and can be repeated with the same key, {key}")?,
+            None => write!(f, ", and can be repeated")?,
+        }
+        self.hook.as_ref().map_or(Ok(()), |error| write!(f, "; the outage hook failed: {error}"))
+    }
 }

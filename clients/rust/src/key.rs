@@ -12,10 +12,15 @@ impl IdempotencyKey {
     /// Returns a random key, for a call that nothing else identifies.
     ///
     /// The client's own retries use the same key. [`Error::Unavailable`](crate::Error::Unavailable) returns it if no
-    /// attempt had an answer.
+    /// attempt had a final response.
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::new_v4().to_string())
+    }
+
+    /// Returns the key under which the hold that was placed under this key is settled.
+    pub(crate) fn of_settlement(&self) -> Self {
+        Self(format!("{self}/settle"))
     }
 
     /// Returns the key as text.

@@ -1,98 +1,133 @@
-//! Sends one call, with retries.
+//! Sends calls, with retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, StatusCode, Url};
-use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::Client;
-use crate::error::{Error, Problem};
+use crate::client::Client;
+use crate::error::{Error, Unavailable};
 use crate::key::IdempotencyKey;
-use crate::types::Answered;
+use crate::outage::Outage;
+use crate::request::Answered;
+use crate::retry::retry_after;
 
-/// A complete response.
-struct Whole {
-    status: StatusCode,
-    replayed: bool,
-    body: Vec<u8>,
+/// A call before it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbound {
+    pub(crate) client: Client,
+    pub(crate) method: Method,
+    /// The path without the base URL.
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) body: Option<Value>,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) deadline: Option<Duration>,
 }
 
-/// A failed attempt that may be retried.
-struct Failed {
-    error: Error,
-    /// The shortest pause before the retry, from `Retry-After`.
-    asked: Option<Duration>,
+/// An attempt that did not succeed.
+enum FailedAttempt {
+    Final(Error),
+    /// A retry may succeed, after a pause if `Retry-After` asks for one.
+    Retried(Error, Option<Duration>),
 }
 
-#[derive(Deserialize)]
-struct Insufficient {
-    required: Decimal,
-    available: Decimal,
-    top_up_url: String,
-    prompt: String,
-}
-
-impl Client {
-    /// Sends a call under one key, and retries it until it has a final response or no attempts are left.
-    pub(crate) async fn send<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &[&str],
-        key: Option<&IdempotencyKey>,
-        body: Option<Value>,
-    ) -> Result<Answered<T>, Error> {
-        let mut url = self.base.clone();
-        url.path_segments_mut().map_err(|()| Error::Base)?.pop_if_empty().extend(path);
-        let mut tries = 1;
+impl Outbound {
+    /// Sends the call, and retries it until it has a final response or the deadline is over.
+    pub(crate) async fn send(mut self) -> Result<Answered<Value>, Error> {
+        let url = self.url()?;
+        if self.method == Method::POST {
+            self.key.get_or_insert_with(IdempotencyKey::random);
+        } else {
+            self.key = None;
+        }
+        let retry = self.client.0.retry;
+        let (start, deadline) = (Instant::now(), self.deadline.unwrap_or(retry.deadline));
+        let mut attempts = 0_u32;
         loop {
-            let failed = match self.try_once(method.clone(), url.clone(), key, body.as_ref()).await {
-                Ok(answer) => return answer.read(),
-                Err(failed) => failed,
+            attempts = attempts.saturating_add(1);
+            let time = retry.attempt_timeout.min(deadline.saturating_sub(start.elapsed()));
+            let attempt = timeout(time, self.attempt(url.clone())).await;
+            let (last, after) = match attempt.unwrap_or_else(|elapsed| Err(FailedAttempt::lost(elapsed))) {
+                Ok(answered) => return Ok(answered),
+                Err(FailedAttempt::Final(error)) => return Err(error),
+                Err(FailedAttempt::Retried(last, after)) => (last, after),
             };
-            if tries >= self.retry.most_tries {
-                return Err(Error::Unavailable { tries, key: key.cloned(), last: Box::new(failed.error) });
+            let pause = retry.pause(attempts, after);
+            if pause >= deadline.saturating_sub(start.elapsed()) {
+                return Err(Error::Unavailable(self.unavailable(attempts, last).await));
             }
-            tokio::time::sleep(self.retry.pause(tries, failed.asked)).await;
-            tries = tries.saturating_add(1);
+            sleep(pause).await;
         }
     }
 
-    async fn try_once(
-        &self,
-        method: Method,
-        url: Url,
-        key: Option<&IdempotencyKey>,
-        body: Option<&Value>,
-    ) -> Result<Whole, Failed> {
-        let mut request =
-            self.http.request(method, url).bearer_auth((self.token)()).timeout(self.retry.try_timeout);
-        if let Some(key) = key {
+    fn url(&self) -> Result<Url, Error> {
+        // Without the slash, the key would be sent to another host.
+        let address = format!("{}/{}", self.client.0.base, self.path.trim_start_matches('/'));
+        let mut url = Url::parse(&address).map_err(|_| Error::Base)?;
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        Ok(url)
+    }
+
+    async fn attempt(&self, url: Url) -> Result<Answered<Value>, FailedAttempt> {
+        let deployment = &self.client.0;
+        let key = deployment.key.get().await.map_err(FailedAttempt::Final)?;
+        let mut request = deployment.http.request(self.method.clone(), url).bearer_auth(key);
+        if let Some(key) = &self.key {
             request = request.header("idempotency-key", key.as_str());
         }
-        if let Some(body) = body {
+        if let Some(body) = &self.body {
             request = request.json(body);
         }
-        let unanswered =
-            |error: reqwest::Error| Failed { error: Error::Unanswered(error.without_url()), asked: None };
-        let answer = request.send().await.map_err(unanswered)?;
-        let (status, headers) = (answer.status(), answer.headers());
-        let replayed = headers.contains_key("idempotent-replayed");
-        let seconds = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+        let response = request.send().await.map_err(FailedAttempt::lost)?;
+        let status = response.status();
+        let after = retry_after(response.headers());
+        let replayed = response.headers().contains_key("idempotent-replayed");
         // An incomplete response says nothing about the result, so the call is retried.
-        let answer = Whole { status, replayed, body: answer.bytes().await.map_err(unanswered)?.into() };
-        if !is_passing(status) {
-            return Ok(answer);
+        let body = response.bytes().await.map_err(FailedAttempt::lost)?;
+        if status.is_success() {
+            let body = serde_json::from_slice(&body);
+            return match body {
+                Ok(body) => Ok(Answered { body, replayed }),
+                // It is not the service that has answered.
+                Err(error) => Err(FailedAttempt::Retried(Error::Unread(error), after)),
+            };
         }
-        Err(Failed { asked: seconds.map(Duration::from_secs), error: answer.refusal() })
+        let error = Error::of(status.as_u16(), &body);
+        Err(if is_transient(status) {
+            FailedAttempt::Retried(error, after)
+        } else {
+            FailedAttempt::Final(error)
+        })
+    }
+
+    /// Returns the error of a call without a final response, once the hook has received it.
+    async fn unavailable(self, attempts: u32, last: Error) -> Unavailable {
+        let error =
+            Unavailable { attempts, idempotency_key: self.key.clone(), last: Arc::new(last), hook: None };
+        let Some(idempotency_key) = self.key.filter(|_| self.path.starts_with("/v1/workspaces/")) else {
+            return error;
+        };
+        let order = self.body.unwrap_or_default();
+        let outage =
+            Outage { method: self.method, path: self.path, order, idempotency_key, error: error.clone() };
+        let hooked = self.client.0.hook.call(outage).await;
+        Unavailable { hook: hooked.err().map(Arc::from), ..error }
     }
 }
 
-/// Returns whether a retry may succeed.
-fn is_passing(status: StatusCode) -> bool {
+impl FailedAttempt {
+    fn lost(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Retried(Error::Unanswered(Box::new(error)), None)
+    }
+}
+
+/// Returns whether a retry may succeed. API Gateway answers 500 for a function that crashed.
+fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS
@@ -101,42 +136,4 @@ fn is_passing(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-impl Whole {
-    fn read<T: DeserializeOwned>(self) -> Result<Answered<T>, Error> {
-        if !self.status.is_success() {
-            return Err(self.refusal());
-        }
-        let body = serde_json::from_slice(&self.body).map_err(|_| self.unread())?;
-        Ok(Answered { body, replayed: self.replayed })
-    }
-
-    /// Parses the error of a refusal.
-    fn refusal(&self) -> Error {
-        let Ok(body) = serde_json::from_slice::<Value>(&self.body) else { return self.unread() };
-        if body["code"] == "insufficient_credits"
-            && let Ok(Insufficient { required, available, top_up_url, prompt }) =
-                serde_json::from_value(body.clone())
-        {
-            return Error::InsufficientCredits { required, available, top_up_url, prompt };
-        }
-        match serde_json::from_value::<Problem>(body.clone()) {
-            Ok(problem) => Error::Refused(problem),
-            // A refusal of API Gateway itself has only a `message`.
-            Err(_) => match body["message"].as_str() {
-                Some(message) => Error::Refused(Problem {
-                    status: self.status.as_u16(),
-                    code: message.to_lowercase().replace(' ', "_"),
-                    detail: message.to_owned(),
-                    errors: Vec::new(),
-                }),
-                None => self.unread(),
-            },
-        }
-    }
-
-    fn unread(&self) -> Error {
-        Error::Unread { status: self.status.as_u16() }
-    }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn work(port: u16, workspace: &str, size: DemoSize) -> Result<S
     let order = json!({ "workspace": workspace, "scope": "credits:spend credits:read" });
     let token = running.ask(Method::POST, "/_local/tokens", Some(&order)).await?;
     let token = token["token"].as_str().unwrap_or_default().to_owned();
-    let credits = Client::new(&format!("http://127.0.0.1:{port}"), move || token.clone())?;
+    let credits = Client::new(&format!("http://127.0.0.1:{port}"), token)?;
     let workspace = credits.workspace(workspace);
     let job_id = format!("bulk-{:x}", std::process::id());
     let consumer = Consumer::Bulk {
@@ -37,7 +37,7 @@ pub(crate) async fn work(port: u16, workspace: &str, size: DemoSize) -> Result<S
         user_id: None,
     };
     let record = DebitOrder::of(OPERATION, consumer.clone()).unit("records", 1);
-    let most_each = workspace.quote(&record).await?.credits;
+    let most_each = workspace.create_quote(&record).await?.credits;
     let job = BulkJob::of(&job_id, "bulk-enrich", OPERATION, most_each)
         .consumer(consumer)
         .side_by_side(size.workers, size.holds);
