@@ -28,7 +28,9 @@ NOT_TEXT = frozenset(
     ]
 )
 """The types of the parts of a message that are no text."""
-NOT_OUTPUT = frozenset({"data", "id", "type", "role", "index"})
+NOT_OUTPUT = frozenset(
+    "annotations call_id citations container_id data encrypted_content id index logprobs role signature status type".split()
+)
 """The fields of an output whose texts are no tokens."""
 
 
