@@ -20,6 +20,7 @@ mod call_top_up;
 mod calls;
 mod charging;
 mod client;
+mod client_calls;
 mod closing;
 mod commitments;
 mod contention;

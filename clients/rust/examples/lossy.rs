@@ -45,7 +45,7 @@ async fn main() -> Result<(), BoxError> {
         (balance.available, balance.held),
         (Decimal::from(GRANTED).checked_sub(spent).ok_or("overflow")?, Decimal::ZERO)
     );
-    println!("{CALLS} calls were charged once each, for {spent} credits");
+    println!("{CALLS} calls were charged once each, for {} credits", spent.normalize());
     Ok(())
 }
 

@@ -206,11 +206,21 @@ impl CallTerms {
         }
         loop {
             order.units = folds.fold(&priced_for, &used.units);
+            if order.units.values().all(|count| *count == 0) {
+                order.units = self.no_units(&used.units);
+            }
             match self.send(&order).await {
                 Err(error) if folds.learn(&priced_for, &order.units, &error) => {}
                 settled => return settled,
             }
         }
+    }
+
+    /// Returns a count of zero of a unit that is priced. A call that used nothing still costs the operation's base.
+    fn no_units(&self, used: &Units) -> Units {
+        let held = &self.order.units;
+        let unit = used.keys().find(|unit| held.contains_key(*unit)).or_else(|| held.keys().next());
+        Units::from([(unit.map_or_else(|| "input_tokens".to_owned(), String::clone), 0)])
     }
 
     /// Returns the metadata of a settlement whose counts are estimated: nothing, if the mark does not fit.
@@ -260,5 +270,46 @@ async fn completed<T: Send + 'static>(
         Err(Ok(panic)) => resume_unwind(panic),
         // The runtime is shutting down.
         Err(Err(cancelled)) => Err(Error::Unanswered(cancelled.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::CallTerms;
+    use crate::folds::Units;
+    use crate::{Client, Consumer, HoldOrder, IdempotencyKey, Overrun};
+
+    fn terms(order: HoldOrder) -> CallTerms {
+        let workspace = Client::new("http://127.0.0.1:1", "key").unwrap().workspace("acme");
+        let (hold_id, key) = ("hold-1".to_owned(), IdempotencyKey::from("k/settle"));
+        CallTerms { workspace, order, overrun: Overrun::TakeAvailable, hold_id, key }
+    }
+
+    fn order() -> HoldOrder {
+        HoldOrder::of("text.generate", Consumer::action("assistant", "ada"))
+    }
+
+    #[test]
+    fn a_call_without_counts_has_a_priced_unit() {
+        let unit = |terms: &CallTerms, used: &[&str]| {
+            let used: Units = used.iter().map(|unit| ((*unit).to_owned(), 0)).collect();
+            terms.no_units(&used).into_keys().collect::<String>()
+        };
+        let terms_by_units = terms(order().unit("input_tokens", 1).unit("output_tokens", 1));
+        assert_eq!(unit(&terms_by_units, &["images", "output_tokens"]), "output_tokens");
+        assert_eq!(unit(&terms_by_units, &["images"]), "input_tokens");
+        assert_eq!(unit(&terms(order().credits(1.into())), &["images"]), "input_tokens");
+    }
+
+    #[test]
+    fn a_mark_that_does_not_fit_is_left_out() {
+        let mark = BTreeMap::from([("usage".to_owned(), "estimated".to_owned())]);
+        assert_eq!(terms(order()).marked_as_estimated(), mark);
+        let full = (0..10).fold(order(), |order, number| order.metadata(&number.to_string(), "x"));
+        assert_eq!(terms(full).marked_as_estimated(), BTreeMap::new());
+        assert_eq!(terms(order().metadata("k", &"x".repeat(498))).marked_as_estimated(), BTreeMap::new());
+        assert_eq!(terms(order().metadata("k", &"x".repeat(497))).marked_as_estimated().len(), 2);
     }
 }

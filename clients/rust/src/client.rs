@@ -118,3 +118,20 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("base", &self.0.base).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Client;
+    use crate::Error;
+
+    #[test]
+    fn a_base_is_a_url_of_http_without_a_query() {
+        for base in
+            ["", "credits.example", "ftp://credits.example", "https://x.example?a", "https://x.example#a"]
+        {
+            assert!(matches!(Client::new(base, "key"), Err(Error::Base)), "{base}");
+        }
+        let credits = Client::new("https://credits.example/stage//", "secret").unwrap();
+        assert_eq!(format!("{credits:?}"), r#"Client { base: "https://credits.example/stage", .. }"#);
+    }
+}

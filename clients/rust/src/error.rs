@@ -34,6 +34,9 @@ pub enum Error {
     /// The function of [`ApiKey::from_fn`](crate::ApiKey::from_fn) failed.
     #[error("there is no API key")]
     ApiKey(#[source] BoxError),
+    /// The path does not start with a slash, or has an id that is empty, `.` or `..`.
+    #[error("{0:?} is no path of a call")]
+    Path(String),
     /// The base URL is not one of HTTP, or has a query.
     #[error("the base address is not a URL of HTTP")]
     Base,
@@ -143,5 +146,47 @@ impl fmt::Display for Unavailable {
             None => write!(f, ", and can be repeated")?,
         }
         self.hook.as_ref().map_or(Ok(()), |error| write!(f, "; the outage hook failed: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Error;
+
+    #[test]
+    fn any_response_is_a_refusal_with_a_code() {
+        let code = |status, body: &str| match Error::of(status, body.as_bytes()) {
+            Error::Refused(problem) => problem.code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code(401, r#"{ "message": "Unauthorized" }"#), "unauthorized");
+        assert_eq!(
+            code(403, r#"{ "message": "Missing Authentication Token" }"#),
+            "missing_authentication_token"
+        );
+        assert_eq!(code(409, r#"{ "code": "hold_closed" }"#), "hold_closed");
+        for body in ["", "<html>", "[]", "null", r#"{ "message": null }"#] {
+            assert_eq!(code(404, body), "http_404", "{body}");
+        }
+        // It lacks the fields of one for insufficient credits.
+        assert_eq!(code(402, r#"{ "code": "insufficient_credits" }"#), "insufficient_credits");
+    }
+
+    #[test]
+    fn insufficient_credits_are_exact() {
+        let body = json!({
+            "code": "insufficient_credits", "required": "999999999999.999999", "available": "-0.000001",
+            "shortfall": "1000000000000", "top_up_url": "https://credits.example", "prompt": "Add credits.",
+        });
+        let Error::InsufficientCredits(refusal) = Error::of(402, body.to_string().as_bytes()) else {
+            panic!("expected insufficient credits")
+        };
+        assert_eq!(refusal.required - refusal.available, refusal.shortfall);
+        assert_eq!(
+            refusal.to_string(),
+            "999999999999.999999 credits are required and -0.000001 are available"
+        );
     }
 }

@@ -54,7 +54,7 @@ impl Folds {
         if folded.values().any(|count| *count > 0) {
             folded.retain(|_, count| *count > 0);
         } else {
-            // A call that used nothing still costs the operation's base.
+            // Orders without units are refused.
             folded = folded.into_iter().take(1).collect();
         }
         folded
@@ -73,5 +73,59 @@ impl Folds {
         let mut unpriced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         unpriced.entry(priced_for.clone()).or_default().extend(named);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Folds, PricedFor, Units};
+    use crate::error::Error;
+
+    fn units(counts: &[(&str, u64)]) -> Units {
+        counts.iter().map(|(unit, count)| ((*unit).to_owned(), *count)).collect()
+    }
+
+    fn refusal(units: &[&str]) -> Error {
+        let errors =
+            units.iter().map(|unit| format!(r#"{{ "field": "units.{unit}", "message": "is not priced" }}"#));
+        let errors = errors.collect::<Vec<_>>().join(", ");
+        Error::of(422, format!(r#"{{ "code": "invalid_request", "errors": [{errors}] }}"#).as_bytes())
+    }
+
+    #[test]
+    fn unpriced_units_are_counted_in_their_class() {
+        let (folds, large) = (Folds::default(), ("text.generate".to_owned(), Some("large".to_owned())));
+        let sent = units(&[
+            ("input_tokens", 700),
+            ("cached_input_tokens", 200),
+            ("cache_write_tokens", 0),
+            ("output_tokens", 500),
+            ("reasoning_tokens", 100),
+            ("tool_calls", 2),
+        ]);
+        let refused = refusal(&["cached_input_tokens", "reasoning_tokens", "tool_calls"]);
+        assert!(folds.learn(&large, &sent, &refused));
+        let folded = folds.fold(&large, &sent);
+        assert_eq!(folded, units(&[("input_tokens", 900), ("output_tokens", 600)]));
+        // What was folded already would be refused again.
+        assert!(!folds.learn(&large, &folded, &refused));
+        let standard: PricedFor = ("text.generate".to_owned(), None);
+        assert_eq!(folds.fold(&standard, &sent).len(), 5, "the folding is of one model");
+    }
+
+    #[test]
+    fn a_unit_without_a_class_is_refused() {
+        let (folds, priced_for) = (Folds::default(), ("text.generate".to_owned(), None));
+        let sent = units(&[("images", 1), ("output_tokens", 1), ("reasoning_tokens", 1)]);
+        assert!(!folds.learn(&priced_for, &sent, &refusal(&["images", "output_tokens"])));
+        assert!(!folds.learn(&priced_for, &sent, &refusal(&["cached_input_tokens"])), "it was not sent");
+        assert!(!folds.learn(&priced_for, &sent, &Error::Base));
+    }
+
+    #[test]
+    fn one_count_of_zero_is_kept() {
+        let (folds, priced_for) = (Folds::default(), ("text.generate".to_owned(), None));
+        let zeros = units(&[("input_tokens", 0), ("output_tokens", 0)]);
+        assert_eq!(folds.fold(&priced_for, &zeros), units(&[("input_tokens", 0)]));
     }
 }

@@ -64,9 +64,14 @@ impl Outbound {
     }
 
     fn url(&self) -> Result<Url, Error> {
-        // Without the slash, the key would be sent to another host.
-        let address = format!("{}/{}", self.client.0.base, self.path.trim_start_matches('/'));
-        let mut url = Url::parse(&address).map_err(|_| Error::Base)?;
+        let invalid = || Error::Path(self.path.clone());
+        // Without the slash, the key could be sent to another host.
+        let path = self.path.strip_prefix('/').ok_or_else(invalid)?;
+        // A URL drops these segments, and the call would reach another resource.
+        if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err(invalid());
+        }
+        let mut url = Url::parse(&format!("{}/{path}", self.client.0.base)).map_err(|_| invalid())?;
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
@@ -136,4 +141,25 @@ fn is_transient(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Method;
+
+    use crate::{Client, Error};
+
+    #[tokio::test]
+    async fn a_path_that_leads_elsewhere_is_refused() {
+        let credits = Client::new("http://127.0.0.1:1/stage/", "key").unwrap();
+        for path in
+            ["", "/", "@elsewhere.example/v1", ".elsewhere.example", "//elsewhere.example", "/v1/../v1"]
+        {
+            let refused = credits.request::<()>(Method::GET, path).await;
+            assert!(matches!(refused, Err(Error::Path(ref it)) if it == path), "{path}: {refused:?}");
+        }
+        for id in ["", ".", ".."] {
+            assert!(matches!(credits.workspace(id).get_balance().await, Err(Error::Path(_))), "{id}");
+        }
+    }
 }
