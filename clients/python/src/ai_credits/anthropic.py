@@ -69,7 +69,7 @@ def _gate(path: str, body: Mapping[str, Any], options: CreditsOptions) -> GatedR
         "input_tokens": input_tokens((body.get("messages"), body.get("system")), schemas),
         "output_tokens": body.get("max_tokens") or options.get("default_max_tokens", DEFAULT_MAX_TOKENS),
     }
-    return GatedRequest(body["model"], units, MessageMeter(units))
+    return GatedRequest(body.get("model", ""), units, MessageMeter(units))
 
 
 PROVIDER = Provider(_gate, _Stream, _AsyncStream)

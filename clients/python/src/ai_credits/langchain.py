@@ -193,9 +193,13 @@ class AsyncCreditsHandler(AsyncCallbackHandler):
         self._task_of[run_id] = task
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        """Settles the runs of a task that has ended. LangChain reports no end of an `ainvoke` that is cancelled."""
-        for run_id in [run_id for run_id, of in self._task_of.items() if of is task]:
-            self._workspace._client._background(self._end(run_id, "stopped", None))
+        """Settles the runs of a task that was cancelled or failed.
+
+        LangChain reports no end of an `ainvoke` that is cancelled. It starts some runs in tasks that end at once.
+        """
+        if task.cancelled() or task.exception():
+            for run_id in [run_id for run_id, of in self._task_of.items() if of is task]:
+                self._workspace._client._background(self._end(run_id, "stopped", None))
 
     async def _end(
         self, run_id: UUID, ending: Ending, result: LLMResult | None, error: BaseException | None = None

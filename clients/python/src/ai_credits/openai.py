@@ -71,7 +71,7 @@ def _gate(path: str, body: Mapping[str, Any], options: CreditsOptions) -> GatedR
         return _response(body, options)
     if path == "/embeddings":
         units = _estimate(body, options) or {"input_tokens": input_tokens(body.get("input"))}
-        return GatedRequest(body["model"], units, EmbeddingMeter(units))
+        return GatedRequest(body.get("model", ""), units, EmbeddingMeter(units))
     if FREE.fullmatch(path):
         return None
     raise NotGated(f"POST {path} of OpenAI is not gated; make it with the client that was given to with_credits")
@@ -87,7 +87,7 @@ def _chat_completion(body: Mapping[str, Any], options: CreditsOptions) -> GatedR
     stream_options = body.get("stream_options") or {}
     changes = {"stream_options": {**stream_options, "include_usage": True}} if body.get("stream") else {}
     meter = ChatCompletionMeter(units, hides_usage=not stream_options.get("include_usage"))
-    return GatedRequest(body["model"], units, meter, changes)
+    return GatedRequest(body.get("model", ""), units, meter, changes)
 
 
 def _response(body: Mapping[str, Any], options: CreditsOptions) -> GatedRequest:

@@ -1,5 +1,6 @@
 """A workspace with credits, and a model behind a wrapper that draws them."""
 
+import math
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
@@ -48,9 +49,8 @@ class Bench:
 
     def check(self, units: Mapping[str, int] | None, *, operation: str = "chat", estimated: bool = False) -> None:
         """Checks that nothing is held, and that these units were charged and nothing else. None: nothing was charged."""
-        charged = Decimal(0) if units is None else self.price(units, operation)
         assert self.workspace.get_balance()["held"] == "0"
-        assert self.granted - available(self.workspace) == charged
+        assert self.charged() == (0 if units is None else self.price(units, operation))
         entries = list(self.workspace.list_ledger_entries(kind="hold_settled"))
         assert len(entries) == (0 if units is None else 1)
         for entry in entries:
@@ -58,10 +58,19 @@ class Bench:
             metadata = [line["metadata"] for line in entry.get("line_metadata", [])]
             assert metadata == ([{"usage": "estimated"}] if estimated else [])
 
-    async def check_once_released(self, units: Mapping[str, int] | None, *, estimated: bool = False) -> None:
-        """Waits for a settlement that goes on behind the caller, and checks it."""
+    def charged(self) -> Decimal:
+        return self.granted - available(self.workspace)
+
+    async def check_released(self) -> None:
+        """Waits for a settlement that goes on behind the caller."""
         with anyio.fail_after(60):
             while self.workspace.get_balance()["held"] != "0":
                 await anyio.sleep(0)
-        self.check(units, estimated=estimated)
+
+    async def check_estimate(self, text: str, streamed: str) -> None:
+        """Checks that what was streamed is charged by an estimate, and the input as it was reported, or as it was held."""
+        await self.check_released()
+        read_tokens = 10 if self.provider.reads_input_first else self.provider.estimate(text)
+        output_tokens = math.ceil(len(streamed.encode()) / 4)
+        self.check({"input_tokens": read_tokens, "output_tokens": output_tokens}, estimated=True)
 

@@ -1,7 +1,6 @@
 """Checks each wrapper: nothing stays held, and what was used is charged, at its exact price."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -77,7 +76,7 @@ async def test_leaving_the_loop_settles_what_was_streamed(bench: Benches) -> Non
     stream = await it.provider.stream(text)
     streamed = await read(stream, it.provider, stop_after=3)
     del stream
-    await check_estimate(it, text, streamed)
+    await it.check_estimate(text, streamed)
     assert [request["closed"] for request in requests(it.call)] == [True]
 
 
@@ -89,7 +88,7 @@ async def test_closing_a_stream_settles_what_was_streamed(bench: Benches) -> Non
     while len(streamed.split()) < 3:
         streamed += it.provider.text_of(await awaited(anext(stream) if it.provider.is_async else next(stream)))
     await close(it, stream)
-    await check_estimate(it, text, streamed)
+    await it.check_estimate(text, streamed)
     assert [request["closed"] for request in requests(it.call)] == [True]
 
 
@@ -100,19 +99,12 @@ async def close(it: Bench, stream: Any) -> None:
         await awaited(stream.close())
 
 
-async def check_estimate(it: Bench, text: str, streamed: str) -> None:
-    """Checks that what was streamed is charged by an estimate, and the input as it was reported, or as it was held."""
-    read_tokens = 10 if it.provider.reads_input_first else it.provider.estimate(text)
-    units = {"input_tokens": read_tokens, "output_tokens": math.ceil(len(streamed.encode()) / 4)}
-    await it.check_once_released(units, estimated=True)
-
-
 async def test_a_broken_stream_settles_what_was_streamed(bench: Benches) -> None:
     it = bench()
     text = plan(break_after=4)
     with pytest.raises(Exception):  # noqa: B017, PT011 (each SDK has its own)
         await ask(it, True, text)
-    await check_estimate(it, text, "word1 word2 word3 word4 ")
+    await it.check_estimate(text, "word1 word2 word3 word4 ")
 
 
 async def test_an_error_midway_settles_what_was_streamed(bench: Benches) -> None:
@@ -121,7 +113,7 @@ async def test_an_error_midway_settles_what_was_streamed(bench: Benches) -> None
     # The stream of responses gives the error as an event.
     with nullcontext() if isinstance(it.provider, Responses) else pytest.raises(MODEL_ERRORS):
         await ask(it, True, text)
-    await check_estimate(it, text, "word1 word2 ")
+    await it.check_estimate(text, "word1 word2 ")
 
 
 @streams
@@ -205,7 +197,7 @@ async def test_an_answer_without_usage_is_estimated(bench: Benches) -> None:
 async def ask_without_usage(it: Bench, streams: bool) -> None:
     text = plan(usage=False, output=3)
     await ask(it, streams, text)
-    await check_estimate(it, text, "word1 word2 word3 ")
+    await it.check_estimate(text, "word1 word2 word3 ")
 
 
 only_async = pytest.mark.parametrize("is_async", ["async"], indirect=True)
@@ -229,7 +221,7 @@ async def test_a_cancelled_task_settles_what_was_streamed(bench: Benches) -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await check_estimate(it, text, "".join(streamed))
+    await it.check_estimate(text, "".join(streamed))
     assert [request["closed"] for request in requests(it.call)] == [True]
 
 
@@ -242,4 +234,5 @@ async def test_a_cancelled_task_without_an_answer_costs_nothing(bench: Benches) 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await it.check_once_released(None)
+    await it.check_released()
+    it.check(None)
