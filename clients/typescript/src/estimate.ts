@@ -41,7 +41,7 @@ export function inputTokensOf(texts: unknown, schemas: unknown[]): number {
 
 function isNotText(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
-  if (ArrayBuffer.isView(value) || value instanceof URL) return true;
+  if (ArrayBuffer.isView(value)) return true;
   const { type, source } = value as { type?: unknown; source?: { type?: unknown } };
   const isText = source?.type === 'text' || source?.type === 'content';
   return typeof type === 'string' && NOT_TEXT.has(type) && !isText;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { getEventListeners } from 'node:events';
+import { describe, test } from 'node:test';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { InsufficientCredits } from '@ai-credits/client';
@@ -8,6 +9,7 @@ import {
   APICallError, RetryError, embedMany, generateText, isStepCount, jsonSchema, streamText, tool, wrapEmbeddingModel,
   wrapLanguageModel, type LanguageModel,
 } from 'ai';
+import { MockLanguageModelV4 } from 'ai/test';
 import { Account, CONSUMER, OPERATION } from './stack.ts';
 import { type Driver, HELD, MODELS, USED, prompt, wrapperTests } from './wrapper.ts';
 
@@ -54,9 +56,12 @@ function driverOf(name: string, model: Parameters<typeof wrapLanguageModel>[0]['
   };
 }
 
-wrapperTests(driverOf('AI SDK with chat completions', openai.chat(GPT)));
-wrapperTests(driverOf('AI SDK with responses', openai.responses(GPT)));
-wrapperTests(driverOf('AI SDK with messages', anthropic(CLAUDE)));
+// The AI SDK waits for seconds between attempts.
+describe('AI SDK', { concurrency: true }, () => {
+  wrapperTests(driverOf('chat completions', openai.chat(GPT)));
+  wrapperTests(driverOf('responses', openai.responses(GPT)));
+  wrapperTests(driverOf('messages', anthropic(CLAUDE)));
+});
 
 test('calls of tools that the provider runs are counted', async () => {
   const account = await Account.open([GPT, CLAUDE]);
@@ -75,6 +80,37 @@ test('a stream of the model that is cancelled costs what was streamed', async ()
   let shown = 0;
   for await (const part of stream) if (part.type === 'text-delta' && part.delta && ++shown === 4) break;
   await account.assertPaid([{ ...HELD, output_tokens: 6 }]);
+});
+
+test('a stream leaves no listener behind, and one that is aborted unread costs nothing', async () => {
+  const account = await Account.open([GPT]);
+  const model = gated(openai.chat(GPT), account) as Wrapped & { doStream: any };
+  const promptOf = (plan: object) => [{ role: 'user', content: [{ type: 'text', text: prompt({ ...plan }) }] }];
+  const controller = new AbortController();
+  // Each call leaves one of fetch.
+  const listeners = async (called: { doStream: any }) => {
+    const { signal } = new AbortController();
+    for await (const _ of (await called.doStream({ prompt: promptOf({}), abortSignal: signal })).stream) continue;
+    return getEventListeners(signal, 'abort').length;
+  };
+  assert.equal(await listeners(model), await listeners(openai.chat(GPT)));
+  await model.doStream({ prompt: promptOf({ stall_after: 4 }), abortSignal: controller.signal });
+  controller.abort();
+  await account.assertPaid([USED]);
+});
+
+test('tools of an MCP server are not counted', async () => {
+  const account = await Account.open(['mock']);
+  const call = { type: 'tool-call' as const, toolCallId: 'call_1', toolName: 'search', input: '{}', providerExecuted: true };
+  const usage = {
+    inputTokens: { total: 10, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
+    outputTokens: { total: 20, text: undefined, reasoning: undefined },
+  };
+  const content = [call, { ...call, toolCallId: 'call_2', dynamic: true }];
+  const result = { content, usage, finishReason: { unified: 'stop' as const, raw: 'stop' }, warnings: [] };
+  const model = gated(new MockLanguageModelV4({ modelId: 'mock', doGenerate: result }), account);
+  await model.doGenerate({ prompt: [] });
+  await account.assertPaid([{ ...USED, tool_calls: 1 }]);
 });
 
 test('embeddings cost their input', async () => {

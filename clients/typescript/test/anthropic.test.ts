@@ -4,6 +4,7 @@ import { NotGated } from '@ai-credits/client';
 import { type AnthropicCreditsOptions, withCredits } from '@ai-credits/client/anthropic';
 import Anthropic from '@anthropic-ai/sdk';
 import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
+import { eventStream } from './server.ts';
 import { Account, CONSUMER, OPERATION } from './stack.ts';
 import { type Driver, HELD, MODELS, USED, prompt, wrapperTests } from './wrapper.ts';
 
@@ -44,15 +45,36 @@ const messages: Driver = {
 
 wrapperTests(messages);
 
+const START = {
+  type: 'message_start',
+  message: {
+    ...{ id: 'msg_1', type: 'message', role: 'assistant', content: [] },
+    usage: { input_tokens: 10, output_tokens: 1, cache_read_input_tokens: 40, cache_creation_input_tokens: 0 },
+  },
+};
+
 test('an error after the start of a message costs nothing', async () => {
   const account = await Account.open([MODEL]);
-  const usage = { input_tokens: 10, output_tokens: 1, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-  const start = { type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', content: [], usage } };
   const failure = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
-  const events = [start, failure].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
-  const fetch = async () => new Response(events.join(''), { headers: { 'Content-Type': 'text/event-stream' } });
+  const fetch = async () => eventStream([START, failure]);
   const stream = gated(account).withOptions({ fetch }).messages.stream(paramsOf('a'));
   await assert.rejects(stream.finalMessage(), Anthropic.APIError);
+  await account.assertPaid([]);
+});
+
+test('counts that are null at the end stay as at the start', async () => {
+  const account = await Account.open([MODEL]);
+  const counts = { input_tokens: null, cache_read_input_tokens: null, cache_creation_input_tokens: null, output_tokens: 20 };
+  const end = { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: counts };
+  const fetch = async () => eventStream([START, end, { type: 'message_stop' }]);
+  await gated(account).withOptions({ fetch }).messages.stream(paramsOf('a')).finalMessage();
+  await account.assertPaid([{ input_tokens: 10, cached_input_tokens: 40, output_tokens: 20 }]);
+});
+
+test('an aborted stream that nobody reads costs nothing', async () => {
+  const account = await Account.open([MODEL]);
+  const stream = await gated(account).messages.create({ ...paramsOf(prompt({ stall_after: 4 })), stream: true });
+  stream.controller.abort();
   await account.assertPaid([]);
 });
 

@@ -175,7 +175,8 @@ test('a listing without the named field is an error', async (t) => {
 });
 
 test('times without an end are taken as such', async (t) => {
-  const { baseUrl } = await serve(t, () => settled);
+  // Longer than a timer that fires at once.
+  const { baseUrl } = await serve(t, () => new Promise((resolve) => setTimeout(resolve, 20, settled)));
   const times = { deadlineMs: Infinity, attemptTimeoutMs: Infinity };
   const workspace = new AICredits({ baseUrl, apiKey: 'key', ...times }).workspace('acme');
   assert.equal((await workspace.getHold('hold_1')).status, 'settled');

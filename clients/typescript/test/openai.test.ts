@@ -5,6 +5,7 @@ import { NotGated, type Units } from '@ai-credits/client';
 import { type OpenAICreditsOptions, withCredits } from '@ai-credits/client/openai';
 import OpenAI from 'openai';
 import { ResponsesWS } from 'openai/resources/responses/ws';
+import { eventStream, serve } from './server.ts';
 import { Account, CONSUMER, OPERATION } from './stack.ts';
 import { type Driver, HELD, MODELS, USED, attempts, prompt, wrapperTests } from './wrapper.ts';
 
@@ -127,6 +128,50 @@ test('the raw response can be read', async () => {
   const raw = await gated(account).chat.completions.create(params).asResponse();
   assert.equal(((await raw.json()) as { usage: { total_tokens: number } }).usage.total_tokens, 30);
   await account.assertPaid([USED, USED]);
+});
+
+test('a raw stream that is cancelled is settled', async () => {
+  const account = await Account.open([MODEL]);
+  const params = { model: MODEL, messages: messagesOf(prompt({ stall_after: 4 })), stream: true } as const;
+  const { body } = await gated(account).chat.completions.create(params).asResponse();
+  let text = '';
+  for await (const bytes of body!) {
+    text += new TextDecoder().decode(bytes);
+    if (text.includes('word4')) break;
+  }
+  await account.assertPaid([{ ...HELD, output_tokens: 6 }]);
+});
+
+test('an aborted stream that nobody reads costs nothing', async () => {
+  const account = await Account.open([MODEL]);
+  const params = { model: MODEL, messages: messagesOf(prompt({ stall_after: 4 })), stream: true } as const;
+  (await gated(account).chat.completions.create(params)).controller.abort();
+  await account.assertPaid([]);
+});
+
+test('an abort while the hold is placed is an abort of the SDK, and releases the hold', async (t) => {
+  const controller = new AbortController();
+  const { baseUrl, received } = await serve(t, ({ path }) => {
+    controller.abort();
+    return { status: 200, json: { hold_id: 'hold_1', path } };
+  });
+  const account = (await Account.open([MODEL])).at(baseUrl);
+  const id = randomUUID();
+  const params = { model: MODEL, messages: messagesOf(prompt({ id })) };
+  const created = gated(account).chat.completions.create(params, { signal: controller.signal });
+  await assert.rejects(created, OpenAI.APIUserAbortError);
+  await account.credits.settled();
+  assert.deepEqual(received.map(({ body }) => body.units), [HELD, undefined]);
+  assert.equal(await attempts(id), 0);
+});
+
+test('audio counts as no text', async () => {
+  const account = await Account.open([MODEL]);
+  const text = { type: 'response.output_text.delta', delta: '12345678' };
+  const audio = { type: 'response.audio.delta', delta: 'A'.repeat(400) };
+  const openai = gated(account).withOptions({ fetch: async () => eventStream([text, audio]) });
+  for await (const _ of await openai.responses.create({ model: MODEL, input: 'a', stream: true })) continue;
+  await account.assertPaid([{ ...HELD, output_tokens: 2 }]);
 });
 
 test('embeddings cost their input', async () => {

@@ -2,6 +2,12 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 
+/** Returns a response with events, as a stream of a model sends them. */
+export function eventStream(events: { type: string }[]): Response {
+  const text = events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('');
+  return new Response(text, { headers: { 'Content-Type': 'text/event-stream' } });
+}
+
 /** A request that a server received. */
 export interface Received {
   method: string;

@@ -130,7 +130,15 @@ export function wrapperTests(driver: Driver): void {
     test('a stream in which the model fails costs what was streamed', async () => {
       const account = await open();
       await assert.rejects(all(account, { error_after: MIDWAY }));
+      // The error reaches the caller after the settlement.
+      assert.equal((await account.workspace.getBalance()).held, '0');
       await account.assertPaid([midway(driver)]);
+    });
+
+    test('a plain answer that breaks costs nothing', async () => {
+      const account = await open();
+      await assert.rejects(driver.plain(account, prompt({ break_after: 0 })));
+      await account.assertPaid([]);
     });
 
     test('a stream that fails before any text costs nothing', async () => {
