@@ -150,19 +150,20 @@ fn order(credits: i64) -> DebitOrder {
 }
 
 #[test]
-fn the_integration_page_shows_the_tested_examples() {
-    let page = include_str!("../../docs/integrating.md");
-    let rust = include_str!("../../examples/debit.rs");
-    let rust = rust.split("    let order").nth(1).unwrap().split("    Ok(())\n}").next().unwrap();
-    let indented = |line: &str| line.strip_prefix("    ").unwrap_or(line).to_owned();
-    let rust: Vec<String> = rust.lines().map(indented).collect();
-    let (python, ts) = (include_str!("../../examples/debit.py"), include_str!("../../examples/debit.ts"));
-    for shown in [
-        rust.join("\n").trim(),
-        python.split("\n\nif __name__").next().unwrap(),
-        ts.split("\n\nconst [").next().unwrap(),
-    ] {
-        assert!(page.contains(shown), "docs/integrating.md must show:\n{shown}");
+fn the_docs_show_the_tested_samples() {
+    let readmes = [
+        ("ts", include_str!("../../clients/typescript/README.md")),
+        ("python", include_str!("../../clients/python/README.md")),
+        ("rust", include_str!("../../clients/rust/README.md")),
+    ];
+    for (language, readme) in readmes {
+        // CI runs the samples of the READMEs.
+        let (_, after) = readme.split_once(&format!("```{language}")).unwrap();
+        let sample = after.split_once('\n').unwrap().1.split("```").next().unwrap();
+        let shown = format!("```{language}\n{sample}```");
+        for page in [include_str!("../../docs/clients.md"), include_str!("../../README.md")] {
+            assert!(page.contains(&shown), "docs/clients.md and README.md must show:\n{shown}");
+        }
     }
 }
 
