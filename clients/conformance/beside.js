@@ -18,6 +18,16 @@ export async function listen(server) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
+/**
+ * Waits until a response has its connection.
+ *
+ * A client may send the next request before Node.js has noted the end of the previous response. Until then, the next
+ * response has no socket that could be closed.
+ */
+export async function connected(response) {
+  if (!response.socket) await once(response, 'socket');
+}
+
 /** Stops a server and closes its connections. */
 export async function stop(server) {
   const closed = once(server, 'close');

@@ -38,9 +38,10 @@ class GeneratedKeys {
 }
 
 function requestProblems({ requests, client }, arrivals, keys) {
-  const expected = requests.flatMap((request) => {
-    const times = request.times === 'some' ? Math.max(1, arrivals.length - requests.length + 1) : (request.times ?? 1);
-    return Array(times).fill({ api_key: client.api_keys[0], ...request });
+  const certain = requests.reduce((sum, { times = 1 }) => (times === 'any' ? sum : sum + times), 0);
+  const expected = requests.flatMap(({ times = 1, ...request }) => {
+    const count = times === 'any' ? Math.max(0, arrivals.length - certain) : times;
+    return Array(count).fill({ api_key: client.api_keys[0], ...request });
   });
   const problems = expected.slice(0, arrivals.length).flatMap((request, at) =>
     arrivalProblems(request, arrivals[at], keys).map((problem) => `request ${at + 1}: ${problem}`),

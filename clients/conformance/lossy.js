@@ -3,7 +3,7 @@ import { createServer, request as send } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { listen, run, splitArguments, stop } from './beside.js';
+import { connected, listen, run, splitArguments, stop } from './beside.js';
 
 const USAGE = 'node lossy.js TARGET_URL [--seed N] -- COMMAND…';
 const LOSS = 0.1;
@@ -29,6 +29,7 @@ export async function startLossy(target, seed) {
   const failures = [];
 
   async function handle(request, response) {
+    await connected(response);
     counts.requests += 1;
     const drawn = draw();
     if (drawn < LOSS) {
@@ -38,7 +39,7 @@ export async function startLossy(target, seed) {
     const forwarded = await forward(target, request, await buffer(request));
     if (drawn < 2 * LOSS) {
       counts.lostResponses += 1;
-      return response.socket?.destroy();
+      return request.socket.destroy();
     }
     return response.writeHead(forwarded.status, forwarded.headers).end(forwarded.body);
   }
@@ -47,7 +48,7 @@ export async function startLossy(target, seed) {
     handle(request, response).catch((error) => {
       if (!request.complete) return; // The client gave up before it had sent the request.
       failures.push(`${request.method} ${request.url}: ${error.message}`);
-      response.socket?.destroy();
+      request.socket.destroy();
     });
   });
   server.keepAliveTimeout = 0; // Only what is counted may be lost.

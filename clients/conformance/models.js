@@ -27,7 +27,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { listen, run, splitArguments, stop } from './beside.js';
+import { connected, listen, run, splitArguments, stop } from './beside.js';
 import { messages } from './models/anthropic.js';
 import { chat, embeddings } from './models/openai-chat.js';
 import { responses } from './models/openai-responses.js';
@@ -49,6 +49,7 @@ export async function startModels() {
   server.keepAliveTimeout = 0;
 
   async function route(request, response) {
+    await connected(response);
     const { pathname, searchParams } = new URL(request.url, 'http://models');
     if (pathname === '/_requests') return list(searchParams.get('id'), response);
     const api = APIS.get(`${request.method} ${pathname}`);

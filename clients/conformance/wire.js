@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import { text as readText } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { listen, run, splitArguments, stop } from './beside.js';
+import { connected, listen, run, splitArguments, stop } from './beside.js';
 import { forDriver, readCases } from './cases.js';
 import { play, retryTime } from './faults.js';
 import { judge } from './judge.js';
@@ -12,13 +12,26 @@ class Session {
   arrivals = [];
   #retryTime = 0;
 
-  constructor(expected, base) {
+  constructor(expected, base, earlierKeys = new Set()) {
     this.expected = expected;
     this.base = base;
+    this.earlierKeys = earlierKeys;
+  }
+
+  /** Returns the keys of this session and the earlier ones. The last key may not have arrived yet. */
+  keys({ outages = [] }) {
+    const arrived = this.arrivals.map(({ headers }) => headers['idempotency-key']);
+    return new Set([...this.earlierKeys, ...arrived, ...outages.map((outage) => outage.idempotency_key)]);
+  }
+
+  /** Returns whether a request is of an earlier session: the client gave it up at its deadline before it arrived. */
+  #isLate({ headers }) {
+    return this.expected.requests.at(-1).times === 'any' && this.earlierKeys.has(headers['idempotency-key']);
   }
 
   async handle(request, response) {
     const { wire, slug } = this.expected;
+    if (this.#isLate(request)) return request.socket.destroy();
     const step = wire[Math.min(this.arrivals.length, wire.length - 1)];
     const arrival = { method: request.method, path: request.url.slice(slug.length + 1), headers: request.headers };
     arrival.early = Math.max(0, this.#retryTime - Date.now());
@@ -37,16 +50,17 @@ export async function startWire(cases = readCases()) {
     route(request, response).catch((error) => {
       if (response.destroyed) return; // The client gave up.
       failures.push(`${request.method} ${request.url}: ${error.stack}`);
-      response.socket.destroy();
+      request.socket.destroy();
     });
   });
   server.keepAliveTimeout = 0; // An idle connection that the server closes would look like a fault of the wire.
   const url = await listen(server);
   const bySlug = new Map(cases.map((it) => [it.slug, it]));
-  const open = (slug) => sessions.set(slug, new Session(bySlug.get(slug), `${url}/${slug}`));
+  const open = (slug, keys) => sessions.set(slug, new Session(bySlug.get(slug), `${url}/${slug}`, keys));
   for (const slug of bySlug.keys()) open(slug);
 
   async function route(request, response) {
+    await connected(response);
     const [, first, second] = request.url.split(/[/?]/);
     const reply = (status, value) => {
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
@@ -60,9 +74,9 @@ export async function startWire(cases = readCases()) {
 
   async function acceptVerdict(slug, request) {
     const verdict = JSON.parse(await readText(request));
-    const { expected, arrivals } = sessions.get(slug);
-    open(slug);
-    const problems = judge(expected, arrivals, verdict);
+    const session = sessions.get(slug);
+    open(slug, session.keys(verdict));
+    const problems = judge(session.expected, session.arrivals, verdict);
     verdicts.set(slug, [...(verdicts.get(slug) ?? []), ...problems]);
     return { passed: problems.length === 0, problems };
   }
