@@ -26,13 +26,21 @@ export async function sendEvents(response, events, plan, { failure, end = '' }) 
     if (plan.stall_after === deltas) return stall(response);
     if (plan.error_after === deltas) return response.end(encode(failure));
     if (event.isDelta) deltas += 1;
-    if (!response.write(encode(event))) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (!response.write(encode(event))) await drained(response);
   }
   return response.end(end);
 }
 
 function encode({ name, data }) {
   return `${name ? `event: ${name}\n` : ''}data: ${JSON.stringify(data)}\n\n`;
+}
+
+/** Waits until the client has read what was written, or has gone. */
+async function drained(response) {
+  const ended = new AbortController();
+  const event = (name) => once(response, name, { signal: ended.signal });
+  // The event that does not come is no longer waited for.
+  await Promise.race([event('drain'), event('close')]).finally(() => ended.abort());
 }
 
 /** Sends what was written, then closes the connection in the middle of the response. */
