@@ -1,6 +1,6 @@
 """Generates `src/ai_credits/schema.py` from the OpenAPI description.
 
-    python generate.py ../../infra/openapi.json > src/ai_credits/schema.py
+    python generate.py ../../infra/openapi.json | ruff format - > src/ai_credits/schema.py
 
 Writes a type for each schema that a request or a successful response uses. Objects become TypedDicts. They need nothing
 at run time but `typing` of Python 3.10, which has no `NotRequired`: a record with optional fields inherits the
@@ -125,7 +125,7 @@ def main(path: str) -> None:
     writer = Writer(document)
     for schema in bodies(document):
         writer.type_of(schema, "")
-    sys.stdout.write(HEADER + "".join(f"\n\n{definition}" for definition in writer.definitions))
+    sys.stdout.write("\n".join([HEADER, *(f"{definition}\n" for definition in writer.definitions)]))
 
 
 if __name__ == "__main__":

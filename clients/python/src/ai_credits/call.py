@@ -73,7 +73,7 @@ class Used:
 
 def place(settings: Settings, workspace: str, order: CallOrder, **options: Unpack[CallOptions]) -> Steps[Placed]:
     """Places the hold of a call."""
-    key = options.setdefault("idempotency_key", str(uuid.uuid4()))
+    key = options["idempotency_key"] = options.get("idempotency_key") or str(uuid.uuid4())
     path = path_of("workspaces", workspace, "holds")
     body: dict[str, Any] = {"ttl_seconds": TTL_SECONDS, **order}
     body.pop("overrun", None)

@@ -29,7 +29,21 @@ NOT_TEXT = frozenset(
 )
 """The types of the parts of a message that are no text."""
 NOT_OUTPUT = frozenset(
-    "annotations call_id citations container_id data encrypted_content id index logprobs role signature status type".split()
+    [
+        "annotations",
+        "call_id",
+        "citations",
+        "container_id",
+        "data",
+        "encrypted_content",
+        "id",
+        "index",
+        "logprobs",
+        "role",
+        "signature",
+        "status",
+        "type",
+    ]
 )
 """The fields of an output whose texts are no tokens."""
 

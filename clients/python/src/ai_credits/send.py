@@ -29,7 +29,7 @@ SHORTEST_TIMEOUT = 0.001
 class CallOptions(TypedDict, total=False):
     """The options of each call."""
 
-    idempotency_key: str
+    idempotency_key: str | None
     """The key under which the call happens once. Default: a UUID that is made for the call."""
     deadline_seconds: float
     """How long the call is tried. Default: the client's deadline."""

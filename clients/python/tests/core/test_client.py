@@ -15,6 +15,7 @@ import pytest
 from ai_credits import (
     AICredits,
     AsyncAICredits,
+    AsyncWorkspace,
     CallOrder,
     FieldError,
     InsufficientCredits,
@@ -165,16 +166,18 @@ async def test_a_given_http_client_stays_open() -> None:
     credits = asynchronous(lambda _: httpx.Response(200, json={"packs": []}))
     async with credits:
         pass
-    assert await credits.get_catalog() == {"packs": []}
+    assert (await credits.get_catalog())["packs"] == []
     with blocking(lambda _: httpx.Response(200, json={"packs": []})) as credits_too:
         pass
-    assert credits_too.get_catalog() == {"packs": []}
+    assert credits_too.get_catalog()["packs"] == []
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        InsufficientCredits(Decimal("3.4"), Decimal("1.2"), Decimal("2.2"), "https://a.example", "Add credits.", "started"),
+        InsufficientCredits(
+            Decimal("3.4"), Decimal("1.2"), Decimal("2.2"), "https://a.example", "Add credits.", "started"
+        ),
         Refused(422, "invalid_request", "units.pages has no rate", [FieldError("units.pages", "has no rate")]),
         Unavailable(3, "key_1"),
         Unavailable(3, None),
@@ -222,10 +225,16 @@ def test_a_finish_that_failed_can_be_repeated() -> None:
 
 def test_a_failed_settlement_is_attached_to_the_error_of_the_scope() -> None:
     service = holds([], lambda _: httpx.Response(409, json={"code": "hold_closed"}))
-    with pytest.raises(KeyError) as raised, blocking(service).workspace("acme").begin(ORDER) as call:
-        call.use({"output_tokens": 1})
-        raise KeyError("of the scope")
-    assert isinstance(raised.value.__context__, Refused)
+    failure = KeyError("of the scope")
+
+    def use() -> None:
+        with blocking(service).workspace("acme").begin(ORDER) as call:
+            call.use({"output_tokens": 1})
+            raise failure
+
+    with pytest.raises(KeyError, match="of the scope"):
+        use()
+    assert isinstance(failure.__context__, Refused)
 
 
 async def test_a_finish_goes_on_after_a_cancellation() -> None:
@@ -255,7 +264,8 @@ async def test_two_tasks_settle_once() -> None:
     sent: list[httpx.Request] = []
     async with asynchronous(holds(sent)) as credits:
         call = await credits.workspace("acme").begin(ORDER)
-        assert await asyncio.gather(call.finish({"output_tokens": 1}), call.cancel()) == [SETTLED, SETTLED]
+        settled = await asyncio.gather(call.finish({"output_tokens": 1}), call.cancel())
+        assert [hold["status"] for hold in settled] == ["settled", "settled"]
     assert [body_of(request).get("units") for request in sent] == [ORDER["units"], {"output_tokens": 1}]
 
 
@@ -269,12 +279,12 @@ async def test_a_cancelled_begin_releases_its_hold() -> None:
             await may_place.wait()
         return service(request)
 
-    async def begin() -> None:
-        async with credits.workspace("acme").begin(ORDER):
+    async def begin(workspace: AsyncWorkspace) -> None:
+        async with workspace.begin(ORDER):
             raise AssertionError("the scope was entered")
 
     async with asynchronous(handle) as credits:
-        task = asyncio.create_task(begin())
+        task = asyncio.create_task(begin(credits.workspace("acme")))
         await placing.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -288,14 +298,14 @@ async def test_a_cancelled_scope_settles_what_was_used() -> None:
     sent: list[httpx.Request] = []
     entered = asyncio.Event()
 
-    async def use() -> None:
-        async with credits.workspace("acme").begin(ORDER) as call:
+    async def use(workspace: AsyncWorkspace) -> None:
+        async with workspace.begin(ORDER) as call:
             call.use({"output_tokens": 3}, estimated=True)
             entered.set()
             await asyncio.Event().wait()
 
     async with asynchronous(holds(sent)) as credits:
-        task = asyncio.create_task(use())
+        task = asyncio.create_task(use(credits.workspace("acme")))
         await entered.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

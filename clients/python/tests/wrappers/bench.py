@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from providers import MODEL, Provider
 from stack import CONSUMER, available, workspace_with
@@ -48,7 +49,7 @@ class Bench:
         return Decimal(self.workspace.create_quote(order)["credits"])
 
     def check(self, units: Mapping[str, int] | None, *, operation: str = "chat", estimated: bool = False) -> None:
-        """Checks that nothing is held, and that these units were charged and nothing else. None: nothing was charged."""
+        """Checks that nothing is held, and that these units were charged and nothing else. None: nothing was."""
         assert self.workspace.get_balance()["held"] == "0"
         assert self.charged() == (0 if units is None else self.price(units, operation))
         entries = list(self.workspace.list_ledger_entries(kind="hold_settled"))
@@ -65,12 +66,11 @@ class Bench:
         """Waits for a settlement that goes on behind the caller."""
         with anyio.fail_after(60):
             while self.workspace.get_balance()["held"] != "0":
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
     async def check_estimate(self, text: str, streamed: str) -> None:
-        """Checks that what was streamed is charged by an estimate, and the input as it was reported, or as it was held."""
+        """Checks that what was streamed is charged by an estimate, and the input as it was reported, or as held."""
         await self.check_released()
         read_tokens = 10 if self.provider.reads_input_first else self.provider.estimate(text)
         output_tokens = math.ceil(len(streamed.encode()) / 4)
         self.check({"input_tokens": read_tokens, "output_tokens": output_tokens}, estimated=True)
-

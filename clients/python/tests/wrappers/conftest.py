@@ -17,7 +17,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session", autouse=True)
 async def loop(anyio_backend: str) -> AsyncIterator[None]:
     """Keeps one event loop for all tests, because LangChain keeps its connections."""
-    yield
+    yield  # noqa: PT022 (without it, the loop ends here)
 
 
 @pytest.fixture(params=["blocking", "async"])

@@ -148,12 +148,9 @@ class LangChain(Provider):
 
 class LangChainOpenAI(LangChain):
     def model(self) -> Any:
-        return langchain_openai.ChatOpenAI(
-            model=MODEL,
-            api_key="key",
-            base_url=f"{MODELS}/v1",
-            max_completion_tokens=MAX_TOKENS,
-            stream_usage=True,
+        kind: Any = langchain_openai.ChatOpenAI
+        return kind(
+            model=MODEL, api_key="key", base_url=f"{MODELS}/v1", max_completion_tokens=MAX_TOKENS, stream_usage=True
         )
 
 
@@ -161,7 +158,8 @@ class LangChainAnthropic(LangChain):
     server_tools = {"web_search": 2, "web_fetch": 1}  # noqa: RUF012
 
     def model(self) -> Any:
-        return langchain_anthropic.ChatAnthropic(model=MODEL, api_key="key", base_url=MODELS, max_tokens=MAX_TOKENS)
+        kind: Any = langchain_anthropic.ChatAnthropic
+        return kind(model=MODEL, api_key="key", base_url=MODELS, max_tokens=MAX_TOKENS)
 
 
 PROVIDERS = [Chat, Responses, Messages, LangChainOpenAI, LangChainAnthropic]

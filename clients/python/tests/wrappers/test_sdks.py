@@ -112,9 +112,7 @@ async def test_a_parsed_answer_costs_its_price(bench: Benches) -> None:
         Responses: lambda: sdk.responses.parse(model=MODEL, input=text, text_format=Answer),
         Messages: lambda: sdk.messages.parse(**question(text), max_tokens=MAX_TOKENS, output_format=Answer),
     }[type(it.provider)]
-    parsed = await awaited(parse())
-    parsed = parsed.choices[0].message.parsed if isinstance(parsed, openai.BaseModel) and hasattr(parsed, "choices") else parsed
-    assert "Ada" in repr(parsed)
+    assert "=Answer(name='Ada')" in repr(await awaited(parse()))
     it.check(USED)
 
 
@@ -287,13 +285,14 @@ async def test_other_calls_of_anthropic_are_not_gated(bench: Benches, call: Call
 async def test_calls_that_no_model_answers_pass(bench: Benches) -> None:
     it = bench()
     sdk = it.provider.sdk
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: sdk.models.retrieve("m"),
         lambda: sdk.responses.input_tokens.count(model="m", input="cat"),
         lambda: sdk.moderations.create(input="cat"),
         lambda: sdk.files.create(file=b"cat", purpose="user_data"),
-    ):
-        with pytest.raises((openai.NotFoundError, openai.InternalServerError, openai.APIConnectionError)):
+    ]
+    for call in calls:
+        with pytest.raises(openai.NotFoundError):
             await awaited(call())
     it.check(None)
 
