@@ -10,6 +10,7 @@ import {
   wrapLanguageModel, type LanguageModel,
 } from 'ai';
 import { MockLanguageModelV4 } from 'ai/test';
+import { serve } from './server.ts';
 import { Account, CONSUMER, OPERATION } from './stack.ts';
 import { type Driver, HELD, MODELS, USED, prompt, wrapperTests } from './wrapper.ts';
 
@@ -111,6 +112,18 @@ test('tools of an MCP server are not counted', async () => {
   const model = gated(new MockLanguageModelV4({ modelId: 'mock', doGenerate: result }), account);
   await model.doGenerate({ prompt: [] });
   await account.assertPaid([{ ...USED, tool_calls: 1 }]);
+});
+
+test('a refusal after the first attempt is the last error of the retries', async (t) => {
+  let holds = 0;
+  const refusal = { status: 402, json: { code: 'insufficient_credits', prompt: 'Add credits.' } };
+  const { baseUrl } = await serve(t, ({ path }) => {
+    const isRefused = path.endsWith('/holds') && (holds += 1) > 1;
+    return isRefused ? refusal : { status: 200, json: { hold_id: 'hold_1' } };
+  });
+  const account = (await Account.open([GPT])).at(baseUrl);
+  const answer = generateText({ model: gated(openai.chat(GPT), account), prompt: prompt({ fail: { status: 429 } }) });
+  await assert.rejects(answer, (error) => RetryError.isInstance(error) && error.lastError instanceof InsufficientCredits);
 });
 
 test('embeddings cost their input', async () => {
