@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
+use crate::key::IdempotencyKey;
 use crate::schema::{Consumer, DebitOrder, Hold, HoldOrder};
 use crate::workspace::Workspace;
 
@@ -90,11 +91,17 @@ pub struct BulkReport<E> {
     pub stopped: Option<Error>,
 }
 
-/// A record with its index in the input.
+/// A record, or what became of it, with its index in the input.
 type Numbered<R> = (usize, R);
 
+/// The credits that a record cost.
+type Paid<E> = Result<Decimal, RecordError<E>>;
+
 /// The records of one hold, which its workers share.
-struct Round<R> {
+struct Share<R> {
+    hold_id: String,
+    /// What the keys of the captures start with.
+    keys: String,
     waiting: Mutex<VecDeque<Numbered<R>>>,
 }
 
@@ -108,7 +115,7 @@ impl Workspace {
         R: Send + 'static,
         E: Send + 'static,
         F: Fn(R) -> W + Clone + Send + Sync + 'static,
-        W: Future<Output = Result<DebitOrder, E>> + Send,
+        W: Future<Output = Result<DebitOrder, E>> + Send + 'static,
     {
         let mut waiting: VecDeque<Numbered<R>> = records.into_iter().enumerate().collect();
         let mut report = BulkReport::new();
@@ -142,7 +149,7 @@ impl Workspace {
         let mut each = records.div_ceil(holds).min(RECORDS_A_HOLD);
         let mut tries = 0;
         loop {
-            let key = format!("{}/round-{round}-{}", job.job_id, uuid::Uuid::new_v4());
+            let key = format!("{}/round-{round}-{}", job.job_id, IdempotencyKey::random());
             let order = job.order(each);
             let placed = match u8::try_from(holds) {
                 Ok(count) if count > 1 => {
@@ -176,50 +183,53 @@ impl Workspace {
         R: Send + 'static,
         E: Send + 'static,
         F: Fn(R) -> W + Clone + Send + Sync + 'static,
-        W: Future<Output = Result<DebitOrder, E>> + Send,
+        W: Future<Output = Result<DebitOrder, E>> + Send + 'static,
     {
         let mut running = JoinSet::new();
         let each = records.len().div_ceil(holds.len().max(1));
+        let workers = job.workers.div_ceil(holds.len().max(1));
         let mut records = records.into_iter();
         for (number, hold) in holds.iter().enumerate() {
             let waiting = Mutex::new(records.by_ref().take(each).collect());
-            let shared = Arc::new(Round { waiting });
-            let workers = job.workers.div_ceil(holds.len().max(1));
+            let keys = format!("{}/{round}/{number}", job.job_id);
+            let share = Arc::new(Share { hold_id: hold.hold_id.clone(), keys, waiting });
             for _ in 0..workers {
-                let (workspace, work, shared) = (self.clone(), work.clone(), Arc::clone(&shared));
-                let (hold_id, prefix) = (hold.hold_id.clone(), format!("{}/{round}/{number}", job.job_id));
-                running.spawn(async move {
-                    let mut ended = Vec::new();
-                    while let Some((place, record)) = shared.next() {
-                        let outcome = match work(record).await {
-                            Ok(order) => workspace.pay(&hold_id, &format!("{prefix}/{place}"), &order).await,
-                            Err(error) => Err(RecordError::Work(error)),
-                        };
-                        ended.push((place, outcome));
-                    }
-                    ended
-                });
+                running.spawn(self.clone().work_share(Arc::clone(&share), work.clone()));
             }
         }
-        for (place, outcome) in running.join_all().await.into_iter().flatten() {
-            match outcome {
-                Ok(credits) => {
-                    report.done.push(place);
-                    report.spent = report.spent.saturating_add(credits);
-                }
-                Err(error) => report.failed.push((place, error)),
-            }
-        }
+        running
+            .join_all()
+            .await
+            .into_iter()
+            .flatten()
+            .for_each(|(place, outcome)| report.add(place, outcome));
         let hold_ids: Vec<String> = holds.iter().map(|hold| hold.hold_id.clone()).collect();
-        let key = format!("{}/settle-{}", job.job_id, uuid::Uuid::new_v4());
+        let key = format!("{}/settle-{}", job.job_id, IdempotencyKey::random());
         if let Err(error) = self.settle_holds(&hold_ids).idempotency_key(key).await {
             // The captures are paid in any case: the holds expire, which settles them.
             report.stopped = Some(error);
         }
     }
 
+    /// Processes and pays the records of a hold, until none waits.
+    async fn work_share<R, E, F, W>(self, share: Arc<Share<R>>, work: F) -> Vec<Numbered<Paid<E>>>
+    where
+        F: Fn(R) -> W,
+        W: Future<Output = Result<DebitOrder, E>>,
+    {
+        let mut ended = Vec::new();
+        while let Some((place, record)) = share.next() {
+            let paid = match work(record).await {
+                Ok(order) => self.pay(&share.hold_id, &format!("{}/{place}", share.keys), &order).await,
+                Err(error) => Err(RecordError::Work(error)),
+            };
+            ended.push((place, paid));
+        }
+        ended
+    }
+
     /// Pays a record from its hold, or from the balance if the hold has been closed meanwhile.
-    async fn pay<E>(&self, hold_id: &str, key: &str, order: &DebitOrder) -> Result<Decimal, RecordError<E>> {
+    async fn pay<E>(&self, hold_id: &str, key: &str, order: &DebitOrder) -> Paid<E> {
         match self.create_capture(hold_id, order).extend().idempotency_key(key).await {
             Ok(captured) => Ok(captured.credits),
             Err(Error::Refused(problem)) if problem.code == "hold_closed" => {
@@ -237,7 +247,7 @@ fn affordable(available: Decimal, job: &BulkJob) -> usize {
     usize::try_from(records).unwrap_or(0)
 }
 
-impl<R> Round<R> {
+impl<R> Share<R> {
     fn next(&self) -> Option<Numbered<R>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -246,6 +256,16 @@ impl<R> Round<R> {
 impl<E> BulkReport<E> {
     fn new() -> Self {
         Self { done: Vec::new(), failed: Vec::new(), left: Vec::new(), spent: Decimal::ZERO, stopped: None }
+    }
+
+    fn add(&mut self, place: usize, paid: Paid<E>) {
+        match paid {
+            Ok(credits) => {
+                self.done.push(place);
+                self.spent = self.spent.saturating_add(credits);
+            }
+            Err(error) => self.failed.push((place, error)),
+        }
     }
 }
 
