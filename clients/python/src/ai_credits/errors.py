@@ -85,7 +85,13 @@ class NotGated(AICreditsError):
 
 def attach(error: BaseException, later: Exception) -> None:
     """Attaches an error of the settlement to the error that already propagates, as the end of its context."""
-    while error.__context__ is not None and error.__context__ is not later:
+    # Python has made `error` the context of `later`, whose settlement was tried while `error` was handled.
+    _last(later, before=error).__context__ = None
+    _last(error, before=later).__context__ = later
+
+
+def _last(error: BaseException, before: BaseException) -> BaseException:
+    """Returns the end of an error's chain of contexts, which `before` is no part of."""
+    while error.__context__ is not None and error.__context__ is not before:
         error = error.__context__
-    if error is not later:
-        error.__context__ = later
+    return error

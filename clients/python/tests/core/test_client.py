@@ -1,70 +1,32 @@
 """Checks of the client that the cases of `clients/conformance` don't have."""
 
 import asyncio
-import json
 import pickle
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
-from typing import Any
 
 import httpx
 import pytest
 
 from ai_credits import (
     AICredits,
-    AsyncAICredits,
     AsyncWorkspace,
-    CallOrder,
     FieldError,
     InsufficientCredits,
     Outage,
     Refused,
     Unavailable,
 )
+from fakes import ORDER, SETTLED, asynchronous, blocking, body_of, holds
 
 pytestmark = pytest.mark.anyio
-
-ORDER: CallOrder = {
-    "operation": "chat",
-    "units": {"input_tokens": 5, "output_tokens": 7},
-    "consumer": {"kind": "action", "feature": "assistant", "user_id": "ada"},
-}
-HOLD = {"hold_id": "hold_1", "status": "open"}
-SETTLED = {"hold_id": "hold_1", "status": "settled"}
-Handler = Callable[[httpx.Request], httpx.Response]
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def blocking(handler: Handler, **options: Any) -> AICredits:
-    http = httpx.Client(transport=httpx.MockTransport(handler))
-    return AICredits("https://credits.example", "key", http_client=http, **options)
-
-
-def asynchronous(handler: Any, **options: Any) -> AsyncAICredits:
-    http = httpx.AsyncClient(transport=httpx.MockTransport(handler))
-    return AsyncAICredits("https://credits.example", options.pop("api_key", "key"), http_client=http, **options)
-
-
-def holds(sent: list[httpx.Request], settled: Handler | None = None) -> Handler:
-    """Returns a service that places and settles holds."""
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
-        if request.url.path.endswith("/holds"):
-            return httpx.Response(201, json=HOLD)
-        return settled(request) if settled else httpx.Response(200, json=SETTLED)
-
-    return handle
-
-
-def body_of(request: httpx.Request) -> Any:
-    return json.loads(request.content)
 
 
 @pytest.mark.parametrize("base_url", ["credits.example", "ftp://credits.example", "https://a.example?b=c", ""])

@@ -1,5 +1,6 @@
 """Calls the same models through each wrapper, blocking and asynchronous, in one way."""
 
+import asyncio
 import inspect
 import json
 import os
@@ -8,6 +9,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import langchain_anthropic
 import langchain_openai
 import openai
@@ -37,7 +39,13 @@ class Provider:
         kind = AsyncAICredits if is_async else AICredits
         self.credits: Any = kind(address, TOKEN, deadline_seconds=options.pop("deadline_seconds", 30))
         options = {"operation": "chat", "consumer": CONSUMER, **options}
+        self.asked = asyncio.Event()
+        """Whether the asynchronous SDK has sent a request to the model."""
+        self.http = httpx2.AsyncClient(event_hooks={"request": [self.note]}) if is_async else None
         self.sdk: Any = self.make(self.credits.workspace(workspace), options)
+
+    async def note(self, request: object) -> None:
+        self.asked.set()
 
     def make(self, workspace: Any, options: dict[str, Any]) -> Any:
         """Returns the gated client."""
@@ -61,15 +69,16 @@ class Provider:
         return -(-len(text.encode()) // 3)
 
     async def close(self) -> None:
-        sdk = getattr(self.sdk, "sdk", self.sdk)
-        await awaited(sdk.close())
+        if self.http:
+            await self.http.aclose()
         await awaited(self.credits.aclose() if self.is_async else self.credits.close())
 
 
 class Chat(Provider):
     def make(self, workspace: Any, options: dict[str, Any]) -> Any:
-        kind = openai.AsyncOpenAI if self.is_async else openai.OpenAI
-        return ai_credits.openai.with_credits(kind(api_key="key", base_url=f"{MODELS}/v1"), workspace, **options)
+        kind: Any = openai.AsyncOpenAI if self.is_async else openai.OpenAI
+        client = kind(api_key="key", base_url=f"{MODELS}/v1", http_client=self.http)
+        return ai_credits.openai.with_credits(client, workspace, **options)
 
     def call(self, text: str, changes: dict[str, Any]) -> Any:
         if changes.pop("function", False):
@@ -106,8 +115,9 @@ class Messages(Provider):
     server_tools = {"web_search": 2, "web_fetch": 1}  # noqa: RUF012
 
     def make(self, workspace: Any, options: dict[str, Any]) -> Any:
-        kind = anthropic.AsyncAnthropic if self.is_async else anthropic.Anthropic
-        return ai_credits.anthropic.with_credits(kind(api_key="key", base_url=MODELS), workspace, **options)
+        kind: Any = anthropic.AsyncAnthropic if self.is_async else anthropic.Anthropic
+        client = kind(api_key="key", base_url=MODELS, http_client=self.http)
+        return ai_credits.anthropic.with_credits(client, workspace, **options)
 
     def call(self, text: str, changes: dict[str, Any]) -> Any:
         if changes.pop("function", False):
@@ -142,15 +152,17 @@ class LangChain(Provider):
         text: str = event.text
         return text
 
-    async def close(self) -> None:
-        await awaited(self.credits.aclose() if self.is_async else self.credits.close())
-
 
 class LangChainOpenAI(LangChain):
     def model(self) -> Any:
         kind: Any = langchain_openai.ChatOpenAI
         return kind(
-            model=MODEL, api_key="key", base_url=f"{MODELS}/v1", max_completion_tokens=MAX_TOKENS, stream_usage=True
+            model=MODEL,
+            api_key="key",
+            base_url=f"{MODELS}/v1",
+            http_async_client=self.http,
+            max_completion_tokens=MAX_TOKENS,
+            stream_usage=True,
         )
 
 
@@ -185,10 +197,11 @@ async def read(stream: AsyncIterator[Any] | Iterator[Any], provider: Provider, s
     return "".join(texts)
 
 
-def requests(call: str) -> list[dict[str, Any]]:
+async def requests(call: str) -> list[dict[str, Any]]:
     """Returns the requests of a call that the model has received. Waits until they have ended."""
-    listed = httpx.get(f"{MODELS}/_requests", params={"id": call}, timeout=60).json()
-    found: list[dict[str, Any]] = listed["requests"]
+    async with httpx.AsyncClient(timeout=60) as http:
+        listed = await http.get(f"{MODELS}/_requests", params={"id": call})
+    found: list[dict[str, Any]] = listed.json()["requests"]
     return found
 
 

@@ -73,7 +73,7 @@ async def test_an_answer_of_the_cache_costs_nothing(bench: Benches) -> None:
     second = await invoke(it, it.provider.sdk, text)
     assert first.text == second.text
     it.check(USED)
-    assert len(requests(it.call)) == 1
+    assert len(await requests(it.call)) == 1
 
 
 @one
@@ -115,5 +115,5 @@ async def test_the_asynchronous_handler_stops_a_call_that_blocks(bench: Benches)
     it = bench()
     with pytest.raises(WrongHandler, match="CreditsHandler"):
         it.provider.sdk.invoke(plan(id=it.call), it.provider.config)  # type: ignore[attr-defined]
-    assert requests(it.call) == [], "the model was not called"
+    assert await requests(it.call) == [], "the model was not called"
     it.check(None)

@@ -74,7 +74,7 @@ async def test_leaving_a_helper_stream_settles_it(bench: Benches) -> None:
     text = plan(id=it.call, stall_after=3)
     streamed = await read_helper(it, text, stop_after=3)
     await it.check_estimate(text, streamed)
-    assert [request["closed"] for request in requests(it.call)] == [True]
+    assert [request["closed"] for request in await requests(it.call)] == [True]
 
 
 @chat
@@ -154,7 +154,7 @@ async def test_a_raw_response_that_is_streamed_is_not_gated(bench: Benches) -> N
         else:
             with resource.with_streaming_response.create(**request):
                 pass
-    assert requests(it.call) == []
+    assert await requests(it.call) == []
     it.check(None)
 
 
@@ -165,7 +165,7 @@ async def test_a_response_of_another_type_is_not_gated(bench: Benches) -> None:
     body = {**question(plan(id=it.call)), "max_tokens": MAX_TOKENS}
     with pytest.raises(NotGated, match="usage"):
         await awaited(it.provider.sdk.post(path, body=body, cast_to=object))
-    assert requests(it.call) == []
+    assert await requests(it.call) == []
     it.check(None)
 
 
