@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Generator, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .client import AICredits, AsyncAICredits
 
 T = TypeVar("T")
+LOGGER = logging.getLogger("ai_credits")
 TTL_SECONDS = 900
 MAX_METADATA_PAIRS = 10
 MAX_METADATA_BYTES = 512
@@ -48,7 +50,7 @@ class CallOrder(_CallOrder, total=False):
 
 @dataclass(frozen=True)
 class Placed:
-    """A hold and what its settlement needs."""
+    """A hold, with the data of its settlement."""
 
     settings: Settings
     workspace: str
@@ -63,7 +65,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Used:
-    """What a call used."""
+    """The usage of a call."""
 
     units: Mapping[str, int]
     model: str | None = None
@@ -148,10 +150,16 @@ class _Call:
 
 
 def _marked(metadata: Mapping[str, str]) -> dict[str, str] | None:
-    """Returns the metadata of an estimate. None if there is no room for the mark: the settlement is worth more."""
+    """Returns the metadata with the mark of an estimate. None if it is too long, which the service would refuse."""
     marked = {**metadata, "usage": "estimated"}
     size = sum(len(text.encode()) for pair in marked.items() for text in pair)
     return marked if len(marked) <= MAX_METADATA_PAIRS and size <= MAX_METADATA_BYTES else None
+
+
+def _log_failure(settling: asyncio.Task[Any]) -> None:
+    """Logs the failure of a settlement whose caller was cancelled. Its hold expires."""
+    if not settling.cancelled() and (error := settling.exception()):
+        LOGGER.warning("a hold was not settled after a cancellation: %r", error)
 
 
 class Call(_Call, Blocking):
@@ -190,7 +198,11 @@ class AsyncCall(_Call, Asynchronous):
             self._settling = self._client._background(self._client._run(steps))
         else:
             steps.close()
-        result: T = await asyncio.shield(self._settling)
+        try:
+            result: T = await asyncio.shield(self._settling)
+        except asyncio.CancelledError:
+            self._settling.add_done_callback(_log_failure)
+            raise
         return result
 
     async def __aenter__(self) -> Self:
@@ -229,11 +241,11 @@ class Beginning:
         try:
             return AsyncCall(await asyncio.shield(placing), self._client)
         except asyncio.CancelledError:
-            # The hold may exist or come to exist, and nobody will settle it.
+            # The hold may have been placed, and no caller will settle it.
             self._client._background(self._release(placing))
             raise
 
     async def _release(self, placing: asyncio.Task[Placed]) -> None:
-        # A hold that was refused is none, and one whose outcome is unknown expires by itself.
+        # A refused hold needs no release, and one without a final response expires by itself.
         with suppress(AICreditsError):
             await AsyncCall(await placing, self._client).cancel()

@@ -237,7 +237,7 @@ class _Remaining(dict[str, float]):
     """The timeouts of a request: for each wait what is left of the attempt."""
 
     def __init__(self, ends: float) -> None:
-        super().__init__()
+        super().__init__(dict.fromkeys(("connect", "read", "write", "pool"), ends - time.monotonic()))
         self._ends = ends
 
     def get(self, key: str, default: object = None) -> float:

@@ -51,7 +51,7 @@ class CreditsOptions(_CreditsOptions, total=False):
 
 @dataclass(frozen=True)
 class GatedRequest:
-    """A request that a model will answer."""
+    """A request for a model."""
 
     model: str
     units: Mapping[str, int]
@@ -67,7 +67,7 @@ Gate = Callable[[str, Mapping[str, Any], CreditsOptions], GatedRequest | None]
 
 @dataclass(frozen=True)
 class Provider:
-    """What the wrapper of an SDK consists of."""
+    """The parts of an SDK's wrapper."""
 
     gate: Gate
     stream: type[Stream]
@@ -93,14 +93,14 @@ def gated_client(client: Any, workspace: Workspace, options: CreditsOptions, pro
         settlement = Settlement(workspace.begin(call_order(asked.model, asked.units, options)), asked.meter)
         try:
             answer = request(cast_to, _prepared(given, asked), stream=stream, stream_cls=stream_cls)
+            if stream:
+                return provider.stream(answer, settlement)
             if _raw(given):
                 with suppress(Exception):  # The caller's own `parse` raises it again.
                     answer.parse()
         except BaseException as error:
             settlement.settle(ending_of(error), error)
             raise
-        if stream:
-            return provider.stream(answer, settlement)
         settlement.settle("complete")
         return answer
 
@@ -120,6 +120,8 @@ def async_gated_client(client: Any, workspace: AsyncWorkspace, options: CreditsO
         settlement = AsyncSettlement(call, asked.meter)
         try:
             answer = await request(cast_to, _prepared(given, asked), stream=stream, stream_cls=stream_cls)
+            if stream:
+                return provider.async_stream(answer, settlement)
             if _raw(given):
                 with suppress(Exception):  # The caller's own `parse` raises it again.
                     parsed = answer.parse()
@@ -127,8 +129,6 @@ def async_gated_client(client: Any, workspace: AsyncWorkspace, options: CreditsO
         except BaseException as error:
             await settlement.settle(ending_of(error), error)
             raise
-        if stream:
-            return provider.async_stream(answer, settlement)
         await settlement.settle("complete")
         return answer
 
@@ -190,7 +190,7 @@ class Settlement:
         self.call = call
         self.meter = meter
         self.reading = False
-        """Whether an event of the stream is awaited. Who reads will also see how the stream ends."""
+        """Whether the next event of the stream is awaited. Then the reader settles, which sees how the stream ends."""
         self._done = False
 
     def settle(self, ending: Ending, error: BaseException | None = None) -> None:

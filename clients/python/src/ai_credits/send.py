@@ -1,4 +1,4 @@
-"""Sends one call: what is sent, how long it is tried, and how the response is read."""
+"""Sends one call: builds its request, retries it until the deadline, and reads its response."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CallOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of a client share."""
+    """The settings of a client."""
 
     base_url: str
     deadline_seconds: float
@@ -55,7 +55,7 @@ class Settings:
 
 
 class _Passing(Exception):
-    """An attempt that may be repeated. `error` says why."""
+    """A failed attempt that a retry may repeat."""
 
     def __init__(self, error: Exception, retry_after: str | None = None) -> None:
         super().__init__(error, retry_after)
@@ -85,7 +85,8 @@ def exchange(
     url, headers, content = settings.base_url + _target(path, query), _headers(key, body), _content(body)
     attempts = 0
     while True:
-        authorized = {**headers, "Authorization": f"Bearer {(yield ApiKey())}"}
+        api_key = yield ApiKey()
+        authorized = {**headers, "Authorization": f"Bearer {api_key}"}
         timeout = max(SHORTEST_TIMEOUT, min(settings.attempt_timeout_seconds, ends - time.monotonic()))
         attempts += 1
         try:
@@ -152,7 +153,7 @@ def _result(response: Response) -> Any:
 
 
 def _refusal(response: Response) -> InsufficientCredits | Refused:
-    """Returns the error that a response without success is."""
+    """Returns the error of a response without success."""
     try:
         problem = json.loads(response.content)
     except ValueError:

@@ -222,6 +222,26 @@ async def test_a_finish_goes_on_after_a_cancellation() -> None:
     assert [body_of(request)["units"] for request in sent] == [ORDER["units"], {"output_tokens": 1}]
 
 
+async def test_a_failed_settlement_after_a_cancellation_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    settling, may_settle = asyncio.Event(), asyncio.Event()
+    service = holds([], lambda _: httpx.Response(409, json={"code": "hold_closed"}))
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/settle"):
+            settling.set()
+            await may_settle.wait()
+        return service(request)
+
+    async with asynchronous(handle) as credits:
+        task = asyncio.ensure_future((await credits.workspace("acme").begin(ORDER)).cancel())
+        await settling.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_settle.set()
+    assert "hold_closed" in caplog.text
+
+
 async def test_two_tasks_settle_once() -> None:
     sent: list[httpx.Request] = []
     async with asynchronous(holds(sent)) as credits:

@@ -41,7 +41,7 @@ class Provider:
         options = {"operation": "chat", "consumer": CONSUMER, **options}
         self.asked = asyncio.Event()
         """Whether the asynchronous SDK has sent a request to the model."""
-        self.http = httpx2.AsyncClient(event_hooks={"request": [self.note]}) if is_async else None
+        self.http: Any = httpx2.AsyncClient(event_hooks={"request": [self.note]}) if is_async else httpx2.Client()
         self.sdk: Any = self.make(self.credits.workspace(workspace), options)
 
     async def note(self, request: object) -> None:
@@ -69,8 +69,7 @@ class Provider:
         return -(-len(text.encode()) // 3)
 
     async def close(self) -> None:
-        if self.http:
-            await self.http.aclose()
+        await awaited(self.http.aclose() if self.is_async else self.http.close())
         await awaited(self.credits.aclose() if self.is_async else self.credits.close())
 
 
@@ -160,7 +159,7 @@ class LangChainOpenAI(LangChain):
             model=MODEL,
             api_key="key",
             base_url=f"{MODELS}/v1",
-            http_async_client=self.http,
+            **{"http_async_client" if self.is_async else "http_client": self.http},
             max_completion_tokens=MAX_TOKENS,
             stream_usage=True,
         )

@@ -49,7 +49,7 @@ def test_the_samples_are_typed(tmp_path: Path) -> None:
     for file, sample in zip(files, SAMPLES, strict=True):
         file.write_text(sample)
     checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, *files],
+        [sys.executable, "-m", "mypy", "--strict", *files],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -212,6 +212,24 @@ async def test_messages_of_the_beta_are_gated(bench: Benches) -> None:
     it.check(USED)
 
 
+@messages
+async def test_each_call_of_a_tool_runner_is_gated(bench: Benches) -> None:
+    it = bench()
+
+    def look_up(call: int) -> str:
+        """Looks up."""
+        return str(call)
+
+    async def look_up_async(call: int) -> str:
+        """Looks up."""
+        return str(call)
+
+    tool = anthropic.beta_async_tool(look_up_async) if it.provider.is_async else anthropic.beta_tool(look_up)
+    request = {**question(plan(functions=1)), "max_tokens": MAX_TOKENS, "tools": [tool]}
+    await awaited(it.provider.sdk.beta.messages.tool_runner(**request).until_done())
+    assert it.charged() == 2 * it.price(USED)
+
+
 @responses
 async def test_responses_of_the_beta_are_gated(bench: Benches) -> None:
     it = bench()
