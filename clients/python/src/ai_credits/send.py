@@ -95,19 +95,22 @@ def exchange(
             seconds = pause(attempts, settings.first_pause_seconds, passing.retry_after)
             if time.monotonic() + seconds >= ends:
                 unavailable = Unavailable(attempts, key)
-                unavailable.__cause__ = passing.error
-                break
+                yield from _report(Outage(method, path, body, key, unavailable))
+                raise unavailable from passing.error
         else:
             if on_response := options.get("on_response"):
                 on_response(response)
             return _result(response)
         yield Pause(seconds)
-    if method == "POST" and path.startswith("/v1/workspaces/"):
+
+
+def _report(outage: Outage) -> Steps[None]:
+    """Reports the outage of a POST of a workspace, and attaches what the hook raises."""
+    if outage.method == "POST" and outage.path.startswith("/v1/workspaces/"):
         try:
-            yield Outage(method, path, body, key, unavailable)
+            yield outage
         except Exception as error:
-            unavailable.hook_error = error
-    raise unavailable
+            outage.error.hook_error = error
 
 
 def _attempt(attempt: Attempt) -> Steps[Response]:

@@ -82,7 +82,7 @@ async def test_an_endless_response_ends_with_its_asynchronous_attempt() -> None:
     assert isinstance(raised.value.__cause__, httpx.ReadTimeout)
 
 
-async def test_functions_of_the_asynchronous_client_may_be_asynchronous() -> None:
+async def test_key_and_hook_may_be_asynchronous_functions() -> None:
     outages: list[Outage] = []
 
     async def key() -> str:
@@ -185,7 +185,7 @@ def test_a_finish_that_failed_can_be_repeated() -> None:
     assert call.finish({"output_tokens": 1}) == SETTLED
 
 
-def test_a_failed_settlement_is_attached_to_the_error_of_the_scope() -> None:
+def test_a_failed_settlement_is_attached_to_the_scopes_error() -> None:
     service = holds([], lambda _: httpx.Response(409, json={"code": "hold_closed"}))
     failure = KeyError("of the scope")
 

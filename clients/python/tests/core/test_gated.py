@@ -99,7 +99,7 @@ async def test_a_failed_settlement_is_raised_once(is_async: bool) -> None:
 
 
 @kinds
-async def test_a_failed_settlement_does_not_hide_the_error_of_the_model(is_async: bool) -> None:
+async def test_a_failed_settlement_does_not_hide_the_models_error(is_async: bool) -> None:
     it = Streamed(is_async, [START, OVERLOADED], httpx.Response(409, json={"code": "hold_closed"}))
     with pytest.raises(anthropic.APIStatusError) as raised:
         await it.read()

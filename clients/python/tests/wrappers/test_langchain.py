@@ -77,14 +77,14 @@ async def test_an_answer_of_the_cache_costs_nothing(bench: Benches) -> None:
 
 
 @one
-async def test_a_model_that_completes_text_is_gated(bench: Benches) -> None:
+async def test_a_completion_model_is_gated(bench: Benches) -> None:
     it = bench(model=MODEL)
     assert await invoke(it, FakeListLLM(responses=["12345"]), "123456") == "12345"
     it.check({"input_tokens": 2, "output_tokens": 2}, estimated=True)
 
 
 @one
-async def test_a_model_that_completes_text_is_not_called_without_credits(bench: Benches) -> None:
+async def test_a_completion_model_is_not_called_without_credits(bench: Benches) -> None:
     it = bench("0.1", model=MODEL)
     model = FakeListLLM(responses=["12345"])
     with pytest.raises(InsufficientCredits):

@@ -78,7 +78,7 @@ async def test_leaving_a_helper_stream_settles_it(bench: Benches) -> None:
 
 
 @chat
-async def test_the_chunk_with_the_usage_is_for_who_asked(bench: Benches) -> None:
+async def test_the_chunk_with_the_usage_is_hidden_unless_asked_for(bench: Benches) -> None:
     async def usages(**options: Any) -> list[bool]:
         stream = await it.provider.stream(plan(), **options)
         chunks = [chunk async for chunk in stream] if it.provider.is_async else list(stream)
