@@ -38,6 +38,7 @@ mod subscription;
 mod top_ups;
 mod unmatched_payments;
 mod usage;
+mod usage_detail;
 mod workspaces;
 
 pub(crate) use credits_runtime::query;
@@ -170,6 +171,7 @@ impl Function for Account {
             AccountRoute::Run => self.run(call, store).await,
             AccountRoute::CompleteRun => self.complete_run(call, store).await,
             AccountRoute::Usage => self.usage(call, store).await,
+            AccountRoute::UsageDetail => self.usage_detail(call, store).await,
             AccountRoute::UsageHistory => self.usage_history(call, store).await,
             AccountRoute::UnmatchedPayments => self.unmatched_payments(call, store).await,
             AccountRoute::ResolvePayment => self.resolve_payment(call, store).await,

@@ -54,5 +54,6 @@ pub mod tier_change;
 pub mod top_up_page;
 pub mod units;
 pub mod usage;
+pub mod usage_detail;
 pub mod waterfall;
 pub mod workspace;
