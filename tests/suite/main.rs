@@ -61,5 +61,6 @@ mod topping_up;
 mod unmatched;
 mod upgrade;
 mod usage;
+mod usage_detail;
 mod webhook;
 mod world;

@@ -181,10 +181,7 @@ pub(crate) fn net_calls(entry: &Entry) -> Result<Vec<NetCall<'_>>, OutOfRange> {
     }
 }
 
-fn net_lines<'a>(
-    lines: &'a [PricedCall],
-    refunded: &[RefundedLine],
-) -> Result<Vec<NetCall<'a>>, OutOfRange> {
+fn net_lines<'a>(lines: &'a [PricedCall], refunded: &[RefundedLine]) -> Result<Vec<NetCall<'a>>, OutOfRange> {
     let net_line = |(place, line): (usize, &'a PricedCall)| {
         let refunded = refunded.iter().filter(|refunded| refunded.line == place);
         let net = line.amount.credits().minus(Credits::sum(refunded.map(|refunded| refunded.credits))?)?;

@@ -30,8 +30,7 @@ pub enum CallAttribute {
 pub struct InvalidAttribute;
 
 impl CallAttribute {
-    pub const ALL: [Self; 5] =
-        [Self::Workflow, Self::Feature, Self::Operation, Self::Model, Self::User];
+    pub const ALL: [Self; 5] = [Self::Workflow, Self::Feature, Self::Operation, Self::Model, Self::User];
 
     /// Returns the name in the API.
     #[must_use]
@@ -213,7 +212,10 @@ mod tests {
         let all = detail(CallAttribute::User, None);
         assert_eq!(all.total, tally("9.5", 4));
         let groups: Vec<_> = all.groups.iter().map(|(key, tally)| (key.as_deref(), *tally)).collect();
-        assert_eq!(groups, [(None, tally("5", 2)), (Some("ada"), tally("2", 1)), (Some("bob"), tally("2.5", 1))]);
+        assert_eq!(
+            groups,
+            [(None, tally("5", 2)), (Some("ada"), tally("2", 1)), (Some("bob"), tally("2.5", 1))]
+        );
         for (by, key, total) in [
             (CallAttribute::Feature, "chat", tally("4.5", 2)),
             (CallAttribute::Operation, "text.generate", tally("9.5", 4)),
