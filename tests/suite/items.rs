@@ -150,7 +150,7 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         standing.committed_at standing.ends standing.grants standing.invoices standing.open
         version
     alerts:
-        low_balance.enabled low_balance.recipients[] low_balance.threshold pk sk
+        low_balance.enabled low_balance.recipients[] low_balance.threshold pk sk version
     allowance runs:
         pk sk used
     auto_top_up:

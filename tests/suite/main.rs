@@ -57,6 +57,7 @@ mod stripe_failures;
 mod subscribing;
 mod sweeping;
 mod table;
+mod thresholds;
 mod topping_up;
 mod unmatched;
 mod upgrade;

@@ -108,7 +108,8 @@ impl Letter {
                 let in_a_batch = required.credits() <= *available;
                 ("run_failed", context! { workflow_id, step_id, required, available, in_a_batch })
             }
-            Fact::CreditsLow { threshold, available, held } => {
+            Fact::CreditsLow { crossed_smaller: true, .. } => return None,
+            Fact::CreditsLow { threshold, available, held, .. } => {
                 ("balance_low", context! { threshold, available, held })
             }
             Fact::CreditsExhausted { available, held } => {

@@ -131,9 +131,16 @@ fn of_balance(
     let (available, held) = (after.available()?, after.all_held()?);
     let crossing = Crossing::of(before, after)?;
     let mut events = Vec::new();
-    if let Some(threshold) = crossing.low {
-        let event_id = format!("low-{workspace}-{}", after.version);
-        events.push(outgoing_event(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
+    for threshold in &crossing.low {
+        let low = Fact::CreditsLow {
+            threshold: *threshold,
+            crossed_smaller: crossing.low.last() != Some(threshold),
+            available,
+            held,
+        };
+        // SES allows no dot in a mail's tag.
+        let threshold = threshold.to_string().replace('.', "_");
+        events.push(outgoing_event(format!("low-{workspace}-{}-{threshold}", after.version), workspace, low));
     }
     events.extend(top_up_wanted(workspace, after)?);
     if crossing.exhausted {

@@ -3,9 +3,10 @@
 //! ```text
 //! owned     = available + held
 //! low(t)    ⇔ owned ≤ t, for each threshold t
+//! t         = an amount, or ⌊percent × monthly credits ÷ 100⌋ to a millionth of a credit
 //! spent     ⇔ owned + credit_limit ≤ 0
 //! noted     ⇔ since the last addition a call was refused while spendable < 1 % of max(addition, credit_limit)
-//! a write raises "low" at t  ⇔ low(t) after it, and not before it
+//! a write raises "low" at t  ⇔ low(t) after it and not before it; if t is new, low at no threshold before it
 //! a write raises "exhausted" ⇔ (spent or noted) after it, and neither before it
 //! ```
 //!
@@ -14,6 +15,7 @@
 //!
 //! - The addition that raises `owned` above a threshold arms its alert.
 //! - Until the next addition, exactly one write crosses each threshold.
+//! - If one write crosses several, each has an event. Only the smallest is mailed.
 //! - A redelivered stream record of that write repeats the same event.
 //!
 //! If another kind of write is ever allowed to raise `owned`, it must arm the alert at 110 % of the threshold, not
@@ -139,9 +141,11 @@ impl Crossing {
         // A new workspace has not received credits yet, so the alert has nothing to warn about.
         let is_new = after.added.is_none() && after.owned()?.is_zero();
         let (low_before, low_after) = (before.low_thresholds()?, after.low_thresholds()?);
-        let crossed = low_after.into_iter().filter(|low| !is_new && !low_before.contains(low));
+        // Settings that change the thresholds of a balance that is low already raise nothing.
+        let was_set = |low: &Amount| before.low_at.iter().any(|low_at| low_at == *low);
+        let crossed = |low: &Amount| !low_before.contains(low) && (was_set(low) || low_before.is_empty());
         Ok(Self {
-            low: crossed.collect(),
+            low: low_after.into_iter().filter(|low| !is_new && crossed(low)).collect(),
             exhausted: after.has_run_out()? && !before.has_run_out()?,
         })
     }
@@ -246,8 +250,42 @@ mod tests {
     #[test]
     fn m15_threshold_counts_only_while_the_alert_is_on() {
         let on = LowBalance { enabled: true, threshold: "100".parse().ok(), ..LowBalance::off() };
-        assert_eq!(on.active_threshold(), "100".parse().ok());
-        assert_eq!(LowBalance { enabled: false, ..on }.active_threshold(), None);
+        assert_eq!(on.active_thresholds(None), Ok("100".parse().into_iter().collect()));
+        assert_eq!(
+            LowBalance { enabled: false, ..on }.active_thresholds(None),
+            Ok(AlertThresholds::default())
+        );
+    }
+
+    #[test]
+    fn m15_percentages_follow_the_monthly_credits() {
+        let thresholds = [
+            LowThreshold::Credits("50".parse().unwrap()),
+            LowThreshold::PercentOfAllocation(10),
+            LowThreshold::PercentOfAllocation(20),
+            LowThreshold::PercentOfAllocation(100),
+        ];
+        let alert = LowBalance { enabled: true, thresholds: thresholds.to_vec(), ..LowBalance::off() };
+        assert!(alert.follows_allocation());
+        assert!(!LowBalance { enabled: false, ..alert.clone() }.follows_allocation());
+        for (monthly_credits, resolved) in [
+            (None, vec!["50"]),
+            (Some("1000"), vec!["1000", "200", "100", "50"]),
+            (Some("500"), vec!["500", "100", "50"]),
+            (Some("0.000019"), vec!["50", "0.000019", "0.000003", "0.000001"]),
+            (Some("0.000005"), vec!["50", "0.000005", "0.000001"]),
+        ] {
+            let monthly_credits = monthly_credits.map(|credits| credits.parse().unwrap());
+            let resolved: AlertThresholds = resolved.iter().map(|amount| amount.parse().unwrap()).collect();
+            assert_eq!(alert.active_thresholds(monthly_credits), Ok(resolved), "{monthly_credits:?}");
+        }
+    }
+
+    #[test]
+    fn m15_settings_of_older_versions_are_read() {
+        let old = r#"{ "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] }"#;
+        let read: LowBalance = serde_json::from_str(old).unwrap();
+        assert_eq!((read.threshold, read.thresholds.len()), ("100".parse().ok(), 0));
     }
 
     #[test]
@@ -261,7 +299,7 @@ mod tests {
             (Balance { low_at: AlertThresholds::default(), ..with("1") }, false),
             (Balance { spendable: credits("150"), credit_limit: credits("50"), ..with("100") }, true),
         ] {
-            assert_eq!(balance.is_low(), Ok(is_low), "{balance:?}");
+            assert_eq!(balance.low_thresholds().map(|low| !low.is_empty()), Ok(is_low), "{balance:?}");
         }
     }
 
@@ -283,8 +321,48 @@ mod tests {
     }
 
     #[test]
+    fn m15_each_threshold_is_crossed_once() {
+        let alerted = |available: &str| Balance {
+            low_at: ["50", "200", "100"].iter().map(|amount| amount.parse().unwrap()).collect(),
+            ..with(available)
+        };
+        for (before, after, crossed) in [
+            ("201", "200.000001", vec![]),
+            ("201", "200", vec!["200"]),
+            ("200", "100.000001", vec![]),
+            ("200", "100", vec!["100"]),
+            ("1000", "50", vec!["200", "100", "50"]),
+            ("150", "0", vec!["100", "50"]),
+            ("50", "0", vec![]),
+        ] {
+            let low = Crossing::of(&alerted(before), &alerted(after)).unwrap().low;
+            let crossed: Vec<_> = crossed.iter().map(|amount| amount.parse().unwrap()).collect();
+            assert_eq!(low, crossed, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn m15_new_thresholds_raise_nothing_in_a_balance_that_is_low() {
+        let at = |thresholds: &[&str]| Balance {
+            low_at: thresholds.iter().map(|amount| amount.parse().unwrap()).collect(),
+            ..with("60")
+        };
+        for (before, after, crossed) in [
+            (vec!["100"], vec!["80"], 0),
+            (vec!["100"], vec!["100", "80"], 0),
+            (vec!["50"], vec!["100", "50"], 1),
+            (vec![], vec!["100", "80"], 2),
+        ] {
+            let low = Crossing::of(&at(&before), &at(&after)).unwrap().low;
+            assert_eq!(low.len(), crossed, "{before:?} to {after:?}");
+        }
+    }
+
+    #[test]
     fn m15_new_alert_is_raised_if_low_except_in_a_new_workspace() {
-        let set = |after: &Balance| crossing(&Balance { low_at: AlertThresholds::default(), ..after.clone() }, after);
+        let set = |after: &Balance| {
+            crossing(&Balance { low_at: AlertThresholds::default(), ..after.clone() }, after)
+        };
         assert_eq!(set(&with("90")), (true, false));
         assert_eq!(set(&with("0")), (true, false));
         assert_eq!(set(&Balance { added: None, ..with("0") }), (false, false));

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::change::QueuedChange;
 use crate::alert::AlertThresholds;
+use crate::change::QueuedChange;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, NextGrant};
 use crate::lane::OpenLanes;

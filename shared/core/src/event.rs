@@ -76,9 +76,12 @@ pub enum Fact {
         /// The credits that nobody pays.
         credits: Amount,
     },
-    /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
+    /// What a workspace owns fell to a threshold of its alert or below, or the alert was switched on there (M15).
     CreditsLow {
         threshold: Amount,
+        /// Whether the same write has crossed a smaller threshold too. Only the event of the smallest is mailed.
+        #[serde(default)]
+        crossed_smaller: bool,
         /// The credits that can be spent of those that are owned.
         available: Credits,
         /// The credits in open holds; zero in events from before this field.
@@ -250,7 +253,10 @@ mod tests {
     fn event_is_named_after_its_fact() {
         let (threshold, available) = ("100".parse().unwrap(), "7".parse().unwrap());
         let held = available;
-        assert_eq!(Fact::CreditsLow { threshold, available, held }.name(), "CreditsLow");
+        assert_eq!(
+            Fact::CreditsLow { threshold, crossed_smaller: false, available, held }.name(),
+            "CreditsLow"
+        );
         assert_eq!(Fact::CreditsExhausted { available, held }.name(), "CreditsExhausted");
     }
 }

@@ -48,6 +48,7 @@ pub mod refund;
 mod renewal;
 pub mod right_sizing;
 pub mod run;
+pub mod seller;
 pub mod subscription;
 pub mod subscription_account;
 pub mod tier_change;

@@ -45,6 +45,7 @@ fn all_events() -> Vec<Event> {
     vec![
         failed(Trigger::Scheduled),
         event(Fact::CreditsLow {
+            crossed_smaller: false,
             threshold: "100".parse().unwrap(),
             available: "30".parse().unwrap(),
             held: "60".parse().unwrap(),
