@@ -72,7 +72,7 @@ def check_filter(filters):
     image = lambda kind: {"NewImage": {"detail": {"M": {"kind": {"S": kind}}}}} if kind else {}
     record = lambda key, kind=None: {"dynamodb": {"Keys": {"pk": {"S": key}, "sk": {"S": "entry"}}} | image(kind)}
     passes = lambda *of: any(matches(json.loads(it["Pattern"]), record(*of)) for it in filters)
-    assert passes("balance#acme") and passes("lane#acme#1") and passes("entry#acme#1", "top_up") and passes("entry#acme#1", "claw_back")
+    assert passes("balance#acme") and passes("alerts#acme") and passes("lane#acme#1") and passes("entry#acme#1", "top_up") and passes("entry#acme#1", "claw_back")
     for of in [("usage#acme#2026-11",), ("mail#1",), ("entry#acme#1", "debit"), ("entry#acme#1", "batch")]:
         assert not passes(*of), of
 

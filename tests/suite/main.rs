@@ -28,6 +28,7 @@ mod debit_refunds;
 mod due;
 mod enterprise;
 mod events;
+mod expiry_notices;
 mod fuzz;
 mod grants;
 mod hold_ends;

@@ -1,11 +1,12 @@
-//! `PUT` and `GET /v1/workspaces/{workspace_id}/alerts`: the low-balance alert and its recipients (M15).
+//! `PUT` and `GET /v1/workspaces/{workspace_id}/alerts`: the low-balance alert (M15), expiry notices, and their recipients.
 
-use credits_core::alert::{LowBalance, LowThreshold, MAX_THRESHOLDS};
+use credits_core::alert::{AlertSettings, LowBalance, LowThreshold, MAX_THRESHOLDS};
 use credits_core::credits::Amount;
+use credits_core::expiry::{DEFAULT_DAYS, ExpirySettings, MAX_DAYS, MAX_NOTICES};
 use credits_runtime::fields::{Fields, count, mail_address, parsed, truth};
 use credits_runtime::{Answer, Call, Problem, Scope};
 use credits_store::Store;
-use serde::Serialize;
+use credits_store::alerts::AlertChange;
 use serde_json::Value;
 
 use crate::Account;
@@ -13,35 +14,59 @@ use crate::Account;
 /// The maximum number of addresses that one alert goes to.
 const MAX_RECIPIENTS: usize = 20;
 
-#[derive(Debug, Serialize)]
-struct AlertsBody {
-    low_balance: LowBalance,
-}
-
 impl Account {
     pub(crate) async fn put_alerts(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
-        let low_balance = read_alerts(&call.json()?)?;
-        let first = store.alerts().set(&workspace, &low_balance).await?;
-        let body = AlertsBody { low_balance };
-        Ok(if first { Answer::created(&body) } else { Answer::ok(&body) })
+        let change = read_alerts(&call.json()?)?;
+        let (settings, first) = store.alerts().set(&workspace, &change).await?;
+        Ok(if first { Answer::created(&settings) } else { Answer::ok(&settings) })
     }
 
     pub(crate) async fn alerts(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Manage)?;
         store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let low_balance = store.alerts().get(&workspace).await?.unwrap_or_else(LowBalance::off);
-        Ok(Answer::ok(&AlertsBody { low_balance }))
+        let settings = store.alerts().get(&workspace).await?.unwrap_or_else(AlertSettings::off);
+        Ok(Answer::ok(&settings))
     }
 }
 
-fn read_alerts(body: &Value) -> Result<LowBalance, Problem> {
+fn read_alerts(body: &Value) -> Result<AlertChange, Problem> {
     let mut fields = Fields::of(body)?;
     if fields.present("low_balance").is_none() {
         fields.refuse("low_balance", "is required");
     }
     let low_balance = fields.nested("low_balance", read_low_balance);
-    fields.finish(low_balance)
+    let expiry = fields.nested("expiry", read_expiry);
+    fields.finish(low_balance.map(|low_balance| AlertChange { low_balance, expiry }))
+}
+
+fn read_expiry(notices: &mut Fields<'_>) -> Option<ExpirySettings> {
+    let enabled = notices.required("enabled", truth);
+    let days = match notices.present("days") {
+        Some(_) => read_days(notices),
+        None => DEFAULT_DAYS.to_vec(),
+    };
+    let recipients = read_recipients(notices, enabled != Some(false));
+    enabled.map(|enabled| ExpirySettings { enabled, days, recipients })
+}
+
+fn read_days(notices: &mut Fields<'_>) -> Vec<u16> {
+    let Some(days) = notices.values("days", MAX_NOTICES, day) else { return Vec::new() };
+    if days.is_empty() {
+        notices.refuse("days", format!("must be 1 to {MAX_NOTICES} numbers of days"));
+    }
+    for (place, day) in days.iter().enumerate() {
+        if days.iter().take(place).any(|earlier| earlier == day) {
+            notices.refuse(&format!("days.{place}"), "must not occur twice");
+        }
+    }
+    days
+}
+
+fn day(value: &Value) -> Result<u16, String> {
+    let said = || format!("must be a whole number from 1 to {MAX_DAYS}");
+    let days = count(value, MAX_DAYS.into()).map_err(|_| said())?;
+    u16::try_from(days).ok().filter(|days| *days > 0).ok_or_else(said)
 }
 
 /// Reads the low-balance alert. Thresholds and recipients are optional while it is switched off.

@@ -1,5 +1,5 @@
 //! The renewal function: a schedule invokes it at least hourly, and it processes everything that is due (M6, M8). Events of
-//! the bus invoke it for automatic top-up, and when an allocation arrives, by which alerts follow it (M15).
+//! the bus invoke it for automatic top-up, and when an allocation or grant arrives, which alerts follow (M15).
 //!
 //! Due items stand in an index under their date. An invocation processes them until its time is up, and the next one
 //! finds the rest. An item that fails blocks no other: it is retried later. An item that keeps failing is quarantined.
@@ -49,7 +49,7 @@ struct SweepOrder {
 enum BusEvent {
     /// The workspace wants its automatic top-up.
     TopUpWanted,
-    /// An allocation has arrived.
+    /// An allocation or a grant has arrived.
     CreditsAdded,
 }
 
@@ -153,7 +153,7 @@ impl EventFunction for Renewal {
                     self.billing(deadline).await?.top_up_automatically(&workspace_id).await?;
                 }
                 BusEvent::CreditsAdded => {
-                    self.store.until(deadline).alerts().follow_allocation(&workspace_id).await?;
+                    self.store.until(deadline).alerts().follow_addition(&workspace_id).await?;
                 }
             }
             return Ok(json!({ "looked_at": workspace_id }));

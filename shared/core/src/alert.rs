@@ -28,9 +28,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::balance::Balance;
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::expiry::ExpirySettings;
 
 /// The maximum number of thresholds of an alert.
 pub const MAX_THRESHOLDS: usize = 5;
+
+/// A workspace's alert settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AlertSettings {
+    pub low_balance: LowBalance,
+    pub expiry: ExpirySettings,
+}
 
 /// The settings of a workspace's low-balance alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +85,14 @@ impl FromIterator<Amount> for AlertThresholds {
         amounts.sort_unstable_by_key(|amount| Reverse(amount.credits()));
         amounts.dedup();
         Self(amounts)
+    }
+}
+
+impl AlertSettings {
+    /// Returns the settings of a workspace that never changed them.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { low_balance: LowBalance::off(), expiry: ExpirySettings::off() }
     }
 }
 

@@ -88,6 +88,14 @@ pub enum Fact {
         #[serde(default)]
         held: Credits,
     },
+    /// Credits expire in some days.
+    CreditsExpiring {
+        /// What is left of the grants that end then.
+        credits: Amount,
+        expires_at: Timestamp,
+        /// The configured number of days before the end.
+        days: u16,
+    },
     /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more.
     /// Published at most once in a batch of the stream.
     TopUpWanted { threshold: Amount, available: Option<Credits> },
@@ -228,6 +236,7 @@ impl Fact {
             Self::CreditsClawedBack { .. } => "CreditsClawedBack",
             Self::CreditsUncollected { .. } => "CreditsUncollected",
             Self::CreditsLow { .. } => "CreditsLow",
+            Self::CreditsExpiring { .. } => "CreditsExpiring",
             Self::TopUpWanted { .. } => "TopUpWanted",
             Self::AutoTopUpLimited { .. } => "AutoTopUpLimited",
             Self::AutoTopUpUnlimited { .. } => "AutoTopUpUnlimited",

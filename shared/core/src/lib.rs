@@ -23,6 +23,7 @@ pub mod currency;
 pub mod debit_refund;
 pub mod dispute;
 pub mod event;
+pub mod expiry;
 pub mod forecast;
 pub mod grant;
 pub mod hold;
