@@ -78,3 +78,12 @@ async fn the_checkout_page_shows_the_pack_and_its_price() {
     assert!(page.contains("1000 AI credits") && page.contains("USD 10.00"), "{page}");
     assert_eq!(answer(world.bare(Method::GET, "/_local/checkouts/cs_none")).await.status, 404);
 }
+
+/// The settings page prints receipts, with the seller of the operator's settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_names_the_seller() {
+    let world = World::with_packs(0).await;
+    let seller = json!({ "name": "Example Inc.", "tax_id": "DE123456789",
+        "address": ["1 Main Street", "10115 Berlin", "Germany"] });
+    assert_eq!(world.get("/v1/catalog").await["seller"], seller);
+}

@@ -9,6 +9,7 @@ use credits_aws::{Settings, StartError, dynamodb};
 use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::{Answer, Call, Function, Problem, TopUpUrl, catalogue};
@@ -38,6 +39,7 @@ mod subscription;
 mod top_ups;
 mod unmatched_payments;
 mod usage;
+mod usage_detail;
 mod workspaces;
 
 pub(crate) use credits_runtime::query;
@@ -53,6 +55,7 @@ pub struct Account {
     top_up_url: TopUpUrl,
     return_origins: ReturnOrigins,
     checkout_options: CheckoutOptions,
+    seller: Option<Seller>,
 }
 
 /// The settings of checkouts.
@@ -77,7 +80,23 @@ impl Account {
         checkouts: CheckoutSettings,
     ) -> Self {
         let CheckoutSettings { top_up_url, return_origins, options: checkout_options } = checkouts;
-        Self { store, catalogue, provider, provider_key, top_up_url, return_origins, checkout_options }
+        let seller = None;
+        Self {
+            store,
+            catalogue,
+            provider,
+            provider_key,
+            top_up_url,
+            return_origins,
+            checkout_options,
+            seller,
+        }
+    }
+
+    /// Sets the seller that receipts name.
+    #[must_use]
+    pub fn with_seller(self, seller: Option<Seller>) -> Self {
+        Self { seller, ..self }
     }
 
     /// Creates the deployed function from its settings.
@@ -92,7 +111,8 @@ impl Account {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, checkouts))
+        let store = dynamodb::store(settings)?;
+        Ok(Self::new(store, catalogue, provider, provider_key, checkouts).with_seller(settings.seller()))
     }
 }
 
@@ -170,6 +190,7 @@ impl Function for Account {
             AccountRoute::Run => self.run(call, store).await,
             AccountRoute::CompleteRun => self.complete_run(call, store).await,
             AccountRoute::Usage => self.usage(call, store).await,
+            AccountRoute::UsageDetail => self.usage_detail(call, store).await,
             AccountRoute::UsageHistory => self.usage_history(call, store).await,
             AccountRoute::UnmatchedPayments => self.unmatched_payments(call, store).await,
             AccountRoute::ResolvePayment => self.resolve_payment(call, store).await,

@@ -11,6 +11,7 @@ use credits_aws::settings::SecretSetting;
 use credits_aws::{Settings, StartError};
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
@@ -65,6 +66,8 @@ pub struct Parts<'a> {
     pub checkout_options: CheckoutOptions,
     /// The Stripe mode, test or live, whose events the webhook handles.
     pub provider_mode: Mode,
+    /// The seller that receipts name.
+    pub seller: Option<Seller>,
 }
 
 impl std::fmt::Debug for Parts<'_> {
@@ -102,6 +105,7 @@ impl Functions {
             return_origins,
             checkout_options,
             provider_mode,
+            seller,
         } = parts;
         let url = || TopUpUrl::new(Some(top_up_page.clone()));
         let settings = MailSettings {
@@ -127,7 +131,8 @@ impl Functions {
                 provider,
                 secrets(&provider_key)?,
                 CheckoutSettings { top_up_url: url(), return_origins, options: checkout_options },
-            ),
+            )
+            .with_seller(seller),
             topup_webhook: TopUpWebhook::new(
                 store("topup_webhook"),
                 secrets(&webhook_secret)?,

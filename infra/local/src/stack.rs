@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::Method;
 use credits_aws::{Settings, StartError, connection};
 use credits_core::catalogue::Catalogue;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
@@ -292,6 +293,7 @@ fn shared(
         return_origins: ReturnOrigins::new(Settings.return_origins()),
         checkout_options,
         provider_mode: Mode::Test,
+        seller: Some(sample_seller()),
     };
     let template = Template::parse(DEPLOYED)?;
     let bus = Bus::new(template.rules()?, clock.sources());
@@ -319,6 +321,12 @@ fn shared(
         table: home.table().to_owned(),
         url,
     })
+}
+
+/// Returns the seller that receipts of the local stack name.
+fn sample_seller() -> Seller {
+    let tax_id = Some("DE123456789".to_owned());
+    Seller::new("Example Inc.".to_owned(), "1 Main Street|10115 Berlin|Germany", tax_id)
 }
 
 /// Returns the issuer's key. A stack with a folder keeps it there, so that tokens remain valid after a restart.

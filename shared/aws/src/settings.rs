@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_store::lanes::opening::LaneOpening;
@@ -118,6 +119,14 @@ impl Settings {
     #[must_use]
     pub fn return_origins(self) -> Vec<String> {
         listed("RETURN_ORIGINS")
+    }
+
+    /// Returns the seller that receipts name: `SELLER_NAME`, `SELLER_ADDRESS`, whose lines are separated by `|`, and
+    /// `SELLER_TAX_ID`; `None` without a name.
+    #[must_use]
+    pub fn seller(self) -> Option<Seller> {
+        let address = optional("SELLER_ADDRESS").unwrap_or_default();
+        optional("SELLER_NAME").map(|name| Seller::new(name, &address, optional("SELLER_TAX_ID")))
     }
 
     /// Returns the source of the secrets that sign events: `STRIPE_WEBHOOK_SECRET`, or the parameter that

@@ -46,8 +46,14 @@ fn crossings(change: &TableChange) -> Vec<String> {
     };
     let is_new = after["added"].is_null() && credits_owned(after).is_zero();
     let mut events = Vec::new();
-    if is_low(after) && !is_low(before) && !is_new {
-        events.push(format!("low-{workspace}-{}", number(after, "version")));
+    let (known, was_low) =
+        (thresholds(before), thresholds(before).iter().any(|low_at| is_low(before, *low_at)));
+    for low_at in thresholds(after) {
+        let before_it = if known.contains(&low_at) { is_low(before, low_at) } else { was_low };
+        if is_low(after, low_at) && !before_it && !is_new {
+            let threshold = low_at.normalize().to_string().replace('.', "_");
+            events.push(format!("low-{workspace}-{}-{threshold}", number(after, "version")));
+        }
     }
     if has_run_out(after) && !has_run_out(before) {
         events.push(format!("exhausted-{workspace}-{}", number(after, "version")));
@@ -55,8 +61,15 @@ fn crossings(change: &TableChange) -> Vec<String> {
     events
 }
 
-fn is_low(balance: &Value) -> bool {
-    balance["low_at"].is_object() && credits_owned(balance) <= number(balance, "low_at")
+/// Returns the thresholds of the alert.
+fn thresholds(balance: &Value) -> BTreeSet<Decimal> {
+    let further = balance["low_further"]["L"].as_array().into_iter().flatten();
+    let each = further.chain(std::iter::once(&balance["low_at"]));
+    each.filter_map(|value| value["N"].as_str()).map(|text| text.parse().unwrap()).collect()
+}
+
+fn is_low(balance: &Value, low_at: Decimal) -> bool {
+    credits_owned(balance) <= low_at
 }
 
 fn added(commit: &Commit) -> Option<String> {

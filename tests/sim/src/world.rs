@@ -411,6 +411,7 @@ fn functions(
         return_origins: ReturnOrigins::default(),
         checkout_options: CheckoutOptions::default(),
         provider_mode: Mode::Test,
+        seller: None,
     };
     Functions::start(parts).unwrap()
 }
