@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Account, CheckoutSettings};
+use account::{Account, CheckoutSettings, SettingsPage};
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_aws::connection;
 use credits_aws::dynamodb::dynamodb_config;
@@ -65,6 +65,8 @@ pub struct Parts<'a> {
     pub checkout_options: CheckoutOptions,
     /// The Stripe mode, test or live, whose events the webhook handles.
     pub provider_mode: Mode,
+    /// The settings page, with the origins of the apps that may embed it.
+    pub page: SettingsPage,
 }
 
 impl std::fmt::Debug for Parts<'_> {
@@ -102,6 +104,7 @@ impl Functions {
             return_origins,
             checkout_options,
             provider_mode,
+            page,
         } = parts;
         let url = || TopUpUrl::new(Some(top_up_page.clone()));
         let settings = MailSettings {
@@ -127,7 +130,8 @@ impl Functions {
                 provider,
                 secrets(&provider_key)?,
                 CheckoutSettings { top_up_url: url(), return_origins, options: checkout_options },
-            ),
+            )
+            .with_page(page),
             topup_webhook: TopUpWebhook::new(
                 store("topup_webhook"),
                 secrets(&webhook_secret)?,
