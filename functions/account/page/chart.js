@@ -23,7 +23,7 @@ export function Chart({ label, days, names, until }) {
       onPointerMove=${event => choose(dayAt(event, slot, days.length))} onPointerDown=${event => choose(dayAt(event, slot, days.length))}
       onPointerLeave=${event => event.pointerType === 'mouse' && choose(null)} onBlur=${() => choose(null)} onFocus=${() => choose(at)}>
       <svg viewBox=${`0 0 ${width} ${HEIGHT}`} width=${width} height=${HEIGHT} aria-hidden="true">
-        ${ticksOf(top).map(value => html`<g key=${value}><line class="grid" x1=${LEFT} x2=${width} y1=${y(value)} y2=${y(value)} />
+        ${ticksOf(top, days.every(day => !(day.credits > 0 || day.before > 0))).map(value => html`<g key=${value}><line class="grid" x1=${LEFT} x2=${width} y1=${y(value)} y2=${y(value)} />
           <text x=${LEFT - 8} y=${y(value) + 4} text-anchor="end">${credits(value)}</text></g>`)}
         ${days.map((day, index) => html`<g key=${day.day} class=${index === at && chosen !== null ? 'chosen' : ''}>
           <rect class="slot" x=${LEFT + slot * index} width=${slot} y="0" height=${HEIGHT - BOTTOM} />
@@ -88,7 +88,8 @@ function stepOf(most) {
   return [0.2, 0.5, 1, 2].map(part => part * power).find(step => most / step <= 5);
 }
 
-function ticksOf(top) {
+function ticksOf(top, empty) {
+  if (empty) return [0];
   const step = stepOf(top);
   return Array.from({ length: Math.round(top / step) + 1 }, (_, at) => Number((at * step).toPrecision(6)));
 }

@@ -1,6 +1,6 @@
 // Formats the API's values for people, in the locale and the time zone of the page's address. Credits are decimal
 // strings, which Intl formats without loss of digits.
-let number, exactNumber, dayOf, dayAndYearOf, timeOf, monthOf, shortMonthOf, locale;
+let number, exactNumber, dayOf, dayAndYearOf, timeOf, monthOf, monthAloneOf, shortMonthOf, locale;
 
 /** Sets the locale and the time zone. An unknown one is ignored. Days and months are those of the API: UTC. */
 export function setFormats({ locale: asked, timeZone }) {
@@ -13,6 +13,7 @@ export function setFormats({ locale: asked, timeZone }) {
   dayAndYearOf = dates({ dateStyle: 'medium' });
   timeOf = dates({ dateStyle: 'medium', timeStyle: 'short', timeZone: zone });
   monthOf = dates({ month: 'long', year: 'numeric' });
+  monthAloneOf = dates({ month: 'long' });
   shortMonthOf = dates({ month: 'short' });
   return zone;
 }
@@ -50,6 +51,7 @@ export const shortDay = text => dayOf.format(new Date(text));
 export const fullDate = text => dayAndYearOf.format(new Date(text));
 export const time = text => timeOf.format(new Date(text));
 export const month = text => monthOf.format(new Date(`${text}-01`));
+export const monthAlone = text => monthAloneOf.format(new Date(`${text}-01`));
 export const shortMonth = text => shortMonthOf.format(new Date(`${text}-01`));
 
 // The digits of ISO 4217's minor units, for currencies that do not have two. Intl uses other digits for some of them

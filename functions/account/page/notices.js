@@ -10,7 +10,11 @@ const LOW_DAYS = 7;
 
 export function Notices({ app, tab, at }) {
   const { balance, manages, seen } = app;
-  const subscription = useData(app, manages && balance ? '/subscription' : null).value;
+  // Without a subscription its call would answer 404, which the browser logs as an error.
+  const allocations = useData(app, manages && balance && !balance.subscription ? '/ledger?limit=1&kind=allocation' : null).value;
+  const subscribed = balance?.subscription || allocations?.entries.length > 0;
+  const subscription = useData(app, manages && subscribed ? '/subscription' : null).value;
+  const entries = useData(app, balance?.exhausted ? '/ledger?limit=1' : null).value?.entries;
   const automatic = useData(app, manages && balance && !app.enterprise ? '/auto-top-up' : null).value;
   const alerts = useData(app, manages && balance ? '/alerts' : null).value;
   const checkout = useCheckout(app);
@@ -18,7 +22,7 @@ export function Notices({ app, tab, at }) {
   const found = [
     seen.problem && lost(seen, at),
     subscription && ofSubscription(subscription, app, checkout),
-    ofBalance(balance, app, { automatic, alerts }),
+    (!balance.exhausted || entries) && ofBalance(balance, app, { automatic, alerts, fresh: entries?.length === 0 }),
     automatic?.status === 'paused' && { bad: true, text: t.notice.paused(automatic.paused_reason), action: to(app, 'billing/automatic', t.notice.review) },
     subscription?.pending_payment && { text: t.notice.processing },
   ].filter(Boolean).filter(notice => tab === 'overview' || notice.bad);
@@ -43,10 +47,11 @@ function ofSubscription({ status, payment_action, next_attempt_at, next_charge, 
   return { bad: true, title: t.notice.pastDueTitle, text, action: to(app, 'billing/card', t.notice.changeCard) };
 }
 
-function ofBalance(balance, app, { automatic, alerts }) {
+function ofBalance(balance, app, { automatic, alerts, fresh }) {
   const { manages, enterprise } = app;
   const add = manages && !enterprise && to(app, 'billing/add', t.add);
   const ask = manages ? (enterprise ? t.notice.contact : '') : t.notice.askOwner;
+  if (balance.exhausted && fresh) return { title: t.notice.newTitle, text: `${t.notice.fresh} ${ask}`, action: add };
   if (balance.exhausted) return { bad: true, title: t.notice.outTitle, text: `${t.notice.out} ${ask}`, action: add };
   if (automatic?.status === 'on') return null;
   const reason = lowReason(balance, alerts?.low_balance);

@@ -3,9 +3,9 @@ import { html } from './preact.js';
 import { useData } from './data.js';
 import { BlockedRuns } from './blocked_runs.js';
 import { Chart } from './chart.js';
-import { Depletion, Composition } from './balance.js';
-import { Credits, Section } from './ui.js';
-import { count, credits, date, daysBetween, lastDay, month as monthName, monthAway, percent, shortMonth } from './format.js';
+import { Depletion } from './balance.js';
+import { Bar, Credits, Section } from './ui.js';
+import { count, credits, date, daysBetween, lastDay, month as monthName, monthAlone, monthAway, percent, shortMonth } from './format.js';
 import { t } from './texts.js';
 
 export function Overview({ app }) {
@@ -15,7 +15,6 @@ export function Overview({ app }) {
     <${BlockedRuns} app=${app} runs=${runs} />
     <${Month} app=${app} />
     <div class="column"><${TopWorkflows} app=${app} /><${Runs} runs=${runs} /></div>
-    <${Composition} app=${app} />
   </div>`;
 }
 
@@ -25,7 +24,7 @@ function Month({ app }) {
   const now = useData(app, month && `/usage?group_by=day&month=${month}`);
   const then = useData(app, before && `/usage?group_by=day&month=${before}`);
   const of = { value: now.value && then.value && [now.value, then.value], problem: now.problem ?? then.problem, reload: () => { now.reload(); then.reload(); } };
-  return html`<${Section} id="month" title=${month ? t.month.title(monthName(month)) : t.month.title('')} of=${of} lines=${7}
+  return html`<${Section} id="month" title=${month ? t.month.title(monthAlone(month)) : t.month.title('')} of=${of} lines=${7}
     tools=${html`<a href=${app.link('usage')}>${t.month.more}</a>`}>
     ${([usage, last]) => html`<p class="lead">${compared(usage, last, app.now)}</p>
       <${Chart} label=${t.chart.label} days=${paired(month, usage, last)} names=${[monthName(month), monthName(before)]} until=${app.now.slice(0, 10)} />
@@ -40,7 +39,7 @@ function compared(usage, last, now) {
   const used = html`<b><${Credits} of=${usage.total} unit=${true} /></b> `;
   if (!same) return html`${used}${t.month.soFar}`;
   const change = (usage.total - same) / same;
-  return html`${used}${t.month.compared(percent(Math.abs(change)), change, monthName(last.month), credits(same))}`;
+  return html`${used}${t.month.compared(percent(Math.abs(change)), change, monthAlone(last.month), credits(same))}`;
 }
 
 /** The days of a month, each with the same day of the month before. */
@@ -67,7 +66,7 @@ function TopWorkflows({ app }) {
 function Runs({ runs }) {
   return html`<${Section} id="runs" title=${t.runs.title} of=${runs} lines=${2}>
     ${({ allowance }) => allowance && html`<p class="lead"><b class="nowrap">${count(allowance.used)}</b> ${allowance.limit === null ? t.runs.unlimited : t.runs.of(count(allowance.limit))}</p>
-      ${allowance.limit !== null && html`<meter min="0" max=${allowance.limit} value=${allowance.used} aria-label=${t.runs.title}></meter>
+      ${allowance.limit !== null && html`<${Bar} parts=${[{ part: Math.min(1, allowance.used / allowance.limit), kind: allowance.used >= allowance.limit ? 'bad' : 'left' }, { part: Math.max(0, 1 - allowance.used / allowance.limit), kind: 'used' }]} />
         <p class="quiet">${allowance.used >= allowance.limit ? t.runs.none : ''} ${t.runs.resets(date(allowance.resets_at))}</p>`}`}
   </${Section}>`;
 }

@@ -17,7 +17,7 @@ export function Credits({ of, unit }) {
 export function Section({ id, title, of, lines = 4, tools, wide, children }) {
   const value = of ? of.value : true;
   const shown = [children].flat().map(child => (typeof child === 'function' ? value && child(value) : child));
-  return html`<section aria-labelledby=${id} aria-busy=${!value && !of?.problem} class=${wide && 'wide'}>
+  return html`<section aria-labelledby=${id} aria-busy=${(!value && !of?.problem) || Boolean(of?.stale)} class=${wide && 'wide'}>
     <div class="head"><h2 id=${id} tabindex="-1">${title}</h2>${tools}</div>
     ${!value && !of.problem && html`<${Skeleton} lines=${lines} />`}${shown}
     ${of?.problem && html`<${Failed} of=${of} stale=${Boolean(value)} />`}
@@ -44,7 +44,7 @@ export function Table({ label, head, children }) {
 /** A bar of parts: `[{part, kind}]`, each from 0 to 1. */
 export function Bar({ parts }) {
   return html`<div class="bar" aria-hidden="true">${parts.filter(({ part }) => part > 0).map(({ part, kind }) => html`
-    <span key=${kind} class=${kind} style=${{ flexGrow: part }}></span>`)}</div>`;
+    <span class=${kind} style=${{ flexGrow: part }}></span>`)}</div>`;
 }
 
 /** A labelled input with a hint, and with the error of the field, which is announced and named by the input. */

@@ -1,5 +1,5 @@
 // Usage: any month or range of days, by workflow, feature, operation, model or user, and what is within one of them.
-import { html, useState } from './preact.js';
+import { html, useRef, useState } from './preact.js';
 import { Chart } from './chart.js';
 import { Groups } from './usage_groups.js';
 import { History } from './usage_history.js';
@@ -16,7 +16,7 @@ export function UsageTab({ app, route }) {
 }
 
 function Period({ app, view, show }) {
-  const usage = useUsage(app, view);
+  const usage = useKept(useUsage(app, view));
   const save = () => download(`usage-${app.session.workspace}-${view.from}-${view.by}.csv`, csvOf(rowsOf(usage.value, view)));
   return html`<${Section} id="usage" wide=${true} of=${usage} lines=${14} title=${titleOf(view)}
     tools=${html`<button class="plain" disabled=${!usage.value} onClick=${save}>${t.csv}</button>`}>
@@ -25,6 +25,13 @@ function Period({ app, view, show }) {
       <button onClick=${() => show({ filter: null, by: view.filter.by })} aria-label=${t.usage.clear(view.filter.key)}>✕</button></span></p>`}
     ${value => html`<${Shown} app=${app} view=${view} usage=${value} open=${key => show(within(view, key))} />`}
   </${Section}>`;
+}
+
+/** The usage, or while another view loads the one before it, so that nothing jumps. */
+function useKept(usage) {
+  const last = useRef(null);
+  if (usage.value) last.current = usage.value;
+  return usage.value || usage.problem ? usage : { ...usage, value: last.current, stale: Boolean(last.current) };
 }
 
 const titleOf = ({ month, from, to }) => (month ? monthName(month) : `${fullDate(from)} – ${fullDate(to)}`);
