@@ -12,7 +12,7 @@ export function AutoTopUp({ app }) {
   const stored = useData(app, '/auto-top-up');
   const of = { ...stored, value: stored.value && app.catalog && stored.value, problem: stored.problem ?? app.catalogSeen.problem };
   return html`<${Section} id="automatic" title=${t.automatic.title} of=${of} lines=${6}>
-    ${value => html`<${Settings} app=${app} stored=${value} reload=${stored.reload} />`}
+    ${value => html`<${Settings} app=${app} stored=${value} />`}
   </${Section}>`;
 }
 
@@ -20,7 +20,7 @@ function formOf({ enabled, threshold, pack, monthly_limit }, { packs }) {
   return { enabled, threshold: threshold ?? '', pack: pack ?? packs[0].pack, limit: String(monthly_limit ?? DEFAULT_LIMIT) };
 }
 
-function Settings({ app, stored, reload }) {
+function Settings({ app, stored }) {
   const { packs } = app.catalog;
   const [form, setForm] = useState(() => formOf(stored, app.catalog));
   const [errors, setErrors] = useState({});
@@ -39,8 +39,7 @@ function Settings({ app, stored, reload }) {
     if (Object.keys(found).length) return undefined;
     return action.run(async () => {
       await app.api.put('/auto-top-up', orderOf(form, stored));
-      app.api.forget('/auto-top-up');
-      reload();
+      app.changed();
       say({ text: form.enabled ? t.automatic.saved : t.automatic.savedOff });
     });
   };

@@ -30,7 +30,7 @@ const OUTCOMES = {
  * Returns `open(title, start, kind, before)`, which calls `start` for a checkout and opens it, and `dialog`, which the
  * caller renders. `kind` names how the outcome is read; `before` is what the outcome is compared with.
  */
-export function useCheckout(app, done) {
+export function useCheckout(app) {
   const [state, setState] = useState(null);
   const open = async (title, start, kind, before) => {
     setState({ title, kind, before, phase: 'opening' });
@@ -46,13 +46,11 @@ export function useCheckout(app, done) {
   };
   const close = () => {
     setState(null);
-    app.seen.reload();
+    app.changed();
   };
   const finish = outcome => {
     setState(was => was && { ...was, phase: 'done', outcome });
-    for (const path of ['/subscription', '/payment', '/auto-top-up']) app.api.forget(path);
-    app.seen.reload();
-    done?.(outcome);
+    app.changed();
   };
   return { open, busy: state !== null, dialog: state && html`<${Waiting} app=${app} state=${state} close=${close} finish=${finish} />` };
 }

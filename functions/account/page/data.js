@@ -9,7 +9,7 @@ const FOLLOWS_AFTER_MS = 1500;
 
 /**
  * Polls the balance while the page is visible. `moves` increases whenever the sections have to load again, `at` is when
- * the balance was read, and `look` reads it at once.
+ * the balance was read, `look` reads it at once, and `changed` lets everything load again after an order.
  */
 export function useBalance(api) {
   const [seen, setSeen] = useState({ balance: null, problem: null, moves: 0, at: null });
@@ -52,7 +52,11 @@ export function useBalance(api) {
       for (const [target, name] of events) target.removeEventListener(name, atOnce);
     };
   }, [api]);
-  return { ...seen, look };
+  const changed = useCallback(() => {
+    setSeen(was => ({ ...was, moves: was.moves + 1 }));
+    look();
+  }, [look]);
+  return { ...seen, look, changed };
 }
 
 /** Loads a path of the workspace, or nothing if it is null. The previous value of the same path stays until the next. */

@@ -23,7 +23,7 @@ export function Packs({ app }) {
         <b class="nowrap">${t.amount(credits(pack.credits))}</b>
         <strong class="nowrap">${money(pack.price)}</strong>
         <small>${t.perThousand(perThousand(pack.price, pack.credits))}</small>
-        <button disabled=${checkout.busy} onClick=${() => buy(pack)} aria-label=${t.packs.buyLabel(credits(pack.credits), money(pack.price))}>${t.packs.buy}</button></li>`)}</ul>
+        <button onClick=${() => buy(pack)} aria-label=${t.packs.buyLabel(credits(pack.credits), money(pack.price))}>${t.packs.buy}</button></li>`)}</ul>
       <p class="quiet">${t.packs.checkout}</p>`}
     ${checkout.dialog}
   </${Section}>`;

@@ -76,6 +76,7 @@ function Page() {
     api, session, balance, moves, profile, now,
     catalog: catalog.value, catalogSeen: catalog,
     seen: { value: balance, problem, reload: seen.look },
+    changed: seen.changed,
     manages: session.manages,
     enterprise: profile?.plan === 'enterprise',
     link: (path, view) => linkTo(session, path, view),

@@ -5,7 +5,7 @@ import { Dialog, Section, useAction } from './ui.js';
 import { t } from './texts.js';
 
 export function PaymentMethod({ app, method }) {
-  const checkout = useCheckout(app, method.reload);
+  const checkout = useCheckout(app);
   const [removing, setRemoving] = useState(false);
   const key = useRef(null);
   const stored = method.value?.payment_method;
@@ -21,7 +21,7 @@ export function PaymentMethod({ app, method }) {
       <p class="quiet">${stored?.exp_year ? t.card.expires(stored.exp_month, stored.exp_year) : ''} ${stored ? t.card.usedFor : t.card.why}</p>
       <p class="actions"><button class="plain" onClick=${replace}>${stored ? t.card.replace : t.card.add}</button>
         ${stored && html`<button class="plain" onClick=${() => setRemoving(true)}>${t.card.remove}</button>`}</p>`}
-    ${removing && html`<${Removal} app=${app} stored=${stored} close=${() => { setRemoving(false); app.api.forget('/auto-top-up'); method.reload(); app.seen.reload(); }} />`}
+    ${removing && html`<${Removal} app=${app} stored=${stored} close=${() => { setRemoving(false); app.changed(); }} />`}
     ${checkout.dialog}
   </${Section}>`;
 }

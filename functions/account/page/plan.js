@@ -11,14 +11,12 @@ export function Plan({ app, method }) {
   const { catalog, profile } = app;
   const subscription = useSubscription(app);
   const [asked, ask] = useState(null);
-  const checkout = useCheckout(app, subscription.reload);
+  const checkout = useCheckout(app);
   const terms = catalog?.plans.find(known => known.plan === profile?.plan);
   const of = { value: subscription.value && catalog && profile, problem: subscription.problem ?? app.catalogSeen.problem, reload: () => { subscription.reload(); app.catalogSeen.reload(); } };
   const close = () => {
     ask(null);
-    app.api.forget('/subscription');
-    subscription.reload();
-    app.seen.reload();
+    app.changed();
   };
   return html`<${Section} id="plan" title=${t.plans.title} of=${of} lines=${6} wide=${true}>
     ${() => (terms?.subscription === false ? html`<p class="quiet">${t.plans.prepaidOnly}</p>` : html`
