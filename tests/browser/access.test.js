@@ -155,7 +155,7 @@ test('a_reader_is_told_to_ask_an_owner', async () => {
     await page.getByRole('link', { name: 'Billing' }).click();
     await page.getByText('ask an owner of this workspace').waitFor();
     await section(page, 'All movements of credits').waitFor();
-    assert.equal(await page.getByRole('button', { name: /Buy|Change to|Replace|Save/ }).count(), 0);
+    assert.equal(await page.getByRole('button', { name: /Buy|Subscribe|Change|Replace|Save/ }).count(), 0);
     await page.getByRole('link', { name: 'Alerts' }).click();
     await page.getByText('Alerts are set by the owners').waitFor();
     await page.getByRole('link', { name: 'Usage' }).click();

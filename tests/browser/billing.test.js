@@ -1,7 +1,7 @@
 // Billing: every charge is named before it is made, by keyboard too, and its outcome is said where the person looks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answering, buy, checkAxe, failing, figure, grant, hub, local, newWorkspace, onPage, pay, section, spend, subscribe, tabTo } from './support.js';
+import { answering, buy, checkAxe, failing, figure, grant, hub, id, local, newWorkspace, onPage, pay, section, spend, subscribe, tabTo } from './support.js';
 
 const dialog = page => page.getByRole('dialog');
 
@@ -36,7 +36,7 @@ test('m06_an_upgrade_names_its_charge_before_it_is_made', async () => {
   await newWorkspace('upgraded');
   await subscribe('upgraded');
   await onPage('upgraded', { path: '/billing' }, async page => {
-    const change = page.getByRole('button', { name: 'Change to 50,000 credits a month for $300.00' });
+    const change = page.getByRole('button', { name: 'Change: 50,000 credits a month for $300.00' });
     await change.waitFor();
     await tabTo(page, change);
     await page.keyboard.press('Enter');
@@ -65,7 +65,7 @@ test('m06_a_changed_price_is_shown_and_asked_again', async () => {
     '**/subscription/preview': route => (refused ? answering(preview)(route) : route.fallback()),
   };
   await onPage('repriced', { path: '/billing', routes }, async page => {
-    await page.getByRole('button', { name: 'Change to 10,000' }).click();
+    await page.getByRole('button', { name: 'Change: 10,000' }).click();
     await dialog(page).getByRole('button', { name: /^Pay / }).click();
     await dialog(page).getByText('The amount has changed to $123.45. Nothing was charged.').waitFor();
     await dialog(page).getByRole('button', { name: 'Pay $123.45 now' }).waitFor();
@@ -75,9 +75,9 @@ test('m06_a_changed_price_is_shown_and_asked_again', async () => {
 test('m06_a_declined_upgrade_charges_nothing_and_says_so', async () => {
   await newWorkspace('declined');
   await subscribe('declined');
-  await local('/_local/payments', { workspace: 'declined', outcome: 'declined' });
+  await local('/_local/payments', { workspace: id('declined'), outcome: 'declined' });
   await onPage('declined', { path: '/billing' }, async page => {
-    await page.getByRole('button', { name: 'Change to 10,000' }).click();
+    await page.getByRole('button', { name: 'Change: 10,000' }).click();
     await dialog(page).getByRole('button', { name: /^Pay / }).click();
     await dialog(page).getByText('Visa •••• 4242 was declined. Nothing was charged, and your plan stays as it is.').waitFor();
     await dialog(page).getByRole('link', { name: 'Change the payment method' }).click();
@@ -99,7 +99,7 @@ test('m06_a_payment_that_needs_confirmation_leads_every_tab', async () => {
 test('m06_a_first_subscription_is_paid_at_a_checkout_and_cancelled', async () => {
   await newWorkspace('tiered');
   await onPage('tiered', { path: '/billing' }, async page => {
-    await page.getByRole('button', { name: 'Change to 2,000 credits a month for $16.00' }).click();
+    await page.getByRole('button', { name: 'Subscribe: 2,000 credits a month for $16.00' }).click();
     await dialog(page).getByText('Pay $16.00 at the checkout, then $16.00 every month.').waitFor();
     const opened = page.context().waitForEvent('page');
     await dialog(page).getByRole('button', { name: 'Go to the checkout' }).click();
@@ -209,7 +209,7 @@ test('m08_an_enterprise_workspace_has_invoices_and_nothing_to_buy', async () => 
     await invoices.locator('summary').filter({ hasText: '$2.00' }).filter({ hasText: /INV-\d{4}-\d{6}/ }).click();
     await invoices.getByRole('row', { name: /200.*\$2\.00/ }).first().waitFor();
     await section(page, 'Your agreement').getByText('500 credits').waitFor();
-    assert.equal(await page.getByRole('button', { name: /Buy|Subscribe|Change to/ }).count(), 0);
+    assert.equal(await page.getByRole('button', { name: /Buy|Subscribe|Change/ }).count(), 0);
     await page.getByRole('link', { name: 'Overview' }).click();
     await figure(page).waitFor();
     assert.equal(await page.getByRole('link', { name: 'Add credits' }).count(), 0);
@@ -228,6 +228,6 @@ test('the_ledger_names_packs_and_filters_kinds', async () => {
     await ledger.getByRole('row', { name: /Credits granted/ }).waitFor({ state: 'detached' });
     const saved = page.waitForEvent('download');
     await ledger.getByRole('button', { name: 'Download CSV' }).click();
-    assert.equal((await saved).suggestedFilename(), 'ledger-listed.csv');
+    assert.equal((await saved).suggestedFilename(), `ledger-${id('listed')}.csv`);
   });
 });

@@ -1,19 +1,17 @@
 // The pages of the local stack itself.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { base, browser, hub, local, newWorkspace } from './support.js';
+import { base, browser, hub, local, newWorkspace, watch } from './support.js';
 
 test('a payment is refunded and disputed by the buttons of the local page', async () => {
-  const workspace = `refunds-${Date.now()}`;
+  const workspace = 'refunds';
   await newWorkspace(workspace);
   const topUp = await hub('POST', `${workspace}/top-ups`, { pack: 'pack_1k' });
   await local(`/_local/checkouts/${topUp.body.checkout_id}/pay`, { outcome: 'succeeded' });
   const available = async () => (await hub('GET', `${workspace}/balance`)).body.available;
   assert.equal(await available(), '1000');
   const page = await browser.newPage();
-  const wrong = [];
-  page.on('console', message => ['error', 'warning'].includes(message.type()) && wrong.push(message.text()));
-  page.on('pageerror', error => wrong.push(error.message));
+  const wrong = watch(page);
   await page.goto(`${base}/_local/payments`);
   const press = async name => {
     await page.getByRole('row').nth(1).getByRole('button', { name, exact: true }).click();

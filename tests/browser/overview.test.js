@@ -1,7 +1,7 @@
 // The overview: what is left, until when, and what needs action, above the fold and without a reload.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { blockRun, buy, checkAxe, figure, grant, hub, local, newWorkspace, onPage, open, section, spend, subscribe } from './support.js';
+import { blockRun, buy, checkAxe, figure, grant, hub, id, local, newWorkspace, onPage, open, section, spend, subscribe } from './support.js';
 
 test('m09_the_overview_shows_balance_month_workflows_and_runs', async () => {
   // The month may have begun minutes ago, so the demo's own history may have no use in it yet.
@@ -49,7 +49,7 @@ test('m06_past_due_leads_the_page_with_a_way_out', async () => {
   await newWorkspace('past-due');
   await subscribe('past-due');
   await grant('past-due', '5000');
-  await local('/_local/payments', { workspace: 'past-due', outcome: 'declined' });
+  await local('/_local/payments', { workspace: id('past-due'), outcome: 'declined' });
   await local('/_local/clock', { advance_seconds: 32 * 86_400 });
   await local('/_local/drain');
   await onPage('past-due', {}, async page => {

@@ -4,12 +4,13 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { base, browser, newWorkspace, spend } from './support.js';
 
-test('m11_another_page_can_embed_the_prompt', async () => {
+test('m11_another_page_can_embed_the_prompt', async context => {
   await newWorkspace('refused');
   const embedding = `<!doctype html><link rel="icon" href="data:,"><ai-credits-prompt></ai-credits-prompt>
     <script type="module" src="${base}/settings/ai-credits/prompt.js"></script>`;
   const hubPage = createServer((_, response) => response.setHeader('content-type', 'text/html').end(embedding));
   await new Promise(listening => hubPage.listen(0, '127.0.0.1', listening));
+  context.after(() => hubPage.close());
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${hubPage.address().port}/`);
   const problem = (await spend('refused', '3')).body;
@@ -21,5 +22,4 @@ test('m11_another_page_can_embed_the_prompt', async () => {
   await page.getByText('<b>x</b>').waitFor();
   assert.equal(await page.getByRole('link', { name: 'Add credits' }).count(), 0);
   await page.close();
-  hubPage.close();
 });

@@ -10,12 +10,18 @@ export const base = process.env.AI_CREDITS_LOCAL;
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export let browser;
-before(async () => { browser = await launch(); });
-after(() => browser.close());
+if (process.env.NODE_TEST_CONTEXT) {
+  before(async () => { browser = await launch(); });
+  after(() => browser.close());
+}
 
 export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 }
+
+/** The id of a test's workspace: each run has its own, so that a run can be repeated on the same stack. */
+const RUN = Date.now().toString(36);
+export const id = workspace => (['demo', '*'].includes(workspace) ? workspace : `${workspace}-${RUN}`);
 
 /** Calls the local stack's own controls. */
 export async function local(path, body = {}) {
@@ -25,13 +31,14 @@ export async function local(path, body = {}) {
 }
 
 export async function tokenFor(workspace, scope = 'credits:read credits:manage') {
-  return (await local('/_local/tokens', { workspace, scope })).token;
+  return (await local('/_local/tokens', { workspace: id(workspace), scope })).token;
 }
 
-/** Calls the API as an app's backend does. */
+/** Calls the API as an app's backend does. The path begins with the test's workspace. */
 export async function hub(method, path, body, key = crypto.randomUUID()) {
   const token = await tokenFor('*', 'credits:spend credits:read credits:manage');
-  const response = await fetch(`${base}/v1/workspaces/${path}`, {
+  const [workspace, ...rest] = path.split('/');
+  const response = await fetch(`${base}/v1/workspaces/${[id(workspace), ...rest].join('/')}`, {
     method,
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': key },
     body: body && JSON.stringify(body),
@@ -120,7 +127,7 @@ export const failing = (status = 503, body = { code: 'unavailable', detail: 'raw
 export const answering = body => route => route.fulfill({ status: 200, contentType: 'application/json', body: JSON.stringify(body) });
 
 export const figure = page => page.locator('.figure strong');
-export const section = (page, name) => page.getByRole('region', { name, exact: true });
+export const section = (page, name) => page.locator('section').and(page.getByRole('region', { name, exact: true }));
 
 /** Pays in the checkout's tab, whatever its page looks like. */
 export async function pay(checkout) {

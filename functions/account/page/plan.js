@@ -52,13 +52,13 @@ function Tiers({ tiers, subscription, ask }) {
     const current = active && subscription.tier === tier.tier;
     const settled = current && !subscription.cancel_at_period_end && !subscription.next_tier;
     const next = active && subscription.next_tier === tier.tier;
+    const verb = current ? t.plans.keep : active ? t.plans.change : t.plans.subscribe;
     return html`<li key=${tier.tier} class=${current ? 'current' : ''}>
       <b class="nowrap">${t.plans.monthly(credits(tier.monthly_credits))}</b>
       <strong class="nowrap">${money(tier.price)}</strong>
       <small>${t.perThousand(perThousand(tier.price, tier.monthly_credits))}</small>
       ${settled || next ? html`<span class="chip">${next ? t.plans.nextTier : t.plans.current}</span>`
-        : html`<button class=${active ? 'plain' : ''} onClick=${() => ask({ tier })} aria-label=${t.plans.chooseLabel(credits(tier.monthly_credits), money(tier.price))}>
-          ${current ? t.plans.keep : active ? t.plans.change : t.plans.subscribe}</button>`}</li>`;
+        : html`<button class=${active ? 'plain' : ''} onClick=${() => ask({ tier })} aria-label=${t.plans.chooseLabel(verb, credits(tier.monthly_credits), money(tier.price))}>${verb}</button>`}</li>`;
   })}</ul>
   ${active && !subscription.cancel_at_period_end && html`<p><button class="plain" onClick=${() => ask({ cancel: true })}>${t.plans.cancel}</button></p>`}`;
 }

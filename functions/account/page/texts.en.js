@@ -218,7 +218,7 @@ export default {
     keep: 'Keep this',
     change: 'Change',
     subscribe: 'Subscribe',
-    chooseLabel: (credits, price) => `Change to ${credits} credits a month for ${price}`,
+    chooseLabel: (verb, credits, price) => `${verb}: ${credits} credits a month for ${price}`,
     cancel: 'Cancel the subscription',
     cancelAt: day => `You keep your credits until ${day}. What is left of the allocation expires then, and nothing more is charged.`,
     cancelNow: 'It ends now, and the charge that failed is not tried again.',
