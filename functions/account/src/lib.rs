@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use credits_aws::secrets::Secrets;
+use credits_aws::settings::SettingError;
 use credits_aws::{Settings, StartError, dynamodb};
 use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
@@ -43,6 +44,7 @@ mod usage_detail;
 mod workspaces;
 
 pub(crate) use credits_runtime::query;
+pub use page::SettingsPage;
 pub use route::AccountRoute;
 
 /// The account function with its store, its catalogue and its Stripe client.
@@ -56,6 +58,7 @@ pub struct Account {
     return_origins: ReturnOrigins,
     checkout_options: CheckoutOptions,
     seller: Option<Seller>,
+    page: SettingsPage,
 }
 
 /// The settings of checkouts.
@@ -80,7 +83,7 @@ impl Account {
         checkouts: CheckoutSettings,
     ) -> Self {
         let CheckoutSettings { top_up_url, return_origins, options: checkout_options } = checkouts;
-        let seller = None;
+        let (seller, page) = (None, SettingsPage::default());
         Self {
             store,
             catalogue,
@@ -90,6 +93,7 @@ impl Account {
             return_origins,
             checkout_options,
             seller,
+            page,
         }
     }
 
@@ -97,6 +101,12 @@ impl Account {
     #[must_use]
     pub fn with_seller(self, seller: Option<Seller>) -> Self {
         Self { seller, ..self }
+    }
+
+    /// Lets the apps of these origins embed the settings page.
+    #[must_use]
+    pub fn with_page(self, page: SettingsPage) -> Self {
+        Self { page, ..self }
     }
 
     /// Creates the deployed function from its settings.
@@ -111,8 +121,11 @@ impl Account {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
+        let page = SettingsPage::embedded_by(&settings.page_origins());
+        let page = page.map_err(|_| SettingError("PAGE_ORIGINS"))?;
         let store = dynamodb::store(settings)?;
-        Ok(Self::new(store, catalogue, provider, provider_key, checkouts).with_seller(settings.seller()))
+        let account = Self::new(store, catalogue, provider, provider_key, checkouts);
+        Ok(account.with_seller(settings.seller()).with_page(page))
     }
 }
 
@@ -195,7 +208,7 @@ impl Function for Account {
             AccountRoute::UnmatchedPayments => self.unmatched_payments(call, store).await,
             AccountRoute::ResolvePayment => self.resolve_payment(call, store).await,
             AccountRoute::Openapi => Ok(Self::openapi(call)),
-            AccountRoute::Page => Ok(Self::page(call)),
+            AccountRoute::Page => Ok(self.page(call)),
             AccountRoute::PageFile => Self::page_file(call),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Account, CheckoutSettings};
+use account::{Account, CheckoutSettings, SettingsPage};
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_aws::connection;
 use credits_aws::dynamodb::dynamodb_config;
@@ -68,6 +68,8 @@ pub struct Parts<'a> {
     pub provider_mode: Mode,
     /// The seller that receipts name.
     pub seller: Option<Seller>,
+    /// The settings page, with the origins of the apps that may embed it.
+    pub page: SettingsPage,
 }
 
 impl std::fmt::Debug for Parts<'_> {
@@ -106,6 +108,7 @@ impl Functions {
             checkout_options,
             provider_mode,
             seller,
+            page,
         } = parts;
         let url = || TopUpUrl::new(Some(top_up_page.clone()));
         let settings = MailSettings {
@@ -132,7 +135,8 @@ impl Functions {
                 secrets(&provider_key)?,
                 CheckoutSettings { top_up_url: url(), return_origins, options: checkout_options },
             )
-            .with_seller(seller),
+            .with_seller(seller)
+            .with_page(page),
             topup_webhook: TopUpWebhook::new(
                 store("topup_webhook"),
                 secrets(&webhook_secret)?,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use account::SettingsPage;
 use axum::http::Method;
 use credits_aws::{Settings, StartError, connection};
 use credits_core::catalogue::Catalogue;
@@ -68,6 +69,8 @@ pub struct Options {
     pub begins_at: Option<Timestamp>,
     /// Whether transactions on one item cancel each other, as in `DynamoDB`.
     pub conflicts: Conflicts,
+    /// The settings page, with the origins of the apps that may embed it.
+    pub page: SettingsPage,
 }
 
 /// A payment provider that replaces the stand-in.
@@ -91,6 +94,7 @@ impl Default for Options {
             provider: None,
             begins_at: None,
             conflicts: Conflicts::Off,
+            page: SettingsPage::default(),
         }
     }
 }
@@ -294,6 +298,7 @@ fn shared(
         checkout_options,
         provider_mode: Mode::Test,
         seller: Some(sample_seller()),
+        page: options.page.clone(),
     };
     let template = Template::parse(DEPLOYED)?;
     let bus = Bus::new(template.rules()?, clock.sources());

@@ -129,6 +129,14 @@ impl Settings {
         optional("SELLER_NAME").map(|name| Seller::new(name, &address, optional("SELLER_TAX_ID")))
     }
 
+    /// Returns the origins of the apps that may embed the settings page and give it tokens: `PAGE_ORIGINS`, a list such
+    /// as `https://app.example https://admin.example`.
+    #[must_use]
+    pub fn page_origins(self) -> Vec<String> {
+        let text = optional("PAGE_ORIGINS").unwrap_or_default();
+        text.split([' ', ',']).filter(|origin| !origin.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Returns the source of the secrets that sign events: `STRIPE_WEBHOOK_SECRET`, or the parameter that
     /// `STRIPE_WEBHOOK_SECRET_PARAMETER` names. White space or commas separate several secrets.
     pub fn webhook_secret(self) -> Result<SecretSetting, SettingError> {
