@@ -412,6 +412,7 @@ fn functions(
         checkout_options: CheckoutOptions::default(),
         provider_mode: Mode::Test,
         seller: None,
+        page: Default::default(),
     };
     Functions::start(parts).unwrap()
 }
