@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use account::{Account, CheckoutSettings, SettingsPage};
+pub use account::SettingsPage;
+use account::{Account, CheckoutSettings};
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_aws::connection;
 use credits_aws::dynamodb::dynamodb_config;

@@ -121,7 +121,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
             }
             Arg::Long("provider") => options.provider = Some(own_provider(arguments.value()?.string()?)?),
             Arg::Long("page-origins") => {
-                origins = arguments.value()?.string()?.split_whitespace().map(str::to_owned).collect()
+                origins = arguments.value()?.string()?.split_whitespace().map(str::to_owned).collect();
             }
             Arg::Long("conflicts") => options.conflicts = Conflicts::On,
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
