@@ -157,7 +157,7 @@ async fn m15_a_percentage_follows_an_upgrade_and_a_downgrade() {
     world.drain().await;
     assert_eq!(world.put_thresholds(thresholds).await.status, 200);
     let available: f64 = world.available("acme").await.parse().unwrap();
-    world.take("acme", "upgraded", &format!("{:.6}", available - 1000.000001)).await;
+    world.take("acme", "upgraded", &format!("{:.6}", available - 1_000.000_001)).await;
     assert_eq!(world.crossed().await, ["200"]);
     world.take("acme", "at-upgraded", "0.000001").await;
     assert_eq!(world.crossed().await, ["200", "1000"]);

@@ -7,7 +7,7 @@ use crate::world::World;
 
 const DETAIL: &str = "/v1/workspaces/acme/usage/detail";
 
-fn call(consumer: Value, model: Option<&str>, credits: &str) -> Value {
+fn call(consumer: &Value, model: Option<&str>, credits: &str) -> Value {
     json!({ "operation": "text.generate", "model": model, "credits": credits, "consumer": consumer })
 }
 
@@ -22,9 +22,9 @@ fn action(user: &str) -> Value {
 /// Makes a world with a debit of a workflow, a batch of a workflow and a person, and a settled hold of a person.
 async fn world() -> World {
     let world = World::with_packs(1).await;
-    world.debit("acme", "a", &call(step("nightly"), Some("standard"), "6")).await;
+    world.debit("acme", "a", &call(&step("nightly"), Some("standard"), "6")).await;
     let lines =
-        json!({ "lines": [call(step("nightly"), None, "1"), call(action("ada"), Some("standard"), "2")] });
+        json!({ "lines": [call(&step("nightly"), None, "1"), call(&action("ada"), Some("standard"), "2")] });
     world.call(Method::POST, "/v1/workspaces/acme/debits/batch", Some("b"), Some(&lines)).await;
     let hold = json!({
         "operation": "text.extract", "credits": "5", "ttl_seconds": 60, "consumer": action("bob"),
@@ -68,7 +68,7 @@ async fn m09_a_detail_has_the_days_that_it_is_asked_for() {
     let world = world().await;
     let first = today(&world).await;
     world.local(Method::POST, "/_local/clock", Some(&json!({ "advance_seconds": 3 * 86_400 }))).await;
-    world.debit("acme", "e", &call(action("ada"), None, "2")).await;
+    world.debit("acme", "e", &call(&action("ada"), None, "2")).await;
     let last = today(&world).await;
     let one = world.get(&format!("{DETAIL}?from={last}&group_by=feature")).await;
     assert_eq!((groups(&one), &one["from"]), (vec![(Some("chat"), "2", 1)], &json!(last)));

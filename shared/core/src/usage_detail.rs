@@ -1,4 +1,4 @@
-//! Details of usage: what some of the ledger's AI calls were spent on, counted when somebody looks (M9).
+//! Details of usage: what some of the ledger's AI calls were spent on, counted when they are read (M9).
 //!
 //! The stored breakdowns ([`crate::usage`]) have one attribute each. A detail combines two: the calls of one workflow,
 //! by model.
@@ -11,6 +11,7 @@ use jiff::civil::Date;
 
 use crate::consumer::Consumer;
 use crate::credits::OutOfRange;
+use crate::id::{Id, Name};
 use crate::ledger::Entry;
 use crate::usage::{GroupKey, NetCall, Tally, day_of, net_calls};
 
@@ -47,13 +48,13 @@ impl CallAttribute {
     fn of<'a>(self, call: &NetCall<'a>) -> Option<&'a str> {
         match (self, call.consumer) {
             (Self::Operation, _) => Some(call.operation.as_str()),
-            (Self::Model, _) => call.model.map(|model| model.as_str()),
+            (Self::Model, _) => call.model.map(Name::as_str),
             (Self::Workflow, Consumer::WorkflowStep { workflow_id, .. }) => Some(workflow_id.as_str()),
             (Self::Feature, Consumer::Action { feature, .. } | Consumer::Bulk { feature, .. }) => {
                 Some(feature.as_str())
             }
             (Self::User, Consumer::Action { user_id, .. }) => Some(user_id.as_str()),
-            (Self::User, Consumer::Bulk { user_id, .. }) => user_id.as_ref().map(|user_id| user_id.as_str()),
+            (Self::User, Consumer::Bulk { user_id, .. }) => user_id.as_ref().map(Id::as_str),
             (Self::Workflow, _) | (Self::Feature | Self::User, Consumer::WorkflowStep { .. }) => None,
         }
     }
