@@ -1,4 +1,4 @@
-//! Details of usage: what some of the ledger's AI calls were spent on, counted when somebody looks (M9).
+//! Details of usage: what some of the ledger's AI calls were spent on, counted when they are read (M9).
 //!
 //! The stored breakdowns ([`crate::usage`]) have one attribute each. A detail combines two: the calls of one workflow,
 //! by model.
