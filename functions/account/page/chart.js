@@ -28,7 +28,7 @@ export function Chart({ label, days, names, until }) {
         ${days.map((day, index) => html`<g key=${day.day} class=${index === at && chosen !== null ? 'chosen' : ''}>
           <rect class="slot" x=${LEFT + slot * index} width=${slot} y="0" height=${HEIGHT - BOTTOM} />
           <${Bars} day=${day} x=${LEFT + slot * index} slot=${slot} y=${y} /></g>`)}
-        ${labelled(days.length, slot).map(index => html`<text x=${LEFT + slot * (index + 0.5)} y=${HEIGHT - 6} text-anchor=${index ? 'middle' : 'start'}>${shortDay(days[index].day)}</text>`)}
+        ${labelled(days.length, slot).map(index => html`<text x=${LEFT + slot * (index ? index + 0.5 : 0.12)} y=${HEIGHT - 6} text-anchor=${index ? 'middle' : 'start'}>${shortDay(days[index].day)}</text>`)}
       </svg>
     </div>
   </figure>`;

@@ -27,8 +27,8 @@ function Month({ app }) {
   return html`<${Section} id="month" title=${month ? t.month.title(monthAlone(month)) : t.month.title('')} of=${of} lines=${7}
     tools=${html`<a href=${app.link('usage')}>${t.month.more}</a>`}>
     ${([usage, last]) => html`<p class="lead">${compared(usage, last, app.now)}</p>
-      <${Chart} label=${t.chart.label} days=${paired(month, usage, last)} names=${[monthName(month), monthName(before)]} until=${app.now.slice(0, 10)} />
-      <p class="legend"><span class="now">${shortMonth(month)}</span><span class="then">${shortMonth(before)}</span></p>`}
+      ${(usage.count > 0 || last.count > 0) && html`<${Chart} label=${t.chart.label} days=${paired(month, usage, last)} names=${[monthName(month), monthName(before)]} until=${app.now.slice(0, 10)} />
+      <p class="legend"><span class="now">${shortMonth(month)}</span><span class="then">${shortMonth(before)}</span></p>`}`}
   </${Section}>`;
 }
 

@@ -11,9 +11,9 @@ export function Groups({ usage, by, open, price }) {
   const row = (key, label, group) => html`<tr key=${key}><td>${label}<div class="share" aria-hidden="true"><i style=${{ width: `${(group.credits / total) * 100 || 0}%` }}></i></div></td>
     <td class="number"><${Credits} of=${group.credits} /></td><td class="number">${percent(group.credits / total || 0)}</td>
     ${price && html`<td class="number">${about(group.credits, price)}</td>`}<td class="number">${count(group.count)}</td></tr>`;
-  return html`<${Table} label=${t.usage.list(name)} head=${price ? t.usage.head(name) : t.usage.headPlain(name)}>
+  return html`<div class=${price ? 'groups priced' : 'groups'}><${Table} label=${t.usage.list(name)} head=${price ? t.usage.head(name) : t.usage.headPlain(name)}>
     ${groups.map(group => row(group.key, nameOf(group.key, by, open), group))}
-    ${other && row('(others)', t.usage.others, other)}</${Table}>`;
+    ${other && row('(others)', t.usage.others, other)}</${Table}></div>`;
 }
 
 function nameOf(key, by, open) {

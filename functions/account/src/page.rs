@@ -3,6 +3,8 @@
 //! The files contain no data of a workspace, so they are served without a token. The page's script reads the token from
 //! the URL's fragment, which browsers do not send, and calls the public API with it.
 
+use std::sync::LazyLock;
+
 use credits_runtime::{Answer, Call, Problem};
 
 use crate::Account;
@@ -60,6 +62,21 @@ const FILES: [(&str, &str, &str); 35] = files![
     "preact.js" as SCRIPT,
     "style.css" as STYLE,
 ];
+
+/// The files as they are served.
+static SERVED: LazyLock<Vec<(&str, &str, String)>> = LazyLock::new(|| {
+    // The library is minified already, and its comments are its licences.
+    let body = |name, text: &str| if name == "preact.js" { text.to_owned() } else { without_comments(text) };
+    FILES.into_iter().map(|(name, media_type, text)| (name, media_type, body(name, text))).collect()
+});
+
+/// Removes the lines that are only comments, and the indentation: a fifth of what a visitor would load.
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().map(str::trim_start);
+    let code =
+        |line: &&str| !line.is_empty() && !["//", "/*", "* ", "*/"].iter().any(|mark| line.starts_with(mark));
+    lines.filter(code).collect::<Vec<_>>().join("\n")
+}
 
 /// The settings page's HTML and its content security policy, for the origins that may embed it.
 #[derive(Debug, Clone)]
@@ -119,7 +136,7 @@ impl Account {
     /// Serves a file of the page. Other origins may load it, since the hub's own pages embed `prompt.js`.
     pub(crate) fn page_file(call: &Call) -> Result<Answer, Problem> {
         let asked = call.path_parameter("file");
-        let file = FILES.into_iter().find(|(name, _, _)| *name == asked);
+        let file = SERVED.iter().find(|(name, _, _)| *name == asked);
         let (_, media_type, body) = file.ok_or_else(Problem::not_found)?;
         Ok(Answer::file(call, media_type, body)
             .with("access-control-allow-origin", "*")
@@ -139,14 +156,14 @@ mod tests {
 
     use credits_core::currency::Currency;
 
-    use super::{EMBEDDERS, FILES, HTML, SettingsPage};
+    use super::{EMBEDDERS, FILES, HTML, SERVED, SettingsPage};
 
     /// The maximum number of bytes of all files, before compression.
-    const MAX_BYTES: usize = 180_000;
+    const MAX_BYTES: usize = 160_000;
 
     #[test]
-    fn all_files_of_the_page_are_smaller_than_180_kilobytes() {
-        let all = FILES.iter().map(|(_, _, body)| body.len()).sum::<usize>() + HTML.len();
+    fn all_files_of_the_page_are_smaller_than_160_kilobytes() {
+        let all = SERVED.iter().map(|(_, _, body)| body.len()).sum::<usize>() + HTML.len();
         assert!(all < MAX_BYTES, "{all} bytes");
     }
 
