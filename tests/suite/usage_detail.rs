@@ -71,7 +71,7 @@ async fn m09_a_detail_has_the_days_that_it_is_asked_for() {
     world.debit("acme", "e", &call(&action("ada"), None, "2")).await;
     let last = today(&world).await;
     let one = world.get(&format!("{DETAIL}?from={last}&group_by=feature")).await;
-    assert_eq!((groups(&one), &one["from"]), (vec![(Some("chat"), "2", 1)], &json!(last)));
+    assert_eq!((groups(&one), &one["first_day"]), (vec![(Some("chat"), "2", 1)], &json!(last)));
     assert_eq!(one["days"], json!([{ "day": last, "credits": "2", "count": 1 }]));
     let both = world.get(&format!("{DETAIL}?from={first}&to={last}&group_by=feature")).await;
     assert_eq!((both["days"].as_array().unwrap().len(), &both["total"]), (2, &json!("14")));

@@ -1862,8 +1862,8 @@ export interface components {
             next_cursor: components["schemas"]["Cursor"] | null;
         };
         UsageDetail: {
-            from: components["schemas"]["Date"];
-            to: components["schemas"]["Date"];
+            first_day: components["schemas"]["Date"];
+            last_day: components["schemas"]["Date"];
             /** @enum {string} */
             group_by: "workflow" | "feature" | "operation" | "model" | "user";
             filter: {
@@ -4147,8 +4147,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "from": "2026-11-01",
-                     *       "to": "2026-11-30",
+                     *       "first_day": "2026-11-01",
+                     *       "last_day": "2026-11-30",
                      *       "group_by": "model",
                      *       "filter": {
                      *         "by": "workflow",

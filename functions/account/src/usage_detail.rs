@@ -25,8 +25,8 @@ const MONTHS: i64 = 24;
 
 #[derive(Debug, Serialize)]
 struct DetailBody {
-    from: Date,
-    to: Date,
+    first_day: Date,
+    last_day: Date,
     group_by: &'static str,
     filter: Option<FilterBody>,
     total: Credits,
@@ -89,8 +89,8 @@ impl Account {
         let extent = store.usage().count_detail(&workspace, start, end, &mut detail).await?;
         let (groups, other) = largest(detail.groups).map_err(Corrupt::from).map_err(Fault::from)?;
         Ok(Answer::ok(&DetailBody {
-            from,
-            to,
+            first_day: from,
+            last_day: to,
             group_by: group_by.name(),
             filter: filter.map(|CallFilter { by, key }| FilterBody { by: by.name(), key }),
             total: detail.total.credits,
