@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { answering, failing, hub, newWorkspace, onPage, tabTo } from './support.js';
 
 const STORED = {
-  low_balance: { enabled: true, threshold: '200', thresholds: [{ credits: '200' }], recipients: ['ada@acme.example'] },
+  low_balance: { enabled: true, threshold: null, thresholds: [{ credits: '200' }], recipients: ['ada@acme.example'] },
   expiry: { enabled: false, days: [30, 7, 1], recipients: [] },
 };
 
@@ -53,7 +53,7 @@ test('what_is_wrong_is_said_at_its_field_in_words', async () => {
 
 test('a_refusal_of_the_api_is_said_at_its_field_in_words', async () => {
   const put = [];
-  const refusal = { code: 'invalid_request', detail: 'raw', errors: [{ field: 'low_balance.recipients', message: '[1] must be an address' }] };
+  const refusal = { code: 'invalid_request', detail: 'raw', errors: [{ field: 'low_balance.recipients.1', message: 'must be an e-mail address' }] };
   await onPage('demo', { path: '/alerts', routes: several(put, refusal) }, async page => {
     const to = page.getByRole('textbox', { name: 'To, one address per line' }).first();
     await to.fill('ada@acme.example\nben@nowhere.invalid');

@@ -20,7 +20,7 @@ export function Alerts({ app }) {
 }
 
 function formOf({ low_balance: low, expiry }) {
-  const stored = low.thresholds?.length ? low.thresholds : low.threshold ? [{ credits: low.threshold }] : [];
+  const stored = [...(low.threshold ? [{ credits: low.threshold }] : []), ...(low.thresholds ?? [])];
   const thresholds = stored.map(one => ({ value: String(one.credits ?? one.percent_of_allocation), unit: one.credits ? 'credits' : 'percent' }));
   const form = { low: low.enabled, thresholds: thresholds.length ? thresholds : [{ value: '', unit: 'credits' }], lowTo: low.recipients.join('\n') };
   return { ...form, several: Boolean(low.thresholds), expiry: expiry && { enabled: expiry.enabled, days: expiry.days, to: expiry.recipients.join('\n') } };
@@ -136,8 +136,8 @@ function orderOf({ low, thresholds, lowTo, several, expiry }) {
 /** The API's errors at the form's fields, in words for people. */
 function refusedFields({ fields }, form) {
   const errors = {};
-  for (const { field, message } of fields) {
-    const at = Number(/\[(\d+)\]/.exec(`${field} ${message}`)?.[1]);
+  for (const { field } of fields) {
+    const at = Number(/\.(\d+)/.exec(field)?.[1]);
     if (field.startsWith('low_balance.threshold')) errors[`threshold${at || 0}`] = form.thresholds[at || 0]?.unit === 'percent' ? t.alerts.percentRange : t.errors.amount;
     if (field.startsWith('low_balance.recipients')) errors.lowTo = recipientError(form.lowTo, at);
     if (field.startsWith('expiry.recipients')) errors.expiryTo = recipientError(form.expiry.to, at);
