@@ -50,12 +50,12 @@ fn all_events() -> Vec<Event> {
             available: "30".parse().unwrap(),
             held: "60".parse().unwrap(),
         }),
+        event(Fact::CreditsExhausted { available: "0.05".parse().unwrap(), held: Credits::ZERO }),
         event(Fact::CreditsExpiring {
             credits: "20".parse().unwrap(),
             expires_at: "2026-11-24T11:05:00Z".parse().unwrap(),
             days: 1,
         }),
-        event(Fact::CreditsExhausted { available: "0.05".parse().unwrap(), held: Credits::ZERO }),
         event(Fact::RenewalFailed {
             subscription_id,
             tier,
@@ -147,6 +147,7 @@ fn letters_have_a_subject_and_a_link_in_text_and_html() {
     A run of weekly-report failed: out of AI credits
     AI credits are running low in Acme
     Acme is out of AI credits
+    20 AI credits of Acme expire on 24 November 2026
     The payment for your AI credits was declined
     Your AI credits subscription has ended
     Your AI credits subscription has ended
