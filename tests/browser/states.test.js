@@ -48,7 +48,7 @@ test('offline_the_figures_stay_with_their_time', async () => {
   assert.ok(await figure(page).isVisible());
   await checkAxe(page);
   await context.setOffline(false);
-  await page.getByText(/You are offline/).waitFor({ state: 'detached' });
+  await page.getByText(/You are offline/).first().waitFor({ state: 'detached' });
   await context.close();
 });
 

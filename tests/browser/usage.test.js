@@ -43,8 +43,9 @@ test('m09_usage_is_grouped_and_a_group_opens_what_is_within', async () => {
 test('m09_a_month_or_a_range_of_days_can_be_chosen', async () => {
   await onPage('demo', { path: '/usage' }, async page => {
     const period = page.getByLabel('Period');
+    // Half a year of months, once the history is there.
+    await period.locator('option').nth(6).waitFor({ state: 'attached' });
     const months = await period.locator('option').allTextContents();
-    assert.ok(months.length >= 7, `${months.length} months`);
     await period.selectOption(months[2]);
     await page.getByRole('heading', { name: months[2], exact: true }).waitFor();
     await period.selectOption('Other days …');
@@ -61,7 +62,7 @@ test('m09_a_month_or_a_range_of_days_can_be_chosen', async () => {
 });
 
 test('a_count_that_is_not_complete_says_so', async () => {
-  const detail = { from: '2026-11-01', to: '2026-11-30', group_by: 'model', filter: null, total: '9000', count: 10_000, groups: [{ key: 'small', credits: '9000', count: 10_000 }], other: null, days: [], entries: 10_000, complete: false, counted_until: '2026-11-12T10:00:00Z' };
+  const detail = { first_day: '2026-11-01', last_day: '2026-11-30', group_by: 'model', filter: null, total: '9000', count: 10_000, groups: [{ key: 'small', credits: '9000', count: 10_000 }], other: null, days: [], entries: 10_000, complete: false, counted_until: '2026-11-12T10:00:00Z' };
   await onPage('demo', { path: '/usage', fragment: '&by=model', routes: { '**/usage/detail*': answering(detail) } }, async page => {
     await page.getByText('These are the first 10,000 entries of the period, up to Nov 12, 2026, 10:00').waitFor();
   });
