@@ -61,16 +61,18 @@ def check_facts(rules):
     names = {path.split("/")[-1][:-5] for path in glob.glob("infra/events/*.json")} | {"RecordUnread"}
     for pattern in rules:
         assert set(pattern["detail-type"]) <= names, set(pattern["detail-type"]) - names
+        kinds = pattern.get("detail", {}).get("kind", [])
         for name in names:
-            event = {"source": "ai-credits", "detail-type": name, "detail": {}}
-            assert matches(pattern, event) == (name in pattern["detail-type"])
+            for kind in ["top_up", "allocation", "grant", "claw_back_reversed"]:
+                event = {"source": "ai-credits", "detail-type": name, "detail": {"kind": kind}}
+                assert matches(pattern, event) == (name in pattern["detail-type"] and (not kinds or kind in kinds))
 
 
 def check_filter(filters):
     image = lambda kind: {"NewImage": {"detail": {"M": {"kind": {"S": kind}}}}} if kind else {}
     record = lambda key, kind=None: {"dynamodb": {"Keys": {"pk": {"S": key}, "sk": {"S": "entry"}}} | image(kind)}
     passes = lambda *of: any(matches(json.loads(it["Pattern"]), record(*of)) for it in filters)
-    assert passes("balance#acme") and passes("lane#acme#1") and passes("entry#acme#1", "top_up") and passes("entry#acme#1", "claw_back")
+    assert passes("balance#acme") and passes("alerts#acme") and passes("lane#acme#1") and passes("entry#acme#1", "top_up") and passes("entry#acme#1", "claw_back")
     for of in [("usage#acme#2026-11",), ("mail#1",), ("entry#acme#1", "debit"), ("entry#acme#1", "batch")]:
         assert not passes(*of), of
 
@@ -80,7 +82,7 @@ def main():
     events = lambda function: resources[function]["Properties"]["Events"]
     feedback = events("NotifyFunction")["Feedback"]["Properties"]["Pattern"]
     check_feedback(feedback)
-    facts = [events("NotifyFunction")["Facts"], events("RenewalFunction")["TopUpWanted"]]
+    facts = [events("NotifyFunction")["Facts"], events("RenewalFunction")["TopUpWanted"], events("RenewalFunction")["CreditsAdded"]]
     check_facts([it["Properties"]["Pattern"] for it in facts] + [resources["UnreadRecords"]["Properties"]["EventPattern"]])
     check_filter(events("ProjectFunction")["Stream"]["Properties"]["FilterCriteria"]["Filters"])
     print("The rules match SES's events in both shapes and the product's own, and no others.")

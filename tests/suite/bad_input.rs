@@ -227,7 +227,7 @@ async fn invisible_names_and_undeliverable_addresses_are_refused() {
     let long = format!("{}@acme.example", "l".repeat(65));
     let alert = json!({ "low_balance": { "enabled": true, "threshold": "5", "recipients": ["a@acme.example", long] } });
     let refused = world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alert)).await;
-    assert_eq!(refused.fields(), ["low_balance.recipients"]);
+    assert_eq!(refused.fields(), ["low_balance.recipients.1"]);
 }
 
 /// Sets a member of a JSON object and returns the object.

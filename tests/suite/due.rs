@@ -37,7 +37,7 @@ async fn m08_the_sweep_expires_a_grant_of_an_idle_workspace() {
     assert_eq!(world.reconciled("acme").await, ["grant", "expiry"]);
 }
 
-/// Starts a stack in which an agreement, a grant and a checkout are due within 40 days.
+/// Starts a stack in which an agreement, a grant, its expiry notice and a checkout are due within 40 days.
 async fn with_one_of_each() -> World {
     let world = World::with(&Options { stream: Stream::Off, ..Options::default() }).await;
     world.put_on_plan("acme", "enterprise").await;
@@ -46,6 +46,9 @@ async fn with_one_of_each() -> World {
     let path = "/v1/workspaces/acme/agreement";
     assert_eq!(world.call(Method::PUT, path, None, Some(&agreement)).await.status, 201);
     grant(&world, 2).await;
+    let alerts = json!({ "low_balance": { "enabled": false },
+        "expiry": { "enabled": true, "recipients": ["ops@acme.example"] } });
+    assert_eq!(world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alerts)).await.status, 201);
     assert_eq!(world.open_top_up("acme", "pack_1k", "pack").await.status, 201);
     world
 }
@@ -73,7 +76,7 @@ async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     put_all(&world.stack, corrupted).await;
     world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(24 * 40)).unwrap();
     let failed = world.stack.fire("renewal", json!({})).await.unwrap_err();
-    assert_eq!(failed, "0 due items were left, 3 postponed and 0 quarantined");
+    assert_eq!(failed, "0 due items were left, 4 postponed and 0 quarantined");
     for _ in 0..4 {
         world.stack.sleep_until(world.advance(0).await + SignedDuration::from_hours(6)).unwrap();
         drop(world.stack.fire("renewal", json!({})).await);
@@ -89,7 +92,7 @@ async fn m06_failing_items_are_postponed_quarantined_and_unstuck() {
     });
     put_all(&world.stack, repaired.collect()).await;
     let swept = world.stack.fire("renewal", json!({ "unstick": true })).await.unwrap();
-    assert_eq!(swept["done"], 3);
+    assert_eq!(swept["done"], 4);
     assert_eq!(world.kinds("acme").await, ["grant 5", "expiry -5"]);
 }
 

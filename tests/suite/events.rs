@@ -41,13 +41,25 @@ async fn automatic_top_up_and_a_refund(world: &World) {
     world.local(Method::POST, &path, Some(&json!({}))).await;
 }
 
+/// Grants credits that expire within a day, to a workspace with expiry notices.
+async fn credits_expire_tomorrow(world: &World) {
+    world.put_on_plan("expiring", "free").await;
+    let alerts = json!({ "low_balance": { "enabled": false },
+        "expiry": { "enabled": true, "recipients": ["ops@acme.example"] } });
+    world.call(Method::PUT, "/v1/workspaces/expiring/alerts", None, Some(&alerts)).await;
+    let end = world.advance(0).await + SignedDuration::from_hours(23);
+    let grant = json!({ "credits": "5", "kind": "promotional", "expires_at": end, "reason": "welcome" });
+    world.call(Method::POST, "/v1/workspaces/expiring/grants", Some("grant"), Some(&grant)).await;
+}
+
 /// Returns a stack in which every event has occurred.
 pub async fn every_event_occurred() -> World {
     let world = World::with_card().await;
-    let alert =
-        json!({ "low_balance": { "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] } });
+    let alert = json!({ "low_balance": { "enabled": true, "threshold": "100", "thresholds": [{ "credits": "50" }],
+        "recipients": ["ops@acme.example"] } });
     world.call(Method::PUT, "/v1/workspaces/acme/alerts", None, Some(&alert)).await;
     let renews_at = time(&world.subscribe("acme", "tier_2k").await.body["renews_at"]);
+    credits_expire_tomorrow(&world).await;
     let hold = world.place("short", "10").await;
     world.take("acme", "all", "2990").await;
     let more = json!({ "credits": "20", "overrun": "take_available" });

@@ -150,7 +150,9 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         standing.committed_at standing.ends standing.grants standing.invoices standing.open
         version
     alerts:
-        low_balance.enabled low_balance.recipients[] low_balance.threshold pk sk
+        expiry.days[] expiry.enabled expiry.recipients[] low_balance.enabled
+        low_balance.recipients[] low_balance.threshold low_balance.thresholds[].credits
+        notices[].credits notices[].days notices[].expires_at pk sk version
     allowance runs:
         pk sk used
     auto_top_up:
@@ -160,13 +162,13 @@ async fn every_item_keeps_the_names_of_its_attributes() {
         auto_top_up.settings.threshold auto_top_up.waits_until pk sk version
     balance:
         * added closed.*.dead closed.*.held credit_limit epoch expires_next held invoices_at last
-        low_at pk prepaid pricing sk spendable usage_marks used version
+        low_at low_further[] pk prepaid pricing sk spendable usage_marks used version
     card:
         chosen_at customer payment_method pk sk
     entry:
         credits detail.asked detail.consumer.feature detail.consumer.job_id detail.consumer.kind
         detail.consumer.user_id detail.debit_id detail.debited_at detail.expires_at
-        detail.grant_id detail.grant_kind detail.hold_ids[] detail.kind
+        detail.grant_id detail.grant_ids[] detail.grant_kind detail.hold_ids[] detail.kind
         detail.line_metadata[].line detail.line_metadata[].metadata.team detail.lines
         detail.metadata.team detail.model detail.month detail.note detail.operation
         detail.operations.* detail.pack detail.payment_id detail.period detail.pricing
@@ -239,8 +241,8 @@ async fn every_item_keeps_the_names_of_its_attributes() {
     usage:
         allocated blocked blocked_credits breakdowns.consumer.* breakdowns.day.*
         breakdowns.feature.* breakdowns.none.* breakdowns.operation.* breakdowns.user.*
-        clawed_back consumed counted entries granted index_pk index_sk invoiced layout paid_USD pk
-        refunded_USD sk topped_up uncollected voided
+        clawed_back consumed counted entries expired granted index_pk index_sk invoiced layout
+        paid_USD pk refunded_USD sk topped_up uncollected voided
     usage feature:
         counted credits detail.count pk sk
     usage user:

@@ -455,6 +455,29 @@ async fn until_lanes_open(world: &World) {
     panic!("no lanes were opened");
 }
 
+/// No caller debits meanwhile, so the webhook alone ends the lanes.
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_refund_takes_the_credits_of_open_lanes() {
+    let options = Options { conflicts: Conflicts::On, ..Options::default() };
+    let world = Arc::new(World::with_card_on(&options).await);
+    world.buy("acme", "pack_5k", "large-pack").await;
+    let payments = world.get("/v1/workspaces/acme/payments").await;
+    let payment_id = payments["payments"][0]["payment_id"].as_str().unwrap().to_owned();
+    let callers = BusyCallers::start(&world, 24);
+    until_lanes_open(&world).await;
+    let paid = callers.stop().await;
+    assert!(!lanes_of(&world).await.is_empty());
+    let refund = format!("/_local/payments/{payment_id}/refund");
+    let refund = world.local(Method::POST, &refund, Some(&json!({}))).await;
+    assert_eq!(refund["events"][0]["status"], 200, "{refund}");
+    assert!(lanes_of(&world).await.is_empty());
+    let entries = world.entries("acme").await;
+    assert_eq!(entries[0]["kind"], "claw_back");
+    let debits = entries.iter().filter(|entry| entry["kind"] == "debit").map(|entry| &entry["credits"]);
+    assert_eq!(-micros(debits), paid);
+    world.reconciled("acme").await;
+}
+
 /// While callers debit on lanes, everything happens that closes the balance, needs the lanes' credits, or changes what they
 /// depend on. No credit is lost or made.
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,7 @@ async fn invalid_settings_of_an_alert_are_refused() {
         ),
         (
             json!({ "low_balance": { "enabled": true, "threshold": "-1", "recipients": ["no address"], "x": 1 } }),
-            vec!["low_balance.threshold", "low_balance.recipients", "low_balance.x"],
+            vec!["low_balance.threshold", "low_balance.recipients.0", "low_balance.x"],
         ),
         (
             json!({ "low_balance": { "enabled": true, "threshold": "0.0000001", "recipients": many } }),

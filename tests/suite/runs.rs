@@ -112,6 +112,8 @@ async fn m13_failed_runs_count_against_the_monthly_allowance() {
     assert_eq!(resets_at.to_string().split_at(7).1, "-01T00:00:00Z");
     let again = start(&world, "c").await;
     assert_eq!((again.status, again.replayed, &again.body), (200, true, &third.body));
+    let listed = world.get(RUNS).await;
+    assert_eq!(listed["allowance"], third.body["allowance"], "the listing shows this month's use");
 }
 
 #[tokio::test(flavor = "multi_thread")]

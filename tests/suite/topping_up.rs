@@ -75,6 +75,15 @@ async fn the_checkout_page_shows_the_pack_and_its_price() {
     let url = top_up["checkout_url"].as_str().unwrap();
     let path = url.strip_prefix(&world.stack.url()).unwrap();
     let page = world.bare(Method::GET, path).send().await.unwrap().text().await.unwrap();
-    assert!(page.contains("1000 AI credits") && page.contains("USD 10.00"), "{page}");
+    assert!(page.contains("1000 AI credits") && page.contains("$10.00"), "{page}");
     assert_eq!(answer(world.bare(Method::GET, "/_local/checkouts/cs_none")).await.status, 404);
+}
+
+/// The settings page prints receipts, with the seller of the operator's settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_names_the_seller() {
+    let world = World::with_packs(0).await;
+    let seller = json!({ "name": "Example Inc.", "tax_id": "DE123456789",
+        "address": ["1 Main Street", "10115 Berlin", "Germany"] });
+    assert_eq!(world.get("/v1/catalog").await["seller"], seller);
 }

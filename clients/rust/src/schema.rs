@@ -10,15 +10,6 @@ use serde_json::{Map, Value};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Allowance {
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub limit: Option<u64>,
-    pub resets_at: String,
-    pub used: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct Alternative {
     /// Packs by size, the largest first.
     pub mix: Vec<PackCount>,
@@ -120,6 +111,9 @@ pub struct Catalogue {
     pub pricing: Option<CataloguePricing>,
     /// The rate card that is in effect.
     pub rate_card: RateCard,
+    /// The seller that receipts name; null if the operator has set none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub seller: Option<Seller>,
     pub tiers: Vec<Tier>,
 }
 
@@ -845,6 +839,16 @@ pub struct Run {
     pub workflow_id: String,
 }
 
+/// The plan's monthly runs, and how many were started this month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunAllowance {
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub limit: Option<u64>,
+    pub resets_at: String,
+    pub used: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunFailure {
@@ -873,9 +877,21 @@ pub enum RunStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Runs {
+    pub allowance: RunAllowance,
     #[serde(deserialize_with = "Option::deserialize")]
     pub next_cursor: Option<String>,
     pub runs: Vec<Run>,
+}
+
+/// The seller of credits, which receipts name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Seller {
+    /// The lines of the address.
+    pub address: Vec<String>,
+    pub name: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub tax_id: Option<String>,
 }
 
 /// A last capture and the end of the hold. An empty object captures nothing. Give at most one of `credits` and `units`, and at most one of `extend` and `overrun`.
@@ -915,7 +931,7 @@ pub struct SettleOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StartedRun {
-    pub allowance: Allowance,
+    pub allowance: RunAllowance,
     #[serde(flatten)]
     pub run: Run,
 }

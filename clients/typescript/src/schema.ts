@@ -328,6 +328,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces/{workspace_id}/usage/detail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get some days' usage, grouped and filtered
+         * @description Counted from the ledger, from at most 10,000 entries or so of the days, the earliest first. Give at most one of the filters.
+         */
+        get: operations["getUsageDetail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces/{workspace_id}/usage/history": {
         parameters: {
             query?: never;
@@ -600,13 +620,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get the low-balance alert
-         * @description Disabled and without a threshold until it is set.
+         * Get the alerts
+         * @description Low-balance alert and expiry notices. Each is disabled until it is set.
          */
         get: operations["getAlerts"];
         /**
-         * Set the low-balance alert
-         * @description Replaces the alert's settings. A mail is sent when the workspace's own credits (`available` plus `held`) fall to the threshold or below. It can be sent again after added credits raise them above the threshold. Duplicate addresses are stored once.
+         * Set the alerts
+         * @description Replaces the settings of the low-balance alert, and of expiry notices if `expiry` is given. A mail is sent when the workspace's own credits (`available` plus `held`) fall to a threshold or below. It can be sent again after added credits raise them above that threshold. If one call crosses several thresholds, each has an event, and one mail is sent for the smallest. Duplicate addresses are stored once. An expiry notice is sent the set number of days before credits expire, if some are left then, and never more than a day late. Grants that end at the same instant have one notice. Allocations are left out while their subscription renews.
          */
         put: operations["putAlerts"];
         post?: never;
@@ -903,6 +923,15 @@ export interface components {
                 /** @description Every price is multiplied by it. */
                 multiplier: components["schemas"]["Limit"];
             };
+            /** @description The seller that receipts name; null if the operator has set none. */
+            seller: components["schemas"]["Seller"] | null;
+        };
+        /** @description The seller of credits, which receipts name. */
+        Seller: {
+            name: string;
+            /** @description The lines of the address. */
+            address: string[];
+            tax_id: string | null;
         };
         /** @description A call costs (base + Σ count / per × rate) × multiplier, rounded up once to 6 digits. The rate of a unit is the model's, or else the operation's. */
         RateCard: {
@@ -1652,18 +1681,38 @@ export interface components {
         AlertsOrder: {
             low_balance: {
                 enabled: boolean;
-                /** @description The balance is low at or below this. Required while the alert is enabled. */
+                /** @description The balance is low at or below this. While the alert is enabled, this or `thresholds` is required. */
                 threshold?: components["schemas"]["Amount"] | null;
-                /** @description E-mail addresses. At least one while the alert is enabled. */
+                /** @description Further thresholds, each of which raises the alert by itself. At most 5 together with `threshold`, and none twice. */
+                thresholds?: components["schemas"]["AlertThreshold"][] | null;
+                /** @description E-mail addresses. At least one while the alert is enabled. Errors name an address by its index: `low_balance.recipients.0`. */
                 recipients?: string[] | null;
             };
+            /** @description Mails before credits expire. Absent or null leaves them as they are. */
+            expiry?: {
+                enabled: boolean;
+                /** @description How many days before credits expire a notice is sent. None twice. 30, 7 and 1 if absent. */
+                days?: number[] | null;
+                /** @description E-mail addresses. At least one while the notices are enabled. */
+                recipients?: string[] | null;
+            } | null;
         };
         Alerts: {
             low_balance: {
                 enabled: boolean;
-                /** @description The balance is low at or below this. Required while the alert is enabled. */
+                /** @description The balance is low at or below this. */
                 threshold: components["schemas"]["Amount"] | null;
-                /** @description E-mail addresses. At least one while the alert is enabled. */
+                /** @description Further thresholds, as set. */
+                thresholds: components["schemas"]["AlertThreshold"][];
+                /** @description E-mail addresses. */
+                recipients: string[];
+            };
+            /** @description Mails before credits expire; off until they are set. */
+            expiry: {
+                enabled: boolean;
+                /** @description How many days before credits expire a notice is sent. */
+                days: number[];
+                /** @description E-mail addresses. */
                 recipients: string[];
             };
         };
@@ -1776,14 +1825,17 @@ export interface components {
                 required: components["schemas"]["Amount"];
                 available: components["schemas"]["Credits"];
             };
-            allowance: {
-                used: number;
-                limit: number | null;
-                resets_at: components["schemas"]["Time"];
-            };
+            allowance: components["schemas"]["RunAllowance"];
+        };
+        /** @description The plan's monthly runs, and how many were started this month. */
+        RunAllowance: {
+            used: number;
+            limit: number | null;
+            resets_at: components["schemas"]["Time"];
         };
         Runs: {
             runs: components["schemas"]["Run"][];
+            allowance: components["schemas"]["RunAllowance"];
             next_cursor: components["schemas"]["Cursor"] | null;
         };
         Nothing: Record<string, never>;
@@ -1808,6 +1860,43 @@ export interface components {
                 count: number;
             } | null;
             next_cursor: components["schemas"]["Cursor"] | null;
+        };
+        UsageDetail: {
+            first_day: components["schemas"]["Date"];
+            last_day: components["schemas"]["Date"];
+            /** @enum {string} */
+            group_by: "workflow" | "feature" | "operation" | "model" | "user";
+            filter: {
+                /** @enum {string} */
+                by: "workflow" | "feature" | "operation" | "model" | "user";
+                key: string;
+            } | null;
+            total: components["schemas"]["Credits"];
+            count: number;
+            /** @description The largest first. */
+            groups: {
+                /** @description Null for calls without this attribute. */
+                key: string | null;
+                credits: components["schemas"]["Credits"];
+                count: number;
+            }[];
+            /** @description The total of the groups that are not listed. */
+            other: {
+                credits: components["schemas"]["Credits"];
+                count: number;
+            } | null;
+            /** @description The days with calls. */
+            days: {
+                day: components["schemas"]["Date"];
+                credits: components["schemas"]["Credits"];
+                count: number;
+            }[];
+            /** @description The number of ledger entries that were read. */
+            entries: number;
+            /** @description Whether these are all entries of the days. */
+            complete: boolean;
+            /** @description When the last entry was posted that was counted. Absent if all were. */
+            counted_until?: components["schemas"]["Time"];
         };
         History: {
             /** @description Newest first. */
@@ -2381,6 +2470,17 @@ export interface components {
             /** @constant */
             code: "payment_method_in_use";
         };
+        /** @description A threshold of the low-balance alert: an amount, or a percentage of the subscription's monthly credits. */
+        AlertThreshold: components["schemas"]["ThresholdInCredits"] | components["schemas"]["ThresholdInPercent"];
+        /** @description A threshold as an amount. */
+        ThresholdInCredits: {
+            credits: components["schemas"]["Amount"];
+        };
+        /** @description A threshold as a percentage of the subscription's monthly credits. */
+        ThresholdInPercent: {
+            /** @description Follows the subscription: it is resolved when the settings are written, and again when an allocation arrives. Without a subscription it raises no alert. */
+            percent_of_allocation: number;
+        };
     };
     responses: {
         /** @description The token is missing, expired or invalid. */
@@ -2926,6 +3026,15 @@ export interface operations {
                      *             "multiplier": "0.5"
                      *           }
                      *         ]
+                     *       },
+                     *       "seller": {
+                     *         "name": "Example Inc.",
+                     *         "address": [
+                     *           "1 Main Street",
+                     *           "10115 Berlin",
+                     *           "Germany"
+                     *         ],
+                     *         "tax_id": "DE123456789"
                      *       }
                      *     }
                      */
@@ -3991,6 +4100,87 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Usage"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["scope_missing-workspace_forbidden"];
+            404: components["responses"]["workspace_not_found"];
+            422: components["responses"]["invalid_request"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["contended-unavailable"];
+        };
+    };
+    getUsageDetail: {
+        parameters: {
+            query?: {
+                /** @description The first day, in UTC. By default the first of this month; at most 23 months before it. */
+                from?: components["schemas"]["Date"];
+                /** @description The last day, in UTC. By default today. */
+                to?: components["schemas"]["Date"];
+                /** @description The attribute to group by. */
+                group_by?: "workflow" | "feature" | "operation" | "model" | "user";
+                /** @description Only calls of this workflow. */
+                workflow?: string;
+                /** @description Only calls of this feature. */
+                feature?: string;
+                /** @description Only calls of this operation. */
+                operation?: string;
+                /** @description Only calls of this model. */
+                model?: string;
+                /** @description Only calls of this user. */
+                user?: string;
+            };
+            header?: never;
+            path: {
+                /** @example acme */
+                workspace_id: components["parameters"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The days' usage. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "first_day": "2026-11-01",
+                     *       "last_day": "2026-11-30",
+                     *       "group_by": "model",
+                     *       "filter": {
+                     *         "by": "workflow",
+                     *         "key": "nightly"
+                     *       },
+                     *       "total": "783.286",
+                     *       "count": 150,
+                     *       "groups": [
+                     *         {
+                     *           "key": "large",
+                     *           "credits": "700.286",
+                     *           "count": 100
+                     *         },
+                     *         {
+                     *           "key": null,
+                     *           "credits": "83",
+                     *           "count": 50
+                     *         }
+                     *       ],
+                     *       "other": null,
+                     *       "days": [
+                     *         {
+                     *           "day": "2026-11-23",
+                     *           "credits": "783.286",
+                     *           "count": 150
+                     *         }
+                     *       ],
+                     *       "entries": 152,
+                     *       "complete": true
+                     *     }
+                     */
+                    "application/json": components["schemas"]["UsageDetail"];
                 };
             };
             401: components["responses"]["Unauthorized"];
@@ -5161,7 +5351,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The alert. */
+            /** @description The alerts. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5171,7 +5361,26 @@ export interface operations {
                      * @example {
                      *       "low_balance": {
                      *         "enabled": true,
-                     *         "threshold": "200",
+                     *         "threshold": null,
+                     *         "thresholds": [
+                     *           {
+                     *             "percent_of_allocation": 20
+                     *           },
+                     *           {
+                     *             "credits": "200"
+                     *           }
+                     *         ],
+                     *         "recipients": [
+                     *           "ada@acme.example"
+                     *         ]
+                     *       },
+                     *       "expiry": {
+                     *         "enabled": true,
+                     *         "days": [
+                     *           30,
+                     *           7,
+                     *           1
+                     *         ],
                      *         "recipients": [
                      *           "ada@acme.example"
                      *         ]
@@ -5205,7 +5414,25 @@ export interface operations {
                  * @example {
                  *       "low_balance": {
                  *         "enabled": true,
-                 *         "threshold": "200",
+                 *         "thresholds": [
+                 *           {
+                 *             "percent_of_allocation": 20
+                 *           },
+                 *           {
+                 *             "credits": "200"
+                 *           }
+                 *         ],
+                 *         "recipients": [
+                 *           "ada@acme.example"
+                 *         ]
+                 *       },
+                 *       "expiry": {
+                 *         "enabled": true,
+                 *         "days": [
+                 *           30,
+                 *           7,
+                 *           1
+                 *         ],
                  *         "recipients": [
                  *           "ada@acme.example"
                  *         ]
@@ -5226,7 +5453,26 @@ export interface operations {
                      * @example {
                      *       "low_balance": {
                      *         "enabled": true,
-                     *         "threshold": "200",
+                     *         "threshold": null,
+                     *         "thresholds": [
+                     *           {
+                     *             "percent_of_allocation": 20
+                     *           },
+                     *           {
+                     *             "credits": "200"
+                     *           }
+                     *         ],
+                     *         "recipients": [
+                     *           "ada@acme.example"
+                     *         ]
+                     *       },
+                     *       "expiry": {
+                     *         "enabled": true,
+                     *         "days": [
+                     *           30,
+                     *           7,
+                     *           1
+                     *         ],
                      *         "recipients": [
                      *           "ada@acme.example"
                      *         ]
@@ -5246,7 +5492,26 @@ export interface operations {
                      * @example {
                      *       "low_balance": {
                      *         "enabled": true,
-                     *         "threshold": "200",
+                     *         "threshold": null,
+                     *         "thresholds": [
+                     *           {
+                     *             "percent_of_allocation": 20
+                     *           },
+                     *           {
+                     *             "credits": "200"
+                     *           }
+                     *         ],
+                     *         "recipients": [
+                     *           "ada@acme.example"
+                     *         ]
+                     *       },
+                     *       "expiry": {
+                     *         "enabled": true,
+                     *         "days": [
+                     *           30,
+                     *           7,
+                     *           1
+                     *         ],
                      *         "recipients": [
                      *           "ada@acme.example"
                      *         ]
@@ -5596,6 +5861,11 @@ export interface operations {
                      *           "ended_at": "2026-11-23T18:04:11.52Z"
                      *         }
                      *       ],
+                     *       "allowance": {
+                     *         "used": 1,
+                     *         "limit": 1000,
+                     *         "resets_at": "2026-12-01T00:00:00Z"
+                     *       },
                      *       "next_cursor": null
                      *     }
                      */

@@ -1,52 +1,47 @@
-// The API calls. The token comes in the URL's fragment, which browsers do not send. The page keeps it in memory only.
-import { useCallback, useEffect, useState } from './preact.js';
+// The API calls of one workspace. A token that has ended is renewed once per call, without a word.
 
-/** A failed call, with the message of its `application/problem+json` body. */
+const TIMEOUT_MS = 30_000;
+
+/** A failed call. `status` is 0 if there was no answer. */
 export class Problem extends Error {
-  constructor(status, body) {
-    super(body.errors?.map(error => `${error.field} ${error.message}`).join('; ') || body.detail || body.message);
+  constructor(status, body = {}) {
+    super(body.detail ?? body.message ?? String(status));
     this.status = status;
     this.code = body.code;
-  }
-}
-
-/**
- * Reads the fragment and removes it from the address. Its parts are `token`; `workspace`, if the token is for all
- * workspaces; and `workflows`, the address to which a workflow's id is appended, if the hub has such pages. The token's
- * scopes only decide what the page offers. The server checks what they allow.
- */
-export function readFragment() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  history.replaceState(null, '', location.pathname + location.search);
-  const token = given.get('token');
-  const claims = claimsOf(token);
-  const workspace = given.get('workspace') ?? (claims.workspace === '*' ? null : claims.workspace);
-  const workflows = /^https?:\/\//.test(given.get('workflows')) ? given.get('workflows') : null;
-  return { token, workspace, workflows, manages: String(claims.scope).split(' ').includes('credits:manage') };
-}
-
-function claimsOf(token) {
-  try {
-    return JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
-  } catch {
-    return {};
+    this.body = body;
+    this.fields = body.errors ?? [];
   }
 }
 
 export class Api {
-  #token;
+  #session;
+  #cache = new Map();
 
-  constructor(token, workspace) {
-    this.#token = token;
-    this.base = `/v1/workspaces/${encodeURIComponent(workspace)}`;
+  constructor(session) {
+    this.#session = session;
+  }
+
+  get base() {
+    return `/v1/workspaces/${encodeURIComponent(this.#session.workspace)}`;
   }
 
   get(path) {
     return this.#json('GET', this.base + path);
   }
 
-  catalog() {
-    return this.#json('GET', '/v1/catalog');
+  /** Gets a path once for each value of `moves`, which increases when credits have moved. A failure is not kept. */
+  cached(path, moves) {
+    const known = this.#cache.get(path);
+    if (known?.moves === moves) return known.answer;
+    const answer = path.startsWith('/v1/') ? this.#json('GET', path) : this.get(path);
+    this.#cache.set(path, { moves, answer });
+    answer.catch(() => this.#cache.delete(path));
+    return answer;
+  }
+
+  /** Lets the next `cached` call of the paths that begin so ask again. */
+  forget(prefix) {
+    for (const path of this.#cache.keys()) if (path.startsWith(prefix)) this.#cache.delete(path);
   }
 
   put(path, body) {
@@ -59,7 +54,7 @@ export class Api {
 
   /** Posts under an idempotency key. All attempts under one key are one order. */
   post(path, body, key) {
-    return this.#json('POST', this.base + path, body, { 'idempotency-key': key });
+    return this.#json('POST', this.base + path, body, key && { 'idempotency-key': key });
   }
 
   /** Downloads all pages of the ledger as one CSV file. */
@@ -71,35 +66,33 @@ export class Api {
       parts.push(parts.length ? text.slice(text.indexOf('\n') + 1) : text);
       next = /<([^>]+)>; rel="next"/.exec(response.headers.get('link'))?.[1];
     }
-    return new Blob(parts, { type: 'text/csv' });
+    return parts;
   }
 
-  async #json(method, path, body, headers) {
-    return (await this.#fetch(method, path, body, headers)).json();
+  async #json(...call) {
+    return (await this.#fetch(...call)).json();
   }
 
-  async #fetch(method, path, body, headers) {
-    const type = body && { 'content-type': 'application/json' };
-    const response = await fetch(path, {
-      method,
-      headers: { authorization: `Bearer ${this.#token}`, ...type, ...headers },
-      body: body && JSON.stringify(body),
-      cache: 'no-store',
-    });
+  async #fetch(...call) {
+    let response = await this.#send(...call);
+    if (response.status === 401 && await this.#session.renew()) response = await this.#send(...call);
+    if (response.status === 401) dispatchEvent(new Event('ai-credits:ended'));
     if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
     return response;
   }
-}
 
-/** Loads now and whenever an element of `deps` changes. The previous value stays until the next one has loaded. */
-export function useLoaded(load, deps) {
-  const [state, setState] = useState({ value: null, problem: null });
-  const [again, setAgain] = useState(0);
-  useEffect(() => {
-    let current = true;
-    const done = (value, problem) => current && setState(was => ({ value: value ?? was.value, problem }));
-    load().then(value => done(value, null), problem => done(null, problem));
-    return () => { current = false; };
-  }, [...deps, again]);
-  return { ...state, reload: useCallback(() => setAgain(count => count + 1), []) };
+  async #send(method, path, body, headers) {
+    const type = body && { 'content-type': 'application/json' };
+    try {
+      return await fetch(path, {
+        method,
+        headers: { authorization: `Bearer ${this.#session.token}`, ...type, ...headers },
+        body: body && JSON.stringify(body),
+        cache: 'no-store',
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+    } catch {
+      throw new Problem(0);
+    }
+  }
 }

@@ -1,111 +1,121 @@
-// Workspace Settings → AI Credits. Each section loads its own data, and loads it again whenever credits have moved.
-import { html, render, useEffect, useRef, useState } from './preact.js';
-import { Api, readFragment, useLoaded } from './api.js';
-import { AddCredits } from './add_credits.js';
-import { Alerts } from './alerts.js';
-import { AutoTopUp } from './auto_top_up.js';
-import { Balance } from './balance.js';
-import { History } from './history.js';
-import { Invoices } from './invoices.js';
-import { Ledger } from './ledger.js';
-import { BlockedRuns } from './runs.js';
-import { Usage } from './usage.js';
-import { credits } from './format.js';
-import './prompt.js';
+// Workspace Settings → AI Credits: the session, the tabs, and what needs action on all of them.
+import { html, render, useEffect, useState } from './preact.js';
+import { Api } from './api.js';
+import { useBalance, useData } from './data.js';
+import { followHeight, setBrand } from './brand.js';
+import { Overview } from './overview.js';
+import { setFormats } from './format.js';
+import { linkTo, useRoute } from './router.js';
+import { Session } from './session.js';
+import { Notices } from './notices.js';
+import { Dialog, Skeleton } from './ui.js';
+import { loadLanguage, t } from './texts.js';
 
-/** The pause after a change, or after the tab becomes visible. It doubles up to the longest: some 45 calls in a quiet hour. */
-const FIRST_PAUSE_MS = 2000;
-const LONGEST_PAUSE_MS = 90_000;
-/** The table's stream updates the usage shortly after the balance, so the sections load once more after this time. */
-const FOLLOWS_AFTER_MS = 1500;
+/** The tabs besides the overview are loaded when they are opened. */
+const TABS = {
+  overview: async () => Overview,
+  usage: async () => (await import('./usage.js')).UsageTab,
+  billing: async () => (await import('./billing.js')).Billing,
+  alerts: async () => (await import('./alerts.js')).Alerts,
+};
 
-/** Polls the balance while the page is visible. `moves` increases whenever the sections have to load again. */
-function useBalance(api) {
-  const [seen, setSeen] = useState({ balance: null, problem: null, moves: 0 });
+const session = new Session();
+const api = new Api(session);
+const zone = setFormats({ locale: session.settings.locale, timeZone: session.settings['time-zone'] });
+
+/** The whole page: with a token the tabs, without one how to get it. */
+function Root() {
+  const [state, setState] = useState(session.token ? 'open' : session.renewable ? 'asking' : 'closed');
+  const ask = () => {
+    setState('asking');
+    session.renew().then(renewed => renewed || setState('closed'));
+  };
   useEffect(() => {
-    let timer, follow, version, ended, pause = FIRST_PAUSE_MS;
-    const look = async () => {
-      clearTimeout(timer);
-      if (document.hidden || ended) return;
-      try {
-        const balance = await api.get('/balance');
-        const moved = balance.version !== version;
-        version = balance.version;
-        setSeen(was => ({ balance, problem: null, moves: was.moves + moved }));
-        if (moved) {
-          pause = FIRST_PAUSE_MS;
-          clearTimeout(follow);
-          follow = setTimeout(() => setSeen(was => ({ ...was, moves: was.moves + 1 })), FOLLOWS_AFTER_MS);
-        }
-      } catch (problem) {
-        setSeen(was => ({ ...was, problem }));
-        if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return;
-      }
-      timer = setTimeout(look, pause);
-      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
-    };
-    const lookAtOnce = () => {
-      pause = FIRST_PAUSE_MS;
-      look();
-    };
-    look();
-    document.addEventListener('visibilitychange', lookAtOnce);
-    return () => { ended = true; clearTimeout(timer); clearTimeout(follow); document.removeEventListener('visibilitychange', lookAtOnce); };
-  }, [api]);
-  return seen;
+    const open = () => setState('open');
+    const ended = () => setState(was => (was === 'open' ? 'ended' : was));
+    addEventListener('ai-credits:session', open);
+    addEventListener('ai-credits:ended', ended);
+    if (state === 'asking') ask();
+  }, []);
+  if (state === 'asking') return html`<${Skeleton} lines=${8} />`;
+  if (state === 'closed') return html`<${Closed} retry=${session.renewable && ask} />`;
+  if (!session.workspace) return html`<${Message} text=${t.session.noWorkspace} />`;
+  return html`<${Page} />${state === 'ended' && html`<${Ended} close=${() => setState('open')} />`}`;
 }
 
-function Page({ api, workflows, manages }) {
-  const { balance, problem, moves } = useBalance(api);
-  const workspace = useLoaded(() => api.get(''), [api]).value;
-  const catalog = useLoaded(() => api.catalog(), [api]).value;
-  const said = useAdded(balance);
-  if (!balance) return html`<p class=${problem ? 'problem' : 'quiet'} role="status">${problem ? tell(problem) : 'Loading …'}</p>`;
-  const common = { api, moves, balance };
+function Closed({ retry }) {
+  const paid = new URLSearchParams(location.search).get('top_up');
+  const text = paid ? (paid === 'paid' ? t.session.paid : t.session.unpaid) : retry ? t.session.noAnswer : t.session.closed;
+  return html`<${Message} text=${text} retry=${!paid && retry} />`;
+}
+
+function Message({ text, retry }) {
+  return html`<header><h1>${t.title}</h1></header><section class="message"><p role="status">${text}</p>
+    ${retry && html`<button onClick=${retry}>${t.failed.retry}</button>`}
+    ${session.app && html`<a class="button" href=${session.app} target=${session.framed ? '_top' : undefined}>${t.session.open}</a>`}</section>`;
+}
+
+/** Covers the page, so that what was typed is there when the session goes on. */
+function Ended({ close }) {
+  return html`<${Dialog} label=${t.session.endedTitle} close=${close}>
+    <p>${t.session.ended}</p>
+    <p class="actions">${session.renewable && html`<button onClick=${() => session.renew()}>${t.failed.retry}</button>`}
+      ${session.app && html`<a class="button" href=${session.app} target="_blank" rel="noopener">${t.session.open}</a>`}
+      <button class="plain" onClick=${close}>${t.close}</button></p></${Dialog}>`;
+}
+
+function Page() {
+  const route = useRoute();
+  const seen = useBalance(api);
+  const still = { api, moves: 0 };
+  const profile = useData(still, '').value;
+  const catalog = useData(still, '/v1/catalog');
+  const { balance, problem, moves } = seen;
+  const now = balance?.as_of ?? (problem ? new Date().toISOString() : null);
+  const app = {
+    api, session, balance, moves, profile, now,
+    catalog: catalog.value, catalogSeen: catalog,
+    seen: { value: balance, problem, reload: seen.look },
+    changed: seen.changed,
+    manages: session.manages,
+    enterprise: profile?.plan === 'enterprise',
+    link: (path, view) => linkTo(session, path, view),
+  };
+  if (!balance && [403, 404].includes(problem?.status)) return html`<${Message} text=${t.problem(problem)} />`;
   return html`
-    <header><p class="quiet">${workspace?.name ?? balance.workspace_id}</p><h1>AI Credits</h1></header>
-    ${problem && html`<p class="problem" role="alert">${tell(problem)}</p>`}
-    <p class="said" role="status">${said}</p>
-    ${balance.exhausted && html`<ai-credits-prompt top-up-url=${manages ? '#add-credits' : ''}></ai-credits-prompt>`}
-    <${Balance} balance=${balance} />
-    <${Usage} ...${common} />
-    ${manages && html`<${AddCredits} ...${common} catalog=${catalog} plan=${workspace?.plan} />`}
-    <${BlockedRuns} ...${common} workflows=${workflows} />
-    <${History} ...${common} />
-    ${manages && html`<${Invoices} ...${common} />`}
-    ${manages && html`<${AutoTopUp} ...${common} catalog=${catalog} />`}
-    ${manages && html`<${Alerts} ...${common} />`}
-    <${Ledger} ...${common} />
-    <footer class="quiet">Times, days and months are UTC.</footer>`;
+    <${Header} app=${app} tab=${route.tab} />
+    <${Notices} app=${app} tab=${route.tab} at=${seen.at} />
+    <${Tab} app=${app} route=${route} />
+    <footer>${t.footer(zone)}</footer>`;
 }
 
-/** Returns a notice when credits were added. It compares available plus held credits: a released hold adds none. */
-function useAdded(balance) {
-  const before = useRef(null);
-  const [said, say] = useState('');
-  useEffect(() => {
-    const owned = balance && Number(balance.available) + Number(balance.held);
-    const added = before.current === null ? '0' : (owned - before.current).toFixed(6);
-    if (added > 0) say(`${credits(added)} credits were added.`);
-    before.current = owned;
-  }, [balance?.version]);
-  return said;
+function Header({ app, tab }) {
+  const { logo } = session.settings;
+  return html`<header>
+    ${logo && html`<img src=${logo} alt="" height="32" />`}
+    <div><h1>${t.title}</h1><p class="quiet">${app.profile?.name ?? session.workspace}${app.profile && html` · ${t.plan(app.profile.plan)}`}</p></div>
+    <nav aria-label=${t.title}>${Object.keys(TABS).map(name => html`<a key=${name} href=${app.link(name)} aria-current=${name === tab ? 'page' : undefined}>${t.tabs[name]}</a>`)}</nav>
+  </header>`;
 }
 
-function tell(problem) {
-  if (problem.status === 401) return 'You have been signed out. Open this page again from your settings.';
-  if (problem.status) return problem.message;
-  return 'The connection was lost. Trying again …';
+function Tab({ app, route }) {
+  const name = TABS[route.tab] ? route.tab : 'overview';
+  const [loaded, setLoaded] = useState({ overview: Overview });
+  const [failed, setFailed] = useState(null);
+  const load = () => TABS[name]().then(tab => {
+    setLoaded(was => ({ ...was, [name]: tab }));
+    setFailed(null);
+  }, () => setFailed({ problem: { status: 0 }, reload: load }));
+  useEffect(() => { if (!loaded[name]) load(); }, [name]);
+  useEffect(() => { document.title = `${t.tabs[name]} · ${t.title}`; }, [name]);
+  const Shown = loaded[name];
+  if (Shown) return html`<${Shown} key=${name} app=${app} route=${route} />`;
+  return html`<section>${failed ? html`<p role="status">${t.problem(failed.problem)}</p><button class="plain" onClick=${failed.reload}>${t.failed.retry}</button>` : html`<${Skeleton} lines=${10} />`}</section>`;
 }
 
-const { token, workspace, ...given } = readFragment();
-const paid = new URLSearchParams(location.search).get('top_up');
 const main = document.getElementById('page');
-if (token && workspace) {
-  render(html`<${Page} api=${new Api(token, workspace)} ...${given} />`, main);
-} else if (paid) {
-  const done = paid === 'paid' ? 'Thank you. The credits are added as soon as the payment is confirmed.' : 'Nothing was bought.';
-  render(html`<h1>AI Credits</h1><p role="status">${done} You can close this tab.</p>`, main);
-} else {
-  render(html`<h1>AI Credits</h1><p>Open this page from your workspace's settings.</p>`, main);
-}
+setBrand(session.settings);
+followHeight(main, session);
+await loadLanguage(session.settings.locale);
+main.textContent = '';
+render(html`<${Root} />`, main);

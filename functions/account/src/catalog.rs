@@ -7,6 +7,7 @@ use credits_core::credit_rate::CreditRate;
 use credits_core::id::WorkspaceId;
 use credits_core::own_prices::OwnPrices;
 use credits_core::rate_card::RateCard;
+use credits_core::seller::Seller;
 use credits_runtime::{Answer, Call, Problem, query};
 use credits_store::Store;
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ struct CatalogueBody<'a> {
     /// The workspace's own prices; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pricing: Option<PricingBody>,
+    seller: Option<&'a Seller>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,7 +44,8 @@ impl Account {
             Some(workspace) => own_prices(store, &workspace).await?,
             None => None,
         };
-        Ok(Answer::ok(&CatalogueBody::of(&self.catalogue, own.as_ref(), store.now())))
+        let body = CatalogueBody::of(&self.catalogue, own.as_ref(), store.now());
+        Ok(Answer::ok(&CatalogueBody { seller: self.seller.as_ref(), ..body }))
     }
 }
 
@@ -78,6 +81,7 @@ impl<'a> CatalogueBody<'a> {
             rate_card: shown(catalogue.rate_cards().at(now)),
             later_rate_cards: later.map(shown).collect(),
             pricing: own.map(|own| PricingBody { version: own.version, multiplier: own.multiplier }),
+            seller: None,
         }
     }
 }

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use credits_aws::secrets::Secrets;
+use credits_aws::settings::SettingError;
 use credits_aws::{Settings, StartError, dynamodb};
 use credits_billing::Billing;
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_payments::provider::{Provider, ReturnUrls};
 use credits_runtime::return_url::ReturnOrigins;
 use credits_runtime::{Answer, Call, Function, Problem, TopUpUrl, catalogue};
@@ -38,9 +40,11 @@ mod subscription;
 mod top_ups;
 mod unmatched_payments;
 mod usage;
+mod usage_detail;
 mod workspaces;
 
 pub(crate) use credits_runtime::query;
+pub use page::SettingsPage;
 pub use route::AccountRoute;
 
 /// The account function with its store, its catalogue and its Stripe client.
@@ -53,6 +57,8 @@ pub struct Account {
     top_up_url: TopUpUrl,
     return_origins: ReturnOrigins,
     checkout_options: CheckoutOptions,
+    seller: Option<Seller>,
+    page: SettingsPage,
 }
 
 /// The settings of checkouts.
@@ -77,7 +83,30 @@ impl Account {
         checkouts: CheckoutSettings,
     ) -> Self {
         let CheckoutSettings { top_up_url, return_origins, options: checkout_options } = checkouts;
-        Self { store, catalogue, provider, provider_key, top_up_url, return_origins, checkout_options }
+        let (seller, page) = (None, SettingsPage::default());
+        Self {
+            store,
+            catalogue,
+            provider,
+            provider_key,
+            top_up_url,
+            return_origins,
+            checkout_options,
+            seller,
+            page,
+        }
+    }
+
+    /// Sets the seller that receipts name.
+    #[must_use]
+    pub fn with_seller(self, seller: Option<Seller>) -> Self {
+        Self { seller, ..self }
+    }
+
+    /// Lets the apps of these origins embed the settings page.
+    #[must_use]
+    pub fn with_page(self, page: SettingsPage) -> Self {
+        Self { page, ..self }
     }
 
     /// Creates the deployed function from its settings.
@@ -92,7 +121,11 @@ impl Account {
         let provider =
             Provider::new(&settings.provider_base()).map_err(|_| StartError::Part("provider's client"))?;
         let provider_key = Secrets::from_setting(settings.provider_key()?, settings)?;
-        Ok(Self::new(dynamodb::store(settings)?, catalogue, provider, provider_key, checkouts))
+        let page = SettingsPage::embedded_by(&settings.page_origins());
+        let page = page.map_err(|_| SettingError("PAGE_ORIGINS"))?;
+        let store = dynamodb::store(settings)?;
+        let account = Self::new(store, catalogue, provider, provider_key, checkouts);
+        Ok(account.with_seller(settings.seller()).with_page(page))
     }
 }
 
@@ -170,11 +203,12 @@ impl Function for Account {
             AccountRoute::Run => self.run(call, store).await,
             AccountRoute::CompleteRun => self.complete_run(call, store).await,
             AccountRoute::Usage => self.usage(call, store).await,
+            AccountRoute::UsageDetail => self.usage_detail(call, store).await,
             AccountRoute::UsageHistory => self.usage_history(call, store).await,
             AccountRoute::UnmatchedPayments => self.unmatched_payments(call, store).await,
             AccountRoute::ResolvePayment => self.resolve_payment(call, store).await,
             AccountRoute::Openapi => Ok(Self::openapi(call)),
-            AccountRoute::Page => Ok(Self::page(call)),
+            AccountRoute::Page => Ok(self.page(call)),
             AccountRoute::PageFile => Self::page_file(call),
         }
     }

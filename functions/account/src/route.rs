@@ -41,6 +41,7 @@ pub enum AccountRoute {
     CompleteRun,
     Usage,
     UsageHistory,
+    UsageDetail,
     UnmatchedPayments,
     ResolvePayment,
     Openapi,
@@ -86,6 +87,7 @@ impl Route for AccountRoute {
         ("POST /v1/workspaces/{workspace_id}/runs/{run_id}/complete", Self::CompleteRun),
         ("GET /v1/workspaces/{workspace_id}/usage", Self::Usage),
         ("GET /v1/workspaces/{workspace_id}/usage/history", Self::UsageHistory),
+        ("GET /v1/workspaces/{workspace_id}/usage/detail", Self::UsageDetail),
         ("GET /v1/unmatched-payments", Self::UnmatchedPayments),
         ("POST /v1/unmatched-payments/{payment_id}/resolve", Self::ResolvePayment),
         ("GET /v1/openapi.json", Self::Openapi),
@@ -103,6 +105,7 @@ impl Route for AccountRoute {
                 | Self::Runs
                 | Self::Usage
                 | Self::UsageHistory
+                | Self::UsageDetail
                 | Self::UnmatchedPayments
         )
     }

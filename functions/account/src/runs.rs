@@ -22,6 +22,7 @@ struct StartedBody {
 #[derive(Debug, Serialize)]
 struct RunsBody {
     runs: Vec<Run>,
+    allowance: Allowance,
     next_cursor: Option<String>,
 }
 
@@ -56,10 +57,16 @@ impl Account {
     pub(crate) async fn runs(&self, call: &Call, store: &Store) -> Result<Answer, Problem> {
         let workspace = call.workspace(Scope::Read)?;
         let (status, after) = read_query(call)?;
-        store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
-        let page = store.runs().list(&workspace, status, after.as_ref()).await?;
+        let known = store.workspaces().get(&workspace).await?.ok_or_else(Problem::workspace_not_found)?;
+        let limit = self.catalogue.terms(known.profile.plan).and_then(|terms| terms.monthly_runs);
+        let runs = store.runs();
+        let (page, allowance) = tokio::try_join!(
+            runs.list(&workspace, status, after.as_ref()),
+            runs.allowance(&workspace, limit)
+        )?;
         Ok(Answer::ok(&RunsBody {
             runs: page.items,
+            allowance,
             next_cursor: page.next.as_ref().map(|next| listing(call).write_position(next)),
         }))
     }

@@ -26,6 +26,8 @@ pub enum Recipient {
     Billing,
     /// The recipients of the low-balance alert.
     AlertRecipients,
+    /// The recipients of expiry notices.
+    ExpiryRecipients,
 }
 
 /// A letter that is not rendered yet.
@@ -62,7 +64,7 @@ pub struct LetterDesk {
     top_up_page: TopUpPage,
 }
 
-const TEMPLATES: [(&str, &str); 29] = [
+const TEMPLATES: [(&str, &str); 31] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("run_failed.txt", include_str!("../templates/run_failed.txt")),
     ("run_failed.html", include_str!("../templates/run_failed.html")),
@@ -70,6 +72,8 @@ const TEMPLATES: [(&str, &str); 29] = [
     ("runs_failed.html", include_str!("../templates/runs_failed.html")),
     ("balance_low.txt", include_str!("../templates/balance_low.txt")),
     ("balance_low.html", include_str!("../templates/balance_low.html")),
+    ("credits_expiring.txt", include_str!("../templates/credits_expiring.txt")),
+    ("credits_expiring.html", include_str!("../templates/credits_expiring.html")),
     ("balance_exhausted.txt", include_str!("../templates/balance_exhausted.txt")),
     ("balance_exhausted.html", include_str!("../templates/balance_exhausted.html")),
     ("payment_failed.txt", include_str!("../templates/payment_failed.txt")),
@@ -108,8 +112,13 @@ impl Letter {
                 let in_a_batch = required.credits() <= *available;
                 ("run_failed", context! { workflow_id, step_id, required, available, in_a_batch })
             }
-            Fact::CreditsLow { threshold, available, held } => {
+            Fact::CreditsLow { crossed_smaller: true, .. } => return None,
+            Fact::CreditsLow { threshold, available, held, .. } => {
                 ("balance_low", context! { threshold, available, held })
+            }
+            Fact::CreditsExpiring { credits, expires_at, days } => {
+                let (date, expires) = (date(*expires_at), minute(*expires_at));
+                ("credits_expiring", context! { credits, days, date, expires })
             }
             Fact::CreditsExhausted { available, held } => {
                 // It is below zero after use of a credit limit or after a claw-back.
@@ -159,8 +168,11 @@ impl Letter {
             | Fact::SubscriptionRenewed { .. }
             | Fact::PaymentUnmatched { .. } => return None,
         };
-        let low = matches!(event.fact, Fact::CreditsLow { .. });
-        let recipient = if low { Recipient::AlertRecipients } else { Recipient::Billing };
+        let recipient = match event.fact {
+            Fact::CreditsLow { .. } => Recipient::AlertRecipients,
+            Fact::CreditsExpiring { .. } => Recipient::ExpiryRecipients,
+            _ => Recipient::Billing,
+        };
         Some(Self { mail_id: event.event_id.clone(), recipient, template, values })
     }
 

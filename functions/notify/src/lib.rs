@@ -226,8 +226,12 @@ async fn recipients(
     let named = match recipient {
         Recipient::Billing => vec![known.profile.billing_email],
         Recipient::AlertRecipients => {
-            let alert = store.alerts().get(workspace).await?;
+            let alert = store.alerts().get(workspace).await?.map(|alerts| alerts.low_balance);
             alert.filter(|alert| alert.enabled).map(|alert| alert.recipients).unwrap_or_default()
+        }
+        Recipient::ExpiryRecipients => {
+            let expiry = store.alerts().get(workspace).await?.map(|alerts| alerts.expiry);
+            expiry.filter(|expiry| expiry.enabled).map(|expiry| expiry.recipients).unwrap_or_default()
         }
     };
     let mut recipients = Vec::new();

@@ -5,6 +5,7 @@ use credits_core::auto_top_up::AutoTopUp;
 use credits_core::balance::Balance;
 use credits_core::credits::OutOfRange;
 use credits_core::event::{EndReason, Fact};
+use credits_core::expiry::ExpiryNotice;
 use credits_core::hold::Settlement;
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
@@ -49,6 +50,9 @@ pub fn of(written: &ItemChange) -> Result<Vec<OutgoingEvent>, OutOfRange> {
         ItemChange::Subscription { workspace, before, after } => of_subscription(workspace, before, after),
         ItemChange::AutoTopUp { workspace, before, after } => {
             of_auto_top_up(workspace, before.as_deref().map(|before| &before.kept), after)
+        }
+        ItemChange::ExpiryNoticed { workspace, notices } => {
+            notices.iter().map(|notice| expiring(workspace, notice)).collect()
         }
         ItemChange::Payment { before, after } => of_payment(before.as_deref(), after).into_iter().collect(),
         ItemChange::Invoice { workspace, before, after } => {
@@ -131,9 +135,16 @@ fn of_balance(
     let (available, held) = (after.available()?, after.all_held()?);
     let crossing = Crossing::of(before, after)?;
     let mut events = Vec::new();
-    if let Some(threshold) = crossing.low {
-        let event_id = format!("low-{workspace}-{}", after.version);
-        events.push(outgoing_event(event_id, workspace, Fact::CreditsLow { threshold, available, held }));
+    for threshold in &crossing.low {
+        let low = Fact::CreditsLow {
+            threshold: *threshold,
+            crossed_smaller: crossing.low.last() != Some(threshold),
+            available,
+            held,
+        };
+        // SES allows no dot in a mail's tag.
+        let threshold = threshold.to_string().replace('.', "_");
+        events.push(outgoing_event(format!("low-{workspace}-{}-{threshold}", after.version), workspace, low));
     }
     events.extend(top_up_wanted(workspace, after)?);
     if crossing.exhausted {
@@ -197,6 +208,12 @@ fn of_auto_top_up(
         events.push(outgoing_event(format!("top-up-needed-{workspace}-{record_version}"), workspace, wanted));
     }
     events
+}
+
+fn expiring(workspace: &WorkspaceId, notice: &ExpiryNotice) -> OutgoingEvent {
+    let ExpiryNotice { expires_at, days, credits } = *notice;
+    let event_id = format!("expiring-{workspace}-{}-{days}", expires_at.as_millisecond());
+    outgoing_event(event_id, workspace, Fact::CreditsExpiring { credits, expires_at, days })
 }
 
 fn of_failed_run(workspace: &WorkspaceId, run: &Run, balance_version: u64) -> Option<OutgoingEvent> {

@@ -1,4 +1,5 @@
-//! The renewal function: a schedule invokes it at least hourly, and it processes everything that is due (M6, M8).
+//! The renewal function: a schedule invokes it at least hourly, and it processes everything that is due (M6, M8). Events of
+//! the bus invoke it for automatic top-up, and when an allocation or grant arrives, which alerts follow (M15).
 //!
 //! Due items stand in an index under their date. An invocation processes them until its time is up, and the next one
 //! finds the rest. An item that fails blocks no other: it is retried later. An item that keeps failing is quarantined.
@@ -36,15 +37,24 @@ pub struct Renewal {
 struct SweepOrder {
     /// The type of an event of the bus.
     #[serde(rename = "detail-type")]
-    detail_type: Option<String>,
-    /// Set by an event of the bus: the workspace wants its automatic top-up.
-    detail: Option<TopUpWanted>,
+    detail_type: Option<BusEvent>,
+    /// Set by an event of the bus.
+    detail: Option<EventDetail>,
     /// Set by an operator: makes quarantined items due again before the sweep.
     unstick: bool,
 }
 
+/// The events that invoke the function.
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum BusEvent {
+    /// The workspace wants its automatic top-up.
+    TopUpWanted,
+    /// An allocation or a grant has arrived.
+    CreditsAdded,
+}
+
 #[derive(Debug, Deserialize)]
-struct TopUpWanted {
+struct EventDetail {
     workspace_id: WorkspaceId,
 }
 
@@ -54,7 +64,7 @@ pub enum RenewalError {
     /// The event has another shape. The cause may repeat what is in it, and is left out.
     #[error("the event can't be read")]
     Unread,
-    #[error("the due items can't be read")]
+    #[error("the store failed")]
     Store(#[from] Fault),
     #[error("the provider's key can't be read")]
     Key(#[from] SecretError),
@@ -130,15 +140,22 @@ impl EventFunction for Renewal {
 
     async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, RenewalError> {
         let order: SweepOrder = serde_json::from_value(event).map_err(|_| RenewalError::Unread)?;
-        if order.detail_type.is_some() && order.detail.is_none() {
+        if order.detail_type.is_some() != order.detail.is_some() {
             return Err(RenewalError::Unread);
         }
         if order.unstick {
             let count = self.billing(deadline).await?.unstick().await?;
             tracing::info!(count, "quarantined items are due again");
         }
-        if let Some(TopUpWanted { workspace_id }) = order.detail {
-            self.billing(deadline).await?.top_up_automatically(&workspace_id).await?;
+        if let Some((event, EventDetail { workspace_id })) = order.detail_type.zip(order.detail) {
+            match event {
+                BusEvent::TopUpWanted => {
+                    self.billing(deadline).await?.top_up_automatically(&workspace_id).await?;
+                }
+                BusEvent::CreditsAdded => {
+                    self.store.until(deadline).alerts().follow_addition(&workspace_id).await?;
+                }
+            }
             return Ok(json!({ "looked_at": workspace_id }));
         }
         let swept = self.sweep(deadline).await?;

@@ -18,6 +18,8 @@ pub struct Rule {
     pub source: String,
     /// The `detail-type` values that match.
     pub names: Vec<String>,
+    /// The values of `detail.kind` that match; all if there are none.
+    pub kinds: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,13 @@ struct PutEntry {
     detail: String,
 }
 
+impl Rule {
+    fn matches(&self, name: &str, detail: &Value) -> bool {
+        let has_kind = self.kinds.is_empty() || self.kinds.iter().any(|kind| detail["kind"] == kind.as_str());
+        has_kind && self.names.iter().any(|it| it == name)
+    }
+}
+
 impl Bus {
     #[must_use]
     pub fn new(rules: Vec<Rule>, sources: Sources) -> Self {
@@ -84,7 +93,7 @@ impl Bus {
         });
         let mut kept = self.kept();
         let rules = self.rules.iter().filter(|rule| rule.source == source);
-        for rule in rules.filter(|rule| rule.names.iter().any(|it| it == name)) {
+        for rule in rules.filter(|rule| rule.matches(name, detail)) {
             let (event, function) = (event.clone(), rule.function.clone());
             kept.waiting.push_back(QueuedEvent { event, function, failures: 0 });
         }

@@ -1,4 +1,4 @@
-//! The calls under `/_local`. Every other path goes to the gateway.
+//! The calls under `/_local`, and the pages. Every other path goes to the gateway.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::provider_api;
 use crate::reply::{ControlReply, read, reply};
 use crate::state::Shared;
 use crate::tokens::TokenOrder;
-use crate::{aws_api, verify};
+use crate::{aws_api, pages, verify};
 
 /// The largest body that API Gateway accepts.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -42,6 +42,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/_local/clock", post(advance_clock))
         .route("/_local/requests", get(requests))
         .route("/_local/requests", delete(clear_requests))
+        .merge(pages::routes())
         .merge(provider_api::routes())
         .merge(aws_api::routes())
         .fallback(gateway)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use account::SettingsPage;
 use account::{Account, CheckoutSettings};
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use credits_aws::connection;
@@ -11,6 +12,7 @@ use credits_aws::settings::SecretSetting;
 use credits_aws::{Settings, StartError};
 use credits_core::catalogue::Catalogue;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::provider::Provider;
@@ -65,6 +67,10 @@ pub struct Parts<'a> {
     pub checkout_options: CheckoutOptions,
     /// The Stripe mode, test or live, whose events the webhook handles.
     pub provider_mode: Mode,
+    /// The seller that receipts name.
+    pub seller: Option<Seller>,
+    /// The settings page, with the origins of the apps that may embed it.
+    pub page: SettingsPage,
 }
 
 impl std::fmt::Debug for Parts<'_> {
@@ -102,6 +108,8 @@ impl Functions {
             return_origins,
             checkout_options,
             provider_mode,
+            seller,
+            page,
         } = parts;
         let url = || TopUpUrl::new(Some(top_up_page.clone()));
         let settings = MailSettings {
@@ -127,7 +135,9 @@ impl Functions {
                 provider,
                 secrets(&provider_key)?,
                 CheckoutSettings { top_up_url: url(), return_origins, options: checkout_options },
-            ),
+            )
+            .with_seller(seller)
+            .with_page(page),
             topup_webhook: TopUpWebhook::new(
                 store("topup_webhook"),
                 secrets(&webhook_secret)?,

@@ -9,7 +9,6 @@
 
 mod aws_api;
 pub mod bus;
-mod checkout_page;
 mod claims;
 mod clock;
 pub mod command;
@@ -21,7 +20,7 @@ mod folder;
 pub mod functions;
 pub mod gateway;
 pub mod mailbox;
-mod payments_page;
+mod pages;
 pub mod permissions;
 pub mod provider;
 mod provider_api;

@@ -22,7 +22,7 @@ pub struct Mail {
     pub subject: String,
     text: String,
     pub html: String,
-    at: Timestamp,
+    pub at: Timestamp,
     /// The id that the sender gave the mail in a tag.
     #[serde(rename = "mail_id", skip_serializing_if = "Option::is_none")]
     id: Option<String>,

@@ -1,5 +1,5 @@
 //! The HTTP side of the stand-in provider: its API under `/_local/provider`, and controls that play payers, banks and
-//! outages.
+//! outages. `pages` has the forms of the same controls.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -7,14 +7,11 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::checkout_page;
 use crate::gateway::{json_response, message};
-use crate::payments_page;
 use crate::provider::{
     ChargeSettlement, MethodKind, PayerOutcome, Paying, PlannedFailure, PlayError, PlayedOutcome,
     ProviderRequest, StripeDisputeStatus, StripeRefundStatus, StripeStandIn,
@@ -29,9 +26,8 @@ const BASE: &str = "/_local/provider";
 /// Returns the routes of the provider's API and of the controls.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/_local/checkouts/{checkout_id}", get(checkout))
         .route("/_local/checkouts/{checkout_id}/pay", post(pay))
-        .route("/_local/payments", get(payments).post(decide_payments))
+        .route("/_local/payments", post(decide_payments))
         .route("/_local/payments/{payment_id}/settle", post(settle))
         .route("/_local/payments/{payment_id}/refund", post(refund))
         .route("/_local/payments/{payment_id}/dispute", post(dispute))
@@ -109,14 +105,6 @@ macro_rules! order {
     };
 }
 
-async fn checkout(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> ControlReply {
-    let provider = provider(&shared);
-    let Some(session) = provider.session(&id) else {
-        return reply(message(StatusCode::NOT_FOUND, "no such checkout"));
-    };
-    axum::response::Html(checkout_page::page(session)).into_response()
-}
-
 async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> ControlReply {
     let order: Pay = order!(body);
     let paying = Paying {
@@ -150,12 +138,6 @@ async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: By
     body["body"] = webhook;
     body["payment_id"] = json!(payment_id);
     reply(json_response(status, &body))
-}
-
-/// Shows the succeeded payments, with buttons for refunds and disputes.
-async fn payments(State(shared): State<Arc<Shared>>) -> ControlReply {
-    let page = payments_page::page(&provider(&shared).played_payments());
-    ([("content-type", "text/html; charset=utf-8")], page).into_response()
 }
 
 async fn decide_payments(State(shared): State<Arc<Shared>>, body: Bytes) -> ControlReply {
@@ -261,6 +243,12 @@ async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Control
         Ok(body) => body,
         Err(error) => return refused(error),
     };
+    body["events"] = json!(deliver_outbox(shared).await);
+    reply(json_response(StatusCode::OK, &body))
+}
+
+/// Delivers the waiting events, oldest first. Returns each event's type and the status of the webhook's response.
+pub(crate) async fn deliver_outbox(shared: &Shared) -> Vec<Value> {
     let waiting = provider(shared).take_outbox();
     let mut events = Vec::new();
     for delivery in waiting {
@@ -268,8 +256,7 @@ async fn published(shared: &Shared, played: Result<Value, PlayError>) -> Control
         let status = deliver(shared, delivery).await.status();
         events.push(json!({ "type": event["type"], "status": status.as_u16() }));
     }
-    body["events"] = json!(events);
-    reply(json_response(StatusCode::OK, &body))
+    events
 }
 
 fn refused(error: PlayError) -> ControlReply {
@@ -281,6 +268,7 @@ fn refused(error: PlayError) -> ControlReply {
     reply(message(status, &error.to_string()))
 }
 
-fn provider(shared: &Shared) -> MutexGuard<'_, StripeStandIn> {
+/// Locks the stand-in provider.
+pub(crate) fn provider(shared: &Shared) -> MutexGuard<'_, StripeStandIn> {
     shared.provider.lock().unwrap_or_else(PoisonError::into_inner)
 }

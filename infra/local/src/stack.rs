@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use account::SettingsPage;
 use axum::http::Method;
 use credits_aws::{Settings, StartError, connection};
 use credits_core::catalogue::Catalogue;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_payments::signature::Secret;
@@ -67,6 +69,8 @@ pub struct Options {
     pub begins_at: Option<Timestamp>,
     /// Whether transactions on one item cancel each other, as in `DynamoDB`.
     pub conflicts: Conflicts,
+    /// The settings page, with the origins of the apps that may embed it.
+    pub page: SettingsPage,
 }
 
 /// A payment provider that replaces the stand-in.
@@ -90,6 +94,7 @@ impl Default for Options {
             provider: None,
             begins_at: None,
             conflicts: Conflicts::Off,
+            page: SettingsPage::default(),
         }
     }
 }
@@ -292,6 +297,8 @@ fn shared(
         return_origins: ReturnOrigins::new(Settings.return_origins()),
         checkout_options,
         provider_mode: Mode::Test,
+        seller: Some(sample_seller()),
+        page: options.page.clone(),
     };
     let template = Template::parse(DEPLOYED)?;
     let bus = Bus::new(template.rules()?, clock.sources());
@@ -319,6 +326,12 @@ fn shared(
         table: home.table().to_owned(),
         url,
     })
+}
+
+/// Returns the seller that receipts of the local stack name.
+fn sample_seller() -> Seller {
+    let tax_id = Some("DE123456789".to_owned());
+    Seller::new("Example Inc.".to_owned(), "1 Main Street|10115 Berlin|Germany", tax_id)
 }
 
 /// Returns the issuer's key. A stack with a folder keeps it there, so that tokens remain valid after a restart.

@@ -91,10 +91,12 @@ impl Template {
             for event in events.filter(|event| event["Type"].as_str() == Some("EventBridgeRule")) {
                 let pattern = &event["Properties"]["Pattern"];
                 let names = list(&pattern["detail-type"]).map(|name| text(name, "detail-type"));
+                let kinds = list(&pattern["detail"]["kind"]).map(|kind| text(kind, "kind"));
                 rules.push(Rule {
                     function: binary.clone(),
                     source: text(&pattern["source"][0], "source")?,
                     names: names.collect::<Result<_, _>>()?,
+                    kinds: kinds.collect::<Result<_, _>>()?,
                 });
             }
         }

@@ -151,7 +151,7 @@ async fn ledger_sum(store: &Store, workspace: &WorkspaceId) -> Result<(Credits, 
 }
 
 /// Returns all workspaces of the table. A scan is acceptable for a local table only.
-async fn workspaces(client: &Client, table: &str) -> Result<Vec<WorkspaceId>, VerifyError> {
+pub(crate) async fn workspaces(client: &Client, table: &str) -> Result<Vec<WorkspaceId>, VerifyError> {
     let mut pages = client
         .scan()
         .table_name(table)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use credits_core::purchase::CheckoutOptions;
+use credits_core::seller::Seller;
 use credits_core::top_up_page::TopUpPage;
 use credits_payments::event::Mode;
 use credits_store::lanes::opening::LaneOpening;
@@ -118,6 +119,22 @@ impl Settings {
     #[must_use]
     pub fn return_origins(self) -> Vec<String> {
         listed("RETURN_ORIGINS")
+    }
+
+    /// Returns the seller that receipts name: `SELLER_NAME`, `SELLER_ADDRESS`, whose lines are separated by `|`, and
+    /// `SELLER_TAX_ID`; `None` without a name.
+    #[must_use]
+    pub fn seller(self) -> Option<Seller> {
+        let address = optional("SELLER_ADDRESS").unwrap_or_default();
+        optional("SELLER_NAME").map(|name| Seller::new(name, &address, optional("SELLER_TAX_ID")))
+    }
+
+    /// Returns the origins of the apps that may embed the settings page and give it tokens: `PAGE_ORIGINS`, a list such
+    /// as `https://app.example https://admin.example`.
+    #[must_use]
+    pub fn page_origins(self) -> Vec<String> {
+        let text = optional("PAGE_ORIGINS").unwrap_or_default();
+        text.split([' ', ',']).filter(|origin| !origin.is_empty()).map(str::to_owned).collect()
     }
 
     /// Returns the source of the secrets that sign events: `STRIPE_WEBHOOK_SECRET`, or the parameter that

@@ -97,6 +97,7 @@ impl Billing {
                 Ok(())
             }
             Due::AutoTopUp(workspace) => self.top_up_automatically(workspace).await,
+            Due::Alerts(workspace) => Ok(self.store.alerts().notice_expiry(workspace).await?),
             Due::Lanes(workspace) => {
                 if let Some(until) = self.store.lanes().end_idle(workspace).await? {
                     self.store.due_items().postpone(item, until).await?;

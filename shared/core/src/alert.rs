@@ -2,58 +2,141 @@
 //!
 //! ```text
 //! owned     = available + held
-//! low       ⇔ owned ≤ threshold
+//! low(t)    ⇔ owned ≤ t, for each threshold t
+//! t         = an amount, or ⌊percent × monthly credits ÷ 100⌋ to a millionth of a credit
 //! spent     ⇔ owned + credit_limit ≤ 0
 //! noted     ⇔ since the last addition a call was refused while spendable < 1 % of max(addition, credit_limit)
-//! a write raises "low"       ⇔ low after it, and not before it
+//! a write raises "low" at t  ⇔ low(t) after it and not before it; if t is new, low at no threshold before it
 //! a write raises "exhausted" ⇔ (spent or noted) after it, and neither before it
 //! ```
 //!
 //! Placing, extending and releasing a hold leave `owned` unchanged. Only an addition and the invoice of a debt raise
 //! it, which the conservation test checks. So the alert needs no state of its own:
 //!
-//! - The addition that raises `owned` above the threshold arms the alert.
-//! - Until the next addition, exactly one write crosses the threshold.
+//! - The addition that raises `owned` above a threshold arms its alert.
+//! - Until the next addition, exactly one write crosses each threshold.
+//! - If one write crosses several, each has an event. Only the smallest is mailed.
 //! - A redelivered stream record of that write repeats the same event.
 //!
 //! If another kind of write is ever allowed to raise `owned`, it must arm the alert at 110 % of the threshold, not
 //! earlier.
+
+use std::cmp::Reverse;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::balance::Balance;
 use crate::credits::{Amount, Credits, OutOfRange};
+use crate::expiry::ExpirySettings;
+
+/// The maximum number of thresholds of an alert.
+pub const MAX_THRESHOLDS: usize = 5;
+
+/// A workspace's alert settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AlertSettings {
+    pub low_balance: LowBalance,
+    pub expiry: ExpirySettings,
+}
 
 /// The settings of a workspace's low-balance alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LowBalance {
     pub enabled: bool,
-    /// The balance is low at or below this amount. `None` if it was never set.
+    /// The balance is low at or below this amount. `None` if it was never set, or if only `thresholds` were.
     pub threshold: Option<Amount>,
+    /// Further thresholds, each of which raises the alert by itself.
+    #[serde(default)]
+    pub thresholds: Vec<LowThreshold>,
     /// The mail addresses.
     pub recipients: Vec<String>,
+}
+
+/// A threshold of the low-balance alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LowThreshold {
+    Credits(Amount),
+    /// A share of the subscription's monthly credits, 1 to 100. Without a subscription it raises no alert.
+    PercentOfAllocation(u8),
+}
+
+/// The thresholds at which a balance raises its alert, the largest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AlertThresholds(Vec<Amount>);
+
+impl AlertThresholds {
+    /// Returns the largest threshold; `None` if the alert is off.
+    #[must_use]
+    pub fn largest(&self) -> Option<Amount> {
+        self.0.first().copied()
+    }
+
+    /// Returns all thresholds, the largest first.
+    pub fn iter(&self) -> impl Iterator<Item = Amount> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Amount> for AlertThresholds {
+    fn from_iter<I: IntoIterator<Item = Amount>>(amounts: I) -> Self {
+        let mut amounts: Vec<Amount> = amounts.into_iter().collect();
+        amounts.sort_unstable_by_key(|amount| Reverse(amount.credits()));
+        amounts.dedup();
+        Self(amounts)
+    }
+}
+
+impl AlertSettings {
+    /// Returns the settings of a workspace that never changed them.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { low_balance: LowBalance::off(), expiry: ExpirySettings::off() }
+    }
 }
 
 impl LowBalance {
     /// Returns the settings of a workspace that never changed them.
     #[must_use]
     pub fn off() -> Self {
-        Self { enabled: false, threshold: None, recipients: Vec::new() }
+        Self { enabled: false, threshold: None, thresholds: Vec::new(), recipients: Vec::new() }
     }
 
-    /// Returns the threshold if the alert is switched on.
+    /// Returns the thresholds in credits, none if the alert is switched off. `allocation` are the subscription's monthly
+    /// credits.
+    pub fn active_thresholds(&self, allocation: Option<Amount>) -> Result<AlertThresholds, OutOfRange> {
+        if !self.enabled {
+            return Ok(AlertThresholds::default());
+        }
+        let further = self.thresholds.iter().map(|threshold| threshold.amount(allocation));
+        std::iter::once(Ok(self.threshold)).chain(further).filter_map(Result::transpose).collect()
+    }
+
+    /// Returns whether a threshold depends on the subscription's monthly credits.
     #[must_use]
-    pub fn active_threshold(&self) -> Option<Amount> {
-        self.threshold.filter(|_| self.enabled)
+    pub fn follows_allocation(&self) -> bool {
+        self.enabled && self.thresholds.iter().any(|it| matches!(it, LowThreshold::PercentOfAllocation(_)))
+    }
+}
+
+impl LowThreshold {
+    fn amount(self, allocation: Option<Amount>) -> Result<Option<Amount>, OutOfRange> {
+        match (self, allocation) {
+            (Self::Credits(amount), _) => Ok(Some(amount)),
+            (Self::PercentOfAllocation(_), None) => Ok(None),
+            (Self::PercentOfAllocation(percent), Some(allocation)) => {
+                Ok(Amount::new(allocation.credits().share(percent.into(), 100)?).ok())
+            }
+        }
     }
 }
 
 /// The alerts that one write of a balance raises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Crossing {
-    /// The threshold, if the balance has become low.
-    pub low: Option<Amount>,
+    /// The thresholds at which the balance has become low, the largest first.
+    pub low: Vec<Amount>,
     /// Whether the workspace has run out of credits.
     pub exhausted: bool,
 }
@@ -73,20 +156,24 @@ impl Crossing {
     pub fn of(before: &Balance, after: &Balance) -> Result<Self, OutOfRange> {
         // A new workspace has not received credits yet, so the alert has nothing to warn about.
         let is_new = after.added.is_none() && after.owned()?.is_zero();
-        let became_low = after.is_low()? && !before.is_low()? && !is_new;
+        let (low_before, low_after) = (before.low_thresholds()?, after.low_thresholds()?);
+        // Settings that change the thresholds of a balance that is low already raise nothing.
+        let was_set = |low: &Amount| before.low_at.iter().any(|low_at| low_at == *low);
+        let crossed = |low: &Amount| !low_before.contains(low) && (was_set(low) || low_before.is_empty());
         Ok(Self {
-            low: after.low_at.filter(|_| became_low),
+            low: low_after.into_iter().filter(|low| !is_new && crossed(low)).collect(),
             exhausted: after.has_run_out()? && !before.has_run_out()?,
         })
     }
 }
 
 impl Balance {
-    /// Returns whether `owned` is at or below the alert's threshold. It is not while lanes are open, because their reserve
-    /// exceeds the threshold ([`crate::lane`]).
-    pub fn is_low(&self) -> Result<bool, OutOfRange> {
+    /// Returns the alert's thresholds at or above `owned`. There are none while lanes are open, because their reserve exceeds
+    /// each threshold ([`crate::lane`]).
+    pub fn low_thresholds(&self) -> Result<Vec<Amount>, OutOfRange> {
         let owned = self.owned()?;
-        Ok(self.lanes.is_none() && self.low_at.is_some_and(|low_at| owned <= low_at.credits()))
+        let low = self.low_at.iter().filter(|low_at| self.lanes.is_none() && owned <= low_at.credits());
+        Ok(low.collect())
     }
 
     /// Returns whether the workspace is out of credits: all are spent, or a refusal is noted and `spendable` is still
@@ -145,7 +232,7 @@ pub const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Crossing, Exhaustion, LowBalance, failure_mail_interval};
+    use super::{AlertThresholds, Crossing, Exhaustion, LowBalance, LowThreshold, failure_mail_interval};
     use crate::balance::Balance;
     use crate::credits::Credits;
     use crate::posting::Posting;
@@ -159,7 +246,7 @@ mod tests {
         Balance {
             spendable: credits(available),
             prepaid: credits(available),
-            low_at: "100".parse().ok(),
+            low_at: "100".parse().into_iter().collect(),
             added: "1000".parse().ok(),
             ..Balance::default()
         }
@@ -173,14 +260,48 @@ mod tests {
 
     fn crossing(before: &Balance, after: &Balance) -> (bool, bool) {
         let Crossing { low, exhausted } = Crossing::of(before, after).unwrap();
-        (low.is_some(), exhausted)
+        (!low.is_empty(), exhausted)
     }
 
     #[test]
     fn m15_threshold_counts_only_while_the_alert_is_on() {
         let on = LowBalance { enabled: true, threshold: "100".parse().ok(), ..LowBalance::off() };
-        assert_eq!(on.active_threshold(), "100".parse().ok());
-        assert_eq!(LowBalance { enabled: false, ..on }.active_threshold(), None);
+        assert_eq!(on.active_thresholds(None), Ok("100".parse().into_iter().collect()));
+        assert_eq!(
+            LowBalance { enabled: false, ..on }.active_thresholds(None),
+            Ok(AlertThresholds::default())
+        );
+    }
+
+    #[test]
+    fn m15_percentages_follow_the_monthly_credits() {
+        let thresholds = [
+            LowThreshold::Credits("50".parse().unwrap()),
+            LowThreshold::PercentOfAllocation(10),
+            LowThreshold::PercentOfAllocation(20),
+            LowThreshold::PercentOfAllocation(100),
+        ];
+        let alert = LowBalance { enabled: true, thresholds: thresholds.to_vec(), ..LowBalance::off() };
+        assert!(alert.follows_allocation());
+        assert!(!LowBalance { enabled: false, ..alert.clone() }.follows_allocation());
+        for (monthly_credits, resolved) in [
+            (None, vec!["50"]),
+            (Some("1000"), vec!["1000", "200", "100", "50"]),
+            (Some("500"), vec!["500", "100", "50"]),
+            (Some("0.000019"), vec!["50", "0.000019", "0.000003", "0.000001"]),
+            (Some("0.000005"), vec!["50", "0.000005", "0.000001"]),
+        ] {
+            let monthly_credits = monthly_credits.map(|credits| credits.parse().unwrap());
+            let resolved: AlertThresholds = resolved.iter().map(|amount| amount.parse().unwrap()).collect();
+            assert_eq!(alert.active_thresholds(monthly_credits), Ok(resolved), "{monthly_credits:?}");
+        }
+    }
+
+    #[test]
+    fn m15_settings_of_older_versions_are_read() {
+        let old = r#"{ "enabled": true, "threshold": "100", "recipients": ["ops@acme.example"] }"#;
+        let read: LowBalance = serde_json::from_str(old).unwrap();
+        assert_eq!((read.threshold, read.thresholds.len()), ("100".parse().ok(), 0));
     }
 
     #[test]
@@ -191,10 +312,10 @@ mod tests {
             (with("-20"), true),
             (holding("0", "100.000001"), false),
             (holding("40", "60"), true),
-            (Balance { low_at: None, ..with("1") }, false),
+            (Balance { low_at: AlertThresholds::default(), ..with("1") }, false),
             (Balance { spendable: credits("150"), credit_limit: credits("50"), ..with("100") }, true),
         ] {
-            assert_eq!(balance.is_low(), Ok(is_low), "{balance:?}");
+            assert_eq!(balance.low_thresholds().map(|low| !low.is_empty()), Ok(is_low), "{balance:?}");
         }
     }
 
@@ -216,8 +337,48 @@ mod tests {
     }
 
     #[test]
+    fn m15_each_threshold_is_crossed_once() {
+        let alerted = |available: &str| Balance {
+            low_at: ["50", "200", "100"].iter().map(|amount| amount.parse().unwrap()).collect(),
+            ..with(available)
+        };
+        for (before, after, crossed) in [
+            ("201", "200.000001", vec![]),
+            ("201", "200", vec!["200"]),
+            ("200", "100.000001", vec![]),
+            ("200", "100", vec!["100"]),
+            ("1000", "50", vec!["200", "100", "50"]),
+            ("150", "0", vec!["100", "50"]),
+            ("50", "0", vec![]),
+        ] {
+            let low = Crossing::of(&alerted(before), &alerted(after)).unwrap().low;
+            let crossed: Vec<_> = crossed.iter().map(|amount| amount.parse().unwrap()).collect();
+            assert_eq!(low, crossed, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn m15_new_thresholds_raise_nothing_in_a_balance_that_is_low() {
+        let at = |thresholds: &[&str]| Balance {
+            low_at: thresholds.iter().map(|amount| amount.parse().unwrap()).collect(),
+            ..with("60")
+        };
+        for (before, after, crossed) in [
+            (vec!["100"], vec!["80"], 0),
+            (vec!["100"], vec!["100", "80"], 0),
+            (vec!["50"], vec!["100", "50"], 1),
+            (vec![], vec!["100", "80"], 2),
+        ] {
+            let low = Crossing::of(&at(&before), &at(&after)).unwrap().low;
+            assert_eq!(low.len(), crossed, "{before:?} to {after:?}");
+        }
+    }
+
+    #[test]
     fn m15_new_alert_is_raised_if_low_except_in_a_new_workspace() {
-        let set = |after: &Balance| crossing(&Balance { low_at: None, ..after.clone() }, after);
+        let set = |after: &Balance| {
+            crossing(&Balance { low_at: AlertThresholds::default(), ..after.clone() }, after)
+        };
         assert_eq!(set(&with("90")), (true, false));
         assert_eq!(set(&with("0")), (true, false));
         assert_eq!(set(&Balance { added: None, ..with("0") }), (false, false));

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::alert::AlertThresholds;
 use crate::change::QueuedChange;
 use crate::credits::{Amount, Credits, OutOfRange};
 use crate::grant::{ExpiringGrant, NextGrant};
@@ -56,8 +57,8 @@ pub struct Balance {
     pub next: Vec<NextGrant>,
     /// When debt is billed next; `None` unless use beyond credits is invoiced (M8).
     pub invoices_at: Option<Timestamp>,
-    /// [`Balance::owned`] is low at or below this; `None` if the alert is switched off (M15).
-    pub low_at: Option<Amount>,
+    /// [`Balance::owned`] is low at or below each of these; none if the alert is switched off (M15).
+    pub low_at: AlertThresholds,
     /// Automatic top-up buys a pack at or below this [`Balance::available`]; `None` if it is switched off.
     pub top_up_at: Option<Amount>,
     /// The latest addition of credits (top-up, grant, allocation, reversal); `None` if none was recorded.
@@ -100,7 +101,7 @@ impl Default for Balance {
             expires_next: NEVER,
             next: Vec::new(),
             invoices_at: None,
-            low_at: None,
+            low_at: AlertThresholds::default(),
             top_up_at: None,
             added: None,
             exhaustion_noted: false,
@@ -129,7 +130,7 @@ impl Balance {
     /// Returns the thresholds.
     #[must_use]
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds { low_at: self.low_at, top_up_at: self.top_up_at }
+        Thresholds { low_at: self.low_at.largest(), top_up_at: self.top_up_at }
     }
 
     /// Returns what the customer owns and may spend, without the credit limit (docs/api.md). While lanes are open, this

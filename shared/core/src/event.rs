@@ -76,14 +76,25 @@ pub enum Fact {
         /// The credits that nobody pays.
         credits: Amount,
     },
-    /// What a workspace owns fell to its alert's threshold or below, or the alert was switched on there (M15).
+    /// What a workspace owns fell to a threshold of its alert or below, or the alert was switched on there (M15).
     CreditsLow {
         threshold: Amount,
+        /// Whether the same write has crossed a smaller threshold too. Only the event of the smallest is mailed.
+        #[serde(default)]
+        crossed_smaller: bool,
         /// The credits that can be spent of those that are owned.
         available: Credits,
         /// The credits in open holds; zero in events from before this field.
         #[serde(default)]
         held: Credits,
+    },
+    /// Credits expire in some days.
+    CreditsExpiring {
+        /// What is left of the grants that end then.
+        credits: Amount,
+        expires_at: Timestamp,
+        /// The configured number of days before the end.
+        days: u16,
     },
     /// Automatic top-up has to buy a pack: the balance is at or below the threshold, or a refused call needs more.
     /// Published at most once in a batch of the stream.
@@ -225,6 +236,7 @@ impl Fact {
             Self::CreditsClawedBack { .. } => "CreditsClawedBack",
             Self::CreditsUncollected { .. } => "CreditsUncollected",
             Self::CreditsLow { .. } => "CreditsLow",
+            Self::CreditsExpiring { .. } => "CreditsExpiring",
             Self::TopUpWanted { .. } => "TopUpWanted",
             Self::AutoTopUpLimited { .. } => "AutoTopUpLimited",
             Self::AutoTopUpUnlimited { .. } => "AutoTopUpUnlimited",
@@ -250,7 +262,10 @@ mod tests {
     fn event_is_named_after_its_fact() {
         let (threshold, available) = ("100".parse().unwrap(), "7".parse().unwrap());
         let held = available;
-        assert_eq!(Fact::CreditsLow { threshold, available, held }.name(), "CreditsLow");
+        assert_eq!(
+            Fact::CreditsLow { threshold, crossed_smaller: false, available, held }.name(),
+            "CreditsLow"
+        );
         assert_eq!(Fact::CreditsExhausted { available, held }.name(), "CreditsExhausted");
     }
 }

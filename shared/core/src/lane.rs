@@ -320,7 +320,8 @@ impl Balance {
 
     /// Returns the reserve: more than the credit limit and the largest threshold.
     fn lane_reserve(&self) -> Result<Credits, OutOfRange> {
-        let thresholds = [self.low_at, self.top_up_at].map(|at| at.map_or(Credits::ZERO, Amount::credits));
+        let thresholds =
+            [self.low_at.largest(), self.top_up_at].map(|at| at.map_or(Credits::ZERO, Amount::credits));
         let largest = thresholds.into_iter().fold(self.next_to_nothing()?, Credits::max);
         largest.plus(self.credit_limit)?.plus(Credits::ONE)
     }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::alert::AlertThresholds;
 use crate::balance::{Balance, ClosedHolds, FENCE};
 use crate::change::{Change, QueuedChange};
 use crate::credits::{Amount, CallPrice, Credits, OutOfRange};
@@ -47,7 +48,7 @@ pub struct Condition {
 /// The amounts of [`Balance::available`] and [`Balance::owned`] at which a write is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Thresholds {
-    /// See [`Balance::low_at`].
+    /// The largest of [`Balance::low_at`].
     pub low_at: Option<Amount>,
     /// See [`Balance::top_up_at`].
     pub top_up_at: Option<Amount>,
@@ -99,8 +100,8 @@ pub struct Movement {
     pub added: Option<Amount>,
     /// Appended to the changes that wait for the next close. Sets `expires_next` to the fence.
     pub change: Option<QueuedChange>,
-    /// Replaces the threshold of the low-balance alert.
-    pub low_at: Option<NewThreshold>,
+    /// Replaces the thresholds of the low-balance alert.
+    pub low_at: Option<AlertThresholds>,
     /// Replaces the threshold of automatic top-up.
     pub top_up_at: Option<NewThreshold>,
     /// Opens, extends or settles lanes.
@@ -216,11 +217,11 @@ impl Posting {
         Self { condition: Condition::default(), movement }
     }
 
-    /// Creates the posting that replaces the threshold of the low-balance alert (M15).
+    /// Creates the posting that replaces the thresholds of the low-balance alert (M15).
     #[must_use]
-    pub fn low_at(threshold: NewThreshold) -> Self {
+    pub fn low_at(thresholds: AlertThresholds) -> Self {
         Self {
-            movement: Movement { low_at: Some(threshold), ..Movement::default() },
+            movement: Movement { low_at: Some(thresholds), ..Movement::default() },
             ..Self::without_lanes()
         }
     }
@@ -327,8 +328,8 @@ impl Movement {
             next.changes.push(change.clone());
             next.expires_next = FENCE;
         }
-        if let Some(threshold) = self.low_at {
-            next.low_at = threshold.amount();
+        if let Some(thresholds) = &self.low_at {
+            next.low_at.clone_from(thresholds);
         }
         if let Some(threshold) = self.top_up_at {
             next.top_up_at = threshold.amount();

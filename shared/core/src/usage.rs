@@ -113,17 +113,9 @@ impl Usage {
     /// Counts an entry as the ledger has it now: calls less what was refunded of them since. Ignores refunds, and entries that
     /// are not consumption.
     pub fn count(&mut self, entry: &Entry) -> Result<(), OutOfRange> {
-        match &entry.cause {
-            Cause::Debit { operation, consumer, refunded, .. } => {
-                let net = entry.credits.negated().minus(refunded.unwrap_or_default())?;
-                self.count_call(operation, consumer, Tally { credits: net, count: 1 }, entry.at)
-            }
-            Cause::Batch(batch) => self.count_lines(&batch.content, &batch.refunded, entry.at),
-            Cause::HoldSettled(settlement) => {
-                self.count_lines(&settlement.content, &settlement.refunded, entry.at)
-            }
-            _ => Ok(()),
-        }
+        net_calls(entry)?.into_iter().try_for_each(|call| {
+            self.count_call(call.operation, call.consumer, Tally { credits: call.net, count: 1 }, entry.at)
+        })
     }
 
     /// Counts what an entry has changed when it was written: a call in full, and a refund as credits less on the day of its
@@ -134,8 +126,8 @@ impl Usage {
                 let tally = Tally { credits: entry.credits.negated(), count: 1 };
                 self.count_call(operation, consumer, tally, entry.at)
             }
-            Cause::Batch(batch) => self.count_lines(&batch.content, &[], entry.at),
-            Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, &[], entry.at),
+            Cause::Batch(batch) => self.count_lines(&batch.content, entry.at),
+            Cause::HoldSettled(settlement) => self.count_lines(&settlement.content, entry.at),
             Cause::DebitRefund(refund) => refund.content.iter().try_for_each(|call| {
                 let tally = Tally { credits: call.amount.credits().negated(), count: 0 };
                 self.count_call(&call.operation, &call.consumer, tally, refund.debited_at)
@@ -144,16 +136,9 @@ impl Usage {
         }
     }
 
-    fn count_lines(
-        &mut self,
-        lines: &[PricedCall],
-        refunded: &[RefundedLine],
-        at: Timestamp,
-    ) -> Result<(), OutOfRange> {
-        lines.iter().enumerate().try_for_each(|(place, line)| {
-            let refunded = refunded.iter().filter(|refunded| refunded.line == place);
-            let refunded = Credits::sum(refunded.map(|refunded| refunded.credits))?;
-            let tally = Tally { credits: line.amount.credits().minus(refunded)?, count: 1 };
+    fn count_lines(&mut self, lines: &[PricedCall], at: Timestamp) -> Result<(), OutOfRange> {
+        lines.iter().try_for_each(|line| {
+            let tally = Tally { credits: line.amount.credits(), count: 1 };
             self.count_call(&line.operation, &line.consumer, tally, at)
         })
     }
@@ -173,6 +158,37 @@ impl Usage {
         }
         Ok(())
     }
+}
+
+/// An AI call of an entry, less what was refunded of it since.
+pub(crate) struct NetCall<'a> {
+    pub operation: &'a Name,
+    pub model: Option<&'a Name>,
+    pub consumer: &'a Consumer,
+    pub net: Credits,
+}
+
+/// Returns the AI calls of an entry as the ledger has it now; none if the entry is not consumption.
+pub(crate) fn net_calls(entry: &Entry) -> Result<Vec<NetCall<'_>>, OutOfRange> {
+    match &entry.cause {
+        Cause::Debit { operation, model, consumer, refunded, .. } => {
+            let net = entry.credits.negated().minus(refunded.unwrap_or_default())?;
+            Ok(vec![NetCall { operation, model: model.as_ref(), consumer, net }])
+        }
+        Cause::Batch(batch) => net_lines(&batch.content, &batch.refunded),
+        Cause::HoldSettled(settlement) => net_lines(&settlement.content, &settlement.refunded),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn net_lines<'a>(lines: &'a [PricedCall], refunded: &[RefundedLine]) -> Result<Vec<NetCall<'a>>, OutOfRange> {
+    let net_line = |(place, line): (usize, &'a PricedCall)| {
+        let refunded = refunded.iter().filter(|refunded| refunded.line == place);
+        let net = line.amount.credits().minus(Credits::sum(refunded.map(|refunded| refunded.credits))?)?;
+        let PricedCall { operation, model, consumer, .. } = line;
+        Ok(NetCall { operation, model: model.as_ref(), consumer, net })
+    };
+    lines.iter().enumerate().map(net_line).collect()
 }
 
 fn keys_of(operation: &Name, consumer: &Consumer, at: Timestamp) -> [(GroupBy, GroupKey); 6] {

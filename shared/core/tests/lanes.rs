@@ -14,7 +14,7 @@ use credits_core::claw_back::Clawed;
 use credits_core::credits::{Amount, CallPrice, Credits};
 use credits_core::grant::{ExpiringGrant, GrantKind};
 use credits_core::lane::{Allotment, Lane, LaneRequest, LaneSettlement, MAX_LANES, STOPPED};
-use credits_core::posting::{NewThreshold, Posting, Refusal};
+use credits_core::posting::{Posting, Refusal};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -129,8 +129,7 @@ impl Pair {
             Act::TopUp(units) => self.post(&Posting::top_up(amount(*units), self.now)),
             Act::LowAt(units) => {
                 self.recall(2, None);
-                let threshold = NewThreshold::from(units.map(amount));
-                self.post(&Posting::low_at(threshold));
+                self.post(&Posting::low_at(units.map(amount).into_iter().collect()));
             }
             Act::Limit(units) => {
                 self.recall(2, None);
@@ -291,9 +290,12 @@ fn lanes_open_only_with_enough_to_spare() {
         |balance: &Balance, count, debit| balance.open_lanes(pair.request(count, debit)).unwrap().is_some();
     // Half of 1,000 less a reserve of 11 is 494.5, which pays eight debits of 61 on two lanes.
     assert_eq!((opens(&pair.stored, 4, 61), opens(&pair.stored, 4, 62)), (true, false));
-    let low = Balance { low_at: Some(amount(499)), ..pair.stored.clone() };
+    let low = Balance { low_at: [amount(499)].into_iter().collect(), ..pair.stored.clone() };
     assert!(opens(&low, 4, 1));
-    assert!(!opens(&Balance { low_at: Some(amount(500)), ..low }, 4, 1), "the reserve is half of all");
+    assert!(
+        !opens(&Balance { low_at: [amount(500)].into_iter().collect(), ..low }, 4, 1),
+        "the reserve is half of all"
+    );
     let due = Balance { expires_next: pair.now, ..pair.stored.clone() };
     assert!(!opens(&due, 4, 1));
 }

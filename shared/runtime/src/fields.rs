@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         &mut self,
         name: &'static str,
         most: usize,
-        mut read: impl FnMut(&mut Fields<'a>) -> Option<T>,
+        read: impl FnMut(&mut Fields<'a>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Some(value) = self.present(name) else {
             self.refuse(name, "is required");
@@ -128,24 +128,74 @@ impl<'a> Fields<'a> {
             self.refuse(name, format!("must be an array of 1 to {most} objects"));
             return None;
         };
-        let mut all = Some(Vec::with_capacity(items.len()));
+        self.elements(name, items, read)
+    }
+
+    /// Reads an array of at most `most` objects, if present. Errors are named as those of [`Self::list`].
+    pub fn optional_list<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: impl FnMut(&mut Fields<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let value = self.present(name)?;
+        let Some(items) = value.as_array().filter(|items| items.len() <= most) else {
+            self.refuse(name, format!("must be an array of at most {most} objects"));
+            return None;
+        };
+        self.elements(name, items, read)
+    }
+
+    /// Reads an array of at most `most` values, if present. Errors name each value by its index: `recipients.0`.
+    pub fn values<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.present(name)?;
+        let Some(items) = value.as_array().filter(|items| items.len() <= most) else {
+            self.refuse(name, format!("must be an array of at most {most}"));
+            return None;
+        };
+        let mut all = Vec::with_capacity(items.len());
         for (place, item) in items.iter().enumerate() {
-            let name = format!("{name}.{place}");
-            let Some(object) = item.as_object() else {
-                self.refuse(&name, "must be an object");
-                all = None;
-                continue;
-            };
-            let mut nested =
-                Fields { object, path: self.path_of(&name), known: Vec::new(), errors: Vec::new() };
-            let read = read(&mut nested);
-            self.errors.append(&mut nested.all_errors());
-            all = all.zip(read).map(|(mut all, read)| {
-                all.push(read);
-                all
-            });
+            let read = read(item);
+            if let Err(message) = &read {
+                self.refuse(&format!("{name}.{place}"), message);
+            }
+            all.push(read.ok());
         }
-        all
+        all.into_iter().collect()
+    }
+
+    fn elements<T>(
+        &mut self,
+        name: &str,
+        items: &'a [Value],
+        mut read: impl FnMut(&mut Fields<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut all = Vec::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            all.push(self.element(&format!("{name}.{place}"), item, &mut read));
+        }
+        all.into_iter().collect()
+    }
+
+    fn element<T>(
+        &mut self,
+        name: &str,
+        item: &'a Value,
+        read: &mut impl FnMut(&mut Fields<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let Some(object) = item.as_object() else {
+            self.refuse(name, "must be an object");
+            return None;
+        };
+        let mut nested = Fields { object, path: self.path_of(name), known: Vec::new(), errors: Vec::new() };
+        let read = read(&mut nested);
+        self.errors.append(&mut nested.all_errors());
+        read
     }
 
     /// Records an error of a field.

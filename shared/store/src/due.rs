@@ -51,6 +51,8 @@ pub enum Due {
     Refund(Id),
     /// An automatic top-up that was just set, has an open charge, or was declined, limited or not finished.
     AutoTopUp(WorkspaceId),
+    /// The alerts of a workspace, while an expiry notice lies ahead.
+    Alerts(WorkspaceId),
     /// The lanes of a busy workspace, whose balance is the due item: the sweep ends them if they are idle.
     Lanes(WorkspaceId),
     /// An expired hold.
@@ -203,6 +205,7 @@ impl DueItemStore<'_> {
             | Due::Invoice(workspace)
             | Due::Grant(workspace)
             | Due::AutoTopUp(workspace)
+            | Due::Alerts(workspace)
             | Due::Lanes(workspace)
             | Due::Hold(workspace, _) => workspace.clone(),
             Due::Checkout(purchase) => match self.store.purchases().get(purchase).await? {
@@ -263,6 +266,7 @@ impl DueItem {
             "invoice" => Due::Invoice(workspace()?),
             "grant" => Due::Grant(workspace()?),
             "auto_top_up" => Due::AutoTopUp(workspace()?),
+            "alerts" => Due::Alerts(workspace()?),
             "balance" => Due::Lanes(workspace()?),
             "hold" => {
                 let hold_id = rest.split_once('#').and_then(|(_, hold_id)| hold_id.parse().ok());

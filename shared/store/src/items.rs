@@ -1,5 +1,6 @@
 //! The items of the table: how each is written and read.
 
+pub(crate) mod alerts_item;
 pub(crate) mod balance_item;
 pub(crate) mod batch_item;
 pub(crate) mod consumer_code;

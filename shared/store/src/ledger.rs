@@ -3,12 +3,14 @@
 use credits_core::id::WorkspaceId;
 use credits_core::ledger::{Entry, EntryKind};
 
-use crate::error::Fault;
+use crate::error::{Corrupt, Fault};
 use crate::items::balance_item::LANE_GENERATION;
-use crate::items::entry_item;
+use crate::items::{batch_item, entry_item};
 use crate::table::Store;
+use crate::table::attribute::{Item, Reader};
 use crate::table::index::{Cursor, IndexQuery, Page};
-use crate::table::keys::{self, ItemKey};
+use crate::table::keys::{self, INDEX_SK, ItemKey};
+use crate::table::reads::key_of;
 
 /// A query of the ledger.
 #[derive(Debug, Clone)]
@@ -46,4 +48,37 @@ impl LedgerStore<'_> {
         };
         self.store.page(listing, entry_item::read).await
     }
+
+    /// Returns the entries between two index positions, oldest first, each with its lines.
+    pub(crate) async fn forwards(
+        self,
+        partitions: &[String],
+        after: &str,
+        before: &str,
+        limit: Option<i32>,
+    ) -> Result<LedgerSlice, Fault> {
+        let (items, more) = self.store.forwards(partitions, after, before, limit).await?;
+        let entries = self.with_lines(&items).await?;
+        let last = items.last().filter(|_| more);
+        let next = last.map(|last| Reader(last).text(INDEX_SK).map(str::to_owned)).transpose()?;
+        Ok(LedgerSlice { entries, next })
+    }
+
+    /// Returns the ledger entries of an index page.
+    ///
+    /// Reads entries with lines from the table, because the index does not hold lines.
+    async fn with_lines(self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
+        let batches = items.iter().filter(|item| batch_item::has_lines(item));
+        let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
+        let whole = self.store.get_many(&keys).await?;
+        let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));
+        Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
+    }
+}
+
+/// Entries between two index positions.
+pub(crate) struct LedgerSlice {
+    pub entries: Vec<Entry>,
+    /// The position of the last entry if others follow it.
+    pub next: Option<String>,
 }

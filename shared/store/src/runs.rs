@@ -196,6 +196,14 @@ impl RunStore<'_> {
         Ok(workspace.profile.plan)
     }
 
+    /// Returns this month's use of an allowance of `limit` runs.
+    pub async fn allowance(self, workspace: &WorkspaceId, limit: Option<u64>) -> Result<Allowance, Fault> {
+        let month = Month::of(self.store.now());
+        let count = self.store.get(&ItemKey::allowance(workspace, month)).await?;
+        let used = count.map_or(Ok(0), |count| read_used(&count))?;
+        Ok(Allowance { used, limit, resets_at: month.end() })
+    }
+
     /// Builds the result of a start: the run, and the month's count of the first response.
     async fn started(
         self,

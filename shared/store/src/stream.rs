@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use credits_core::balance::Balance;
+use credits_core::expiry::ExpiryNotice;
 use credits_core::id::WorkspaceId;
 use credits_core::invoice::Invoice;
 use credits_core::lane::Lane;
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use crate::auto_top_ups::VersionedTopUp;
 use crate::error::Corrupt;
 use crate::invoices::VersionedInvoice;
-use crate::items::{balance_item, entry_item, lane_item, payment_item, subscription_item};
+use crate::items::{alerts_item, balance_item, entry_item, lane_item, payment_item, subscription_item};
 use crate::payments::purchases;
 use crate::table::attribute::{Item, Reader};
 use crate::table::keys::PK;
@@ -69,6 +70,8 @@ pub enum ItemChange {
         before: Option<Box<VersionedTopUp>>,
         after: Box<VersionedTopUp>,
     },
+    /// The sweep recorded expiry notices.
+    ExpiryNoticed { workspace: WorkspaceId, notices: Vec<ExpiryNotice> },
     /// A payment changed.
     Payment {
         /// `None` if the payment is new.
@@ -198,6 +201,7 @@ impl Record {
                 let after = Box::new(auto_top_ups::read(after)?);
                 Ok(Some(ItemChange::AutoTopUp { workspace: workspace()?, before, after }))
             }
+            "alerts" => read_alerts(before, after, workspace()?),
             "payment" => {
                 let before = before.map(payment_item::read).transpose()?.map(Box::new);
                 Ok(Some(ItemChange::Payment { before, after: Box::new(payment_item::read(after)?) }))
@@ -216,6 +220,17 @@ impl Record {
 /// Returns whether a balance's `last` names a ledger entry, and not a settlement of lanes or settings.
 fn names_entry(last: &str) -> bool {
     last.starts_with("key#") || last.starts_with("sys#")
+}
+
+fn read_alerts(
+    before: Option<&Item>,
+    after: &Item,
+    workspace: WorkspaceId,
+) -> Result<Option<ItemChange>, Corrupt> {
+    let known = before.map(alerts_item::read_notices).transpose()?.unwrap_or_default();
+    let mut notices = alerts_item::read_notices(after)?;
+    notices.retain(|notice| !known.contains(notice));
+    Ok((!notices.is_empty()).then_some(ItemChange::ExpiryNoticed { workspace, notices }))
 }
 
 fn read_run(

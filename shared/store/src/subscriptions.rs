@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use credits_core::change::Change;
-use credits_core::credits::Credits;
+use credits_core::credits::{Amount, Credits};
 use credits_core::id::{Id, WorkspaceId};
 use credits_core::ledger::Cause;
 use credits_core::payment::Payment;
@@ -31,6 +31,13 @@ impl SubscriptionStore<'_> {
     pub async fn get(self, workspace: &WorkspaceId) -> Result<VersionedAccount, Fault> {
         let item = self.store.get(&ItemKey::subscription(workspace)).await?;
         Ok(item.as_ref().map(subscription_item::read).transpose()?.unwrap_or_default())
+    }
+
+    /// Returns the monthly credits of the subscription that runs; `None` without one.
+    pub(crate) async fn monthly_credits(self, workspace: &WorkspaceId) -> Result<Option<Amount>, Fault> {
+        let now = self.store.now();
+        let account = self.get(workspace).await?.account.as_of(now);
+        Ok(account.running().map(|running| running.current(now).1.monthly_credits))
     }
 
     /// Writes a change if the account still has the version that was read. Returns whether it was written.

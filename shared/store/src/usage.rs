@@ -21,6 +21,7 @@ use crate::table::transaction::{Reason, TransactionOutcome};
 use crate::usage::rollup::check_position;
 
 pub mod audit;
+pub mod detail;
 pub mod marks;
 pub mod recount;
 pub mod repair;

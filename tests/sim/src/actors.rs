@@ -246,9 +246,14 @@ impl Actor {
                 self.insist(&Order::put(workspace, "auto-top-up", body)).await;
             }
             Act::Alerts => {
-                let low = json!({ "enabled": true, "threshold": self.dice.between(10, 800).to_string(),
+                let threshold = self.dice.between(10, 800);
+                let thresholds = json!([{ "credits": format!("{threshold}.5") },
+                    { "credits": (threshold / 3 + 1).to_string() }, { "percent_of_allocation": threshold % 50 + 1 }]);
+                let low = json!({ "enabled": true, "threshold": threshold.to_string(), "thresholds": thresholds,
                     "recipients": ["low@example.com"] });
-                self.insist(&Order::put(workspace, "alerts", json!({ "low_balance": low }))).await;
+                let expiry = json!({ "enabled": true, "recipients": ["low@example.com"] });
+                let alerts = json!({ "low_balance": low, "expiry": expiry });
+                self.insist(&Order::put(workspace, "alerts", alerts)).await;
             }
             Act::Card => {
                 let outcome = self.one_of(&CARDS).unwrap();

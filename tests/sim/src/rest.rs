@@ -20,8 +20,9 @@ use crate::world::World;
 const CLAIM_LASTS: SignedDuration = SignedDuration::from_mins(2);
 
 /// The events that each have a mail.
-const MAILED: [&str; 8] = [
+const MAILED: [&str; 9] = [
     "PaymentReceived",
+    "CreditsExpiring",
     "SubscriptionCancelled",
     "RenewalFailed",
     "AutoTopUpSwitchedOff",
@@ -283,7 +284,9 @@ fn mails(world: &World) -> Option<String> {
     let shown = world.services.bus.shown();
     let is_reversal = |event: &Value| event["detail"]["kind"] == "claw_back_reversed";
     let wanted = shown.iter().filter(|event| {
-        MAILED.contains(&event["detail-type"].as_str().unwrap_or_default()) || is_reversal(event)
+        MAILED.contains(&event["detail-type"].as_str().unwrap_or_default())
+            || is_reversal(event)
+            || (event["detail-type"] == "CreditsLow" && event["detail"]["crossed_smaller"] == false)
     });
     let mut ids = wanted.filter_map(|event| event["detail"]["event_id"].as_str());
     ids.find(|id| !sent.contains(&format!("mail#{id}"))).map(|id| format!("no mail was sent for {id}"))

@@ -20,7 +20,8 @@ const SHARDS: usize = 4;
 const BATCH: usize = 1_000;
 
 /// The prefixes of the items whose records the function gets, as in template.yaml.
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 10] = [
+    "alerts#",
     "auto_top_up#",
     "balance#",
     "lane#",

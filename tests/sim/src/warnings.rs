@@ -1,15 +1,21 @@
-//! The check of warnings: which writes of a balance must warn about low balances and exhausted credits. It reads the
-//! items, independently of `core` (M10, M15).
+//! The check of warnings: which writes of a balance must warn about low balances and exhausted credits, and when expiry
+//! notices may be recorded. It reads the items, independently of `core` (M10, M15).
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::item::{credits_owned, has_run_out, number, plain, text};
+use crate::item::{credits_owned, has_run_out, list, number, plain, text};
 use crate::lanes::LanesSeen;
 use crate::table::{Commit, TableChange};
 use crate::world::World;
+
+const DAY_SECONDS: i64 = 24 * 3_600;
+
+/// How much the clocks of a function and the table may differ, in seconds.
+const CLOCKS_DIFFER: i64 = 600;
 
 /// Checks that each crossing of a limit has one event, and each event a crossing. Checks that a paid pack is recorded
 /// as the last addition and ends an exhaustion.
@@ -22,6 +28,10 @@ pub fn check(world: &World) -> Option<String> {
         Err(wrong) => return Some(wrong),
     };
     if let Some(wrong) = commits.iter().find_map(added) {
+        return Some(wrong);
+    }
+    let mut recorded = BTreeSet::new();
+    if let Some(wrong) = commits.iter().find_map(|commit| notices(commit, &mut recorded)) {
         return Some(wrong);
     }
     let balances = commits.iter().flat_map(|commit| &commit.changes);
@@ -46,8 +56,14 @@ fn crossings(change: &TableChange) -> Vec<String> {
     };
     let is_new = after["added"].is_null() && credits_owned(after).is_zero();
     let mut events = Vec::new();
-    if is_low(after) && !is_low(before) && !is_new {
-        events.push(format!("low-{workspace}-{}", number(after, "version")));
+    let (known, was_low) =
+        (thresholds(before), thresholds(before).iter().any(|low_at| is_low(before, *low_at)));
+    for low_at in thresholds(after) {
+        let before_it = if known.contains(&low_at) { is_low(before, low_at) } else { was_low };
+        if is_low(after, low_at) && !before_it && !is_new {
+            let threshold = low_at.normalize().to_string().replace('.', "_");
+            events.push(format!("low-{workspace}-{}-{threshold}", number(after, "version")));
+        }
     }
     if has_run_out(after) && !has_run_out(before) {
         events.push(format!("exhausted-{workspace}-{}", number(after, "version")));
@@ -55,8 +71,36 @@ fn crossings(change: &TableChange) -> Vec<String> {
     events
 }
 
-fn is_low(balance: &Value) -> bool {
-    balance["low_at"].is_object() && credits_owned(balance) <= number(balance, "low_at")
+/// Returns the thresholds of the alert.
+fn thresholds(balance: &Value) -> BTreeSet<Decimal> {
+    let further = balance["low_further"]["L"].as_array().into_iter().flatten();
+    let each = further.chain(std::iter::once(&balance["low_at"]));
+    each.filter_map(|value| value["N"].as_str()).map(|text| text.parse().unwrap()).collect()
+}
+
+fn is_low(balance: &Value, low_at: Decimal) -> bool {
+    credits_owned(balance) <= low_at
+}
+
+/// Checks that a write records each expiry notice for the first time, and within a day of its time.
+fn notices(commit: &Commit, recorded: &mut BTreeSet<String>) -> Option<String> {
+    let change = commit.changes.iter().find(|change| change.key.0.starts_with("alerts#"))?;
+    let listed =
+        |item: Option<&Value>| item.map_or(Vec::new(), |item| list(item, "notices").cloned().collect());
+    let before = listed(change.before.as_deref());
+    for notice in listed(change.after.as_deref()).iter().filter(|notice| !before.contains(notice)) {
+        let (end, days) = (text(notice, "expires_at"), number(notice, "days"));
+        let named = format!("the notice of {} about {end}, {days} days ahead,", change.key.0);
+        let late = commit.at.duration_since(end.parse::<Timestamp>().unwrap()).as_secs();
+        let late = late + i64::try_from(days).unwrap() * DAY_SECONDS;
+        if !(-CLOCKS_DIFFER..DAY_SECONDS + CLOCKS_DIFFER).contains(&late) {
+            return Some(format!("{named} was {late} seconds late"));
+        }
+        if !recorded.insert(named.clone()) {
+            return Some(format!("{named} was recorded twice"));
+        }
+    }
+    None
 }
 
 fn added(commit: &Commit) -> Option<String> {

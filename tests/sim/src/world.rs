@@ -10,7 +10,7 @@ use credits_core::purchase::CheckoutOptions;
 use credits_core::top_up_page::TopUpPage;
 use credits_local::bus::Bus;
 use credits_local::database::{self, create_table};
-use credits_local::functions::{Functions, Parts};
+use credits_local::functions::{Functions, Parts, SettingsPage};
 use credits_local::gateway::{Gateway, Request};
 use credits_local::mailbox::Mailbox;
 use credits_local::provider::StripeStandIn;
@@ -411,6 +411,8 @@ fn functions(
         return_origins: ReturnOrigins::default(),
         checkout_options: CheckoutOptions::default(),
         provider_mode: Mode::Test,
+        seller: None,
+        page: SettingsPage::default(),
     };
     Functions::start(parts).unwrap()
 }

@@ -410,19 +410,59 @@ class InvoiceStatusOrder(_InvoiceStatusOrder, total=False):
     note: str | None
 
 
+class ThresholdInCredits(TypedDict):
+    """A threshold as an amount."""
+
+    credits: Amount
+
+
+class ThresholdInPercent(TypedDict):
+    """A threshold as a percentage of the subscription's monthly credits."""
+
+    percent_of_allocation: int
+    """Follows the subscription: it is resolved when the settings are written, and again when an allocation arrives.
+    Without a subscription it raises no alert."""
+
+
+AlertThreshold = Union[ThresholdInCredits, ThresholdInPercent]
+"""A threshold of the low-balance alert: an amount, or a percentage of the subscription's monthly credits."""
+
+
 class _AlertsOrderLowBalance(TypedDict):
     enabled: bool
 
 
 class AlertsOrderLowBalance(_AlertsOrderLowBalance, total=False):
     threshold: Amount | None
-    """The balance is low at or below this. Required while the alert is enabled."""
+    """The balance is low at or below this. While the alert is enabled, this or `thresholds` is required."""
+    thresholds: list[AlertThreshold] | None
+    """Further thresholds, each of which raises the alert by itself. At most 5 together with `threshold`, and none
+    twice."""
     recipients: list[str] | None
-    """E-mail addresses. At least one while the alert is enabled."""
+    """E-mail addresses. At least one while the alert is enabled. Errors name an address by its index:
+    `low_balance.recipients.0`."""
 
 
-class AlertsOrder(TypedDict):
+class _AlertsOrderExpiry(TypedDict):
+    enabled: bool
+
+
+class AlertsOrderExpiry(_AlertsOrderExpiry, total=False):
+    """Mails before credits expire. Absent or null leaves them as they are."""
+
+    days: list[int] | None
+    """How many days before credits expire a notice is sent. None twice. 30, 7 and 1 if absent."""
+    recipients: list[str] | None
+    """E-mail addresses. At least one while the notices are enabled."""
+
+
+class _AlertsOrder(TypedDict):
     low_balance: AlertsOrderLowBalance
+
+
+class AlertsOrder(_AlertsOrder, total=False):
+    expiry: AlertsOrderExpiry | None
+    """Mails before credits expire. Absent or null leaves them as they are."""
 
 
 class _AutoTopUpOrder(TypedDict):
@@ -574,12 +614,23 @@ class CataloguePricing(TypedDict):
     """Every price is multiplied by it."""
 
 
+class Seller(TypedDict):
+    """The seller of credits, which receipts name."""
+
+    name: str
+    address: list[str]
+    """The lines of the address."""
+    tax_id: str | None
+
+
 class _Catalogue(TypedDict):
     packs: list[CataloguePack]
     tiers: list[CatalogueTier]
     plans: list[CataloguePlan]
     rate_card: RateCard
     """The rate card that is in effect."""
+    seller: Seller | None
+    """The seller that receipts name; null if the operator has set none."""
 
 
 class Catalogue(_Catalogue, total=False):
@@ -1023,6 +1074,53 @@ class Usage(TypedDict):
     next_cursor: Cursor | None
 
 
+class UsageDetailFilter(TypedDict):
+    by: Literal["workflow", "feature", "operation", "model", "user"]
+    key: str
+
+
+class UsageDetailGroup(TypedDict):
+    key: str | None
+    """Null for calls without this attribute."""
+    credits: Credits
+    count: int
+
+
+class UsageDetailOther(TypedDict):
+    credits: Credits
+    count: int
+
+
+class UsageDetailDay(TypedDict):
+    day: Date
+    credits: Credits
+    count: int
+
+
+class _UsageDetail(TypedDict):
+    first_day: Date
+    last_day: Date
+    group_by: Literal["workflow", "feature", "operation", "model", "user"]
+    filter: UsageDetailFilter | None
+    total: Credits
+    count: int
+    groups: list[UsageDetailGroup]
+    """The largest first."""
+    other: UsageDetailOther | None
+    """The total of the groups that are not listed."""
+    days: list[UsageDetailDay]
+    """The days with calls."""
+    entries: int
+    """The number of ledger entries that were read."""
+    complete: bool
+    """Whether these are all entries of the days."""
+
+
+class UsageDetail(_UsageDetail, total=False):
+    counted_until: Time
+    """When the last entry was posted that was counted. Absent if all were."""
+
+
 class HistoryMonth(TypedDict):
     month: Month
     consumed: Credits
@@ -1282,13 +1380,27 @@ class Invoices(TypedDict):
 class AlertsLowBalance(TypedDict):
     enabled: bool
     threshold: Amount | None
-    """The balance is low at or below this. Required while the alert is enabled."""
+    """The balance is low at or below this."""
+    thresholds: list[AlertThreshold]
+    """Further thresholds, as set."""
     recipients: list[str]
-    """E-mail addresses. At least one while the alert is enabled."""
+    """E-mail addresses."""
+
+
+class AlertsExpiry(TypedDict):
+    """Mails before credits expire; off until they are set."""
+
+    enabled: bool
+    days: list[int]
+    """How many days before credits expire a notice is sent."""
+    recipients: list[str]
+    """E-mail addresses."""
 
 
 class Alerts(TypedDict):
     low_balance: AlertsLowBalance
+    expiry: AlertsExpiry
+    """Mails before credits expire; off until they are set."""
 
 
 class AutoTopUpBoughtThisMonth(TypedDict):
@@ -1344,7 +1456,9 @@ class StartedRunFailure(TypedDict):
     available: Credits
 
 
-class StartedRunAllowance(TypedDict):
+class RunAllowance(TypedDict):
+    """The plan's monthly runs, and how many were started this month."""
+
     used: int
     limit: int | None
     resets_at: Time
@@ -1356,7 +1470,7 @@ class _StartedRun(TypedDict):
     trigger: Literal["manual", "scheduled", "event"]
     status: Literal["running", "succeeded", "failed"]
     started_at: Time
-    allowance: StartedRunAllowance
+    allowance: RunAllowance
 
 
 class StartedRun(_StartedRun, total=False):
@@ -1386,6 +1500,7 @@ class Run(_Run, total=False):
 
 class Runs(TypedDict):
     runs: list[Run]
+    allowance: RunAllowance
     next_cursor: Cursor | None
 
 

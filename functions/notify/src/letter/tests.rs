@@ -45,11 +45,17 @@ fn all_events() -> Vec<Event> {
     vec![
         failed(Trigger::Scheduled),
         event(Fact::CreditsLow {
+            crossed_smaller: false,
             threshold: "100".parse().unwrap(),
             available: "30".parse().unwrap(),
             held: "60".parse().unwrap(),
         }),
         event(Fact::CreditsExhausted { available: "0.05".parse().unwrap(), held: Credits::ZERO }),
+        event(Fact::CreditsExpiring {
+            credits: "20".parse().unwrap(),
+            expires_at: "2026-11-24T11:05:00Z".parse().unwrap(),
+            days: 1,
+        }),
         event(Fact::RenewalFailed {
             subscription_id,
             tier,
@@ -141,6 +147,7 @@ fn letters_have_a_subject_and_a_link_in_text_and_html() {
     A run of weekly-report failed: out of AI credits
     AI credits are running low in Acme
     Acme is out of AI credits
+    20 AI credits of Acme expire on 24 November 2026
     The payment for your AI credits was declined
     Your AI credits subscription has ended
     Your AI credits subscription has ended
@@ -216,6 +223,26 @@ fn m05_claw_back_letter_says_what_was_taken_and_what_is_left() {
 }
 
 #[test]
+fn expiry_letter_says_when_how_much_expires() {
+    let expiring = |days| {
+        let expires_at = "2027-01-08T09:30:00Z".parse().unwrap();
+        event(Fact::CreditsExpiring { credits: "150.5".parse().unwrap(), expires_at, days })
+    };
+    let written = desk().write(&Letter::of(&expiring(7)).unwrap(), &acme(), "Acme").unwrap();
+    assert_eq!(written.subject, "150.5 AI credits of Acme expire on 8 January 2027");
+    insta::assert_snapshot!(written.text.trim(), @r"
+    Hello,
+
+    150.5 AI credits of Acme expire in 7 days, on 8 January 2027, 09:30 UTC. What is used until then is drawn from them first. The rest is lost.
+
+    Your balance: https://hub.test/settings?org=acme
+    ");
+    assert!(written.html.contains("in 7 days") && written.html.contains("See your balance"));
+    let tomorrow = desk().write(&Letter::of(&expiring(1)).unwrap(), &acme(), "Acme").unwrap();
+    assert!(tomorrow.text.contains("expire tomorrow, on"));
+}
+
+#[test]
 fn m08_invoice_letter_lists_commitment_and_usage() {
     let invoice = all_events().pop().unwrap();
     let written = desk().write(&Letter::of(&invoice).unwrap(), &acme(), "Acme").unwrap();
@@ -236,10 +263,13 @@ fn m08_invoice_letter_lists_commitment_and_usage() {
 }
 
 #[test]
-fn only_the_low_balance_letter_goes_to_alert_recipients() {
+fn only_letters_of_alerts_go_to_alert_recipients() {
     for event in all_events() {
-        let low = matches!(event.fact, Fact::CreditsLow { .. });
-        let recipient = if low { Recipient::AlertRecipients } else { Recipient::Billing };
+        let recipient = match event.fact {
+            Fact::CreditsLow { .. } => Recipient::AlertRecipients,
+            Fact::CreditsExpiring { .. } => Recipient::ExpiryRecipients,
+            _ => Recipient::Billing,
+        };
         assert_eq!(Letter::of(&event).unwrap().recipient, recipient);
     }
 }

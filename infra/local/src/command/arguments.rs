@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use account::SettingsPage;
 use credits_aws::Settings;
 use credits_aws::settings::SecretSetting;
 use credits_payments::signature::Secret;
@@ -13,12 +14,14 @@ use crate::conflicts::Conflicts;
 use crate::demo::WORKSPACE;
 use crate::{Options, OwnProvider};
 
-pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL] [--conflicts]
+pub(crate) const USAGE: &str = "cargo local [--port 8787] [--data DIR] [--catalogue FILE] [--provider URL] [--page-origins LIST] [--conflicts]
   runs the whole product on 127.0.0.1. Data stays in memory; with --data it is kept in DIR, and a later start reads it.
   --catalogue replaces the prices of infra/catalogue.json. STRIPE_WEBHOOK_SECRET is the secret that signs events
   (default: whsec_local).
   --provider charges at another server with Stripe's API, such as https://api.stripe.com in test mode, with the API key
   in STRIPE_API_KEY; deliver its events to /v1/webhooks/stripe.
+  --page-origins lets the apps of these origins embed the settings page, such as \"http://localhost:3000\" (default: the
+  environment's PAGE_ORIGINS).
   --conflicts lets transactions on one item cancel each other, as DynamoDB does, to see how a busy workspace behaves.
 cargo local demo [the same options]
   runs the same stack with a workspace that has half a year of history.
@@ -103,6 +106,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
     if let Ok(SecretSetting::Plain(secret)) = Settings.webhook_secret() {
         options.webhook_secret = Secret::new(secret.expose());
     }
+    let mut origins = Settings.page_origins();
     let mut words: Vec<String> = Vec::new();
     let mut size = DemoSize { records: 1_000, workers: 32, holds: 8 };
     let mut margin = Margin::default();
@@ -116,6 +120,9 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
                 options.catalogue = Some(read.map_err(|error| lexopt::Error::Custom(Box::new(error)))?);
             }
             Arg::Long("provider") => options.provider = Some(own_provider(arguments.value()?.string()?)?),
+            Arg::Long("page-origins") => {
+                origins = arguments.value()?.string()?.split_whitespace().map(str::to_owned).collect();
+            }
             Arg::Long("conflicts") => options.conflicts = Conflicts::On,
             Arg::Long("records") => size.records = arguments.value()?.parse()?,
             Arg::Long("workers") => size.workers = arguments.value()?.parse()?,
@@ -127,6 +134,7 @@ pub(crate) fn read(mut arguments: Parser) -> Result<LocalCommand, lexopt::Error>
             other => return Err(other.unexpected()),
         }
     }
+    options.page = SettingsPage::embedded_by(&origins)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if let ["catalogue", "import", file] = words.as_slice() {
         return margin.import(file);

@@ -116,8 +116,17 @@ fn check_granularity(amount: u64, currency: &str, charging: Charging) -> Result<
     Err(StripeRefusal::execution(message).code("parameter_invalid_integer").param(param))
 }
 
+/// Formats an amount for people, such as `$10.00` or `CHF 10.00`.
+pub(super) fn priced(minor: u64, currency: &str) -> String {
+    let amount = in_major_units(minor, currency);
+    match symbol(currency) {
+        "" => format!("{} {amount}", currency.to_uppercase()),
+        symbol => format!("{symbol}{amount}"),
+    }
+}
+
 /// Formats an amount with the currency's decimals.
-pub(crate) fn in_major_units(minor: u64, currency: &str) -> String {
+pub(super) fn in_major_units(minor: u64, currency: &str) -> String {
     let decimals: usize = if ZERO_DECIMAL.contains(&currency) {
         return minor.to_string();
     } else if THREE_DECIMAL.contains(&currency) {

@@ -181,7 +181,7 @@ impl StripeStandIn {
 }
 
 /// Computes a session's amounts from the discount and the tax, both rounded down.
-fn add_up(session: &mut Session, paying: &Paying) -> Option<()> {
+pub(super) fn add_up(session: &mut Session, paying: &Paying) -> Option<()> {
     let percent = |amount: u64, percent: u64| amount.checked_mul(percent)?.checked_div(100);
     session.amount_discount = percent(session.amount_subtotal, paying.discount_percent)?;
     let rest = session.amount_subtotal.checked_sub(session.amount_discount)?;

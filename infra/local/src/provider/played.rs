@@ -1,8 +1,8 @@
-//! The payments on the page of `cargo local` where a person plays refunds and disputes.
+//! Payments as the pages of `cargo local` show them.
 
 use super::StripeStandIn;
-use super::amounts::{in_major_units, symbol};
-use super::charges::{Charge, ChargeStatus};
+use super::amounts::priced;
+use super::charges::{Charge, ChargeStatus, PlayedOutcome};
 use super::disputes::StripeDisputeStatus;
 use super::refunds::StripeRefundStatus;
 
@@ -11,6 +11,7 @@ use super::refunds::StripeRefundStatus;
 pub(crate) struct PlayedPayment {
     pub payment_id: String,
     pub description: String,
+    pub status: PlayedPaymentStatus,
     /// The amount with its currency symbol, for people.
     pub amount: String,
     /// The amount that is not refunded, in the currency's smallest unit.
@@ -18,6 +19,14 @@ pub(crate) struct PlayedPayment {
     pub is_charged_back: bool,
     pub refunds: Vec<PlayedRefund>,
     pub disputes: Vec<PlayedDispute>,
+}
+
+/// The status of a payment that has not failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlayedPaymentStatus {
+    /// A bank debit that waits for its end.
+    Processing,
+    Succeeded,
 }
 
 #[derive(Debug)]
@@ -37,21 +46,30 @@ pub(crate) struct PlayedDispute {
 const MAX_SHOWN: usize = 100;
 
 impl StripeStandIn {
-    /// Returns the succeeded payments, newest first.
+    /// Returns the succeeded and processing payments, newest first.
     pub(crate) fn played_payments(&self) -> Vec<PlayedPayment> {
         let charges = self.memory.charges.values().rev();
-        let paid = charges.filter(|charge| charge.status == ChargeStatus::Succeeded);
-        paid.take(MAX_SHOWN).map(|charge| self.played(charge)).collect()
+        let shown = charges.filter_map(|charge| match charge.status {
+            ChargeStatus::Pending => Some(self.played(charge, PlayedPaymentStatus::Processing)),
+            ChargeStatus::Succeeded => Some(self.played(charge, PlayedPaymentStatus::Succeeded)),
+            ChargeStatus::Failed => None,
+        });
+        shown.take(MAX_SHOWN).collect()
     }
 
-    fn played(&self, charge: &Charge) -> PlayedPayment {
-        let shown =
-            |minor| format!("{}{}", symbol(&charge.currency), in_major_units(minor, &charge.currency));
+    /// Returns the outcome of the next charges of each workspace for which a control has set one.
+    pub(crate) fn decided(&self) -> impl Iterator<Item = (&String, PlayedOutcome)> {
+        self.memory.outcomes.iter().map(|(workspace, outcome)| (workspace, *outcome))
+    }
+
+    fn played(&self, charge: &Charge, status: PlayedPaymentStatus) -> PlayedPayment {
+        let shown = |minor| priced(minor, &charge.currency);
         let refunds = self.memory.refunds.values().filter(|refund| refund.charge == charge.id);
         let disputes = self.memory.disputes.values().filter(|dispute| dispute.charge == charge.id);
         PlayedPayment {
             payment_id: charge.intent.clone(),
             description: charge.description.clone().unwrap_or_default(),
+            status,
             amount: shown(charge.amount_minor),
             left_minor: charge.amount_minor.saturating_sub(charge.refunded_minor),
             is_charged_back: charge.is_charged_back,

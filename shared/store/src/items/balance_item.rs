@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use credits_core::alert::AlertThresholds;
 use credits_core::balance::{Balance, ClosedHolds, FENCE};
-use credits_core::credits::Credits;
+use credits_core::credits::{Amount, Credits};
 use credits_core::id::WorkspaceId;
 use credits_core::lane::{LaneCondition, LaneMovement, OpenLanes};
 use credits_core::month::Month;
@@ -18,8 +19,11 @@ use crate::table::attribute::{Item, Reader, credits, instant, keyed, map, number
 use crate::table::expression::Expression;
 use crate::table::keys::{INDEX_PK, INDEX_SK, ItemKey, due, position};
 
-/// The threshold of the low-balance alert; absent while the alert is off.
+/// The largest threshold of the low-balance alert; absent while the alert is off.
 pub(crate) const LOW_AT: &str = "low_at";
+
+/// The other thresholds of the low-balance alert, the largest first; absent if there are none.
+const LOW_FURTHER: &str = "low_further";
 
 /// The threshold of automatic top-up; absent while it is off.
 pub(crate) const TOP_UP_AT: &str = "top_up_at";
@@ -101,13 +105,21 @@ pub(crate) fn write_of(
             None => write.remove(&holds_of(*epoch)),
         };
     }
-    for (name, threshold) in [(LOW_AT, movement.low_at), (TOP_UP_AT, movement.top_up_at)] {
-        write = match threshold {
-            Some(NewThreshold::At(amount)) => write.set(name, credits(amount.credits())),
-            Some(NewThreshold::Off) => write.remove(name),
-            None => write,
+    if let Some(thresholds) = &movement.low_at {
+        write = match thresholds.largest() {
+            Some(largest) => write.set(LOW_AT, credits(largest.credits())),
+            None => write.remove(LOW_AT),
+        };
+        write = match further_value(thresholds) {
+            Some(further) => write.set(LOW_FURTHER, further),
+            None => write.remove(LOW_FURTHER),
         };
     }
+    write = match movement.top_up_at {
+        Some(NewThreshold::At(amount)) => write.set(TOP_UP_AT, credits(amount.credits())),
+        Some(NewThreshold::Off) => write.remove(TOP_UP_AT),
+        None => write,
+    };
     if let Some(lanes) = &movement.lanes {
         write = with_lanes(write, workspace, lanes);
     }
@@ -257,7 +269,9 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     if let Some(invoices_at) = balance.invoices_at {
         item.insert("invoices_at".to_owned(), instant(invoices_at));
     }
-    for (name, amount) in [(LOW_AT, balance.low_at), (TOP_UP_AT, balance.top_up_at), (ADDED, balance.added)] {
+    item.extend(further_value(&balance.low_at).map(|further| (LOW_FURTHER.to_owned(), further)));
+    let low_at = balance.low_at.largest();
+    for (name, amount) in [(LOW_AT, low_at), (TOP_UP_AT, balance.top_up_at), (ADDED, balance.added)] {
         if let Some(amount) = amount {
             item.insert(name.to_owned(), credits(amount.credits()));
         }
@@ -278,6 +292,22 @@ pub(crate) fn item_of(workspace: &WorkspaceId, balance: &Balance) -> Item {
     item
 }
 
+/// Returns all thresholds but the largest; `None` if there are none.
+fn further_value(thresholds: &AlertThresholds) -> Option<AttributeValue> {
+    let further: Vec<_> = thresholds.iter().skip(1).map(|amount| credits(amount.credits())).collect();
+    (!further.is_empty()).then_some(AttributeValue::L(further))
+}
+
+fn read_low_at(reader: Reader<'_>) -> Result<AlertThresholds, Corrupt> {
+    let further = reader.optional_list(LOW_FURTHER)?.iter().map(read_threshold);
+    reader.optional_amount(LOW_AT)?.map(Ok).into_iter().chain(further).collect()
+}
+
+fn read_threshold(value: &AttributeValue) -> Result<Amount, Corrupt> {
+    let text = value.as_n().map_err(|_| Corrupt::Attribute(LOW_FURTHER))?;
+    text.parse().map_err(|_| Corrupt::Attribute(LOW_FURTHER))
+}
+
 /// Reads the balance of an item, without the running grants, which are in another item.
 pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
     let reader = Reader(item);
@@ -291,7 +321,7 @@ pub(crate) fn read(item: &Item) -> Result<Balance, Corrupt> {
         expires_next: reader.instant("expires_next")?,
         next: reader.optional_list("next")?.iter().map(read_next).collect::<Result<_, _>>()?,
         invoices_at: reader.optional_instant("invoices_at")?,
-        low_at: reader.optional_amount(LOW_AT)?,
+        low_at: read_low_at(reader)?,
         top_up_at: reader.optional_amount(TOP_UP_AT)?,
         added: reader.optional_amount(ADDED)?,
         exhaustion_noted: item.contains_key(EXHAUSTED),

@@ -26,7 +26,7 @@
 //! | a month's usage | `usage#W` | `YYYY-MM` | `checks` until it is checked | `TIME#W#YYYY-MM` |
 //! | usage of a workflow, feature or person | `usage#W#YYYY-MM` | `workflow#KEY` | | |
 //! | recount of a month | `recount#W#YYYY-MM` | `recount`, and `SLICE#NUMBER` for a part of its sums | | |
-//! | alert settings | `alerts#W` | `alerts` | | |
+//! | alert settings | `alerts#W` | `alerts` | `due#NN` while an expiry notice lies ahead | `TIME#W` |
 //! | automatic top-up | `auto_top_up#W` | `auto_top_up` | `due#NN` while it has a date | `TIME#W` |
 //! | mail | `mail#M` | `mail` | | |
 //! | mail address that gets no mails | `address#DIGEST` | `address` | | |

@@ -10,19 +10,16 @@
 
 use credits_core::credits::Credits;
 use credits_core::id::WorkspaceId;
-use credits_core::ledger::Entry;
 use credits_core::month::Month;
 use credits_core::usage::{GroupBy, GroupKey, MonthSummary, Moved, Tally, Usage};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::error::{Corrupt, Fault};
-use crate::items::{batch_item, entry_item};
 use crate::table::Store;
 use crate::table::attribute::{Item, Reader, instant, number, text, time_to_live};
 use crate::table::expression::Expression;
-use crate::table::keys::{INDEX_SK, ItemKey, position};
-use crate::table::reads::key_of;
+use crate::table::keys::{ItemKey, position};
 
 /// The time after a month's end from which its ledger counts as complete.
 pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -127,30 +124,19 @@ impl UsageAuditStore<'_> {
         let mut left = self.slice.entries;
         loop {
             let limit = i32::try_from(left.min(ENTRIES_A_PAGE)).ok();
-            let (items, more) = self.store.forwards(&partitions, &progress.position, &end, limit).await?;
-            for entry in self.with_lines(&items).await? {
+            let slice = self.store.ledger().forwards(&partitions, &progress.position, &end, limit).await?;
+            for entry in &slice.entries {
                 progress.latest = progress.latest.max(entry.at);
                 let Recount { summary, usage, .. } = &mut progress.recount;
-                summary.count(&entry).and_then(|()| usage.count(&entry)).map_err(Corrupt::from)?;
+                summary.count(entry).and_then(|()| usage.count(entry)).map_err(Corrupt::from)?;
             }
-            let Some(last) = items.last().filter(|_| more) else { return Ok(true) };
-            Reader(last).text(INDEX_SK)?.clone_into(&mut progress.position);
-            left = left.saturating_sub(items.len());
+            let Some(next) = slice.next else { return Ok(true) };
+            progress.position = next;
+            left = left.saturating_sub(slice.entries.len());
             if left == 0 || self.slice.until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(false);
             }
         }
-    }
-
-    /// Returns the ledger entries of an index page.
-    ///
-    /// Reads entries with lines from the table, because the index does not hold lines.
-    async fn with_lines(self, items: &[Item]) -> Result<Vec<Entry>, Fault> {
-        let batches = items.iter().filter(|item| batch_item::has_lines(item));
-        let keys: Vec<ItemKey> = batches.map(key_of).collect::<Result<_, _>>()?;
-        let whole = self.store.get_many(&keys).await?;
-        let read = |item: &Item| entry_item::read(whole.get(&key_of(item)?).unwrap_or(item));
-        Ok(items.iter().map(read).collect::<Result<_, Corrupt>>()?)
     }
 
     /// Reads stored sums; `None` if a part has expired.
