@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -124,10 +125,7 @@ impl<'a> Fields<'a> {
             self.refuse(name, "is required");
             return None;
         };
-        let Some(items) = value.as_array().filter(|items| (1..=most).contains(&items.len())) else {
-            self.refuse(name, format!("must be an array of 1 to {most} objects"));
-            return None;
-        };
+        let items = self.array(name, value, 1..=most, format!("must be an array of 1 to {most} objects"))?;
         self.elements(name, items, read)
     }
 
@@ -139,10 +137,8 @@ impl<'a> Fields<'a> {
         read: impl FnMut(&mut Fields<'a>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let value = self.present(name)?;
-        let Some(items) = value.as_array().filter(|items| items.len() <= most) else {
-            self.refuse(name, format!("must be an array of at most {most} objects"));
-            return None;
-        };
+        let items =
+            self.array(name, value, 0..=most, format!("must be an array of at most {most} objects"))?;
         self.elements(name, items, read)
     }
 
@@ -154,10 +150,7 @@ impl<'a> Fields<'a> {
         read: impl Fn(&Value) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let value = self.present(name)?;
-        let Some(items) = value.as_array().filter(|items| items.len() <= most) else {
-            self.refuse(name, format!("must be an array of at most {most}"));
-            return None;
-        };
+        let items = self.array(name, value, 0..=most, format!("must be an array of at most {most}"))?;
         let mut all = Vec::with_capacity(items.len());
         for (place, item) in items.iter().enumerate() {
             let read = read(item);
@@ -167,6 +160,21 @@ impl<'a> Fields<'a> {
             all.push(read.ok());
         }
         all.into_iter().collect()
+    }
+
+    /// Returns the elements of an array. Refuses any other value, and an array of another length.
+    fn array(
+        &mut self,
+        name: &str,
+        value: &'a Value,
+        lengths: RangeInclusive<usize>,
+        message: String,
+    ) -> Option<&'a [Value]> {
+        let items = value.as_array().filter(|items| lengths.contains(&items.len()));
+        if items.is_none() {
+            self.refuse(name, message);
+        }
+        items.map(Vec::as_slice)
     }
 
     fn elements<T>(
