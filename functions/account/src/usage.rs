@@ -31,16 +31,17 @@ struct UsageBody {
 }
 
 #[derive(Debug, Serialize)]
-struct GroupBody {
-    key: GroupKey,
-    credits: Credits,
-    count: u64,
+pub(crate) struct GroupBody {
+    pub key: GroupKey,
+    pub credits: Credits,
+    pub count: u64,
 }
 
+/// The sum of the groups that are not listed.
 #[derive(Debug, Serialize)]
-struct OtherBody {
-    credits: Credits,
-    count: u64,
+pub(crate) struct OtherBody {
+    pub credits: Credits,
+    pub count: u64,
 }
 
 /// The parameters of the query string.

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::Serialize;
 
+use crate::usage::{GroupBody, OtherBody};
 use crate::{Account, query};
 
 /// The maximum number of groups in an answer. The rest is summed up.
@@ -33,7 +34,7 @@ struct DetailBody {
     count: u64,
     groups: Vec<GroupBody>,
     /// The sum of the groups beyond the largest ones.
-    other: Option<SumBody>,
+    other: Option<OtherBody>,
     days: Vec<DayBody>,
     /// The number of ledger entries that were read.
     entries: usize,
@@ -48,19 +49,6 @@ struct DetailBody {
 struct FilterBody {
     by: &'static str,
     key: String,
-}
-
-#[derive(Debug, Serialize)]
-struct GroupBody {
-    key: GroupKey,
-    credits: Credits,
-    count: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct SumBody {
-    credits: Credits,
-    count: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,12 +138,12 @@ fn start_of(day: Date) -> Result<Timestamp, Problem> {
 }
 
 /// Returns the largest groups, and the sum of all others.
-fn largest(groups: BTreeMap<GroupKey, Tally>) -> Result<(Vec<GroupBody>, Option<SumBody>), OutOfRange> {
+fn largest(groups: BTreeMap<GroupKey, Tally>) -> Result<(Vec<GroupBody>, Option<OtherBody>), OutOfRange> {
     let mut groups: Vec<(GroupKey, Tally)> = groups.into_iter().collect();
     groups.sort_by_key(|(_, tally)| Reverse(tally.credits));
     let rest = groups.split_off(MAX_GROUPS.min(groups.len()));
     let sum = rest.iter().try_fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally))?;
-    let other = (!rest.is_empty()).then_some(SumBody { credits: sum.credits, count: sum.count });
+    let other = (!rest.is_empty()).then_some(OtherBody { credits: sum.credits, count: sum.count });
     let body = |(key, Tally { credits, count })| GroupBody { key, credits, count };
     Ok((groups.into_iter().map(body).collect(), other))
 }
