@@ -1,6 +1,6 @@
 // An Enterprise workspace: what its agreement gives, and its invoices. Nothing is bought here.
 import { html } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Credits, Section, Table } from './ui.js';
 import { credits, date, fullDate, money, month as monthName, words } from './format.js';
 import { t } from './texts.js';
@@ -22,7 +22,7 @@ function Terms({ app: { balance, seen } }) {
 }
 
 function Invoices({ app }) {
-  const invoices = useData(app, '/invoices');
+  const invoices = useResponse(app, '/invoices');
   return html`<${Section} id="invoices" title=${t.invoices.title} of=${invoices} lines=${4} wide=${true}>
     ${({ invoices: issued }) => (issued.length ? issued.map(invoice => html`<${Invoice} key=${invoice.invoice_id} invoice=${invoice} />`) : html`<p class="quiet">${t.invoices.none}</p>`)}
   </${Section}>`;

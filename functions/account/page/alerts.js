@@ -1,6 +1,6 @@
 // Alerts: mails when the balance is low and before credits expire. Each field shows its own error.
 import { html, useState } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Field, Said, Section, useAction, useFocusOnError } from './ui.js';
 import { isAmount, plain } from './format.js';
 import { t } from './texts.js';
@@ -11,7 +11,7 @@ const EXPIRY_DAYS = [30, 7, 1];
 const ADDRESS = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 
 export function Alerts({ app }) {
-  const stored = useData({ ...app, moves: 0 }, app.manages ? '/alerts' : null);
+  const stored = useResponse({ ...app, moves: 0 }, app.manages ? '/alerts' : null);
   if (!app.manages) return html`<section><h2>${t.alerts.title}</h2><p>${t.alerts.askOwner}</p></section>`;
   return html`<div class="grid">
     <${Section} id="alerts" title=${t.alerts.title} of=${stored} lines=${10}>${value => html`<${AlertsForm} app=${app} stored=${value} />`}</${Section}>

@@ -1,6 +1,6 @@
 // Automatic top-up: what it buys at which price with which card, its limits, and whether it is paused.
 import { html, useEffect, useState } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Field, Said, Section, useAction, useFocusOnError } from './ui.js';
 import { credits, isAmount, money, plain } from './format.js';
 import { t } from './texts.js';
@@ -9,7 +9,7 @@ import { t } from './texts.js';
 const DEFAULT_LIMIT = 10;
 
 export function AutoTopUp({ app }) {
-  const stored = useData(app, '/auto-top-up');
+  const stored = useResponse(app, '/auto-top-up');
   const of = { ...stored, value: stored.value && app.catalog && stored.value, problem: stored.problem ?? app.catalogSeen.problem };
   return html`<${Section} id="automatic" title=${t.automatic.title} of=${of} lines=${6}>
     ${value => html`<${Settings} app=${app} stored=${value} />`}

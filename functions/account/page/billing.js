@@ -1,6 +1,6 @@
 // Billing: what is paid, with what, and what was paid.
 import { html, useEffect } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { AutoTopUp } from './auto_top_up.js';
 import { Agreement } from './agreement.js';
 import { Ledger } from './ledger.js';
@@ -19,7 +19,7 @@ export function Billing({ app, route }) {
 }
 
 function Sections({ app, place }) {
-  const method = useData(app, app.manages ? '/payment-method' : null);
+  const method = useResponse(app, app.manages ? '/payment-method' : null);
   usePlace(place, app.profile);
   if (!app.manages) return html`<div class="grid"><${Section} id="ask" title=${t.billing.title} wide=${true}><p>${t.billing.askOwner}</p></${Section}><${Ledger} app=${app} /></div>`;
   // Until the plan is known, it is not known whether there is anything to buy.

@@ -1,6 +1,6 @@
 // Runs that failed for insufficient credits since credits were last added. Only a person can start them again.
 import { html, useState } from './preact.js';
-import { useLoaded } from './data.js';
+import { useLoaded } from './loading.js';
 import { Credits, Section, Table } from './ui.js';
 import { time, words } from './format.js';
 import { t } from './texts.js';

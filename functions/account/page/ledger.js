@@ -1,6 +1,6 @@
 // The ledger: every movement of credits, newest first, filtered by kind and as a CSV file.
 import { html, useEffect, useState } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Failed, Section, Table, download, useAction } from './ui.js';
 import { credits, exactly, time, words } from './format.js';
 import { t } from './texts.js';
@@ -12,7 +12,7 @@ export function Ledger({ app }) {
   const [older, setOlder] = useState(null);
   const action = useAction();
   const filter = kind && `&kind=${kind}`;
-  const first = useData(app, `/ledger?limit=10${filter}`);
+  const first = useResponse(app, `/ledger?limit=10${filter}`);
   const newest = first.value?.entries[0]?.entry_id;
   useEffect(() => setOlder(null), [kind, newest]);
   const entries = [...(first.value?.entries ?? []), ...(older?.entries ?? [])];

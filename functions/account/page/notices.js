@@ -1,6 +1,6 @@
 // What needs action, the most urgent first: it stands above each tab, with one button.
 import { html } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { credits, date, money, time } from './format.js';
 import { useCheckout } from './checkout.js';
 import { t } from './texts.js';
@@ -11,12 +11,12 @@ const LOW_DAYS = 7;
 export function Notices({ app, tab, at }) {
   const { balance, manages, seen } = app;
   // Without a subscription its call would answer 404, which the browser logs as an error.
-  const allocations = useData(app, manages && balance && !balance.subscription ? '/ledger?limit=1&kind=allocation' : null).value;
+  const allocations = useResponse(app, manages && balance && !balance.subscription ? '/ledger?limit=1&kind=allocation' : null).value;
   const subscribed = balance?.subscription || allocations?.entries.length > 0;
-  const subscription = useData(app, manages && subscribed ? '/subscription' : null).value;
-  const entries = useData(app, balance?.exhausted ? '/ledger?limit=1' : null).value?.entries;
-  const automatic = useData(app, manages && balance && !app.enterprise ? '/auto-top-up' : null).value;
-  const alerts = useData(app, manages && balance ? '/alerts' : null).value;
+  const subscription = useResponse(app, manages && subscribed ? '/subscription' : null).value;
+  const entries = useResponse(app, balance?.exhausted ? '/ledger?limit=1' : null).value?.entries;
+  const automatic = useResponse(app, manages && balance && !app.enterprise ? '/auto-top-up' : null).value;
+  const alerts = useResponse(app, manages && balance ? '/alerts' : null).value;
   const checkout = useCheckout(app);
   if (!balance) return null;
   const found = [

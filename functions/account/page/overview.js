@@ -1,6 +1,6 @@
 // The overview: what is left and until when, this month against the last, what used the credits, and the plan's runs.
 import { html } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { BlockedRuns } from './blocked_runs.js';
 import { Chart } from './chart.js';
 import { Depletion } from './balance.js';
@@ -9,7 +9,7 @@ import { count, credits, date, daysBetween, lastDay, month as monthName, monthAl
 import { t } from './texts.js';
 
 export function Overview({ app }) {
-  const runs = useData(app, '/runs?status=failed');
+  const runs = useResponse(app, '/runs?status=failed');
   return html`<div class="grid">
     <${Depletion} app=${app} />
     <${BlockedRuns} app=${app} runs=${runs} />
@@ -21,8 +21,8 @@ export function Overview({ app }) {
 function Month({ app }) {
   const month = app.now?.slice(0, 7);
   const before = month && monthAway(month, -1);
-  const now = useData(app, month && `/usage?group_by=day&month=${month}`);
-  const then = useData(app, before && `/usage?group_by=day&month=${before}`);
+  const now = useResponse(app, month && `/usage?group_by=day&month=${month}`);
+  const then = useResponse(app, before && `/usage?group_by=day&month=${before}`);
   const of = { value: now.value && then.value && [now.value, then.value], problem: now.problem ?? then.problem, reload: () => { now.reload(); then.reload(); } };
   return html`<${Section} id="month" title=${month ? t.month.title(monthAlone(month)) : t.month.title('')} of=${of} lines=${7}
     tools=${html`<a href=${app.link('usage')}>${t.month.more}</a>`}>
@@ -50,7 +50,7 @@ function paired(month, usage, last) {
 
 function TopWorkflows({ app }) {
   const month = app.now?.slice(0, 7);
-  const usage = useData(app, month && `/usage?group_by=workflow&month=${month}&limit=5`);
+  const usage = useResponse(app, month && `/usage?group_by=workflow&month=${month}&limit=5`);
   return html`<${Section} id="top" title=${t.top.title} of=${usage} lines=${5}>
     ${({ groups, total }) => (groups.length
       ? html`<ol class="top">${groups.map(group => html`<li key=${group.key}>

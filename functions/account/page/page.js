@@ -1,7 +1,7 @@
 // Workspace Settings → AI Credits: the session, the tabs, and what needs action on all of them.
 import { html, render, useEffect, useState } from './preact.js';
 import { Api } from './api.js';
-import { useBalance, useData } from './data.js';
+import { useBalance, useResponse } from './loading.js';
 import { followHeight, setBrand } from './brand.js';
 import { Overview } from './overview.js';
 import { setFormats } from './format.js';
@@ -68,8 +68,8 @@ function Page() {
   const route = useRoute();
   const seen = useBalance(api);
   const still = { api, moves: 0 };
-  const profile = useData(still, '').value;
-  const catalog = useData(still, '/v1/catalog');
+  const profile = useResponse(still, '').value;
+  const catalog = useResponse(still, '/v1/catalog');
   const { balance, problem, moves } = seen;
   const now = balance?.as_of ?? (problem ? new Date().toISOString() : null);
   const app = {

@@ -1,12 +1,12 @@
 // The payments, newest first, each with a receipt.
 import { html, useState } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Credits, Failed, Section, Table, useAction } from './ui.js';
 import { fullDate, money } from './format.js';
 import { t } from './texts.js';
 
 export function Payments({ app }) {
-  const first = useData(app, '/payments');
+  const first = useResponse(app, '/payments');
   const [older, setOlder] = useState(null);
   const action = useAction();
   const payments = [...(first.value?.payments ?? []), ...(older?.payments ?? [])];

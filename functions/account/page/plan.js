@@ -1,6 +1,6 @@
 // The monthly subscription: what it is, its next charge, and changing it. Each change shows what it costs before it is made.
 import { html, useState } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { ChangeTier, CancelPlan } from './plan_change.js';
 import { useCheckout } from './checkout.js';
 import { Section } from './ui.js';
@@ -30,7 +30,7 @@ export function Plan({ app, method }) {
 
 /** The subscription, or `{}` if the workspace never had one. */
 function useSubscription(app) {
-  const asked = useData(app, '/subscription');
+  const asked = useResponse(app, '/subscription');
   const none = asked.problem?.status === 404;
   return none ? { ...asked, value: {}, problem: null } : asked;
 }

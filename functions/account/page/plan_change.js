@@ -36,7 +36,7 @@ export function ChangeTier({ app, tier, subscription, checkout, close }) {
   </${Dialog}>`;
 }
 
-/** Orders the tier for at most the amount that the person saw. If it costs more by now, shows the new amount and asks again. */
+/** Orders the tier for at most the amount that the person saw. If the price has risen, shows the new amount and asks again. */
 async function orderTier(app, { tier }, { due_now }, setPreview, setNotice) {
   try {
     return await app.api.put('/subscription', { tier, expected_due_now: due_now });

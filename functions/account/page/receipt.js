@@ -1,6 +1,6 @@
 // A receipt: a view of one payment that prints on one page.
 import { html } from './preact.js';
-import { useLoaded } from './data.js';
+import { useLoaded } from './loading.js';
 import { describe } from './payments.js';
 import { Credits, Section } from './ui.js';
 import { fullDate, money } from './format.js';

@@ -11,7 +11,7 @@ export function Credits({ of, unit }) {
 }
 
 /**
- * A section of a tab. While its data (`of`, from useData) loads it is a skeleton of about its height; if that failed it
+ * A section of a tab. While its data (`of`, from useResponse) loads it is a skeleton of about its height; if that failed it
  * says so, with a button to try again.
  */
 export function Section({ id, title, of, lines = 4, tools, wide, children }) {

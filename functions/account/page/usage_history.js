@@ -1,12 +1,12 @@
 // The months so far, and the tier and packs that would have been cheapest.
 import { html } from './preact.js';
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { Credits, Section, Table } from './ui.js';
 import { count, credits, money, month as monthName } from './format.js';
 import { t } from './texts.js';
 
 export function History({ app, show }) {
-  const history = useData(app, '/usage/history?months=24');
+  const history = useResponse(app, '/usage/history?months=24');
   return html`<${Section} id="history" title=${t.usage.history} of=${history} lines=${8} wide=${true}>
     ${({ months }) => html`<${Table} label=${t.usage.history} head=${t.usage.historyHead}>${months.map(month => html`<tr key=${month.month}>
       <td><button class="link" onClick=${() => show({ month: month.month, range: false, filter: null })}>${monthName(month.month)}</button></td>

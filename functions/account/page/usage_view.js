@@ -1,6 +1,6 @@
 // What the usage tab shows: the period, the attribute to group by and the filter. The address has them, so that a reload
 // and the back button keep them.
-import { useData } from './data.js';
+import { useResponse } from './loading.js';
 import { daysBetween, lastDay, monthAway } from './format.js';
 
 export const ATTRIBUTES = ['workflow', 'feature', 'operation', 'model', 'user'];
@@ -50,9 +50,9 @@ export function isRange(from, to, now) {
  */
 export function useUsage(app, view) {
   const counted = view && view.month && !view.filter && view.by !== 'model';
-  const groups = useData(app, counted ? `/usage?group_by=${view.by}&month=${view.month}&limit=100` : null);
-  const days = useData(app, counted ? `/usage?group_by=day&month=${view.month}` : null);
-  const detail = useData(app, view && !counted ? `/usage/detail?${detailQuery(view)}` : null);
+  const groups = useResponse(app, counted ? `/usage?group_by=${view.by}&month=${view.month}&limit=100` : null);
+  const days = useResponse(app, counted ? `/usage?group_by=day&month=${view.month}` : null);
+  const detail = useResponse(app, view && !counted ? `/usage/detail?${detailQuery(view)}` : null);
   if (!counted) return { ...detail, value: detail.value && ofDetail(detail.value, view) };
   const value = groups.value && days.value && { ...groups.value, complete: true, days: filled(view, days.value.groups.map(({ key, ...day }) => ({ day: key, ...day }))) };
   return { value, problem: groups.problem ?? days.problem, reload: () => { groups.reload(); days.reload(); } };

@@ -31,7 +31,7 @@ const FILES: [(&str, &str, &str); 35] = files![
     "brand.js" as SCRIPT,
     "router.js" as SCRIPT,
     "api.js" as SCRIPT,
-    "data.js" as SCRIPT,
+    "loading.js" as SCRIPT,
     "format.js" as SCRIPT,
     "texts.js" as SCRIPT,
     "texts.en.js" as SCRIPT,

@@ -60,7 +60,7 @@ export function useBalance(api) {
 }
 
 /** Loads a path of the workspace, or nothing if it is null. The previous value of the same path stays until the next. */
-export function useData(app, path) {
+export function useResponse(app, path) {
   return useLoaded(() => app.api.cached(path, app.moves), path, app.moves, () => app.api.forget(path));
 }
 
