@@ -9,7 +9,7 @@ use axum::response::Response;
 use minijinja::context;
 use serde::Deserialize;
 
-use super::serving::{Fields, Note, PageError, page, redirect};
+use super::serving::{FormFields, PageError, PageNote, page, redirect};
 use crate::provider::{CheckoutState, Delivery, PayerOutcome, PlayError};
 use crate::provider_api::provider;
 use crate::state::Shared;
@@ -34,7 +34,7 @@ pub(super) async fn show(
     uri: Uri,
 ) -> Result<Response, PageError> {
     let checkout = provider(&shared).played_checkout(&id).ok_or(PageError::Unknown("checkout"))?;
-    let (note, step) = (Note::of(&uri), Fields::read(uri.query().unwrap_or_default().as_bytes()));
+    let (note, step) = (PageNote::of(&uri), FormFields::read(uri.query().unwrap_or_default().as_bytes()));
     let template = match checkout.state {
         CheckoutState::Open => "checkout.html",
         _ => "checkout_end.html",
@@ -51,7 +51,7 @@ pub(super) async fn submit(
     body: Bytes,
 ) -> Result<Response, PageError> {
     let own = format!("/_local/checkouts/{id}");
-    let (outcome, declined) = match Fields::read(&body).choice("choice")? {
+    let (outcome, declined) = match FormFields::read(&body).choice("choice")? {
         CheckoutChoice::Authenticate => return Ok(redirect(&format!("{own}?step=bank"))),
         CheckoutChoice::Pay | CheckoutChoice::Approve => (PayerOutcome::Succeeded, ""),
         CheckoutChoice::Decline => (PayerOutcome::Declined, "Your card was declined. Try another card."),
@@ -70,12 +70,12 @@ pub(super) async fn submit(
     };
     let status = deliver_all(&shared, delivery).await?;
     if outcome == PayerOutcome::Declined {
-        return Ok(Note::problem(declined).on(&own, ""));
+        return Ok(PageNote::problem(declined).on(&own, ""));
     }
     if !status.is_success() {
         let answered =
             format!("The webhook answered {status}. Stripe would send the event again for three days.");
-        return Ok(Note::problem(answered).on(&own, ""));
+        return Ok(PageNote::problem(answered).on(&own, ""));
     }
     let checkout = provider(&shared).played_checkout(&id).ok_or(PageError::Unknown("checkout"))?;
     Ok(redirect(&checkout.success_url))

@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 
-use super::index::Page;
-use super::serving::{Fields, Note, PageError};
+use super::index::LocalPage;
+use super::serving::{FormFields, PageError, PageNote};
 use crate::provider::PlayedOutcome;
 use crate::provider_api::provider;
 use crate::state::Shared;
@@ -59,15 +59,15 @@ pub(super) async fn advance_clock(
     State(shared): State<Arc<Shared>>,
     body: Bytes,
 ) -> Result<Response, PageError> {
-    let step: ClockStep = Fields::read(&body).choice("by")?;
+    let step: ClockStep = FormFields::read(&body).choice("by")?;
     let seconds = step.seconds_from(shared.clock.now());
     let Some(target) = seconds.and_then(|seconds| shared.clock.ahead(seconds)) else {
-        return Ok(Note::problem("The clock is a hundred years ahead already.").on("/", "#clock"));
+        return Ok(PageNote::problem("The clock is a hundred years ahead already.").on("/", "#clock"));
     };
     let advanced = shared.worker.advance(&shared, target).await;
     advanced.map_err(|error| PageError::Failed(Chain(&error).to_string()))?;
     shared.worker.drain(&shared).await;
-    Ok(Note::done(format!("The clock moved ahead by {}.", step.name())).on("/", "#clock"))
+    Ok(PageNote::done(format!("The clock moved ahead by {}.", step.name())).on("/", "#clock"))
 }
 
 /// Sets the outcome of a workspace's next charges, as `POST /_local/payments` does.
@@ -75,14 +75,14 @@ pub(super) async fn decide_charges(
     State(shared): State<Arc<Shared>>,
     body: Bytes,
 ) -> Result<Response, PageError> {
-    let fields = Fields::read(&body);
-    let (page, outcome): (Page, PlayedOutcome) = (fields.choice("page")?, fields.choice("outcome")?);
+    let fields = FormFields::read(&body);
+    let (page, outcome): (LocalPage, PlayedOutcome) = (fields.choice("page")?, fields.choice("outcome")?);
     let workspace = match fields.text("workspace") {
         "" => return Err(PageError::Field("workspace")),
         workspace => workspace,
     };
     provider(&shared).decide(workspace, outcome);
-    let note = Note::done(format!("The outcome of the next charges of {workspace} is set."));
+    let note = PageNote::done(format!("The outcome of the next charges of {workspace} is set."));
     Ok(note.on(page.path(), "#provider"))
 }
 
@@ -91,12 +91,12 @@ pub(super) async fn set_outage(
     State(shared): State<Arc<Shared>>,
     body: Bytes,
 ) -> Result<Response, PageError> {
-    let fields = Fields::read(&body);
-    let (page, step): (Page, OutageStep) = (fields.choice("page")?, fields.choice("step")?);
+    let fields = FormFields::read(&body);
+    let (page, step): (LocalPage, OutageStep) = (fields.choice("page")?, fields.choice("step")?);
     provider(&shared).down = step == OutageStep::Start;
     let note = match step {
         OutageStep::Start => "The payment provider is unreachable: it answers every request with 503.",
         OutageStep::End => "The payment provider is reachable again.",
     };
-    Ok(Note::done(note).on(page.path(), "#provider"))
+    Ok(PageNote::done(note).on(page.path(), "#provider"))
 }

@@ -12,7 +12,7 @@ use minijinja::context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::serving::{Note, PageError, page};
+use super::serving::{PageError, PageNote, page};
 use super::{docs, payments, workspaces};
 use crate::provider::PlayedOutcome;
 use crate::provider_api::provider;
@@ -27,12 +27,12 @@ const MAX_PAYMENTS: usize = 8;
 /// A page to which a form returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Page {
+pub(super) enum LocalPage {
     Index,
     Payments,
 }
 
-impl Page {
+impl LocalPage {
     pub fn path(self) -> &'static str {
         match self {
             Self::Index => "/",
@@ -88,7 +88,7 @@ struct DeadLetterRow {
 /// The state of the stand-in provider.
 #[derive(Debug, Serialize)]
 struct Payments {
-    page: Page,
+    page: LocalPage,
     checkouts: Vec<crate::provider::PlayedCheckout>,
     /// Newest first.
     rows: Vec<payments::PaymentRow>,
@@ -112,12 +112,12 @@ pub(super) async fn show(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
         event: event_row(&dead["event"]),
     });
     let content = context! {
-        note => Note::of(&uri),
+        note => PageNote::of(&uri),
         now => shared.clock.now().strftime("%a, %-d %b %Y, %H:%M:%S UTC").to_string(),
         workspaces => workspaces::list(&shared).await?,
         most_workspaces => workspaces::MAX_SHOWN,
         plans => Plan::ALL,
-        payments => payments_of(&shared, Page::Index),
+        payments => payments_of(&shared, LocalPage::Index),
         mails,
         events => Latest::of(shared.bus.shown(), |_, event| event_row(&event)),
         dead_letters,
@@ -131,15 +131,15 @@ pub(super) async fn show_payments(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Response, PageError> {
-    let payments = payments_of(&shared, Page::Payments);
-    page("payments_page.html", context! { note => Note::of(&uri), payments }, &[])
+    let payments = payments_of(&shared, LocalPage::Payments);
+    page("payments_page.html", context! { note => PageNote::of(&uri), payments }, &[])
 }
 
-fn payments_of(shared: &Shared, page: Page) -> Payments {
+fn payments_of(shared: &Shared, page: LocalPage) -> Payments {
     let provider = provider(shared);
     let mut rows = payments::rows(provider.played_payments());
     let count = rows.len();
-    if page == Page::Index {
+    if page == LocalPage::Index {
         rows.truncate(MAX_PAYMENTS);
     }
     Payments {

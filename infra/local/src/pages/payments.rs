@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::index::Page;
-use super::serving::{Fields, Note, PageError};
+use super::index::LocalPage;
+use super::serving::{FormFields, PageError, PageNote};
 use crate::provider::{
     ChargeSettlement, PlayError, PlayedDispute, PlayedPayment, PlayedPaymentStatus, PlayedRefund,
     StripeDisputeStatus, StripeRefundStatus, StripeStandIn,
@@ -118,18 +118,18 @@ fn half_of(provider: &StripeStandIn, id: &str) -> Result<u64, PlayError> {
 
 /// Handles a button of a payment.
 pub(super) async fn play(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Response, PageError> {
-    let fields = Fields::read(&body);
-    let (page, pressed): (Page, _) = (fields.choice("page")?, fields.text("play"));
+    let fields = FormFields::read(&body);
+    let (page, pressed): (LocalPage, _) = (fields.choice("page")?, fields.text("play"));
     let (play, id) = pressed.split_once(' ').ok_or(PageError::Field("play"))?;
     let play: Play = serde_json::from_value(play.into()).map_err(|_| PageError::Field("play"))?;
     let played = play.run(&mut provider(&shared), id);
     let label = play.label();
     if let Err(error) = played {
-        return Ok(Note::problem(format!("{label}: {error}")).on(page.path(), "#payments"));
+        return Ok(PageNote::problem(format!("{label}: {error}")).on(page.path(), "#payments"));
     }
     let events = deliver_outbox(&shared).await.len();
     shared.worker.drain(&shared).await;
-    Ok(Note::done(format!("{label}: {events} events were delivered")).on(page.path(), "#payments"))
+    Ok(PageNote::done(format!("{label}: {events} events were delivered")).on(page.path(), "#payments"))
 }
 
 /// Returns the rows of the table.

@@ -122,9 +122,9 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 
 /// The fields of a form, or of a query.
 #[derive(Debug)]
-pub(super) struct Fields(BTreeMap<String, String>);
+pub(super) struct FormFields(BTreeMap<String, String>);
 
-impl Fields {
+impl FormFields {
     pub fn read(encoded: &[u8]) -> Self {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
@@ -143,12 +143,12 @@ impl Fields {
 
 /// The message that a page shows after a form.
 #[derive(Debug, Serialize)]
-pub(super) struct Note {
+pub(super) struct PageNote {
     text: String,
     is_problem: bool,
 }
 
-impl Note {
+impl PageNote {
     pub fn done(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_problem: false }
     }
@@ -159,7 +159,7 @@ impl Note {
 
     /// Reads the message from a page's query.
     pub fn of(uri: &Uri) -> Option<Self> {
-        let fields = Fields::read(uri.query().unwrap_or_default().as_bytes());
+        let fields = FormFields::read(uri.query().unwrap_or_default().as_bytes());
         let (done, problem) = (fields.text("done"), fields.text("problem"));
         match (done, problem) {
             ("", "") => None,

@@ -13,8 +13,8 @@ use credits_store::{Fault, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::index::Page;
-use super::serving::{Fields, Note, PageError, redirect};
+use super::index::LocalPage;
+use super::serving::{FormFields, PageError, PageNote, redirect};
 use crate::gateway::Request;
 use crate::state::Shared;
 use crate::tokens::TokenOrder;
@@ -96,7 +96,7 @@ async fn row(store: &Store, workspace: Workspace) -> Result<Option<WorkspaceRow>
 
 /// Opens a workspace's settings page with a new token.
 pub(super) async fn open(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Response, PageError> {
-    let fields = Fields::read(&body);
+    let fields = FormFields::read(&body);
     let opener: Opener = fields.choice("as")?;
     let workspace: WorkspaceId = fields.choice("workspace")?;
     let token = token(&shared, workspace.as_str(), opener.scope())?;
@@ -105,20 +105,20 @@ pub(super) async fn open(State(shared): State<Arc<Shared>>, body: Bytes) -> Resu
 
 /// Creates a workspace, as the hub does.
 pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Response, PageError> {
-    let fields = Fields::read(&body);
+    let fields = FormFields::read(&body);
     let Ok(id) = fields.choice::<WorkspaceId>("workspace") else {
-        return Ok(at_workspaces(&Note::problem("An id has 1 to 64 letters, digits, - or _.")));
+        return Ok(at_workspaces(&PageNote::problem("An id has 1 to 64 letters, digits, - or _.")));
     };
     let known = shared.gateway.functions.observer().workspaces().get(&id).await;
     if known.map_err(|fault| PageError::Failed(Chain(&fault).to_string()))?.is_some() {
-        return Ok(at_workspaces(&Note::problem(format!("The workspace {id} exists already."))));
+        return Ok(at_workspaces(&PageNote::problem(format!("The workspace {id} exists already."))));
     }
     let profile = json!({
         "name": fields.text("name"), "plan": fields.text("plan"), "billing_email": fields.text("email"),
     });
     let note = match put(&shared, &id, &profile).await? {
-        None => Note::done(format!("The workspace {id} was created.")),
-        Some(problem) => Note::problem(problem),
+        None => PageNote::done(format!("The workspace {id} was created.")),
+        Some(problem) => PageNote::problem(problem),
     };
     Ok(at_workspaces(&note))
 }
@@ -142,8 +142,8 @@ async fn put(shared: &Shared, id: &WorkspaceId, profile: &Value) -> Result<Optio
     Ok(Some(format!("The workspace was not created: {detail}")))
 }
 
-fn at_workspaces(note: &Note) -> Response {
-    note.on(Page::Index.path(), "#workspaces")
+fn at_workspaces(note: &PageNote) -> Response {
+    note.on(LocalPage::Index.path(), "#workspaces")
 }
 
 fn token(shared: &Shared, workspace: &str, scope: &str) -> Result<String, PageError> {
