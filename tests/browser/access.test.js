@@ -148,7 +148,7 @@ test('the_look_follows_theme_locale_and_time_zone', async () => {
   });
 });
 
-test('a_reader_is_told_to_ask_an_owner', async () => {
+test('a_reader_reads_to_ask_an_owner', async () => {
   await newWorkspace('looked-at');
   await onPage('looked-at', { scope: 'credits:read' }, async page => {
     await page.getByText('Ask an owner of the workspace to add credits.').first().waitFor();

@@ -71,7 +71,7 @@ export async function subscribe(workspace, tier = 'tier_2k') {
   assert.equal((await hub('PUT', `${workspace}/subscription`, { tier })).body.status, 'active');
 }
 
-/** Starts a run that fails for want of credits. */
+/** Starts a run that fails for insufficient credits. */
 export async function blockRun(workspace, workflow = 'nightly') {
   const run = (await hub('POST', `${workspace}/runs`, { workflow_id: workflow, trigger: 'scheduled' })).body;
   const consumer = { kind: 'workflow_step', workflow_id: workflow, run_id: run.run_id, step_id: 'write' };

@@ -40,7 +40,7 @@ impl Workspace {
     /// ```no_run
     /// # use ai_credits_client::{BoxError, HoldOrder, Workspace};
     /// # struct Answer { text: String, input_tokens: u64, output_tokens: u64 }
-    /// # async fn call_the_model() -> Result<Answer, BoxError> { todo!() }
+    /// # async fn call_the_model() -> Result<Answer, BoxError> { Err("no model".into()) }
     /// # async fn answer(acme: Workspace, order: HoldOrder) -> Result<String, BoxError> {
     /// acme.gate(&order, |call| async move {
     ///     let answer = call_the_model().await?;
