@@ -1,5 +1,6 @@
 //! Several thresholds of the low-balance alert, in credits and as percentages of the allocation (M15).
 
+use credits_core::credits::Credits;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -156,8 +157,9 @@ async fn m15_a_percentage_follows_an_upgrade_and_a_downgrade() {
     assert_eq!(world.subscribe("acme", "tier_10k").await.status, 200);
     world.drain().await;
     assert_eq!(world.put_thresholds(thresholds).await.status, 200);
-    let available: f64 = world.available("acme").await.parse().unwrap();
-    world.take("acme", "upgraded", &format!("{:.6}", available - 1_000.000_001)).await;
+    let available: Credits = world.available("acme").await.parse().unwrap();
+    let above = available.minus("1000.000001".parse().unwrap()).unwrap();
+    assert_eq!(world.take("acme", "upgraded", &above.to_string()).await.status, 201);
     assert_eq!(world.crossed().await, ["200"]);
     world.take("acme", "at-upgraded", "0.000001").await;
     assert_eq!(world.crossed().await, ["200", "1000"]);
