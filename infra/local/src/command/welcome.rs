@@ -49,7 +49,7 @@ pub(crate) fn text(stack: &Stack, token: &str) -> Result<String, StackError> {
          {}\n\n\
          3. A call that the balance doesn't cover is refused, and nothing is taken:\n\n\
          {}\n\n\
-         See it live: cargo local watch {WORKSPACE} --port {}, or the page.\n\
+         See it live: cargo local watch {WORKSPACE} --port {}, the page, or the index of mails, events and payments: {url}/\n\
          Ctrl-C stops it.",
         call("debits", "call-1", &debit),
         call("debits", "call-2", &dear),
